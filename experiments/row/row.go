@@ -1,0 +1,129 @@
+// Package row defines the result of one trial and its file format: JSON lines,
+// append-only, one self-contained row per trial. It needs nothing but the
+// standard library, so that any tool can read old results.
+package row
+
+import "encoding/json"
+
+// Schema is the version of the row format. A reader refuses a newer one.
+const Schema = 1
+
+// Status tells whether a trial produced its values.
+type Status string
+
+const (
+	OK     Status = "ok"
+	Failed Status = "failed"
+)
+
+// Row is the result of one trial.
+type Row struct {
+	Schema int    `json:"schema"`
+	Trial  string `json:"trial"` // content hash of the resolved configuration
+	Label  string `json:"label"` // short human name, unique within a sweep
+	// Baseline is the label of the row that paired differences refer to; empty
+	// where the sweep names none.
+	Baseline string `json:"baseline,omitempty"`
+	// Axes are the swept settings, flat: "method": "mosaic", "density": "0.1".
+	// Reports group and compare along them.
+	Axes map[string]string `json:"axes"`
+	// Config is the fully resolved trial, as hashed into Trial.
+	Config json.RawMessage `json:"config"`
+	Env    string          `json:"env"` // key into env.json of the same folder
+	Status Status          `json:"status"`
+	Error  string          `json:"error,omitempty"`
+	Start  string          `json:"start"` // RFC 3339, UTC
+	Values []Value         `json:"values,omitempty"`
+	Series []Series        `json:"series,omitempty"`
+	Layers []Layer         `json:"layers,omitempty"`
+	Ledger []Item          `json:"ledger,omitempty"`
+	// Warnings are remarks of the quantizer or evaluator that a reader of the
+	// numbers must see.
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// Value is one measured quantity. SE is its standard error where the
+// evaluation gives one.
+type Value struct {
+	Name  string   `json:"name"`
+	Value float64  `json:"value"`
+	Unit  string   `json:"unit,omitempty"`
+	SE    *float64 `json:"se,omitempty"`
+}
+
+// Names of values. Perplexity, divergence and agreement are over the scored
+// tokens of the protocol; standard errors are clustered by window.
+const (
+	BitsPerWeight = "bits_per_weight" // stored bits over weights of the quantized layers
+	ModelBytes    = "model_bytes"     // whole model as stored, unquantized tensors included; unit B
+	NLL           = "nll"             // mean negative log-likelihood; unit nat/token
+	PPLToken      = "ppl_token"       // exp of NLL
+	PPLWord       = "ppl_word"        // exp of total nats over whitespace-separated words
+	BitsPerByte   = "bits_per_byte"   // total bits over UTF-8 bytes of the scored text
+	KLMean        = "kl_mean"         // KL(16-bit || quantized), nat/token
+	KLMedian      = "kl_median"
+	KLP999        = "kl_p999" // 99.9th percentile
+	Top1          = "top1"    // share of tokens whose most likely next token agrees with the 16-bit model
+	OutputError   = "output_error"
+	// OutputError is the sum over layers of tr(E H Eᵀ) over the sum of tr(W H Wᵀ), E = W - Ŵ.
+	QuantizeTime = "quantize_time" // s
+	EvalTime     = "eval_time"     // s
+)
+
+// Series is one number per evaluation window, in the order of the text, so
+// that two rows of equal protocol can be compared in pairs.
+type Series struct {
+	Name   string    `json:"name"`
+	Unit   string    `json:"unit,omitempty"`
+	Values []float64 `json:"values"`
+}
+
+// Names of series; each entry is a sum over the scored tokens of one window.
+const (
+	WindowTokens = "window_tokens" // scored tokens
+	WindowNLL    = "window_nll"    // nat
+	WindowKL     = "window_kl"     // nat
+	WindowTop1   = "window_top1"   // agreeing tokens
+)
+
+// Layer is what happened to one linear layer W [N,K].
+type Layer struct {
+	Name          string  `json:"name"`
+	N             int     `json:"n"`
+	K             int     `json:"k"`
+	BitsPerWeight float64 `json:"bits_per_weight"`
+	// WeightError is ||W - Ŵ||² / ||W||².
+	WeightError float64 `json:"weight_error"`
+	// OutputError is tr(E H Eᵀ) / tr(W H Wᵀ).
+	OutputError float64 `json:"output_error"`
+	// BaseOutputError is OutputError of the dense base alone, where a residual
+	// or outliers were added to it.
+	BaseOutputError *float64 `json:"base_output_error,omitempty"`
+	Density         float64  `json:"density,omitempty"` // share of blocks (or weights) kept
+}
+
+// Item is one entry of the bits ledger, summed over the quantized layers.
+type Item struct {
+	Name  string `json:"name"` // "codes", "scales", "residual codes", ...
+	Bytes int64  `json:"bytes"`
+}
+
+// Value returns the named value of r, and whether r has it.
+func (r *Row) Value(name string) (Value, bool) {
+	for _, v := range r.Values {
+		if v.Name == name {
+			return v, true
+		}
+	}
+	return Value{}, false
+}
+
+// Windows returns the named series of r, or nil.
+func (r *Row) Windows(name string) []float64 {
+	for _, s := range r.Series {
+		if s.Name == name {
+			return s.Values
+		}
+	}
+	return nil
+}

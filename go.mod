@@ -1,0 +1,3 @@
+module github.com/mosaicquant/mosaicquant
+
+go 1.25.0
