@@ -1,0 +1,59 @@
+// Package builtin carries the models and texts that ship inside the binary, so
+// that the default sweep needs no download. All of them were made for this
+// project; their cards stand beside them.
+package builtin
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+)
+
+// Prefix marks a model or text reference as one of this package's.
+const Prefix = "builtin:"
+
+//go:embed models/*/config.json models/*/model.safetensors models/*/tokenizer.json text/*.txt
+var files embed.FS
+
+// Model returns the Hugging Face folder of the embedded model name.
+func Model(name string) (hf.Files, error) {
+	dir, err := fs.Sub(files, path.Join("models", name))
+	if err == nil {
+		_, err = fs.Stat(dir, "config.json")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("builtin: no model %q; there are: %s", name, strings.Join(Models(), ", "))
+	}
+	return hf.FS(Prefix+name, dir), nil
+}
+
+// Text returns the embedded text name, UTF-8.
+func Text(name string) ([]byte, error) {
+	data, err := files.ReadFile(path.Join("text", name+".txt"))
+	if err != nil {
+		return nil, fmt.Errorf("builtin: no text %q; there are: %s", name, strings.Join(Texts(), ", "))
+	}
+	return data, nil
+}
+
+// Models lists the embedded models by name.
+func Models() []string { return names("models", "") }
+
+// Texts lists the embedded texts by name.
+func Texts() []string { return names("text", ".txt") }
+
+func names(dir, ext string) []string {
+	entries, err := files.ReadDir(dir)
+	if err != nil {
+		panic("builtin: " + err.Error()) // the embed pattern guarantees the folder
+	}
+	var list []string
+	for _, e := range entries {
+		list = append(list, strings.TrimSuffix(e.Name(), ext))
+	}
+	return list
+}
