@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Trial is one fully resolved point of a sweep: nothing in it is a list or
+// left to a default. Its JSON form is canonical; settings that the method does
+// not use are absent from it, so that they cannot change its identity.
+type Trial struct {
+	// Model is a Hugging Face folder, builtin:NAME or hub:ORG/NAME.
+	Model       string      `json:"model"`
+	Protocol    Protocol    `json:"protocol"`
+	Calibration Calibration `json:"calibration"`
+	// Activations are what the quantized layers read: a16, a8 or a4.
+	Activations string `json:"activations"`
+	Method      Method `json:"method"`
+
+	// Label is short and unique within the sweep; Baseline is the label of the
+	// trial that paired differences refer to (its own for the baseline itself),
+	// empty where the sweep names none. Neither is part of the identity.
+	Label    string `json:"-"`
+	Baseline string `json:"-"`
+}
+
+// Protocol says which tokens are scored and what the model sees before them.
+type Protocol struct {
+	Text    string `json:"text"`    // builtin:NAME or a file
+	Context int    `json:"context"` // tokens per window
+	Stride  int    `json:"stride"`  // tokens from one window to the next
+	BOS     bool   `json:"bos"`     // each window starts with the BOS token
+	Tokens  int    `json:"tokens"`  // at most so many scored tokens; 0 = all
+}
+
+// Calibration says which activations the methods see.
+type Calibration struct {
+	Text    string `json:"text"`
+	Tokens  int    `json:"tokens"`
+	Context int    `json:"context"` // tokens per sequence
+	Seed    uint64 `json:"seed"`    // of the choice of sequences, and of methods that draw
+}
+
+// Method is a quantizer with its settings. A field that the method does not
+// use is zero.
+type Method struct {
+	Name string `json:"name"`           // none, rtn, gptq, spqr or mosaic
+	Base string `json:"base,omitempty"` // of mosaic: rtn or gptq
+
+	Format string `json:"format,omitempty"` // grid of the dense base
+	Group  int    `json:"group,omitempty"`  // weights along K that share a scale
+	Scale  string `json:"scale,omitempty"`  // how scales are found: absmax, mse, hessian
+
+	Order  string  `json:"order,omitempty"`  // of GPTQ's columns: act, natural
+	Groups string  `json:"groups,omitempty"` // GPTQ's scales: static, dynamic
+	Damp   float64 `json:"damp,omitempty"`   // added to diag H, as a share of its mean
+
+	Outliers float64 `json:"outliers,omitempty"` // share of weights kept in 16 bits
+
+	Density       float64 `json:"density,omitempty"` // share of blocks with a residual
+	Block         Block   `json:"block,omitzero"`    // shape of a residual block
+	Criterion     string  `json:"criterion,omitempty"`
+	ResidualBits  int     `json:"residual_bits,omitempty"`
+	ResidualScale string  `json:"residual_scale,omitempty"` // one per block, or per row of a block
+	Joint         bool    `json:"joint,omitempty"`          // base and residual are fitted together
+}
+
+// Block is the shape r×c of a residual block: Rows outputs by Cols inputs of W.
+type Block struct{ Rows, Cols int }
+
+// String returns "16x64".
+func (b Block) String() string { return strconv.Itoa(b.Rows) + "x" + strconv.Itoa(b.Cols) }
+
+// MarshalText writes the block as in a sweep file.
+func (b Block) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText reads "16x64".
+func (b *Block) UnmarshalText(text []byte) error {
+	r, c, ok := strings.Cut(string(text), "x")
+	rows, err1 := strconv.Atoi(r)
+	cols, err2 := strconv.Atoi(c)
+	if !ok || err1 != nil || err2 != nil || rows < 1 || cols < 1 || rows > 1<<16 || cols > 1<<16 {
+		return fmt.Errorf("block %q: want ROWSxCOLUMNS, such as 16x64", text)
+	}
+	*b = Block{rows, cols}
+	return nil
+}
+
+// ID identifies what t computes: a hash over its settings and over the content
+// that they name (model, tokenizer, texts, code epoch ...), which the caller
+// hashes. Labels are not part of it. 16 hexadecimal digits.
+func ID(t Trial, content map[string]string) string {
+	data, err := json.Marshal(struct {
+		Trial   Trial             `json:"trial"`
+		Content map[string]string `json:"content"`
+	}{t, content})
+	if err != nil {
+		panic("plan: " + err.Error()) // NaN cannot pass Parse; everything else marshals
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}

@@ -1,0 +1,189 @@
+package row
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// EnvironmentFile is the name of the file, beside the rows, that maps
+// Row.Env to an Environment.
+const EnvironmentFile = "env.json"
+
+// Environment is where rows were computed. The host's name is left out on
+// purpose: result folders are meant to be shared.
+type Environment struct {
+	Go         string   `json:"go"`
+	OS         string   `json:"os"`
+	Arch       string   `json:"arch"`
+	CPU        string   `json:"cpu"`
+	Cores      int      `json:"cores"`
+	GOMAXPROCS int      `json:"gomaxprocs"`
+	Memory     int64    `json:"memory_bytes,omitempty"` // of the machine; 0 = unknown
+	Features   []string `json:"cpu_features"`
+	Kernel     string   `json:"kernel"`          // float32 GEMM in use
+	Commit     string   `json:"commit"`          // "unknown" where neither the build nor git tells
+	Dirty      *bool    `json:"dirty,omitempty"` // uncommitted changes; absent = unknown
+	Version    string   `json:"version,omitempty"`
+}
+
+// Capture describes this process. kernel and features come from whoever does
+// the arithmetic.
+func Capture(kernel string, features []string) Environment {
+	e := Environment{
+		Go:         runtime.Version(),
+		OS:         runtime.GOOS,
+		Arch:       runtime.GOARCH,
+		CPU:        cpuModel(),
+		Cores:      runtime.NumCPU(),
+		GOMAXPROCS: runtime.GOMAXPROCS(0),
+		Memory:     memory(),
+		Features:   features,
+		Kernel:     kernel,
+	}
+	e.Commit, e.Dirty, e.Version = revision()
+	return e
+}
+
+// Key is the content hash under which env.json holds e: rows of runs in equal
+// environments share it. 16 hexadecimal digits.
+func (e Environment) Key() string {
+	data, err := json.Marshal(e)
+	if err != nil {
+		panic("row: " + err.Error()) // strings, integers and a bool always marshal
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8])
+}
+
+// SaveEnvironment adds e to env.json of the folder dir and returns its key.
+// The file is replaced as a whole, so a reader never sees half of it. The
+// caller holds the folder's Writer, which keeps other processes out.
+func SaveEnvironment(dir string, e Environment) (key string, err error) {
+	all, err := ReadEnvironments(dir)
+	if err != nil {
+		return "", err
+	}
+	key = e.Key()
+	if _, ok := all[key]; ok {
+		return key, nil
+	}
+	all[key] = e
+	data, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return "", err
+	}
+	return key, writeFile(filepath.Join(dir, EnvironmentFile), append(data, '\n'))
+}
+
+// ReadEnvironments reads env.json of the folder dir; a folder without one has
+// no environments.
+func ReadEnvironments(dir string) (map[string]Environment, error) {
+	path := filepath.Join(dir, EnvironmentFile)
+	all := map[string]Environment{}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if all == nil {
+		return nil, fmt.Errorf("%s: is null, want an object", path)
+	}
+	return all, nil
+}
+
+// writeFile replaces path atomically: a new file is written, synced and
+// renamed over it.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// revision tells which source this program was built from: as stamped into the
+// binary, else (go run and go test stamp nothing) as git tells in the working
+// directory, if that is in a checkout of this module.
+func revision() (commit string, dirty *bool, version string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown", nil, ""
+	}
+	if info.Main.Version != "(devel)" {
+		version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value
+		case "vcs.modified":
+			modified := s.Value == "true"
+			dirty = &modified
+		}
+	}
+	if commit != "" {
+		return commit, dirty, version
+	}
+	commit, dirty = gitRevision(".", info.Main.Path)
+	return commit, dirty, version
+}
+
+// gitRevision asks git for the commit of the checkout around dir, provided
+// that it is one of the Go module named module. Results written into the
+// checkout do not make it dirty.
+func gitRevision(dir, module string) (commit string, dirty *bool) {
+	git := func(args ...string) (string, error) {
+		out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	top, err := git("rev-parse", "--show-toplevel")
+	if err != nil {
+		return "unknown", nil
+	}
+	mod, err := os.ReadFile(filepath.Join(top, "go.mod"))
+	if err != nil || module == "" || !strings.HasPrefix(string(mod), "module "+module+"\n") {
+		return "unknown", nil
+	}
+	commit, err = git("rev-parse", "HEAD")
+	if err != nil {
+		return "unknown", nil
+	}
+	status, err := git("status", "--porcelain", "--", ":/", ":(top,exclude)results")
+	if err != nil {
+		return commit, nil
+	}
+	modified := status != ""
+	return commit, &modified
+}
