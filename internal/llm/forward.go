@@ -1,0 +1,306 @@
+package llm
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Hidden runs the sequences, each from position 0 and seeing only itself, and
+// returns the final-normed hidden states [sum T, D] of all their tokens,
+// sequence after sequence. Linear layers run on all tokens at once.
+//
+// tap, where not nil, gets the inputs of the linear layers, before any
+// fake quantization: layer by layer, in a layer attn_in (q, k and v), attn_out
+// (o), mlp_in (gate and up), mlp_mid (down), each once, named
+// "model.layers.0.attn_in", with the rows [sum T, K] of all tokens. The matrix
+// is read-only and valid only during the call.
+//
+// Beside the result it holds M·(2D + max(2·Q+2·KV, 2·I)) float32 for M tokens,
+// with Q and KV the widths of the query and the key heads and I that of the
+// MLP; M·max(D, Q, I) more where a replacement has Act; and, per goroutine,
+// the attention scores of at most 128 rows. Weights are never copied.
+//
+// A token id outside the vocabulary and a NaN or Inf in the hidden states are
+// errors; ctx is looked at before each half layer.
+func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string, x gemm.Matrix)) (gemm.Matrix, error) {
+	var segs []segment
+	rows := 0
+	for i, s := range seqs {
+		if err := m.checkIDs(s, 0); err != nil {
+			return gemm.Matrix{}, fmt.Errorf("llm: %s: sequence %d: %w", m.name, i, err)
+		}
+		segs = append(segs, segment{rows, rows + len(s)})
+		rows += len(s)
+	}
+	return m.forward(ctx, slices.Concat(seqs...), segs, nil, tap)
+}
+
+// Logits sets dst [M,V] = hidden·lm_headᵀ. The output layer is never replaced.
+// NaN or Inf in the result is an error.
+func (m *Model) Logits(dst, hidden gemm.Matrix) error {
+	gemm.MulNT(dst, hidden, m.head)
+	if bad := notFinite(dst); bad >= 0 {
+		if err := checkFinite(m.headName, m.head); err != nil {
+			return fmt.Errorf("llm: %s: %w", m.name, err)
+		}
+		return fmt.Errorf("llm: %s: logits of row %d are not finite", m.name, bad)
+	}
+	return nil
+}
+
+func (m *Model) checkIDs(ids []int32, first int) error {
+	for p, id := range ids {
+		if id < 0 || int(id) >= m.vocab {
+			return fmt.Errorf("token %d at position %d is outside the vocabulary of %d: tokenizer and model do not match", id, first+p, m.vocab)
+		}
+	}
+	return nil
+}
+
+// segment is the stacked rows r0..r1-1 of one sequence.
+type segment struct{ r0, r1 int }
+
+// run is one forward pass of M stacked tokens.
+type run struct {
+	m    *Model
+	segs []segment
+	tap  func(site string, x gemm.Matrix)
+
+	cache *Cache // nil, or the context of the only segment
+	cs    []float32
+
+	x       gemm.Matrix // [M,D] the residual stream
+	h       gemm.Matrix // [M,D] normed input of a half layer, then its output
+	q, attn gemm.Matrix // [M,Q]
+	k, v    gemm.Matrix // [M,KV], unless there is a cache
+	gate    gemm.Matrix // [M,I]; gate and up share their memory with q, attn, k and v
+	up      gemm.Matrix
+	act     []float32 // M times the widest input, for fake quantization
+}
+
+// forward runs the stacked tokens ids. It needs checked ids and, with a cache,
+// one segment that fits.
+func (m *Model) forward(ctx context.Context, ids []int32, segs []segment, cache *Cache, tap func(string, gemm.Matrix)) (gemm.Matrix, error) {
+	r := &run{m: m, segs: segs, tap: tap, cache: cache}
+	defer m.pool.Put(r.allocate(len(ids)))
+	longest := 0
+	for _, s := range segs {
+		longest = max(longest, s.r1-s.r0)
+	}
+	if cache != nil {
+		longest += cache.n
+	}
+	r.cs = m.rope.table(longest)
+
+	parallelRows(r.x, func(i0, i1 int) {
+		for i := i0; i < i1; i++ {
+			m.embed.Load(r.x.View(i, i+1, 0, m.dim), int(ids[i]), 0)
+		}
+	})
+	if bad := notFinite(r.x); bad >= 0 {
+		return gemm.Matrix{}, fmt.Errorf("llm: %s: model.embed_tokens.weight: row %d is not finite", m.name, ids[bad])
+	}
+	for l := range m.layers {
+		for half, f := range []func(int){r.attention, r.mlp} {
+			if err := ctx.Err(); err != nil {
+				return gemm.Matrix{}, err
+			}
+			f(l)
+			if bad := r.addResidual(); bad >= 0 {
+				return gemm.Matrix{}, m.explain(l, half, bad)
+			}
+		}
+	}
+	out := gemm.NewMatrix(len(ids), m.dim)
+	normRows(out, r.x, m.norm, m.eps)
+	return out, nil
+}
+
+// allocate takes the buffers of a run of rows tokens from the pool and returns
+// what goes back there.
+func (r *run) allocate(rows int) *[]float32 {
+	m := r.m
+	kv := m.kv
+	if r.cache != nil {
+		kv = 0 // keys and values go to the cache
+	}
+	half := max(2*m.q+2*kv, 2*m.inter)
+	size := rows * (2*m.dim + half)
+	if m.fake {
+		size += rows * max(m.dim, m.q, m.inter)
+	}
+	buf, _ := m.pool.Get().(*[]float32)
+	if buf == nil || cap(*buf) < size {
+		b := make([]float32, size)
+		buf = &b
+	}
+	rest := (*buf)[:size]
+	take := func(cols int) gemm.Matrix {
+		x := gemm.Matrix{Rows: rows, Cols: cols, Stride: cols, Data: rest[:rows*cols]}
+		rest = rest[rows*cols:]
+		return x
+	}
+	r.x, r.h = take(m.dim), take(m.dim)
+	shared := rest
+	r.q, r.attn, r.k, r.v = take(m.q), take(m.q), take(kv), take(kv)
+	rest = shared
+	r.gate, r.up = take(m.inter), take(m.inter)
+	r.act = shared[rows*half:]
+	return buf
+}
+
+// attention sets h to the output of the self-attention of layer l.
+func (r *run) attention(l int) {
+	m, w := r.m, &r.m.layers[l]
+	normRows(r.h, r.x, w.inputNorm, m.eps)
+	k, v, first := r.k, r.v, 0
+	if r.cache != nil {
+		first = r.cache.n
+		k = r.cache.k[l].View(first, first+r.x.Rows, 0, m.kv)
+		v = r.cache.v[l].View(first, first+r.x.Rows, 0, m.kv)
+	}
+	r.linears(l, siteAttnIn, r.h, r.q, k, v)
+
+	d := m.headDim
+	for _, s := range r.segs {
+		parallelRows(r.q.View(s.r0, s.r1, 0, m.q), func(i0, i1 int) {
+			for i := i0; i < i1; i++ {
+				cs := r.cs[(first+i)*d : (first+i+1)*d]
+				headRows(r.q.Row(s.r0+i), w.qNorm, m.eps, cs)
+				headRows(k.Row(s.r0+i), w.kNorm, m.eps, cs)
+			}
+		})
+	}
+	if r.cache != nil {
+		k = r.cache.k[l].View(0, first+r.x.Rows, 0, m.kv)
+		v = r.cache.v[l].View(0, first+r.x.Rows, 0, m.kv)
+	}
+	attend(r.tasks(k, v, first), d, w.window)
+	r.linears(l, siteAttnOut, r.attn, r.h)
+}
+
+// headRows normalises the heads of x (Qwen3; w is nil elsewhere) and turns
+// them by the table row cs of their position.
+func headRows(x, w []float32, eps float32, cs []float32) {
+	d := len(cs)
+	if w != nil {
+		for h := 0; h < len(x); h += d {
+			rmsNorm(x[h:h+d], x[h:h+d], w, eps)
+		}
+	}
+	rotate(x, cs)
+}
+
+// tasks cuts the attention of all sequences over the keys k and values v; with
+// a cache these begin first tokens before the batch. Later tokens see more
+// keys, so the longest tasks come first.
+func (r *run) tasks(k, v gemm.Matrix, first int) []attentionTask {
+	m := r.m
+	d := m.headDim
+	width := m.q / m.kv * d // of the query heads of one key head
+	step := max(1, attentionRows*d/width)
+	var tasks []attentionTask
+	for _, s := range r.segs {
+		span := s
+		span.r1 += first
+		for end := s.r1; end > s.r0; end -= step {
+			i0 := max(s.r0, end-step)
+			for h := range m.kv / d {
+				tasks = append(tasks, attentionTask{
+					q:   r.q.View(i0, end, h*width, (h+1)*width),
+					out: r.attn.View(i0, end, h*width, (h+1)*width),
+					k:   k.View(span.r0, span.r1, h*d, (h+1)*d),
+					v:   v.View(span.r0, span.r1, h*d, (h+1)*d),
+					pos: first + i0 - s.r0,
+				})
+			}
+		}
+	}
+	return tasks
+}
+
+// mlp sets h to the output of the SwiGLU MLP of layer l (Shazeer 2020,
+// arXiv:2002.05202).
+func (r *run) mlp(l int) {
+	m, w := r.m, &r.m.layers[l]
+	normRows(r.h, r.x, w.postNorm, m.eps)
+	r.linears(l, siteMLPIn, r.h, r.gate, r.up)
+	parallelRows(r.gate, func(i0, i1 int) {
+		for i := i0; i < i1; i++ {
+			swiGLU(r.gate.Row(i), r.up.Row(i))
+		}
+	})
+	r.linears(l, siteMLPMid, r.gate, r.h)
+}
+
+// linears runs the linear layers of one site on their common input x.
+func (r *run) linears(l, site int, x gemm.Matrix, out ...gemm.Matrix) {
+	linears := r.m.layers[l].linears[site]
+	if r.tap != nil {
+		r.tap(siteName(l, site), x)
+	}
+	for i := range linears {
+		w := &linears[i]
+		in := x
+		if w.act != nil {
+			in = gemm.Matrix{Rows: x.Rows, Cols: x.Cols, Stride: x.Cols, Data: r.act[:x.Rows*x.Cols]}
+			// Layers of a site nearly always share their activation format,
+			// and so its result.
+			if i == 0 || !sameAct(w.act, linears[i-1].act) {
+				for j := range x.Rows {
+					copy(in.Row(j), x.Row(j))
+				}
+				w.act.Apply(in)
+			}
+		}
+		gemm.MulNT(out[i], in, w.weights)
+		if w.bias != nil {
+			parallelRows(out[i], func(i0, i1 int) {
+				for j := i0; j < i1; j++ {
+					addTo(out[i].Row(j), w.bias)
+				}
+			})
+		}
+	}
+}
+
+// addResidual sets x += h and returns the first row that is not finite, or -1.
+func (r *run) addResidual() int {
+	parallelRows(r.x, func(i0, i1 int) {
+		for i := i0; i < i1; i++ {
+			addTo(r.x.Row(i), r.h.Row(i))
+		}
+	})
+	return notFinite(r.x)
+}
+
+func normRows(dst, x gemm.Matrix, w []float32, eps float32) {
+	parallelRows(x, func(i0, i1 int) {
+		for i := i0; i < i1; i++ {
+			rmsNorm(dst.Row(i), x.Row(i), w, eps)
+		}
+	})
+}
+
+// notFinite returns the first row of x with a NaN or Inf, or -1.
+func notFinite(x gemm.Matrix) int {
+	var bad atomic.Int64
+	bad.Store(int64(x.Rows))
+	parallelRows(x, func(i0, i1 int) {
+		for i := i0; i < i1; i++ {
+			if !finite(x.Row(i)) {
+				for b := bad.Load(); int64(i) < b && !bad.CompareAndSwap(b, int64(i)); b = bad.Load() {
+				}
+				return
+			}
+		}
+	})
+	if b := int(bad.Load()); b < x.Rows {
+		return b
+	}
+	return -1
+}

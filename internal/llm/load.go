@@ -1,0 +1,130 @@
+package llm
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+)
+
+// newModel finds the tensors of the configured architecture in the checkpoint.
+func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, error) {
+	b := &base{
+		config: c, checkpoint: checkpoint, name: name,
+		vocab: c.VocabSize, dim: c.HiddenSize, q: c.Heads * c.HeadDim, kv: c.KVHeads * c.HeadDim, inter: c.MLPSize,
+		headDim: c.HeadDim, eps: float32(c.RMSNormEps), rope: &rope{freq: frequencies(c)},
+	}
+	f := &finder{checkpoint: checkpoint, used: map[string]bool{}}
+	b.headName = "model.embed_tokens.weight"
+	b.embed = f.matrix(b.headName, b.vocab, b.dim)
+	b.head = b.embed
+	if !c.TieEmbeddings {
+		b.headName = "lm_head.weight"
+		b.head = f.matrix(b.headName, b.vocab, b.dim)
+	}
+	b.norm = f.vector("model.norm.weight", b.dim)
+	m := &Model{base: b}
+	for l := range c.Layers {
+		m.layers = append(m.layers, f.layer(b, l))
+		if f.err != nil {
+			return nil, f.err
+		}
+	}
+	return m, f.strays(c)
+}
+
+// finder takes tensors from a checkpoint, keeps the first error and remembers
+// what it took.
+type finder struct {
+	checkpoint *hf.Checkpoint
+	used       map[string]bool
+	err        error
+}
+
+func (f *finder) layer(b *base, l int) layer {
+	c, p := b.config, fmt.Sprintf("model.layers.%d.", l)
+	w := layer{
+		window:    c.Window[l],
+		inputNorm: f.vector(p+"input_layernorm.weight", b.dim),
+		postNorm:  f.vector(p+"post_attention_layernorm.weight", b.dim),
+	}
+	if c.QKNorm {
+		w.qNorm = f.vector(p+"self_attn.q_norm.weight", b.headDim)
+		w.kNorm = f.vector(p+"self_attn.k_norm.weight", b.headDim)
+	}
+	w.linears = [sites][]linear{
+		siteAttnIn: {
+			f.linear(p+"self_attn.q_proj", b.q, b.dim, c.QKVBias),
+			f.linear(p+"self_attn.k_proj", b.kv, b.dim, c.QKVBias),
+			f.linear(p+"self_attn.v_proj", b.kv, b.dim, c.QKVBias),
+		},
+		siteAttnOut: {f.linear(p+"self_attn.o_proj", b.dim, b.q, c.OutputBias)},
+		siteMLPIn: {
+			f.linear(p+"mlp.gate_proj", b.inter, b.dim, c.MLPBias),
+			f.linear(p+"mlp.up_proj", b.inter, b.dim, c.MLPBias),
+		},
+		siteMLPMid: {f.linear(p+"mlp.down_proj", b.dim, b.inter, c.MLPBias)},
+	}
+	return w
+}
+
+func (f *finder) linear(name string, n, k int, bias bool) linear {
+	w := linear{name: name, weights: f.matrix(name+".weight", n, k)}
+	if bias {
+		w.bias = f.vector(name+".bias", n)
+	}
+	return w
+}
+
+func (f *finder) matrix(name string, n, k int) gemm.Source {
+	return f.tensor(name, n, k)
+}
+
+// vector reads a norm or a bias, which must be finite.
+func (f *finder) vector(name string, n int) []float32 {
+	t := f.tensor(name, n)
+	if t == nil {
+		return nil
+	}
+	v := t.Float32()
+	for i, x := range v {
+		if x-x != 0 && f.err == nil {
+			f.err = fmt.Errorf("%s: element %d is %v", name, i, x)
+		}
+	}
+	return v
+}
+
+func (f *finder) tensor(name string, shape ...int) *hf.Tensor {
+	if f.err != nil {
+		return nil
+	}
+	t, err := f.checkpoint.Tensor(name)
+	if err != nil {
+		f.err = err
+		return nil
+	}
+	if !slices.Equal(t.Shape, shape) {
+		f.err = fmt.Errorf("%s: shape %v, but by config.json %v", name, t.Shape, shape)
+		return nil
+	}
+	f.used[name] = true
+	return t
+}
+
+// strays returns an error for a tensor that is no part of the architecture: it
+// might be a bias or a norm without which the results are wrong. Rotary
+// frequencies, which old checkpoints hold, and a copy of tied embeddings are
+// known not to matter.
+func (f *finder) strays(c *hf.Config) error {
+	for _, name := range f.checkpoint.Names() {
+		switch {
+		case f.used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"), c.TieEmbeddings && name == "lm_head.weight":
+			continue
+		}
+		return fmt.Errorf("%s: no such tensor in a %s model of %d layers by config.json", name, c.ModelType, c.Layers)
+	}
+	return nil
+}

@@ -1,0 +1,175 @@
+package llm
+
+import (
+	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Constants of exp: ln 2 in two parts (the first has 9 significant bits, so n
+// times it is exact), and 1.5·2²³, whose addition rounds a float32 of magnitude
+// below 2²² to an integer held in the low mantissa bits.
+const (
+	log2e       = 1.44269504088896341
+	ln2Hi       = 0.693359375
+	ln2Lo       = -2.12194440e-4
+	rounder     = 12582912
+	rounderBits = 0x4b400000
+	// Below expMin the result is not a normal float32 and 0 is returned; above
+	// expMax it overflows.
+	expMin = -87.33654
+	expMax = 88.72283
+)
+
+// exp returns e^x in float32 arithmetic within 2 ulp, about three times faster
+// than math.Exp: range reduction by ln 2 and the degree-5 minimax polynomial of
+// Cephes expf (Moshier). exp(-Inf) = 0, exp(+Inf) = +Inf, exp(NaN) = NaN;
+// results below the smallest normal float32 are 0.
+func exp(x float32) float32 {
+	if !(x >= expMin && x <= expMax) {
+		switch {
+		case x < expMin:
+			return 0
+		case x > expMax:
+			return float32(math.Inf(1))
+		}
+		return x // NaN
+	}
+	t := float32(x*log2e) + rounder
+	n := t - rounder
+	r := x - float32(n*ln2Hi)
+	r -= float32(n * ln2Lo)
+	p := float32(1.9875691500e-4*r) + 1.3981999507e-3
+	p = float32(p*r) + 8.3334519073e-3
+	p = float32(p*r) + 4.1665795894e-2
+	p = float32(p*r) + 1.6666665459e-1
+	p = float32(p*r) + 5.0000001201e-1
+	p = float32(float32(p*r)*r) + r + 1
+	// n reaches 128, where 2^n is no float32: two factors.
+	k := int32(math.Float32bits(t) - rounderBits)
+	half := k >> 1
+	return p * math.Float32frombits(uint32(half+127)<<23) * math.Float32frombits(uint32(k-half+127)<<23)
+}
+
+// softmax replaces s by exp(s - max s)/Σ exp(s - max s). A row with a NaN or
+// +Inf, or of -Inf alone, becomes NaN.
+func softmax(s []float32) {
+	m := float32(math.Inf(-1))
+	for _, v := range s {
+		if v > m {
+			m = v
+		}
+	}
+	var sum float32
+	for i, v := range s {
+		e := exp(v - m)
+		s[i] = e
+		sum += e
+	}
+	inv := 1 / sum
+	for i := range s {
+		s[i] *= inv
+	}
+}
+
+// swiGLU sets gate = silu(gate)·up, silu(g) = g/(1+e^-g).
+func swiGLU(gate, up []float32) {
+	up = up[:len(gate)]
+	for i, g := range gate {
+		gate[i] = g / (1 + exp(-g)) * up[i]
+	}
+}
+
+// rmsNorm sets dst = x/sqrt(mean(x²)+eps)·w (Zhang and Sennrich 2019,
+// arXiv:1910.07467). dst may alias x.
+func rmsNorm(dst, x, w []float32, eps float32) {
+	dst, w = dst[:len(x)], w[:len(x)]
+	scale := float32(1 / math.Sqrt(float64(sumSquares(x)/float32(len(x))+eps)))
+	for i, v := range x {
+		dst[i] = w[i] * (v * scale)
+	}
+}
+
+// sumSquares returns Σx² from four running sums, which is both faster and more
+// accurate than one.
+func sumSquares(x []float32) float32 {
+	var a, b, c, d float32
+	i := 0
+	for ; i+4 <= len(x); i += 4 {
+		v := x[i : i+4 : i+4]
+		a += v[0] * v[0]
+		b += v[1] * v[1]
+		c += v[2] * v[2]
+		d += v[3] * v[3]
+	}
+	for ; i < len(x); i++ {
+		a += x[i] * x[i]
+	}
+	return (a + b) + (c + d)
+}
+
+// addTo sets dst += x.
+func addTo(dst, x []float32) {
+	x = x[:len(dst)]
+	for i := range dst {
+		dst[i] += x[i]
+	}
+}
+
+// finite reports whether no element of x is NaN or ±Inf: v-v is 0 for a finite
+// v and NaN otherwise.
+func finite(x []float32) bool {
+	var a, b, c, d float32
+	i := 0
+	for ; i+4 <= len(x); i += 4 {
+		v := x[i : i+4 : i+4]
+		a += v[0] - v[0]
+		b += v[1] - v[1]
+		c += v[2] - v[2]
+		d += v[3] - v[3]
+	}
+	for ; i < len(x); i++ {
+		a += x[i] - x[i]
+	}
+	return a+b+c+d == 0
+}
+
+// parallel runs f(i) for i = 0..n-1 on up to GOMAXPROCS goroutines, each of
+// which takes the next index when it is done with one, and waits for all.
+// worker (below GOMAXPROCS) numbers the goroutine, for scratch space.
+func parallel(n int, f func(worker, i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	if workers <= 1 {
+		for i := range n {
+			f(0, i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return
+				}
+				f(w, i)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// parallelRows runs f over row ranges that cover m, in parallel where there is
+// enough work to pay for a goroutine.
+func parallelRows(m gemm.Matrix, f func(i0, i1 int)) {
+	const elements = 1 << 14 // per range: some 10 µs of work
+	rows := max(1, elements/max(1, m.Cols))
+	parallel((m.Rows+rows-1)/rows, func(_, c int) {
+		f(c*rows, min((c+1)*rows, m.Rows))
+	})
+}

@@ -1,0 +1,268 @@
+package llm
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+)
+
+// Model is an opened model or a view of one. It is safe for concurrent use.
+type Model struct {
+	*base
+	layers []layer
+	fake   bool // some linear layer has act
+}
+
+// base is what all views share.
+type base struct {
+	config     *hf.Config
+	checkpoint *hf.Checkpoint
+	name       string // of the folder, for errors
+
+	vocab, dim, q, kv, inter int // V, D, Q, KV, I
+	headDim                  int // d
+	eps                      float32
+	rope                     *rope
+
+	embed    gemm.Source // [V,D]
+	norm     []float32   // [D]
+	head     gemm.Source // [V,D]
+	headName string
+
+	pool sync.Pool // of *[]float32, see run.allocate
+}
+
+type layer struct {
+	inputNorm, postNorm []float32 // [D]
+	qNorm, kNorm        []float32 // [d], or nil
+	window              int       // 0 for none
+	linears             [sites][]linear
+}
+
+type linear struct {
+	name    string // "model.layers.0.self_attn.q_proj"
+	weights gemm.Source
+	bias    []float32 // or nil
+	act     Activations
+}
+
+// The inputs of the linear layers of a layer, in order of execution.
+const (
+	siteAttnIn = iota
+	siteAttnOut
+	siteMLPIn
+	siteMLPMid
+	sites
+)
+
+func siteName(l, site int) string {
+	return fmt.Sprintf("model.layers.%d.%s", l, [sites]string{"attn_in", "attn_out", "mlp_in", "mlp_mid"}[site])
+}
+
+// Linear describes one linear layer Y = X·Wᵀ.
+type Linear struct {
+	Name    string // "model.layers.0.self_attn.q_proj", the tensor's name less ".weight"
+	Site    string // "model.layers.0.attn_in": layers of one site share their input
+	N, K    int
+	Weights gemm.Source // of this view
+}
+
+// Activations fake-quantizes the inputs of a linear layer.
+type Activations interface {
+	// Apply replaces each row of x, the activations of one token, by what its
+	// quantized form stands for. It must be safe for concurrent use.
+	Apply(x gemm.Matrix)
+}
+
+// Replacement changes one linear layer of a view.
+type Replacement struct {
+	Weights gemm.Source // nil keeps the weights
+	Act     Activations // nil leaves the inputs in full precision
+}
+
+// Open opens the model in files: config.json and the checkpoint. Every tensor
+// the architecture has must be there in the shape that the config asks for, and
+// no other (but for what transformers ignores too). Norms and biases are read
+// and must be finite; the other weights are not read yet.
+func Open(files hf.Files) (*Model, error) {
+	config, err := hf.ReadConfig(files)
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := hf.OpenCheckpoint(files)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newModel(files.Name(), config, checkpoint)
+	if err != nil {
+		checkpoint.Close()
+		return nil, fmt.Errorf("llm: %s: %w", files.Name(), err)
+	}
+	return m, nil
+}
+
+// Close unmaps the weights. The model and all its views are dead from then on.
+func (m *Model) Close() error { return m.checkpoint.Close() }
+
+// Config returns the model's configuration, which must not be modified.
+func (m *Model) Config() *hf.Config { return m.config }
+
+// Checkpoint returns the model's weight files; Close closes them.
+func (m *Model) Checkpoint() *hf.Checkpoint { return m.checkpoint }
+
+// Linears lists the linear layers of all layers in order of execution, the
+// output layer not among them.
+func (m *Model) Linears() []Linear {
+	var list []Linear
+	for l := range m.layers {
+		for site, group := range m.layers[l].linears {
+			for _, w := range group {
+				n, k := w.weights.Dims()
+				list = append(list, Linear{Name: w.name, Site: siteName(l, site), N: n, K: k, Weights: w.weights})
+			}
+		}
+	}
+	return list
+}
+
+// With returns a view of m with the named linear layers replaced; a bias is
+// kept. It panics on a name that Linears does not list and on weights of
+// another shape.
+func (m *Model) With(replacements map[string]Replacement) *Model {
+	v := &Model{base: m.base, layers: make([]layer, len(m.layers))}
+	used := 0
+	for l := range m.layers {
+		v.layers[l] = m.layers[l]
+		for site, group := range m.layers[l].linears {
+			group = append([]linear(nil), group...)
+			for i := range group {
+				w := &group[i]
+				if r, ok := replacements[w.name]; ok {
+					used++
+					w.replace(r)
+				}
+				v.fake = v.fake || w.act != nil
+			}
+			v.layers[l].linears[site] = group
+		}
+	}
+	if used < len(replacements) {
+		for name := range replacements {
+			if !m.has(name) {
+				panic(fmt.Sprintf("llm: %s: no linear layer %q to replace", m.name, name))
+			}
+		}
+	}
+	return v
+}
+
+func (w *linear) replace(r Replacement) {
+	if r.Weights != nil {
+		n, k := w.weights.Dims()
+		if rn, rk := r.Weights.Dims(); rn != n || rk != k {
+			panic(fmt.Sprintf("llm: %s: replacement is %dx%d, the layer %dx%d", w.name, rn, rk, n, k))
+		}
+		w.weights = r.Weights
+	}
+	w.act = r.Act
+}
+
+func (m *Model) has(name string) bool {
+	for _, w := range m.Linears() {
+		if w.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// sameAct tells whether both are the same format, so that one result serves
+// both.
+func sameAct(a, b Activations) bool {
+	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && a == b
+}
+
+// CheckFinite reads all weights of the view and returns an error that names
+// the first NaN or Inf of the first tensor that has one.
+func (m *Model) CheckFinite(ctx context.Context) error {
+	check := func(name string, w gemm.Source) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := checkFinite(name, w); err != nil {
+			return fmt.Errorf("llm: %s: %w", m.name, err)
+		}
+		return nil
+	}
+	if err := check("model.embed_tokens.weight", m.embed); err != nil {
+		return err
+	}
+	for _, w := range m.Linears() {
+		if err := check(w.Name+".weight", w.Weights); err != nil {
+			return err
+		}
+	}
+	return check(m.headName, m.head)
+}
+
+// explain says why row bad of the hidden states is not finite after half a
+// layer: most likely one of the weights is not.
+func (m *Model) explain(l, half, bad int) error {
+	first, part := siteAttnIn, "self_attn"
+	if half == 1 {
+		first, part = siteMLPIn, "mlp"
+	}
+	for _, group := range m.layers[l].linears[first : first+2] {
+		for _, w := range group {
+			if err := checkFinite(w.name+".weight", w.weights); err != nil {
+				return fmt.Errorf("llm: %s: %w", m.name, err)
+			}
+		}
+	}
+	return fmt.Errorf("llm: %s: model.layers.%d.%s: output of token %d of the batch is not finite, though all weights are", m.name, l, part, bad)
+}
+
+// checkFinite returns an error that names an element of w that is NaN or Inf,
+// the first in its rows.
+func checkFinite(name string, w gemm.Source) error {
+	n, k := w.Dims()
+	const step = 16
+	var bad atomic.Int64
+	bad.Store(int64(n))
+	parallel((n+step-1)/step, func(_, c int) {
+		i0 := c * step
+		if int64(i0) >= bad.Load() {
+			return
+		}
+		tile := gemm.NewMatrix(min(step, n-i0), k)
+		w.Load(tile, i0, 0)
+		if finite(tile.Data) {
+			return
+		}
+		for i := range tile.Rows {
+			if finite(tile.Row(i)) {
+				continue
+			}
+			for b := bad.Load(); int64(i0+i) < b && !bad.CompareAndSwap(b, int64(i0+i)); b = bad.Load() {
+			}
+			return
+		}
+	})
+	i := int(bad.Load())
+	if i == n {
+		return nil
+	}
+	row := gemm.NewMatrix(1, k)
+	w.Load(row, i, 0)
+	for j, v := range row.Data {
+		if v-v != 0 {
+			return fmt.Errorf("%s: element [%d,%d] is %v", name, i, j, v)
+		}
+	}
+	panic("llm: " + name + ": two loads of one row differ")
+}
