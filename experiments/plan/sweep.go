@@ -1,11 +1,293 @@
 package plan
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
 // Sweep is a validated sweep file.
 type Sweep struct {
 	Name string
-	// Trials are distinct, in the order of the file: models outermost, methods
-	// innermost. Their labels are set.
+	// Trials are distinct and labelled; models vary slowest, methods fastest,
+	// in the order of the file.
 	Trials []Trial
 
 	source *source
 }
+
+// maxCombinations bounds the product of a sweep file before filters.
+const maxCombinations = 100_000
+
+// expand multiplies out the lists of src, resolves defaults, filters, and
+// removes duplicates. src is complete and valid.
+func (p *parser) expand(src *source) []Trial {
+	common := src.common.combinations()
+	perCommon := 0
+	for _, e := range src.methods {
+		perCommon += e.combinations()
+		if common > maxCombinations || perCommon > maxCombinations || common*perCommon > maxCombinations {
+			p.errorf(e.line, e.path, "more than %d combinations up to here; sweep fewer values at once", maxCombinations)
+			return nil
+		}
+	}
+	var trials []Trial
+	seen := map[Trial]bool{}
+	use := usage{}
+	src.common.each(func(outer []chosen) {
+		for _, e := range src.methods {
+			e.each(func(inner []chosen) {
+				t := resolve(append(slices.Clip(outer), inner...), use)
+				if p.check(&t, outer) && e.keeps(&t, use) && src.common.keeps(&t, use) && !seen[t] {
+					seen[t] = true
+					trials = append(trials, t)
+				}
+			})
+		}
+	})
+	p.unused(src, use)
+	if len(p.errs) == 0 && len(trials) == 0 {
+		p.errorf(src.common.line, "methods", "no trial passes the filters")
+	}
+	if len(p.errs) > 0 {
+		return nil
+	}
+	setLabels(trials)
+	if src.baseline != nil {
+		p.setBaselines(trials, src.baseline)
+	}
+	return trials
+}
+
+// usage records which settings mattered to a trial, and which conditions held
+// for one: what never does is a mistake of the file.
+type usage map[any]bool
+
+// chosen is one value of a setting.
+type chosen struct {
+	*setting
+	value any
+}
+
+// dimensions groups the settings of e that advance together.
+func (e *entry) dimensions() [][]*setting {
+	var dims [][]*setting
+	for _, s := range e.settings {
+		i := slices.IndexFunc(e.zip, func(g []*setting) bool { return slices.Contains(g, s) })
+		if i < 0 {
+			dims = append(dims, []*setting{s})
+		} else if first := slices.IndexFunc(e.settings, func(s *setting) bool { return slices.Contains(e.zip[i], s) }); e.settings[first] == s {
+			dims = append(dims, e.zip[i])
+		}
+	}
+	return dims
+}
+
+// combinations is the number of calls that each makes, or some number above
+// maxCombinations.
+func (e *entry) combinations() int {
+	n := 1
+	for _, d := range e.dimensions() {
+		if n > maxCombinations {
+			break
+		}
+		n *= len(d[0].values)
+	}
+	return n
+}
+
+// each calls f with every combination; the last setting varies fastest.
+func (e *entry) each(f func([]chosen)) {
+	dims := e.dimensions()
+	at := make([]int, len(dims))
+	for {
+		var c []chosen
+		for i, d := range dims {
+			for _, s := range d {
+				c = append(c, chosen{s, s.values[at[i]]})
+			}
+		}
+		f(c)
+		i := len(dims) - 1
+		for ; i >= 0; i-- {
+			if at[i]++; at[i] < len(dims[i][0].values) {
+				break
+			}
+			at[i] = 0
+		}
+		if i < 0 {
+			return
+		}
+	}
+}
+
+// resolve makes a trial of the chosen values and the defaults of all others.
+func resolve(values []chosen, use usage) Trial {
+	var t Trial
+	for _, k := range keys {
+		if !k.matters(&t) {
+			continue
+		}
+		if i := slices.IndexFunc(values, func(c chosen) bool { return c.key == k }); i >= 0 {
+			k.set(&t, values[i].value)
+			use[values[i].setting] = true
+		} else if k.fallback != nil { // else t is of one section only
+			k.set(&t, k.fallback(&t))
+		}
+	}
+	return t
+}
+
+// check reports settings that contradict each other.
+func (p *parser) check(t *Trial, outer []chosen) bool {
+	ok := true
+	for _, c := range constraints {
+		if !c.fail(t) {
+			continue
+		}
+		ok = false
+		i := slices.IndexFunc(outer, func(o chosen) bool { return o.key.axis() == c.axis })
+		if s := outer[i]; !p.bad[s.path] { // once, not for every trial
+			p.errorf(s.line, s.path, "%s %s", s.key.file(s.value), c.says)
+		}
+	}
+	return ok
+}
+
+// keeps reports whether t passes the filters of e.
+func (e *entry) keeps(t *Trial, use usage) bool {
+	keep := len(e.only) == 0
+	for _, c := range e.only {
+		if c.holds(t, use) {
+			keep = true
+		}
+	}
+	for _, c := range e.skip {
+		if c.holds(t, use) {
+			keep = false
+		}
+	}
+	return keep
+}
+
+// holds reports whether t meets c. A setting that has no meaning for t has no
+// value, so no condition on it holds.
+func (c *condition) holds(t *Trial, use usage) bool {
+	for _, s := range c.settings {
+		if !s.key.matters(t) || !slices.Contains(s.values, s.key.get(t)) {
+			return false
+		}
+	}
+	use[c] = true
+	return true
+}
+
+// unused reports what had no effect on any trial.
+func (p *parser) unused(src *source, use usage) {
+	for _, e := range append([]*entry{&src.common}, src.methods...) {
+		for _, s := range e.settings {
+			if !use[s] {
+				p.errorf(s.line, s.path, "has no effect here: it needs %s", s.key.needs)
+			}
+		}
+		for _, c := range append(slices.Clip(e.only), e.skip...) {
+			if !use[c] && len(p.errs) == 0 {
+				p.errorf(c.line, c.path, "matches no trial")
+			}
+		}
+	}
+}
+
+// setLabels gives each trial a label of the settings that vary among the
+// trials.
+func setLabels(trials []Trial) {
+	varies := map[*key]bool{}
+	for _, k := range keys {
+		var first any
+		for i := range trials {
+			if t := &trials[i]; k.matters(t) {
+				if first == nil {
+					first = k.get(t)
+				}
+				varies[k] = varies[k] || k.get(t) != first
+			}
+		}
+	}
+	count := map[string]int{}
+	for i := range trials {
+		t := &trials[i]
+		t.Label = label(t, func(k *key) bool { return k.name == "method" || varies[k] && !(k.quiet && k.get(t) == k.fallback(t)) })
+		count[t.Label]++
+	}
+	for i := range trials {
+		if t := &trials[i]; count[t.Label] > 1 { // such as two texts of one file name
+			var full []string
+			for _, k := range keys {
+				if varies[k] && k.matters(t) {
+					full = append(full, k.axis()+"="+k.kind.write(k.get(t)))
+				}
+			}
+			t.Label += " (" + strings.Join(full, " ") + ")"
+		}
+	}
+}
+
+// label joins the values of the keys to show: model and method first, then how
+// it runs and is measured.
+func label(t *Trial, shown func(*key) bool) string {
+	var head, method, rest []string
+	for _, k := range keys {
+		if !k.matters(t) || !shown(k) {
+			continue
+		}
+		word := k.label(k.get(t))
+		switch {
+		case k.name == "model":
+			head = append(head, word)
+		case k.section == "method":
+			method = append(method, word)
+		default:
+			rest = append(rest, word)
+		}
+	}
+	return strings.Join(slices.Concat(head, method, rest), " ")
+}
+
+// setBaselines finds for each trial the one that meets c and is equal in
+// model, protocol, calibration and activations, save what c itself names.
+func (p *parser) setBaselines(trials []Trial, c *condition) {
+	named := func(k *key) bool {
+		return slices.ContainsFunc(c.settings, func(s *setting) bool { return s.key == k })
+	}
+	found := map[string][]string{}
+	at := func(t *Trial) string {
+		var parts []string
+		for _, k := range keys {
+			if k.section != "method" && !named(k) {
+				parts = append(parts, k.axis()+" "+k.file(k.get(t)))
+			}
+		}
+		return strings.Join(parts, ", ")
+	}
+	for i := range trials {
+		if t := &trials[i]; c.holds(t, usage{}) {
+			found[at(t)] = append(found[at(t)], t.Label)
+		}
+	}
+	for i := range trials {
+		t := &trials[i]
+		switch labels := found[at(t)]; len(labels) {
+		case 1:
+			t.Baseline = labels[0]
+		case 0:
+			p.errorf(c.line, c.path, "no trial of the sweep matches it for %s", t.Label)
+			return
+		default:
+			p.errorf(c.line, c.path, "matches %d trials: %s; name more settings", len(labels), strings.Join(labels[:min(4, len(labels))], ", "))
+			return
+		}
+	}
+}
+
+// String is a line for people.
+func (s *Sweep) String() string { return fmt.Sprintf("%s: %d trials", s.Name, len(s.Trials)) }

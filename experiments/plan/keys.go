@@ -1,0 +1,252 @@
+package plan
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// key describes one setting of a trial.
+type key struct {
+	name    string // in its section of the sweep file
+	section string // "", "protocol", "calibration" or "method"
+	kind    kind
+	field   func(*Trial) any // pointer to where the value lives
+	// fallback is the value where the file gives none; nil = it must.
+	fallback func(*Trial) any
+	// methods have this key; nil for the keys of all trials. Of them it
+	// matters where applies (nil = always) holds; needs says so in words.
+	methods []string
+	applies func(*Method) bool
+	needs   string
+	// label is how a value appears in labels; quiet keys appear only where
+	// they differ from their default.
+	label func(v any) string
+	quiet bool
+}
+
+// axis is the key's name where all keys stand side by side: in filters and Axes.
+func (k *key) axis() string {
+	if k.section == "protocol" || k.section == "calibration" {
+		return k.section + "." + k.name
+	}
+	return k.name
+}
+
+// matters reports whether k has a meaning for t, whose earlier keys are set.
+func (k *key) matters(t *Trial) bool {
+	return k.methods == nil || slices.Contains(k.methods, t.Method.Name) && (k.applies == nil || k.applies(&t.Method))
+}
+
+func (k *key) get(t *Trial) any {
+	switch p := k.field(t).(type) {
+	case *string:
+		return *p
+	case *int:
+		return *p
+	case *uint64:
+		return *p
+	case *float64:
+		return *p
+	case *bool:
+		return *p
+	case *Block:
+		return *p
+	}
+	panic("plan: key " + k.axis() + " has a field of unknown type")
+}
+
+func (k *key) set(t *Trial, v any) {
+	switch p := k.field(t).(type) {
+	case *string:
+		*p = v.(string)
+	case *int:
+		*p = v.(int)
+	case *uint64:
+		*p = v.(uint64)
+	case *float64:
+		*p = v.(float64)
+	case *bool:
+		*p = v.(bool)
+	case *Block:
+		*p = v.(Block)
+	default:
+		panic("plan: key " + k.axis() + " has a field of unknown type")
+	}
+}
+
+func (k *key) file(v any) string {
+	if k.kind.file != nil {
+		return k.kind.file(v)
+	}
+	return k.kind.write(v)
+}
+
+// Methods are the known methods, in the order in which they are explained.
+var Methods = []string{"none", "rtn", "gptq", "spqr", "mosaic"}
+
+var (
+	quantized = []string{"rtn", "gptq", "spqr", "mosaic"}
+	columns   = []string{"gptq", "spqr", "mosaic"} // may run GPTQ's column loop
+)
+
+func gptqBase(m *Method) bool { return m.Name != "mosaic" || m.Base == "gptq" }
+
+func always(v any) func(*Trial) any { return func(*Trial) any { return v } }
+
+// keys is the table of all settings. Order matters: a key comes after those
+// that decide whether it applies; products and labels follow it.
+var keys = []*key{
+	{name: "model", kind: text, field: func(t *Trial) any { return &t.Model }, label: base},
+
+	{name: "text", section: "protocol", kind: text, field: func(t *Trial) any { return &t.Protocol.Text }, label: prefix("on ", base)},
+	{name: "context", section: "protocol", kind: integer(2, 1<<20), field: func(t *Trial) any { return &t.Protocol.Context }, label: prefix("ctx", nil)},
+	{name: "stride", section: "protocol", kind: integer(1, 1<<20), field: func(t *Trial) any { return &t.Protocol.Stride }, label: prefix("stride", nil)},
+	{name: "bos", section: "protocol", kind: boolean, field: func(t *Trial) any { return &t.Protocol.BOS }, label: either("bos", "no-bos")},
+	{name: "tokens", section: "protocol", kind: integer(0, 1<<31-1), field: func(t *Trial) any { return &t.Protocol.Tokens },
+		fallback: always(0), label: prefix("score", nil)},
+
+	{name: "text", section: "calibration", kind: text, field: func(t *Trial) any { return &t.Calibration.Text }, label: prefix("cal ", base)},
+	{name: "tokens", section: "calibration", kind: integer(1, 1<<31-1), field: func(t *Trial) any { return &t.Calibration.Tokens }, label: prefix("cal", nil)},
+	{name: "context", section: "calibration", kind: integer(2, 1<<20), field: func(t *Trial) any { return &t.Calibration.Context },
+		fallback: func(t *Trial) any { return t.Protocol.Context }, label: prefix("calctx", nil)},
+	{name: "seed", section: "calibration", kind: seed, field: func(t *Trial) any { return &t.Calibration.Seed },
+		fallback: always(uint64(1)), label: prefix("seed", nil)},
+
+	{name: "activations", kind: word("a16", "a8", "a4"), field: func(t *Trial) any { return &t.Activations },
+		fallback: always("a16"), label: prefix("", nil)},
+
+	{name: "method", section: "method", kind: word(Methods...), field: func(t *Trial) any { return &t.Method.Name }, label: methodLabel},
+	{name: "base", section: "method", kind: word("rtn", "gptq"), field: func(t *Trial) any { return &t.Method.Base },
+		fallback: always("rtn"), methods: []string{"mosaic"}, label: prefix("", nil)},
+	{name: "format", section: "method", kind: word("int4", "int4a"), field: func(t *Trial) any { return &t.Method.Format },
+		fallback: always("int4"), methods: quantized, label: prefix("", nil), quiet: true},
+	{name: "group", section: "method", kind: integer(1, 1<<20), field: func(t *Trial) any { return &t.Method.Group },
+		fallback: always(128), methods: quantized, label: prefix("g", nil)},
+	{name: "scale", section: "method", kind: word("absmax", "mse", "hessian"), field: func(t *Trial) any { return &t.Method.Scale },
+		fallback: always("absmax"), methods: quantized, label: prefix("", nil), quiet: true},
+	{name: "order", section: "method", kind: word("act", "natural"), field: func(t *Trial) any { return &t.Method.Order },
+		fallback: always("act"), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("", suffix("-order")), quiet: true},
+	{name: "groups", section: "method", kind: word("static", "dynamic"), field: func(t *Trial) any { return &t.Method.Groups },
+		fallback: always("static"), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("", nil), quiet: true},
+	{name: "damp", section: "method", kind: share(0, 10), field: func(t *Trial) any { return &t.Method.Damp },
+		fallback: always(0.01), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("damp", nil), quiet: true},
+	{name: "outliers", section: "method", kind: percent(0, 0.5), field: func(t *Trial) any { return &t.Method.Outliers },
+		methods: []string{"spqr"}, label: asPercent},
+	{name: "density", section: "method", kind: percent(0, 1), field: func(t *Trial) any { return &t.Method.Density },
+		methods: []string{"mosaic"}, label: asPercent},
+	{name: "block", section: "method", kind: blockShape, field: func(t *Trial) any { return &t.Method.Block },
+		fallback: always(Block{16, 64}), methods: []string{"mosaic"}, label: prefix("", nil)},
+	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy"),
+		field:    func(t *Trial) any { return &t.Method.Criterion },
+		fallback: always("delta"), methods: []string{"mosaic"}, label: prefix("", nil)},
+	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },
+		fallback: always(4), methods: []string{"mosaic"}, label: prefix("r", nil), quiet: true},
+	{name: "residual_scale", section: "method", kind: word("block", "row"), field: func(t *Trial) any { return &t.Method.ResidualScale },
+		fallback: always("block"), methods: []string{"mosaic"}, label: prefix("", suffix("-scale")), quiet: true},
+	{name: "joint", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Joint },
+		fallback: always(false), methods: []string{"mosaic"}, label: either("joint", "separate"), quiet: true},
+}
+
+// constraint is a condition between the settings of one trial.
+type constraint struct {
+	axis string // where to report it
+	fail func(*Trial) bool
+	says string
+}
+
+var constraints = []constraint{
+	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context }, "is longer than protocol.context: tokens between windows would never be scored"},
+	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
+}
+
+// section returns the keys of a section, in order.
+func section(name string) []*key {
+	var ks []*key
+	for _, k := range keys {
+		if k.section == name {
+			ks = append(ks, k)
+		}
+	}
+	return ks
+}
+
+// byAxis finds a key by its axis name.
+func byAxis(name string) *key {
+	for _, k := range keys {
+		if k.axis() == name {
+			return k
+		}
+	}
+	return nil
+}
+
+func axes() []string {
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.axis())
+	}
+	return names
+}
+
+// Axes returns every setting of t that has a meaning for its method, as flat
+// text: "method": "mosaic", "density": "0.1", "block": "16x64",
+// "protocol.context": "256".
+func (t *Trial) Axes() map[string]string {
+	m := map[string]string{}
+	for _, k := range keys {
+		if k.matters(t) {
+			m[k.axis()] = k.kind.write(k.get(t))
+		}
+	}
+	return m
+}
+
+// Labels of values.
+
+func printed(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case float64:
+		return share(0, 0).write(v)
+	case uint64:
+		return seed.write(v)
+	case Block:
+		return v.String()
+	}
+	return integer(0, 0).write(v)
+}
+
+func prefix(p string, next func(any) string) func(any) string {
+	if next == nil {
+		next = printed
+	}
+	return func(v any) string { return p + next(v) }
+}
+
+func suffix(s string) func(any) string { return func(v any) string { return printed(v) + s } }
+
+func either(yes, no string) func(any) string {
+	return func(v any) string {
+		if v.(bool) {
+			return yes
+		}
+		return no
+	}
+}
+
+func asPercent(v any) string { return percentage(v.(float64)) }
+
+// base is the last part of a reference: builtin:tiny-llama3 is tiny-llama3.
+func base(v any) string {
+	s := v.(string)
+	return path.Base(strings.ReplaceAll(s[strings.Index(s, ":")+1:], `\`, "/"))
+}
+
+func methodLabel(v any) string {
+	if v == "none" {
+		return "16-bit"
+	}
+	return v.(string)
+}

@@ -1,0 +1,454 @@
+package plan
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// maxBytes bounds a sweep file; no honest one comes near.
+const maxBytes = 1 << 20
+
+// maxErrors is how many errors of one file are reported at once.
+const maxErrors = 20
+
+// setting is a key with the values that a file sweeps it over.
+type setting struct {
+	key    *key
+	values []any
+	line   int
+	path   string
+}
+
+// entry is a set of settings whose product is taken, with its filters.
+type entry struct {
+	line       int
+	path       string
+	settings   []*setting // in the order of keys
+	zip        [][]*setting
+	only, skip []*condition
+}
+
+// condition holds for a trial if each of its settings has one of the values.
+type condition struct {
+	line     int
+	path     string
+	settings []*setting
+}
+
+// source is a sweep file as read, before lists are multiplied out.
+type source struct {
+	name     string
+	common   entry // model, activations, protocol and calibration
+	methods  []*entry
+	baseline *condition
+}
+
+// Parse reads a sweep file; name is the file's, for errors. Each error names
+// file, line and field, and several are reported at once (errors.Join).
+func Parse(name string, data []byte) (*Sweep, error) {
+	p := &parser{file: name, bad: map[string]bool{}}
+	src := p.parse(data)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	trials := p.expand(src)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	return &Sweep{Name: src.name, Trials: trials, source: src}, nil
+}
+
+type lineError struct {
+	line int
+	err  error
+}
+
+type parser struct {
+	file string
+	errs []lineError
+	bad  map[string]bool // paths with errors
+}
+
+func (p *parser) errorf(line int, path, format string, args ...any) {
+	msg := fmt.Sprintf(format, args...)
+	if path != "" {
+		msg = path + ": " + msg
+	}
+	p.errs = append(p.errs, lineError{line, fmt.Errorf("%s:%d: %s", p.file, line, msg)})
+	p.bad[path] = true
+}
+
+// err joins the errors found so far, by line.
+func (p *parser) err() error {
+	slices.SortStableFunc(p.errs, func(a, b lineError) int { return cmp.Compare(a.line, b.line) })
+	var errs []error
+	for i, e := range p.errs {
+		if i == maxErrors {
+			errs = append(errs, fmt.Errorf("%s: and %d more errors", p.file, len(p.errs)-i))
+			break
+		}
+		errs = append(errs, e.err)
+	}
+	return errors.Join(errs...)
+}
+
+func (p *parser) parse(data []byte) *source {
+	if len(data) > maxBytes {
+		p.errorf(1, "", "%d bytes; a sweep file has at most %d", len(data), maxBytes)
+		return nil
+	}
+	root, err := p.document(data)
+	if err != nil || root == nil {
+		return nil
+	}
+	src := &source{common: entry{line: root.Line}}
+	sections := []string{"name", "model", "protocol", "calibration", "activations", "baseline", "methods", "only", "skip", "zip"}
+	fields := p.mapping(root, "", sections)
+	src.name = p.name(root, fields["name"])
+	src.common.settings = p.settings(fields, root, "", section(""))
+	for _, s := range []string{"protocol", "calibration"} {
+		n := fields[s].value
+		if n == nil {
+			p.errorf(root.Line, s, "is missing")
+			continue
+		}
+		ks := section(s)
+		src.common.settings = append(src.common.settings, p.settings(p.mapping(n, s, names(ks)), n, s, ks)...)
+	}
+	slices.SortFunc(src.common.settings, func(a, b *setting) int {
+		return cmp.Compare(slices.Index(keys, a.key), slices.Index(keys, b.key))
+	})
+	p.filters(&src.common, fields)
+	if n := fields["baseline"].value; n != nil {
+		src.baseline = p.condition(n, "baseline")
+	}
+	src.methods = p.methods(root, fields["methods"].value)
+	return src
+}
+
+var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
+
+// document returns the top mapping of the single YAML document in data.
+func (p *parser) document(data []byte) (root *yaml.Node, err error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var doc, more yaml.Node
+	err = dec.Decode(&doc)
+	if err == io.EOF {
+		p.errorf(1, "", "is empty")
+		return nil, err
+	}
+	if err == nil {
+		switch err2 := dec.Decode(&more); err2 {
+		case io.EOF:
+		case nil:
+			p.errorf(more.Line, "", "a second document begins; a sweep file holds one")
+			return nil, errors.New("two documents")
+		default:
+			err = err2
+		}
+	}
+	if err != nil {
+		msg, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
+		if m := yamlLine.FindStringSubmatch(msg); m != nil {
+			line, _ = strconv.Atoi(m[1]) // digits only
+			msg = msg[len(m[0]):]
+		}
+		if i, ok := tab(data); ok {
+			line, msg = i, "is indented with a tab; YAML wants spaces"
+		}
+		p.errorf(line, "", "%s", msg)
+		return nil, err
+	}
+	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		p.errorf(max(1, doc.Line), "", "is not a mapping of keys to values")
+		return nil, errors.New("no mapping")
+	}
+	return doc.Content[0], nil
+}
+
+// tab finds the first line that is indented with a tab.
+func tab(data []byte) (line int, ok bool) {
+	line = 1
+	for l := range bytes.Lines(data) {
+		if indent := l[:len(l)-len(bytes.TrimLeft(l, " \t"))]; bytes.ContainsRune(indent, '\t') {
+			return line, true
+		}
+		line++
+	}
+	return 0, false
+}
+
+// field is an entry of a mapping.
+type field struct {
+	line  int
+	value *yaml.Node // nil = absent
+}
+
+// mapping returns the fields of n, all of whose keys must be among known.
+func (p *parser) mapping(n *yaml.Node, path string, known []string) map[string]field {
+	fields := map[string]field{}
+	if !p.noAlias(n, path) {
+		return fields
+	}
+	if n.Kind != yaml.MappingNode {
+		p.errorf(n.Line, path, "%s is not a mapping of keys to values", show(n))
+		return fields
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		at := join(path, k.Value)
+		switch _, twice := fields[k.Value]; {
+		case k.Kind != yaml.ScalarNode || k.ShortTag() != "!!str":
+			p.errorf(k.Line, path, "%s is not a key", show(k))
+		case !slices.Contains(known, k.Value):
+			p.errorf(k.Line, path, "unknown key %s%s", show(k), didYouMean(k.Value, known))
+		case twice:
+			p.errorf(k.Line, at, "is given twice, first in line %d", fields[k.Value].line)
+		case p.noAlias(v, at):
+			fields[k.Value] = field{k.Line, v}
+		}
+	}
+	return fields
+}
+
+// noAlias refuses *references: sweep files need none, and they can make a
+// small file mean a huge one.
+func (p *parser) noAlias(n *yaml.Node, path string) bool {
+	if n.Kind == yaml.AliasNode {
+		p.errorf(n.Line, path, "YAML references (*%s) are not supported; write the value out", n.Value)
+		return false
+	}
+	return true
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func names(ks []*key) []string {
+	var s []string
+	for _, k := range ks {
+		s = append(s, k.name)
+	}
+	return s
+}
+
+var folder = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+// name reads the name of the sweep, which becomes that of its results folder.
+func (p *parser) name(root *yaml.Node, f field) string {
+	switch n := f.value; {
+	case n == nil:
+		p.errorf(root.Line, "name", "is missing")
+	case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" || !folder.MatchString(n.Value):
+		p.errorf(n.Line, "name", "%s is not a name of letters, digits, '.', '_' and '-' that begins with a letter or digit; it names the results folder", show(n))
+	default:
+		return n.Value
+	}
+	return ""
+}
+
+// settings reads the fields that are among ks, in their order.
+func (p *parser) settings(fields map[string]field, parent *yaml.Node, path string, ks []*key) []*setting {
+	var list []*setting
+	for _, k := range ks {
+		f := fields[k.name]
+		at := join(path, k.name)
+		if f.value != nil {
+			if s := p.setting(k, f, at); s != nil {
+				list = append(list, s)
+			}
+		} else if k.fallback == nil && k.methods == nil && !p.bad[at] {
+			p.errorf(parent.Line, at, "is missing")
+		}
+	}
+	return list
+}
+
+// setting reads a scalar or a list of them.
+func (p *parser) setting(k *key, f field, path string) *setting {
+	s := &setting{key: k, line: f.line, path: path}
+	nodes := []*yaml.Node{f.value}
+	if f.value.Kind == yaml.SequenceNode {
+		nodes = f.value.Content
+		if len(nodes) == 0 {
+			p.errorf(f.line, path, "is an empty list")
+			return nil
+		}
+	}
+	for i, n := range nodes {
+		at := path
+		if f.value.Kind == yaml.SequenceNode {
+			at = fmt.Sprintf("%s[%d]", path, i)
+		}
+		if !p.noAlias(n, at) {
+			return nil
+		}
+		v, err := any(nil), fmt.Errorf("%s is not a single value", show(n))
+		if n.Kind == yaml.ScalarNode {
+			v, err = k.kind.read(n)
+		}
+		if err != nil {
+			p.errorf(n.Line, at, "%v", err)
+			return nil
+		}
+		if slices.Contains(s.values, v) {
+			p.errorf(n.Line, at, "%s is given twice", k.file(v))
+			return nil
+		}
+		s.values = append(s.values, v)
+	}
+	return s
+}
+
+func (p *parser) methods(root, n *yaml.Node) []*entry {
+	switch {
+	case n == nil:
+		if !p.bad["methods"] {
+			p.errorf(root.Line, "methods", "is missing")
+		}
+		return nil
+	case n.Kind != yaml.SequenceNode || len(n.Content) == 0:
+		p.errorf(n.Line, "methods", "%s is not a list of methods, such as [{method: rtn, group: 128}]", show(n))
+		return nil
+	}
+	var list []*entry
+	for i, m := range n.Content {
+		if e := p.method(m, fmt.Sprintf("methods[%d]", i)); e != nil {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// method reads one entry of methods. The key method itself may be a list; the
+// entry then has the keys that any of them has.
+func (p *parser) method(n *yaml.Node, path string) *entry {
+	ks := section("method")
+	fields := p.mapping(n, path, append(names(ks), "only", "skip", "zip"))
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	e := &entry{line: n.Line, path: path, settings: p.settings(fields, n, path, ks)}
+	if len(e.settings) == 0 || e.settings[0].key.name != "method" {
+		return e // reported by settings
+	}
+	has := func(k *key) bool {
+		return k.methods == nil || slices.ContainsFunc(e.settings[0].values, func(v any) bool { return slices.Contains(k.methods, v.(string)) })
+	}
+	for _, k := range ks {
+		switch f := fields[k.name]; {
+		case f.value != nil && !has(k):
+			p.errorf(f.line, join(path, k.name), "method %s has no such setting", written(e.settings[0]))
+		case f.value == nil && k.fallback == nil && k.methods != nil && has(k) && !p.bad[join(path, k.name)]:
+			p.errorf(n.Line, join(path, k.name), "is missing")
+		}
+	}
+	p.filters(e, fields)
+	return e
+}
+
+// written lists the values of s.
+func written(s *setting) string {
+	var list []string
+	for _, v := range s.values {
+		list = append(list, s.key.file(v))
+	}
+	return strings.Join(list, ", ")
+}
+
+// filters reads only, skip and zip of e.
+func (p *parser) filters(e *entry, fields map[string]field) {
+	e.only = p.conditions(fields["only"].value, join(e.path, "only"))
+	e.skip = p.conditions(fields["skip"].value, join(e.path, "skip"))
+	n := fields["zip"].value
+	if n == nil {
+		return
+	}
+	path := join(e.path, "zip")
+	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		p.errorf(n.Line, path, "%s is not a list of keys, such as [base, density]", show(n))
+		return
+	}
+	if n.Content[0].Kind == yaml.SequenceNode {
+		for i, group := range n.Content {
+			p.zip(e, group, fmt.Sprintf("%s[%d]", path, i))
+		}
+		return
+	}
+	p.zip(e, n, path)
+}
+
+// zip reads one group of keys that advance together.
+func (p *parser) zip(e *entry, n *yaml.Node, path string) {
+	if n.Kind != yaml.SequenceNode || len(n.Content) < 2 {
+		p.errorf(n.Line, path, "%s is not a list of at least two keys, such as [base, density]", show(n))
+		return
+	}
+	var group []*setting
+	for _, name := range n.Content {
+		i := slices.IndexFunc(e.settings, func(s *setting) bool { return s.key.axis() == name.Value })
+		if name.Kind != yaml.ScalarNode || i < 0 {
+			p.errorf(name.Line, path, "%s is not a key that is given here", show(name))
+			return
+		}
+		s := e.settings[i]
+		if slices.Contains(group, s) || slices.ContainsFunc(e.zip, func(g []*setting) bool { return slices.Contains(g, s) }) {
+			p.errorf(name.Line, path, "%s is zipped twice", name.Value)
+			return
+		}
+		if len(group) > 0 && len(s.values) != len(group[0].values) {
+			p.errorf(name.Line, path, "%s has %d values and %s has %d; zipped keys need as many",
+				group[0].key.axis(), len(group[0].values), name.Value, len(s.values))
+			return
+		}
+		group = append(group, s)
+	}
+	e.zip = append(e.zip, group)
+}
+
+// conditions reads a condition or a list of them.
+func (p *parser) conditions(n *yaml.Node, path string) []*condition {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		return []*condition{p.condition(n, path)}
+	}
+	var list []*condition
+	for i, c := range n.Content {
+		list = append(list, p.condition(c, fmt.Sprintf("%s[%d]", path, i)))
+	}
+	if len(list) == 0 {
+		p.errorf(n.Line, path, "is an empty list")
+	}
+	return list
+}
+
+func (p *parser) condition(n *yaml.Node, path string) *condition {
+	c := &condition{line: n.Line, path: path}
+	fields := p.mapping(n, path, axes())
+	for _, k := range keys {
+		if f := fields[k.axis()]; f.value != nil {
+			if s := p.setting(k, f, join(path, k.axis())); s != nil {
+				c.settings = append(c.settings, s)
+			}
+		}
+	}
+	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+		p.errorf(n.Line, path, "is empty")
+	}
+	return c
+}
