@@ -1,60 +1,63 @@
 package gemm
 
-// MulNT sets y = x·wᵀ for x [M,K], w [N,K], y [M,N]. y must not alias x.
+import "fmt"
+
+// MulNT sets y = x·wᵀ for x [M,K], w [N,K], y [M,N]. y must not alias x. w is
+// read once for few rows of x, and once per some thousand rows otherwise.
 func MulNT(y, x Matrix, w Source) {
 	n, k := w.Dims()
-	row := NewMatrix(1, k)
-	for j := range n {
-		w.Load(row, j, 0)
-		for i := range x.Rows {
-			var s float32
-			for p, v := range x.Row(i) {
-				s += v * row.Data[p]
-			}
-			y.Row(i)[j] = s
-		}
+	checkMatrix("MulNT: y", y)
+	checkMatrix("MulNT: x", x)
+	if m, ok := w.(Matrix); ok {
+		checkMatrix("MulNT: w", m)
 	}
+	if x.Cols != k || y.Rows != x.Rows || y.Cols != n {
+		panic(fmt.Sprintf("gemm: MulNT: y [%d,%d] = x [%d,%d] · w [%d,%d]ᵀ", y.Rows, y.Cols, x.Rows, x.Cols, n, k))
+	}
+	if y.Rows == 0 || y.Cols == 0 {
+		return
+	}
+	if x.Rows <= active.fewRows {
+		active.mulFewRows(y, x, w)
+		return
+	}
+	active.multiply(1, rowsOf(x), rowsOf(w), 0, y)
 }
 
 // Gemm sets c = alpha·op(a)·op(b) + beta·c, op(m) being mᵀ when its flag is
-// set. With beta = 0 the old content of c is ignored, NaN included.
+// set. With beta = 0 the old content of c is ignored, NaN included. c must not
+// alias a or b.
 func Gemm(transA, transB bool, alpha float32, a, b Matrix, beta float32, c Matrix) {
-	at := func(m Matrix, t bool, i, j int) float32 {
-		if t {
-			i, j = j, i
-		}
-		return m.Data[i*m.Stride+j]
-	}
-	k := a.Cols
+	checkMatrix("Gemm: a", a)
+	checkMatrix("Gemm: b", b)
+	checkMatrix("Gemm: c", c)
+	oa, ob := rowsOf(a), colsOf(b)
 	if transA {
-		k = a.Rows
+		oa = colsOf(a)
 	}
-	for i := range c.Rows {
-		for j := range c.Cols {
-			var s float32
-			for p := range k {
-				s += at(a, transA, i, p) * at(b, transB, p, j)
-			}
-			if beta == 0 {
-				c.Row(i)[j] = alpha * s
-			} else {
-				c.Row(i)[j] = alpha*s + beta*c.Row(i)[j]
-			}
-		}
+	if transB {
+		ob = rowsOf(b)
 	}
+	if oa.depth != ob.depth || c.Rows != oa.rows || c.Cols != ob.rows {
+		panic(fmt.Sprintf("gemm: Gemm: c [%d,%d] = a [%d,%d] (transposed: %t) · b [%d,%d] (transposed: %t)",
+			c.Rows, c.Cols, a.Rows, a.Cols, transA, b.Rows, b.Cols, transB))
+	}
+	if c.Rows == 0 || c.Cols == 0 {
+		return
+	}
+	active.multiply(alpha, oa, ob, beta, c)
 }
 
-// Syrk adds xᵀ·x to the upper triangle of h [K,K], row-major float64, for
-// x [M,K]: the second moments of M tokens. Products are summed in float32 over
-// at most 256 tokens, then in float64.
-func Syrk(h []float64, x Matrix) {
-	k := x.Cols
-	for t := range x.Rows {
-		r := x.Row(t)
-		for i := range k {
-			for j := i; j < k; j++ {
-				h[i*k+j] += float64(r[i]) * float64(r[j])
-			}
-		}
+// checkMatrix panics unless m.Data holds every element that m describes: from
+// here on, pointers replace slices.
+func checkMatrix(name string, m Matrix) {
+	if m.Rows < 0 || m.Cols < 0 || m.Rows > 1 && m.Stride < m.Cols {
+		panic(fmt.Sprintf("gemm: %s: %dx%d with stride %d", name, m.Rows, m.Cols, m.Stride))
+	}
+	if m.Rows == 0 || m.Cols == 0 {
+		return
+	}
+	if need := (m.Rows-1)*m.Stride + m.Cols; len(m.Data) < need {
+		panic(fmt.Sprintf("gemm: %s: %dx%d with stride %d needs %d floats, got %d", name, m.Rows, m.Cols, m.Stride, need, len(m.Data)))
 	}
 }

@@ -1,0 +1,72 @@
+package gemm
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// A kernel is one way to do the inner loops. Its functions take pointers to
+// data whose length the caller has checked; kernel_generic.go states in Go what
+// each of them computes.
+type kernel struct {
+	name string
+
+	// tile multiplies one packed panel of A (rows high) by one of B (cols
+	// wide). Packed A holds aStride >= rows floats for every k, packed B cols.
+	tile                func(kc int, a, b, c *float32, ldc int, alpha float32, add bool)
+	rows, cols, aStride int
+	kc                  int // most k in one pass over a tile: what the caches hold
+	chunk               int // most panels of B that one task packs for itself
+
+	// transpose packs rows that are contiguous along k; block is the edge of
+	// the squares it moves. block divides aStride, cols and kc.
+	transpose func(dst *float32, dstStride int, src *float32, srcStride, blocks int)
+	block     int
+
+	// dot1 and dotWide multiply 4 rows of W by 1 and by wide rows of X.
+	dot1, dotWide func(k int, w *float32, ldw int, x *float32, ldx int, out *float32)
+	wide          int
+	fewRows       int // most rows of X for which the two beat packing
+
+	// Element-wise functions; they and the dots take multiples of lanes.
+	lanes      int
+	dot        func(n int, x, y *float32) float32
+	axpy       func(n int, alpha float32, x, y *float32)
+	accumulate func(n int, dst *float64, src *float32)
+	decodeBF16 func(n int, dst *float32, src *byte)
+	decodeF16  func(n int, dst *float32, src *byte)
+}
+
+// cpuVariable forces a kernel by name; a name that is unknown or that this CPU
+// cannot run stops the program at start.
+const cpuVariable = "MOSAICQUANT_CPU"
+
+// active is the kernel in use: set at start, and by tests.
+var active = start()
+
+func start() *kernel {
+	k, err := choose(os.Getenv(cpuVariable), kernels())
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+// choose returns the named kernel, or the first one if name is empty.
+func choose(name string, available []*kernel) (*kernel, error) {
+	if name == "" {
+		return available[0], nil
+	}
+	var names []string
+	for _, k := range available {
+		if k.name == name {
+			return k, nil
+		}
+		names = append(names, k.name)
+	}
+	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(names, ", "))
+}
+
+// Kernel returns the name of the kernel in use: avx512, avx2 or generic.
+func Kernel() string { return active.name }

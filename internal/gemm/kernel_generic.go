@@ -1,0 +1,102 @@
+package gemm
+
+import "unsafe"
+
+// The generic kernel is the reference for the assembly: it states what each
+// function computes and runs everywhere. A 4x4 tile is what a compiler keeps in
+// 16 scalar registers; packing makes its reads sequential, which alone is worth
+// several times the three plain loops.
+var generic = &kernel{
+	name: "generic",
+	tile: tileGeneric, rows: 4, cols: 4, aStride: 4, kc: 256, chunk: 32,
+	transpose: transposeGeneric, block: 4,
+	dot1: dot4x1Generic, dotWide: dot4x1Generic, wide: 1, fewRows: 2,
+	lanes: 1, dot: dotGeneric, axpy: axpyGeneric, accumulate: accumulateGeneric,
+	decodeBF16: decodeBF16Generic, decodeF16: decodeF16Generic,
+}
+
+// tileGeneric sets c[i*ldc+j] = alpha·Σ_p a[p*4+i]·b[p*4+j], or adds to it.
+func tileGeneric(kc int, a, b, c *float32, ldc int, alpha float32, add bool) {
+	var t [16]float32
+	pa, pb := unsafe.Slice(a, 4*kc), unsafe.Slice(b, 4*kc)
+	for h := 0; h < 4; h += 2 { // two rows at a time: 8 sums stay in registers
+		var s00, s01, s02, s03, s10, s11, s12, s13 float32
+		for p := 0; p+4 <= len(pa) && p+4 <= len(pb); p += 4 {
+			x, y := pa[p:p+4:p+4], pb[p:p+4:p+4]
+			x0, x1 := x[h], x[h+1]
+			s00 += x0 * y[0]
+			s01 += x0 * y[1]
+			s02 += x0 * y[2]
+			s03 += x0 * y[3]
+			s10 += x1 * y[0]
+			s11 += x1 * y[1]
+			s12 += x1 * y[2]
+			s13 += x1 * y[3]
+		}
+		copy(t[4*h:], []float32{s00, s01, s02, s03, s10, s11, s12, s13})
+	}
+	pc := unsafe.Slice(c, 3*ldc+4)
+	for i := range 4 {
+		for j, s := range t[4*i : 4*i+4] {
+			if add {
+				pc[i*ldc+j] += alpha * s
+			} else {
+				pc[i*ldc+j] = alpha * s
+			}
+		}
+	}
+}
+
+// transposeGeneric writes src[r*srcStride+p] to dst[p*dstStride+r] for
+// 0 <= r < 4, 0 <= p < 4*blocks.
+func transposeGeneric(dst *float32, dstStride int, src *float32, srcStride, blocks int) {
+	if blocks == 0 {
+		return
+	}
+	n := 4 * blocks
+	d, s := unsafe.Slice(dst, (n-1)*dstStride+4), unsafe.Slice(src, 3*srcStride+n)
+	for p := range n {
+		q := d[p*dstStride : p*dstStride+4]
+		q[0], q[1], q[2], q[3] = s[p], s[srcStride+p], s[2*srcStride+p], s[3*srcStride+p]
+	}
+}
+
+// dot4x1Generic sets out[j] = Σ_p x[p]·w[j*ldw+p] for 0 <= j < 4.
+func dot4x1Generic(k int, w *float32, ldw int, x *float32, _ int, out *float32) {
+	pw, px, o := unsafe.Slice(w, 3*ldw+k), unsafe.Slice(x, k), unsafe.Slice(out, 4)
+	w0, w1, w2, w3 := pw[:k], pw[ldw:ldw+k], pw[2*ldw:2*ldw+k], pw[3*ldw:3*ldw+k]
+	var s0, s1, s2, s3 float32
+	for p, v := range px {
+		s0 += v * w0[p]
+		s1 += v * w1[p]
+		s2 += v * w2[p]
+		s3 += v * w3[p]
+	}
+	o[0], o[1], o[2], o[3] = s0, s1, s2, s3
+}
+
+// dotGeneric returns Σ x[i]·y[i].
+func dotGeneric(n int, x, y *float32) float32 {
+	px, py := unsafe.Slice(x, n), unsafe.Slice(y, n)
+	var s float32
+	for i, v := range px {
+		s += v * py[i]
+	}
+	return s
+}
+
+// axpyGeneric sets y[i] += alpha·x[i].
+func axpyGeneric(n int, alpha float32, x, y *float32) {
+	px, py := unsafe.Slice(x, n), unsafe.Slice(y, n)
+	for i, v := range px {
+		py[i] += alpha * v
+	}
+}
+
+// accumulateGeneric sets dst[i] += src[i].
+func accumulateGeneric(n int, dst *float64, src *float32) {
+	d, s := unsafe.Slice(dst, n), unsafe.Slice(src, n)
+	for i, v := range s {
+		d[i] += float64(v)
+	}
+}
