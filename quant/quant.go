@@ -29,3 +29,85 @@ type Quantized struct {
 	Outliers *Outliers // replace the base at their places; nil without
 	Warnings []string
 }
+
+// Dims returns N and K.
+func (q *Quantized) Dims() (n, k int) { return q.Base.Dims() }
+
+// Load decodes a tile of Ŵ into dst.
+func (q *Quantized) Load(dst Matrix, n0, k0 int) {
+	q.Base.Load(dst, n0, k0)
+	if q.Residual != nil {
+		q.Residual.add(dst, n0, k0)
+	}
+	if q.Outliers != nil {
+		q.Outliers.replace(dst, n0, k0)
+	}
+}
+
+// Dequantize returns Ŵ in float32.
+func (q *Quantized) Dequantize() Matrix {
+	w := gemm.NewMatrix(q.Dims())
+	q.Load(w, 0, 0)
+	return w
+}
+
+// Density is the share of blocks with a residual, or of weights kept as
+// outliers; 0 for a plain base.
+func (q *Quantized) Density() float64 {
+	switch {
+	case q.Residual != nil:
+		return q.Residual.Density()
+	case q.Outliers != nil:
+		return q.Outliers.Density()
+	}
+	return 0
+}
+
+// Ledger itemises the bytes of a quantized matrix as it is stored.
+type Ledger []Entry
+
+// Entry is one item of a Ledger.
+type Entry struct {
+	Name  string
+	Bytes int64
+}
+
+// Total is the sum of all entries.
+func (l Ledger) Total() int64 {
+	var sum int64
+	for _, e := range l {
+		sum += e.Bytes
+	}
+	return sum
+}
+
+// Ledger returns the stored bytes by name, empty items left out: codes, scales,
+// zeros, residual codes, residual scales, residual index, outlier values,
+// outlier index. It is computed from the lengths of the arrays themselves.
+func (q *Quantized) Ledger() Ledger {
+	var l Ledger
+	add := func(name string, bytes int) {
+		if bytes > 0 {
+			l = append(l, Entry{name, int64(bytes)})
+		}
+	}
+	add("codes", len(q.Base.Codes))
+	add("scales", 2*len(q.Base.Scales))
+	add("zeros", len(q.Base.Zeros))
+	if r := q.Residual; r != nil {
+		add("residual codes", len(r.Codes))
+		add("residual scales", 2*len(r.Scales))
+		add("residual index", len(r.RowPtr.Data)+len(r.Cols.Data))
+	}
+	if o := q.Outliers; o != nil {
+		add("outlier values", 2*len(o.Values))
+		add("outlier index", len(o.RowPtr.Data)+len(o.Cols.Data))
+	}
+	return l
+}
+
+// BitsPerWeight is the stored size, everything included, over N·K.
+func (q *Quantized) BitsPerWeight() float64 {
+	n, k := q.Dims()
+	return 8 * float64(q.Ledger().Total()) / (float64(n) * float64(k))
+}

@@ -1,0 +1,96 @@
+package quant
+
+import (
+	"fmt"
+	"math"
+)
+
+// Activations is a format of the inputs of a linear layer, applied as fake
+// quantization: values are rounded to the grid and stay float32. Grids are
+// symmetric, with a float32 scale max|x|/(2^(Bits-1)-1) per token, or per group
+// of channels of a token, found at run time. The zero value is the identity.
+type Activations struct {
+	Bits  int // 0 (identity), or 2..8
+	Group int // channels that share a scale, the last group may be shorter; 0: the whole token
+}
+
+var (
+	A16 = Activations{}                    // identity
+	A8  = Activations{Bits: 8}             // one scale per token
+	A4  = Activations{Bits: 4, Group: 128} // one scale per 128 channels of a token
+)
+
+// ParseActivations returns the format called "a16", "a8" or "a4".
+func ParseActivations(name string) (Activations, error) {
+	switch name {
+	case "a16":
+		return A16, nil
+	case "a8":
+		return A8, nil
+	case "a4":
+		return A4, nil
+	}
+	return Activations{}, fmt.Errorf("quant: unknown activations %q (a16, a8, a4)", name)
+}
+
+// Validate reports a format that cannot exist.
+func (a Activations) Validate() error {
+	if a == A16 || a.Bits >= 2 && a.Bits <= 8 && a.Group >= 0 {
+		return nil
+	}
+	return fmt.Errorf("quant: activations with bits=%d, group=%d", a.Bits, a.Group)
+}
+
+// String returns "a16", "a8", "a4 g128".
+func (a Activations) String() string {
+	switch {
+	case a.Bits == 0:
+		return "a16"
+	case a.Group == 0:
+		return fmt.Sprintf("a%d", a.Bits)
+	}
+	return fmt.Sprintf("a%d g%d", a.Bits, a.Group)
+}
+
+// Apply rounds the rows of x [tokens,K] in place. A group with a value that is
+// not finite becomes NaN as a whole, so that the fault stays visible.
+func (a Activations) Apply(x Matrix) {
+	if a.Bits == 0 {
+		return
+	}
+	top := float32(int(1)<<(a.Bits-1) - 1)
+	for t := range x.Rows {
+		row := x.Row(t)
+		size := a.Group
+		if size == 0 {
+			size = len(row)
+		}
+		for len(row) > 0 {
+			n := min(size, len(row))
+			fakeQuantize(row[:n], top)
+			row = row[n:]
+		}
+	}
+}
+
+// fakeQuantize rounds v to the grid of its own largest value over ±top.
+func fakeQuantize(v []float32, top float32) {
+	var m float32
+	for _, x := range v {
+		if x-x != 0 { // NaN or an infinity
+			m = float32(math.NaN())
+			break
+		}
+		m = max(m, x, -x)
+	}
+	scale := m / top
+	if scale == 0 { // all zero, or so small that the scale underflows
+		clear(v)
+		return
+	}
+	for i, x := range v {
+		q := float32(math.RoundToEven(float64(x / scale)))
+		// A subnormal scale is coarse enough to push the quotient past top.
+		v[i] = max(-top, min(top, q)) * scale
+	}
+}

@@ -1,0 +1,113 @@
+package quant
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Moments are the statistics of the inputs X [M,K] of a linear layer over the
+// calibration tokens.
+type Moments struct {
+	K, Tokens int
+	H         []float64 // [K,K] = 2/M·XᵀX, symmetric, both triangles filled
+	AbsMax    []float32 // [K] largest |x| of each channel
+}
+
+// Diag returns h = diag H [K].
+func (m *Moments) Diag() []float64 {
+	h := make([]float64, m.K)
+	for j := range h {
+		h[j] = m.H[j*m.K+j]
+	}
+	return h
+}
+
+// Accumulator sums the moments of a stream of activations. Sums are float64;
+// the memory is one [K,K] matrix, whatever the number of tokens.
+type Accumulator struct {
+	m Moments
+}
+
+// NewAccumulator returns an empty accumulator for K channels.
+func NewAccumulator(k int) *Accumulator {
+	return &Accumulator{Moments{K: k, H: make([]float64, k*k), AbsMax: make([]float32, k)}}
+}
+
+// Add adds the rows of x [tokens,K]. A value that is not finite, or too large
+// to square in float32, is an error that names token and channel, and leaves
+// the sums as they were.
+func (a *Accumulator) Add(x Matrix) error {
+	if x.Cols != a.m.K {
+		return fmt.Errorf("quant: activations have %d channels, want %d", x.Cols, a.m.K)
+	}
+	const limit = 1 << 59 // 256 squares of it still fit into float32
+	for t := range x.Rows {
+		for j, v := range x.Row(t) {
+			if !(v > -limit && v < limit) {
+				return fmt.Errorf("quant: activation of token %d, channel %d is %g", a.m.Tokens+t, j, v)
+			}
+		}
+	}
+	for t := range x.Rows {
+		for j, v := range x.Row(t) {
+			a.m.AbsMax[j] = max(a.m.AbsMax[j], max(v, -v))
+		}
+	}
+	gemm.Syrk(a.m.H, x)
+	a.m.Tokens += x.Rows
+	return nil
+}
+
+// Finish scales the sums and returns the moments; the accumulator is spent. It
+// reports moments that no calibration can have left: no tokens, or the same h
+// in every channel (all zero, for one), which means that the hooks never ran.
+func (a *Accumulator) Finish() (*Moments, error) {
+	m := a.m
+	a.m = Moments{K: m.K}
+	if m.Tokens == 0 {
+		return nil, fmt.Errorf("quant: moments of %d channels: no calibration tokens", m.K)
+	}
+	scale := 2 / float64(m.Tokens)
+	for i := range m.K {
+		for j := i; j < m.K; j++ {
+			v := m.H[i*m.K+j] * scale
+			m.H[i*m.K+j], m.H[j*m.K+i] = v, v
+		}
+	}
+	if err := m.check(); err != nil {
+		return nil, fmt.Errorf("quant: %w", err)
+	}
+	return &m, nil
+}
+
+// check reports moments that cannot come from a calibration that ran.
+func (m *Moments) check() error {
+	if m.K <= 0 || len(m.H) != m.K*m.K || len(m.AbsMax) != m.K {
+		return fmt.Errorf("moments of K=%d hold %d second moments and %d maxima", m.K, len(m.H), len(m.AbsMax))
+	}
+	if m.Tokens <= 0 {
+		return fmt.Errorf("moments of %d tokens", m.Tokens)
+	}
+	for i, v := range m.H {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return fmt.Errorf("H[%d,%d] is %g", i/m.K, i%m.K, v)
+		}
+	}
+	constant := true
+	for j := range m.K {
+		h := m.H[j*m.K+j]
+		if h < 0 {
+			return fmt.Errorf("H[%d,%d] is %g, want no negative square", j, j, h)
+		}
+		if v := m.AbsMax[j]; !(v >= 0 && v <= math.MaxFloat32) {
+			return fmt.Errorf("absolute maximum of channel %d is %g", j, v)
+		}
+		constant = constant && h == m.H[0]
+	}
+	if constant && (m.K > 1 || m.H[0] == 0) {
+		return fmt.Errorf("diag H is %g in all %d channels: the calibration never ran", m.H[0], m.K)
+	}
+	return nil
+}

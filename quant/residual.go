@@ -1,0 +1,89 @@
+package quant
+
+// Residual is a block-sparse symmetric low-bit matrix [N,K] that is added to a
+// dense base: MosaicQuant's second branch. The matrix is cut into blocks of
+// BlockRows x BlockCols from the upper left corner; kept blocks are listed in
+// block compressed sparse rows (BCSR), the columns of a block row ascending.
+//
+// A block that sticks out of the matrix keeps its full size; the codes outside
+// are zero and are booked, as they are stored.
+type Residual struct {
+	N, K                 int
+	BlockRows, BlockCols int
+	Bits                 int // of a code; symmetric, see Format
+	// RowScales says that every row of a block has a scale of its own;
+	// otherwise the block has one.
+	RowScales bool
+	// RowPtr [ceil(N/BlockRows)+1]: the kept blocks of block row b are
+	// RowPtr[b] up to RowPtr[b+1].
+	RowPtr Ints
+	Cols   Ints // [blocks] block column of each kept block
+	// Codes [blocks, ceil(BlockRows·BlockCols·Bits/8)]: a block starts on a
+	// byte, its rows follow each other as one stream of bits, lowest first.
+	Codes  []byte
+	Scales []uint16 // [blocks] or [blocks, BlockRows], half precision
+}
+
+// Grid returns the number of block rows and block columns.
+func (r *Residual) Grid() (rows, cols int) {
+	return ceilDiv(r.N, r.BlockRows), ceilDiv(r.K, r.BlockCols)
+}
+
+// Blocks returns the number of kept blocks.
+func (r *Residual) Blocks() int { return r.Cols.Len() }
+
+// Density is the share of blocks that are kept.
+func (r *Residual) Density() float64 {
+	rows, cols := r.Grid()
+	return float64(r.Blocks()) / (float64(rows) * float64(cols))
+}
+
+// Block returns the packed codes and the scales of kept block i, aliasing r.
+func (r *Residual) Block(i int) (codes []byte, scales []uint16) {
+	c, s := packedLen(r.BlockRows*r.BlockCols, r.Bits), r.scalesPerBlock()
+	return r.Codes[i*c : (i+1)*c], r.Scales[i*s : (i+1)*s]
+}
+
+func (r *Residual) scalesPerBlock() int {
+	if r.RowScales {
+		return r.BlockRows
+	}
+	return 1
+}
+
+// add adds the tile of r at (n0,k0) to dst.
+func (r *Residual) add(dst Matrix, n0, k0 int) {
+	if dst.Rows == 0 || dst.Cols == 0 {
+		return
+	}
+	br, bc := r.BlockRows, r.BlockCols
+	zero := 1 << (r.Bits - 1)
+	n1, k1 := n0+dst.Rows, k0+dst.Cols
+	for b := n0 / br; b*br < n1; b++ {
+		for i := r.RowPtr.At(b); i < r.RowPtr.At(b+1); i++ {
+			kb := r.Cols.At(i) * bc
+			if kb >= k1 {
+				break
+			}
+			if kb+bc <= k0 {
+				continue
+			}
+			codes, scales := r.Block(i)
+			lo, hi := max(kb, k0), min(kb+bc, k1)
+			for n := max(b*br, n0); n < min((b+1)*br, n1); n++ {
+				s := scales[0]
+				if r.RowScales {
+					s = scales[n-b*br]
+				}
+				scale := fromF16(s)
+				out := dst.Row(n - n0)[lo-k0 : hi-k0]
+				at := (n-b*br)*bc + lo - kb
+				for j := range out {
+					out[j] += float32(int(codeAt(codes, at+j, r.Bits))-zero) * scale
+				}
+			}
+		}
+	}
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }
