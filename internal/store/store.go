@@ -1,0 +1,227 @@
+// Package store is a content-addressed cache on disk for what is expensive to
+// compute and cheap to check: second moments, reference states, quantized
+// layers. A key is a hash of everything that the value depends on, so nothing
+// in the store is ever out of date, and any of it may be deleted at any time.
+//
+// Values are files with a checksum. A file that is torn or damaged counts as
+// absent, with a warning. Any number of goroutines and processes may use one
+// store: values appear by renaming a finished file, and no process holds a
+// lock that could outlive it.
+package store
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+// ErrAbsent says that the store has no whole value under a key.
+var ErrAbsent = errors.New("not in the store")
+
+// Key names a value.
+type Key struct {
+	kind string
+	sum  [sha256.Size]byte
+}
+
+// NewKey returns the key of a value of some kind ("moments") that is computed
+// by the given version of the code from parts: hashes, settings, names. Equal
+// parts in equal order give equal keys, and only those. kind becomes part of
+// the file's name; it has only letters, digits, '-' and '_'.
+func NewKey(kind string, version int, parts ...string) Key {
+	if kind == "" || strings.Trim(kind, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		panic(fmt.Sprintf("store: kind %q", kind))
+	}
+	h := sha256.New()
+	// Lengths keep ("ab","c") and ("a","bc") apart.
+	fmt.Fprintf(h, "%d:%s %d", len(kind), kind, version)
+	for _, p := range parts {
+		fmt.Fprintf(h, " %d:%s", len(p), p)
+	}
+	k := Key{kind: kind}
+	h.Sum(k.sum[:0])
+	return k
+}
+
+// String returns kind-hash, the name of the value's file.
+func (k Key) String() string { return k.kind + "-" + hex.EncodeToString(k.sum[:]) }
+
+// Store is a folder of values.
+type Store struct {
+	dir  string
+	warn func(string)
+
+	mu     sync.Mutex
+	flight map[Key]*call
+}
+
+// DefaultDir is the folder mosaicquant in the user's cache folder.
+func DefaultDir() (string, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("store: %w", err)
+	}
+	return filepath.Join(dir, "mosaicquant"), nil
+}
+
+// Open returns the store in the folder dir, which it creates where missing.
+// warn is told of damaged files and of values that cannot be kept; it may be
+// called from several goroutines.
+func Open(dir string, warn func(string)) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return &Store{dir: dir, warn: warn, flight: map[Key]*call{}}, nil
+}
+
+// Dir is the folder of s.
+func (s *Store) Dir() string { return s.dir }
+
+func (s *Store) path(k Key) string {
+	name := k.String()
+	hash := name[len(k.kind)+1:]
+	return filepath.Join(s.dir, hash[:2], name)
+}
+
+// A value's file: magic, key hash, payload, payload length (8 bytes,
+// little-endian), CRC-32C of the payload. The length comes last because a
+// value is written as it is computed, before its size is known.
+const (
+	magic      = "MOSAIC\x00\x01"
+	headerSize = len(magic) + sha256.Size
+	footerSize = 8 + 4
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Put stores what write writes, replacing an earlier value. If anything fails,
+// the store is as before; the error names the file.
+func (s *Store) Put(k Key, write func(w io.Writer) error) (err error) {
+	path := s.path(k)
+	fail := func(err error) error { return fmt.Errorf("store: write %s: %w", path, err) }
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fail(err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*")
+	if err != nil {
+		return fail(err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close() // again, perhaps; what matters is that the file goes
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.WriteString(magic + string(k.sum[:])); err != nil {
+		return fail(err)
+	}
+	sw := &sumWriter{w: f, crc: crc32.New(castagnoli)}
+	buf := bufio.NewWriterSize(sw, 1<<20)
+	if err := write(buf); err != nil {
+		return fail(err)
+	}
+	if err := buf.Flush(); err != nil {
+		return fail(err)
+	}
+	footer := binary.LittleEndian.AppendUint64(nil, uint64(sw.n))
+	footer = binary.LittleEndian.AppendUint32(footer, sw.crc.Sum32())
+	if _, err := f.Write(footer); err != nil {
+		return fail(err)
+	}
+	// Without a sync a power failure could leave a renamed but empty file. Its
+	// checksum would tell, but the work would be lost.
+	if err := f.Sync(); err != nil {
+		return fail(err)
+	}
+	if err := f.Close(); err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+type sumWriter struct {
+	w   io.Writer
+	n   int64
+	crc hash.Hash32
+}
+
+func (s *sumWriter) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.n += int64(n)
+	s.crc.Write(p[:n])
+	return n, err
+}
+
+// Get calls read with the value of k and its size in bytes. The whole value
+// has been checked before, in one pass over the file, so that read never sees
+// damaged bytes. It returns ErrAbsent where there is no value or only a
+// damaged one, and whatever read returns.
+func (s *Store) Get(k Key, read func(r io.Reader, size int64) error) error {
+	path := s.path(k)
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrAbsent
+	}
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer f.Close()
+	size, err := verify(f, k)
+	if err != nil {
+		s.warn(fmt.Sprintf("store: %s: %v; it is ignored and will be computed again", path, err))
+		return ErrAbsent
+	}
+	payload := io.NewSectionReader(f, int64(headerSize), size)
+	if err := read(bufio.NewReaderSize(payload, 1<<20), size); err != nil {
+		return fmt.Errorf("store: read %s: %w", path, err)
+	}
+	return nil
+}
+
+// verify checks that f is a whole value of k and returns its payload's size.
+func verify(f *os.File, k Key) (size int64, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	size = info.Size() - int64(headerSize+footerSize)
+	if size < 0 {
+		return 0, fmt.Errorf("%d bytes are too few for a value", info.Size())
+	}
+	head := make([]byte, headerSize)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return 0, err
+	}
+	if string(head) != magic+string(k.sum[:]) {
+		return 0, errors.New("its header is not that of this value")
+	}
+	crc := crc32.New(castagnoli)
+	if _, err := io.CopyBuffer(crc, io.LimitReader(f, size), make([]byte, 1<<20)); err != nil {
+		return 0, err
+	}
+	var foot [footerSize]byte
+	if _, err := io.ReadFull(f, foot[:]); err != nil {
+		return 0, err
+	}
+	if n := binary.LittleEndian.Uint64(foot[:]); n != uint64(size) {
+		return 0, fmt.Errorf("it has %d bytes of payload, its footer says %d", size, n)
+	}
+	if want := binary.LittleEndian.Uint32(foot[8:]); crc.Sum32() != want {
+		return 0, fmt.Errorf("its checksum is %08x, its footer says %08x", crc.Sum32(), want)
+	}
+	return size, nil
+}
