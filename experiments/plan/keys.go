@@ -3,6 +3,7 @@ package plan
 import (
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -90,6 +91,17 @@ var (
 	columns   = []string{"gptq", "spqr", "mosaic"} // may run GPTQ's column loop
 )
 
+// formats are integer grids: bits, and "a" for affine (a stored zero) in place
+// of symmetric.
+var formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int5", "int5a", "int6", "int6a", "int8", "int8a"}
+
+// Grid returns the bits of m's Format, and whether it is affine.
+func (m *Method) Grid() (bits int, affine bool) {
+	digits, affine := strings.CutSuffix(strings.TrimPrefix(m.Format, "int"), "a")
+	bits, _ = strconv.Atoi(digits) // formats lists only such names
+	return bits, affine
+}
+
 func gptqBase(m *Method) bool { return m.Name != "mosaic" || m.Base == "gptq" }
 
 func always(v any) func(*Trial) any { return func(*Trial) any { return v } }
@@ -119,10 +131,10 @@ var keys = []*key{
 	{name: "method", section: "method", kind: word(Methods...), field: func(t *Trial) any { return &t.Method.Name }, label: methodLabel},
 	{name: "base", section: "method", kind: word("rtn", "gptq"), field: func(t *Trial) any { return &t.Method.Base },
 		fallback: always("rtn"), methods: []string{"mosaic"}, label: prefix("", nil)},
-	{name: "format", section: "method", kind: word("int4", "int4a"), field: func(t *Trial) any { return &t.Method.Format },
+	{name: "format", section: "method", kind: word(formats...), field: func(t *Trial) any { return &t.Method.Format },
 		fallback: always("int4"), methods: quantized, label: prefix("", nil), quiet: true},
-	{name: "group", section: "method", kind: integer(1, 1<<20), field: func(t *Trial) any { return &t.Method.Group },
-		fallback: always(128), methods: quantized, label: prefix("g", nil)},
+	{name: "group", section: "method", kind: groupSize, field: func(t *Trial) any { return &t.Method.Group },
+		fallback: always(128), methods: quantized, label: groupLabel},
 	{name: "scale", section: "method", kind: word("absmax", "mse", "hessian"), field: func(t *Trial) any { return &t.Method.Scale },
 		fallback: always("absmax"), methods: quantized, label: prefix("", nil), quiet: true},
 	{name: "order", section: "method", kind: word("act", "natural"), field: func(t *Trial) any { return &t.Method.Order },
@@ -242,6 +254,13 @@ func asPercent(v any) string { return percentage(v.(float64)) }
 func base(v any) string {
 	s := v.(string)
 	return path.Base(strings.ReplaceAll(s[strings.Index(s, ":")+1:], `\`, "/"))
+}
+
+func groupLabel(v any) string {
+	if v == 0 {
+		return "per-row"
+	}
+	return "g" + printed(v)
 }
 
 func methodLabel(v any) string {

@@ -16,12 +16,12 @@ import (
 type kind struct {
 	read  func(n *yaml.Node) (any, error)
 	write func(v any) string
-	tag   string             // YAML tag of what write returns
+	quote bool               // what write returns needs quotes where YAML takes it for something else
 	file  func(v any) string // in sweep files; nil = write
 }
 
 // text is a free, printable string: a reference to a model or text.
-var text = kind{tag: "!!str",
+var text = kind{quote: true,
 	read: func(n *yaml.Node) (any, error) {
 		switch {
 		case n.ShortTag() != "!!str":
@@ -38,7 +38,7 @@ var text = kind{tag: "!!str",
 
 // word is one of a few strings.
 func word(choices ...string) kind {
-	return kind{tag: "!!str",
+	return kind{quote: true,
 		read: func(n *yaml.Node) (any, error) {
 			for _, c := range choices {
 				if n.ShortTag() == "!!str" && n.Value == c {
@@ -53,7 +53,7 @@ func word(choices ...string) kind {
 
 // integer is a whole number from low to high.
 func integer(low, high int) kind {
-	return kind{tag: "!!int",
+	return kind{
 		read: func(n *yaml.Node) (any, error) {
 			v, err := strconv.Atoi(n.Value)
 			if n.ShortTag() != "!!int" || err != nil {
@@ -68,8 +68,27 @@ func integer(low, high int) kind {
 	}
 }
 
+// groupSize is a number of weights, or the word row (0) for the whole row.
+var groupSize = kind{
+	read: func(n *yaml.Node) (any, error) {
+		if n.ShortTag() == "!!str" && n.Value == "row" {
+			return 0, nil
+		}
+		if n.ShortTag() == "!!str" {
+			return nil, fmt.Errorf("%s is neither a whole number nor row, one scale for each row", show(n))
+		}
+		return integer(1, 1<<20).read(n)
+	},
+	write: func(v any) string {
+		if v == 0 {
+			return "row"
+		}
+		return strconv.Itoa(v.(int))
+	},
+}
+
 // seed is a whole number from 0 to 2⁶⁴-1.
-var seed = kind{tag: "!!int",
+var seed = kind{
 	read: func(n *yaml.Node) (any, error) {
 		v, err := strconv.ParseUint(n.Value, 10, 64)
 		if n.ShortTag() != "!!int" || err != nil {
@@ -80,7 +99,7 @@ var seed = kind{tag: "!!int",
 	write: func(v any) string { return strconv.FormatUint(v.(uint64), 10) },
 }
 
-var boolean = kind{tag: "!!bool",
+var boolean = kind{
 	read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() != "!!bool" {
 			return nil, fmt.Errorf("%s is not true or false", show(n))
@@ -95,7 +114,7 @@ var decimal = regexp.MustCompile(`^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9
 // share is a fraction, written as such or in percent, from low to high (both
 // fractions and allowed).
 func share(low, high float64) kind {
-	return kind{tag: "!!float",
+	return kind{
 		read: func(n *yaml.Node) (any, error) {
 			number, percent := strings.CutSuffix(n.Value, "%")
 			tag := n.ShortTag()
@@ -126,7 +145,6 @@ func share(low, high float64) kind {
 // percent is a share that sweep files write in percent.
 func percent(low, high float64) kind {
 	k := share(low, high)
-	k.tag = "!!str"
 	k.file = func(v any) string { return percentage(v.(float64)) }
 	return k
 }
@@ -145,7 +163,7 @@ func shift(v float64, digits int) float64 {
 
 func percentage(v float64) string { return strconv.FormatFloat(shift(v, 2), 'f', -1, 64) + "%" }
 
-var blockShape = kind{tag: "!!str",
+var blockShape = kind{quote: true,
 	read: func(n *yaml.Node) (any, error) {
 		var b Block
 		if n.ShortTag() != "!!str" {

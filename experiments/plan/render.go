@@ -2,7 +2,6 @@ package plan
 
 import (
 	"bytes"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -12,7 +11,7 @@ import (
 func (s *Sweep) YAML() ([]byte, error) {
 	src := s.source
 	root := &yaml.Node{Kind: yaml.MappingNode}
-	add(root, "name", scalar(text.tag, src.name))
+	add(root, "name", scalar("!!str", src.name))
 	sections := map[string]*yaml.Node{"": root}
 	for _, st := range src.common.resolved(src.common.defaults()) {
 		m := sections[st.key.section]
@@ -97,12 +96,11 @@ func add(m *yaml.Node, name string, v *yaml.Node) {
 func (s *setting) node() *yaml.Node {
 	list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
 	for _, v := range s.values {
-		text := s.key.file(v)
-		tag := s.key.kind.tag
-		if tag == "!!float" && !strings.ContainsAny(text, ".e") {
-			tag = "!!int" // 0 and 1, which YAML takes for whole numbers
+		n := scalar("", s.key.file(v)) // bare, so that numbers stay numbers
+		if s.key.kind.quote {
+			n.Tag = "!!str"
 		}
-		list.Content = append(list.Content, scalar(tag, text))
+		list.Content = append(list.Content, n)
 	}
 	if len(list.Content) == 1 {
 		return list.Content[0]

@@ -52,7 +52,7 @@ type Method struct {
 	Base string `json:"base,omitempty"` // of mosaic: rtn or gptq
 
 	Format string `json:"format,omitempty"` // grid of the dense base
-	Group  int    `json:"group,omitempty"`  // weights along K that share a scale
+	Group  int    `json:"group,omitempty"`  // weights along K that share a scale; 0 = the whole row
 	Scale  string `json:"scale,omitempty"`  // how scales are found: absmax, mse, hessian
 
 	Order  string  `json:"order,omitempty"`  // of GPTQ's columns: act, natural
