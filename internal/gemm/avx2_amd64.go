@@ -7,7 +7,7 @@ package gemm
 // tile6x16AVX2 computes a 6x16 tile with AVX2 and FMA: 12 accumulators of 8 floats.
 //
 //go:noescape
-func tile6x16AVX2(kc int, a *float32, b *float32, c *float32, ldc int, alpha float32, add bool)
+func tile6x16AVX2(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
 
 // transpose8AVX2 writes src[r*srcStride+p] to dst[p*dstStride+r] for
 // 0 <= r < 8, 0 <= p < 8*blocks.

@@ -4,15 +4,16 @@
 
 #include "textflag.h"
 
-// func tile6x16AVX2(kc int, a *float32, b *float32, c *float32, ldc int, alpha float32, add bool)
+// func tile6x16AVX2(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-45
+TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-53
 	MOVQ   kc+0(FP), AX
 	MOVQ   a+8(FP), CX
 	MOVQ   b+16(FP), DX
-	MOVQ   c+24(FP), BX
-	MOVQ   ldc+32(FP), SI
-	SHLQ   $0x02, SI
+	MOVQ   next+24(FP), BX
+	MOVQ   c+32(FP), SI
+	MOVQ   ldc+40(FP), DI
+	SHLQ   $0x02, DI
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
@@ -27,29 +28,31 @@ TEXT ·tile6x16AVX2(SB), NOSPLIT, $0-45
 	VXORPS Y11, Y11, Y11
 
 	// C is needed in a thousand cycles: ask for it now.
-	MOVQ       BX, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
-	PREFETCHT0 (DI)
-	PREFETCHT0 60(DI)
-	ADDQ       SI, DI
+	MOVQ       SI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 60(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 60(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 60(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 60(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 60(R8)
+	ADDQ       DI, R8
+	PREFETCHT0 (R8)
+	PREFETCHT0 60(R8)
+	ADDQ       DI, R8
 	CMPQ       AX, $0x00000004
 	JL         unrolled_done
 
 unrolled_next:
+	PREFETCHT1   (BX)
+	ADDQ         $0x40, BX
 	VMOVUPS      (DX), Y12
 	VMOVUPS      32(DX), Y13
 	VBROADCASTSS (CX), Y14
@@ -168,72 +171,72 @@ single_next:
 	JGE          single_next
 
 single_done:
-	VBROADCASTSS alpha+40(FP), Y12
-	MOVB         add+44(FP), AL
+	VBROADCASTSS alpha+48(FP), Y12
+	MOVB         add+52(FP), AL
 	TESTB        AL, AL
 	JNE          add
 	VMULPS       Y12, Y0, Y0
-	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y0, (SI)
 	VMULPS       Y12, Y1, Y1
-	VMOVUPS      Y1, 32(BX)
-	ADDQ         SI, BX
+	VMOVUPS      Y1, 32(SI)
+	ADDQ         DI, SI
 	VMULPS       Y12, Y2, Y2
-	VMOVUPS      Y2, (BX)
+	VMOVUPS      Y2, (SI)
 	VMULPS       Y12, Y3, Y3
-	VMOVUPS      Y3, 32(BX)
-	ADDQ         SI, BX
+	VMOVUPS      Y3, 32(SI)
+	ADDQ         DI, SI
 	VMULPS       Y12, Y4, Y4
-	VMOVUPS      Y4, (BX)
+	VMOVUPS      Y4, (SI)
 	VMULPS       Y12, Y5, Y5
-	VMOVUPS      Y5, 32(BX)
-	ADDQ         SI, BX
+	VMOVUPS      Y5, 32(SI)
+	ADDQ         DI, SI
 	VMULPS       Y12, Y6, Y6
-	VMOVUPS      Y6, (BX)
+	VMOVUPS      Y6, (SI)
 	VMULPS       Y12, Y7, Y7
-	VMOVUPS      Y7, 32(BX)
-	ADDQ         SI, BX
+	VMOVUPS      Y7, 32(SI)
+	ADDQ         DI, SI
 	VMULPS       Y12, Y8, Y8
-	VMOVUPS      Y8, (BX)
+	VMOVUPS      Y8, (SI)
 	VMULPS       Y12, Y9, Y9
-	VMOVUPS      Y9, 32(BX)
-	ADDQ         SI, BX
+	VMOVUPS      Y9, 32(SI)
+	ADDQ         DI, SI
 	VMULPS       Y12, Y10, Y10
-	VMOVUPS      Y10, (BX)
+	VMOVUPS      Y10, (SI)
 	VMULPS       Y12, Y11, Y11
-	VMOVUPS      Y11, 32(BX)
+	VMOVUPS      Y11, 32(SI)
 	VZEROUPPER
 	RET
 
 add:
-	VFMADD213PS (BX), Y12, Y0
-	VMOVUPS     Y0, (BX)
-	VFMADD213PS 32(BX), Y12, Y1
-	VMOVUPS     Y1, 32(BX)
-	ADDQ        SI, BX
-	VFMADD213PS (BX), Y12, Y2
-	VMOVUPS     Y2, (BX)
-	VFMADD213PS 32(BX), Y12, Y3
-	VMOVUPS     Y3, 32(BX)
-	ADDQ        SI, BX
-	VFMADD213PS (BX), Y12, Y4
-	VMOVUPS     Y4, (BX)
-	VFMADD213PS 32(BX), Y12, Y5
-	VMOVUPS     Y5, 32(BX)
-	ADDQ        SI, BX
-	VFMADD213PS (BX), Y12, Y6
-	VMOVUPS     Y6, (BX)
-	VFMADD213PS 32(BX), Y12, Y7
-	VMOVUPS     Y7, 32(BX)
-	ADDQ        SI, BX
-	VFMADD213PS (BX), Y12, Y8
-	VMOVUPS     Y8, (BX)
-	VFMADD213PS 32(BX), Y12, Y9
-	VMOVUPS     Y9, 32(BX)
-	ADDQ        SI, BX
-	VFMADD213PS (BX), Y12, Y10
-	VMOVUPS     Y10, (BX)
-	VFMADD213PS 32(BX), Y12, Y11
-	VMOVUPS     Y11, 32(BX)
+	VFMADD213PS (SI), Y12, Y0
+	VMOVUPS     Y0, (SI)
+	VFMADD213PS 32(SI), Y12, Y1
+	VMOVUPS     Y1, 32(SI)
+	ADDQ        DI, SI
+	VFMADD213PS (SI), Y12, Y2
+	VMOVUPS     Y2, (SI)
+	VFMADD213PS 32(SI), Y12, Y3
+	VMOVUPS     Y3, 32(SI)
+	ADDQ        DI, SI
+	VFMADD213PS (SI), Y12, Y4
+	VMOVUPS     Y4, (SI)
+	VFMADD213PS 32(SI), Y12, Y5
+	VMOVUPS     Y5, 32(SI)
+	ADDQ        DI, SI
+	VFMADD213PS (SI), Y12, Y6
+	VMOVUPS     Y6, (SI)
+	VFMADD213PS 32(SI), Y12, Y7
+	VMOVUPS     Y7, 32(SI)
+	ADDQ        DI, SI
+	VFMADD213PS (SI), Y12, Y8
+	VMOVUPS     Y8, (SI)
+	VFMADD213PS 32(SI), Y12, Y9
+	VMOVUPS     Y9, 32(SI)
+	ADDQ        DI, SI
+	VFMADD213PS (SI), Y12, Y10
+	VMOVUPS     Y10, (SI)
+	VFMADD213PS 32(SI), Y12, Y11
+	VMOVUPS     Y11, 32(SI)
 	VZEROUPPER
 	RET
 

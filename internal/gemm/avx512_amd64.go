@@ -7,7 +7,7 @@ package gemm
 // tile14x32AVX512 computes a 14x32 tile with AVX-512: 28 accumulators of 16 floats.
 //
 //go:noescape
-func tile14x32AVX512(kc int, a *float32, b *float32, c *float32, ldc int, alpha float32, add bool)
+func tile14x32AVX512(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
 
 // transpose16AVX512 writes src[r*srcStride+p] to dst[p*dstStride+r] for
 // 0 <= r < 16, 0 <= p < 16*blocks.

@@ -109,18 +109,19 @@ func (k *kernel) chunks(p, nb int) int {
 // tiles multiplies all panels of a by the panels first ... end of b.
 func (g *product) tiles(a, b []float32, m0, m, first, end, depth int, add bool, edge []float32) {
 	sizeA, sizeB := g.size(g.aPanels(), depth), g.size(g.bPanels(), depth)
+	na := (m + g.rows - 1) / g.rows
 	for i := 0; i < m; i += g.rows {
-		pa := &a[i/g.rows*sizeA]
 		for q := first; q < end; q++ {
+			pa, next := g.withNext(a, sizeA, i/g.rows, na, q-first)
 			pb := &b[(q-first)*sizeB]
 			j, r := q*g.cols, m0+i
 			if i+g.rows <= m && j+g.cols <= g.c.Cols {
-				g.tile(depth, pa, pb, &g.c.Data[r*g.c.Stride+j], g.c.Stride, g.alpha, add)
+				g.tile(depth, pa, pb, next, &g.c.Data[r*g.c.Stride+j], g.c.Stride, g.alpha, add)
 				continue
 			}
 			// The tile hangs over the edge of c: compute all of it aside and
 			// take what belongs to c.
-			g.tile(depth, pa, pb, &edge[0], g.cols, g.alpha, false)
+			g.tile(depth, pa, pb, next, &edge[0], g.cols, g.alpha, false)
 			for h := range min(g.rows, m-i) {
 				dst, src := g.c.Row(r + h)[j:min(j+g.cols, g.c.Cols)], edge[h*g.cols:]
 				if !add {
@@ -133,6 +134,16 @@ func (g *product) tiles(a, b []float32, m0, m, first, end, depth int, add bool, 
 			}
 		}
 	}
+}
+
+// withNext returns panel i of the n in a, and what tile number visit of that
+// panel should fetch ahead: its share of panel i+1.
+func (k *kernel) withNext(a []float32, size, i, n, visit int) (panel, next *float32) {
+	panel = &a[i*size]
+	if ahead := visit * size / k.fetch; i+1 < n && ahead < size {
+		return panel, &a[(i+1)*size+ahead]
+	}
+	return panel, panel
 }
 
 // scale sets c = beta·c, and to zero for beta = 0 whatever c holds.

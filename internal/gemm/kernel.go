@@ -14,9 +14,10 @@ type kernel struct {
 
 	// tile multiplies one packed panel of A (rows high) by one of B (cols
 	// wide). Packed A holds aStride >= rows floats for every k, packed B cols.
-	tile                func(kc int, a, b, c *float32, ldc int, alpha float32, add bool)
+	tile                func(kc int, a, b, next, c *float32, ldc int, alpha float32, add bool)
 	rows, cols, aStride int
 	kc                  int // most k in one pass over a tile: what the caches hold
+	fetch               int // visits of a tile that fetch a whole panel of A
 	chunk               int // most panels of B that one task packs for itself
 
 	// transpose packs rows that are contiguous along k; block is the edge of

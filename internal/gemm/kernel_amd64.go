@@ -11,7 +11,7 @@ import "golang.org/x/sys/cpu"
 // 6x16 tile in 12 of 16 registers, two loads short of the two-per-cycle limit.
 var avx2Kernel = &kernel{
 	name: "avx2",
-	tile: tile6x16AVX2, rows: 6, cols: 16, aStride: 8, kc: 384, chunk: 16,
+	tile: tile6x16AVX2, rows: 6, cols: 16, aStride: 8, kc: 384, fetch: 2, chunk: 16,
 	transpose: transpose8AVX2, block: 8,
 	dot1: dot4x1AVX2, dotWide: dot4x2AVX2, wide: 2, fewRows: 8,
 	lanes: 8, dot: dotAVX2, axpy: axpyAVX2, accumulate: accumulateAVX2,
@@ -22,7 +22,7 @@ var avx2Kernel = &kernel{
 // the tile can be 14x32: four times as many FMAs per element loaded.
 var avx512Kernel = &kernel{
 	name: "avx512",
-	tile: tile14x32AVX512, rows: 14, cols: 32, aStride: 16, kc: 384, chunk: 8,
+	tile: tile14x32AVX512, rows: 14, cols: 32, aStride: 16, kc: 384, fetch: 4, chunk: 8,
 	transpose: transpose16AVX512, block: 16,
 	dot1: dot4x1AVX512, dotWide: dot4x4AVX512, wide: 4, fewRows: 16,
 	lanes: 16, dot: dotAVX512, axpy: axpyAVX512, accumulate: accumulateAVX512,

@@ -8,7 +8,7 @@ import "unsafe"
 // several times the three plain loops.
 var generic = &kernel{
 	name: "generic",
-	tile: tileGeneric, rows: 4, cols: 4, aStride: 4, kc: 256, chunk: 32,
+	tile: tileGeneric, rows: 4, cols: 4, aStride: 4, kc: 256, fetch: 1, chunk: 32,
 	transpose: transposeGeneric, block: 4,
 	dot1: dot4x1Generic, dotWide: dot4x1Generic, wide: 1, fewRows: 2,
 	lanes: 1, dot: dotGeneric, axpy: axpyGeneric, accumulate: accumulateGeneric,
@@ -16,7 +16,7 @@ var generic = &kernel{
 }
 
 // tileGeneric sets c[i*ldc+j] = alpha·Σ_p a[p*4+i]·b[p*4+j], or adds to it.
-func tileGeneric(kc int, a, b, c *float32, ldc int, alpha float32, add bool) {
+func tileGeneric(kc int, a, b, _, c *float32, ldc int, alpha float32, add bool) {
 	var t [16]float32
 	pa, pb := unsafe.Slice(a, 4*kc), unsafe.Slice(b, 4*kc)
 	for h := 0; h < 4; h += 2 { // two rows at a time: 8 sums stay in registers

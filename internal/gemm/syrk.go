@@ -50,7 +50,8 @@ func (k *kernel) moments(h []float64, x Matrix) {
 		k.pack(packedB, k.bPanels(), o, first, end, 0, depth, nil)
 		for i := 0; i < min(n, end*k.cols); i += k.rows {
 			for q := max(first, i/k.cols); q < end; q++ {
-				k.tile(depth, &packed.floats[i/k.rows*sizeA], &packedB[(q-first)*sizeB], &tile[0], k.cols, 1, false)
+				pa, next := k.withNext(packed.floats, sizeA, i/k.rows, na, q-first)
+				k.tile(depth, pa, &packedB[(q-first)*sizeB], next, &tile[0], k.cols, 1, false)
 				k.flush(h, n, tile, i, q*k.cols)
 			}
 		}
