@@ -320,7 +320,10 @@ func (p *parser) methods(root, n *yaml.Node) []*entry {
 			p.errorf(root.Line, "methods", "is missing")
 		}
 		return nil
-	case n.Kind != yaml.SequenceNode || len(n.Content) == 0:
+	case n.Kind == yaml.SequenceNode && len(n.Content) == 0:
+		p.errorf(n.Line, "methods", "is an empty list")
+		return nil
+	case n.Kind != yaml.SequenceNode:
 		p.errorf(n.Line, "methods", "%s is not a list of methods, such as [{method: rtn, group: 128}]", show(n))
 		return nil
 	}
@@ -378,11 +381,11 @@ func (p *parser) filters(e *entry, fields map[string]field) {
 		return
 	}
 	path := join(e.path, "zip")
-	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+	if n.Kind != yaml.SequenceNode {
 		p.errorf(n.Line, path, "%s is not a list of keys, such as [base, density]", show(n))
 		return
 	}
-	if n.Content[0].Kind == yaml.SequenceNode {
+	if len(n.Content) > 0 && n.Content[0].Kind == yaml.SequenceNode {
 		for i, group := range n.Content {
 			p.zip(e, group, fmt.Sprintf("%s[%d]", path, i))
 		}
@@ -394,7 +397,7 @@ func (p *parser) filters(e *entry, fields map[string]field) {
 // zip reads one group of keys that advance together.
 func (p *parser) zip(e *entry, n *yaml.Node, path string) {
 	if n.Kind != yaml.SequenceNode || len(n.Content) < 2 {
-		p.errorf(n.Line, path, "%s is not a list of at least two keys, such as [base, density]", show(n))
+		p.errorf(n.Line, path, "is not a list of at least two keys, such as [base, density]")
 		return
 	}
 	var group []*setting

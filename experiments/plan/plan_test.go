@@ -4,8 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -51,11 +49,6 @@ func TestConfigs(t *testing.T) {
 		if want := strings.TrimSuffix(filepath.Base(path), ".yaml"); s.Name != want {
 			t.Errorf("%s has the name %q", path, s.Name)
 		}
-		for _, l := range labels(s) {
-			t.Log(l)
-		}
-		y, err := s.YAML()
-		t.Logf("%s: %v\n%s", path, err, y)
 		again(t, s)
 	}
 }
@@ -78,6 +71,3 @@ func again(t *testing.T, s *Sweep) {
 		t.Fatalf("the resolved file is not its own resolved form (%v):\n%s\n%s", err, data, data2)
 	}
 }
-
-var _ = regexp.MustCompile
-var _ = slices.Max[[]int]
