@@ -1,0 +1,158 @@
+package reports
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Effect is what changing one setting of mosaic does to the divergence, all
+// other settings equal: the geometric mean, over the matched pairs, of the
+// ratio of mean KL. Its interval covers the windows, with the pairs as they
+// are; it says nothing of settings that were not swept.
+type Effect struct {
+	Axis, From, To string
+	Pairs          int
+	Lower          int      // pairs in which To has the lower divergence
+	Ratio          Estimate // KL with To over KL with From
+	BitsChange     float64  // mean of bits(To) - bits(From)
+	Holm           float64  // corrected over the group's effects
+}
+
+// contextAxes are settings that define a group or a family, not an ablation.
+var contextAxes = []string{"model", "protocol", "activations", "method"}
+
+// mosaicRows returns the rows of the method with a divergence and windows.
+func (g *Group) mosaicRows() []*Entry {
+	var rows []*Entry
+	for _, e := range g.Entries {
+		if setting(&e.Row, "method") == "mosaic" && e.KL != nil && e.KL.Value > 0 {
+			rows = append(rows, e)
+		}
+	}
+	return rows
+}
+
+// varying returns the axes, context aside, that take several values in rows,
+// sorted, and those values in natural order.
+func varying(rows []*Entry) (axes []string, values map[string][]string) {
+	values = map[string][]string{}
+	for _, e := range rows {
+		for k, v := range e.Axes {
+			if !slices.Contains(values[k], v) {
+				values[k] = append(values[k], v)
+			}
+		}
+	}
+	for k, v := range values {
+		if len(v) > 1 && !slices.Contains(contextAxes, k) {
+			axes = append(axes, k)
+		}
+		slices.SortFunc(v, byNumber)
+	}
+	slices.Sort(axes)
+	return axes, values
+}
+
+// effects compares, along each varying axis other than density, each value
+// with the one that most rows have.
+func (g *Group) effects() []Effect {
+	rows := g.mosaicRows()
+	axes, values := varying(rows)
+	var out []Effect
+	for _, axis := range axes {
+		if axis == "density" {
+			continue // a curve, not a contrast: drawn instead
+		}
+		// rest -> value -> row
+		cells := map[string]map[string]*Entry{}
+		count := map[string]int{}
+		for _, e := range rows {
+			rest := otherAxes(e, axis)
+			if cells[rest] == nil {
+				cells[rest] = map[string]*Entry{}
+			}
+			cells[rest][e.Axes[axis]] = e
+			count[e.Axes[axis]]++
+		}
+		from := values[axis][0]
+		for _, v := range values[axis] {
+			if count[v] > count[from] {
+				from = v
+			}
+		}
+		for _, to := range values[axis] {
+			if to == from {
+				continue
+			}
+			if ef, ok := effect(cells, axis, from, to); ok {
+				out = append(out, ef)
+			}
+		}
+	}
+	ps := make([]float64, len(out))
+	for i, ef := range out {
+		ps[i] = ef.Ratio.P
+	}
+	for i, p := range Holm(ps) {
+		out[i].Holm = p
+	}
+	return out
+}
+
+func effect(cells map[string]map[string]*Entry, axis, from, to string) (Effect, bool) {
+	ef := Effect{Axis: axis, From: from, To: to}
+	var pairs [][2]*Entry
+	for _, rest := range slices.Sorted(maps.Keys(cells)) {
+		a, b := cells[rest][to], cells[rest][from]
+		if a != nil && b != nil && slices.Equal(a.tokens, b.tokens) {
+			pairs = append(pairs, [2]*Entry{a, b})
+		}
+	}
+	ef.Pairs = len(pairs)
+	if ef.Pairs == 0 {
+		return ef, false
+	}
+	var terms []Term
+	w := 1 / float64(len(pairs))
+	for _, p := range pairs {
+		terms = append(terms, Term{w, p[0].kl}, Term{-w, p[1].kl})
+		ef.BitsChange += w * (p[0].Bits - p[1].Bits)
+		if p[0].KL.Value < p[1].KL.Value {
+			ef.Lower++
+		}
+	}
+	est, err := LogContrast(terms...)
+	if err != nil || !est.Interval() {
+		return ef, false
+	}
+	ef.Ratio = est.Exp()
+	return ef, true
+}
+
+// otherAxes spells out all axes of e but the named one.
+func otherAxes(e *Entry, but ...string) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(e.Axes)) {
+		if !slices.Contains(but, k) {
+			b.WriteString(k + "\x00" + e.Axes[k] + "\x00")
+		}
+	}
+	return b.String()
+}
+
+// byNumber orders numbers by value and anything else naturally after them.
+func byNumber(a, b string) int {
+	x, xok := number(a)
+	y, yok := number(b)
+	switch {
+	case xok && yok:
+		return cmp.Or(cmp.Compare(x, y), cmp.Compare(a, b))
+	case xok:
+		return -1
+	case yok:
+		return 1
+	}
+	return natural(a, b)
+}

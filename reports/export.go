@@ -1,0 +1,288 @@
+package reports
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+// column is one column of the results, as text for people.
+type column struct {
+	name string
+	cell func(*Entry) string
+}
+
+func valueColumn(name, value string, f func(float64) string) column {
+	return column{name, func(e *Entry) string {
+		if v, ok := e.Value(value); ok {
+			return f(v)
+		}
+		return ""
+	}}
+}
+
+// columns are the results' columns in Markdown and on the terminal.
+var columns = []column{
+	{"row", func(e *Entry) string { return e.ID }},
+	{"label", func(e *Entry) string { return e.Label }},
+	{"bits/weight", func(e *Entry) string {
+		if !e.HasBits {
+			return ""
+		}
+		return fixed(e.Bits, 3)
+	}},
+	valueColumn("ppl", row.PPLToken, sig),
+	{"ppl vs baseline", func(e *Entry) string {
+		if e.Versus == nil {
+			return e.VersusNote
+		}
+		return percentOf(e.Versus.PPL.Value) + " " + interval(e.Versus.PPL, percentOf)
+	}},
+	{"KL mean", func(e *Entry) string {
+		if e.KL == nil {
+			return ""
+		}
+		return withInterval(*e.KL, sig)
+	}},
+	{"top-1", func(e *Entry) string {
+		if e.Top1 == nil {
+			return ""
+		}
+		return fixed(100*e.Top1.Value, 2) + " %"
+	}},
+	valueColumn("output error", row.OutputError, sig),
+	{"front", func(e *Entry) string { return e.Standing.String() }},
+}
+
+// markdown returns one table per group.
+func (t *Table) markdown() []byte {
+	var b bytes.Buffer
+	for i, g := range t.Groups {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "**%s**\n\n", inMarkdown(g.Title()))
+		for _, c := range columns {
+			b.WriteString("| " + c.name + " ")
+		}
+		b.WriteString("|\n" + strings.Repeat("| --- ", len(columns)) + "|\n")
+		for _, e := range g.Entries {
+			for _, c := range columns {
+				b.WriteString("| " + inMarkdown(c.cell(e)) + " ")
+			}
+			b.WriteString("|\n")
+		}
+	}
+	for _, e := range t.Failed {
+		fmt.Fprintf(&b, "\n%s %s failed: %s\n", e.ID, inMarkdown(e.Label), inMarkdown(e.Error))
+	}
+	return b.Bytes()
+}
+
+// inMarkdown escapes what Markdown or the HTML in it would take for markup.
+func inMarkdown(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n':
+			b.WriteByte(' ')
+			continue
+		case strings.ContainsRune("\\`*_{}[]<>|#!&~$", r):
+			b.WriteByte('\\')
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// csv returns every row with every value at full precision, failed ones too.
+func (t *Table) csv() []byte {
+	var all []*Entry
+	group := map[*Entry]*Group{}
+	for _, g := range t.Groups {
+		for _, e := range g.Entries {
+			all, group[e] = append(all, e), g
+		}
+	}
+	all = append(all, t.Failed...)
+	var axes, values []string
+	for _, e := range all {
+		for k := range e.Axes {
+			if !slices.Contains(axes, k) {
+				axes = append(axes, k)
+			}
+		}
+		for _, v := range e.Values {
+			if !slices.Contains(values, v.Name) {
+				values = append(values, v.Name)
+			}
+		}
+	}
+	slices.Sort(axes)
+	slices.Sort(values)
+	estimates := []string{"nll", "kl", "top1", "baseline_nll_difference", "baseline_ppl_ratio", "baseline_kl_difference", "baseline_kl_ratio", "baseline_top1_difference"}
+	head := []string{"row", "trial", "label", "status", "baseline", "group_model", "group_protocol", "group_activations", "rank_kl", "pareto"}
+	for _, a := range axes {
+		head = append(head, "axis_"+a)
+	}
+	head = append(head, values...)
+	for _, n := range estimates {
+		head = append(head, n+"_estimate", n+"_se", n+"_low", n+"_high")
+	}
+	head = append(head, "baseline_nll_p_holm", "baseline_kl_p_holm", "windows", "error")
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	w.Write(cells(head))
+	for _, e := range all {
+		rec := []string{e.ID, e.Trial, e.Label, string(e.Status), e.Baseline, "", "", "", "", e.Standing.String()}
+		if g := group[e]; g != nil {
+			rec[5], rec[6], rec[7] = g.Model, g.Protocol, g.Activations
+		}
+		if e.Rank > 0 {
+			rec[8] = strconv.Itoa(e.Rank)
+		}
+		for _, a := range axes {
+			rec = append(rec, e.Axes[a])
+		}
+		rec = cells(rec)
+		for _, name := range values {
+			if v, ok := e.Value(name); ok {
+				rec = append(rec, full(v))
+			} else {
+				rec = append(rec, "")
+			}
+		}
+		es := []*Estimate{e.NLL, e.KL, e.Top1, nil, nil, nil, nil, nil}
+		holm := []string{"", ""}
+		if v := e.Versus; v != nil {
+			copy(es[3:], []*Estimate{&v.NLL, &v.PPL, &v.KL, v.KLRatio, v.Top1})
+			if v.NLL.Interval() {
+				holm = []string{full(v.HolmNLL), full(v.HolmKL)}
+			}
+		}
+		for _, x := range es {
+			switch {
+			case x == nil:
+				rec = append(rec, "", "", "", "")
+			case !x.Interval():
+				rec = append(rec, full(x.Value), "", "", "")
+			default:
+				rec = append(rec, full(x.Value), full(x.SE), full(x.Low), full(x.High))
+			}
+		}
+		rec = append(rec, holm...)
+		rec = append(rec, strconv.Itoa(len(e.tokens)), cells([]string{e.Error})[0])
+		w.Write(rec)
+	}
+	w.Flush()
+	return b.Bytes() // writes to a buffer do not fail
+}
+
+func (t *Table) isoCSV() []byte {
+	var b bytes.Buffer
+	w := csv.NewWriter(&b)
+	w.Write([]string{"row", "label", "bits_per_weight", "rival_method", "rival_lower", "rival_upper", "upper_weight", "kl_ratio", "kl_ratio_low", "kl_ratio_high", "p", "p_holm"})
+	for _, g := range t.Groups {
+		for _, i := range g.Iso {
+			upper := ""
+			if i.Upper != nil {
+				upper = i.Upper.Label
+			}
+			w.Write(append(cells([]string{i.Entry.ID, i.Entry.Label, full(i.Entry.Bits), i.Family, i.Lower.Label, upper}),
+				full(i.Weight), full(i.Ratio.Value), full(i.Ratio.Low), full(i.Ratio.High), full(i.Ratio.P), full(i.Holm)))
+		}
+	}
+	w.Flush()
+	return b.Bytes()
+}
+
+func full(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// cells quotes text that a spreadsheet would run as a formula.
+func cells(text []string) []string {
+	out := make([]string, len(text))
+	for i, s := range text {
+		if s != "" && strings.ContainsRune("=+-@\t", rune(s[0])) {
+			s = "'" + s
+		}
+		out[i] = s
+	}
+	return out
+}
+
+// Summary writes the table for a terminal: the results group by group, then
+// what failed. Columns without any content are left out.
+func Summary(w io.Writer, t *Table) error {
+	var b strings.Builder
+	for i, g := range t.Groups {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(g.Title() + "\n")
+		lines := [][]string{nil}
+		for _, c := range columns {
+			if !slices.ContainsFunc(g.Entries, func(e *Entry) bool { return c.cell(e) != "" }) {
+				continue
+			}
+			lines[0] = append(lines[0], c.name)
+			for j, e := range g.Entries {
+				if j+1 >= len(lines) {
+					lines = append(lines, nil)
+				}
+				lines[j+1] = append(lines[j+1], short(c.cell(e), 44))
+			}
+		}
+		align(&b, lines)
+	}
+	for _, e := range t.Failed {
+		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label, short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
+	}
+	if len(t.Groups)+len(t.Failed) == 0 {
+		b.WriteString("no rows\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// align writes lines in columns; numbers end at the right, text starts at the left.
+func align(b *strings.Builder, lines [][]string) {
+	for j := range lines[0] {
+		width, numeric := 0, j > 1 && lines[0][j] != "front"
+		for _, l := range lines {
+			width = max(width, utf8.RuneCountInString(l[j]))
+		}
+		for _, l := range lines {
+			space := strings.Repeat(" ", width-utf8.RuneCountInString(l[j]))
+			if numeric {
+				l[j] = space + l[j]
+			} else {
+				l[j] += space
+			}
+		}
+	}
+	for _, l := range lines {
+		b.WriteString("  " + strings.TrimRight(strings.Join(l, "  "), " ") + "\n")
+	}
+}
+
+// Title names the group: model, protocol and activations.
+func (g *Group) Title() string {
+	var parts []string
+	for _, s := range []string{g.Model, g.Activations, g.Protocol} {
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	if len(parts) == 0 {
+		return "all rows"
+	}
+	return strings.Join(parts, " · ")
+}

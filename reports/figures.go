@@ -1,0 +1,497 @@
+package reports
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/text"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+)
+
+// crowded is the number of points past which error bars would be a smear.
+const crowded = 200
+
+// figures draws what the group's rows support, in the order of the page.
+// A figure without data does not exist; it is never an empty frame.
+func (g *Group) figures(index int, l looks) []*figure {
+	var out []*figure
+	add := func(f *figure) {
+		if f != nil {
+			if index > 0 {
+				f.Key = fmt.Sprintf("%s-%d", f.Key, index+1)
+			}
+			out = append(out, f)
+		}
+	}
+	add(g.divergenceFigure(l))
+	add(g.perplexityFigure(l))
+	for _, f := range g.ablationFigures() {
+		add(f)
+	}
+	add(g.layerFigure())
+	add(g.ledgerFigure())
+	return out
+}
+
+// xy is a scatter in the house style, ready for both a drawing and a chart.
+type xy struct {
+	xLabel, yLabel string
+	xLog, yLog     bool
+	series         []series
+	front          []point
+	level          *float64
+}
+
+func (s *xy) draw(c draw.Canvas, st sheet) {
+	var entries []entry
+	xlo, xhi, ylo, yhi := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
+	for _, r := range s.series {
+		entries = append(entries, entry{name: short(r.name, 48), width: 1.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+			if r.line {
+				c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
+			}
+			r.marker(c, at, st.size*0.32, r.color)
+		}})
+		for _, q := range r.points {
+			xlo, xhi = min(xlo, q.x), max(xhi, q.x)
+			ylo, yhi = min(ylo, q.y), max(yhi, q.y)
+			if r.bars && (!s.yLog || q.low > 0) {
+				ylo, yhi = min(ylo, q.low), max(yhi, q.high)
+			}
+		}
+	}
+	if s.level != nil {
+		ylo, yhi = min(ylo, *s.level), max(yhi, *s.level)
+	}
+	p := st.plot(s.xLabel, s.yLabel)
+	span(&p.X, xlo, xhi, s.xLog)
+	span(&p.Y, ylo, yhi, s.yLog)
+	p.Add(grid{st})
+	if s.level != nil {
+		p.Add(level{*s.level, st})
+	}
+	if len(s.front) > 0 {
+		p.Add(step{s.front, st})
+		entries = append(entries, entry{name: "Pareto front", width: 1.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+			c.StrokeLine2(frontLine(st), at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
+		}})
+	}
+	for _, r := range s.series {
+		for i, q := range r.points {
+			if s.yLog && q.low <= 0 { // an interval that reaches zero ends at the frame
+				r.points = slices.Clone(r.points)
+				r.points[i].low = p.Y.Min
+			}
+		}
+		p.Add(scatter{r, st})
+	}
+	p.Draw(st.legend(c, entries))
+}
+
+// byMethod makes one series per family out of the rows value accepts.
+func (g *Group) byMethod(l looks, value func(*Entry) (Estimate, bool)) (all []series, points int) {
+	byName := map[string]int{}
+	for _, e := range g.Entries {
+		est, ok := value(e)
+		if !ok || !e.HasBits {
+			continue
+		}
+		i, seen := byName[e.Family]
+		if !seen {
+			i = len(all)
+			byName[e.Family] = i
+			all = append(all, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker})
+		}
+		all[i].points = append(all[i].points, point{e.Bits, est.Value, est.Low, est.High, e.Label})
+		points++
+	}
+	slices.SortFunc(all, func(a, b series) int { return byFamily(a.name, b.name) })
+	for i := range all {
+		all[i].bars = points <= crowded
+	}
+	return all, points
+}
+
+func (g *Group) divergenceFigure(l looks) *figure {
+	s := &xy{xLabel: "bits per weight, as stored", yLabel: "mean KL to 16 bits (nat/token)", yLog: true}
+	var n int
+	s.series, n = g.byMethod(l, func(e *Entry) (Estimate, bool) {
+		if e.KL == nil || e.KL.Value <= 0 {
+			return Estimate{}, false
+		}
+		return *e.KL, true
+	})
+	if n == 0 {
+		return nil
+	}
+	for _, e := range g.Front {
+		if e.KL.Value > 0 {
+			s.front = append(s.front, point{x: e.Bits, y: e.KL.Value})
+		}
+	}
+	caption := "Mean Kullback-Leibler divergence of the next-token distribution from that of the 16-bit model, over stored bits per weight of the quantized layers. Lower left is better. "
+	if n <= crowded {
+		caption += "Bars: 95 % interval over windows, each row on its own. Rows share their windows, so overlapping bars do not mean that two rows are alike: the tables compare in pairs."
+	} else {
+		caption += "Intervals are in the tables: this many bars would cover the points."
+	}
+	return &figure{Key: "kl-bits", Title: "Divergence against bits per weight", Caption: caption, height: ratio(0.72), draw: s.draw, chart: s.chart()}
+}
+
+func (g *Group) perplexityFigure(l looks) *figure {
+	one := 1.0
+	s := &xy{xLabel: "bits per weight, as stored", yLabel: "perplexity / baseline's", level: &one}
+	var n int
+	s.series, n = g.byMethod(l, func(e *Entry) (Estimate, bool) {
+		if e.Versus == nil {
+			return Estimate{}, false
+		}
+		return e.Versus.PPL, true
+	})
+	if n == 0 {
+		return nil
+	}
+	caption := "Perplexity over that of the row's baseline (" + list(g.Baseline, 3) + "), paired window by window. Below the line is better than the baseline."
+	if n <= crowded {
+		caption += " Bars: 95 % interval of the paired ratio, each row on its own."
+	}
+	return &figure{Key: "ppl-ratio", Title: "Perplexity against the baseline, in pairs", Caption: caption, height: ratio(0.72), draw: s.draw, chart: s.chart()}
+}
+
+// ablationFigures draws divergence over density, one figure for each other
+// axis of mosaic that varies, with the remaining axes held at the setting that
+// shows the most rows.
+func (g *Group) ablationFigures() []*figure {
+	rows := g.mosaicRows()
+	axes, values := varying(rows)
+	if !slices.Contains(axes, "density") {
+		return nil
+	}
+	lines := slices.DeleteFunc(slices.Clone(axes), func(a string) bool { return a == "density" })
+	if len(lines) == 0 {
+		lines = []string{""}
+	}
+	var out []*figure
+	for _, axis := range lines {
+		slices_ := map[string][]*Entry{}
+		best := ""
+		for _, e := range rows {
+			k := otherAxes(e, "density", axis)
+			slices_[k] = append(slices_[k], e)
+		}
+		for k, es := range slices_ {
+			if best == "" || len(es) > len(slices_[best]) || len(es) == len(slices_[best]) && k < best {
+				best = k
+			}
+		}
+		s := &xy{xLabel: "density ρ, share of blocks kept", yLabel: "mean KL to 16 bits (nat/token)", xLog: true, yLog: true}
+		all := values[axis]
+		if axis == "" {
+			all = []string{""}
+		}
+		for i, v := range all {
+			r := series{name: strings.TrimSpace(axis + " " + v), color: palette[i%len(palette)], marker: markers[i%len(markers)], line: true, bars: true}
+			if axis == "" {
+				r.name = "mosaic"
+			}
+			for _, e := range slices_[best] {
+				if d, ok := number(e.Axes["density"]); ok && d > 0 && e.Axes[axis] == v {
+					r.points = append(r.points, point{d, e.KL.Value, e.KL.Low, e.KL.High, e.Label})
+				}
+			}
+			if len(r.points) > 0 {
+				slices.SortFunc(r.points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
+				s.series = append(s.series, r)
+			}
+		}
+		if len(s.series) == 0 || axis != "" && len(s.series) < 2 {
+			continue
+		}
+		title, name := "Divergence against residual density", "density"
+		if axis != "" {
+			title, name = "Residual density by "+axis, "density-"+slug(axis)
+		}
+		var held []string
+		for _, a := range axes {
+			if a != axis && a != "density" {
+				held = append(held, a+" "+slices_[best][0].Axes[a])
+			}
+		}
+		caption := "MosaicQuant, divergence over the share of blocks that carry a residual. Bars: 95 % interval over windows, each row on its own; the effects table compares the same rows in pairs."
+		if len(held) > 0 {
+			caption += " Held: " + strings.Join(held, ", ") + "."
+		}
+		out = append(out, &figure{Key: name, Title: title, Caption: caption, height: ratio(0.72), draw: s.draw, chart: s.chart()})
+	}
+	return out
+}
+
+// chosen returns at most n rows for a figure that gives each row a line:
+// all of them if they fit; else the baselines, the front, and then rows at even
+// steps of bits.
+func (g *Group) chosen(n int, has func(*Entry) bool) (rows []*Entry, total int) {
+	var all []*Entry
+	for _, e := range g.Entries {
+		if has(e) {
+			all = append(all, e)
+		}
+	}
+	if len(all) <= n {
+		return all, len(all)
+	}
+	take := map[*Entry]bool{}
+	for _, e := range all {
+		if len(take) < n && slices.Contains(g.Baseline, e.Label) {
+			take[e] = true
+		}
+	}
+	for _, e := range g.Front {
+		if len(take) < n && has(e) {
+			take[e] = true
+		}
+	}
+	for i := 0; i < n && len(take) < n; i++ {
+		take[all[i*(len(all)-1)/(n-1)]] = true
+	}
+	for _, e := range all {
+		if take[e] {
+			rows = append(rows, e)
+		}
+	}
+	return rows, len(all)
+}
+
+func chosenNote(n, total int) string {
+	if n == total {
+		return ""
+	}
+	return fmt.Sprintf(" %d of %d rows: baselines, the Pareto front, then even steps of bits.", n, total)
+}
+
+// rowsHeight fits n lines, whatever the width: a line per row stays legible.
+func rowsHeight(n int, fixed vg.Length) func(vg.Length) vg.Length {
+	return func(w vg.Length) vg.Length {
+		size := columnFont
+		if w > columnWidth {
+			size = pageFont
+		}
+		return size * (vg.Length(n)*1.55 + fixed)
+	}
+}
+
+func (g *Group) layerFigure() *figure {
+	rows, total := g.chosen(24, func(e *Entry) bool { return len(e.Layers) > 0 })
+	if len(rows) == 0 {
+		return nil
+	}
+	var names []string
+	lo, hi := math.Inf(1), math.Inf(-1)
+	cells := make([]map[string]float64, len(rows))
+	for i, e := range rows {
+		cells[i] = map[string]float64{}
+		for _, l := range e.Layers {
+			if !slices.Contains(names, l.Name) {
+				names = append(names, l.Name)
+			}
+			if l.OutputError > 0 {
+				cells[i][l.Name] = math.Log10(l.OutputError)
+				lo, hi = min(lo, math.Log10(l.OutputError)), max(hi, math.Log10(l.OutputError))
+			}
+		}
+	}
+	if lo > hi {
+		return nil
+	}
+	drawMap := func(c draw.Canvas, st sheet) {
+		label := st.text(0.82, text.XRight, -0.4)
+		left := vg.Length(0)
+		for _, e := range rows {
+			left = max(left, label.Width(short(e.Label, 34)))
+		}
+		left = min(left, (c.Max.X-c.Min.X)*0.45) + st.size
+		x0, x1 := c.Min.X+left, c.Max.X-st.size*0.5
+		top := c.Max.Y - st.size*3
+		h := st.size * 1.55
+		w := (x1 - x0) / vg.Length(len(names))
+		st.colorBar(c, x0, x1, lo, hi, "log₁₀ relative output error")
+		for i, e := range rows {
+			y := top - vg.Length(i+1)*h
+			c.FillText(label, vg.Point{X: x0 - st.size*0.4, Y: y + h/2}, short(e.Label, 34))
+			for j, n := range names {
+				if v, ok := cells[i][n]; ok {
+					x := x0 + vg.Length(j)*w
+					c.FillPolygon(viridis((v-lo)/max(hi-lo, 1e-12)), []vg.Point{{X: x, Y: y}, {X: x + w, Y: y}, {X: x + w, Y: y + h}, {X: x, Y: y + h}})
+				}
+			}
+		}
+		bottom := top - vg.Length(len(rows))*h
+		st.layerTicks(c, names, x0, w, bottom)
+	}
+	return &figure{
+		Key: "layers", Title: "Output error by layer",
+		Caption: "Relative output error tr(E·H·Eᵀ)/tr(W·H·Wᵀ) of each linear layer, in the order of the model; a missing cell is a layer without error or without a measurement." + chosenNote(len(rows), total),
+		height:  rowsHeight(len(rows), 8.5), draw: drawMap,
+	}
+}
+
+// layerTicks names the columns: each run of one block ("layers.3") once.
+func (st sheet) layerTicks(c draw.Canvas, names []string, x0, w, bottom vg.Length) {
+	style := st.text(0.82, text.XCenter, text.YTop)
+	block := func(n string) string {
+		parts := strings.Split(n, ".")
+		for i, p := range parts {
+			if _, ok := number(p); ok && i > 0 {
+				return p
+			}
+		}
+		return n
+	}
+	end := c.Min.X
+	for i := 0; i < len(names); {
+		j := i
+		for j < len(names) && block(names[j]) == block(names[i]) {
+			j++
+		}
+		x := x0 + vg.Length(i)*w
+		c.StrokeLine2(draw.LineStyle{Color: st.faded(0.5), Width: st.size / 14}, x, bottom, x, bottom-st.size*0.5)
+		name := short(block(names[i]), 12)
+		mid := x + vg.Length(j-i)*w/2
+		if half := style.Width(name) / 2; mid-half > end {
+			c.FillText(style, vg.Point{X: mid, Y: bottom - st.size*0.4}, name)
+			end = mid + half + st.size*0.3
+		}
+		i = j
+	}
+	axis := st.text(1, text.XCenter, text.YTop)
+	c.FillText(axis, vg.Point{X: x0 + vg.Length(len(names))*w/2, Y: bottom - st.size*1.7}, "block of the model; within a block, its linear layers in order")
+}
+
+// colorBar draws the scale of a heat map along the top.
+func (st sheet) colorBar(c draw.Canvas, x0, x1 vg.Length, lo, hi float64, name string) {
+	const steps = 48
+	y, h := c.Max.Y-st.size*1.3, st.size*0.8
+	x0 = x0 + (x1-x0)*0.35
+	w := (x1 - x0) / steps
+	for i := range steps {
+		x := x0 + vg.Length(i)*w
+		c.FillPolygon(viridis((float64(i)+0.5)/steps), []vg.Point{{X: x, Y: y}, {X: x + w, Y: y}, {X: x + w, Y: y + h}, {X: x, Y: y + h}})
+	}
+	c.FillText(st.text(0.9, text.XRight, -0.4), vg.Point{X: x0 - st.size*0.5, Y: y + h/2}, name)
+	tick := st.text(0.82, text.XCenter, text.YTop)
+	for _, t := range (linearTicks{}).Ticks(lo, hi) {
+		if hi > lo {
+			c.FillText(tick, vg.Point{X: x0 + vg.Length((t.Value-lo)/(hi-lo))*(x1-x0), Y: y - st.size*0.1}, t.Label)
+		}
+	}
+}
+
+func (g *Group) ledgerFigure() *figure {
+	weights := func(e *Entry) float64 {
+		n := 0.0
+		for _, l := range e.Layers {
+			n += float64(l.N) * float64(l.K)
+		}
+		if n == 0 && e.HasBits && e.Bits > 0 {
+			for _, i := range e.Ledger {
+				n += float64(i.Bytes) * 8 / e.Bits
+			}
+		}
+		return n
+	}
+	rows, total := g.chosen(24, func(e *Entry) bool { return len(e.Ledger) > 0 && weights(e) > 0 })
+	if len(rows) == 0 {
+		return nil
+	}
+	var items []string
+	widest := 0.0
+	for _, e := range rows {
+		total := 0.0
+		for _, it := range e.Ledger {
+			if it.Bytes > 0 && !slices.Contains(items, it.Name) {
+				items = append(items, it.Name)
+			}
+			total += float64(it.Bytes) * 8 / weights(e)
+		}
+		widest = max(widest, total)
+	}
+	if widest == 0 {
+		return nil
+	}
+	drawBars := func(c draw.Canvas, st sheet) {
+		var entries []entry
+		for i, name := range items {
+			entries = append(entries, entry{name: short(name, 32), width: 1, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+				square(c, at, st.size*0.4, palette[i%len(palette)])
+			}})
+		}
+		c = st.legend(c, entries)
+		label := st.text(0.82, text.XRight, -0.4)
+		left := vg.Length(0)
+		for _, e := range rows {
+			left = max(left, label.Width(short(e.Label, 34)))
+		}
+		left = min(left, (c.Max.X-c.Min.X)*0.45) + st.size
+		p := st.plot("bits per weight, as stored", "")
+		p.HideY()
+		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, widest*1.12, linearTicks{}
+		p.Y.Min, p.Y.Max = 0, float64(len(rows))
+		p.X.Padding = 0
+		p.Add(grid{st}, barChart(func(c draw.Canvas, p *plot.Plot) {
+			tx, ty := p.Transforms(&c)
+			for i, e := range rows {
+				y := float64(len(rows)-1-i) + 0.5
+				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.4, Y: ty(y)}, short(e.Label, 34))
+				x := 0.0
+				for j, name := range items {
+					for _, it := range e.Ledger {
+						if it.Name != name || it.Bytes <= 0 {
+							continue
+						}
+						w := float64(it.Bytes) * 8 / weights(e)
+						c.FillPolygon(palette[j%len(palette)], []vg.Point{
+							{X: tx(x), Y: ty(y - 0.36)}, {X: tx(x + w), Y: ty(y - 0.36)}, {X: tx(x + w), Y: ty(y + 0.36)}, {X: tx(x), Y: ty(y + 0.36)}})
+						x += w
+					}
+				}
+				c.FillText(st.text(0.82, text.XLeft, -0.4), vg.Point{X: tx(x) + st.size*0.3, Y: ty(y)}, fmt.Sprintf("%.3f", x))
+			}
+		}))
+		p.Draw(draw.Crop(c, left, -st.size*0.5, 0, 0))
+	}
+	return &figure{
+		Key: "ledger", Title: "Where the bits go",
+		Caption: "Bits per weight of the quantized layers, from the bytes really stored, itemised." + chosenNote(len(rows), total),
+		height:  rowsHeight(len(rows), 8), draw: drawBars,
+	}
+}
+
+// barChart is a plot.Plotter from a function.
+type barChart func(c draw.Canvas, p *plot.Plot)
+
+func (b barChart) Plot(c draw.Canvas, p *plot.Plot) { b(c, p) }
+
+// slug keeps what is safe in a file name and an anchor.
+func slug(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
+			return r
+		case 'A' <= r && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, short(s, 24))
+}
+
+// list joins at most n names.
+func list(names []string, n int) string {
+	if len(names) > n {
+		return strings.Join(names[:n], ", ") + fmt.Sprintf(" and %d more", len(names)-n)
+	}
+	return strings.Join(names, ", ")
+}

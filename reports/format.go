@@ -1,0 +1,80 @@
+package reports
+
+import (
+	"fmt"
+	"image/color"
+	"math"
+	"strconv"
+)
+
+// sig writes v with four significant digits, without an exponent where that
+// stays short.
+func sig(v float64) string {
+	if v == 0 {
+		return "0"
+	}
+	if a := math.Abs(v); a < 1e-4 || a >= 1e7 {
+		return strconv.FormatFloat(v, 'e', 2, 64)
+	}
+	return fixed(v, max(0, 3-int(math.Floor(math.Log10(math.Abs(v))))))
+}
+
+// fixed writes v with the given decimals and a real minus sign, never "-0".
+func fixed(v float64, decimals int) string {
+	s := strconv.FormatFloat(v, 'f', decimals, 64)
+	if s[0] == '-' {
+		if zero(s[1:]) {
+			return s[1:]
+		}
+		return "−" + s[1:]
+	}
+	return s
+}
+
+func zero(s string) bool {
+	for _, r := range s {
+		if r != '0' && r != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+// signed is fixed with a plus sign on positive numbers.
+func signed(v float64, decimals int) string {
+	s := fixed(v, decimals)
+	if v > 0 && !zero(s) {
+		return "+" + s
+	}
+	return s
+}
+
+// interval writes [low, high] with f.
+func interval(e Estimate, f func(float64) string) string {
+	if !e.Interval() {
+		return ""
+	}
+	return "[" + f(e.Low) + ", " + f(e.High) + "]"
+}
+
+// percentOf writes a ratio as a change: "−12.3 %".
+func percentOf(r float64) string { return signed(100*(r-1), 1) + " %" }
+
+func pvalue(p float64) string {
+	if p < 0.001 {
+		return "< 0.001"
+	}
+	return fixed(p, 3)
+}
+
+func hexColor(c color.Color) string {
+	r, g, b, _ := c.RGBA()
+	return fmt.Sprintf("#%02x%02x%02x", r>>8, g>>8, b>>8)
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
+}

@@ -1,0 +1,98 @@
+package reports
+
+import (
+	"cmp"
+	"slices"
+)
+
+// IsoTolerance is how far apart, in bits per weight, two rows may be and still
+// be compared as equally large.
+const IsoTolerance = 0.03
+
+// Iso compares the divergence of a row with that of another method at equal
+// bits per weight.
+//
+// With Upper nil the rival is Lower: the row of the lowest divergence among
+// those of that method within IsoTolerance. Otherwise the rival is the point
+// between Lower and Upper, neighbours on the method's own Pareto front, at
+// exactly the row's bits, interpolated linearly in log KL over bits. Nothing
+// is extrapolated. Picking the best of several rivals favours the rival a
+// little; the interval does not correct for that.
+type Iso struct {
+	Entry        *Entry
+	Family       string // of the rival
+	Lower, Upper *Entry
+	Weight       float64  // of Upper, in [0,1]
+	Ratio        Estimate // KL of Entry over KL of the rival; below 1 Entry wins
+	Holm         float64  // corrected over all of the group's comparisons with this family
+}
+
+// isoBit compares each row with each other family's rows of the same size, by
+// interpolation where the family's front brackets the row, else with the best
+// row within IsoTolerance.
+func (g *Group) isoBit() {
+	families := map[string][]*Entry{}
+	var names []string
+	for _, e := range g.Entries {
+		if e.KL == nil || !e.HasBits || e.KL.Value <= 0 {
+			continue
+		}
+		if families[e.Family] == nil {
+			names = append(names, e.Family)
+		}
+		families[e.Family] = append(families[e.Family], e)
+	}
+	slices.SortFunc(names, byFamily)
+	for _, rival := range names {
+		curve := front(families[rival])
+		start := len(g.Iso)
+		for _, name := range names {
+			if name == rival {
+				continue
+			}
+			for _, e := range families[name] {
+				if iso, ok := isoAgainst(e, rival, families[rival], curve); ok {
+					g.Iso = append(g.Iso, iso)
+				}
+			}
+		}
+		var ps []float64
+		for _, iso := range g.Iso[start:] {
+			ps = append(ps, iso.Ratio.P)
+		}
+		for i, p := range Holm(ps) {
+			g.Iso[start+i].Holm = p
+		}
+	}
+}
+
+func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
+	iso := Iso{Entry: e, Family: rival}
+	i, exact := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
+	var est Estimate
+	var err error
+	switch {
+	case !exact && 0 < i && i < len(curve):
+		iso.Lower, iso.Upper = curve[i-1], curve[i]
+		iso.Weight = (e.Bits - iso.Lower.Bits) / (iso.Upper.Bits - iso.Lower.Bits)
+		if !slices.Equal(e.tokens, iso.Lower.tokens) || !slices.Equal(e.tokens, iso.Upper.tokens) {
+			return iso, false
+		}
+		est, err = LogContrast(Term{1, e.kl}, Term{iso.Weight - 1, iso.Lower.kl}, Term{-iso.Weight, iso.Upper.kl})
+	default:
+		for _, r := range rows {
+			if d := r.Bits - e.Bits; d <= IsoTolerance && d >= -IsoTolerance && (iso.Lower == nil || r.KL.Value < iso.Lower.KL.Value) {
+				iso.Lower = r
+			}
+		}
+		if iso.Lower == nil {
+			return iso, false
+		}
+		est, err = logKLRatio(e, iso.Lower)
+	}
+	if err != nil || !est.Interval() {
+		return iso, false
+	}
+	iso.Ratio = est.Exp()
+	return iso, true
+}

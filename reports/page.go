@@ -1,0 +1,169 @@
+package reports
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+//go:embed page.tmpl
+var pageTemplate string
+
+//go:embed page.css
+var pageStyle string
+
+// cell numbers the notebook's cells as they are written.
+type cell int
+
+// Next returns the next cell's number.
+func (c *cell) Next() int { *c++; return int(*c) }
+
+type drawn struct {
+	*figure
+	SVG   template.HTML
+	Chart template.HTML
+}
+
+type pageGroup struct {
+	*Group
+	Findings []finding
+	Scope    []string
+	Figures  []drawn
+	Columns  map[string]bool
+}
+
+type field struct{ Name, Value string }
+
+type environment struct {
+	Key    string
+	Fields []field
+}
+
+// isoLimit bounds the rows of long secondary tables on the page; the CSV files
+// have them all.
+const isoLimit = 60
+
+func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
+	var scripts []string
+	if in.Assets != "" {
+		s, err := script(in.Assets)
+		if err != nil {
+			return nil, err
+		}
+		scripts = []string{s, loader}
+	}
+	var groups []pageGroup
+	for i, g := range t.Groups {
+		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present()}
+		for _, f := range figures[i] {
+			svg, err := f.inline()
+			if err != nil {
+				return nil, err
+			}
+			d := drawn{figure: f, SVG: template.HTML(svg)}
+			if f.chart != nil && len(scripts) > 0 {
+				d.Chart = template.HTML(`<script type="application/json">` + string(f.chart) + `</script>`)
+			}
+			pg.Figures = append(pg.Figures, d)
+		}
+		groups = append(groups, pg)
+	}
+	ok := 0
+	for _, g := range t.Groups {
+		ok += len(g.Entries)
+	}
+	var all []*Entry
+	for _, g := range t.Groups {
+		all = append(all, g.Entries...)
+	}
+	var loads []template.HTML
+	for _, s := range scripts {
+		loads = append(loads, template.HTML("<script>"+s+"</script>"))
+	}
+	l := t.looks()
+	tmpl, err := template.New("page").Funcs(template.FuncMap{
+		"sig": sig, "bits": func(v float64) string { return fixed(v, 3) }, "interval": interval,
+		"percent": percentOf, "percentInterval": func(e Estimate) string { return interval(e, percentOf) },
+		"sigInterval": func(e Estimate) string { return interval(e, sig) },
+		"share":       func(v float64) string { return fixed(100*v, 2) + " %" },
+		"points":      func(v float64) string { return signed(100*v, 2) },
+		"signedBits":  func(v float64) string { return signed(v, 3) },
+		"pvalue":      pvalue, "named": named, "plural": plural,
+		"clear": func(p float64) bool { return p < 1-Level },
+		"value": func(e *Entry, name string) string {
+			if v, ok := e.Value(name); ok {
+				return sig(v)
+			}
+			return "–"
+		},
+		"color": func(e *Entry) template.CSS { return template.CSS(hexColor(l[e.Family].color)) },
+		"limit": func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
+	}).Parse(pageTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("reports: page template: %w", err)
+	}
+	var number cell
+	var b bytes.Buffer
+	err = tmpl.Execute(&b, map[string]any{
+		"In": in, "Table": t, "Groups": groups, "OK": ok, "All": append(slices.Clone(all), t.Failed...), "Warned": warned(all),
+		"Style": template.CSS(pageStyle), "Policy": policy(scripts...), "Scripts": loads, "Cell": &number,
+		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
+		"EchartsVersion": EchartsVersion,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reports: page: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// present tells which optional columns of the main table have content.
+func (g *Group) present() map[string]bool {
+	has := map[string]bool{}
+	for _, e := range g.Entries {
+		for _, v := range e.Values {
+			has[v.Name] = true
+		}
+		has["versus"] = has["versus"] || e.Versus != nil || e.VersusNote != ""
+		has["kl"] = has["kl"] || e.KL != nil
+		has["top"] = has["top"] || e.Top1 != nil
+		has["standing"] = has["standing"] || e.Standing != Unplaced
+	}
+	return has
+}
+
+func warned(rows []*Entry) []*Entry {
+	var out []*Entry
+	for _, e := range rows {
+		if len(e.Warnings) > 0 {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// environments flattens env.json for reading; what is not an object is shown
+// as it is.
+func (in Input) environments() []environment {
+	var out []environment
+	for _, k := range slices.Sorted(maps.Keys(in.Env)) {
+		e := environment{Key: visible(k, false)}
+		var fields map[string]any
+		d := json.NewDecoder(bytes.NewReader(in.Env[k]))
+		d.UseNumber()
+		if d.Decode(&fields) != nil {
+			e.Fields = []field{{"", visible(string(in.Env[k]), true)}}
+		}
+		for _, name := range slices.Sorted(maps.Keys(fields)) {
+			e.Fields = append(e.Fields, field{visible(name, false), visible(flat(fields[name]), false)})
+		}
+		out = append(out, e)
+	}
+	return out
+}

@@ -1,0 +1,98 @@
+package reports
+
+import (
+	"image/color"
+	"slices"
+)
+
+// method is how a family looks in every figure: a colour of Okabe and Ito's
+// palette (2008), told apart with any colour vision, and a marker, told apart
+// without colour.
+type method struct {
+	name   string
+	color  color.RGBA
+	marker marker
+}
+
+// methods fixes order and look of the families we know; others take what
+// remains, in order of name.
+var methods = []method{
+	{"fp16", color.RGBA{0x59, 0x59, 0x59, 0xff}, cross},
+	{"rtn", color.RGBA{0x56, 0xb4, 0xe9, 0xff}, circle},
+	{"gptq", color.RGBA{0x00, 0x72, 0xb2, 0xff}, square},
+	{"spqr", color.RGBA{0x00, 0x9e, 0x73, 0xff}, triangle},
+	{"mosaic", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, diamond},
+	{"mosaic on rtn", color.RGBA{0xe6, 0x9f, 0x00, 0xff}, diamond},
+	{"mosaic on gptq", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, star},
+}
+
+var spare = []method{
+	{"", color.RGBA{0xcc, 0x79, 0xa7, 0xff}, down},
+	{"", color.RGBA{0x8c, 0x6d, 0x1f, 0xff}, plus},
+	{"", color.RGBA{0x80, 0x80, 0x80, 0xff}, square},
+	{"", color.RGBA{0x99, 0x33, 0x66, 0xff}, circle},
+}
+
+func rankOf(name string) int {
+	if i := slices.IndexFunc(methods, func(m method) bool { return m.name == name }); i >= 0 {
+		return i
+	}
+	return len(methods)
+}
+
+func byFamily(a, b string) int {
+	if c := rankOf(a) - rankOf(b); c != 0 {
+		return c
+	}
+	return natural(a, b)
+}
+
+// looks gives each family of the table its look, the same in all figures.
+type looks map[string]method
+
+func (t *Table) looks() looks {
+	var names []string
+	for _, g := range t.Groups {
+		for _, e := range g.Entries {
+			if !slices.Contains(names, e.Family) {
+				names = append(names, e.Family)
+			}
+		}
+	}
+	slices.SortFunc(names, byFamily)
+	l, next := looks{}, 0
+	for _, n := range names {
+		m := spare[next%len(spare)]
+		if i := rankOf(n); i < len(methods) {
+			m = methods[i]
+		} else {
+			next++
+		}
+		m.name = n
+		l[n] = m
+	}
+	return l
+}
+
+// palette colours series that are not methods: values of an axis, items of a
+// ledger. Okabe-Ito without the yellow that white paper swallows.
+var palette = []color.RGBA{
+	{0x00, 0x72, 0xb2, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
+	{0x56, 0xb4, 0xe9, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x80, 0x80, 0x80, 0xff}, {0x8c, 0x6d, 0x1f, 0xff},
+}
+
+var markers = []marker{circle, square, triangle, diamond, down, star, plus, cross}
+
+// viridis maps 0..1 to the perceptually uniform palette of that name (van der
+// Walt and Smith), read off at eleven places and interpolated.
+func viridis(t float64) color.RGBA {
+	anchors := [...]uint32{0x440154, 0x482475, 0x414487, 0x355f8d, 0x2a788e, 0x21918c, 0x22a884, 0x44bf70, 0x7ad151, 0xbddf26, 0xfde725}
+	x := min(max(t, 0), 1) * float64(len(anchors)-1)
+	i := min(int(x), len(anchors)-2)
+	f := x - float64(i)
+	mix := func(shift uint) uint8 {
+		a, b := float64(anchors[i]>>shift&0xff), float64(anchors[i+1]>>shift&0xff)
+		return uint8(a + (b-a)*f + 0.5)
+	}
+	return color.RGBA{mix(16), mix(8), mix(0), 0xff}
+}

@@ -1,0 +1,267 @@
+package reports
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+// Table is the analysed form of a sweep's rows, which every output draws from.
+type Table struct {
+	Groups   []*Group
+	Failed   []*Entry // trials without values
+	Replaced int      // earlier rows of a trial that was run again
+	Warnings []string // about the table as a whole
+}
+
+// Group holds the rows that may be compared with each other: one model, one
+// evaluation protocol, one activation format. Nothing is compared across
+// groups.
+type Group struct {
+	Model, Protocol, Activations string
+
+	Entries  []*Entry // by bits per weight, then label
+	Front    []*Entry // Pareto front of (bits per weight, mean KL), by bits
+	Best     *Entry   // lowest mean KL; nil where no row has one
+	Iso      []Iso    // comparisons at equal bits
+	Effects  []Effect // of the axes of mosaic, in matched pairs
+	Windows  int      // evaluation windows, 0 where rows differ or have none
+	Baseline []string // labels of the named baselines
+}
+
+// Entry is one row with its estimates; a nil one was not measured.
+type Entry struct {
+	row.Row
+	ID     string // r1, r2 ...: how the page refers to the row
+	Family string // method, with mosaic's base: what colour and marker follow
+
+	Bits            float64
+	HasBits         bool
+	NLL, KL, Top1   *Estimate
+	Rank            int // by mean KL in the group, 1 is best; 0 without KL
+	Standing        Standing
+	LikeBest        bool // mean KL not distinguishable from the group's best
+	Versus          *Comparison
+	VersusNote      string // why there is no comparison, where one was asked for
+	tokens, nll, kl []float64
+	top1            []float64
+}
+
+// Value returns the named value's number, and whether the row has it.
+func (e *Entry) Value(name string) (float64, bool) {
+	v, ok := e.Row.Value(name)
+	return v.Value, ok
+}
+
+// Build analyses rows. The order of rows matters only where one trial ran more
+// than once: the last row that succeeded wins, else the last.
+func Build(rows []row.Row) *Table {
+	t := &Table{}
+	latest := map[string]int{}
+	var kept []row.Row
+	for _, r := range rows {
+		if i, seen := latest[r.Trial]; seen && r.Trial != "" {
+			t.Replaced++
+			if r.Status == row.OK || kept[i].Status != row.OK {
+				kept[i] = r
+			}
+			continue
+		}
+		latest[r.Trial] = len(kept)
+		kept = append(kept, r)
+	}
+	groups := map[[3]string]*Group{}
+	for _, r := range kept {
+		e := newEntry(clean(r))
+		if e.Status != row.OK {
+			t.Failed = append(t.Failed, e)
+			continue
+		}
+		key := [3]string{setting(&e.Row, "model"), setting(&e.Row, "protocol"), setting(&e.Row, "activations")}
+		g := groups[key]
+		if g == nil {
+			g = &Group{Model: key[0], Protocol: key[1], Activations: key[2]}
+			groups[key] = g
+			t.Groups = append(t.Groups, g)
+		}
+		g.Entries = append(g.Entries, e)
+	}
+	slices.SortFunc(t.Groups, func(a, b *Group) int {
+		return cmp.Or(natural(a.Model, b.Model), natural(a.Protocol, b.Protocol), byActivations(a.Activations, b.Activations))
+	})
+	slices.SortFunc(t.Failed, byLabel)
+	n := 0
+	for _, g := range t.Groups {
+		slices.SortFunc(g.Entries, func(a, b *Entry) int {
+			return cmp.Or(cmp.Compare(a.Bits, b.Bits), byLabel(a, b))
+		})
+		for _, e := range g.Entries {
+			n++
+			e.ID = "r" + strconv.Itoa(n)
+		}
+		g.Windows = g.windows()
+	}
+	for _, e := range t.Failed {
+		n++
+		e.ID = "r" + strconv.Itoa(n)
+	}
+	for _, g := range t.Groups {
+		g.compare(t)
+		g.rank()
+		g.isoBit()
+		g.Effects = g.effects()
+	}
+	return t
+}
+
+func newEntry(r row.Row) *Entry {
+	e := &Entry{Row: r, Family: family(&r)}
+	e.Bits, e.HasBits = e.Value(row.BitsPerWeight)
+	e.tokens, e.nll = r.Windows(row.WindowTokens), r.Windows(row.WindowNLL)
+	e.kl, e.top1 = r.Windows(row.WindowKL), r.Windows(row.WindowTop1)
+	e.NLL = e.estimate(e.nll, row.NLL)
+	e.KL = e.estimate(e.kl, row.KLMean)
+	e.Top1 = e.estimate(e.top1, row.Top1)
+	return e
+}
+
+// estimate computes a mean per token from the windows; where the row has none
+// it takes the value as the row states it, without an interval.
+func (e *Entry) estimate(x []float64, name string) *Estimate {
+	if x != nil {
+		est, err := Mean(x, e.tokens)
+		if err == nil {
+			return &est
+		}
+		e.Warnings = append(e.Warnings, fmt.Sprintf("%s: %v: no interval", name, err))
+	}
+	if v, ok := e.Value(name); ok {
+		return &Estimate{Value: v, Low: v, High: v, P: 1}
+	}
+	return nil
+}
+
+// windows returns the number of windows all rows with series share, or 0.
+func (g *Group) windows() int {
+	n := 0
+	for _, e := range g.Entries {
+		switch {
+		case e.tokens == nil:
+		case n == 0:
+			n = len(e.tokens)
+		case n != len(e.tokens):
+			return 0
+		}
+	}
+	return n
+}
+
+// family is the method, for mosaic with the base its residual sits on.
+func family(r *row.Row) string {
+	m := setting(r, "method")
+	if m == "" {
+		return "unnamed method"
+	}
+	if b := setting(r, "base"); m == "mosaic" && b != "" {
+		return "mosaic on " + b
+	}
+	return m
+}
+
+// setting returns an axis of r, or else the field of that name in its resolved
+// configuration (at the top or under "method"), as text. Objects become
+// "key value, key value" with sorted keys.
+func setting(r *row.Row, name string) string {
+	if v, ok := r.Axes[name]; ok {
+		return v
+	}
+	var top map[string]any
+	d := json.NewDecoder(bytes.NewReader(r.Config))
+	d.UseNumber()
+	if d.Decode(&top) != nil {
+		return ""
+	}
+	v, ok := top[name]
+	if nested, is := top["method"].(map[string]any); is && (!ok || name == "method") {
+		v, ok = nested[name]
+	}
+	if !ok {
+		return ""
+	}
+	return visible(flat(v), false)
+}
+
+func flat(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var parts []string
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			parts = append(parts, k+" "+flat(v[k]))
+		}
+		return strings.Join(parts, ", ")
+	case []any:
+		var parts []string
+		for _, x := range v {
+			parts = append(parts, flat(x))
+		}
+		return strings.Join(parts, " ")
+	case nil:
+		return ""
+	}
+	return fmt.Sprint(v)
+}
+
+func byLabel(a, b *Entry) int {
+	return cmp.Or(natural(a.Label, b.Label), cmp.Compare(a.Trial, b.Trial))
+}
+
+// byActivations puts the widest format first: a16, a8, a4.
+func byActivations(a, b string) int { return natural(b, a) }
+
+// natural orders text with the numbers in it by value: "g32" before "g128".
+func natural(a, b string) int {
+	for a != "" && b != "" {
+		x, y := digits(a), digits(b)
+		if x > 0 && y > 0 {
+			u, v := strings.TrimLeft(a[:x], "0"), strings.TrimLeft(b[:y], "0")
+			if c := cmp.Or(cmp.Compare(len(u), len(v)), cmp.Compare(u, v)); c != 0 {
+				return c
+			}
+			a, b = a[x:], b[y:]
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+func digits(s string) int {
+	n := 0
+	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
+		n++
+	}
+	return n
+}
+
+// number reads "0.05" and "5%".
+func number(s string) (float64, bool) {
+	body, percent := strings.CutSuffix(strings.TrimSpace(s), "%")
+	v, err := strconv.ParseFloat(body, 64)
+	if err != nil || !finite(v) {
+		return 0, false
+	}
+	if percent {
+		v /= 100
+	}
+	return v, true
+}

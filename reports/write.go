@@ -1,0 +1,123 @@
+package reports
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+// Input is all a report is made from.
+type Input struct {
+	Title    string // name of the sweep
+	Question string // what was asked, in a sentence or two; may be empty
+	Rows     []row.Row
+	Config   string                     // the resolved YAML
+	Env      map[string]json.RawMessage // env.json: environments by the rows' Env key
+	Warnings []string                   // about the sweep as a whole
+	Command  string                     // runs the whole sweep again
+	Commands map[string]string          // by trial: runs that trial again
+	// Assets is the path of echarts.min.js (see EchartsVersion) to inline for
+	// interactive charts; with "" the drawings stay.
+	Assets string
+}
+
+// Write draws the report of in into dir: report.html, plots/*.png and *.svg,
+// tables/results.{csv,md} and tables/iso_bits.csv. Files of an earlier report
+// are replaced, each in one step, so that a reader never sees half a page.
+func Write(dir string, in Input) error {
+	in = in.visible()
+	t := Build(in.Rows)
+	figures := t.draw()
+	page, err := t.page(in, figures)
+	if err != nil {
+		return err
+	}
+	type file struct {
+		name string
+		data []byte
+	}
+	files := []file{
+		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/iso_bits.csv", t.isoCSV()},
+	}
+	for _, group := range figures {
+		for _, f := range group {
+			png, err := f.png()
+			if err != nil {
+				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
+			}
+			svg, err := f.svg()
+			if err != nil {
+				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
+			}
+			files = append(files, file{"plots/" + f.Key + ".png", png}, file{"plots/" + f.Key + ".svg", svg})
+		}
+	}
+	files = append(files, file{"report.html", page}) // last: it refers to nothing that is not there yet
+	for _, f := range files {
+		if err := replace(filepath.Join(dir, filepath.FromSlash(f.name)), f.data); err != nil {
+			return fmt.Errorf("reports: %w", err)
+		}
+	}
+	return nil
+}
+
+// Page returns report.html alone.
+func Page(in Input) ([]byte, error) {
+	in = in.visible()
+	t := Build(in.Rows)
+	return t.page(in, t.draw())
+}
+
+func (t *Table) draw() [][]*figure {
+	l := t.looks()
+	var out [][]*figure
+	for i, g := range t.Groups {
+		out = append(out, g.figures(i, l))
+	}
+	return out
+}
+
+func (in Input) visible() Input {
+	in.Title, in.Question = visible(in.Title, false), visible(in.Question, true)
+	in.Config, in.Command = visible(in.Config, true), visible(in.Command, true)
+	warnings := make([]string, len(in.Warnings))
+	for i, w := range in.Warnings {
+		warnings[i] = visible(w, true)
+	}
+	in.Warnings = warnings
+	commands := map[string]string{}
+	for k, c := range in.Commands {
+		commands[visible(k, false)] = visible(c, true)
+	}
+	in.Commands = commands
+	return in
+}
+
+// replace writes data to path by way of a temporary file beside it.
+func replace(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Chmod(f.Name(), 0o644)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
