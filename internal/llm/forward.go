@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // Hidden runs the sequences, each from position 0 and seeing only itself, and
@@ -246,22 +247,24 @@ func (r *run) linears(l, site int, x gemm.Matrix, out ...gemm.Matrix) {
 	for i := range linears {
 		w := &linears[i]
 		in := x
-		if w.act != nil {
+		if w.act != quant.A16 {
 			in = gemm.Matrix{Rows: x.Rows, Cols: x.Cols, Stride: x.Cols, Data: r.act[:x.Rows*x.Cols]}
 			// Layers of a site nearly always share their activation format,
 			// and so its result.
-			if i == 0 || !sameAct(w.act, linears[i-1].act) {
-				for j := range x.Rows {
-					copy(in.Row(j), x.Row(j))
-				}
-				w.act.Apply(in)
+			if i == 0 || w.act != linears[i-1].act {
+				parallelRows(x, func(i0, i1 int) {
+					for j := i0; j < i1; j++ {
+						copy(in.Row(j), x.Row(j))
+					}
+					w.act.Apply(in.View(i0, i1, 0, x.Cols))
+				})
 			}
 		}
 		gemm.MulNT(out[i], in, w.weights)
 		if w.bias != nil {
 			parallelRows(out[i], func(i0, i1 int) {
 				for j := i0; j < i1; j++ {
-					addTo(out[i].Row(j), w.bias)
+					gemm.Axpy(1, w.bias, out[i].Row(j))
 				}
 			})
 		}
@@ -272,7 +275,7 @@ func (r *run) linears(l, site int, x gemm.Matrix, out ...gemm.Matrix) {
 func (r *run) addResidual() int {
 	parallelRows(r.x, func(i0, i1 int) {
 		for i := i0; i < i1; i++ {
-			addTo(r.x.Row(i), r.h.Row(i))
+			gemm.Axpy(1, r.h.Row(i), r.x.Row(i))
 		}
 	})
 	return notFinite(r.x)

@@ -87,35 +87,9 @@ func swiGLU(gate, up []float32) {
 // arXiv:1910.07467). dst may alias x.
 func rmsNorm(dst, x, w []float32, eps float32) {
 	dst, w = dst[:len(x)], w[:len(x)]
-	scale := float32(1 / math.Sqrt(float64(sumSquares(x)/float32(len(x))+eps)))
+	scale := float32(1 / math.Sqrt(float64(gemm.Dot(x, x)/float32(len(x))+eps)))
 	for i, v := range x {
 		dst[i] = w[i] * (v * scale)
-	}
-}
-
-// sumSquares returns Σx² from four running sums, which is both faster and more
-// accurate than one.
-func sumSquares(x []float32) float32 {
-	var a, b, c, d float32
-	i := 0
-	for ; i+4 <= len(x); i += 4 {
-		v := x[i : i+4 : i+4]
-		a += v[0] * v[0]
-		b += v[1] * v[1]
-		c += v[2] * v[2]
-		d += v[3] * v[3]
-	}
-	for ; i < len(x); i++ {
-		a += x[i] * x[i]
-	}
-	return (a + b) + (c + d)
-}
-
-// addTo sets dst += x.
-func addTo(dst, x []float32) {
-	x = x[:len(dst)]
-	for i := range dst {
-		dst[i] += x[i]
 	}
 }
 

@@ -3,19 +3,19 @@ package llm
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"sync"
 	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // Model is an opened model or a view of one. It is safe for concurrent use.
 type Model struct {
 	*base
 	layers []layer
-	fake   bool // some linear layer has act
+	fake   bool // some linear layer has Activations
 }
 
 // base is what all views share.
@@ -48,7 +48,7 @@ type linear struct {
 	name    string // "model.layers.0.self_attn.q_proj"
 	weights gemm.Source
 	bias    []float32 // or nil
-	act     Activations
+	act     quant.Activations
 }
 
 // The inputs of the linear layers of a layer, in order of execution.
@@ -72,17 +72,10 @@ type Linear struct {
 	Weights gemm.Source // of this view
 }
 
-// Activations fake-quantizes the inputs of a linear layer.
-type Activations interface {
-	// Apply replaces each row of x, the activations of one token, by what its
-	// quantized form stands for. It must be safe for concurrent use.
-	Apply(x gemm.Matrix)
-}
-
 // Replacement changes one linear layer of a view.
 type Replacement struct {
-	Weights gemm.Source // nil keeps the weights
-	Act     Activations // nil leaves the inputs in full precision
+	Weights gemm.Source       // nil keeps the weights
+	Act     quant.Activations // fake quantization of the inputs; the zero value is none
 }
 
 // Open opens the model in files: config.json and the checkpoint. Every tensor
@@ -130,9 +123,9 @@ func (m *Model) Linears() []Linear {
 	return list
 }
 
-// With returns a view of m with the named linear layers replaced; a bias is
-// kept. It panics on a name that Linears does not list and on weights of
-// another shape.
+// With returns a view of m with the named linear layers replaced, the others
+// and all biases as in m. It panics on a name that Linears does not list and on
+// weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
 	v := &Model{base: m.base, layers: make([]layer, len(m.layers))}
 	used := 0
@@ -146,7 +139,7 @@ func (m *Model) With(replacements map[string]Replacement) *Model {
 					used++
 					w.replace(r)
 				}
-				v.fake = v.fake || w.act != nil
+				v.fake = v.fake || w.act != quant.A16
 			}
 			v.layers[l].linears[site] = group
 		}
@@ -179,12 +172,6 @@ func (m *Model) has(name string) bool {
 		}
 	}
 	return false
-}
-
-// sameAct tells whether both are the same format, so that one result serves
-// both.
-func sameAct(a, b Activations) bool {
-	return a != nil && b != nil && reflect.TypeOf(a).Comparable() && a == b
 }
 
 // CheckFinite reads all weights of the view and returns an error that names
