@@ -33,7 +33,7 @@ type Environment struct {
 	Kernel     string   `json:"kernel"`          // float32 GEMM in use
 	Commit     string   `json:"commit"`          // "unknown" where neither the build nor git tells
 	Dirty      *bool    `json:"dirty,omitempty"` // uncommitted changes; absent = unknown
-	Version    string   `json:"version,omitempty"`
+	Version    string   `json:"version,omitempty"` // of the module, where it was built as a released one
 }
 
 // Capture describes this process. kernel and features come from whoever does
@@ -155,6 +155,9 @@ func revision() (commit string, dirty *bool, version string) {
 	}
 	if commit != "" {
 		return commit, dirty, version
+	}
+	if version != "" { // a released module: a checkout around us is not its source
+		return "unknown", nil, version
 	}
 	commit, dirty = gitRevision(".", info.Main.Path)
 	return commit, dirty, version
