@@ -4,10 +4,20 @@
 
 package gemm
 
-// tile6x16AVX2 computes a 6x16 tile with AVX2 and FMA: 12 accumulators of 8 floats.
+// tile6x16AVX2 computes a 6x16 tile of C in 12 registers.
 //
 //go:noescape
 func tile6x16AVX2(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
+
+// tile3x16AVX2 computes a 3x16 tile of C in 6 registers.
+//
+//go:noescape
+func tile3x16AVX2(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
+
+// tile6x8AVX2 computes a 6x8 tile of C in 6 registers.
+//
+//go:noescape
+func tile6x8AVX2(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
 
 // transpose8AVX2 writes src[r*srcStride+p] to dst[p*dstStride+r] for
 // 0 <= r < 8, 0 <= p < 8*blocks.

@@ -4,10 +4,25 @@
 
 package gemm
 
-// tile14x32AVX512 computes a 14x32 tile with AVX-512: 28 accumulators of 16 floats.
+// tile14x32AVX512 computes a 14x32 tile of C in 28 registers.
 //
 //go:noescape
 func tile14x32AVX512(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
+
+// tile8x32AVX512 computes a 8x32 tile of C in 16 registers.
+//
+//go:noescape
+func tile8x32AVX512(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
+
+// tile4x32AVX512 computes a 4x32 tile of C in 8 registers.
+//
+//go:noescape
+func tile4x32AVX512(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
+
+// tile14x16AVX512 computes a 14x16 tile of C in 14 registers.
+//
+//go:noescape
+func tile14x16AVX512(kc int, a *float32, b *float32, next *float32, c *float32, ldc int, alpha float32, add bool)
 
 // transpose16AVX512 writes src[r*srcStride+p] to dst[p*dstStride+r] for
 // 0 <= r < 16, 0 <= p < 16*blocks.

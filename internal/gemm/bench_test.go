@@ -77,7 +77,7 @@ func BenchmarkTile(b *testing.B) {
 		}
 		a, p, c := mem.floats, mem.floats[k.kc*k.aStride:], mem.floats[k.kc*(k.aStride+k.cols):]
 		for b.Loop() {
-			k.tile(k.kc, &a[0], &p[0], &a[0], &c[0], k.cols, 1, false)
+			k.tiles[0].mul(k.kc, &a[0], &p[0], &a[0], &c[0], k.cols, 1, false)
 		}
 		rate(b, 2*float64(k.kc*k.rows*k.cols), 0)
 	})

@@ -115,15 +115,17 @@ func (g *product) tiles(a, b []float32, m0, m, first, end, depth int, add bool, 
 			pa, next := g.withNext(a, sizeA, i/g.rows, na, q-first)
 			pb := &b[(q-first)*sizeB]
 			j, r := q*g.cols, m0+i
-			if i+g.rows <= m && j+g.cols <= g.c.Cols {
-				g.tile(depth, pa, pb, next, &g.c.Data[r*g.c.Stride+j], g.c.Stride, g.alpha, add)
+			rows, cols := min(g.rows, m-i), min(g.cols, g.c.Cols-j)
+			t := g.covering(rows, cols)
+			if t.rows == rows && t.cols == cols {
+				t.mul(depth, pa, pb, next, &g.c.Data[r*g.c.Stride+j], g.c.Stride, g.alpha, add)
 				continue
 			}
 			// The tile hangs over the edge of c: compute all of it aside and
 			// take what belongs to c.
-			g.tile(depth, pa, pb, next, &edge[0], g.cols, g.alpha, false)
-			for h := range min(g.rows, m-i) {
-				dst, src := g.c.Row(r + h)[j:min(j+g.cols, g.c.Cols)], edge[h*g.cols:]
+			t.mul(depth, pa, pb, next, &edge[0], g.cols, g.alpha, false)
+			for h := range rows {
+				dst, src := g.c.Row(r + h)[j:j+cols], edge[h*g.cols:]
 				if !add {
 					copy(dst, src)
 					continue

@@ -1,75 +1,74 @@
 package gemm
 
-// fewRowsTask is how many rows of W one task takes, a multiple of 4.
-const fewRowsTask = 32
+const (
+	fewRowsTask = 32 // rows of W in a task, a multiple of 4
+	// How many k at a time: long runs please the prefetcher, but once four rows
+	// of W are read many times they should stay in the L1 cache.
+	longRun, shortRun, longRunRows = 4096, 1024, 8
+)
 
 // mulFewRows is MulNT for the few rows of a decoding step. Packing would write
 // and read again every weight for a handful of products; here W is streamed
-// once, four rows at a time, past rows of X that stay in the L1 cache.
+// once, four rows at a time, past X. The last few k, and the last rows,
+// are filled up with zeros.
 func (k *kernel) mulFewRows(y, x Matrix, w Source) {
 	n, depth := w.Dims()
-	direct, isMatrix := w.(Matrix)
-	ld := roundUp(depth, k.lanes)
-	whole := depth / k.lanes * k.lanes
-
-	// The last elements of X's rows, zeroed up to a register.
-	tail := borrow(x.Rows * k.lanes)
-	defer tail.release()
-	tx := Matrix{Rows: x.Rows, Cols: k.lanes, Stride: k.lanes, Data: tail.floats}
+	ld := roundUp(depth, k.lanes) + k.lanes // not a power of two, which would crowd one set of the cache
+	copied := borrow(x.Rows * ld)
+	defer copied.release()
+	xs := Matrix{Rows: x.Rows, Cols: ld, Stride: ld, Data: copied.floats}
 	for i := range x.Rows {
-		row := tx.Row(i)
-		clear(row[copy(row, x.Row(i)[whole:]):])
+		row := xs.Row(i)
+		clear(row[copy(row, x.Row(i)):])
 	}
 
+	run := longRun
+	if x.Rows > longRunRows {
+		run = shortRun
+	}
 	tasks := (n + fewRowsTask - 1) / fewRowsTask
 	parallel(workers(x.Rows*n*depth), tasks, func(task int) {
-		mem := borrow(4*ld + 4*k.lanes + 8*k.wide)
+		mem := borrow(4*run + 8*x.Rows)
 		defer mem.release()
-		rows := Matrix{Cols: depth, Stride: ld, Data: mem.floats[:4*ld]}
-		tw := mem.floats[4*ld:][:4*k.lanes]
-		out := mem.floats[4*ld+4*k.lanes:][:8*k.wide]
+		tile, sums := mem.floats[:4*run], mem.floats[4*run:]
 		for j := task * fewRowsTask; j < min((task+1)*fewRowsTask, n); j += 4 {
-			w4 := rows
-			if w4.Rows = min(4, n-j); isMatrix && w4.Rows == 4 {
-				w4 = Matrix{Rows: 4, Cols: depth, Stride: direct.Stride, Data: direct.Data[j*direct.Stride:]}
-			} else {
-				clear(w4.Data)
-				w.Load(w4, j, 0)
-				w4.Rows = 4
-			}
-			if whole < depth {
-				clear(tw)
-				for i := range 4 {
-					copy(tw[i*k.lanes:], w4.Row(i)[whole:])
-				}
-			}
-			k.mulFour(y, x, tx, w4, tw, j, out)
+			k.mulFour(y, xs, w, j, run, tile, sums)
 		}
 	})
 }
 
-// mulFour sets columns j ... j+3 of y, those that exist, from four rows of W.
-// tx and tw are the ends of the rows past the last whole register.
-func (k *kernel) mulFour(y, x, tx, w4 Matrix, tw []float32, j int, out []float32) {
-	whole := x.Cols / k.lanes * k.lanes
-	for i := 0; i < x.Rows; {
-		dot, m := k.dotWide, k.wide
-		if x.Rows-i < m {
-			dot, m = k.dot1, 1
-		}
-		clear(out)
-		main, rest := out[:4*m], out[4*m:8*m]
-		if whole > 0 {
-			dot(whole, &w4.Data[0], w4.Stride, &x.Data[i*x.Stride], x.Stride, &main[0])
-		}
-		if whole < x.Cols {
-			dot(k.lanes, &tw[0], k.lanes, &tx.Data[i*k.lanes], k.lanes, &rest[0])
-		}
-		for h := range m {
-			for c := range min(4, y.Cols-j) {
-				y.Row(i + h)[j+c] = main[4*h+c] + rest[4*h+c]
+// mulFour sets columns j ... j+3 of y, those that exist. tile holds 4*run
+// floats, sums 8 for every row of x.
+func (k *kernel) mulFour(y, x Matrix, w Source, j, run int, tile, sums []float32) {
+	n, depth := w.Dims()
+	direct, isMatrix := w.(Matrix)
+	total, part := sums[:4*x.Rows], sums[4*x.Rows:]
+	clear(total)
+	for k0 := 0; k0 < depth; k0 += run {
+		d := min(run, depth-k0)
+		padded := roundUp(d, k.lanes)
+		rows, ld := tile, padded
+		if isMatrix && d == padded && j+4 <= n {
+			rows, ld = direct.Data[j*direct.Stride+k0:], direct.Stride
+		} else {
+			if d < padded || j+4 > n {
+				clear(tile[:4*padded])
 			}
+			w.Load(Matrix{Rows: min(4, n-j), Cols: d, Stride: ld, Data: tile}, j, k0)
 		}
-		i += m
+		for i := 0; i < x.Rows; {
+			dot, m := k.dotWide, k.wide
+			if x.Rows-i < m {
+				dot, m = k.dot1, 1
+			}
+			dot(padded, &rows[0], ld, &x.Data[i*x.Stride+k0], x.Stride, &part[4*i])
+			i += m
+		}
+		for i, v := range part {
+			total[i] += v
+		}
+	}
+	for i := range y.Rows {
+		copy(y.Row(i)[j:], total[4*i:4*i+4])
 	}
 }

@@ -100,6 +100,38 @@ func TestGemmRounding(t *testing.T) {
 	})
 }
 
+// TestTiles runs every tile, the small ones of the edges too, on a product that
+// is exactly as large as the tile, and inside one that is a little larger.
+func TestTiles(t *testing.T) {
+	for _, k := range kernels() {
+		t.Run(k.name, func(t *testing.T) {
+			use(t, k)
+			for i, tile := range k.tiles {
+				calls := 0
+				only := *k
+				only.tiles = slices.Clone(k.tiles)
+				only.tiles[i].mul = func(kc int, a, b, next, c *float32, ldc int, alpha float32, add bool) {
+					calls++
+					tile.mul(kc, a, b, next, c, ldc, alpha, add)
+				}
+				for _, r := range []int{tile.rows, tile.rows - 1, tile.rows + k.rows} {
+					for _, n := range []int{tile.cols, tile.cols - 1, tile.cols + k.cols} {
+						x, w := integerMatrix(1, r, 2*k.kc+3, 0), integerMatrix(2, n, 2*k.kc+3, 0)
+						y, check := guarded(t, r, n, 1)
+						only.multiply(1, rowsOf(x), rowsOf(w), 0, y)
+						check()
+						want, size := reference(false, true, 1, x, w, 0, y)
+						compare(t, y, want, size, 0)
+					}
+				}
+				if calls == 0 {
+					t.Errorf("tile %dx%d did not run", tile.rows, tile.cols)
+				}
+			}
+		})
+	}
+}
+
 // TestViews multiplies the middle of larger matrices.
 func TestViews(t *testing.T) {
 	forKernels(t, func(t *testing.T) {

@@ -12,9 +12,10 @@ import (
 type kernel struct {
 	name string
 
-	// tile multiplies one packed panel of A (rows high) by one of B (cols
-	// wide). Packed A holds aStride >= rows floats for every k, packed B cols.
-	tile                func(kc int, a, b, next, c *float32, ldc int, alpha float32, add bool)
+	// tiles multiply one packed panel of A (rows high) by one of B (cols wide):
+	// the first all of it, the others the upper left part that they are named
+	// for. Packed A holds aStride >= rows floats for every k, packed B cols.
+	tiles               []tile
 	rows, cols, aStride int
 	kc                  int // most k in one pass over a tile: what the caches hold
 	fetch               int // visits of a tile that fetch a whole panel of A
@@ -37,6 +38,24 @@ type kernel struct {
 	accumulate func(n int, dst *float64, src *float32)
 	decodeBF16 func(n int, dst *float32, src *byte)
 	decodeF16  func(n int, dst *float32, src *byte)
+}
+
+// A tile is a micro-kernel: c[i*ldc+j] = alpha·Σ_p a[p,i]·b[p,j], or, with add,
+// that much more. next points to memory that will be needed soon.
+type tile struct {
+	rows, cols int
+	mul        func(kc int, a, b, next, c *float32, ldc int, alpha float32, add bool)
+}
+
+// covering returns the smallest tile that computes rows x cols elements.
+func (k *kernel) covering(rows, cols int) tile {
+	best := k.tiles[0]
+	for _, t := range k.tiles[1:] {
+		if t.rows >= rows && t.cols >= cols && t.rows*t.cols < best.rows*best.cols {
+			best = t
+		}
+	}
+	return best
 }
 
 // cpuVariable forces a kernel by name; a name that is unknown or that this CPU

@@ -7,8 +7,8 @@ import "unsafe"
 // 16 scalar registers; packing makes its reads sequential, which alone is worth
 // several times the three plain loops.
 var generic = &kernel{
-	name: "generic",
-	tile: tileGeneric, rows: 4, cols: 4, aStride: 4, kc: 256, fetch: 1, chunk: 32,
+	name:  "generic",
+	tiles: []tile{{4, 4, tileGeneric}}, rows: 4, cols: 4, aStride: 4, kc: 256, fetch: 1, chunk: 32,
 	transpose: transposeGeneric, block: 4,
 	dot1: dot4x1Generic, dotWide: dot4x1Generic, wide: 1, fewRows: 2,
 	lanes: 1, dot: dotGeneric, axpy: axpyGeneric, accumulate: accumulateGeneric,

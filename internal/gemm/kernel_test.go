@@ -3,6 +3,7 @@ package gemm
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,9 +14,12 @@ import (
 func count(k *kernel) (*kernel, func() int64) {
 	var n atomic.Int64
 	c := *k
-	c.tile = func(kc int, a, b, next, cc *float32, ldc int, alpha float32, add bool) {
-		n.Add(1)
-		k.tile(kc, a, b, next, cc, ldc, alpha, add)
+	c.tiles = slices.Clone(k.tiles)
+	for i, t := range k.tiles {
+		c.tiles[i].mul = func(kc int, a, b, next, cc *float32, ldc int, alpha float32, add bool) {
+			n.Add(1)
+			t.mul(kc, a, b, next, cc, ldc, alpha, add)
+		}
 	}
 	c.dot1 = func(d int, w *float32, ldw int, x *float32, ldx int, out *float32) {
 		n.Add(1)

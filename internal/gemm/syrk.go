@@ -51,7 +51,7 @@ func (k *kernel) moments(h []float64, x Matrix) {
 		for i := 0; i < min(n, end*k.cols); i += k.rows {
 			for q := max(first, i/k.cols); q < end; q++ {
 				pa, next := k.withNext(packed.floats, sizeA, i/k.rows, na, q-first)
-				k.tile(depth, pa, &packedB[(q-first)*sizeB], next, &tile[0], k.cols, 1, false)
+				k.tiles[0].mul(depth, pa, &packedB[(q-first)*sizeB], next, &tile[0], k.cols, 1, false)
 				k.flush(h, n, tile, i, q*k.cols)
 			}
 		}

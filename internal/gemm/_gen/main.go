@@ -19,13 +19,13 @@ func main() {
 	ConstraintExpr("!noasm")
 	switch *isa {
 	case "avx2":
-		tile6x16()
+		tilesAVX2()
 		transpose8()
 		dot4(avx2, 1)
 		dot4(avx2, 2)
 		vectors(avx2)
 	case "avx512":
-		tile14x32()
+		tilesAVX512()
 		transpose16()
 		dot4(avx512, 1)
 		dot4(avx512, 4)
