@@ -30,9 +30,9 @@ type Environment struct {
 	GOMAXPROCS int      `json:"gomaxprocs"`
 	Memory     int64    `json:"memory_bytes,omitempty"` // of the machine; 0 = unknown
 	Features   []string `json:"cpu_features"`
-	Kernel     string   `json:"kernel"`          // float32 GEMM in use
-	Commit     string   `json:"commit"`          // "unknown" where neither the build nor git tells
-	Dirty      *bool    `json:"dirty,omitempty"` // uncommitted changes; absent = unknown
+	Kernel     string   `json:"kernel"`            // float32 GEMM in use
+	Commit     string   `json:"commit"`            // "unknown" where neither the build nor git tells
+	Dirty      *bool    `json:"dirty,omitempty"`   // uncommitted changes; absent = unknown
 	Version    string   `json:"version,omitempty"` // of the module, where it was built as a released one
 }
 
