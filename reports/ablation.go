@@ -46,7 +46,7 @@ func varying(rows []*Entry) (axes []string, values map[string][]string) {
 		}
 	}
 	for k, v := range values {
-		if len(v) > 1 && !slices.Contains(contextAxes, k) {
+		if len(v) > 1 && !slices.Contains(contextAxes, k) && !strings.HasPrefix(k, "protocol.") {
 			axes = append(axes, k)
 		}
 		slices.SortFunc(v, byNumber)
@@ -65,16 +65,11 @@ func (g *Group) effects() []Effect {
 		if axis == "density" {
 			continue // a curve, not a contrast: drawn instead
 		}
-		// rest -> value -> row
-		cells := map[string]map[string]*Entry{}
 		count := map[string]int{}
 		for _, e := range rows {
-			rest := otherAxes(e, axis)
-			if cells[rest] == nil {
-				cells[rest] = map[string]*Entry{}
+			if v, ok := e.Axes[axis]; ok {
+				count[v]++
 			}
-			cells[rest][e.Axes[axis]] = e
-			count[e.Axes[axis]]++
 		}
 		from := values[axis][0]
 		for _, v := range values[axis] {
@@ -86,7 +81,7 @@ func (g *Group) effects() []Effect {
 			if to == from {
 				continue
 			}
-			if ef, ok := effect(cells, axis, from, to); ok {
+			if ef, ok := effect(rows, axis, from, to); ok {
 				out = append(out, ef)
 			}
 		}
@@ -101,13 +96,31 @@ func (g *Group) effects() []Effect {
 	return out
 }
 
-func effect(cells map[string]map[string]*Entry, axis, from, to string) (Effect, bool) {
+// effect compares rows that agree in all settings that every row with one of
+// the two values has: a GPTQ base has a column order, which an RTN base cannot
+// match. Where that leaves several candidates for one side, none is picked.
+func effect(rows []*Entry, axis, from, to string) (Effect, bool) {
 	ef := Effect{Axis: axis, From: from, To: to}
+	var with []*Entry
+	for _, e := range rows {
+		if v, ok := e.Axes[axis]; ok && (v == from || v == to) {
+			with = append(with, e)
+		}
+	}
+	shared := sharedAxes(with, axis)
+	cells := map[string]map[string][]*Entry{}
+	for _, e := range with {
+		rest := spell(e, shared)
+		if cells[rest] == nil {
+			cells[rest] = map[string][]*Entry{}
+		}
+		cells[rest][e.Axes[axis]] = append(cells[rest][e.Axes[axis]], e)
+	}
 	var pairs [][2]*Entry
 	for _, rest := range slices.Sorted(maps.Keys(cells)) {
 		a, b := cells[rest][to], cells[rest][from]
-		if a != nil && b != nil && slices.Equal(a.tokens, b.tokens) {
-			pairs = append(pairs, [2]*Entry{a, b})
+		if len(a) == 1 && len(b) == 1 && slices.Equal(a[0].tokens, b[0].tokens) {
+			pairs = append(pairs, [2]*Entry{a[0], b[0]})
 		}
 	}
 	ef.Pairs = len(pairs)
@@ -131,13 +144,23 @@ func effect(cells map[string]map[string]*Entry, axis, from, to string) (Effect, 
 	return ef, true
 }
 
-// otherAxes spells out all axes of e but the named one.
-func otherAxes(e *Entry, but ...string) string {
-	var b strings.Builder
-	for _, k := range slices.Sorted(maps.Keys(e.Axes)) {
-		if !slices.Contains(but, k) {
-			b.WriteString(k + "\x00" + e.Axes[k] + "\x00")
+// sharedAxes returns the axes, some aside, that all rows have, sorted.
+func sharedAxes(rows []*Entry, but ...string) []string {
+	var shared []string
+	for k := range rows[0].Axes {
+		if !slices.Contains(but, k) && !slices.ContainsFunc(rows, func(e *Entry) bool { _, ok := e.Axes[k]; return !ok }) {
+			shared = append(shared, k)
 		}
+	}
+	slices.Sort(shared)
+	return shared
+}
+
+// spell writes the given axes of e so that equal text means equal settings.
+func spell(e *Entry, axes []string) string {
+	var b strings.Builder
+	for _, k := range axes {
+		b.WriteString(k + "\x00" + e.Axes[k] + "\x00")
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package reports
 import (
 	"cmp"
 	"fmt"
+	"image/color"
 	"math"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ func (g *Group) figures(index int, l looks) []*figure {
 	for _, f := range g.ablationFigures() {
 		add(f)
 	}
+	add(g.effectsFigure())
 	add(g.layerFigure())
 	add(g.ledgerFigure())
 	return out
@@ -98,7 +100,7 @@ func (g *Group) byMethod(l looks, value func(*Entry) (Estimate, bool)) (all []se
 	byName := map[string]int{}
 	for _, e := range g.Entries {
 		est, ok := value(e)
-		if !ok || !e.HasBits {
+		if !ok || !e.HasBits || e.Reference {
 			continue
 		}
 		i, seen := byName[e.Family]
@@ -164,71 +166,148 @@ func (g *Group) perplexityFigure(l looks) *figure {
 }
 
 // ablationFigures draws divergence over density, one figure for each other
-// axis of mosaic that varies, with the remaining axes held at the setting that
-// shows the most rows.
+// axis of mosaic along which two curves exist, with the remaining axes held at
+// the setting that shows the most rows; or one plain curve where none does.
 func (g *Group) ablationFigures() []*figure {
 	rows := g.mosaicRows()
 	axes, values := varying(rows)
 	if !slices.Contains(axes, "density") {
 		return nil
 	}
-	lines := slices.DeleteFunc(slices.Clone(axes), func(a string) bool { return a == "density" })
-	if len(lines) == 0 {
-		lines = []string{""}
-	}
 	var out []*figure
-	for _, axis := range lines {
-		slices_ := map[string][]*Entry{}
-		best := ""
-		for _, e := range rows {
-			k := otherAxes(e, "density", axis)
-			slices_[k] = append(slices_[k], e)
-		}
-		for k, es := range slices_ {
-			if best == "" || len(es) > len(slices_[best]) || len(es) == len(slices_[best]) && k < best {
-				best = k
-			}
-		}
-		s := &xy{xLabel: "density ρ, share of blocks kept", yLabel: "mean KL to 16 bits (nat/token)", xLog: true, yLog: true}
-		all := values[axis]
-		if axis == "" {
-			all = []string{""}
-		}
-		for i, v := range all {
-			r := series{name: strings.TrimSpace(axis + " " + v), color: palette[i%len(palette)], marker: markers[i%len(markers)], line: true, bars: true}
-			if axis == "" {
-				r.name = "mosaic"
-			}
-			for _, e := range slices_[best] {
-				if d, ok := number(e.Axes["density"]); ok && d > 0 && e.Axes[axis] == v {
-					r.points = append(r.points, point{d, e.KL.Value, e.KL.Low, e.KL.High, e.Label})
-				}
-			}
-			if len(r.points) > 0 {
-				slices.SortFunc(r.points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
-				s.series = append(s.series, r)
-			}
-		}
-		if len(s.series) == 0 || axis != "" && len(s.series) < 2 {
+	for _, axis := range axes {
+		if axis == "density" {
 			continue
 		}
-		title, name := "Divergence against residual density", "density"
-		if axis != "" {
-			title, name = "Residual density by "+axis, "density-"+slug(axis)
+		var with []*Entry
+		for _, e := range rows {
+			if _, ok := e.Axes[axis]; ok {
+				with = append(with, e)
+			}
+		}
+		shared := sharedAxes(with, axis, "density")
+		panel := largest(with, func(e *Entry) string { return spell(e, shared) })
+		var lines []series
+		for i, v := range values[axis] {
+			var of []*Entry
+			for _, e := range panel {
+				if e.Axes[axis] == v {
+					of = append(of, e)
+				}
+			}
+			if r, ok := curve(of); ok {
+				r.name, r.color, r.marker = axis+" "+named(v), palette[i%len(palette)], markers[i%len(markers)]
+				lines = append(lines, r)
+			}
+		}
+		if len(lines) < 2 {
+			continue
 		}
 		var held []string
 		for _, a := range axes {
-			if a != axis && a != "density" {
-				held = append(held, a+" "+slices_[best][0].Axes[a])
+			if slices.Contains(shared, a) {
+				held = append(held, a+" "+panel[0].Axes[a])
 			}
 		}
-		caption := "MosaicQuant, divergence over the share of blocks that carry a residual. Bars: 95 % interval over windows, each row on its own; the effects table compares the same rows in pairs."
-		if len(held) > 0 {
-			caption += " Held: " + strings.Join(held, ", ") + "."
+		out = append(out, densityFigure("density-"+slug(axis), "Residual density by "+axis, held, lines))
+	}
+	if len(out) == 0 {
+		if r, ok := curve(rows); ok {
+			r.name, r.color, r.marker = "mosaic", palette[0], markers[0]
+			out = append(out, densityFigure("density", "Divergence against residual density", nil, []series{r}))
 		}
-		out = append(out, &figure{Key: name, Title: title, Caption: caption, height: ratio(0.72), draw: s.draw, chart: s.chart()})
 	}
 	return out
+}
+
+// curve is the longest series of rows that differ in density alone.
+func curve(rows []*Entry) (series, bool) {
+	r := series{line: true, bars: true}
+	for _, e := range largest(rows, func(e *Entry) string { return spell(e, sharedAxes([]*Entry{e}, "density")) }) {
+		if d, ok := number(e.Axes["density"]); ok && d > 0 {
+			r.points = append(r.points, point{d, e.KL.Value, e.KL.Low, e.KL.High, e.Label})
+		}
+	}
+	slices.SortFunc(r.points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
+	return r, len(r.points) > 1
+}
+
+// largest returns the rows of the key that most have; the first such key in
+// order where several do.
+func largest(rows []*Entry, key func(*Entry) string) []*Entry {
+	by := map[string][]*Entry{}
+	best := ""
+	for _, e := range rows {
+		k := key(e)
+		by[k] = append(by[k], e)
+	}
+	for k, es := range by {
+		if n := len(by[best]); len(es) > n || len(es) == n && k < best {
+			best = k
+		}
+	}
+	return by[best]
+}
+
+func densityFigure(key, title string, held []string, lines []series) *figure {
+	s := &xy{xLabel: "density ρ, share of blocks kept", yLabel: "mean KL to 16 bits (nat/token)", xLog: true, yLog: true, series: lines}
+	caption := "MosaicQuant, divergence over the share of blocks that carry a residual. Bars: 95 % interval over windows, each row on its own; the effects below compare the same rows in pairs."
+	if len(held) > 0 {
+		caption += " Held: " + strings.Join(held, ", ") + "."
+	}
+	return &figure{Key: key, Title: title, Caption: caption, height: ratio(0.72), draw: s.draw, chart: s.chart()}
+}
+
+// effectsFigure draws the paired effects of the settings as a forest plot.
+func (g *Group) effectsFigure() *figure {
+	effects := g.Effects[:min(len(g.Effects), 40)]
+	if len(effects) == 0 {
+		return nil
+	}
+	lo, hi := 1.0, 1.0
+	for _, f := range effects {
+		lo, hi = min(lo, f.Ratio.Low), max(hi, f.Ratio.High)
+	}
+	drawForest := func(c draw.Canvas, st sheet) {
+		label := st.text(0.9, text.XRight, -0.4)
+		name := func(f Effect) string {
+			return short(fmt.Sprintf("%s: %s, not %s", f.Axis, named(f.To), named(f.From)), 40)
+		}
+		left := vg.Length(0)
+		for _, f := range effects {
+			left = max(left, label.Width(name(f)))
+		}
+		left = min(left, (c.Max.X-c.Min.X)*0.5) + st.size
+		p := st.plot("KL, ratio to the setting it replaces", "")
+		p.HideY()
+		span(&p.X, lo, hi, true)
+		p.X.Padding = 0
+		p.Y.Min, p.Y.Max = 0, float64(len(effects))
+		p.Add(grid{st}, plotter(func(c draw.Canvas, p *plot.Plot) {
+			tx, ty := p.Transforms(&c)
+			c.StrokeLine2(draw.LineStyle{Color: st.faded(0.6), Width: st.size / 12}, tx(1), c.Min.Y, tx(1), c.Max.Y)
+			bar := draw.LineStyle{Color: st.ink, Width: st.size / 9}
+			for i, f := range effects {
+				y := ty(float64(len(effects)-1-i) + 0.5)
+				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.5, Y: y}, name(f))
+				c.StrokeLine2(bar, tx(f.Ratio.Low), y, tx(f.Ratio.High), y)
+				col := color.Color(color.RGBA{0x80, 0x80, 0x80, 0xff})
+				switch {
+				case f.Holm < 1-Level && f.Ratio.Value < 1:
+					col = palette[0]
+				case f.Holm < 1-Level:
+					col = palette[5]
+				}
+				circle(c, vg.Point{X: tx(f.Ratio.Value), Y: y}, st.size*0.36, col)
+			}
+		}))
+		p.Draw(draw.Crop(c, left, -st.size*0.8, 0, -st.size*0.4))
+	}
+	return &figure{
+		Key: "effects", Title: "Effect of each setting of MosaicQuant",
+		Caption: "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable.",
+		height:  rowsHeight(len(effects), 4.5), draw: drawForest,
+	}
 }
 
 // chosen returns at most n rows for a figure that gives each row a line:
@@ -441,7 +520,7 @@ func (g *Group) ledgerFigure() *figure {
 		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, widest*1.12, linearTicks{}
 		p.Y.Min, p.Y.Max = 0, float64(len(rows))
 		p.X.Padding = 0
-		p.Add(grid{st}, barChart(func(c draw.Canvas, p *plot.Plot) {
+		p.Add(grid{st}, plotter(func(c draw.Canvas, p *plot.Plot) {
 			tx, ty := p.Transforms(&c)
 			for i, e := range rows {
 				y := float64(len(rows)-1-i) + 0.5
@@ -470,10 +549,10 @@ func (g *Group) ledgerFigure() *figure {
 	}
 }
 
-// barChart is a plot.Plotter from a function.
-type barChart func(c draw.Canvas, p *plot.Plot)
+// plotter makes a plot.Plotter of a function.
+type plotter func(c draw.Canvas, p *plot.Plot)
 
-func (b barChart) Plot(c draw.Canvas, p *plot.Plot) { b(c, p) }
+func (b plotter) Plot(c draw.Canvas, p *plot.Plot) { b(c, p) }
 
 // slug keeps what is safe in a file name and an anchor.
 func slug(s string) string {

@@ -34,7 +34,7 @@ func (g *Group) isoBit() {
 	families := map[string][]*Entry{}
 	var names []string
 	for _, e := range g.Entries {
-		if e.KL == nil || !e.HasBits || e.KL.Value <= 0 {
+		if e.KL == nil || e.Reference || !e.HasBits || e.KL.Value <= 0 {
 			continue
 		}
 		if families[e.Family] == nil {

@@ -148,17 +148,20 @@ func warned(rows []*Entry) []*Entry {
 	return out
 }
 
-// environments flattens env.json for reading; what is not an object is shown
-// as it is.
+// environments flattens env.json for reading.
 func (in Input) environments() []environment {
 	var out []environment
 	for _, k := range slices.Sorted(maps.Keys(in.Env)) {
 		e := environment{Key: visible(k, false)}
+		b, err := json.Marshal(in.Env[k])
+		if err != nil {
+			panic("reports: environment: " + err.Error()) // strings and numbers
+		}
 		var fields map[string]any
-		d := json.NewDecoder(bytes.NewReader(in.Env[k]))
+		d := json.NewDecoder(bytes.NewReader(b))
 		d.UseNumber()
-		if d.Decode(&fields) != nil {
-			e.Fields = []field{{"", visible(string(in.Env[k]), true)}}
+		if err := d.Decode(&fields); err != nil {
+			panic("reports: environment: " + err.Error()) // just written
 		}
 		for _, name := range slices.Sorted(maps.Keys(fields)) {
 			e.Fields = append(e.Fields, field{visible(name, false), visible(flat(fields[name]), false)})

@@ -10,7 +10,7 @@ import (
 type Standing int
 
 const (
-	Unplaced  Standing = iota // bits or divergence missing
+	Unplaced  Standing = iota // bits or divergence missing, or the 16-bit reference
 	OnFront                   // no row has less of one and no more of the other
 	NearFront                 // behind a front row, but not distinguishably so
 	Behind                    // a front row of no more bits has a clearly lower divergence
@@ -30,7 +30,7 @@ func (s Standing) String() string {
 func (g *Group) rank() {
 	var placed, scored []*Entry
 	for _, e := range g.Entries {
-		if e.KL == nil {
+		if e.KL == nil || e.Reference {
 			continue
 		}
 		scored = append(scored, e)

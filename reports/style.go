@@ -17,7 +17,7 @@ type method struct {
 // methods fixes order and look of the families we know; others take what
 // remains, in order of name.
 var methods = []method{
-	{"fp16", color.RGBA{0x59, 0x59, 0x59, 0xff}, cross},
+	{"none", color.RGBA{0x59, 0x59, 0x59, 0xff}, cross},
 	{"rtn", color.RGBA{0x56, 0xb4, 0xe9, 0xff}, circle},
 	{"gptq", color.RGBA{0x00, 0x72, 0xb2, 0xff}, square},
 	{"spqr", color.RGBA{0x00, 0x9e, 0x73, 0xff}, triangle},

@@ -45,7 +45,8 @@ type Entry struct {
 	Bits            float64
 	HasBits         bool
 	NLL, KL, Top1   *Estimate
-	Rank            int // by mean KL in the group, 1 is best; 0 without KL
+	Reference       bool // weights left in 16 bits: the limit, not a competitor
+	Rank            int  // by mean KL in the group, 1 is best; 0 without KL
 	Standing        Standing
 	LikeBest        bool // mean KL not distinguishable from the group's best
 	Versus          *Comparison
@@ -64,19 +65,8 @@ func (e *Entry) Value(name string) (float64, bool) {
 // than once: the last row that succeeded wins, else the last.
 func Build(rows []row.Row) *Table {
 	t := &Table{}
-	latest := map[string]int{}
-	var kept []row.Row
-	for _, r := range rows {
-		if i, seen := latest[r.Trial]; seen && r.Trial != "" {
-			t.Replaced++
-			if r.Status == row.OK || kept[i].Status != row.OK {
-				kept[i] = r
-			}
-			continue
-		}
-		latest[r.Trial] = len(kept)
-		kept = append(kept, r)
-	}
+	kept := row.Merge(rows)
+	t.Replaced = len(rows) - len(kept)
 	groups := map[[3]string]*Group{}
 	for _, r := range kept {
 		e := newEntry(clean(r))
@@ -122,7 +112,7 @@ func Build(rows []row.Row) *Table {
 }
 
 func newEntry(r row.Row) *Entry {
-	e := &Entry{Row: r, Family: family(&r)}
+	e := &Entry{Row: r, Family: family(&r), Reference: setting(&r, "method") == "none"}
 	e.Bits, e.HasBits = e.Value(row.BitsPerWeight)
 	e.tokens, e.nll = r.Windows(row.WindowTokens), r.Windows(row.WindowNLL)
 	e.kl, e.top1 = r.Windows(row.WindowKL), r.Windows(row.WindowTop1)
@@ -175,12 +165,22 @@ func family(r *row.Row) string {
 	return m
 }
 
-// setting returns an axis of r, or else the field of that name in its resolved
-// configuration (at the top or under "method"), as text. Objects become
-// "key value, key value" with sorted keys.
+// setting returns an axis of r, or its axes of the section of that name
+// ("protocol.context" and so on), or else the field of that name in its
+// resolved configuration (at the top or under "method"), as text. Sections
+// become "key value, key value" with sorted keys.
 func setting(r *row.Row, name string) string {
 	if v, ok := r.Axes[name]; ok {
 		return v
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(r.Axes)) {
+		if rest, ok := strings.CutPrefix(k, name+"."); ok {
+			parts = append(parts, rest+" "+r.Axes[k])
+		}
+	}
+	if parts != nil {
+		return strings.Join(parts, ", ")
 	}
 	var top map[string]any
 	d := json.NewDecoder(bytes.NewReader(r.Config))

@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +14,7 @@ type Input struct {
 	Question string // what was asked, in a sentence or two; may be empty
 	Rows     []row.Row
 	Config   string                     // the resolved YAML
-	Env      map[string]json.RawMessage // env.json: environments by the rows' Env key
+	Env      map[string]row.Environment // env.json, by the rows' Env key
 	Warnings []string                   // about the sweep as a whole
 	Command  string                     // runs the whole sweep again
 	Commands map[string]string          // by trial: runs that trial again

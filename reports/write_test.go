@@ -1,0 +1,22 @@
+package reports
+
+import (
+	"os"
+	"testing"
+)
+
+// TestLook writes the synthetic report where a person can look at it.
+func TestLook(t *testing.T) {
+	dir := os.Getenv("MOSAICQUANT_REPORT_DIR")
+	if dir == "" {
+		t.Skip("MOSAICQUANT_REPORT_DIR is not set: no folder to write a report for looking at")
+	}
+	in := syntheticInput()
+	in.Assets = os.Getenv("MOSAICQUANT_ECHARTS")
+	if err := Write(dir, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := Summary(os.Stdout, Build(in.Rows)); err != nil {
+		t.Fatal(err)
+	}
+}
