@@ -227,7 +227,7 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines := bufio.NewScanner(out)
-		for told := 0; told < 20+7*round && lines.Scan(); {
+		for told := 0; told < 15+5*round && lines.Scan(); {
 			if lines.Text() == "written" {
 				told++
 				total++
@@ -273,7 +273,7 @@ func TestKilledWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := sample("a")
-	r.Series[0].Values = make([]float64, 50_000) // long lines are torn more easily
+	r.Series[0].Values = make([]float64, 10_000) // long lines are torn more easily
 	for {
 		if err := w.Append(r); err != nil {
 			t.Fatal(err)
