@@ -4,6 +4,7 @@ package row
 
 import (
 	"errors"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -50,5 +51,28 @@ func TestFullDisk(t *testing.T) {
 	rows, warning, err := ReadFile(path)
 	if err != nil || warning != "" || len(rows) != 2 || rows[0].Trial != "a" || rows[1].Trial != "b" {
 		t.Errorf("%d rows, %q, %v", len(rows), warning, err)
+	}
+}
+
+// TestBroken writes to a device that is always full and cannot be cut: once a
+// torn row cannot be taken back, nothing may follow it.
+func TestBroken(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("needs /dev/full")
+	}
+	f, err := os.OpenFile("/dev/full", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	w := &Writer{f: f}
+	for range 2 {
+		err := w.Append(sample("a"))
+		if !errors.Is(err, syscall.ENOSPC) || !errors.Is(err, syscall.EINVAL) || !strings.Contains(err.Error(), "/dev/full") {
+			t.Errorf("error %v", err)
+		}
+	}
+	if w.broken == nil {
+		t.Error("the writer would go on")
 	}
 }

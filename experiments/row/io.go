@@ -20,7 +20,8 @@ var ErrLocked = errors.New("another process is writing this file")
 
 // Writer appends rows to a file. It may be used by one goroutine at a time.
 type Writer struct {
-	f *os.File
+	f      *os.File
+	broken error // a torn row could not be taken back
 }
 
 // OpenWriter opens the rows of the folder dir for appending, creating both
@@ -40,7 +41,7 @@ func OpenWriter(dir string) (w *Writer, warning string, err error) {
 		f.Close()
 		return nil, "", err
 	}
-	return &Writer{f}, warning, nil
+	return &Writer{f: f}, warning, nil
 }
 
 // repair makes f end with a finished line and moves to its end.
@@ -104,6 +105,9 @@ func (w *Writer) Append(r *Row) error {
 	if err != nil {
 		return fmt.Errorf("row %s: %w", r.Trial, err)
 	}
+	if w.broken != nil { // another row would make the torn one a corrupt line in the middle
+		return w.broken
+	}
 	start, err := w.f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -113,10 +117,14 @@ func (w *Writer) Append(r *Row) error {
 	if err == nil {
 		err = w.f.Sync()
 	}
-	if err != nil {
-		return errors.Join(err, w.f.Truncate(start)) // both name the file
+	if err == nil {
+		return nil
 	}
-	return nil
+	if e := w.f.Truncate(start); e != nil {
+		w.broken = errors.Join(err, e) // both name the file
+		return w.broken
+	}
+	return err
 }
 
 // Close releases the file to other writers.
