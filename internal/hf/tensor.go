@@ -68,9 +68,9 @@ func (t *Tensor) decode(dst []float32, first int) {
 			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
 		}
 	case "BF16":
-		decodeBF16(dst, t.Data[2*first:2*(first+len(dst))])
+		gemm.DecodeBF16(dst, t.Data[2*first:2*(first+len(dst))])
 	case "F16":
-		decodeF16(dst, t.Data[2*first:2*(first+len(dst))])
+		gemm.DecodeF16(dst, t.Data[2*first:2*(first+len(dst))])
 	default:
 		panic(fmt.Sprintf("hf: tensor %q: dtype %s is not readable as float32", t.Name, t.DType))
 	}

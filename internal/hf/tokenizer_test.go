@@ -42,12 +42,15 @@ func readGolden(t testing.TB, name string) (g golden) {
 	return g
 }
 
-// tokenizerDir is where the tokenizer of a golden lies; only the tiny one is in
-// the repository.
+// tokenizerDir is where the tokenizer of a golden lies; only the tiny
+// and the small one are in the repository.
 func tokenizerDir(t testing.TB, name string) string {
 	t.Helper()
 	if name == "tiny-llama3" {
 		return tinyModel
+	}
+	if name == "small" {
+		return filepath.Join("testdata", name)
 	}
 	return testdata.Dir(t, "tokenizers", name)
 }
@@ -66,7 +69,7 @@ func hashHex(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-var goldenNames = []string{"tiny-llama3", "llama3", "qwen3"}
+var goldenNames = []string{"small", "tiny-llama3", "llama3", "qwen3"}
 
 // TestTokenizerGolden compares with Hugging Face tokenizers, token for token.
 func TestTokenizerGolden(t *testing.T) {
@@ -89,7 +92,7 @@ func TestTokenizerGolden(t *testing.T) {
 				if !slices.Equal(got, c.IDs) {
 					t.Errorf("Encode(%q)\n got %v\nwant %v", c.Text, got, c.IDs)
 				}
-				if back := tok.Decode(got); back != tok.normalize(c.Text) {
+				if back := tok.Decode(got); name != "small" && back != tok.normalize(c.Text) { // stripping loses spaces
 					t.Errorf("Decode(Encode(%q)) = %q", c.Text, back)
 				}
 			}

@@ -12,11 +12,14 @@ internal/hf/testdata/tokenizer-NAME.json:
     wikitext    of all of wiki.test.raw as one string: tokens, and the SHA-256 of
                 the ids as little-endian int32
 
-The tokenizer.json files of others are not copied; their SHA-256 is noted.
+The tokenizer.json files of others are not copied; their SHA-256 is noted. One
+more tokenizer, "small", is made here and saved beside its golden: GPT-2's split
+pattern, digits, NFC, and added tokens with every flag.
 """
 import hashlib, json, pathlib, struct, sys
 
 import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = pathlib.Path(sys.argv[1])
@@ -53,6 +56,34 @@ CASES = [
 ]
 
 
+SMALL_CASES = [
+    "a <left> b", "a   <left>b", "<left>", "  <left>  ", "a <right> b", "a<right>   b", "<right> \n\t x", "a <both> b", "a \n<both>\t b<both> c", "<right> <left>", "<right>  <both>  <left> ",
+    "a <word> b", "a<word>b", "<word>", "_<word>", ".<word>.", "é<word>", "<word>é", "<word>\u0301", "a <word><word> b", "٣<word>", "<word>\u200d",
+    "caf\u00e9", "cafe\u0301", "cafe\u0301s", "<cafe\u0301>", "<caf\u00e9>", "cafés café", "longlong", "longlonger", "longlon", "long", "lo",
+    "aa  aa", "\u00a0<left>", "<right>\u3000z", "12345 a1b2 ١٢", "don't DON'T we'll", "sp ace", "x  sp ace  y",
+]
+
+
+def small():
+    """A byte-level BPE with hand-made merges and added tokens of every kind."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {c: i for i, c in enumerate(alphabet)}
+    merges = [("a", "a"), ("l", "o"), ("n", "g"), ("lo", "ng"), ("Ġ", "a"), ("Ġ", "Ġ"), ("c", "a"), ("ca", "f"), ("Ã", "©"), ("caf", "Ã©"), ("l", "l"), ("'", "ll")]
+    for a, b in merges:
+        vocab[a + b] = len(vocab)
+    t = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    t.normalizer = normalizers.NFC()
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)])
+    t.decoder = decoders.ByteLevel()
+    t.add_special_tokens([AddedToken("<left>", lstrip=True, normalized=False), AddedToken("<right>", rstrip=True, normalized=False), AddedToken("<both>", lstrip=True, rstrip=True, normalized=False)])
+    t.add_tokens([AddedToken("<word>", single_word=True, normalized=False), AddedToken("<caf\u00e9>", normalized=True), AddedToken("<cafe\u0301>", normalized=False),
+                  AddedToken("longlong", normalized=True), AddedToken("longlonger", normalized=True), AddedToken("sp ace", normalized=True, single_word=True)])
+    path = ROOT / "internal/hf/testdata/small/tokenizer.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t.save(str(path))
+    return path
+
+
 def ids_hash(ids):
     return hashlib.sha256(struct.pack(f"<{len(ids)}i", *ids)).hexdigest()
 
@@ -62,7 +93,8 @@ def main():
     wiki = (DATA / "eval/wikitext2/wiki.test.raw").read_bytes()
     paths = {"llama3": DATA / "tokenizers/llama3/tokenizer.json",
              "qwen3": DATA / "tokenizers/qwen3/tokenizer.json",
-             "tiny-llama3": ROOT / "internal/builtin/models/tiny-llama3/tokenizer.json"}
+             "tiny-llama3": ROOT / "internal/builtin/models/tiny-llama3/tokenizer.json",
+             "small": small()}
     for name, path in paths.items():
         t = tokenizers.Tokenizer.from_file(str(path))
         encode = lambda s: t.encode(s, add_special_tokens=False).ids
@@ -72,14 +104,14 @@ def main():
             "library": f"tokenizers {tokenizers.__version__}",
             "tokenizer_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "wikitext": {"text_sha256": hashlib.sha256(wiki).hexdigest(), "tokens": len(ids), "ids_sha256": ids_hash(ids)},
-            "cases": [{"text": s, "ids": encode(s)} for s in CASES],
+            "cases": [{"text": s, "ids": encode(s)} for s in CASES + (SMALL_CASES if name == "small" else [])],
         }
         out = ROOT / f"internal/hf/testdata/tokenizer-{name}.json"
         out.parent.mkdir(parents=True, exist_ok=True)
         head = json.dumps({k: v for k, v in golden.items() if k != "cases"}, indent=1)[:-2]
         rows = ",\n  ".join(json.dumps(c) for c in golden["cases"])
         out.write_text(f'{head},\n "cases": [\n  {rows}\n ]\n}}\n')
-        print(f"{out.relative_to(ROOT)}: {len(CASES)} strings, {len(ids)} tokens of WikiText-2 test")
+        print(f"{out.relative_to(ROOT)}: {len(golden['cases'])} strings, {len(ids)} tokens of WikiText-2 test")
 
 
 main()
