@@ -18,25 +18,21 @@ const (
 	ln2Lo       = -2.12194440e-4
 	rounder     = 12582912
 	rounderBits = 0x4b400000
-	// Below expMin the result is not a normal float32 and 0 is returned; above
-	// expMax it overflows.
-	expMin = -87.33654
-	expMax = 88.72283
+	// Between these the result is neither 0 nor infinite, and 2^n is a product
+	// of two float32.
+	expMin = -104
+	expMax = 89
 )
 
-// exp returns e^x in float32 arithmetic within 2 ulp, about three times faster
-// than math.Exp: range reduction by ln 2 and the degree-5 minimax polynomial of
-// Cephes expf (Moshier). exp(-Inf) = 0, exp(+Inf) = +Inf, exp(NaN) = NaN;
-// results below the smallest normal float32 are 0.
+// exp returns e^x in float32 arithmetic, within 2 ulp where the result is a
+// normal number: range reduction by ln 2 and the degree-5 minimax polynomial of
+// Cephes expf (Moshier). exp(-Inf) = 0, exp(+Inf) = +Inf, exp(NaN) = NaN.
 func exp(x float32) float32 {
-	if !(x >= expMin && x <= expMax) {
-		switch {
-		case x < expMin:
-			return 0
-		case x > expMax:
-			return float32(math.Inf(1))
-		}
-		return x // NaN
+	if x < expMin {
+		x = expMin
+	}
+	if x > expMax {
+		x = expMax
 	}
 	t := float32(x*log2e) + rounder
 	n := t - rounder
@@ -48,7 +44,7 @@ func exp(x float32) float32 {
 	p = float32(p*r) + 1.6666665459e-1
 	p = float32(p*r) + 5.0000001201e-1
 	p = float32(float32(p*r)*r) + r + 1
-	// n reaches 128, where 2^n is no float32: two factors.
+	// n runs from -150 to 128, beyond the exponents of float32: two factors.
 	k := int32(math.Float32bits(t) - rounderBits)
 	half := k >> 1
 	return p * math.Float32frombits(uint32(half+127)<<23) * math.Float32frombits(uint32(k-half+127)<<23)
@@ -63,23 +59,70 @@ func softmax(s []float32) {
 			m = v
 		}
 	}
-	var sum float32
-	for i, v := range s {
-		e := exp(v - m)
-		s[i] = e
-		sum += e
-	}
-	inv := 1 / sum
+	inv := 1 / active.expShift(s, m)
 	for i := range s {
 		s[i] *= inv
 	}
 }
 
 // swiGLU sets gate = silu(gate)·up, silu(g) = g/(1+e^-g).
-func swiGLU(gate, up []float32) {
-	up = up[:len(gate)]
-	for i, g := range gate {
-		gate[i] = g / (1 + exp(-g)) * up[i]
+func swiGLU(gate, up []float32) { active.swiGLU(gate, up[:len(gate)]) }
+
+// elementwise is an implementation of the functions that need many
+// exponentials: exp above in Go, or the same steps in assembly.
+type elementwise struct {
+	name  string
+	lanes int
+	// The assembly, for multiples of the lanes; nil in generic.
+	expShiftN func(n int, x *float32, shift float32, sums *float32)
+	swiGLUN   func(n int, gate *float32, up *float32)
+}
+
+var (
+	generic = &elementwise{name: "generic", lanes: 1}
+	active  = fastest()
+)
+
+// fastest goes by the kernel that gemm chose.
+func fastest() *elementwise {
+	for _, e := range variants() {
+		if e.name == gemm.Kernel() {
+			return e
+		}
+	}
+	return generic
+}
+
+// expShift sets x = exp(x-shift) and returns the sum.
+func (e *elementwise) expShift(x []float32, shift float32) float32 {
+	var sum float32
+	n := 0
+	if e.expShiftN != nil {
+		if n = len(x) / e.lanes * e.lanes; n > 0 {
+			var sums [16]float32
+			e.expShiftN(n, &x[0], shift, &sums[0])
+			for _, s := range sums[:e.lanes] {
+				sum += s
+			}
+		}
+	}
+	for i, v := range x[n:] {
+		v = exp(v - shift)
+		x[n+i] = v
+		sum += v
+	}
+	return sum
+}
+
+func (e *elementwise) swiGLU(gate, up []float32) {
+	n := 0
+	if e.swiGLUN != nil {
+		if n = len(gate) / e.lanes * e.lanes; n > 0 {
+			e.swiGLUN(n, &gate[0], &up[0])
+		}
+	}
+	for i, g := range gate[n:] {
+		gate[n+i] = g / (1 + exp(-g)) * up[n+i]
 	}
 }
 

@@ -12,44 +12,110 @@ func ulps(got float32, want float64) float64 {
 	return math.Abs(float64(got)-want) / math.Ldexp(1, max(e, -125)-24)
 }
 
+// eachVariant runs f with every implementation of elementwise in turn.
+func eachVariant(t *testing.T, f func(t *testing.T)) {
+	defer func(e *elementwise) { active = e }(active)
+	for _, active = range variants() {
+		t.Run(active.name, f)
+	}
+}
+
 func TestExpIsWithinTwoULP(t *testing.T) {
-	worst, at, n := 0.0, float32(0), 0
-	for bits := uint32(0); bits < 0x7f800000; bits += 997 { // both signs of float32, evenly by exponent
-		for _, x := range []float32{math.Float32frombits(bits), -math.Float32frombits(bits)} {
-			if x < expMin || x > expMax {
-				continue
+	eachVariant(t, func(t *testing.T) {
+		worst, at, n := 0.0, float32(0), 0
+		xs, got := make([]float32, 1<<10), make([]float32, 1<<10)
+		check := func() {
+			copy(got, xs)
+			active.expShift(got, 0)
+			for i, x := range xs {
+				if want := math.Exp(float64(x)); want >= 0x1p-126 && want <= math.MaxFloat32 {
+					n++
+					if u := ulps(got[i], want); !(u <= worst) {
+						worst, at = u, x
+					}
+				}
 			}
-			n++
-			if u := ulps(exp(x), math.Exp(float64(x))); !(u <= worst) {
-				worst, at = u, x
+			xs = xs[:0]
+		}
+		xs = xs[:0]
+		for bits := uint32(0); bits < 0x42b20000; bits += 997 { // to 89, evenly in the logarithm
+			if xs = append(xs, math.Float32frombits(bits), -math.Float32frombits(bits)); len(xs) == len(got) {
+				check()
 			}
 		}
-	}
-	t.Logf("%d arguments, at most %.2f ulp, at %v", n, worst, at)
-	if !(worst <= 2) || n < 1e6 {
-		t.Errorf("exp is %.2f ulp off at %v (%d arguments)", worst, at, n)
-	}
+		t.Logf("%d arguments, at most %.2f ulp, at %v", n, worst, at)
+		if !(worst <= 2) || n < 1e6 {
+			t.Errorf("exp is %.2f ulp off at %v (%d arguments)", worst, at, n)
+		}
+	})
 }
 
 func TestExpAtItsEnds(t *testing.T) {
-	inf := float32(math.Inf(1))
-	for _, c := range [][2]float32{{0, 1}, {-inf, 0}, {inf, inf}, {-88, 0}, {89, inf}, {-1e30, 0}} {
-		if got := exp(c[0]); got != c[1] {
-			t.Errorf("exp(%v) = %v, want %v", c[0], got, c[1])
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	eachVariant(t, func(t *testing.T) {
+		for _, c := range [][2]float32{{0, 1}, {-inf, 0}, {inf, inf}, {-104, 0}, {89, inf}, {-1e30, 0}, {1e30, inf}, {nan, nan}} {
+			x := make([]float32, 17) // one vector and a tail
+			for i := range x {
+				x[i] = c[0]
+			}
+			active.expShift(x, 0)
+			for i, got := range x {
+				if got != c[1] && !(got != got && c[1] != c[1]) {
+					t.Errorf("exp(%v)[%d] = %v, want %v", c[0], i, got, c[1])
+				}
+			}
 		}
-	}
-	if got := exp(float32(math.NaN())); got == got {
-		t.Errorf("exp(NaN) = %v", got)
-	}
-	if got := exp(expMax); !(got > 3.4e38) || got == inf {
-		t.Errorf("exp(%v) = %v", float32(expMax), got)
-	}
-	if got := exp(expMin); !(got >= 0x1p-126) {
-		t.Errorf("exp(%v) = %v", float32(expMin), got)
-	}
+		for _, x := range []float32{-87.4, -95, -103} { // subnormal results
+			s := make([]float32, 16)
+			s[0] = x
+			active.expShift(s, 0)
+			if want := math.Exp(float64(x)); !(math.Abs(float64(s[0])-want) <= 0x1p-148) {
+				t.Errorf("exp(%v) = %v, want %v", x, s[0], want)
+			}
+		}
+	})
 }
 
-func TestSoftmax(t *testing.T) {
+// Lengths around the lanes; what lies beside the slice stays.
+func TestElementwiseLengths(t *testing.T) {
+	eachVariant(t, func(t *testing.T) {
+		for _, n := range []int{0, 1, 7, 8, 9, 15, 16, 17, 31, 33, 100} {
+			const guard = 12345
+			x, g := make([]float32, n+32), make([]float32, n+32)
+			for i := range x {
+				x[i], g[i] = guard, guard
+			}
+			in, gate, up := x[16:16+n], g[16:16+n], make([]float32, n)
+			want := 0.0
+			for i := range in {
+				in[i], gate[i], up[i] = float32(i%13)-3, float32(i%11)-5, float32(i%7)-3
+				want += math.Exp(float64(in[i]) - 9)
+			}
+			if sum := active.expShift(in, 9); !(math.Abs(float64(sum)-want) <= 1e-6*want) {
+				t.Errorf("n=%d: sum %v, want %v", n, sum, want)
+			}
+			active.swiGLU(gate, up)
+			for i := range in {
+				if want := math.Exp(float64(i%13) - 12); !(math.Abs(float64(in[i])-want) <= 1e-6*want) {
+					t.Errorf("n=%d: exp[%d] = %v, want %v", n, i, in[i], want)
+				}
+				v := float64(i%11) - 5
+				if want := v / (1 + math.Exp(-v)) * float64(up[i]); !(math.Abs(float64(gate[i])-want) <= 1e-6*math.Abs(want)) {
+					t.Errorf("n=%d: swiGLU[%d] = %v, want %v", n, i, gate[i], want)
+				}
+			}
+			for i := range 16 {
+				if x[i] != guard || x[16+n+i] != guard || g[i] != guard || g[16+n+i] != guard {
+					t.Fatalf("n=%d: wrote outside the slice", n)
+				}
+			}
+		}
+	})
+}
+
+func TestSoftmax(t *testing.T) { eachVariant(t, testSoftmax) }
+
+func testSoftmax(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 5, 16, 17, 1023} {
 		s := make([]float32, n)
 		want := make([]float64, n)
@@ -93,18 +159,24 @@ func TestFinite(t *testing.T) {
 	}
 }
 
-func TestSwiGLU(t *testing.T) {
+func TestSwiGLU(t *testing.T) { eachVariant(t, testSwiGLU) }
+
+func testSwiGLU(t *testing.T) {
 	for _, g := range []float32{-1e30, -100, -20, -1, -1e-10, 0, 1e-10, 1, 20, 100, 1e30} {
-		gate, up := []float32{g}, []float32{3}
+		gate, up := make([]float32, 16), make([]float32, 16)
+		gate[0], up[0] = g, 3
 		swiGLU(gate, up)
 		want := float64(g) / (1 + math.Exp(-float64(g))) * 3
 		if !(math.Abs(float64(gate[0])-want) <= 1e-6*math.Abs(want)+1e-37) {
 			t.Errorf("silu(%v)·3 = %v, want %v", g, gate[0], want)
 		}
 	}
-	gate := []float32{float32(math.Inf(-1))}
-	swiGLU(gate, []float32{1})
-	if finite(gate) {
-		t.Errorf("silu(-Inf) = %v hides a fault", gate[0])
+	for _, g := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		gate, up := make([]float32, 16), make([]float32, 16)
+		gate[0], up[0] = float32(g), 1
+		swiGLU(gate, up)
+		if finite(gate) {
+			t.Errorf("silu(%v) = %v hides a fault", g, gate[0])
+		}
 	}
 }
