@@ -6,7 +6,6 @@ import (
 	"html"
 	"image/color"
 	"math"
-	"strconv"
 	"strings"
 
 	"gonum.org/v1/plot"
@@ -85,7 +84,7 @@ func (f *figure) inline() (string, error) {
 	if !ok {
 		return "", fmt.Errorf("reports: figure %s: no svg element was drawn", f.Key)
 	}
-	body = strings.NewReplacer("#010203", "currentColor",
+	body = strings.NewReplacer("#010203", "currentColor", "#000102", "currentColor", // the second where ink is faded: vgsvg rounds down
 		";font-variant:normal;font-weight:normal;font-style:normal", "", "font-family:Liberation Sans;", "").Replace(body)
 	return fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.5g %.5g\" role=\"img\" aria-label=\"%s\">\n%s",
 		float64(w), float64(h), html.EscapeString(f.Title), body), nil
@@ -111,7 +110,7 @@ func (st sheet) text(scale float64, x text.XAlignment, y text.YAlignment) text.S
 // plot returns an empty plot in the house style: thin axes, a faint grid.
 func (st sheet) plot(x, y string) *plot.Plot {
 	p := plot.New()
-	p.BackgroundColor = color.Transparent
+	p.BackgroundColor = nil
 	for _, a := range []*plot.Axis{&p.X, &p.Y} {
 		a.Color, a.LineStyle.Color, a.Tick.Color = st.ink, st.ink, st.ink
 		a.LineStyle.Width, a.Tick.LineStyle.Width = st.size/14, st.size/14
@@ -122,10 +121,6 @@ func (st sheet) plot(x, y string) *plot.Plot {
 	}
 	p.X.Tick.Label.YAlign = text.YTop
 	p.Y.Tick.Label.XAlign, p.Y.Tick.Label.YAlign = text.XRight, text.YCenter
-	p.Y.Tick.Label.YAlign = -0.4
-	p.Y.Label.TextStyle.Rotation = math.Pi / 2
-	p.X.Label.TextStyle.YAlign = text.YTop
-	p.Y.Label.TextStyle.YAlign = text.YBottom
 	p.X.Label.Text, p.Y.Label.Text = x, y
 	return p
 }
@@ -333,7 +328,7 @@ func (linearTicks) Ticks(lo, hi float64) []plot.Tick {
 	stepSize := unit * math.Pow(10, exp)
 	var out []plot.Tick
 	for i := math.Ceil(lo / stepSize); i*stepSize <= hi; i++ {
-		out = append(out, plot.Tick{Value: i * stepSize, Label: strconv.FormatFloat(i*stepSize, 'f', max(0, -int(exp)), 64)})
+		out = append(out, plot.Tick{Value: i * stepSize, Label: fixed(i*stepSize, max(0, -int(exp)))})
 	}
 	return out
 }

@@ -53,7 +53,11 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 	var entries []entry
 	xlo, xhi, ylo, yhi := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, r := range s.series {
-		entries = append(entries, entry{name: short(r.name, 48), width: 1.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+		width := vg.Length(0.8)
+		if r.line {
+			width = 1.8
+		}
+		entries = append(entries, entry{name: short(r.name, 48), width: width, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
 			if r.line {
 				c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
 			}
@@ -271,7 +275,7 @@ func (g *Group) effectsFigure() *figure {
 	drawForest := func(c draw.Canvas, st sheet) {
 		label := st.text(0.9, text.XRight, -0.4)
 		name := func(f Effect) string {
-			return short(fmt.Sprintf("%s: %s, not %s", f.Axis, named(f.To), named(f.From)), 40)
+			return short(fmt.Sprintf("%s %s, for %s", f.Axis, named(f.To), named(f.From)), 40)
 		}
 		left := vg.Length(0)
 		for _, f := range effects {
@@ -364,7 +368,7 @@ func rowsHeight(n int, fixed vg.Length) func(vg.Length) vg.Length {
 }
 
 func (g *Group) layerFigure() *figure {
-	rows, total := g.chosen(24, func(e *Entry) bool { return len(e.Layers) > 0 })
+	rows, total := g.chosen(24, func(e *Entry) bool { return len(e.Layers) > 0 && !e.Reference })
 	if len(rows) == 0 {
 		return nil
 	}
@@ -397,14 +401,14 @@ func (g *Group) layerFigure() *figure {
 		top := c.Max.Y - st.size*3
 		h := st.size * 1.55
 		w := (x1 - x0) / vg.Length(len(names))
-		st.colorBar(c, x0, x1, lo, hi, "log₁₀ relative output error")
+		st.colorBar(c, x0, x1, lo, hi, "relative output error, log10")
 		for i, e := range rows {
 			y := top - vg.Length(i+1)*h
 			c.FillText(label, vg.Point{X: x0 - st.size*0.4, Y: y + h/2}, short(e.Label, 34))
 			for j, n := range names {
 				if v, ok := cells[i][n]; ok {
 					x := x0 + vg.Length(j)*w
-					c.FillPolygon(viridis((v-lo)/max(hi-lo, 1e-12)), []vg.Point{{X: x, Y: y}, {X: x + w, Y: y}, {X: x + w, Y: y + h}, {X: x, Y: y + h}})
+					st.tile(c, x, y, w, h, (v-lo)/max(hi-lo, 1e-12))
 				}
 			}
 		}
@@ -414,7 +418,7 @@ func (g *Group) layerFigure() *figure {
 	return &figure{
 		Key: "layers", Title: "Output error by layer",
 		Caption: "Relative output error tr(E·H·Eᵀ)/tr(W·H·Wᵀ) of each linear layer, in the order of the model; a missing cell is a layer without error or without a measurement." + chosenNote(len(rows), total),
-		height:  rowsHeight(len(rows), 8.5), draw: drawMap,
+		height:  rowsHeight(len(rows), 7), draw: drawMap,
 	}
 }
 
@@ -450,6 +454,13 @@ func (st sheet) layerTicks(c draw.Canvas, names []string, x0, w, bottom vg.Lengt
 	c.FillText(axis, vg.Point{X: x0 + vg.Length(len(names))*w/2, Y: bottom - st.size*1.7}, "block of the model; within a block, its linear layers in order")
 }
 
+// tile fills a rectangle of a heat map, and a hair to its right and below,
+// where the next tile covers it: no background shines through the seams.
+func (st sheet) tile(c draw.Canvas, x, y, w, h vg.Length, t float64) {
+	hair := st.size / 25
+	c.FillPolygon(viridis(t), []vg.Point{{X: x, Y: y - hair}, {X: x + w + hair, Y: y - hair}, {X: x + w + hair, Y: y + h}, {X: x, Y: y + h}})
+}
+
 // colorBar draws the scale of a heat map along the top.
 func (st sheet) colorBar(c draw.Canvas, x0, x1 vg.Length, lo, hi float64, name string) {
 	const steps = 48
@@ -458,7 +469,7 @@ func (st sheet) colorBar(c draw.Canvas, x0, x1 vg.Length, lo, hi float64, name s
 	w := (x1 - x0) / steps
 	for i := range steps {
 		x := x0 + vg.Length(i)*w
-		c.FillPolygon(viridis((float64(i)+0.5)/steps), []vg.Point{{X: x, Y: y}, {X: x + w, Y: y}, {X: x + w, Y: y + h}, {X: x, Y: y + h}})
+		st.tile(c, x, y, w, h, (float64(i)+0.5)/steps)
 	}
 	c.FillText(st.text(0.9, text.XRight, -0.4), vg.Point{X: x0 - st.size*0.5, Y: y + h/2}, name)
 	tick := st.text(0.82, text.XCenter, text.YTop)
@@ -482,7 +493,7 @@ func (g *Group) ledgerFigure() *figure {
 		}
 		return n
 	}
-	rows, total := g.chosen(24, func(e *Entry) bool { return len(e.Ledger) > 0 && weights(e) > 0 })
+	rows, total := g.chosen(24, func(e *Entry) bool { return len(e.Ledger) > 0 && weights(e) > 0 && !e.Reference })
 	if len(rows) == 0 {
 		return nil
 	}

@@ -50,12 +50,8 @@ func (g *Group) findings() []finding {
 	}
 	for _, f := range g.Effects {
 		if f.Holm < 1-Level {
-			word := "higher"
-			if f.Ratio.Value < 1 {
-				word = "lower"
-			}
-			add(nil, "MosaicQuant, %s %s instead of %s: KL %s (%s), 95 %% interval %s, over %s (lower in %d); bits per weight change by %s on average.",
-				f.Axis, named(f.To), named(f.From), percentOf(f.Ratio.Value), word, interval(f.Ratio, percentOf),
+			add(nil, "MosaicQuant, %s %s instead of %s: KL %s, 95\u00a0%% interval %s, over %s (lower in %d); bits per weight change by %s on average.",
+				f.Axis, named(f.To), named(f.From), percentOf(f.Ratio.Value), interval(f.Ratio, percentOf),
 				plural(f.Pairs, "matched pair", "matched pairs"), f.Lower, signed(f.BitsChange, 3))
 		}
 	}
@@ -148,6 +144,9 @@ func (g *Group) isoFindings() []finding {
 		n := len(sums[p])
 		text := fmt.Sprintf("At equal bits per weight, %s against %s: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
 			p.family, p.rival, len(won), len(lost), n-len(won)-len(lost), plural(n, "comparison", "comparisons"))
+		if without := g.count(p.family) - n; without > 0 {
+			text += fmt.Sprintf(" No %s row is matches the size of %s of the former.", p.rival, plural(without, "more row", "more rows"))
+		}
 		describe := func(iso Iso) string {
 			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Label, fixed(iso.Entry.Bits, 3), percentOf(iso.Ratio.Value), interval(iso.Ratio, percentOf))
 		}
@@ -159,6 +158,17 @@ func (g *Group) isoFindings() []finding {
 		out = append(out, finding{text, append(won, lost...)})
 	}
 	return out
+}
+
+// count returns how many rows of the family have bits and a divergence.
+func (g *Group) count(family string) int {
+	n := 0
+	for _, e := range g.Entries {
+		if e.Family == family && e.KL != nil && e.HasBits {
+			n++
+		}
+	}
+	return n
 }
 
 func (g *Group) againstBaseline() (n, better, worse int, rows []*Entry) {

@@ -58,7 +58,7 @@ func interval(e Estimate, f func(float64) string) string {
 }
 
 // percentOf writes a ratio as a change: "−12.3 %".
-func percentOf(r float64) string { return signed(100*(r-1), 1) + " %" }
+func percentOf(r float64) string { return signed(100*(r-1), 1) + "\u00a0%" }
 
 func pvalue(p float64) string {
 	if p < 0.001 {

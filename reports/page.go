@@ -92,7 +92,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		"sig": sig, "bits": func(v float64) string { return fixed(v, 3) }, "interval": interval,
 		"percent": percentOf, "percentInterval": func(e Estimate) string { return interval(e, percentOf) },
 		"sigInterval": func(e Estimate) string { return interval(e, sig) },
-		"share":       func(v float64) string { return fixed(100*v, 2) + " %" },
+		"share":       func(v float64) string { return fixed(100*v, 2) + "\u00a0%" },
 		"points":      func(v float64) string { return signed(100*v, 2) },
 		"signedBits":  func(v float64) string { return signed(v, 3) },
 		"pvalue":      pvalue, "named": named, "plural": plural,
