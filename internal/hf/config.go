@@ -8,6 +8,9 @@ import (
 	"slices"
 )
 
+// maxLayers bounds what a wrong number can make us allocate.
+const maxLayers = 1 << 16
+
 // Config is the config.json of a decoder that this project can run. Sizes are
 // counts; every field has been checked.
 type Config struct {
@@ -92,6 +95,9 @@ func parseConfig(data []byte) (*Config, error) {
 	c.HiddenSize = f.size("hidden_size", 0)
 	c.MLPSize = f.size("intermediate_size", 0)
 	c.Layers = f.size("num_hidden_layers", 0)
+	if c.Layers > maxLayers {
+		f.fail("num_hidden_layers %d exceeds %d", c.Layers, maxLayers)
+	}
 	c.Heads = f.size("num_attention_heads", 0)
 	c.MaxPositions = f.size("max_position_embeddings", 0)
 	c.RMSNormEps = f.positive("rms_norm_eps", 0)

@@ -46,6 +46,9 @@ func (t *Tensor) Load(dst gemm.Matrix, n0, k0 int) {
 	if n0 < 0 || k0 < 0 || n0+dst.Rows > n || k0+dst.Cols > k {
 		panic(fmt.Sprintf("hf: tensor %q: tile [%d:%d,%d:%d] outside %dx%d", t.Name, n0, n0+dst.Rows, k0, k0+dst.Cols, n, k))
 	}
+	if dst.Cols == 0 {
+		return // an empty view has no rows to take
+	}
 	for i := range dst.Rows {
 		t.decode(dst.Row(i), (n0+i)*k+k0)
 	}
