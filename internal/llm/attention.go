@@ -38,12 +38,13 @@ func (t attentionTask) run(d, window int, scratch []float32) []float32 {
 		lo = max(0, t.pos-window+1)
 	}
 	n := hi - lo
-	if need := rows * g * (d + n); len(scratch) < need {
+	m := rows * g
+	if need := m * (d + n + 1); len(scratch) < need {
 		scratch = make([]float32, need)
 	}
-	m := rows * g
 	q := gemm.Matrix{Rows: m, Cols: d, Stride: d, Data: scratch[:m*d]}
 	s := gemm.Matrix{Rows: m, Cols: n, Stride: n, Data: scratch[m*d : m*(d+n)]}
+	sums := scratch[m*(d+n) : m*(d+n+1)]
 
 	// The heads that share a key head are stacked, head after head: one product
 	// with the keys instead of g.
@@ -67,7 +68,7 @@ func (t attentionTask) run(d, window int, scratch []float32) []float32 {
 			}
 			last := p + 1 - lo
 			clear(row[:first])
-			softmax(row[first:last])
+			sums[h*rows+i] = softmax(row[first:last])
 			clear(row[last:])
 		}
 	}
@@ -75,7 +76,11 @@ func (t attentionTask) run(d, window int, scratch []float32) []float32 {
 	gemm.Gemm(false, false, 1, s, t.v.View(lo, hi, 0, d), 0, o)
 	for h := range g {
 		for i := range rows {
-			copy(t.out.Row(i)[h*d:(h+1)*d], o.Row(h*rows+i))
+			inv := 1 / sums[h*rows+i]
+			dst := t.out.Row(i)[h*d : (h+1)*d]
+			for j, v := range o.Row(h*rows + i) {
+				dst[j] = v * inv
+			}
 		}
 	}
 	return scratch

@@ -50,19 +50,36 @@ func exp(x float32) float32 {
 	return p * math.Float32frombits(uint32(half+127)<<23) * math.Float32frombits(uint32(k-half+127)<<23)
 }
 
-// softmax replaces s by exp(s - max s)/Σ exp(s - max s). A row with a NaN or
-// +Inf, or of -Inf alone, becomes NaN.
-func softmax(s []float32) {
-	m := float32(math.Inf(-1))
-	for _, v := range s {
-		if v > m {
-			m = v
+// softmax replaces s by exp(s - max s) and returns the sum, by which the caller
+// divides what it makes of s: that is shorter than s. With a NaN or +Inf in s,
+// or -Inf alone, the sum is NaN.
+func softmax(s []float32) float32 { return active.expShift(s, largest(s)) }
+
+// largest returns the maximum of s but for NaN; four of them are tracked to
+// hide the latency of a comparison.
+func largest(s []float32) float32 {
+	a := float32(math.Inf(-1))
+	b, c, d := a, a, a
+	for ; len(s) >= 4; s = s[4:] {
+		if s[0] > a {
+			a = s[0]
+		}
+		if s[1] > b {
+			b = s[1]
+		}
+		if s[2] > c {
+			c = s[2]
+		}
+		if s[3] > d {
+			d = s[3]
 		}
 	}
-	inv := 1 / active.expShift(s, m)
-	for i := range s {
-		s[i] *= inv
+	for _, v := range s {
+		if v > a {
+			a = v
+		}
 	}
+	return max(a, b, c, d)
 }
 
 // swiGLU sets gate = silu(gate)·up, silu(g) = g/(1+e^-g).
