@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 
 	"gonum.org/v1/gonum/stat/distuv"
 )
@@ -126,7 +127,7 @@ func linearised(value float64, e []float64) Estimate {
 		est.Lag1 = lag / ss
 	}
 	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}
-	half := t.Quantile((1+Level)/2) * est.SE
+	half := quantile(n-1) * est.SE
 	est.Low, est.High = value-half, value+half
 	switch {
 	case value == 0:
@@ -136,6 +137,19 @@ func linearised(value float64, e []float64) Estimate {
 		est.P = min(1, 2*t.CDF(-math.Abs(value)/est.SE))
 	}
 	return est
+}
+
+// quantiles holds the quantile of Student's t by degrees of freedom. Finding
+// one is a search that would be most of the time of a report of many rows.
+var quantiles sync.Map
+
+func quantile(degrees int) float64 {
+	if q, ok := quantiles.Load(degrees); ok {
+		return q.(float64)
+	}
+	q := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(degrees)}.Quantile((1 + Level) / 2)
+	quantiles.Store(degrees, q)
+	return q
 }
 
 // checkWindows reports series that cannot be paired with the tokens t.

@@ -1,0 +1,410 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/xml"
+	"fmt"
+	"image/png"
+	"math"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+func mustPage(t *testing.T, in Input) string {
+	t.Helper()
+	p, err := Page(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}
+
+// TestWrite checks that every figure of the page exists as PNG and SVG, that
+// PNGs are not blank, and that the page refers to nothing outside itself.
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	in := syntheticInput()
+	if err := Write(dir, in); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := regexp.MustCompile(`data-figure="([^"]+)"`).FindAllStringSubmatch(string(page), -1)
+	if len(keys) != 12 {
+		t.Errorf("%d figures on the page, want six for each of two groups", len(keys))
+	}
+	for _, k := range keys {
+		data, err := os.ReadFile(filepath.Join(dir, "plots", k[1]+".png"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := png.Decode(bytes.NewReader(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		colors := map[any]bool{}
+		for y := 0; y < img.Bounds().Dy(); y += 2 {
+			for x := 0; x < img.Bounds().Dx(); x += 2 {
+				colors[img.At(x, y)] = true
+			}
+		}
+		if img.Bounds().Dx() != 1051 || len(colors) < 8 {
+			t.Errorf("%s.png: %d pixels wide (want 89 mm at 300 dpi), %d colours", k[1], img.Bounds().Dx(), len(colors))
+		}
+		data, err = os.ReadFile(filepath.Join(dir, "plots", k[1]+".svg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wellFormed(t, k[1]+".svg", data)
+	}
+	if m := regexp.MustCompile(`(?i)(src|href)="(?:https?:)?//`).Find(page); m != nil {
+		t.Errorf("the page refers to the network: %s", m)
+	}
+	if bytes.Contains(page, []byte("<script")) {
+		t.Error("a page without the chart script carries a script")
+	}
+	if m := regexp.MustCompile(`(?:fill|stroke):#0[0-2]0[0-2]0[0-3]`).Find(page); m != nil {
+		t.Errorf("ink that does not follow the theme: %s", m)
+	}
+	for _, word := range []string{"NaN", "Inf", "%!", "&lt;nil&gt;"} {
+		if bytes.Contains(page, []byte(word)) {
+			t.Errorf("the page holds %q", word)
+		}
+	}
+}
+
+func wellFormed(t *testing.T, name string, data []byte) {
+	t.Helper()
+	d := xml.NewDecoder(bytes.NewReader(data))
+	for {
+		if _, err := d.Token(); err != nil {
+			if err.Error() != "EOF" {
+				t.Errorf("%s: %v", name, err)
+			}
+			return
+		}
+	}
+}
+
+func TestSameRowsSameBytes(t *testing.T) {
+	in := syntheticInput()
+	a := mustPage(t, in)
+	slices.Reverse(in.Rows)
+	if b := mustPage(t, in); a != b {
+		t.Error("the order of rows changes the page")
+	}
+	if string(Build(in.Rows).csv()) != string(Build(syntheticInput().Rows).csv()) {
+		t.Error("the order of rows changes the table")
+	}
+}
+
+// TestHostile puts markup into every text a row or a sweep can carry.
+func TestHostile(t *testing.T) {
+	evil := "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`&<!--\u202egnp.exe\x00]]></style>"
+	in := syntheticInput()
+	in.Title, in.Question, in.Config, in.Command = evil, evil, evil, evil
+	in.Warnings = []string{evil}
+	for i := range in.Rows {
+		r := &in.Rows[i]
+		r.Label += evil
+		if r.Baseline != "" {
+			r.Baseline += evil
+		}
+		r.Trial += evil
+		r.Error += evil
+		r.Warnings = append(r.Warnings, evil)
+		r.Axes["base"] += evil
+		r.Axes["criterion"] += evil
+		r.Axes["model"], r.Axes["activations"], r.Axes[evil] = evil, evil, evil
+		for j := range r.Layers {
+			r.Layers[j].Name += evil
+		}
+		for j := range r.Ledger {
+			r.Ledger[j].Name += evil
+		}
+		in.Commands[r.Trial] = evil
+	}
+	in.Env = map[string]row.Environment{evil: {CPU: evil, Features: []string{evil}}}
+	page := mustPage(t, in)
+	for _, bad := range []string{"<script", "<img", "<!--", "\u202e", "\x00", "]]>"} {
+		if strings.Contains(page, bad) {
+			at := strings.Index(page, bad)
+			t.Errorf("the page holds %q: %q", bad, page[max(0, at-60):min(len(page), at+60)])
+		}
+	}
+	if n := strings.Count(page, "</style>"); n != 1 {
+		t.Errorf("%d style elements end, want 1", n)
+	}
+	if !strings.Contains(page, "⟨U&#43;202E⟩") {
+		t.Error("the bidirectional control is not spelled out")
+	}
+	table := Build(in.Rows)
+	for _, bad := range []string{" <script", "><script", "><img", "\u202e"} {
+		if strings.Contains(string(table.markdown()), bad) {
+			t.Errorf("the Markdown table holds %q", bad)
+		}
+	}
+	for _, f := range slices.Concat(table.draw()...) {
+		svg, err := f.svg()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wellFormed(t, f.Key, svg)
+		if strings.Contains(string(f.chart), "</") || strings.Contains(string(f.chart), "<!--") {
+			t.Errorf("%s: chart options can end their script element", f.Key)
+		}
+	}
+	if got := cells([]string{"=cmd()", "-1", "a"}); got[0] != "'=cmd()" || got[1] != "'-1" || got[2] != "a" {
+		t.Errorf("spreadsheet formulas pass: %q", got)
+	}
+}
+
+// TestOdd renders what a sweep can leave behind on a bad day.
+func TestOdd(t *testing.T) {
+	s := synthetic{windows: 5, layers: 2}
+	base := s.row("rtn g128", "a16", map[string]string{"method": "rtn"}, 4.125, 0.08)
+	bare := row.Row{Schema: row.Schema, Trial: "bare", Label: "bare", Status: row.OK}
+	nan := s.row("nan", "a16", map[string]string{"method": "rtn"}, math.NaN(), 0.05)
+	nan.Series[2].Values[1] = math.Inf(1)
+	nan.Layers[0].OutputError = math.NaN()
+	short := synthetic{windows: 4}.row("short", "a16", map[string]string{"method": "gptq"}, 4.2, 0.06)
+	same := s.row("same", "a16", map[string]string{"method": "rtn"}, 4.125, 0.08)
+	same.Series = base.Series
+	one := synthetic{windows: 1, layers: 1}.row("rtn g128", "a16", map[string]string{"method": "rtn"}, 4.125, 0.08)
+	failed := row.Row{Schema: row.Schema, Trial: "f", Label: "f", Status: row.Failed}
+	cases := map[string][]row.Row{
+		"zero rows": nil, "one row": {base}, "bare": {bare}, "nan": {base, nan}, "other windows": {base, short},
+		"identical": {base, same}, "one window": {one}, "failed alone": {failed}, "mosaic alone": {s.row("m", "a16", map[string]string{"method": "mosaic", "density": "x"}, 4.3, 0.03)},
+		"baseline missing": {s.row("lonely", "a16", map[string]string{"method": "gptq"}, 4.3, 0.03)},
+		"all":              {base, bare, nan, short, same, failed},
+	}
+	for name, rows := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := Write(dir, Input{Title: name, Rows: rows}); err != nil {
+				t.Fatal(err)
+			}
+			page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, bad := range []string{"NaN", "%!"} {
+				if strings.Contains(string(page), bad) && bad != "NaN" || strings.Contains(string(page), "NaN") && name != "nan" && name != "all" {
+					t.Errorf("the page holds %q", bad)
+				}
+			}
+			var b bytes.Buffer
+			if err := Summary(&b, Build(rows)); err != nil || b.Len() == 0 {
+				t.Errorf("summary: %d bytes, %v", b.Len(), err)
+			}
+			if _, err := csv.NewReader(bytes.NewReader(Build(rows).csv())).ReadAll(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	// what is missing is said, never guessed
+	for rows, want := range map[string]string{"nan": "was left out", "other windows": "windows do not match", "baseline missing": "has no row", "one window": "nothing is claimed"} {
+		if page := mustPage(t, Input{Rows: cases[rows]}); !strings.Contains(page, want) {
+			t.Errorf("%s: the page does not say %q", rows, want)
+		}
+	}
+}
+
+// TestNeverMixed checks that rows of other models, protocols and activations
+// are in groups of their own, and that no comparison crosses them.
+func TestNeverMixed(t *testing.T) {
+	s := synthetic{windows: 20}
+	var rows []row.Row
+	for i, change := range []string{"", "model", "protocol.context", "activations"} {
+		for _, r := range s.sweep("a16") {
+			if change != "" {
+				r.Axes[change] = "other"
+			}
+			r.Trial += fmt.Sprint(i)
+			rows = append(rows, r)
+		}
+	}
+	table := Build(rows)
+	if len(table.Groups) != 4 {
+		t.Fatalf("%d groups, want 4", len(table.Groups))
+	}
+	for _, g := range table.Groups {
+		for _, e := range g.Entries {
+			if e.Versus != nil && !slices.Contains(g.Entries, e.Versus.Baseline) {
+				t.Errorf("%s is compared with a row of another group", e.Label)
+			}
+		}
+		for _, i := range g.Iso {
+			if !slices.Contains(g.Entries, i.Lower) {
+				t.Errorf("%s meets a rival of another group", i.Entry.Label)
+			}
+		}
+	}
+}
+
+// TestPareto places rows whose order is known.
+func TestPareto(t *testing.T) {
+	s := synthetic{windows: 40}
+	rows := []row.Row{
+		s.row("small", "a16", map[string]string{"method": "rtn"}, 4.1, 0.08),
+		s.row("good", "a16", map[string]string{"method": "gptq"}, 4.3, 0.04),
+		s.row("bad", "a16", map[string]string{"method": "rtn"}, 4.4, 0.07),
+		s.row("big", "a16", map[string]string{"method": "rtn"}, 4.8, 0.01),
+	}
+	twin := rows[1] // a little worse than "good" in every window's noise: not distinguishable
+	twin.Trial, twin.Label = "twin", "twin"
+	twin.Series = slices.Clone(twin.Series)
+	kl := slices.Clone(rows[1].Windows(row.WindowKL))
+	for i := range kl {
+		kl[i] *= 1 + 0.05*float64(1-2*(i%2))
+	}
+	kl[0] *= 1.2
+	twin.Series[2].Values = kl
+	limit := s.row("none", "a16", map[string]string{"method": "none"}, 16, 0.0001)
+	g := Build(append(rows, twin, limit)).Groups[0]
+	want := map[string]Standing{"small": OnFront, "good": OnFront, "twin": NearFront, "bad": Behind, "big": OnFront, "none": Unplaced}
+	for _, e := range g.Entries {
+		if e.Standing != want[e.Label] && !(e.Label == "twin" && e.Standing == OnFront) {
+			t.Errorf("%s is %q, want %q", e.Label, e.Standing, want[e.Label])
+		}
+	}
+	if g.Best.Label != "big" {
+		t.Errorf("the best row is %s", g.Best.Label)
+	}
+}
+
+// TestIsoBit interpolates between two rows whose divergences are exact powers.
+func TestIsoBit(t *testing.T) {
+	s := synthetic{windows: 30}
+	low := s.row("rtn a", "a16", map[string]string{"method": "rtn"}, 4, 0.08)
+	high, mid := low, low
+	scaled := func(r row.Row, label, method string, bits, f float64) row.Row {
+		r.Trial, r.Label, r.Axes = label, label, map[string]string{}
+		for k, v := range low.Axes {
+			r.Axes[k] = v
+		}
+		r.Axes["method"] = method
+		r.Values = []row.Value{{Name: row.BitsPerWeight, Value: bits}}
+		r.Series = slices.Clone(r.Series)
+		kl := slices.Clone(r.Series[2].Values)
+		for i := range kl {
+			kl[i] *= f
+		}
+		r.Series[2].Values = kl
+		return r
+	}
+	high, mid = scaled(high, "rtn b", "rtn", 5, 0.25), scaled(mid, "m", "mosaic", 4.5, 0.4)
+	far := scaled(low, "far", "mosaic", 5.2, 0.1)
+	g := Build([]row.Row{low, high, mid, far}).Groups[0]
+	var found bool
+	for _, i := range g.Iso {
+		if i.Entry.Label == "far" {
+			t.Errorf("a row outside the rival's range was compared: %+v", i)
+		}
+		if i.Entry.Label == "m" {
+			found = true
+			// the rival at 4.5 bits is √(1·0.25) = 0.5 of rtn a: 0.4/0.5
+			if !(math.Abs(i.Ratio.Value-0.8) < 1e-12) || !(math.Abs(i.Weight-0.5) < 1e-12) || i.Upper == nil {
+				t.Errorf("KL ratio %v at weight %v, want 0.8 at 0.5", i.Ratio.Value, i.Weight)
+			}
+		}
+	}
+	if !found {
+		t.Error("the row between the rival's two was not compared")
+	}
+}
+
+// TestEffects recovers a known effect, also across bases that do not share all
+// their settings.
+func TestEffects(t *testing.T) {
+	got := map[string]Effect{}
+	for _, f := range Build(synthetic{windows: 60}.sweep("a16")).Groups[0].Effects {
+		got[f.Axis+" "+f.To] = f
+	}
+	for name, want := range map[string]float64{"criterion random": 1.3, "block 1x32": 0.85, "base gptq": 0.049 / 0.082} {
+		f, ok := got[name]
+		if !ok {
+			t.Errorf("no effect of %s among %d", name, len(got))
+		} else if !(f.Ratio.Low < want*1.03 && want*0.97 < f.Ratio.High) || !(f.Holm < 0.05) {
+			t.Errorf("%s: ratio %v %v, p %v, want %v", name, f.Ratio.Value, interval(f.Ratio, sig), f.Holm, want)
+		}
+	}
+	if f := got["base gptq"]; f.Pairs != 5 || f.Lower != 5 {
+		t.Errorf("base: %d pairs, %d lower, want 5 and 5", f.Pairs, f.Lower)
+	}
+	if f := got["criterion error"]; f.Holm < 0.05 {
+		t.Errorf("an effect of 1 %% in one pair is claimed: %+v", f)
+	}
+}
+
+// TestNoClaim draws rows that differ in noise alone: nothing may be claimed.
+func TestNoClaim(t *testing.T) {
+	s := synthetic{windows: 40}
+	var rows []row.Row
+	for i := range 20 {
+		rows = append(rows, s.row(fmt.Sprintf("mosaic %d", i), "a16", map[string]string{"method": "mosaic", "criterion": fmt.Sprint(i)}, 4.3, 0.05))
+	}
+	rows = append(rows, s.row("rtn g128", "a16", map[string]string{"method": "rtn"}, 4.3, 0.05))
+	g := Build(rows).Groups[0]
+	if n, better, worse, _ := g.againstBaseline(); n != 20 || better+worse != 0 {
+		t.Errorf("%d comparisons, %d better, %d worse: want 20, 0, 0", n, better, worse)
+	}
+	for _, f := range g.Effects {
+		if f.Holm < 0.05 {
+			t.Errorf("criterion %s is claimed: %+v", f.To, f.Ratio)
+		}
+	}
+	for _, i := range g.Iso {
+		if i.Holm < 0.05 {
+			t.Errorf("%s at equal bits is claimed: %+v", i.Entry.Label, i.Ratio)
+		}
+	}
+}
+
+// TestMany renders 5,000 rows within the time a reader waits.
+func TestMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: 5,000 rows take a few seconds")
+	}
+	s := synthetic{windows: 60, layers: 2}
+	var rows []row.Row
+	for i := range 5000 {
+		m := []string{"rtn", "gptq", "spqr", "mosaic"}[i%4]
+		u := float64(i) / 5000
+		rows = append(rows, s.row(fmt.Sprintf("row %d", i), "a16", map[string]string{"method": m, "n": fmt.Sprint(i)}, 4.1+u, 0.08*math.Exp(-2*u+0.3*math.Sin(float64(i)))))
+	}
+	rows[0].Label = "rtn g128"
+	start := time.Now()
+	if err := Write(t.TempDir(), Input{Title: "many", Rows: rows}); err != nil {
+		t.Fatal(err)
+	}
+	d := time.Since(start)
+	t.Logf("5,000 rows: %v", d)
+	if d > 10*time.Second {
+		t.Errorf("5,000 rows took %v, want less than 10 s", d)
+	}
+}
+
+// TestChartScript refuses a script that is not the known one.
+func TestChartScript(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "echarts.min.js")
+	if _, err := Page(Input{Assets: path}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a missing script: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("alert(1)"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Page(Input{Assets: path}); err == nil || !strings.Contains(err.Error(), EchartsSHA256) {
+		t.Errorf("another script: %v", err)
+	}
+}
