@@ -1,0 +1,198 @@
+package quant
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// GPTQ quantizes W [N,K] column by column, spreading each column's rounding
+// error over later columns through the inverse Hessian (Frantar et al. 2022,
+// arXiv:2210.17323, Algorithm 1). If damping cannot make H positive definite
+// the error is ErrSingular; it never falls back to RTN.
+//
+// Departures: scales are half precision; the weights of dead channels (h = 0)
+// are rounded to nearest instead of set to zero; and dynamic groups see every
+// update made before them, where the authors' code looks at weights that lack
+// the updates of the running block of 128 columns.
+type GPTQ struct {
+	Format  Format
+	Scale   Scale
+	Damping float64 // added to the diagonal of H, as a share of its mean
+	// ActOrder takes columns by descending h. Groups stay contiguous in W, so
+	// their scales must be static.
+	ActOrder bool
+	// DynamicGroups fits the scale of a group when the loop reaches it, on
+	// weights already corrected; else all scales come from W beforehand.
+	DynamicGroups bool
+}
+
+// NewGPTQ returns GPTQ as recommended: act-order, static groups, damping 0.01.
+func NewGPTQ(f Format) GPTQ {
+	return GPTQ{Format: f, Scale: Scale{Rule: AbsMax}, Damping: 0.01, ActOrder: true}
+}
+
+// Quantize implements Quantizer.
+func (m GPTQ) Quantize(p Problem) (*Quantized, error) {
+	pass, err := m.start(p)
+	if err != nil {
+		return nil, err
+	}
+	if !m.DynamicGroups {
+		if pass.grids, err = fitAll(p, p.Weights, pass.fitter, nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := pass.run(); err != nil {
+		return nil, err
+	}
+	return &Quantized{Base: pass.pack(), Warnings: pass.warnings}, nil
+}
+
+// pass is one run of GPTQ's column loop.
+type pass struct {
+	problem  Problem
+	fitter   fitter
+	dynamic  bool
+	order    []int     // order[i] is the column of W that comes i-th
+	u        []float64 // [K,K] upper: H⁻¹ = UᵀU in that order
+	grids    []grid    // [N, groups] of the base
+	codes    []uint8   // [N,K] of the base
+	warnings []string
+	// stored, where not nil, decides what a weight is stored as: it gets the
+	// corrected weight w at [row,col] and the base's code for it, may change
+	// that code, and returns the stored value, whose error is then propagated.
+	stored func(row, col int, w float64, code *uint8) (float64, error)
+}
+
+// start validates p and factors H.
+func (m GPTQ) start(p Problem) (*pass, error) {
+	if err := p.check(m.Format, m.Scale, true); err != nil {
+		return nil, err
+	}
+	if !(m.Damping >= 0 && m.Damping < 1e6) {
+		return nil, p.errorf("damping %g is not a share of mean h", m.Damping)
+	}
+	if m.ActOrder && m.DynamicGroups {
+		return nil, p.errorf("act-order needs static groups: dynamic ones would not be contiguous")
+	}
+	k := p.Weights.Cols
+	order := make([]int, k)
+	for i := range order {
+		order[i] = i
+	}
+	if m.ActOrder {
+		h := p.Moments.Diag()
+		sort.SliceStable(order, func(a, b int) bool { return h[order[a]] > h[order[b]] })
+	}
+	u, dead, err := inverseFactor(p.Moments, order, m.Damping)
+	if err != nil {
+		return nil, p.errorf("%w", err)
+	}
+	_, groups := m.Format.groups(k)
+	s := &pass{problem: p, fitter: fitter{m.Format, m.Scale}, dynamic: m.DynamicGroups, order: order, u: u,
+		codes: make([]uint8, p.Weights.Rows*k)}
+	if m.DynamicGroups {
+		s.grids = make([]grid, p.Weights.Rows*groups)
+	}
+	if dead > 0 {
+		s.warnings = append(s.warnings, fmt.Sprintf("%s: %d of %d channels are dead (h = 0) and were rounded to nearest", p.Name, dead, k))
+	}
+	return s, nil
+}
+
+// blockColumns is the number of columns after which the rest of W is updated
+// by one matrix product ("lazy batch updates").
+const blockColumns = 128
+
+// run quantizes all columns. Rows are independent, and run in parallel.
+func (s *pass) run() error {
+	n, k := s.problem.Weights.Dims()
+	size, groups := s.fitter.format.groups(k)
+	h := s.problem.diag()
+	w := gemm.NewMatrix(n, k) // corrected weights in the order of the loop
+	for i := range n {
+		src, dst := s.problem.Weights.Row(i), w.Row(i)
+		for j, c := range s.order {
+			dst[j] = src[c]
+		}
+	}
+	errs := gemm.NewMatrix(n, min(k, blockColumns))
+	u32 := gemm.NewMatrix(errs.Cols, k)
+	for start, end := 0, 0; start < k; start = end {
+		end = min(start+blockColumns, k)
+		if next := (start/size + 1) * size; s.dynamic && size > 1 && end > next && end%size != 0 && end/size*size > start {
+			// A group must not begin inside a block that ends before the group
+			// does: its later columns would lack the updates of this block.
+			end = end / size * size
+		}
+		width := end - start
+		err := parallel(n, func(i int) error {
+			var buf [blockColumns]float64
+			row := w.Row(i)
+			for j := range width {
+				buf[j] = float64(row[start+j])
+			}
+			for j := range width {
+				col := s.order[start+j]
+				g := col / size
+				if s.dynamic && col%size == 0 {
+					// Natural order: the group is the columns from here on.
+					group := row[start+j : start+j+size]
+					for t := j; t < min(width, j+size); t++ {
+						row[start+t] = float32(buf[t])
+					}
+					var err error
+					if s.grids[i*groups+g], err = s.fitter.fit(group, h[col:col+size], nil); err != nil {
+						return s.problem.errorf("row %d, group %d: %w", i, g, err)
+					}
+				}
+				gr := &s.grids[i*groups+g]
+				code := &s.codes[i*k+col]
+				*code = gr.code(buf[j])
+				v := gr.value(*code)
+				if s.stored != nil {
+					var err error
+					if v, err = s.stored(i, col, buf[j], code); err != nil {
+						return err
+					}
+				}
+				ur := s.u[(start+j)*k+start+j : (start+j)*k+end]
+				e := (buf[j] - v) / ur[0]
+				rest := buf[j+1 : width]
+				for t, x := range ur[1:] {
+					rest[t] -= e * x
+				}
+				errs.Row(i)[j] = float32(e)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if end == k {
+			break
+		}
+		for j := range width {
+			dst := u32.Row(j)[:k-end]
+			for t, x := range s.u[(start+j)*k+end : (start+j+1)*k] {
+				dst[t] = float32(x)
+			}
+		}
+		gemm.Gemm(false, false, -1, errs.View(0, n, 0, width), u32.View(0, width, 0, k-end), 1, w.View(0, n, end, k))
+	}
+	return nil
+}
+
+// pack returns the base as stored.
+func (s *pass) pack() *Packed {
+	n, k := s.problem.Weights.Dims()
+	p := newPacked(n, k, s.fitter.format)
+	groups := len(s.grids) / n
+	parallel(n, func(i int) error {
+		p.setRow(i, s.codes[i*k:(i+1)*k], s.grids[i*groups:(i+1)*groups])
+		return nil
+	})
+	return p
+}
