@@ -43,6 +43,19 @@ func BenchmarkDecode(b *testing.B) {
 	}
 }
 
+// BenchmarkPrefill is a batch of tokens through a layer of an 8B model: W is
+// decoded and packed for the use of few rows.
+func BenchmarkPrefill(b *testing.B) {
+	for _, m := range []int{33, 64, 256} {
+		b.Run(fmt.Sprint(m), func(b *testing.B) {
+			each(b, func(b *testing.B) { mulNT(b, m, 4096, 4096, nil) })
+		})
+		b.Run(fmt.Sprintf("%d-bf16", m), func(b *testing.B) {
+			each(b, func(b *testing.B) { mulNT(b, m, 4096, 4096, newHalves(4096, 4096)) })
+		})
+	}
+}
+
 func mulNT(b *testing.B, m, n, k int, w Source) {
 	x, y := randomMatrix(1, m, k, 0), NewMatrix(m, n)
 	bytes := 4 * float64(m*k+m*n+n*k)

@@ -23,17 +23,16 @@ type product struct {
 	blocks      []int // boundaries of the blocks along k
 }
 
-// packedFloats is about how much of a is packed at once (16 MiB), but never
+// packedFloats is about how much of a is packed at once (32 MiB), but never
 // fewer than minRows rows: packing b again for each would cost too much.
 const (
-	packedFloats = 4 << 20
+	packedFloats = 8 << 20
 	minRows      = 512
 )
 
 func (k *kernel) multiply(alpha float32, a, b operand, beta float32, c Matrix) {
-	if beta != 0 && beta != 1 {
+	if beta != 0 {
 		scale(beta, c)
-		beta = 1
 	}
 	if a.depth == 0 {
 		if beta == 0 {
@@ -150,6 +149,9 @@ func (k *kernel) withNext(a []float32, size, i, n, visit int) (panel, next *floa
 
 // scale sets c = beta·c, and to zero for beta = 0 whatever c holds.
 func scale(beta float32, c Matrix) {
+	if beta == 1 {
+		return
+	}
 	for i := range c.Rows {
 		row := c.Row(i)
 		if beta == 0 {

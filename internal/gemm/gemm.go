@@ -45,8 +45,24 @@ func Gemm(transA, transB bool, alpha float32, a, b Matrix, beta float32, c Matri
 	if c.Rows == 0 || c.Cols == 0 {
 		return
 	}
-	active.multiply(alpha, oa, ob, beta, c)
+	switch {
+	case !transA && transB && alpha == 1 && beta == 0 && c.Rows <= active.fewRows:
+		active.mulFewRows(c, a, b)
+	case !transA && !transB && c.Rows <= axpyRows:
+		scale(beta, c)
+		for p := range b.Rows {
+			for i := range c.Rows {
+				Axpy(alpha*a.Row(i)[p], b.Row(p), c.Row(i))
+			}
+		}
+	default:
+		active.multiply(alpha, oa, ob, beta, c)
+	}
 }
+
+// axpyRows is how many rows of c are better summed row by row of b than by
+// tiles: attention to a cache has one, and packing b costs as much as using it.
+const axpyRows = 2
 
 // checkMatrix panics unless m.Data holds every element that m describes: from
 // here on, pointers replace slices.

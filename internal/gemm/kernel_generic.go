@@ -3,48 +3,56 @@ package gemm
 import "unsafe"
 
 // The generic kernel is the reference for the assembly: it states what each
-// function computes and runs everywhere. A 4x4 tile is what a compiler keeps in
-// 16 scalar registers; packing makes its reads sequential, which alone is worth
-// several times the three plain loops.
+// function computes and runs everywhere. Packing
+// makes its reads sequential, and a 4x4 tile uses every element four times:
+// together several times as fast as three plain loops.
 var generic = &kernel{
 	name:  "generic",
 	tiles: []tile{{4, 4, tileGeneric}}, rows: 4, cols: 4, aStride: 4, kc: 256, fetch: 1, chunk: 32,
 	transpose: transposeGeneric, block: 4,
-	dot1: dot4x1Generic, dotWide: dot4x1Generic, wide: 1, fewRows: 2,
+	dot1: dot4x1Generic, dotWide: dot4x1Generic, wide: 1, fewRows: 8,
 	lanes: 1, dot: dotGeneric, axpy: axpyGeneric, accumulate: accumulateGeneric,
 	decodeBF16: decodeBF16Generic, decodeF16: decodeF16Generic,
 }
 
 // tileGeneric sets c[i*ldc+j] = alpha·Σ_p a[p*4+i]·b[p*4+j], or adds to it.
 func tileGeneric(kc int, a, b, _, c *float32, ldc int, alpha float32, add bool) {
-	var t [16]float32
-	pa, pb := unsafe.Slice(a, 4*kc), unsafe.Slice(b, 4*kc)
-	for h := 0; h < 4; h += 2 { // two rows at a time: 8 sums stay in registers
-		var s00, s01, s02, s03, s10, s11, s12, s13 float32
-		for p := 0; p+4 <= len(pa) && p+4 <= len(pb); p += 4 {
-			x, y := pa[p:p+4:p+4], pb[p:p+4:p+4]
-			x0, x1 := x[h], x[h+1]
-			s00 += x0 * y[0]
-			s01 += x0 * y[1]
-			s02 += x0 * y[2]
-			s03 += x0 * y[3]
-			s10 += x1 * y[0]
-			s11 += x1 * y[1]
-			s12 += x1 * y[2]
-			s13 += x1 * y[3]
-		}
-		copy(t[4*h:], []float32{s00, s01, s02, s03, s10, s11, s12, s13})
-	}
+	// Pointers to arrays of known length spare the inner loop its bounds checks.
+	pa := unsafe.Slice((*[4]float32)(unsafe.Pointer(a)), kc)
+	pb := unsafe.Slice((*[4]float32)(unsafe.Pointer(b)), kc)
 	pc := unsafe.Slice(c, 3*ldc+4)
-	for i := range 4 {
-		for j, s := range t[4*i : 4*i+4] {
-			if add {
-				pc[i*ldc+j] += alpha * s
-			} else {
-				pc[i*ldc+j] = alpha * s
+	for i := 0; i < 4; i += 2 {
+		for h, row := range twoRows(pa, pb, i) {
+			for j, s := range row {
+				if add {
+					pc[(i+h)*ldc+j] += alpha * s
+				} else {
+					pc[(i+h)*ldc+j] = alpha * s
+				}
 			}
 		}
 	}
+}
+
+// twoRows returns rows i and i+1 of the tile, i being 0 or 2: eight sums fit
+// into registers, sixteen would not.
+func twoRows(a, b [][4]float32, i int) [2][4]float32 {
+	var s00, s01, s02, s03, s10, s11, s12, s13 float32
+	b = b[:len(a)]
+	for p := range a {
+		x, y := &a[p], &b[p]
+		x0, x1 := x[i&2], x[i&2+1]
+		y0, y1, y2, y3 := y[0], y[1], y[2], y[3]
+		s00 += x0 * y0
+		s01 += x0 * y1
+		s02 += x0 * y2
+		s03 += x0 * y3
+		s10 += x1 * y0
+		s11 += x1 * y1
+		s12 += x1 * y2
+		s13 += x1 * y3
+	}
+	return [2][4]float32{{s00, s01, s02, s03}, {s10, s11, s12, s13}}
 }
 
 // transposeGeneric writes src[r*srcStride+p] to dst[p*dstStride+r] for

@@ -1,10 +1,5 @@
 package gemm
 
-import (
-	"sync"
-	"unsafe"
-)
-
 // An operand is A [M,K] or Bᵀ [N,K] of a product: a set of rows along which
 // the product sums. The rows are contiguous in memory if src is set (loaded by
 // tile) or direct (read where they lie), else m holds them as columns.
@@ -109,24 +104,3 @@ func (k *kernel) packSquares(dst []float32, stride int, m Matrix, r, p0, depth i
 func (k *kernel) scratchSize() int { return max(k.cols, k.aStride) * k.kc }
 
 func roundUp(n, to int) int { return (n + to - 1) / to * to }
-
-// A buffer is reusable memory that starts on a cache line.
-type buffer struct{ data, floats []float32 }
-
-var buffers = sync.Pool{New: func() any { return new(buffer) }}
-
-// borrow returns a buffer of n floats of unknown content; give it back with
-// release.
-func borrow(n int) *buffer {
-	const line = 64
-	b := buffers.Get().(*buffer)
-	if cap(b.data) < n+line/4 {
-		b.data = make([]float32, n+n/4+line/4)
-	}
-	b.data = b.data[:cap(b.data)]
-	skip := -uintptr(unsafe.Pointer(&b.data[0])) % line / 4
-	b.floats = b.data[skip:][:n]
-	return b
-}
-
-func (b *buffer) release() { buffers.Put(b) }
