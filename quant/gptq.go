@@ -122,7 +122,7 @@ func (s *pass) run() error {
 	u32 := gemm.NewMatrix(errs.Cols, k)
 	for start, end := 0, 0; start < k; start = end {
 		end = min(start+blockColumns, k)
-		if next := (start/size + 1) * size; s.dynamic && size > 1 && end > next && end%size != 0 && end/size*size > start {
+		if s.dynamic && end%size != 0 && end/size*size > start {
 			// A group must not begin inside a block that ends before the group
 			// does: its later columns would lack the updates of this block.
 			end = end / size * size

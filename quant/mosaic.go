@@ -1,0 +1,256 @@
+package quant
+
+import (
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Criterion scores a block of the residual; the blocks of the largest score
+// are kept.
+type Criterion string
+
+const (
+	Delta  Criterion = "delta"  // [Σ h_j R² - Σ h_j (R-Q(R))²]₊, MosaicQuant's S_B
+	Diag   Criterion = "diag"   // Σ h_j R²
+	Error  Criterion = "error"  // Σ R²
+	Weight Criterion = "weight" // Σ |W|
+	Random Criterion = "random" // drawn from the seed and the layer's name
+	// Full is the exact fall of tr(E·H·Eᵀ) if the block alone is kept, the
+	// cross terms with the rest of its rows included; it may be negative.
+	Full Criterion = "full"
+)
+
+// Mosaic adds to the dense base Q(W) of another method the quantized residual
+// Q(R), R = W - Q(W), on the blocks that a criterion ranks highest
+// (MosaicQuant, arXiv 2606.15652). Scores are not thresholded: the budget is
+// spent to the last block, so that equal densities cost equal bits.
+//
+// The paper does not state block shape, residual scale or base group; they are
+// parameters here.
+type Mosaic struct {
+	Base                 Quantizer // a plain base: RTN or GPTQ
+	BlockRows, BlockCols int
+	Density              float64 // share of blocks kept, rounded to a whole number of blocks
+	Criterion            Criterion
+	Bits                 int // of a residual code
+	RowScales            bool
+	// Scale is the rule of residual scales. SearchHessian weighs by h.
+	Scale Scale
+}
+
+// NewMosaic returns Mosaic with 4-bit absmax residuals chosen by delta.
+func NewMosaic(base Quantizer, rows, cols int, density float64) Mosaic {
+	return Mosaic{Base: base, BlockRows: rows, BlockCols: cols, Density: density,
+		Criterion: Delta, Bits: 4, Scale: Scale{Rule: AbsMax}}
+}
+
+// Quantize implements Quantizer.
+func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
+	f := Format{Bits: m.Bits}
+	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full
+	if err := p.check(f, m.Scale, needs); err != nil {
+		return nil, err
+	}
+	switch m.Criterion {
+	case Delta, Diag, Error, Weight, Random, Full:
+	default:
+		return nil, p.errorf("unknown criterion %q", m.Criterion)
+	}
+	if m.BlockRows < 1 || m.BlockCols < 1 || m.BlockRows > 1<<20 || m.BlockCols > 1<<20 {
+		return nil, p.errorf("residual block %dx%d", m.BlockRows, m.BlockCols)
+	}
+	if !(m.Density >= 0 && m.Density <= 1) {
+		return nil, p.errorf("residual density %g outside [0,1]", m.Density)
+	}
+	if m.Base == nil {
+		return nil, p.errorf("mosaic has no base method")
+	}
+	q, err := m.Base.Quantize(p)
+	if err != nil {
+		return nil, err
+	}
+	if q.Residual != nil || q.Outliers != nil {
+		return nil, p.errorf("mosaic needs a plain dense base")
+	}
+	t := tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
+	count := int(math.Round(m.Density * float64(t.count())))
+	if count == 0 {
+		return q, nil
+	}
+	e := difference(p.Weights, q.Base)
+	res, err := m.residual(p, t, e, f)
+	if err != nil {
+		return nil, err
+	}
+	q.Residual = t.gather(res, largest(m.score(p, t, e, res), count), m)
+	return q, nil
+}
+
+// tiling cuts [n,k] into blocks of r x c.
+type tiling struct{ n, k, r, c int }
+
+func (t tiling) cols() int  { return ceilDiv(t.k, t.c) }
+func (t tiling) count() int { return ceilDiv(t.n, t.r) * t.cols() }
+
+// bounds returns rows n0..n1 and columns k0..k1 of block b.
+func (t tiling) bounds(b int) (n0, n1, k0, k1 int) {
+	n0, k0 = b/t.cols()*t.r, b%t.cols()*t.c
+	return n0, min(n0+t.r, t.n), k0, min(k0+t.c, t.k)
+}
+
+// quantizedResidual is Q(R) on all blocks.
+type quantizedResidual struct {
+	codes  []uint8  // [N,K]
+	scales []uint16 // [blocks, scales per block]
+	values Matrix   // [N,K] Q(R)
+}
+
+// residual quantizes R on every block with scales of its own.
+func (m Mosaic) residual(p Problem, t tiling, r Matrix, f Format) (quantizedResidual, error) {
+	per, h := 1, p.diag()
+	if m.RowScales {
+		per = m.BlockRows
+	}
+	q := quantizedResidual{codes: make([]uint8, t.n*t.k), scales: make([]uint16, t.count()*per), values: gemm.NewMatrix(t.n, t.k)}
+	fit := fitter{f, m.Scale}
+	err := parallel(t.count(), func(b int) error {
+		n0, n1, k0, k1 := t.bounds(b)
+		step := n1 - n0
+		if m.RowScales {
+			step = 1
+		}
+		for i := n0; i < n1; i += step {
+			var w []float32
+			var hb []float64
+			for a := i; a < i+step; a++ {
+				w = append(w, r.Row(a)[k0:k1]...)
+				if h != nil {
+					hb = append(hb, h[k0:k1]...)
+				}
+			}
+			g, err := fit.fit(w, hb, nil)
+			if err != nil {
+				return p.errorf("residual at row %d, column %d: %w", i, k0, err)
+			}
+			at := b * per
+			if m.RowScales {
+				at += i - n0
+			}
+			q.scales[at] = g.bits
+			for a := i; a < i+step; a++ {
+				for j := k0; j < k1; j++ {
+					u := g.code(float64(r.Row(a)[j]))
+					q.codes[a*t.k+j] = u
+					q.values.Row(a)[j] = float32(g.value(u))
+				}
+			}
+		}
+		return nil
+	})
+	return q, err
+}
+
+// score returns the score of every block.
+func (m Mosaic) score(p Problem, t tiling, e Matrix, q quantizedResidual) []float64 {
+	s := make([]float64, t.count())
+	if m.Criterion == Random {
+		name := fnv.New64a()
+		name.Write([]byte(p.Name))
+		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()))
+		for b := range s {
+			s[b] = draw.Float64()
+		}
+		return s
+	}
+	if m.Criterion == Full {
+		return fullGain(p, t, e, q.values)
+	}
+	h := p.diag()
+	parallel(len(s), func(b int) error {
+		n0, n1, k0, k1 := t.bounds(b)
+		var sum float64
+		for i := n0; i < n1; i++ {
+			er, qr, wr := e.Row(i), q.values.Row(i), p.Weights.Row(i)
+			for j := k0; j < k1; j++ {
+				r := float64(er[j])
+				switch m.Criterion {
+				case Delta:
+					d := r - float64(qr[j])
+					sum += h[j] * (r*r - d*d)
+				case Diag:
+					sum += h[j] * r * r
+				case Error:
+					sum += r * r
+				case Weight:
+					sum += math.Abs(float64(wr[j]))
+				}
+			}
+		}
+		s[b] = sum
+		if m.Criterion == Delta {
+			s[b] = max(0, sum)
+		}
+		return nil
+	})
+	return s
+}
+
+// fullGain returns, for each block B alone, tr(E·H·Eᵀ) before minus after E
+// loses Q_B: Σ over its rows of 2·q·(H·e)_B - q·H_BB·qᵀ. Products are float32,
+// sums float64; memory is three matrices like W and one float32 H.
+func fullGain(p Problem, t tiling, e, q Matrix) []float64 {
+	h := gemm.NewMatrix(t.k, t.k)
+	for i, v := range p.Moments.H {
+		h.Data[i] = float32(v)
+	}
+	eh := gemm.NewMatrix(t.n, t.k)
+	gemm.Gemm(false, false, 1, e, h, 0, eh)
+	qh := gemm.NewMatrix(t.n, t.k) // row i, columns of block b: q_B·H_BB
+	for k0 := 0; k0 < t.k; k0 += t.c {
+		k1 := min(k0+t.c, t.k)
+		gemm.Gemm(false, false, 1, q.View(0, t.n, k0, k1), h.View(k0, k1, k0, k1), 0, qh.View(0, t.n, k0, k1))
+	}
+	s := make([]float64, t.count())
+	parallel(len(s), func(b int) error {
+		n0, n1, k0, k1 := t.bounds(b)
+		for i := n0; i < n1; i++ {
+			for j := k0; j < k1; j++ {
+				s[b] += float64(q.Row(i)[j]) * (2*float64(eh.Row(i)[j]) - float64(qh.Row(i)[j]))
+			}
+		}
+		return nil
+	})
+	return s
+}
+
+// gather stores the kept blocks, whose indices ascend.
+func (t tiling) gather(q quantizedResidual, kept []int, m Mosaic) *Residual {
+	r := &Residual{N: t.n, K: t.k, BlockRows: t.r, BlockCols: t.c, Bits: m.Bits, RowScales: m.RowScales}
+	per := r.scalesPerBlock()
+	size := packedLen(t.r*t.c, m.Bits)
+	r.Codes = make([]byte, len(kept)*size)
+	ptr := make([]int, ceilDiv(t.n, t.r)+1)
+	cols := make([]int, len(kept))
+	block := make([]uint8, t.r*t.c)
+	for i, b := range kept {
+		ptr[b/t.cols()+1]++
+		cols[i] = b % t.cols()
+		for j := range block {
+			block[j] = 1 << (m.Bits - 1)
+		}
+		n0, n1, k0, k1 := t.bounds(b)
+		for n := n0; n < n1; n++ {
+			copy(block[(n-n0)*t.c:], q.codes[n*t.k+k0:n*t.k+k1])
+		}
+		packBits(r.Codes[i*size:(i+1)*size], block, m.Bits)
+		r.Scales = append(r.Scales, q.scales[b*per:(b+1)*per]...)
+	}
+	for b := range len(ptr) - 1 {
+		ptr[b+1] += ptr[b]
+	}
+	r.RowPtr, r.Cols = newInts(ptr, len(kept)), newInts(cols, t.cols()-1)
+	return r
+}
