@@ -1,0 +1,186 @@
+// Command report-check opens a report in headless Chromium with the network
+// off and fails where a figure is not drawn or the console reports an error.
+//
+//	go run ./scripts/report-check [-screenshots DIR] results/NAME/report.html
+//
+// It checks that the page has at least one figure (or says that it has no
+// results), that each figure shows a drawing with marks in it, that its chart
+// has replaced the drawing where the page carries one, and that the pixels of
+// each drawing, alone, and of the whole page are not blank. Without Chromium
+// it says so and succeeds; with -require it fails.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"image/png"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+)
+
+func main() {
+	require := flag.Bool("require", false, "fail where Chromium is missing")
+	shots := flag.String("screenshots", "", "folder to keep screenshots in")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: report-check [-require] [-screenshots DIR] report.html")
+		os.Exit(2)
+	}
+	browser := find()
+	if browser == "" {
+		fmt.Println("report-check: skipped: no chromium, chromium-browser or google-chrome on the path")
+		if *require {
+			os.Exit(1)
+		}
+		return
+	}
+	if err := check(browser, flag.Arg(0), *shots); err != nil {
+		fmt.Fprintf(os.Stderr, "report-check: %s: %v\n", flag.Arg(0), err)
+		os.Exit(1)
+	}
+}
+
+func find() string {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+var (
+	figures = regexp.MustCompile(`(?s)<figure [^>]*data-figure="([^"]*)"[^>]*>.*?</figure>`)
+	drawing = regexp.MustCompile(`(?s)<svg .*?</svg>`)
+	marks   = regexp.MustCompile(`<(path|rect|circle|polygon)\b`)
+	console = regexp.MustCompile(`CONSOLE.*`)
+)
+
+func check(browser, page, shots string) error {
+	path, err := filepath.Abs(page)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp("", "report-check-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if shots == "" {
+		shots = tmp
+	} else if err := os.MkdirAll(shots, 0o755); err != nil {
+		return err
+	}
+	b := chromium{browser, tmp}
+	dom, log, err := b.run(path, "--dump-dom")
+	if err != nil {
+		return err
+	}
+	if m := console.FindString(log); m != "" {
+		return fmt.Errorf("the console says: %s", m)
+	}
+	found := figures.FindAllStringSubmatch(dom, -1)
+	if len(found) == 0 && !strings.Contains(dom, "No results") {
+		return errors.New("no figure on the page, and it does not say why")
+	}
+	charts := 0
+	for _, f := range found {
+		svgs := drawing.FindAllString(f[0], -1)
+		if len(svgs) == 0 {
+			return fmt.Errorf("figure %s: no drawing", f[1])
+		}
+		if strings.Contains(f[0], `type="application/json"`) {
+			charts++
+			if !strings.Contains(f[0], `data-drawn="chart"`) {
+				return fmt.Errorf("figure %s: its chart has not been drawn", f[1])
+			}
+			if len(svgs) != 2 {
+				return fmt.Errorf("figure %s: %d drawings, want the chart and the static one", f[1], len(svgs))
+			}
+		}
+		for i, svg := range svgs {
+			if n := len(marks.FindAllString(svg, -1)); n < 5 {
+				return fmt.Errorf("figure %s: drawing %d has %d marks", f[1], i+1, n)
+			}
+			alone := filepath.Join(tmp, "figure.html")
+			body := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}svg{width:800px;height:auto}</style>` + svg
+			if err := os.WriteFile(alone, []byte(body), 0o644); err != nil {
+				return err
+			}
+			if err := b.shot(alone, filepath.Join(shots, fmt.Sprintf("%s-%d.png", f[1], i+1)), "800,600"); err != nil {
+				return fmt.Errorf("figure %s: drawing %d: %w", f[1], i+1, err)
+			}
+		}
+	}
+	for name, size := range map[string]string{"page.png": "1280,3000", "page-narrow.png": "500,3000"} {
+		if err := b.shot(path, filepath.Join(shots, name), size); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	fmt.Printf("report-check: %s: %d figures drawn, %d of them as charts; no console message\n", page, len(found), charts)
+	return nil
+}
+
+// chromium runs the browser with its own empty profile and no network.
+type chromium struct{ path, tmp string }
+
+func (c chromium) run(page string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	defer cancel()
+	profile, err := os.MkdirTemp(c.tmp, "profile-")
+	if err != nil {
+		return "", "", err
+	}
+	all := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
+		"--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", "--user-data-dir=" + profile, "--virtual-time-budget=5000"}, args...)
+	cmd := exec.CommandContext(ctx, c.path, append(all, "file://"+page)...)
+	cmd.WaitDelay = 5 * time.Second
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	if err := cmd.Run(); err != nil {
+		return "", "", fmt.Errorf("%s: %w: %s", c.path, err, tail(log.String(), 400))
+	}
+	return out.String(), log.String(), nil
+}
+
+// shot saves a screenshot of page to png and fails where it is nearly blank:
+// less than half a percent of its pixels differ from the most frequent colour.
+func (c chromium) shot(page, to, size string) error {
+	if _, _, err := c.run(page, "--window-size="+size, "--screenshot="+to); err != nil {
+		return err
+	}
+	f, err := os.Open(to)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	img, err := png.Decode(f)
+	if err != nil {
+		return err
+	}
+	count, most := map[any]int{}, 0
+	r := img.Bounds()
+	for y := r.Min.Y; y < r.Max.Y; y++ {
+		for x := r.Min.X; x < r.Max.X; x++ {
+			k := img.At(x, y)
+			count[k]++
+			most = max(most, count[k])
+		}
+	}
+	if total := r.Dx() * r.Dy(); (total-most)*200 < total {
+		return fmt.Errorf("blank: %d of %d pixels have one colour", most, total)
+	}
+	return nil
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
