@@ -19,7 +19,7 @@ func shapes() [][3]int {
 		b, c := awkward[(i*5+3)%16], awkward[(i*7+1)%16]
 		s = append(s, [3]int{a, b, c}, [3]int{b, a, c}, [3]int{b, c, a})
 	}
-	return append(s, [3]int{33, 65, 0}, [3]int{17, 33, 1000})
+	return append(s, [3]int{33, 65, 0}, [3]int{3, 5, 0}, [3]int{37, 33, 1000})
 }
 
 // TestMulNTExact multiplies small whole numbers: nothing is rounded, so every
