@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-echarts/go-echarts/v2/charts"
 	"github.com/go-echarts/go-echarts/v2/opts"
+	"gonum.org/v1/plot"
 )
 
 // The one script that is inlined for interactive charts: echarts.min.js of
@@ -53,57 +54,71 @@ func policy(scripts ...string) string {
 	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + src
 }
 
-// chart returns s as ECharts options. They are data only: the default tooltip
-// formatter escapes names, so no function of ours ever builds markup.
+// chart returns s as ECharts options: data only. The default tooltip formatter
+// escapes names, so no function of ours ever builds markup from them.
 func (s *xy) chart() []byte {
-	symbols := map[int]string{0: "circle", 1: "rect", 2: "triangle", 3: "diamond", 4: "pin", 5: "roundRect", 6: "arrow"}
+	p := plot.New()
+	s.axes(p)
 	kind := func(log bool) string {
 		if log {
 			return "log"
 		}
 		return "value"
 	}
-	global := []charts.GlobalOpts{
+	c := charts.NewScatter()
+	c.SetGlobalOptions(
 		charts.WithInitializationOpts(opts.Initialization{ChartID: "chart"}), // otherwise random
 		charts.WithLegendOpts(opts.Legend{Show: opts.Bool(true), Type: "scroll", Top: "0"}),
 		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Trigger: "item"}),
-		charts.WithXAxisOpts(opts.XAxis{Type: kind(s.xLog), Name: s.xLabel, NameLocation: "middle", NameGap: 28, Scale: opts.Bool(true)}),
-		charts.WithYAxisOpts(opts.YAxis{Type: kind(s.yLog), Name: s.yLabel, NameLocation: "middle", NameGap: 52, Scale: opts.Bool(true)}),
-		charts.WithGridOpts(opts.Grid{Left: "72", Right: "24", Top: "44", Bottom: "56"}),
+		charts.WithXAxisOpts(opts.XAxis{Type: kind(s.xLog), Name: s.xLabel, NameLocation: "middle", NameGap: 28, Min: p.X.Min, Max: p.X.Max}),
+		charts.WithYAxisOpts(opts.YAxis{Type: kind(s.yLog), Name: s.yLabel, NameLocation: "middle", NameGap: 58, Min: p.Y.Min, Max: p.Y.Max}),
+		charts.WithGridOpts(opts.Grid{Left: "80", Right: "24", Top: "44", Bottom: "56"}),
 		charts.WithDataZoomOpts(opts.DataZoom{Type: "inside", XAxisIndex: 0}, opts.DataZoom{Type: "inside", YAxisIndex: 0}),
 		charts.WithAnimation(false),
+	)
+	// lines draws without symbols: a pair of null values lifts the pen.
+	lines := func(name, color, dash string, data [][]any) charts.SingleSeries {
+		l := charts.SingleSeries{Name: name, Type: "line", Data: data, Symbol: "none"}
+		charts.WithLineStyleOpts(opts.LineStyle{Color: color, Width: 1.2, Type: dash})(&l)
+		charts.WithItemStyleOpts(opts.ItemStyle{Color: color})(&l)
+		return l
 	}
-	name := func(p point) string {
-		return fmt.Sprintf("%s, %s [%s, %s]", short(p.name, 80), sig(p.y), sig(p.low), sig(p.high))
-	}
-	var options any
-	lines := len(s.series) > 0 && s.series[0].line
-	if lines {
-		c := charts.NewLine()
-		c.SetGlobalOptions(global...)
-		for i, r := range s.series {
-			var data []opts.LineData
-			for _, p := range r.points {
-				data = append(data, opts.LineData{Name: name(p), Value: []float64{p.x, p.y}, Symbol: symbols[i%len(symbols)], SymbolSize: 9})
+	for _, r := range s.series {
+		name := short(r.name, 48)
+		var data []opts.ScatterData
+		var curve, bars [][]any
+		for _, q := range r.points {
+			label := fmt.Sprintf("%s, %s", short(q.name, 80), sig(q.y))
+			if q.high > q.low {
+				label += fmt.Sprintf(" [%s, %s]", sig(q.low), sig(q.high))
 			}
-			c.AddSeries(short(r.name, 48), data, charts.WithItemStyleOpts(opts.ItemStyle{Color: hexColor(r.color)}), charts.WithLineStyleOpts(opts.LineStyle{Color: hexColor(r.color)}))
+			data = append(data, opts.ScatterData{Name: label, Value: []float64{q.x, q.y}})
+			curve = append(curve, []any{q.x, q.y})
+			bars = append(bars, []any{q.x, max(q.low, p.Y.Min)}, []any{q.x, q.high}, []any{nil, nil})
 		}
-		c.Validate()
-		options = c.JSON()
-	} else {
-		c := charts.NewScatter()
-		c.SetGlobalOptions(global...)
-		for i, r := range s.series {
-			var data []opts.ScatterData
-			for _, p := range r.points {
-				data = append(data, opts.ScatterData{Name: name(p), Value: []float64{p.x, p.y}, Symbol: symbols[i%len(symbols)], SymbolSize: 9})
-			}
-			c.AddSeries(short(r.name, 48), data, charts.WithItemStyleOpts(opts.ItemStyle{Color: hexColor(r.color)}))
+		c.AddSeries(name, data, charts.WithItemStyleOpts(opts.ItemStyle{Color: hexColor(r.color), Opacity: opts.Float(1)}),
+			charts.WithScatterChartOpts(opts.ScatterChart{Symbol: r.symbol, SymbolSize: 11}))
+		if r.line {
+			c.MultiSeries = append(c.MultiSeries, lines(name, hexColor(r.color), "solid", curve))
 		}
-		c.Validate()
-		options = c.JSON()
+		if r.bars {
+			c.MultiSeries = append(c.MultiSeries, lines(name, hexColor(r.color), "solid", bars))
+		}
 	}
-	b, err := json.Marshal(options) // escapes <, > and &: safe inside a script element
+	if len(s.front) > 1 {
+		var data [][]any
+		for _, q := range s.front {
+			data = append(data, []any{q.x, q.y})
+		}
+		l := lines("Pareto front", "#808080", "dashed", data)
+		l.Step = "end"
+		c.MultiSeries = append(c.MultiSeries, l)
+	}
+	if s.level != nil {
+		c.MultiSeries = append(c.MultiSeries, lines("baseline", "#808080", "solid", [][]any{{p.X.Min, *s.level}, {p.X.Max, *s.level}}))
+	}
+	c.Validate()
+	b, err := json.Marshal(c.JSON()) // escapes <, > and &: safe inside a script element
 	if err != nil {
 		panic("reports: chart options: " + err.Error()) // numbers are finite, the rest is plain data
 	}

@@ -195,10 +195,10 @@ type series struct {
 	name   string
 	color  color.Color
 	marker marker
+	symbol string
 	points []point
 	line   bool
 	bars   bool // draw low..high
-	faint  bool
 }
 
 // scatter is a plot.Plotter of one series. A line of the background under each

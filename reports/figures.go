@@ -49,20 +49,10 @@ type xy struct {
 	level          *float64
 }
 
-func (s *xy) draw(c draw.Canvas, st sheet) {
-	var entries []entry
+// axes sets the axes of p to hold all points, their intervals and the level.
+func (s *xy) axes(p *plot.Plot) {
 	xlo, xhi, ylo, yhi := math.Inf(1), math.Inf(-1), math.Inf(1), math.Inf(-1)
 	for _, r := range s.series {
-		width := vg.Length(0.8)
-		if r.line {
-			width = 1.8
-		}
-		entries = append(entries, entry{name: short(r.name, 48), width: width, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
-			if r.line {
-				c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
-			}
-			r.marker(c, at, st.size*0.32, r.color)
-		}})
 		for _, q := range r.points {
 			xlo, xhi = min(xlo, q.x), max(xhi, q.x)
 			ylo, yhi = min(ylo, q.y), max(yhi, q.y)
@@ -74,9 +64,26 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 	if s.level != nil {
 		ylo, yhi = min(ylo, *s.level), max(yhi, *s.level)
 	}
-	p := st.plot(s.xLabel, s.yLabel)
 	span(&p.X, xlo, xhi, s.xLog)
 	span(&p.Y, ylo, yhi, s.yLog)
+}
+
+func (s *xy) draw(c draw.Canvas, st sheet) {
+	var entries []entry
+	for _, r := range s.series {
+		width := vg.Length(0.8)
+		if r.line {
+			width = 1.8
+		}
+		entries = append(entries, entry{name: short(r.name, 48), width: width, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+			if r.line {
+				c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
+			}
+			r.marker(c, at, st.size*0.32, r.color)
+		}})
+	}
+	p := st.plot(s.xLabel, s.yLabel)
+	s.axes(p)
 	p.Add(grid{st})
 	if s.level != nil {
 		p.Add(level{*s.level, st})
@@ -111,7 +118,7 @@ func (g *Group) byMethod(l looks, value func(*Entry) (Estimate, bool)) (all []se
 		if !seen {
 			i = len(all)
 			byName[e.Family] = i
-			all = append(all, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker})
+			all = append(all, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker, symbol: l[e.Family].symbol})
 		}
 		all[i].points = append(all[i].points, point{e.Bits, est.Value, est.Low, est.High, e.Label})
 		points++
@@ -200,7 +207,7 @@ func (g *Group) ablationFigures() []*figure {
 				}
 			}
 			if r, ok := curve(of); ok {
-				r.name, r.color, r.marker = axis+" "+named(v), palette[i%len(palette)], markers[i%len(markers)]
+				r.name, r.color, r.marker, r.symbol = axis+" "+named(v), palette[i%len(palette)], markers[i%len(markers)], symbols[i%len(symbols)]
 				lines = append(lines, r)
 			}
 		}
@@ -217,7 +224,7 @@ func (g *Group) ablationFigures() []*figure {
 	}
 	if len(out) == 0 {
 		if r, ok := curve(rows); ok {
-			r.name, r.color, r.marker = "mosaic", palette[0], markers[0]
+			r.name, r.color, r.marker, r.symbol = "mosaic", palette[0], markers[0], symbols[0]
 			out = append(out, densityFigure("density", "Divergence against residual density", nil, []series{r}))
 		}
 	}

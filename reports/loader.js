@@ -13,13 +13,14 @@
       options.textStyle = { color: ink };
       options.backgroundColor = "transparent";
       options.legend.textStyle = { color: ink };
+      options.legend.itemWidth = options.legend.itemHeight = 12;
       ["xAxis", "yAxis"].forEach(function (name) {
         options[name].forEach(function (axis) {
-          axis.axisLabel = { color: ink };
+          axis.axisLabel = { color: ink, showMinLabel: false, showMaxLabel: false, formatter: function (v) { return String(Number(v.toPrecision(3))); } };
           axis.nameTextStyle = { color: ink };
           axis.axisLine = { show: true, onZero: false, lineStyle: { color: ink } };
           axis.splitLine = { lineStyle: { color: soft } };
-          if (axis.type === "log") axis.min = "dataMin";
+          if (axis.type === "log") axis.logBase = 2;
         });
       });
       var chart = echarts.init(box, null, { renderer: "svg" });

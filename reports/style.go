@@ -12,25 +12,26 @@ type method struct {
 	name   string
 	color  color.RGBA
 	marker marker
+	symbol string // the marker in an interactive chart
 }
 
 // methods fixes order and look of the families we know; others take what
 // remains, in order of name.
 var methods = []method{
-	{"none", color.RGBA{0x59, 0x59, 0x59, 0xff}, cross},
-	{"rtn", color.RGBA{0x56, 0xb4, 0xe9, 0xff}, circle},
-	{"gptq", color.RGBA{0x00, 0x72, 0xb2, 0xff}, square},
-	{"spqr", color.RGBA{0x00, 0x9e, 0x73, 0xff}, triangle},
-	{"mosaic", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, diamond},
-	{"mosaic on rtn", color.RGBA{0xe6, 0x9f, 0x00, 0xff}, diamond},
-	{"mosaic on gptq", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, star},
+	{"none", color.RGBA{0x59, 0x59, 0x59, 0xff}, cross, crossSymbol},
+	{"rtn", color.RGBA{0x56, 0xb4, 0xe9, 0xff}, circle, circleSymbol},
+	{"gptq", color.RGBA{0x00, 0x72, 0xb2, 0xff}, square, squareSymbol},
+	{"spqr", color.RGBA{0x00, 0x9e, 0x73, 0xff}, triangle, triangleSymbol},
+	{"mosaic", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, diamond, diamondSymbol},
+	{"mosaic on rtn", color.RGBA{0xe6, 0x9f, 0x00, 0xff}, diamond, diamondSymbol},
+	{"mosaic on gptq", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, star, starSymbol},
 }
 
 var spare = []method{
-	{"", color.RGBA{0xcc, 0x79, 0xa7, 0xff}, down},
-	{"", color.RGBA{0x8c, 0x6d, 0x1f, 0xff}, plus},
-	{"", color.RGBA{0x80, 0x80, 0x80, 0xff}, square},
-	{"", color.RGBA{0x99, 0x33, 0x66, 0xff}, circle},
+	{"", color.RGBA{0xcc, 0x79, 0xa7, 0xff}, down, downSymbol},
+	{"", color.RGBA{0x8c, 0x6d, 0x1f, 0xff}, plus, plusSymbol},
+	{"", color.RGBA{0x80, 0x80, 0x80, 0xff}, square, squareSymbol},
+	{"", color.RGBA{0x99, 0x33, 0x66, 0xff}, circle, circleSymbol},
 }
 
 func rankOf(name string) int {
@@ -80,6 +81,20 @@ var palette = []color.RGBA{
 	{0x00, 0x72, 0xb2, 0xff}, {0xe6, 0x9f, 0x00, 0xff}, {0x00, 0x9e, 0x73, 0xff}, {0xcc, 0x79, 0xa7, 0xff},
 	{0x56, 0xb4, 0xe9, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x80, 0x80, 0x80, 0xff}, {0x8c, 0x6d, 0x1f, 0xff},
 }
+
+// Symbols of ECharts for the markers; it lacks four of them.
+const (
+	circleSymbol   = "circle"
+	squareSymbol   = "rect"
+	triangleSymbol = "triangle"
+	diamondSymbol  = "diamond"
+	downSymbol     = "path://M0,0L10,0L5,9Z"
+	starSymbol     = "path://M5,0L6.5,3.4L10,3.8L7.4,6.2L8.1,9.8L5,8L1.9,9.8L2.6,6.2L0,3.8L3.5,3.4Z"
+	plusSymbol     = "path://M3.5,0L6.5,0L6.5,3.5L10,3.5L10,6.5L6.5,6.5L6.5,10L3.5,10L3.5,6.5L0,6.5L0,3.5L3.5,3.5Z"
+	crossSymbol    = "path://M2,0L5,3L8,0L10,2L7,5L10,8L8,10L5,7L2,10L0,8L3,5L0,2Z"
+)
+
+var symbols = []string{circleSymbol, squareSymbol, triangleSymbol, diamondSymbol, downSymbol, starSymbol, plusSymbol, crossSymbol}
 
 var markers = []marker{circle, square, triangle, diamond, down, star, plus, cross}
 

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"image/color"
 	"image/png"
 	"os"
 	"os/exec"
@@ -93,6 +94,11 @@ func check(browser, page, shots string) error {
 	if len(found) == 0 && !strings.Contains(dom, "No results") {
 		return errors.New("no figure on the page, and it does not say why")
 	}
+	// one sheet with every drawing in a square of its own: starting the browser
+	// for each would take most of the time
+	const tile = 400
+	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}div{width:400px;height:400px;overflow:hidden}svg{width:400px;height:auto}</style>`
+	var names []string
 	charts := 0
 	for _, f := range found {
 		svgs := drawing.FindAllString(f[0], -1)
@@ -112,20 +118,24 @@ func check(browser, page, shots string) error {
 			if n := len(marks.FindAllString(svg, -1)); n < 5 {
 				return fmt.Errorf("figure %s: drawing %d has %d marks", f[1], i+1, n)
 			}
-			alone := filepath.Join(tmp, "figure.html")
-			body := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}svg{width:800px;height:auto}</style>` + svg
-			if err := os.WriteFile(alone, []byte(body), 0o644); err != nil {
-				return err
-			}
-			if err := b.shot(alone, filepath.Join(shots, fmt.Sprintf("%s-%d.png", f[1], i+1)), "800,600"); err != nil {
-				return fmt.Errorf("figure %s: drawing %d: %w", f[1], i+1, err)
-			}
+			names = append(names, fmt.Sprintf("figure %s, drawing %d", f[1], i+1))
+			sheet += "<div>" + svg + "</div>"
 		}
 	}
-	for name, size := range map[string]string{"page.png": "1280,3000", "page-narrow.png": "500,3000"} {
-		if err := b.shot(path, filepath.Join(shots, name), size); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+	if len(names) > 0 {
+		alone := filepath.Join(tmp, "figures.html")
+		if err := os.WriteFile(alone, []byte(sheet), 0o644); err != nil {
+			return err
 		}
+		if err := b.shot(alone, filepath.Join(shots, "figures.png"), tile, tile*len(names), names...); err != nil {
+			return err
+		}
+	}
+	if err := b.shot(path, filepath.Join(shots, "page.png"), 1280, 3000, "the page"); err != nil {
+		return err
+	}
+	if err := b.shot(path, filepath.Join(shots, "page-narrow.png"), 500, 3000, "the page on a narrow screen"); err != nil {
+		return err
 	}
 	fmt.Printf("report-check: %s: %d figures drawn, %d of them as charts; no console message\n", page, len(found), charts)
 	return nil
@@ -153,10 +163,11 @@ func (c chromium) run(page string, args ...string) (stdout, stderr string, err e
 	return out.String(), log.String(), nil
 }
 
-// shot saves a screenshot of page to png and fails where it is nearly blank:
-// less than half a percent of its pixels differ from the most frequent colour.
-func (c chromium) shot(page, to, size string) error {
-	if _, _, err := c.run(page, "--window-size="+size, "--screenshot="+to); err != nil {
+// shot saves a screenshot of page and fails where one of the named parts, which
+// divide its height equally, is nearly blank: less than half a percent of its
+// pixels differ from the most frequent colour.
+func (c chromium) shot(page, to string, width, height int, parts ...string) error {
+	if _, _, err := c.run(page, fmt.Sprintf("--window-size=%d,%d", width, height), "--screenshot="+to); err != nil {
 		return err
 	}
 	f, err := os.Open(to)
@@ -168,17 +179,22 @@ func (c chromium) shot(page, to, size string) error {
 	if err != nil {
 		return err
 	}
-	count, most := map[any]int{}, 0
-	r := img.Bounds()
-	for y := r.Min.Y; y < r.Max.Y; y++ {
-		for x := r.Min.X; x < r.Max.X; x++ {
-			k := img.At(x, y)
-			count[k]++
-			most = max(most, count[k])
-		}
+	if b := img.Bounds(); b.Dx() != width || b.Dy() != height {
+		return fmt.Errorf("the screenshot is %v, want %d by %d", b, width, height)
 	}
-	if total := r.Dx() * r.Dy(); (total-most)*200 < total {
-		return fmt.Errorf("blank: %d of %d pixels have one colour", most, total)
+	for i, part := range parts {
+		count, most, total := map[color.Color]int{}, 0, 0
+		for y := i * height / len(parts); y < (i+1)*height/len(parts); y++ {
+			for x := range width {
+				k := img.At(x, y)
+				count[k]++
+				most = max(most, count[k])
+				total++
+			}
+		}
+		if (total-most)*200 < total {
+			return fmt.Errorf("%s is blank: %d of %d pixels have one colour", part, most, total)
+		}
 	}
 	return nil
 }
