@@ -82,7 +82,7 @@ func SaveEnvironment(dir string, e Environment) (key string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return key, writeFile(filepath.Join(dir, EnvironmentFile), append(data, '\n'))
+	return key, WriteFile(filepath.Join(dir, EnvironmentFile), append(data, '\n'))
 }
 
 // ReadEnvironments reads env.json of the folder dir; a folder without one has
@@ -106,9 +106,9 @@ func ReadEnvironments(dir string) (map[string]Environment, error) {
 	return all, nil
 }
 
-// writeFile replaces path atomically: a new file is written, synced and
-// renamed over it.
-func writeFile(path string, data []byte) error {
+// WriteFile replaces the file path atomically: a new file is written, synced
+// and renamed over it, so that a reader sees the old content or the new.
+func WriteFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err

@@ -53,7 +53,9 @@ func names(dir, ext string) []string {
 	}
 	var list []string
 	for _, e := range entries {
-		list = append(list, strings.TrimSuffix(e.Name(), ext))
+		if name, ok := strings.CutSuffix(e.Name(), ext); ok {
+			list = append(list, name)
+		}
 	}
 	return list
 }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestArrows keeps the imports between rooms pointing one way (see the
+// README's architecture): each room may use only the rooms named here.
+func TestArrows(t *testing.T) {
+	const module = "github.com/mosaicquant/mosaicquant/"
+	allowed := map[string][]string{
+		"internal/gemm":     {},
+		"internal/store":    {},
+		"internal/testdata": {},
+		"internal/hf":       {"internal/gemm"},
+		"quant":             {"internal/gemm"},
+		"internal/llm":      {"internal/gemm", "internal/hf", "quant"},
+		"internal/builtin":  {"internal/hf", "internal/gemm"},
+		"experiments/row":   {},
+		"experiments/plan":  {},
+		"reports":           {"experiments/row"},
+		"experiments/trial": {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/store", "quant", "experiments/row", "experiments/plan"},
+		"experiments/sweep": {"experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/store", "quant"},
+	}
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		room := strings.TrimPrefix(fields[0], module)
+		if room == "experiments" || strings.HasPrefix(room, "scripts/") {
+			continue // the top may use everything
+		}
+		rooms, ok := allowed[room]
+		if !ok {
+			t.Errorf("%s is not in the map of rooms: add it with its arrows", room)
+			continue
+		}
+		seen++
+		for _, imp := range fields[1:] {
+			if dep, ours := strings.CutPrefix(imp, module); ours && !slices.Contains(rooms, dep) {
+				t.Errorf("%s must not import %s", room, dep)
+			}
+		}
+	}
+	if seen < len(allowed)-1 {
+		t.Errorf("only %d of %d rooms exist", seen, len(allowed))
+	}
+}

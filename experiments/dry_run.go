@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
+)
+
+// printPlan lists the trials of sw with an estimate of time and memory.
+func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Sweep) error {
+	speed := trial.Speed()
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "#\tid\ttime\tmemory\t  \tlabel\n")
+	var total float64
+	var memory int64
+	n := 0
+	for _, group := range plan.Groups(sw.Trials) {
+		s, err := lab.Open(ctx, group[0])
+		if err != nil {
+			return err
+		}
+		total += s.EstimateCalibration(speed)
+		for _, t := range group {
+			e := s.Estimate(t, speed)
+			total += e.Seconds
+			memory = max(memory, e.Memory)
+			n++
+			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t  \t%s\n", n, s.ID(t), seconds(e.Seconds), mebibytes(e.Memory), t.Label)
+		}
+		if err := s.Close(); err != nil {
+			return err
+		}
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n%d trials, about %s at %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time\n",
+		n, seconds(total), speed/1e9, mebibytes(memory))
+	return nil
+}
+
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	if d < 10*time.Second {
+		return d.Round(100 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+func mebibytes(n int64) string { return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20) }

@@ -1,0 +1,50 @@
+// Command experiments is the MosaicQuant harness:
+//
+//	go run ./experiments sweep
+//
+// runs the sweep of configs/default.yaml and writes a report of accuracy
+// against bits to results/default.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes beside 0 and 1 (an error, or trials that failed).
+const exitInterrupted = 130 // as shells report SIGINT
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends cleanly; a second one kills as usual.
+	context.AfterFunc(ctx, stop)
+	err := root().ExecuteContext(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled):
+		os.Exit(exitInterrupted)
+	default:
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func root() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "experiments",
+		Short: "Can a 4-bit LLM be both accurate and fast, and why?",
+		Long: `MosaicQuant (arXiv 2606.15652) quantizes a weight matrix to a dense 4-bit base
+and adds a sparse 4-bit residual on the blocks whose error hurts the output
+most. This harness measures it beside RTN, GPTQ and mixed precision.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddCommand(sweepCommand(), reportCommand(), doctorCommand())
+	return cmd
+}

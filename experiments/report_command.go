@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/reports"
+)
+
+func reportCommand() *cobra.Command {
+	var assets string
+	cmd := &cobra.Command{
+		Use:   "report DIR",
+		Short: "Draw the report of a results folder from its rows",
+		Long: `Report reads DIR/rows.jsonl, config.yaml and env.json and writes DIR/report.html,
+plots and tables. The same rows give the same bytes. With --assets the charts of
+the page become interactive; the script is bundled into the page.`,
+		Example: `  go run ./experiments report results/default
+  go run ./experiments report results/default --assets echarts.min.js`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := writeReport(cmd.OutOrStdout(), args[0], assets); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "\nreport: %s\n", filepath.Join(args[0], "report.html"))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&assets, "assets", "", "echarts.min.js `file` to bundle, "+reports.EchartsVersion)
+	return cmd
+}
+
+// writeReport draws the report of the folder dir and prints its table.
+func writeReport(out io.Writer, dir, assets string) error {
+	rows, warning, err := row.ReadFile(filepath.Join(dir, row.File))
+	if err != nil {
+		return err
+	}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Assets: assets}
+	if warning != "" {
+		in.Warnings = append(in.Warnings, warning)
+	}
+	if in.Env, err = row.ReadEnvironments(dir); err != nil {
+		return err
+	}
+	if err := describeSweep(&in, dir); err != nil {
+		return err
+	}
+	if err := reports.Write(dir, in); err != nil {
+		return err
+	}
+	return reports.Summary(out, reports.Build(rows))
+}
+
+// describeSweep adds what config.yaml tells. A folder of rows alone, say merged
+// ones, has none.
+func describeSweep(in *reports.Input, dir string) error {
+	file := filepath.Join(dir, "config.yaml")
+	config, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	sw, err := plan.Parse(file, config)
+	if err != nil {
+		return err
+	}
+	// Commands name the usual place of the results and not dir, so that a
+	// report does not depend on where it was drawn.
+	home := path.Join("results", sw.Name)
+	in.Title, in.Config = sw.Name, string(config)
+	in.Command = fmt.Sprintf("go run ./experiments sweep -c %s/config.yaml -o %s", home, home)
+	in.Commands = map[string]string{}
+	for _, r := range in.Rows {
+		in.Commands[r.Trial] = fmt.Sprintf("go run ./experiments sweep -c %s/config.yaml -o results/again --trial %s", home, r.Trial)
+	}
+	return nil
+}

@@ -1,0 +1,254 @@
+// Package sweep runs the trials of a plan: it skips what a results folder
+// already holds, runs the rest side by side, and appends a row per trial.
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Options of a run.
+type Options struct {
+	Dir   string // results folder
+	Jobs  int    // trials side by side; 0 chooses
+	Fresh bool   // set finished rows aside and run everything again
+	// Only restricts the run to the trials with these IDs; empty = all.
+	Only []string
+	// Progress is told of every step; nil tells nobody.
+	Progress Progress
+}
+
+// Progress watches a sweep. Calls come one at a time.
+type Progress interface {
+	// Begin tells how many trials will run, and how many are finished already.
+	Begin(run, finished int)
+	// Done tells of a finished trial, failed ones included.
+	Done(r *row.Row, took time.Duration)
+	// Note is a remark or warning.
+	Note(format string, args ...any)
+}
+
+// Result counts what a run did.
+type Result struct {
+	Finished int // trials found finished
+	Ran      int // trials that ran to an end, failed ones included
+	Failed   int // of those
+}
+
+// Run runs the sweep sw into o.Dir. Trials that failed earlier run again. When
+// ctx ends, running trials are dropped, all finished ones stay, and ctx's error
+// is returned. A trial that fails is a row, counted in Result.Failed; what
+// stops the sweep as a whole (an unreadable model, a full disk) is an error.
+func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result, error) {
+	var res Result
+	if o.Progress == nil {
+		o.Progress = silent{}
+	}
+	w, warning, err := row.OpenWriter(o.Dir)
+	if err != nil {
+		return res, err
+	}
+	defer func() { w.Close() }()
+	if warning != "" {
+		o.Progress.Note("%s", warning)
+	}
+	if o.Fresh {
+		if w, err = setAside(w, o); err != nil {
+			return res, err
+		}
+	}
+	resolved, err := sw.YAML()
+	if err != nil {
+		return res, err
+	}
+	if err := row.WriteFile(filepath.Join(o.Dir, "config.yaml"), resolved); err != nil {
+		return res, err
+	}
+	env, err := row.SaveEnvironment(o.Dir, row.Capture(gemm.Kernel(), gemm.Features()))
+	if err != nil {
+		return res, err
+	}
+	rows, _, err := row.ReadFile(filepath.Join(o.Dir, row.File))
+	if err != nil {
+		return res, err
+	}
+	done := map[string]*row.Row{}
+	for _, r := range row.Merge(rows) {
+		if r.Status == row.OK {
+			done[r.Trial] = &r
+		}
+	}
+	only := map[string]bool{}
+	for _, id := range o.Only {
+		only[id] = true
+	}
+	r := &runner{lab: lab, o: o, w: w, env: env, done: done, only: only, res: &res}
+	if err := r.groups(ctx, sw.Trials); err != nil {
+		return res, err
+	}
+	if len(r.only) > 0 {
+		return res, fmt.Errorf("no trial of this sweep has the id %s", strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
+	}
+	return res, nil
+}
+
+// setAside renames the rows of earlier runs and opens an empty file.
+func setAside(w *row.Writer, o Options) (*row.Writer, error) {
+	old := filepath.Join(o.Dir, row.File)
+	info, err := os.Stat(old)
+	if err != nil || info.Size() == 0 {
+		return w, err
+	}
+	kept := filepath.Join(o.Dir, "rows-until-"+time.Now().UTC().Format("20060102T150405Z")+".jsonl")
+	if err := os.Rename(old, kept); err != nil {
+		return w, err
+	}
+	o.Progress.Note("earlier rows are kept in %s", kept)
+	if err := w.Close(); err != nil {
+		return w, err
+	}
+	w, _, err = row.OpenWriter(o.Dir)
+	return w, err
+}
+
+type runner struct {
+	lab  *trial.Lab
+	o    Options
+	env  string
+	done map[string]*row.Row
+	only map[string]bool // IDs asked for and not met yet
+
+	mu  sync.Mutex // guards w, res and calls of Progress
+	w   *row.Writer
+	res *Result
+}
+
+// groups runs the trials subject by subject, so that one model is open at a
+// time.
+func (r *runner) groups(ctx context.Context, trials []plan.Trial) error {
+	for _, group := range plan.Groups(trials) {
+		if err := r.group(ctx, group); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
+	s, err := r.lab.Open(ctx, trials[0])
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var todo []plan.Trial
+	finished := 0
+	for _, t := range trials {
+		id := s.ID(t)
+		if len(r.o.Only) > 0 && !r.only[id] {
+			continue
+		}
+		delete(r.only, id)
+		old := r.done[id]
+		if old == nil {
+			todo = append(todo, t)
+			continue
+		}
+		finished++
+		if err := r.relabel(old, t); err != nil {
+			return err
+		}
+	}
+	r.res.Finished += finished
+	r.o.Progress.Begin(len(todo), finished)
+	return r.trials(ctx, s, todo)
+}
+
+// relabel repeats a finished row under the names that the sweep uses now:
+// labels tell what varies, so they change when the sweep file does.
+func (r *runner) relabel(old *row.Row, t plan.Trial) error {
+	if old.Label == t.Label && old.Baseline == t.Baseline {
+		return nil
+	}
+	renamed := *old
+	renamed.Label, renamed.Baseline = t.Label, t.Baseline
+	return r.w.Append(&renamed)
+}
+
+// trials runs todo with Jobs workers. The first error stops the others.
+func (r *runner) trials(ctx context.Context, s *trial.Subject, todo []plan.Trial) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	queue := make(chan plan.Trial)
+	var wg sync.WaitGroup
+	for range jobs(r.o.Jobs, len(todo)) {
+		wg.Go(func() {
+			for t := range queue {
+				if err := r.one(ctx, s, t); err != nil {
+					cancel(err)
+					return
+				}
+			}
+		})
+	}
+feed:
+	for _, t := range todo {
+		select {
+		case queue <- t:
+		case <-ctx.Done():
+			break feed
+		}
+	}
+	close(queue)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// jobs is the number of trials to run side by side. All arithmetic is done by
+// goroutines on GOMAXPROCS threads, so more trials never mean more threads; a
+// second one fills the gaps that serial parts of the first leave.
+func jobs(asked, trials int) int {
+	if asked < 1 {
+		asked = min(2, runtime.GOMAXPROCS(0))
+	}
+	return min(asked, trials)
+}
+
+// one runs t and writes its row. An error ends the sweep.
+func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error {
+	start := time.Now()
+	out, err := s.Run(ctx, t)
+	if err != nil {
+		return err
+	}
+	out.Env = r.env
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.w.Append(out); err != nil {
+		return fmt.Errorf("cannot save the row of %s: %w", t.Label, err)
+	}
+	r.res.Ran++
+	if out.Status != row.OK {
+		r.res.Failed++
+	}
+	r.o.Progress.Done(out, time.Since(start))
+	return nil
+}
+
+type silent struct{}
+
+func (silent) Begin(int, int)               {}
+func (silent) Done(*row.Row, time.Duration) {}
+func (silent) Note(string, ...any)          {}

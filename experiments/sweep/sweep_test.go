@@ -1,0 +1,294 @@
+package sweep
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/store"
+)
+
+const small = `
+name: small
+model: builtin:tiny-llama3
+protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 256}
+calibration: {text: builtin:calibration, tokens: 512, seed: 1}
+baseline: {method: rtn, group: 128}
+methods:
+  - {method: none}
+  - {method: rtn, group: [128, 64]}
+  - {method: gptq, group: 128}
+  - {method: spqr, group: 128, outliers: 1%}
+  - {method: mosaic, base: [rtn, gptq], group: 128, density: [0%, 10%], block: 16x64, criterion: delta}
+`
+
+func parse(t *testing.T, yaml string) *plan.Sweep {
+	t.Helper()
+	sw, err := plan.Parse("test.yaml", []byte(yaml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sw
+}
+
+func newLab(t *testing.T) *trial.Lab {
+	t.Helper()
+	s, err := store.Open(t.TempDir(), func(text string) { t.Errorf("store: %s", text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &trial.Lab{Store: s}
+}
+
+func rows(t *testing.T, dir string) map[string]row.Row {
+	t.Helper()
+	list, warning, err := row.ReadFile(filepath.Join(dir, row.File))
+	if err != nil || warning != "" {
+		t.Fatal(err, warning)
+	}
+	m := map[string]row.Row{}
+	for _, r := range list {
+		if _, twice := m[r.Label]; twice {
+			t.Errorf("two rows for %s", r.Label)
+		}
+		m[r.Label] = r
+	}
+	return m
+}
+
+func value(t *testing.T, r row.Row, name string) float64 {
+	t.Helper()
+	v, ok := r.Value(name)
+	if !ok {
+		t.Fatalf("%s has no %s (%s %s)", r.Label, name, r.Status, r.Error)
+	}
+	return v.Value
+}
+
+// TestRun runs every method on the builtin model and checks what must hold
+// between the rows, then that a second run has nothing to do.
+func TestRun(t *testing.T) {
+	dir, lab, sw := t.TempDir(), newLab(t), parse(t, small)
+	res, err := Run(t.Context(), lab, sw, Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Result{Ran: len(sw.Trials)}); res != want {
+		t.Fatalf("result %+v, want %+v", res, want)
+	}
+	m := rows(t, dir)
+	for _, tr := range sw.Trials {
+		r, ok := m[tr.Label]
+		if !ok || r.Status != row.OK {
+			t.Fatalf("%s: %s %s", tr.Label, r.Status, r.Error)
+		}
+		tokens := r.Windows(row.WindowTokens)
+		if len(tokens) != 4 || tokens[0] != 64 {
+			t.Errorf("%s: scored %v", r.Label, tokens)
+		}
+		var bytes int64
+		for _, item := range r.Ledger {
+			bytes += item.Bytes
+		}
+		var weights float64
+		for _, l := range r.Layers {
+			weights += float64(l.N * l.K)
+		}
+		if bits := value(t, r, row.BitsPerWeight); tr.Method.Name != "none" && bits != float64(bytes)*8/weights {
+			t.Errorf("%s: %v bits, but the ledger has %d bytes for %v weights", r.Label, bits, bytes, weights)
+		}
+	}
+
+	find := func(match func(plan.Method) bool) row.Row {
+		for _, tr := range sw.Trials {
+			if match(tr.Method) {
+				return m[tr.Label]
+			}
+		}
+		t.Fatal("no such trial")
+		panic("unreachable")
+	}
+	none := find(func(m plan.Method) bool { return m.Name == "none" })
+	if kl, top1, bits := value(t, none, row.KLMean), value(t, none, row.Top1), value(t, none, row.BitsPerWeight); kl != 0 || top1 != 1 || bits != 16 {
+		t.Errorf("the 16-bit model against itself: KL %v, top-1 %v, %v bits", kl, top1, bits)
+	}
+	rtn := find(func(m plan.Method) bool { return m.Name == "rtn" && m.Group == 128 })
+	if bits := value(t, rtn, row.BitsPerWeight); bits != 4.125 {
+		t.Errorf("rtn g128 has %v bits, want 4 + 16/128", bits)
+	}
+	for _, base := range []string{"rtn", "gptq"} {
+		plain := find(func(m plan.Method) bool { return m.Name == base && m.Group == 128 })
+		empty := find(func(m plan.Method) bool { return m.Name == "mosaic" && m.Base == base && m.Density == 0 })
+		for _, name := range []string{row.NLL, row.KLMean, row.OutputError} {
+			if a, b := value(t, plain, name), value(t, empty, name); a != b {
+				t.Errorf("density 0 on %s: %s %v, the base alone %v", base, name, b, a)
+			}
+		}
+	}
+	mosaic := find(func(m plan.Method) bool { return m.Name == "mosaic" && m.Base == "rtn" && m.Density == 0.1 })
+	if a, b := value(t, mosaic, row.OutputError), value(t, rtn, row.OutputError); !(a < b) {
+		t.Errorf("a residual on RTN does not lower the output error: %v, base %v", a, b)
+	}
+	gptq := find(func(m plan.Method) bool { return m.Name == "gptq" })
+	if a, b := value(t, gptq, row.OutputError), value(t, rtn, row.OutputError); !(a < b) {
+		t.Errorf("GPTQ's output error %v is not below RTN's %v: did calibration run?", a, b)
+	}
+
+	before, err := os.ReadFile(filepath.Join(dir, row.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err = Run(t.Context(), lab, sw, Options{Dir: dir})
+	if want := (Result{Finished: len(sw.Trials)}); err != nil || res != want {
+		t.Errorf("second run: %+v, %v", res, err)
+	}
+	if after, _ := os.ReadFile(filepath.Join(dir, row.File)); !bytes.Equal(before, after) {
+		t.Error("the second run changed the rows")
+	}
+}
+
+// TestReproducible runs one sweep alone and side by side, with a cold and a
+// warm cache, and wants the same numbers to the last bit.
+func TestReproducible(t *testing.T) {
+	lab, sw := newLab(t), parse(t, small)
+	a, b := t.TempDir(), t.TempDir()
+	if _, err := Run(t.Context(), lab, sw, Options{Dir: a, Jobs: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), lab, sw, Options{Dir: b, Jobs: 4}); err != nil {
+		t.Fatal(err)
+	}
+	second := rows(t, b)
+	for label, r := range rows(t, a) {
+		for _, v := range r.Values {
+			if v.Unit == "s" {
+				continue
+			}
+			if w := value(t, second[label], v.Name); w != v.Value {
+				t.Errorf("%s: %s is %v alone, %v side by side", label, v.Name, v.Value, w)
+			}
+		}
+	}
+}
+
+// cancelAfter ends the context after some finished trials.
+type cancelAfter struct {
+	silent
+	n      int
+	cancel func()
+}
+
+func (c *cancelAfter) Done(*row.Row, time.Duration) {
+	if c.n--; c.n == 0 {
+		c.cancel()
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	dir, lab, sw := t.TempDir(), newLab(t), parse(t, small)
+	ctx, cancel := context.WithCancel(t.Context())
+	res, err := Run(ctx, lab, sw, Options{Dir: dir, Jobs: 1, Progress: &cancelAfter{n: 3, cancel: cancel}})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	if len(rows(t, dir)) != res.Ran || res.Ran < 3 || res.Ran == len(sw.Trials) {
+		t.Fatalf("%d rows after %+v", len(rows(t, dir)), res)
+	}
+	res2, err := Run(t.Context(), lab, sw, Options{Dir: dir})
+	if err != nil || res2.Finished != res.Ran || res2.Ran != len(sw.Trials)-res.Ran {
+		t.Errorf("resumed: %+v, %v", res2, err)
+	}
+}
+
+// TestFailedTrial has a trial that cannot work beside one that can.
+func TestFailedTrial(t *testing.T) {
+	dir, lab := t.TempDir(), newLab(t)
+	sw := parse(t, `
+name: failing
+model: builtin:tiny-llama3
+protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 64}
+calibration: {text: builtin:calibration, tokens: 256, seed: 1}
+methods:
+  - {method: rtn, group: [100, 128]}
+`)
+	for range 2 { // a failed trial runs again
+		res, err := Run(t.Context(), lab, sw, Options{Dir: dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Failed != 1 {
+			t.Fatalf("result %+v", res)
+		}
+	}
+	list, _, err := row.ReadFile(filepath.Join(dir, row.File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged := row.Merge(list)
+	if len(list) != 3 || len(merged) != 2 {
+		t.Fatalf("%d rows, %d trials", len(list), len(merged))
+	}
+	for _, r := range merged {
+		failed := r.Status == row.Failed
+		if failed != (r.Axes["group"] == "100") {
+			t.Errorf("%s: %s", r.Label, r.Status)
+		}
+		if failed && (!strings.Contains(r.Error, "group 100") || !strings.Contains(r.Error, "_proj") || len(r.Values) > 0) {
+			t.Errorf("error %q, %d values", r.Error, len(r.Values))
+		}
+	}
+}
+
+func TestFresh(t *testing.T) {
+	dir, lab := t.TempDir(), newLab(t)
+	sw := parse(t, `
+name: fresh
+model: builtin:tiny-llama3
+protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 64}
+calibration: {text: builtin:calibration, tokens: 256, seed: 1}
+methods: [{method: none}]
+`)
+	for _, fresh := range []bool{false, true} {
+		res, err := Run(t.Context(), lab, sw, Options{Dir: dir, Fresh: fresh})
+		if err != nil || res.Ran != 1 {
+			t.Fatalf("fresh %v: %+v, %v", fresh, res, err)
+		}
+	}
+	kept, _ := filepath.Glob(filepath.Join(dir, "rows-until-*.jsonl"))
+	if len(kept) != 1 || len(rows(t, dir)) != 1 {
+		t.Errorf("kept %v, %d rows", kept, len(rows(t, dir)))
+	}
+}
+
+// TestBadSurroundings: what stops a sweep as a whole says where and what.
+func TestBadSurroundings(t *testing.T) {
+	head := "name: x\nprotocol: {text: builtin:heldout, context: 64, stride: 64, bos: true}\ncalibration: {text: builtin:calibration, tokens: 256}\nmethods: [{method: none}]\n"
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, yaml, dir, want string }{
+		{"no such model", head + "model: builtin:nothing\n", t.TempDir(), `no model "nothing"`},
+		{"no such folder", head + "model: " + file + "x\n", t.TempDir(), file + "x"},
+		{"model is a file", head + "model: " + file + "\n", t.TempDir(), "is a file"},
+		{"empty folder", head + "model: " + t.TempDir() + "\n", t.TempDir(), "config.json"},
+		{"results folder is a file", head + "model: builtin:tiny-llama3\n", file, file},
+		{"no such text", strings.Replace(head, "builtin:heldout", "builtin:nothing", 1) + "model: builtin:tiny-llama3\n", t.TempDir(), `no text "nothing"`},
+		{"calibration too long", strings.Replace(head, "tokens: 256", "tokens: 100000000", 1) + "model: builtin:tiny-llama3\n", t.TempDir(), "calibration.tokens: 100000000"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Run(t.Context(), newLab(t), parse(t, c.yaml), Options{Dir: c.dir})
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want it to say %q", err, c.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/experiments/sweep"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/store"
+)
+
+func sweepCommand() *cobra.Command {
+	var config, out, cache string
+	var dryRun bool
+	var o sweep.Options
+	cmd := &cobra.Command{
+		Use:   "sweep",
+		Short: "Run the trials of a sweep file and write a report",
+		Long: `Run quantizes and evaluates a model as the sweep file says, one row per trial in
+DIR/rows.jsonl, and draws DIR/report.html.
+
+A sweep resumes: finished trials of DIR are skipped, and a changed setting (or
+model, or text) makes a new trial. Interrupt it whenever you like.`,
+		Example: `  go run ./experiments sweep
+  go run ./experiments sweep -c configs/smoke.yaml -o results/smoke
+  go run ./experiments sweep -c my.yaml --dry-run`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			sw, err := readSweep(config)
+			if err != nil {
+				return err
+			}
+			if o.Dir = out; out == "" {
+				o.Dir = filepath.Join("results", sw.Name)
+			}
+			lab, err := newLab(cache, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if dryRun {
+				return printPlan(cmd.Context(), cmd.OutOrStdout(), lab, sw)
+			}
+			return runSweep(cmd, lab, sw, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&config, "config", "c", "configs/default.yaml", "sweep `file`")
+	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
+	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
+	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2)")
+	f.StringSliceVar(&o.Only, "trial", nil, "run only the trials with these `ids` (see --dry-run)")
+	f.BoolVar(&o.Fresh, "fresh", false, "set finished rows aside and run everything again")
+	f.BoolVar(&dryRun, "dry-run", false, "list the trials and estimate time and memory, then stop")
+	return cmd
+}
+
+func readSweep(path string) (*plan.Sweep, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Parse(path, data)
+}
+
+func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
+	if cache == "" {
+		dir, err := store.DefaultDir()
+		if err != nil {
+			return nil, err
+		}
+		cache = dir
+	}
+	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
+	st, err := store.Open(filepath.Join(cache, "store"), warn)
+	if err != nil {
+		return nil, err
+	}
+	return &trial.Lab{Store: st, HubCache: filepath.Join(cache, "hub"), Progress: progress}, nil
+}
+
+func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Options) error {
+	p := &progress{out: cmd.ErrOrStderr(), terminal: isTerminal(cmd.ErrOrStderr())}
+	o.Progress = p
+	start := time.Now()
+	res, err := sweep.Run(cmd.Context(), lab, sw, o)
+	p.end()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	if err != nil {
+		p.Note("interrupted: %d trials finished before are kept in %s; the same command goes on from there", res.Finished+res.Ran, o.Dir)
+		return err
+	}
+	if err := writeReport(cmd.OutOrStdout(), o.Dir, ""); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "\n%d trials in %s (%d were finished before); report: %s\n",
+		res.Ran, time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, "report.html"))
+	if res.Failed > 0 {
+		return fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File))
+	}
+	return nil
+}
+
+// progress shows a sweep on a terminal as one line per trial above a bar, or
+// as lines alone.
+type progress struct {
+	out      io.Writer
+	terminal bool
+	bar      *progressbar.ProgressBar
+	run, n   int
+}
+
+func (p *progress) Begin(run, finished int) {
+	p.end()
+	p.run, p.n = run, 0
+	if finished > 0 {
+		p.Note("%d trials are finished already", finished)
+	}
+	if p.terminal && run > 0 {
+		p.bar = progressbar.NewOptions(run, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription("trials"),
+			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true),
+			progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
+		p.bar.RenderBlank()
+	}
+}
+
+func (p *progress) Done(r *row.Row, took time.Duration) {
+	p.n++
+	p.line("[%*d/%d] %s", len(fmt.Sprint(p.run)), p.n, p.run, describe(r, took))
+	if p.bar != nil {
+		p.bar.Add(1)
+	}
+}
+
+// describe is the row on one line.
+func describe(r *row.Row, took time.Duration) string {
+	if r.Status != row.OK {
+		return fmt.Sprintf("%-44s FAILED: %s", r.Label, r.Error)
+	}
+	value := func(name string) float64 { v, _ := r.Value(name); return v.Value }
+	return fmt.Sprintf("%-44s %6.3f bits  ppl %8.3f  KL %.5f  top-1 %5.1f%%  %5.1fs", r.Label,
+		value(row.BitsPerWeight), value(row.PPLToken), value(row.KLMean), 100*value(row.Top1), took.Seconds())
+}
+
+func (p *progress) Note(format string, args ...any) { p.line("note: "+format, args...) }
+
+func (p *progress) line(format string, args ...any) {
+	if p.bar != nil {
+		p.bar.Clear()
+	}
+	fmt.Fprintf(p.out, format+"\n", args...)
+	if p.bar != nil {
+		p.bar.RenderBlank()
+	}
+}
+
+func (p *progress) end() {
+	if p.bar != nil {
+		p.bar.Finish()
+		p.bar = nil
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

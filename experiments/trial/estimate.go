@@ -1,0 +1,96 @@
+package trial
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Estimate is what a trial is expected to take.
+type Estimate struct {
+	Seconds float64 // alone on this machine
+	Memory  int64   // bytes, beside the mapped weights
+}
+
+// Speed is this machine's float32 matrix rate in FLOP/s, from a probe of a
+// fraction of a second.
+func Speed() float64 {
+	const n = 768
+	x, w, y := gemm.NewMatrix(n, n), gemm.NewMatrix(n, n), gemm.NewMatrix(n, n)
+	gemm.MulNT(y, x, w) // warm up
+	best := time.Hour
+	for range 5 {
+		start := time.Now()
+		gemm.MulNT(y, x, w)
+		best = min(best, time.Since(start))
+	}
+	return 2 * n * n * n / best.Seconds()
+}
+
+// Costs beside matrix products, in seconds on one core, from profiles of the
+// default sweep.
+const (
+	perRoundedWeight = 6e-9  // decode, scale, round and pack a weight
+	perScoredBlock   = 20e-9 // a weight's share of scoring residual blocks
+	perLogit         = 12e-9 // the two exponentials of a logit
+	choleskyShare    = 0.15  // rate of float64 factorisation over that of Speed
+)
+
+// Estimate tells what t will take at speed FLOP/s. It is right within a factor
+// of two or so; it counts no calibration, which trials share.
+func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
+	cores := float64(runtime.GOMAXPROCS(0))
+	m, c := t.Method, s.model.Config()
+	gptq := m.Name == "gptq" || m.Name == "spqr" || m.Base == "gptq"
+	var e Estimate
+	var linear float64
+	var layerBytes int64
+	for _, l := range s.model.Linears() {
+		n, k := float64(l.N), float64(l.K)
+		linear += 2 * n * k
+		if m.Name == "none" {
+			continue
+		}
+		e.Seconds += n * k * perRoundedWeight / cores
+		// tr(EHEᵀ) of the error and of the weights, and of the base.
+		e.Seconds += 6 * n * k * k / speed
+		if gptq {
+			e.Seconds += (2*n*k*k + 2*k*k*k/choleskyShare) / speed
+		}
+		if m.Name == "mosaic" {
+			e.Seconds += n * k * perScoredBlock / cores
+		}
+		layerBytes = max(layerBytes, 4*4*int64(l.N)*int64(l.K)+3*8*int64(l.K)*int64(l.K))
+		e.Memory += int64(l.N) * int64(l.K) * 5 / 8 // 4-bit codes, scales, a residual
+	}
+	read := 0
+	for _, w := range s.windows {
+		read += len(w.input)
+	}
+	head := 2 * 2 * float64(c.VocabSize) * float64(c.HiddenSize)
+	attention := 2 * float64(c.Layers) * float64(s.protocol.Context) * float64(c.Heads*c.HeadDim)
+	e.Seconds += float64(read) * ((linear+head+attention)/speed + float64(c.VocabSize)*perLogit/cores)
+	forward := 4 * batchTokens * int64(2*c.HiddenSize+max(4*c.Heads*c.HeadDim, 3*c.MLPSize))
+	e.Memory += max(layerBytes, forward+2*4*logitFloats)
+	return e
+}
+
+// EstimateCalibration is the time that calibration and the 16-bit reference
+// take, once for all trials of the subject.
+func (s *Subject) EstimateCalibration(speed float64) float64 {
+	var linear, moments float64
+	for _, l := range s.model.Linears() {
+		linear += 2 * float64(l.N) * float64(l.K)
+	}
+	seen := map[string]bool{}
+	for _, l := range s.model.Linears() {
+		if !seen[l.Site] {
+			seen[l.Site] = true
+			moments += float64(l.K) * float64(l.K)
+		}
+	}
+	scored, calibration := s.Tokens()
+	return (float64(calibration)*(linear+moments) + float64(scored)*linear) / speed
+}

@@ -1,0 +1,209 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Run quantizes and evaluates the trial t, which must be one of this subject.
+// Whatever goes wrong with the trial itself is told in a row with status
+// failed; only a cancelled context is an error.
+func (s *Subject) Run(ctx context.Context, t plan.Trial) (*row.Row, error) {
+	r, err := s.describe(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.run(ctx, t, r); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		r.Status, r.Error = row.Failed, err.Error()
+		r.Values, r.Series = nil, nil
+	}
+	return r, nil
+}
+
+// describe returns the row of t without results.
+func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
+	config, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
+	}
+	return &row.Row{
+		Schema: row.Schema, Trial: s.ID(t), Label: t.Label, Baseline: t.Baseline,
+		Axes: t.Axes(), Config: config, Status: row.OK,
+		Start: time.Now().UTC().Format(time.RFC3339),
+	}, nil
+}
+
+func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
+	r.Warnings = append(r.Warnings, s.warnings...)
+	start := time.Now()
+	q, err := s.quantize(ctx, t, r)
+	if err != nil {
+		return err
+	}
+	quantized := time.Now()
+	reference := func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
+		return s.reference(ctx, first, last, seqs)
+	}
+	sc, err := score(ctx, s.model.With(q.replacements), s.windows, reference)
+	if err != nil {
+		return err
+	}
+	evaluated := time.Now()
+
+	q.report(r)
+	s.reportScores(sc, r)
+	r.Values = append(r.Values,
+		row.Value{Name: row.QuantizeTime, Value: quantized.Sub(start).Seconds(), Unit: "s"},
+		row.Value{Name: row.EvalTime, Value: evaluated.Sub(quantized).Seconds(), Unit: "s"})
+	return nil
+}
+
+// quantizedModel is what quantizing all linear layers gave.
+type quantizedModel struct {
+	replacements   map[string]llm.Replacement
+	bytes, weights int64   // of the quantized layers
+	others         int64   // bytes of all other tensors, as in the checkpoint
+	lost, total    float64 // sums of tr(E H Eᵀ) and tr(W H Wᵀ)
+}
+
+// quantize quantizes the linear layers one by one.
+func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quantizedModel, error) {
+	method, err := quantizer(t.Method)
+	if err != nil {
+		return nil, err
+	}
+	act, err := quant.ParseActivations(t.Activations)
+	if err != nil {
+		return nil, err
+	}
+	linears := s.model.Linears()
+	q := &quantizedModel{replacements: map[string]llm.Replacement{}, others: s.storedBytes()}
+	ledger := map[string]int{}
+	var moments *quant.Moments
+	for i, l := range linears {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		stored := int64(len(l.Weights.(*hf.Tensor).Data))
+		q.others -= stored
+		q.weights += int64(l.N) * int64(l.K)
+		if method == nil {
+			q.bytes += stored
+			q.replacements[l.Name] = llm.Replacement{Act: act}
+			continue
+		}
+		if i == 0 || linears[i-1].Site != l.Site {
+			if moments, err = s.loadMoments(ctx, l.Site); err != nil {
+				return nil, err
+			}
+		}
+		w := gemm.NewMatrix(l.N, l.K)
+		l.Weights.Load(w, 0, 0)
+		out, err := method.Quantize(quant.Problem{Name: l.Name, Weights: w, Moments: moments, Seed: seed(t.Calibration.Seed, i)})
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range out.Ledger() {
+			j, ok := ledger[item.Name]
+			if !ok {
+				j = len(r.Ledger)
+				ledger[item.Name] = j
+				r.Ledger = append(r.Ledger, row.Item{Name: item.Name})
+			}
+			r.Ledger[j].Bytes += item.Bytes
+		}
+		lost, total := quant.Distortion(w, out, moments)
+		q.lost += lost
+		q.total += total
+		q.bytes += out.Ledger().Total()
+		r.Layers = append(r.Layers, layerRow(l, w, out, moments, lost/total))
+		for _, text := range out.Warnings {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
+		}
+		q.replacements[l.Name] = llm.Replacement{Weights: out, Act: act}
+	}
+	if method == nil {
+		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
+	}
+	return q, nil
+}
+
+// layerRow describes the quantized layer l.
+func layerRow(l llm.Linear, w gemm.Matrix, q *quant.Quantized, moments *quant.Moments, outputError float64) row.Layer {
+	lost, total := quant.WeightError(w, q)
+	r := row.Layer{
+		Name: l.Name, N: l.N, K: l.K, BitsPerWeight: q.BitsPerWeight(),
+		WeightError: lost / total, OutputError: outputError, Density: q.Density(),
+	}
+	if q.Residual != nil {
+		lost, total := quant.Distortion(w, q.Base, moments)
+		base := lost / total
+		r.BaseOutputError = &base
+	}
+	return r
+}
+
+// seed gives every layer its own stream of random numbers.
+func seed(base uint64, layer int) uint64 { return base*1_000_003 + uint64(layer) }
+
+// storedBytes is the size of all tensors of the checkpoint.
+func (s *Subject) storedBytes() int64 {
+	var n int64
+	for _, name := range s.model.Checkpoint().Names() {
+		if t, err := s.model.Checkpoint().Raw(name); err == nil {
+			n += int64(len(t.Data))
+		}
+	}
+	return n
+}
+
+// report writes size and output error into r.
+func (q *quantizedModel) report(r *row.Row) {
+	r.Values = append(r.Values,
+		row.Value{Name: row.BitsPerWeight, Value: float64(q.bytes) * 8 / float64(q.weights), Unit: "bit"},
+		row.Value{Name: row.ModelBytes, Value: float64(q.bytes + q.others), Unit: "B"})
+	if len(r.Layers) > 0 {
+		r.Values = append(r.Values, row.Value{Name: row.OutputError, Value: q.lost / q.total})
+	}
+}
+
+// reportScores writes the evaluation into r: totals, and sums per window for
+// paired comparisons.
+func (s *Subject) reportScores(sc *scores, r *row.Row) {
+	tokens, nll := sum(sc.tokens), sum(sc.nll)
+	r.Values = append(r.Values,
+		row.Value{Name: row.NLL, Value: nll / tokens, Unit: "nat/token"},
+		row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)},
+		row.Value{Name: row.PPLWord, Value: math.Exp(nll / float64(s.words))},
+		row.Value{Name: row.BitsPerByte, Value: nll / math.Ln2 / float64(s.bytes), Unit: "bit/B"},
+		row.Value{Name: row.KLMean, Value: sum(sc.kl) / tokens, Unit: "nat/token"},
+		row.Value{Name: row.KLMedian, Value: quantile(sc.klTokens, 0.5), Unit: "nat/token"},
+		row.Value{Name: row.KLP999, Value: quantile(sc.klTokens, 0.999), Unit: "nat/token"},
+		row.Value{Name: row.Top1, Value: sum(sc.top1) / tokens})
+	r.Series = append(r.Series,
+		row.Series{Name: row.WindowTokens, Values: sc.tokens},
+		row.Series{Name: row.WindowNLL, Unit: "nat", Values: sc.nll},
+		row.Series{Name: row.WindowKL, Unit: "nat", Values: sc.kl},
+		row.Series{Name: row.WindowTop1, Values: sc.top1})
+}
+
+func sum(v []float64) float64 {
+	var t float64
+	for _, x := range v {
+		t += x
+	}
+	return t
+}

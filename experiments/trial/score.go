@@ -1,0 +1,172 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+)
+
+// batchTokens is how many tokens go through the model at once: enough rows
+// that unpacking a weight tile costs little beside multiplying with it.
+const batchTokens = 2048
+
+// logitFloats bounds the logits held at once, per model: 64 MiB.
+const logitFloats = 16 << 20
+
+// scores are the measurements of one model against the 16-bit reference, one
+// entry per window in the order of the text.
+type scores struct {
+	tokens, nll, kl, top1 []float64 // sums over the scored tokens of each window
+	klTokens              []float64 // KL divergence of every scored token, sorted
+}
+
+// score runs m over all windows. reference yields the final hidden states
+// [sum T, D] of the 16-bit model for the windows first..last-1; its logits are
+// recomputed with the same head on the same rows, so that an unchanged model
+// has a divergence of exactly zero. Keeping hidden states rather than logits
+// takes D instead of V floats per token.
+func score(ctx context.Context, m *llm.Model, ws []window, reference func(first, last int, seqs [][]int32) (gemm.Matrix, error)) (*scores, error) {
+	n := len(ws)
+	s := &scores{tokens: make([]float64, n), nll: make([]float64, n), kl: make([]float64, n), top1: make([]float64, n)}
+	perToken := make([][]float64, n)
+	for first := 0; first < n; {
+		last, seqs := batch(ws, first)
+		ref, err := reference(first, last, seqs)
+		if err != nil {
+			return nil, err
+		}
+		hidden, err := m.Hidden(ctx, seqs, nil)
+		if err != nil {
+			return nil, err
+		}
+		row := 0
+		for i := first; i < last; i++ {
+			end := row + len(ws[i].input)
+			t, err := scoreWindow(m, ws[i], hidden.View(row, end, 0, hidden.Cols), ref.View(row, end, 0, ref.Cols))
+			if err != nil {
+				return nil, fmt.Errorf("window %d: %w", i, err)
+			}
+			perToken[i] = make([]float64, len(t))
+			for j, v := range t {
+				s.nll[i] += v.nll
+				s.kl[i] += v.kl
+				if v.agree {
+					s.top1[i]++
+				}
+				perToken[i][j] = v.kl
+			}
+			s.tokens[i] = float64(len(t))
+			row = end
+		}
+		first = last
+	}
+	s.klTokens = slices.Concat(perToken...)
+	slices.Sort(s.klTokens)
+	return s, nil
+}
+
+// batch returns the end of the run of windows from first on that fits into
+// batchTokens, and their inputs.
+func batch(ws []window, first int) (last int, seqs [][]int32) {
+	rows := 0
+	for last = first; last < len(ws); last++ {
+		rows += len(ws[last].input)
+		if last > first && rows > batchTokens {
+			break
+		}
+		seqs = append(seqs, ws[last].input)
+	}
+	return last, seqs
+}
+
+// tokenScore is the comparison of two predictions of one token.
+type tokenScore struct {
+	nll, kl float64
+	agree   bool
+}
+
+// scoreWindow compares the predictions from hidden with those from ref, both
+// [len(input), D], at the scored positions.
+func scoreWindow(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
+	out := make([]tokenScore, w.scored())
+	vocab := m.Config().VocabSize
+	step := max(1, logitFloats/vocab)
+	logits := gemm.NewMatrix(min(step, len(out)), vocab)
+	refLogits := gemm.NewMatrix(min(step, len(out)), vocab)
+	for a := 0; a < len(out); a += step {
+		b := min(a+step, len(out))
+		got, want := logits.View(0, b-a, 0, vocab), refLogits.View(0, b-a, 0, vocab)
+		if err := m.Logits(got, hidden.View(w.from+a, w.from+b, 0, hidden.Cols)); err != nil {
+			return nil, err
+		}
+		if err := m.Logits(want, ref.View(w.from+a, w.from+b, 0, ref.Cols)); err != nil {
+			return nil, err
+		}
+		parallel(b-a, func(i int) {
+			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])
+		})
+	}
+	return out, nil
+}
+
+// compare scores the logits got [V] for the token target, and their
+// divergence KL(softmax want || softmax got).
+func compare(got, want []float32, target int32) tokenScore {
+	gi, wi := argmax(got), argmax(want)
+	gmax, wmax := float64(got[gi]), float64(want[wi])
+	var gsum, wsum, cross float64
+	for i, g := range got {
+		w := float64(want[i])
+		e := math.Exp(w - wmax)
+		wsum += e
+		cross += e * (w - float64(g))
+		gsum += math.Exp(float64(g) - gmax)
+	}
+	glse, wlse := gmax+math.Log(gsum), wmax+math.Log(wsum)
+	return tokenScore{
+		nll:   glse - float64(got[target]),
+		kl:    cross/wsum + glse - wlse,
+		agree: gi == wi,
+	}
+}
+
+func argmax(v []float32) int {
+	best := 0
+	for i, x := range v {
+		if x > v[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// quantile returns the q-quantile of sorted values, by linear interpolation.
+func quantile(sorted []float64, q float64) float64 {
+	p := q * float64(len(sorted)-1)
+	i := int(p)
+	if i+1 >= len(sorted) {
+		return sorted[len(sorted)-1]
+	}
+	f := p - float64(i)
+	return sorted[i]*(1-f) + sorted[i+1]*f
+}
+
+// parallel calls f(0..n-1) from up to GOMAXPROCS goroutines.
+func parallel(n int, f func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}

@@ -1,0 +1,164 @@
+// Package trial runs the trials of a sweep: it opens a model, calibrates,
+// quantizes, evaluates against the 16-bit model, and returns rows.
+package trial
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/builtin"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/store"
+)
+
+// epoch is part of every trial's identity. Raise it when a change of this
+// program changes the numbers of an unchanged configuration.
+const epoch = "1"
+
+// Lab is what trials need of their surroundings.
+type Lab struct {
+	Store    *store.Store
+	HubCache string    // folder for models from the hub
+	Progress io.Writer // of downloads
+	// Memory bounds the second moments that calibration holds at once, in
+	// bytes; a model that needs more is calibrated in several passes. 0 is 4 GiB.
+	Memory int64
+}
+
+// OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME or a
+// folder in Hugging Face layout.
+func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
+	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
+		return builtin.Model(name)
+	}
+	if strings.HasPrefix(ref, "hub:") {
+		return hf.Hub(ctx, ref, l.HubCache, l.Progress)
+	}
+	info, err := os.Stat(ref)
+	if err != nil {
+		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME or a folder", ref, err, strings.Join(builtin.Models(), ", "))
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("model %s: is a file; want the folder that holds config.json", ref)
+	}
+	return hf.Dir(ref), nil
+}
+
+// Subject is what trials of one model, protocol and calibration share: the
+// model, the windows of the text, the 16-bit reference and the second moments.
+// Its methods may be called concurrently.
+type Subject struct {
+	lab         *Lab
+	model       *llm.Model
+	tokenizer   *hf.Tokenizer
+	protocol    plan.Protocol
+	calibration plan.Calibration
+	content     map[string]string
+	warnings    []string
+
+	windows      []window
+	words, bytes int       // of the scored text
+	calibrators  [][]int32 // calibration sequences
+
+	calibrating sync.Mutex // held while second moments are computed
+}
+
+// Open prepares a subject. It reads texts, config, tokenizer and every byte of
+// the weights (for their hash), but computes nothing yet.
+func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
+	files, err := l.OpenModel(ctx, t.Model)
+	if err != nil {
+		return nil, err
+	}
+	model, err := llm.Open(files)
+	if err != nil {
+		return nil, err
+	}
+	s := &Subject{lab: l, model: model, protocol: t.Protocol, calibration: t.Calibration}
+	if err := s.prepare(files); err != nil {
+		model.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Subject) prepare(files hf.Files) error {
+	tokenizer, err := hf.ReadTokenizer(files)
+	if err != nil {
+		return err
+	}
+	s.tokenizer = tokenizer
+	if v := s.model.Config().VocabSize; tokenizer.VocabSize() > v {
+		return fmt.Errorf("%s: the tokenizer has %d tokens, the model's vocabulary %d", files.Name(), tokenizer.VocabSize(), v)
+	}
+	s.content = map[string]string{"epoch": epoch, "model": s.model.Checkpoint().SHA256()}
+	for _, name := range []string{"config.json", "tokenizer.json"} {
+		blob, err := files.Open(name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(blob.Data)
+		s.content[name] = hex.EncodeToString(sum[:])
+		if err := blob.Close(); err != nil {
+			return err
+		}
+	}
+
+	bos := int32(-1)
+	if s.protocol.BOS {
+		id, ok := tokenizer.BOS()
+		if !ok {
+			return fmt.Errorf("%s: protocol.bos is true, but the tokenizer has no BOS token; set bos: false", files.Name())
+		}
+		bos = id
+	}
+	text, sha, err := readText(s.protocol.Text)
+	if err != nil {
+		return fmt.Errorf("protocol.text: %w", err)
+	}
+	s.content["text"] = sha
+	if s.windows, err = cut(tokenizer.Encode(text), s.protocol.Context, s.protocol.Stride, bos, s.protocol.Tokens); err != nil {
+		return fmt.Errorf("%w (text %s)", err, s.protocol.Text)
+	}
+	if limit := s.model.Config().MaxPositions; s.protocol.Context > limit {
+		s.warnings = append(s.warnings, fmt.Sprintf("protocol.context %d is beyond the %d positions the model was trained for", s.protocol.Context, limit))
+	}
+	s.words, s.bytes = extent(s.windows, tokenizer.Decode)
+
+	text, sha, err = readText(s.calibration.Text)
+	if err != nil {
+		return fmt.Errorf("calibration.text: %w", err)
+	}
+	s.content["calibration"] = sha
+	s.calibrators, err = sample(tokenizer.Encode(text), s.calibration, bos)
+	if err != nil {
+		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
+	}
+	return nil
+}
+
+// Close releases the model.
+func (s *Subject) Close() error { return s.model.Close() }
+
+// ID identifies the trial t of this subject by its settings and the content of
+// everything they name.
+func (s *Subject) ID(t plan.Trial) string { return plan.ID(t, s.content) }
+
+// Tokens is the number of scored tokens, and of calibration tokens.
+func (s *Subject) Tokens() (scored, calibration int) {
+	for _, w := range s.windows {
+		scored += w.scored()
+	}
+	for _, c := range s.calibrators {
+		calibration += len(c)
+	}
+	return scored, calibration
+}

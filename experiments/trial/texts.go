@@ -1,0 +1,29 @@
+package trial
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/internal/builtin"
+)
+
+// readText returns the text that ref names, builtin:NAME or a file's path, and
+// the SHA-256 of its bytes.
+func readText(ref string) (text, sha string, err error) {
+	var data []byte
+	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
+		data, err = builtin.Text(name)
+	} else {
+		data, err = os.ReadFile(ref)
+	}
+	if err != nil {
+		return "", "", err
+	}
+	if err := checkText(ref, data); err != nil {
+		return "", "", err
+	}
+	sum := sha256.Sum256(data)
+	return string(data), hex.EncodeToString(sum[:]), nil
+}
