@@ -1,0 +1,175 @@
+package quant
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"testing"
+)
+
+func TestMosaicDensityZeroIsBase(t *testing.T) {
+	p := problem(t, 33, 96, 1)
+	for _, base := range []Quantizer{RTN{Int4(32), Scale{Rule: AbsMax}}, NewGPTQ(Int4(32))} {
+		a, _ := quantize(t, base, p).MarshalBinary()
+		b, _ := quantize(t, NewMosaic(base, 16, 16, 0), p).MarshalBinary()
+		if !bytes.Equal(a, b) {
+			t.Errorf("%T: density 0 differs from the base", base)
+		}
+	}
+}
+
+// keep one block at a time and compare the fall of the objective with the score.
+func bruteGain(t *testing.T, p Problem, m Mosaic) (score, gain []float64) {
+	base := quantize(t, m.Base, p)
+	tl := tiling{p.Weights.Rows, p.Weights.Cols, m.BlockRows, m.BlockCols}
+	e := difference(p.Weights, base.Base)
+	res, err := m.residual(p, tl, e, Format{Bits: m.Bits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := objective(p, base.Dequantize())
+	for b := range tl.count() {
+		one := *base
+		one.Residual = tl.gather(res, []int{b}, m)
+		gain = append(gain, before-objective(p, one.Dequantize()))
+	}
+	return m.score(p, tl, e, res), gain
+}
+
+func TestScoresEqualBruteForceGain(t *testing.T) {
+	full := problem(t, 9, 70, 5)
+	diag := full
+	dm := *full.Moments
+	dm.H = make([]float64, len(full.Moments.H))
+	for j := range dm.K {
+		dm.H[j*dm.K+j] = full.Moments.H[j*dm.K+j]
+	}
+	diag.Moments = &dm
+	base := RTN{Int4(35), Scale{Rule: AbsMax}}
+	for _, c := range []struct {
+		criterion Criterion
+		p         Problem
+	}{{Delta, diag}, {Full, diag}, {Full, full}} {
+		for _, shape := range [][2]int{{4, 16}, {1, 35}, {9, 1}} {
+			m := NewMosaic(base, shape[0], shape[1], 1)
+			m.Criterion = c.criterion
+			score, gain := bruteGain(t, c.p, m)
+			scale := objective(c.p, quantize(t, base, c.p).Dequantize())
+			for b := range score {
+				// Float32 weights carry 2^-24 of |W| into the differences of two
+				// objectives.
+				if d := score[b] - gain[b]; !(d < 1e-4*scale && d > -1e-4*scale) {
+					t.Errorf("%s %v block %d: score %g, brute force %g", c.criterion, shape, b, score[b], gain[b])
+				}
+			}
+		}
+	}
+}
+
+func TestMosaicFullDensity(t *testing.T) {
+	p := problem(t, 19, 70, 2)
+	base := RTN{Int4(35), Scale{Rule: AbsMax}}
+	for _, rows := range []bool{false, true} {
+		m := NewMosaic(base, 4, 16, 1)
+		m.RowScales = rows
+		q := quantize(t, m, p)
+		if d := q.Density(); d != 1 {
+			t.Fatalf("density %g, want 1", d)
+		}
+		e := difference(p.Weights, q.Base)
+		res, err := m.residual(p, tiling{19, 70, 4, 16}, e, Format{Bits: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, got := quantize(t, base, p).Dequantize(), q.Dequantize()
+		for i := range want.Data {
+			want.Data[i] += res.values.Data[i]
+		}
+		if !equal(got, want) {
+			t.Error("density 1 is not base + Q(R)")
+		}
+		before, _ := WeightError(p.Weights, q.Base)
+		after, _ := WeightError(p.Weights, q)
+		if !(after < before/20) {
+			t.Errorf("residual lowers ||E||² from %g to %g only", before, after)
+		}
+	}
+}
+
+// Decoding by tiles, at any corner, equals decoding at once.
+func TestLoadTiles(t *testing.T) {
+	p := problem(t, 13, 66, 7)
+	mosaic := NewMosaic(RTN{Format{Bits: 5, Affine: true, Group: 33}, Scale{Rule: SearchHessian}}, 4, 7, .5)
+	for _, m := range []Quantizer{mosaic, NewSpQR(Int4(33), .1), RTN{Int4(0), Scale{Rule: SearchMSE, Norm: 2.4}}} {
+		q := quantize(t, m, p)
+		all := q.Dequantize()
+		for n0 := range 13 {
+			for k0 := 0; k0 < 66; k0 += 5 {
+				tile := Matrix{Rows: min(3, 13-n0), Cols: min(11, 66-k0), Stride: 12, Data: make([]float32, 36)}
+				q.Load(tile, n0, k0)
+				if !equal(tile, all.View(n0, n0+tile.Rows, k0, k0+tile.Cols)) {
+					t.Fatalf("%T: tile at (%d,%d) differs", m, n0, k0)
+				}
+			}
+		}
+	}
+}
+
+func TestBinaryAndLedger(t *testing.T) {
+	p := problem(t, 13, 66, 8)
+	for i, m := range forms() {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			q := quantize(t, m, p)
+			data, _ := q.MarshalBinary()
+			var back Quantized
+			if err := back.UnmarshalBinary(data); err != nil {
+				t.Fatal(err)
+			}
+			again, _ := back.MarshalBinary()
+			if !bytes.Equal(data, again) || !equal(q.Dequantize(), back.Dequantize()) || !reflect.DeepEqual(q.Ledger(), back.Ledger()) {
+				t.Error("the decoded matrix differs")
+			}
+			// Everything but the headers is booked: 8 bytes for each field.
+			fields := 1 + 5 + 3 + 3
+			if q.Residual != nil {
+				fields += 5 + 4 + 2
+			}
+			if q.Outliers != nil {
+				fields += 1 + 4 + 1
+			}
+			if got := int64(len(data)) - 8*int64(fields); got != q.Ledger().Total() {
+				t.Errorf("ledger %d B, stored %d B", q.Ledger().Total(), got)
+			}
+			for n := range data {
+				if err := new(Quantized).UnmarshalBinary(data[:n]); err == nil {
+					t.Fatalf("truncation to %d of %d bytes is not noticed", n, len(data))
+				}
+			}
+		})
+	}
+}
+
+func forms() []Quantizer {
+	rtn := RTN{Int4(33), Scale{Rule: AbsMax}}
+	rows := NewMosaic(rtn, 4, 7, .3)
+	rows.RowScales, rows.Bits = true, 3
+	return []Quantizer{rtn, RTN{Format{Bits: 3, Affine: true, Group: 22}, Scale{Rule: AbsMax}},
+		rows, NewMosaic(NewGPTQ(Int4(0)), 16, 16, 1), NewSpQR(Int4(33), .05)}
+}
+
+func FuzzQuantized(f *testing.F) {
+	p := problem(f, 5, 66, 8)
+	for _, m := range forms() {
+		data, _ := quantize(f, m, p).MarshalBinary()
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var q Quantized
+		if q.UnmarshalBinary(data) != nil {
+			return
+		}
+		if n, k := q.Dims(); n*k < 1<<20 {
+			q.Dequantize()
+		}
+	})
+}

@@ -1,0 +1,167 @@
+package quant
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+func TestF16RoundTripAndTies(t *testing.T) {
+	for h := range 1 << 16 {
+		v := fromF16(uint16(h))
+		if v != v {
+			continue
+		}
+		if back := toF16(v); back != uint16(h) {
+			t.Fatalf("%#x is %g, encoded %#x", h, v, back)
+		}
+		if h < 0x7bff { // between neighbours, ties go to the even one
+			next := fromF16(uint16(h + 1))
+			mid := (v + next) / 2
+			if got := toF16(mid); got != uint16(h+h&1) {
+				t.Fatalf("midpoint after %#x encoded %#x", h, got)
+			}
+			if got := toF16(math.Nextafter32(mid, next)); got != uint16(h+1) {
+				t.Fatalf("above the midpoint after %#x encoded %#x", h, got)
+			}
+		}
+	}
+}
+
+func TestRTNCodes(t *testing.T) {
+	p := problem(t, 7, 96, 11)
+	copy(p.Weights.Row(1)[:32], make([]float32, 32)) // a zero group
+	for j := range 32 {
+		p.Weights.Row(2)[j] = 3 // a constant one
+		p.Weights.Row(3)[j] *= 1e-7
+	}
+	p.Weights.Row(4)[5] = 1e5 // one huge outlier
+	q := quantize(t, RTN{Int4(32), Scale{Rule: AbsMax}}, p).Base
+	for i := range 7 {
+		for g := range 3 {
+			var m float64
+			for _, w := range p.Weights.Row(i)[g*32 : g*32+32] {
+				m = math.Max(m, math.Abs(float64(w)))
+			}
+			bits := toF16(float32(m / 7))
+			if q.Scales[i*3+g] != bits {
+				t.Fatalf("scale [%d,%d] %#x, want %#x", i, g, q.Scales[i*3+g], bits)
+			}
+			for j := g * 32; j < g*32+32; j++ {
+				want := 8
+				if s := float64(fromF16(bits)); s > 0 {
+					want = 8 + int(math.Max(-7, math.Min(7, math.RoundToEven(float64(p.Weights.Row(i)[j])/s))))
+				}
+				got := int(q.Codes[(i*96+j)/2] >> (j % 2 * 4) & 15)
+				if got != want {
+					t.Fatalf("code [%d,%d] %d, want %d", i, j, got, want)
+				}
+			}
+		}
+	}
+	if b := q.BitsPerWeight(); b != 4.5 {
+		t.Errorf("g32 stores %g bits per weight, want 4.5", b)
+	}
+}
+
+func TestErrorsNameLayerAndValue(t *testing.T) {
+	rtn := RTN{Int4(32), Scale{Rule: AbsMax}}
+	nan := problem(t, 2, 32, 1)
+	nan.Weights.Row(1)[3] = float32(math.NaN())
+	huge := problem(t, 2, 32, 1)
+	huge.Weights.Row(1)[3] = 1e6
+	narrow := problem(t, 2, 32, 1)
+	narrow.Weights = gemm.NewMatrix(2, 64)
+	none := problem(t, 2, 32, 1)
+	none.Moments = nil
+	empty := none
+	empty.Weights = Matrix{}
+	for _, c := range []struct {
+		m    Quantizer
+		p    Problem
+		want string
+	}{
+		{rtn, nan, "layer: weight [1,3] is NaN"},
+		{rtn, huge, "layer: row 1, group 0: scale 142857"},
+		{rtn, narrow, "layer: moments of K=32 for weights of K=64"},
+		{rtn, empty, "layer: empty weight matrix [0,0]"},
+		{RTN{Int4(24), Scale{Rule: AbsMax}}, none, "layer: K=32 not divisible by group 24"},
+		{RTN{Int4(32), Scale{Rule: SearchHessian}}, none, "layer: needs second moments"},
+		{RTN{Int4(32), Scale{}}, none, "unknown scale rule"},
+		{NewGPTQ(Int4(32)), none, "layer: needs second moments"},
+		{NewMosaic(rtn, 4, 4, 1.5), problem(t, 2, 32, 1), "layer: residual density 1.5"},
+		{NewMosaic(NewSpQR(Int4(32), .1), 4, 4, .5), problem(t, 2, 32, 1), "plain dense base"},
+		{NewSpQR(Int4(32), math.NaN()), problem(t, 2, 32, 1), "layer: outlier share NaN"},
+	} {
+		if _, err := c.m.Quantize(c.p); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+func TestMomentsThatNeverRan(t *testing.T) {
+	if _, err := NewAccumulator(4).Finish(); err == nil {
+		t.Error("no tokens: no error")
+	}
+	a := NewAccumulator(4)
+	if err := a.Add(gemm.NewMatrix(8, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Finish(); err == nil || !strings.Contains(err.Error(), "never ran") {
+		t.Errorf("constant h: %v", err)
+	}
+	x := gemm.NewMatrix(1, 4)
+	x.Data[2] = float32(math.Inf(1))
+	if err := NewAccumulator(4).Add(x); err == nil || !strings.Contains(err.Error(), "token 0, channel 2") {
+		t.Errorf("infinite activation: %v", err)
+	}
+}
+
+func TestMomentsBinary(t *testing.T) {
+	m := problem(t, 1, 12, 2).Moments
+	data, _ := m.MarshalBinary()
+	var back Moments
+	if err := back.UnmarshalBinary(data); err != nil {
+		t.Fatal(err)
+	}
+	for i := range m.H {
+		if m.H[i] != back.H[i] {
+			t.Fatalf("H[%d] differs", i)
+		}
+	}
+	for n := range data {
+		if new(Moments).UnmarshalBinary(data[:n]) == nil {
+			t.Fatalf("truncation to %d bytes is not noticed", n)
+		}
+	}
+}
+
+func TestDistortion(t *testing.T) {
+	p := problem(t, 11, 150, 3)
+	q := quantize(t, NewGPTQ(Int4(0)), p)
+	lost, total := Distortion(p.Weights, q, p.Moments)
+	near(t, "tr(EHEᵀ)", lost, objective(p, q.Dequantize()), 1e-4)
+	near(t, "tr(WHWᵀ)", total, objective(p, gemm.NewMatrix(11, 150)), 1e-4)
+}
+
+func TestActivations(t *testing.T) {
+	x := Matrix{Rows: 1, Cols: 5, Stride: 5, Data: []float32{7, -3.4, 0.5, 14, 1}}
+	Activations{Bits: 4, Group: 3}.Apply(x)
+	for j, want := range []float32{7, -3, 0, 14, 0} {
+		if x.Data[j] != want {
+			t.Errorf("a4: x[%d]=%g, want %g", j, x.Data[j], want)
+		}
+	}
+	x.Data[1] = float32(math.Inf(1))
+	A8.Apply(x)
+	for j, v := range x.Data {
+		if v == v {
+			t.Errorf("a8 of an infinite token: x[%d]=%g, want NaN", j, v)
+		}
+	}
+	if _, err := ParseActivations("a5"); err == nil {
+		t.Error("a5 is accepted")
+	}
+}
