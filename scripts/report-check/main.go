@@ -97,7 +97,7 @@ func check(browser, page, shots string) error {
 	// one sheet with every drawing in a square of its own: starting the browser
 	// for each would take most of the time
 	const tile = 400
-	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}div{width:400px;height:400px;overflow:hidden}svg{width:400px;height:auto}</style>`
+	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}div{position:relative;width:400px;height:400px;overflow:hidden}svg{display:block}svg[viewBox]{width:400px;height:auto}</style>`
 	var names []string
 	charts := 0
 	for _, f := range found {
