@@ -15,6 +15,10 @@ type splitter func(s string) int
 // The patterns below match every text from end to end, so that splitting by
 // them needs no search. They are written out by hand because Go's regexp has no
 // lookahead, and because this is many times faster than a backtracking engine.
+//
+// Character classes are those of Go's unicode.Version. Hugging Face tokenizers
+// 0.21 knows Unicode 16, so that with Go 1.26 (Unicode 15) digits of the seven
+// scripts added since split differently.
 const (
 	patternGPT2   = `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 	patternLlama3 = `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`
