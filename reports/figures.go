@@ -82,7 +82,7 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 			r.marker(c, at, st.size*0.32, r.color)
 		}})
 	}
-	p := st.plot(s.xLabel, s.yLabel)
+	p := st.plot(s.xLabel, "")
 	s.axes(p)
 	p.Add(grid{st})
 	if s.level != nil {
@@ -103,7 +103,15 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 		}
 		p.Add(scatter{r, st})
 	}
-	p.Draw(st.legend(c, entries))
+	c = st.legend(c, entries)
+	data := draw.Crop(c, st.size*1.5, 0, 0, 0)
+	p.Draw(data)
+	inner := p.DataCanvas(data)
+	// by hand: on a logarithmic axis gonum makes room for the label at the
+	// arithmetic middle of the range, which is near the top
+	name := st.text(1, text.XCenter, text.YTop)
+	name.Rotation = math.Pi / 2
+	c.FillText(name, vg.Point{X: c.Min.X, Y: inner.Center().Y}, s.yLabel)
 }
 
 // byMethod makes one series per family out of the rows value accepts.

@@ -145,7 +145,7 @@ func (g *Group) isoFindings() []finding {
 		text := fmt.Sprintf("At equal bits per weight, %s against %s: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
 			p.family, p.rival, len(won), len(lost), n-len(won)-len(lost), plural(n, "comparison", "comparisons"))
 		if without := g.count(p.family) - n; without > 0 {
-			text += fmt.Sprintf(" No %s row is matches the size of %s of the former.", p.rival, plural(without, "more row", "more rows"))
+			text += fmt.Sprintf(" %s of %s found no %s row of equal size.", plural(without, "further row", "further rows"), p.family, p.rival)
 		}
 		describe := func(iso Iso) string {
 			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Label, fixed(iso.Entry.Bits, 3), percentOf(iso.Ratio.Value), interval(iso.Ratio, percentOf))
