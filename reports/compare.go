@@ -16,7 +16,8 @@ type Comparison struct {
 	Top1     *Estimate // share of tokens
 
 	// HolmNLL and HolmKL are p-values of "no difference", corrected over all
-	// comparisons of the group with its baselines.
+	// comparisons of the group with its baselines; HolmKL is that of KLRatio
+	// where there is one, else that of KL.
 	HolmNLL, HolmKL float64
 }
 
@@ -57,6 +58,9 @@ func (g *Group) compare(t *Table) {
 	nll, kl := make([]float64, len(done)), make([]float64, len(done))
 	for i, e := range done {
 		nll[i], kl[i] = e.Versus.NLL.P, e.Versus.KL.P
+		if r := e.Versus.KLRatio; r != nil {
+			kl[i] = r.P // of the statistic whose interval is shown
+		}
 	}
 	nll, kl = Holm(nll), Holm(kl)
 	for i, e := range done {

@@ -57,8 +57,15 @@ func interval(e Estimate, f func(float64) string) string {
 	return "[" + f(e.Low) + ", " + f(e.High) + "]"
 }
 
-// percentOf writes a ratio as a change: "−12.3 %".
-func percentOf(r float64) string { return signed(100*(r-1), 1) + "\u00a0%" }
+// percentOf writes a ratio as a change: "−12.3 %", and with one more decimal
+// below 10 %, where small changes and ends of intervals matter.
+func percentOf(r float64) string {
+	decimals := 1
+	if math.Abs(r-1) < 0.1 {
+		decimals = 2
+	}
+	return signed(100*(r-1), decimals) + "\u00a0%"
+}
 
 func pvalue(p float64) string {
 	if p < 0.001 {
