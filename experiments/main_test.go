@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+)
+
+// execute runs the command line args and returns what it prints.
+func execute(t *testing.T, args ...string) (out string, err error) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := root()
+	cmd.SetArgs(args)
+	cmd.SetOut(&stdout)
+	cmd.SetErr(&stderr)
+	err = cmd.ExecuteContext(t.Context())
+	t.Logf("experiments %s\n%s%s", strings.Join(args, " "), &stdout, &stderr)
+	return stdout.String(), err
+}
+
+// TestSweepCommand does what a user does first: sweep, look, redraw.
+func TestSweepCommand(t *testing.T) {
+	dir := t.TempDir()
+	cache, out := filepath.Join(dir, "cache"), filepath.Join(dir, "out")
+	config := "../configs/smoke.yaml"
+
+	text, err := execute(t, "sweep", "-c", config, "--cache", cache, "--dry-run")
+	if err != nil || !strings.Contains(text, "5 trials, about") {
+		t.Fatalf("dry run: %v\n%s", err, text)
+	}
+	id := regexp.MustCompile(`[0-9a-f]{16}`).FindAllString(text, -1)
+	if len(id) != 5 {
+		t.Fatalf("dry run lists %d trials", len(id))
+	}
+	if text, err = execute(t, "sweep", "-c", config, "--cache", cache, "-o", out, "--trial", id[1]); err != nil || !strings.Contains(text, "1 trials in") {
+		t.Fatalf("one trial: %v\n%s", err, text)
+	}
+	if text, err = execute(t, "sweep", "-c", config, "--cache", cache, "-o", out); err != nil || !strings.Contains(text, "4 trials in") || !strings.Contains(text, "1 were finished") {
+		t.Fatalf("the rest: %v\n%s", err, text)
+	}
+	page, err := os.ReadFile(filepath.Join(out, "report.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"mosaic", "builtin:tiny-llama3", "<svg", "go run ./experiments sweep"} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("report.html has no %q", want)
+		}
+	}
+	for _, name := range []string{"config.yaml", "env.json", "rows.jsonl", "tables/results.csv", "tables/results.md"} {
+		if info, err := os.Stat(filepath.Join(out, name)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if plots, _ := filepath.Glob(filepath.Join(out, "plots", "*.png")); len(plots) == 0 {
+		t.Error("no plots")
+	}
+	if _, err := execute(t, "report", out); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := os.ReadFile(filepath.Join(out, "report.html")); !bytes.Equal(page, again) {
+		t.Error("the same rows gave another page")
+	}
+}
+
+func TestCommandErrors(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"swep"}, "unknown command"},
+		{[]string{"sweep", "extra"}, "extra"},
+		{[]string{"sweep", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
+		{[]string{"sweep", "-c", "../configs/smoke.yaml", "--cache", dir, "-o", dir, "--trial", "0123"}, "0123"},
+		{[]string{"sweep", "-c", "../configs/smoke.yaml", "--cache", "main.go"}, "main.go"},
+		{[]string{"report"}, "accepts 1 arg"},
+		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
+	} {
+		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: error %v, want it to say %q", c.args, err, c.want)
+		}
+	}
+}
+
+// TestReadme checks every command and sweep file that the README shows.
+func TestReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := 0
+	for line := range strings.Lines(string(readme)) {
+		args, ok := strings.CutPrefix(line, "go run ./experiments ")
+		if !ok {
+			continue
+		}
+		commands++
+		args, _, _ = strings.Cut(args, "#")
+		cmd, rest, err := root().Find(strings.Fields(args))
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err == nil {
+			err = cmd.ValidateArgs(cmd.Flags().Args())
+		}
+		if err != nil {
+			t.Errorf("%s: %v", strings.TrimSpace(line), err)
+		}
+	}
+	if commands < 4 {
+		t.Errorf("found %d commands", commands)
+	}
+	for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1) {
+		if _, err := plan.Parse("README.md", m[1]); err != nil {
+			t.Errorf("sweep file %d: %v", i+1, err)
+		}
+	}
+	ci, err := os.ReadFile("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(readme, []byte("\ngo test ./...\n")) || !bytes.Contains(ci, []byte("\ngo test ./...\n")) {
+		t.Error("README and .ci/run do not share the test command")
+	}
+}
+
+func TestConfigs(t *testing.T) {
+	files, err := filepath.Glob("../configs/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		sw, err := readSweep(f)
+		if err != nil {
+			t.Error(err)
+		} else if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); sw.Name != want {
+			t.Errorf("%s: name %q would write to another folder than expected", f, sw.Name)
+		}
+	}
+}
