@@ -39,6 +39,9 @@ type Mosaic struct {
 	RowScales            bool
 	// Scale is the rule of residual scales. SearchHessian weighs by h.
 	Scale Scale
+	// Joint quantizes base and residual together in the column loop of a GPTQ
+	// base, our own step beyond the paper.
+	Joint bool
 }
 
 // NewMosaic returns Mosaic with 4-bit absmax residuals chosen by delta.
@@ -67,6 +70,9 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	}
 	if m.Base == nil {
 		return nil, p.errorf("mosaic has no base method")
+	}
+	if m.Joint {
+		return m.joint(p, f)
 	}
 	q, err := m.Base.Quantize(p)
 	if err != nil {

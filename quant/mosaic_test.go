@@ -173,3 +173,34 @@ func FuzzQuantized(f *testing.F) {
 		}
 	})
 }
+
+// Base and residual quantized together must beat both GPTQ alone and a residual
+// that is added to it afterwards, and equal GPTQ where nothing is kept.
+func TestJoint(t *testing.T) {
+	p := problem(t, 32, 256, 6)
+	base := NewGPTQ(Int4(128))
+	gptq := objective(p, quantize(t, base, p).Dequantize())
+	for _, shape := range [][2]int{{16, 16}, {1, 16}} {
+		m := NewMosaic(base, shape[0], shape[1], .1)
+		after := objective(p, quantize(t, m, p).Dequantize())
+		m.Joint = true
+		q := quantize(t, m, p)
+		joint := objective(p, q.Dequantize())
+		t.Logf("%v: GPTQ %.4g, residual afterwards %.4g, joint %.4g", shape, gptq, after, joint)
+		if !(joint < gptq && joint < after) {
+			t.Errorf("%v: joint %g, GPTQ %g, residual afterwards %g", shape, joint, gptq, after)
+		}
+		if d := q.Density(); !(d > .09 && d < .11) {
+			t.Errorf("%v: density %g", shape, d)
+		}
+		m.Density = 0
+		if !equal(quantize(t, m, p).Dequantize(), quantize(t, base, p).Dequantize()) {
+			t.Errorf("%v: density 0 differs from GPTQ", shape)
+		}
+	}
+	m := NewMosaic(RTN{Int4(128), Scale{Rule: AbsMax}}, 16, 16, .1)
+	m.Joint = true
+	if _, err := m.Quantize(p); err == nil {
+		t.Error("a joint RTN base is accepted")
+	}
+}
