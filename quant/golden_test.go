@@ -1,0 +1,70 @@
+package quant
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// integers repeats the generator of scripts/golden/gptq.py.
+func integers(m Matrix, seed uint64) {
+	for i := range m.Data {
+		seed = 6364136223846793005*seed + 1442695040888963407
+		m.Data[i] = float32(int(seed>>56)-128) / 64
+	}
+}
+
+func TestGPTQGolden(t *testing.T) {
+	data, err := os.ReadFile("testdata/gptq.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden struct {
+		TraceH float64 `json:"trace_h"`
+		Cases  []struct {
+			Group     int
+			ActOrder  bool `json:"act_order"`
+			Dynamic   bool
+			Objective float64
+		}
+	}
+	if err := json.Unmarshal(data, &golden); err != nil {
+		t.Fatal(err)
+	}
+	if len(golden.Cases) != 9 {
+		t.Fatalf("%d golden cases, want 9", len(golden.Cases))
+	}
+	p := Problem{Name: "golden", Weights: gemm.NewMatrix(16, 256)}
+	x := gemm.NewMatrix(768, 256)
+	integers(p.Weights, 1)
+	integers(x, 2)
+	for i := range x.Rows {
+		row := x.Row(i)
+		for j := 255; j > 0; j-- {
+			row[j] += row[j-1] / 2
+		}
+		for j := 5; j < 256; j += 37 {
+			row[j] *= 4
+		}
+	}
+	a := NewAccumulator(256)
+	if err := a.Add(x); err != nil {
+		t.Fatal(err)
+	}
+	if p.Moments, err = a.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	var trace float64
+	for _, h := range p.Moments.Diag() {
+		trace += h
+	}
+	near(t, "tr(H)", trace, golden.TraceH, 1e-5)
+	for _, c := range golden.Cases {
+		m := GPTQ{Format: Int4(c.Group), Scale: Scale{Rule: AbsMax}, Damping: .01, ActOrder: c.ActOrder, DynamicGroups: c.Dynamic}
+		got := objective(p, quantize(t, m, p).Dequantize())
+		near(t, fmt.Sprintf("g%d act=%v dynamic=%v", c.Group, c.ActOrder, c.Dynamic), got, c.Objective, 1e-3)
+	}
+}
