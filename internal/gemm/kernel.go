@@ -68,7 +68,9 @@ var active = start()
 func start() *kernel {
 	k, err := choose(os.Getenv(cpuVariable), kernels())
 	if err != nil {
-		panic(err)
+		// A user's mistake and no bug: one line, not a stack of goroutines.
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
 	}
 	return k
 }
