@@ -149,7 +149,7 @@ var keys = []*key{
 		methods: []string{"mosaic"}, label: asPercent},
 	{name: "block", section: "method", kind: blockShape, field: func(t *Trial) any { return &t.Method.Block },
 		fallback: always(Block{16, 64}), methods: []string{"mosaic"}, label: prefix("", nil)},
-	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy"),
+	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full"),
 		field:    func(t *Trial) any { return &t.Method.Criterion },
 		fallback: always("delta"), methods: []string{"mosaic"}, label: prefix("", nil)},
 	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },
@@ -157,7 +157,7 @@ var keys = []*key{
 	{name: "residual_scale", section: "method", kind: word("block", "row"), field: func(t *Trial) any { return &t.Method.ResidualScale },
 		fallback: always("block"), methods: []string{"mosaic"}, label: prefix("", suffix("-scale")), quiet: true},
 	{name: "joint", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Joint },
-		fallback: always(false), methods: []string{"mosaic"}, label: either("joint", "separate"), quiet: true},
+		fallback: always(false), methods: []string{"mosaic"}, applies: gptqBase, needs: "base gptq", label: either("joint", "separate"), quiet: true},
 }
 
 // constraint is a condition between the settings of one trial.

@@ -31,7 +31,7 @@ func quantizer(m plan.Method) (quant.Quantizer, error) {
 		mosaic := quant.Mosaic{
 			BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Density: m.Density,
 			Criterion: quant.Criterion(m.Criterion), Bits: m.ResidualBits, RowScales: m.ResidualScale == "row",
-			Scale: quant.Scale{Rule: quant.AbsMax},
+			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint,
 		}
 		switch m.Base {
 		case "rtn":
