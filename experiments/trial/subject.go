@@ -115,8 +115,11 @@ func (s *Subject) prepare(files hf.Files) error {
 	bos := int32(-1)
 	if s.protocol.BOS {
 		id, ok := tokenizer.BOS()
-		if !ok {
-			return fmt.Errorf("%s: protocol.bos is true, but the tokenizer has no BOS token; set bos: false", files.Name())
+		if !ok { // some tokenizers leave it to the model
+			id = s.model.Config().BOS
+		}
+		if id < 0 {
+			return fmt.Errorf("%s: protocol.bos is true, but neither tokenizer nor config.json has a BOS token; set bos: false", files.Name())
 		}
 		bos = id
 	}
