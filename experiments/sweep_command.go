@@ -138,10 +138,10 @@ func (p *progress) Begin(run, finished int) {
 
 func (p *progress) Done(r *row.Row, took time.Duration) {
 	p.n++
-	p.line("[%*d/%d] %s", len(fmt.Sprint(p.run)), p.n, p.run, describe(r, took))
 	if p.bar != nil {
 		p.bar.Add(1)
 	}
+	p.line("[%*d/%d] %s", len(fmt.Sprint(p.run)), p.n, p.run, describe(r, took))
 }
 
 // describe is the row on one line.
