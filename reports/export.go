@@ -169,14 +169,7 @@ func (t *Table) csv() []byte {
 			}
 		}
 		for _, x := range es {
-			switch {
-			case x == nil:
-				rec = append(rec, "", "", "", "")
-			case !x.Interval():
-				rec = append(rec, full(x.Value), "", "", "")
-			default:
-				rec = append(rec, full(x.Value), full(x.SE), full(x.Low), full(x.High))
-			}
+			rec = append(rec, estimateCells(x)...)
 		}
 		rec = append(rec, holm...)
 		rec = append(rec, strconv.Itoa(len(e.tokens)), cells([]string{e.Error})[0])
@@ -252,10 +245,13 @@ func Summary(w io.Writer, t *Table) error {
 	return err
 }
 
+// textColumns are headings of columns of text, apart from the first two.
+var textColumns = []string{"front", "label", "verdict"}
+
 // align writes lines in columns; numbers end at the right, text starts at the left.
 func align(b *strings.Builder, lines [][]string) {
 	for j := range lines[0] {
-		width, numeric := 0, j > 1 && lines[0][j] != "front"
+		width, numeric := 0, j > 1 && !slices.Contains(textColumns, lines[0][j])
 		for _, l := range lines {
 			width = max(width, utf8.RuneCountInString(l[j]))
 		}

@@ -126,17 +126,22 @@ func linearised(value float64, e []float64) Estimate {
 	if ss > 0 {
 		est.Lag1 = lag / ss
 	}
-	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}
 	half := quantile(n-1) * est.SE
 	est.Low, est.High = value-half, value+half
+	est.P = pOf(value, est.SE, n)
+	return est
+}
+
+// pOf is the two-sided p-value of "zero" for an estimate over n >= 2 windows.
+func pOf(value, se float64, n int) float64 {
 	switch {
 	case value == 0:
-	case est.SE == 0: // every window agrees exactly
-		est.P = 0
-	default:
-		est.P = min(1, 2*t.CDF(-math.Abs(value)/est.SE))
+		return 1
+	case se == 0: // every window agrees exactly
+		return 0
 	}
-	return est
+	t := distuv.StudentsT{Mu: 0, Sigma: 1, Nu: float64(n - 1)}
+	return min(1, 2*t.CDF(-math.Abs(value)/se))
 }
 
 // quantiles holds the quantile of Student's t by degrees of freedom. Finding

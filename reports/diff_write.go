@@ -1,0 +1,230 @@
+package reports
+
+import (
+	"bytes"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+// Formats of Diff.Write.
+var DiffFormats = []string{"text", "md", "csv"}
+
+// Write writes d as text for a terminal, Markdown, or CSV at full precision.
+func (d *Diff) Write(w io.Writer, format string) error {
+	var b bytes.Buffer
+	switch format {
+	case "text":
+		d.text(&b)
+	case "md":
+		d.markdown(&b)
+	case "csv":
+		d.csv(&b)
+	default:
+		return fmt.Errorf("reports: format %q is not one of %s", format, strings.Join(DiffFormats, ", "))
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// table returns the pairs as text for people; columns without content are
+// left out, but for the verdict.
+func (d *Diff) table() [][]string {
+	head := []string{"A", "B", "label", "bits A", "bits B−A", "ppl A", "ppl B", "ppl change", "KL A", "KL B", "KL change", "verdict"}
+	lines := [][]string{head}
+	for _, p := range d.Pairs {
+		label := p.A.Label
+		if p.B.Label != label {
+			label += " → " + p.B.Label
+		}
+		line := []string{p.A.ID, p.B.ID, label, "", "", valueText(p.A, row.PPLToken), valueText(p.B, row.PPLToken), "", estimateText(p.A.KL), estimateText(p.B.KL), "", string(p.Verdict)}
+		if p.A.HasBits {
+			line[3] = fixed(p.A.Bits, 3)
+		}
+		if p.Bits != nil {
+			line[4] = signed(*p.Bits, 3)
+		}
+		if p.PPL != nil {
+			line[7] = withInterval(*p.PPL, percentOf)
+		}
+		switch {
+		case p.KLRatio != nil:
+			line[10] = withInterval(*p.KLRatio, percentOf)
+		case p.KL != nil:
+			line[10] = sig(p.KL.Value)
+		}
+		if p.Why != "" {
+			line[11] += ": " + p.Why
+		}
+		lines = append(lines, line)
+	}
+	for j := len(head) - 2; j >= 3; j-- {
+		empty := true
+		for _, l := range lines[1:] {
+			empty = empty && l[j] == ""
+		}
+		if empty {
+			for i, l := range lines {
+				lines[i] = append(l[:j:j], l[j+1:]...)
+			}
+		}
+	}
+	return lines
+}
+
+func valueText(e *Entry, name string) string {
+	if v, ok := e.Value(name); ok {
+		return sig(v)
+	}
+	return ""
+}
+
+func estimateText(e *Estimate) string {
+	if e == nil {
+		return ""
+	}
+	return sig(e.Value)
+}
+
+// counts sums d up in a line.
+func (d *Diff) counts() string {
+	how, what := map[Matching]int{}, map[Verdict]int{}
+	for _, p := range d.Pairs {
+		how[p.Matched]++
+		what[p.Verdict]++
+	}
+	var matched []string
+	for _, h := range []struct {
+		by   Matching
+		name string
+	}{{ByTrial, "by trial ID"}, {BySettings, "by settings"}, {Across, "across " + strings.Join(d.Across, ", ")}} {
+		if how[h.by] > 0 {
+			matched = append(matched, fmt.Sprintf("%d %s", how[h.by], h.name))
+		}
+	}
+	limit := "past the threshold"
+	if d.Threshold == 0 {
+		limit = "(any distinguishable increase counts)"
+	} else {
+		limit += " of " + sig(100*d.Threshold) + " %"
+	}
+	return fmt.Sprintf("%s matched (%s): %s %s, %d worse within it, %d better, %d not distinguishable, %d not compared; %d only in A, %d only in B.",
+		plural(len(d.Pairs), "pair", "pairs"), strings.Join(matched, ", "), plural(what[Regression], "regression", "regressions"), limit,
+		what[Worse], what[Better], what[Same], what[NotPaired], len(d.Only[0]), len(d.Only[1]))
+}
+
+const diffNote = "Changes are B against A, paired by window, with 95 % intervals; a verdict needs a difference after Holm's correction over all pairs and both measures."
+
+func (d *Diff) text(b *bytes.Buffer) {
+	fmt.Fprintf(b, "A: %s\nB: %s\n\n", d.Names[0], d.Names[1])
+	lines := d.table()
+	for _, l := range lines[1:] {
+		l[2] = short(l[2], 60)
+	}
+	var s strings.Builder
+	align(&s, lines)
+	b.WriteString(s.String())
+	for i, side := range d.Only {
+		if len(side) == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "\nonly in %s:\n", string('A'+rune(i)))
+		for _, u := range side {
+			fmt.Fprintf(b, "  %s %s (%s)\n", u.ID, u.Label, u.Why)
+		}
+	}
+	b.WriteString("\n" + d.counts() + "\n" + diffNote + "\n")
+	for _, n := range d.Notes {
+		fmt.Fprintf(b, "note: %s\n", n)
+	}
+}
+
+func (d *Diff) markdown(b *bytes.Buffer) {
+	fmt.Fprintf(b, "**%s** (A) against **%s** (B)\n\n", inMarkdown(d.Names[0]), inMarkdown(d.Names[1]))
+	for i, l := range d.table() {
+		for _, c := range l {
+			b.WriteString("| " + inMarkdown(c) + " ")
+		}
+		b.WriteString("|\n")
+		if i == 0 {
+			b.WriteString(strings.Repeat("| --- ", len(l)) + "|\n")
+		}
+	}
+	for i, side := range d.Only {
+		for j, u := range side {
+			if j == 0 {
+				fmt.Fprintf(b, "\nOnly in %s:\n\n", string('A'+rune(i)))
+			}
+			fmt.Fprintf(b, "- %s %s (%s)\n", u.ID, inMarkdown(u.Label), inMarkdown(u.Why))
+		}
+	}
+	b.WriteString("\n" + d.counts() + " " + diffNote + "\n")
+	for _, n := range d.Notes {
+		b.WriteString("\n" + inMarkdown(n) + "\n")
+	}
+}
+
+func (d *Diff) csv(b *bytes.Buffer) {
+	w := csv.NewWriter(b)
+	head := []string{"row_a", "row_b", "label_a", "label_b", "trial_a", "trial_b", "matched", "verdict", "why", "bits_a", "bits_b", "ppl_a", "ppl_b", "kl_a", "kl_b"}
+	for _, n := range []string{"nll_difference", "ppl_ratio", "kl_difference", "kl_ratio"} {
+		head = append(head, n, n+"_se", n+"_low", n+"_high")
+	}
+	w.Write(append(head, "nll_p_holm", "kl_p_holm"))
+	value := func(e *Entry, name string) string {
+		if e == nil {
+			return ""
+		}
+		if v, ok := e.Value(name); ok {
+			return full(v)
+		}
+		return ""
+	}
+	line := func(a, b *Entry, p *Pair, matched, verdict, why string) {
+		text := make([]string, 6)
+		for i, e := range []*Entry{a, b} {
+			if e != nil {
+				text[i], text[2+i], text[4+i] = e.ID, e.Label, e.Trial
+			}
+		}
+		rec := cells(append(text, matched, verdict, why))
+		for _, name := range []string{row.BitsPerWeight, row.PPLToken, row.KLMean} {
+			rec = append(rec, value(a, name), value(b, name))
+		}
+		for _, e := range []*Estimate{p.NLL, p.PPL, p.KL, p.KLRatio} {
+			rec = append(rec, estimateCells(e)...)
+		}
+		for _, t := range p.tests {
+			if t.done {
+				rec = append(rec, full(t.p))
+			} else {
+				rec = append(rec, "")
+			}
+		}
+		w.Write(rec)
+	}
+	for _, p := range d.Pairs {
+		line(p.A, p.B, p, string(p.Matched), string(p.Verdict), p.Why)
+	}
+	for _, u := range d.Only[0] {
+		line(u.Entry, nil, &Pair{}, "", "only in A", u.Why)
+	}
+	for _, u := range d.Only[1] {
+		line(nil, u.Entry, &Pair{}, "", "only in B", u.Why)
+	}
+	w.Flush()
+}
+
+// estimateCells are value, standard error and interval of e at full precision.
+func estimateCells(e *Estimate) []string {
+	switch {
+	case e == nil:
+		return []string{"", "", "", ""}
+	case !e.Interval():
+		return []string{full(e.Value), "", "", ""}
+	}
+	return []string{full(e.Value), full(e.SE), full(e.Low), full(e.High)}
+}
