@@ -97,3 +97,24 @@ func TestCompareCommand(t *testing.T) {
 		t.Errorf("compare changed the rows of A: %v", err)
 	}
 }
+
+func TestTablesCommand(t *testing.T) {
+	a := folder(t, "a", sample("1", map[string]string{"method": "rtn"}, 0.02))
+	again := folder(t, "a", sample("1", map[string]string{"method": "rtn"}, 0.02))
+	for format, want := range map[string]string{"md": "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 | 10.8 |  |", "csv": "results of a", "latex": "\\toprule"} {
+		if text, err := execute(t, "tables", a, "--format", format); err != nil || !strings.Contains(text, want) {
+			t.Errorf("%s: %v", format, err)
+		}
+	}
+	if text, err := execute(t, "tables", a, again); err != nil || !strings.Contains(strings.ReplaceAll(text, "\\", ""), filepath.ToSlash(again)) {
+		t.Errorf("two folders of one name are not told apart: %v", err)
+	}
+	for _, c := range [][2]string{{filepath.Join(a, "none"), "rows.jsonl"}, {"--format=html", `--format "html"`}} {
+		if _, err := execute(t, "tables", a, c[0]); err == nil || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%s: %v", c[0], err)
+		}
+	}
+	if _, err := execute(t, "tables"); err == nil {
+		t.Error("tables of no folder")
+	}
+}

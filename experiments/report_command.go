@@ -41,24 +41,31 @@ the page become interactive; the script is bundled into the page.`,
 
 // writeReport draws the report of the folder dir and prints its table.
 func writeReport(out io.Writer, dir, assets string) error {
-	rows, warning, err := row.ReadFile(filepath.Join(dir, row.File))
+	in, err := readFolder(dir)
 	if err != nil {
 		return err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Assets: assets}
+	in.Assets = assets
+	if err := reports.Write(dir, in); err != nil {
+		return err
+	}
+	return reports.Summary(out, reports.Build(in.Rows))
+}
+
+// readFolder reads what the results folder dir holds.
+func readFolder(dir string) (reports.Input, error) {
+	rows, warning, err := row.ReadFile(filepath.Join(dir, row.File))
+	if err != nil {
+		return reports.Input{}, err
+	}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows}
 	if warning != "" {
 		in.Warnings = append(in.Warnings, warning)
 	}
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
-		return err
+		return in, err
 	}
-	if err := describeSweep(&in, dir); err != nil {
-		return err
-	}
-	if err := reports.Write(dir, in); err != nil {
-		return err
-	}
-	return reports.Summary(out, reports.Build(rows))
+	return in, describeSweep(&in, dir)
 }
 
 // describeSweep adds what config.yaml tells. A folder of rows alone, say merged

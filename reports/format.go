@@ -85,3 +85,11 @@ func plural(n int, one, many string) string {
 	}
 	return strconv.Itoa(n) + " " + many
 }
+
+// decimalsOf is the number of decimals that show the two leading digits of v.
+func decimalsOf(v float64) int {
+	if v == 0 {
+		return 0
+	}
+	return min(max(0, 1-int(math.Floor(math.Log10(math.Abs(v))))), 12)
+}

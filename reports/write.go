@@ -24,7 +24,7 @@ type Input struct {
 }
 
 // Write draws the report of in into dir: report.html, plots/*.png and *.svg,
-// tables/results.{csv,md} and tables/iso_bits.csv. Files of an earlier report
+// tables/results.{csv,md,tex} and tables/iso_bits.csv. Files of an earlier report
 // are replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
 	in = in.visible()
@@ -39,7 +39,7 @@ func Write(dir string, in Input) error {
 		data []byte
 	}
 	files := []file{
-		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/iso_bits.csv", t.isoCSV()},
+		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/results.tex", t.latex()}, {"tables/iso_bits.csv", t.isoCSV()},
 	}
 	for _, group := range figures {
 		for _, f := range group {

@@ -1,0 +1,149 @@
+package reports
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+// The tables of the MosaicQuant paper (arXiv 2606.15652), as third parties'
+// reading notes give them: they were not checked against the PDF.
+const reportedNote = "Reported: the MosaicQuant paper, arXiv 2606.15652, from reading notes, not checked against the PDF. " +
+	"Its 16-bit rows are post-trained checkpoints under a protocol that is not stated, so reported and measured figures " +
+	"stand beside each other but are not compared; the paper also smooths activations first, which a measured row does only if its label says so."
+
+const measuredNote = "Measured: perplexity per token ± standard error over the evaluation windows, on WikiText-2 alone, each with its row; " +
+	"empty where these folders hold no such row. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta."
+
+// reported is one line of the paper's tables; text, since one of them is not a
+// single number.
+type reported struct {
+	scheme, zeroShot, ppl string
+}
+
+type reportedModel struct {
+	name  string
+	lines []reported
+}
+
+type paperTable struct {
+	key, title string
+	zeroShot   bool
+	note       string
+	models     []reportedModel
+}
+
+func w4a8(name, full string, ppl ...string) reportedModel {
+	m := reportedModel{name, []reported{{"W16A16", "", full}}}
+	for i, s := range []string{"RTN", "GPTQ", "AWQ", "ResQ", "Atom", "QuaRot", "SpinQuant", "MosaicQuant"} {
+		m.lines = append(m.lines, reported{s + " W4A8", "", ppl[i]})
+	}
+	return m
+}
+
+var paperTables = []paperTable{
+	{"w4a4", "W4A4: zero-shot accuracy and perplexity", true,
+		"Zero-shot: mean of ARC-C, ARC-E, HellaSwag, PIQA, WinoGrande and LAMBADA, %. Perplexity: WikiText-2.",
+		[]reportedModel{
+			{"LLaMA-3-8B", []reported{{"W16A16", "73.5", "8.64"}, {"no residual W4A4", "55.7", "143.7"}, {"channel residual W4A4", "69.8", "13.1"}, {"MosaicQuant W4A4", "71.2", "10.8"}}},
+			{"Qwen3-4B", []reported{{"W16A16", "69.4", "10.04"}, {"no residual W4A4", "52.4", "108.6"}, {"channel residual W4A4", "62.6", "13.5"}, {"MosaicQuant W4A4", "66.3", "11.0"}}},
+		}},
+	{"w4a8", "W4A8: perplexity", false, "Perplexity: WikiText-2. The notes give these figures with low confidence.",
+		[]reportedModel{
+			w4a8("LLaMA-3.2-3B", "10.7", "15.3", "11.8", "11.4", "11.5", "11.6", "11.4", "11.5", "11.3"),
+			w4a8("LLaMA-3-8B", "8.6", "12.1", "9.2", "9.0", "9.1", "9.3", "8.8", "8.9", "8.7"),
+			w4a8("Qwen3-4B", "10.0", "14.8", "11.2", "10.8", "11.0", "11.1", "10.5", "10.6", "10.2"),
+			w4a8("Qwen3-8B", "9.7", "14.5", "10.9", "10.5", "10.7", "10.8", "10.1", "10.2", "9.8"),
+			w4a8("Qwen3-14B", "8.6", "13.2", "9.4", "9.1", "9.3", "9.5", "8.8", "8.9", "8.7"),
+			w4a8("Qwen3-32B", "7.6 or 8.2", "12.8", "9.0", "8.7", "9.2", "9.3", "8.4", "8.5", "8.4"),
+		}},
+}
+
+// isModel reports whether a row's model, a reference or folder such as
+// "hub:meta-llama/Meta-Llama-3-8B-Instruct", is the model that the paper calls
+// name. The paper does not say which checkpoint it took, so both the base and
+// the instruction-tuned one match; the row's own name is always shown.
+func isModel(model, name string) bool {
+	model = strings.ToLower(model[strings.LastIndexAny(model, ":/\\")+1:])
+	for _, suffix := range []string{"-base", "-instruct"} {
+		model = strings.TrimSuffix(model, suffix)
+	}
+	return strings.TrimPrefix(model, "meta-") == strings.ToLower(name)
+}
+
+// isWikiText reports whether a row's text is WikiText-2, by its name: the
+// original file is wiki.test.raw.
+func isWikiText(text string) bool {
+	text = strings.ToLower(text)
+	file := text[strings.LastIndexAny(text, ":/\\")+1:]
+	return strings.HasPrefix(file, "wiki.test") || strings.Contains(text, "wikitext-2") || strings.Contains(text, "wikitext2")
+}
+
+// isScheme reports whether e was quantized as the paper's scheme says.
+func isScheme(e *Entry, scheme string) bool {
+	get := func(name string) string { return setting(&e.Row, name) }
+	if scheme == "W16A16" {
+		return e.Reference && get("activations") == "a16"
+	}
+	name, width, _ := cutLast(scheme, " ")
+	if get("activations") != map[string]string{"W4A4": "a4", "W4A8": "a8"}[width] || !slices.Contains([]string{"int4", "int4a"}, get("format")) {
+		return false
+	}
+	density, hasDensity := number(get("density"))
+	switch name {
+	case "MosaicQuant":
+		return get("method") == "mosaic" && hasDensity && density == 0.1 && get("criterion") == "delta" && get("residual_bits") == "4"
+	case "no residual":
+		return get("method") == "rtn" || get("method") == "mosaic" && get("base") == "rtn" && hasDensity && density == 0
+	case "channel residual":
+		return false // no method here keeps whole channels in 4 bits
+	}
+	return get("method") == strings.ToLower(name)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// measured is a row that belongs beside a reported figure.
+type measured struct {
+	*Entry
+	folder *folderRows
+}
+
+// name is the row's name among several folders.
+func (m measured) name() string { return m.folder.name + "/" + m.ID }
+
+// folderRows is one results folder, analysed.
+type folderRows struct {
+	name  string
+	in    Input
+	table *Table
+}
+
+// beside returns the rows of the folders for one line of the paper, and those
+// that would be but for their text.
+func beside(folders []*folderRows, model, scheme string) (found, otherText []measured) {
+	for _, f := range folders {
+		for _, g := range f.table.Groups {
+			for _, e := range g.Entries {
+				if !isModel(g.Model, model) || !isScheme(e, scheme) {
+					continue
+				}
+				if _, ok := e.Value(row.PPLToken); !ok {
+					continue
+				}
+				if isWikiText(setting(&e.Row, "protocol.text")) {
+					found = append(found, measured{e, f})
+				} else {
+					otherText = append(otherText, measured{e, f})
+				}
+			}
+		}
+	}
+	return found, otherText
+}
