@@ -53,7 +53,7 @@ func TestSweepCommand(t *testing.T) {
 			t.Errorf("report.html has no %q", want)
 		}
 	}
-	for _, name := range []string{"config.yaml", "env.json", "rows.jsonl", "tables/results.csv", "tables/results.md"} {
+	for _, name := range []string{"config.yaml", "env.json", "rows.jsonl", "tables/results.csv", "tables/results.md", "tables/results.tex", "report.md", "report.ipynb"} {
 		if info, err := os.Stat(filepath.Join(out, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}

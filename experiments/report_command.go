@@ -22,7 +22,7 @@ func reportCommand() *cobra.Command {
 		Use:   "report DIR",
 		Short: "Draw the report of a results folder from its rows",
 		Long: `Report reads DIR/rows.jsonl, config.yaml and env.json and writes DIR/report.html,
-plots and tables. The same rows give the same bytes. With --assets the charts of
+the same as report.md and as a Jupyter notebook, plots and tables. The same rows give the same bytes. With --assets the charts of
 the page become interactive; the script is bundled into the page.`,
 		Example: `  go run ./experiments report results/default
   go run ./experiments report results/default --assets echarts.min.js`,
@@ -86,7 +86,7 @@ func describeSweep(in *reports.Input, dir string) error {
 	// Commands name the usual place of the results and not dir, so that a
 	// report does not depend on where it was drawn.
 	home := path.Join("results", sw.Name)
-	in.Title, in.Config = sw.Name, string(config)
+	in.Title, in.Config, in.Folder = sw.Name, string(config), home
 	in.Command = fmt.Sprintf("go run ./experiments sweep -c %s/config.yaml -o %s", home, home)
 	in.Commands = map[string]string{}
 	for _, r := range in.Rows {

@@ -144,15 +144,7 @@ func (d *Diff) text(b *bytes.Buffer) {
 
 func (d *Diff) markdown(b *bytes.Buffer) {
 	fmt.Fprintf(b, "**%s** (A) against **%s** (B)\n\n", inMarkdown(d.Names[0]), inMarkdown(d.Names[1]))
-	for i, l := range d.table() {
-		for _, c := range l {
-			b.WriteString("| " + inMarkdown(c) + " ")
-		}
-		b.WriteString("|\n")
-		if i == 0 {
-			b.WriteString(strings.Repeat("| --- ", len(l)) + "|\n")
-		}
-	}
+	b.WriteString(markdownTable(d.table()))
 	for i, side := range d.Only {
 		for j, u := range side {
 			if j == 0 {

@@ -70,16 +70,7 @@ func (t *Table) markdown() []byte {
 			b.WriteByte('\n')
 		}
 		fmt.Fprintf(&b, "**%s**\n\n", inMarkdown(g.Title()))
-		for _, c := range columns {
-			b.WriteString("| " + c.name + " ")
-		}
-		b.WriteString("|\n" + strings.Repeat("| --- ", len(columns)) + "|\n")
-		for _, e := range g.Entries {
-			for _, c := range columns {
-				b.WriteString("| " + inMarkdown(c.cell(e)) + " ")
-			}
-			b.WriteString("|\n")
-		}
+		b.WriteString(markdownTable(g.lines()))
 	}
 	for _, e := range t.Failed {
 		fmt.Fprintf(&b, "\n%s %s failed: %s\n", e.ID, inMarkdown(e.Label), inMarkdown(e.Error))
@@ -220,17 +211,10 @@ func Summary(w io.Writer, t *Table) error {
 			b.WriteByte('\n')
 		}
 		b.WriteString(g.Title() + "\n")
-		lines := [][]string{nil}
-		for _, c := range columns {
-			if !slices.ContainsFunc(g.Entries, func(e *Entry) bool { return c.cell(e) != "" }) {
-				continue
-			}
-			lines[0] = append(lines[0], c.name)
-			for j, e := range g.Entries {
-				if j+1 >= len(lines) {
-					lines = append(lines, nil)
-				}
-				lines[j+1] = append(lines[j+1], short(c.cell(e), 44))
+		lines := g.lines()
+		for _, l := range lines[1:] {
+			for j := range l {
+				l[j] = short(l[j], 44)
 			}
 		}
 		align(&b, lines)

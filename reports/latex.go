@@ -12,7 +12,7 @@ const latexHead = "% Made from rows alone; needs \\usepackage{booktabs}.\n"
 // latexTable writes a booktabs table whose cells are LaTeX already; columns is
 // its column specification. Empty lines among the rows become rules.
 func latexTable(b *bytes.Buffer, label, caption, columns string, head []string, lines [][]string) {
-	fmt.Fprintf(b, "\\begin{table*}[htbp]\n\\centering\\footnotesize\n\\caption{%s}\n\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n", caption, label, columns)
+	fmt.Fprintf(b, "\\begin{table*}[htbp]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}\n\\caption{%s}\n\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n", caption, label, columns)
 	b.WriteString(strings.Join(head, " & ") + " \\\\\n\\midrule\n")
 	for _, l := range lines {
 		if len(l) == 0 {
@@ -75,6 +75,7 @@ func (t *Table) latexTables(b *bytes.Buffer, label string) {
 		} else {
 			caption += "the evaluation windows."
 		}
+		caption += " Rows share their windows, so differences between rows are surer than these errors."
 		latexTable(b, fmt.Sprintf("tab:%s-%d", label, i+1), caption, align, head, lines)
 	}
 	for _, e := range t.Failed {

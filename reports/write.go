@@ -18,13 +18,15 @@ type Input struct {
 	Warnings []string                   // about the sweep as a whole
 	Command  string                     // runs the whole sweep again
 	Commands map[string]string          // by trial: runs that trial again
+	Folder   string                     // where the commands put the report, from the repository's root
 	// Assets is the path of echarts.min.js (see EchartsVersion) to inline for
 	// interactive charts; with "" the drawings stay.
 	Assets string
 }
 
-// Write draws the report of in into dir: report.html, plots/*.png and *.svg,
-// tables/results.{csv,md,tex} and tables/iso_bits.csv. Files of an earlier report
+// Write draws the report of in into dir: report.html, the same as report.md and
+// as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
+// and tables/iso_bits.csv. Files of an earlier report
 // are replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
 	in = in.visible()
@@ -41,12 +43,14 @@ func Write(dir string, in Input) error {
 	files := []file{
 		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/results.tex", t.latex()}, {"tables/iso_bits.csv", t.isoCSV()},
 	}
+	pngs := map[string][]byte{}
 	for _, group := range figures {
 		for _, f := range group {
 			png, err := f.png()
 			if err != nil {
 				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
 			}
+			pngs[f.Key] = png
 			svg, err := f.svg()
 			if err != nil {
 				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
@@ -54,7 +58,8 @@ func Write(dir string, in Input) error {
 			files = append(files, file{"plots/" + f.Key + ".png", png}, file{"plots/" + f.Key + ".svg", svg})
 		}
 	}
-	files = append(files, file{"report.html", page}) // last: it refers to nothing that is not there yet
+	blocks := t.blocks(in, figures, pngs)
+	files = append(files, file{"report.md", reportMarkdown(blocks)}, file{"report.ipynb", notebook(blocks)}, file{"report.html", page}) // last: they refer to nothing that is not there yet
 	for _, f := range files {
 		if err := replace(filepath.Join(dir, filepath.FromSlash(f.name)), f.data); err != nil {
 			return fmt.Errorf("reports: %w", err)
@@ -81,7 +86,7 @@ func (t *Table) draw() [][]*figure {
 
 func (in Input) visible() Input {
 	in.Title, in.Question = visible(in.Title, false), visible(in.Question, true)
-	in.Config, in.Command = visible(in.Config, true), visible(in.Command, true)
+	in.Config, in.Command, in.Folder = visible(in.Config, true), visible(in.Command, true), visible(in.Folder, false)
 	warnings := make([]string, len(in.Warnings))
 	for i, w := range in.Warnings {
 		warnings[i] = visible(w, true)
