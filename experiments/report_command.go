@@ -17,17 +17,28 @@ import (
 )
 
 func reportCommand() *cobra.Command {
-	var assets string
+	var assets, addr string
+	var serve bool
 	cmd := &cobra.Command{
 		Use:   "report DIR",
 		Short: "Draw the report of a results folder from its rows",
 		Long: `Report reads DIR/rows.jsonl, config.yaml and env.json and writes DIR/report.html,
 the same as report.md and as a Jupyter notebook, plots and tables. The same rows give the same bytes. With --assets the charts of
-the page become interactive; the script is bundled into the page.`,
+the page become interactive; the script is bundled into the page.
+
+With --serve nothing is written: the page is served to this machine and follows a
+running sweep until Ctrl-C.`,
 		Example: `  go run ./experiments report results/default
-  go run ./experiments report results/default --assets echarts.min.js`,
+  go run ./experiments report results/default --assets echarts.min.js
+  go run ./experiments report results/default --serve`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if serve {
+				return serveReport(cmd.Context(), cmd.OutOrStdout(), args[0], assets, addr)
+			}
+			if cmd.Flags().Changed("addr") {
+				return errors.New("--addr needs --serve")
+			}
 			if err := writeReport(cmd.OutOrStdout(), args[0], assets); err != nil {
 				return err
 			}
@@ -36,6 +47,8 @@ the page become interactive; the script is bundled into the page.`,
 		},
 	}
 	cmd.Flags().StringVar(&assets, "assets", "", "echarts.min.js `file` to bundle, "+reports.EchartsVersion)
+	cmd.Flags().BoolVar(&serve, "serve", false, "serve the page to this machine, updated while the sweep runs")
+	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "loopback `address` to serve at; port 0 chooses one")
 	return cmd
 }
 

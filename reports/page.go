@@ -59,6 +59,12 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		}
 		scripts = []string{s, loader}
 	}
+	charts := len(scripts) > 0
+	connect := ""
+	if in.Live != nil {
+		scripts = append(scripts, liveScript)
+		connect = "; connect-src 'self'" // the page asks its own server for progress
+	}
 	var groups []pageGroup
 	for i, g := range t.Groups {
 		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present()}
@@ -68,7 +74,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 				return nil, err
 			}
 			d := drawn{figure: f, SVG: template.HTML(svg)}
-			if f.chart != nil && len(scripts) > 0 {
+			if f.chart != nil && charts {
 				d.Chart = template.HTML(`<script type="application/json">` + string(f.chart) + `</script>`)
 			}
 			pg.Figures = append(pg.Figures, d)
@@ -113,7 +119,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	var b bytes.Buffer
 	err = tmpl.Execute(&b, map[string]any{
 		"In": in, "Table": t, "Groups": groups, "OK": ok, "All": append(slices.Clone(all), t.Failed...), "Warned": warned(all),
-		"Style": template.CSS(pageStyle), "Policy": policy(scripts...), "Scripts": loads, "Cell": &number,
+		"Style": template.CSS(pageStyle), "Policy": policy(scripts...) + connect, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
 		"EchartsVersion": EchartsVersion,
 	})

@@ -22,6 +22,7 @@ type Input struct {
 	// Assets is the path of echarts.min.js (see EchartsVersion) to inline for
 	// interactive charts; with "" the drawings stay.
 	Assets string
+	Live   *Live // on a page that is served while the sweep runs
 }
 
 // Write draws the report of in into dir: report.html, the same as report.md and
