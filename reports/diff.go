@@ -369,11 +369,14 @@ func (d *Diff) judge() {
 		}
 		switch {
 		case past != nil:
-			p.Verdict, p.Why = Regression, strings.Join(past, " and ")
+			p.Verdict, p.Why = Regression, strings.Join(append(past, worse...), " and ")
 		case worse != nil:
 			p.Verdict, p.Why = Worse, strings.Join(worse, " and ")
 		case better != nil:
 			p.Verdict, p.Why = Better, strings.Join(better, " and ")
+		}
+		if better != nil && p.Verdict != Better {
+			p.Why += "; " + strings.Join(better, " and ") + " better"
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,10 @@ func TestCompareThreshold(t *testing.T) {
 			t.Errorf("a row that fails now: %q", p.Why)
 		}
 	}
+	mixed := scaled(scaled(a[0], row.WindowKL, 1.1), row.WindowNLL, 0.99)
+	if p := mustCompare(t, a[:1], []row.Row{mixed}, DiffOptions{}).Pairs[0]; p.Verdict != Regression || p.Why != "KL; perplexity better" {
+		t.Errorf("better in one measure, worse in the other: %s %q", p.Verdict, p.Why)
+	}
 	// from no divergence to some: past every threshold
 	zero := scaled(a[0], row.WindowKL, 0)
 	d := mustCompare(t, []row.Row{zero}, a[:1], DiffOptions{Threshold: 10})
@@ -221,5 +226,27 @@ func TestCompareRefuses(t *testing.T) {
 	}
 	if err := mustCompare(t, a, a, DiffOptions{}).Write(&bytes.Buffer{}, "xls"); err == nil || !strings.Contains(err.Error(), "xls") {
 		t.Errorf("format: %v", err)
+	}
+}
+
+// TestHostileDiff compares rows with markup in every name.
+func TestHostileDiff(t *testing.T) {
+	a := hostileFolders()[0].Rows
+	b := slices.Clone(a[1:])
+	b[0].Label += "\u202e"
+	d := mustCompare(t, a, b, DiffOptions{Names: [2]string{evil, evil}})
+	for _, format := range DiffFormats {
+		var out bytes.Buffer
+		if err := d.Write(&out, format); err != nil {
+			t.Fatal(err)
+		}
+		for _, bad := range []string{"\u202e", "\x00", "\x1b"} {
+			if strings.Contains(out.String(), bad) {
+				t.Errorf("%s holds %q", format, bad)
+			}
+		}
+		if format == "md" && regexp.MustCompile(`(^|[^\\])[<&]`).MatchString(out.String()) {
+			t.Error("the Markdown holds markup")
+		}
 	}
 }

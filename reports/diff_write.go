@@ -37,7 +37,12 @@ func (d *Diff) table() [][]string {
 	lines := [][]string{head}
 	for _, p := range d.Pairs {
 		label := p.A.Label
-		if p.B.Label != label {
+		switch {
+		case p.Matched == Across:
+			for _, k := range differing(p.A, p.B) {
+				label += fmt.Sprintf(", %s %s → %s", k, named(p.A.Axes[k]), named(p.B.Axes[k]))
+			}
+		case p.B.Label != label:
 			label += " → " + p.B.Label
 		}
 		line := []string{p.A.ID, p.B.ID, label, "", "", valueText(p.A, row.PPLToken), valueText(p.B, row.PPLToken), "", estimateText(p.A.KL), estimateText(p.B.KL), "", string(p.Verdict)}
@@ -122,7 +127,7 @@ func (d *Diff) text(b *bytes.Buffer) {
 	fmt.Fprintf(b, "A: %s\nB: %s\n\n", d.Names[0], d.Names[1])
 	lines := d.table()
 	for _, l := range lines[1:] {
-		l[2] = short(l[2], 60)
+		l[2] = short(l[2], 80)
 	}
 	var s strings.Builder
 	align(&s, lines)

@@ -1,5 +1,6 @@
 // Package reports turns the rows of a sweep into a page that reads like a lab
-// notebook, figures, and tables. A report is a pure function of its Input: the
+// notebook (HTML, Markdown, Jupyter), figures, and tables, and compares the
+// rows of two sweeps. A report is a pure function of its Input: the
 // same rows give the same bytes, in whatever order they were measured, with no
 // network, clock or random number involved.
 //

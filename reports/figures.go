@@ -378,8 +378,23 @@ func rowsHeight(n int, fixed vg.Length) func(vg.Length) vg.Length {
 		if w > columnWidth {
 			size = pageFont
 		}
-		return size * (vg.Length(n)*1.55 + fixed)
+		return size * (vg.Length(n)*1.6 + fixed)
 	}
+}
+
+// rowLabels returns the labels of rows to write left of them, cut where they
+// would take more than 45 % of the drawing, their style and the width they need.
+func (st sheet) rowLabels(c draw.Canvas, rows []*Entry) (style text.Style, labels []string, width vg.Length) {
+	style = st.text(0.95, text.XRight, -0.4)
+	limit := (c.Max.X - c.Min.X) * 0.45
+	for _, e := range rows {
+		s := short(e.Label, 60)
+		for n := 59; n > 1 && style.Width(s) > limit; n-- {
+			s = short(e.Label, n)
+		}
+		labels, width = append(labels, s), max(width, style.Width(s))
+	}
+	return style, labels, width + st.size
 }
 
 func (g *Group) layerFigure() *figure {
@@ -406,20 +421,15 @@ func (g *Group) layerFigure() *figure {
 		return nil
 	}
 	drawMap := func(c draw.Canvas, st sheet) {
-		label := st.text(0.82, text.XRight, -0.4)
-		left := vg.Length(0)
-		for _, e := range rows {
-			left = max(left, label.Width(short(e.Label, 34)))
-		}
-		left = min(left, (c.Max.X-c.Min.X)*0.45) + st.size
+		label, labels, left := st.rowLabels(c, rows)
 		x0, x1 := c.Min.X+left, c.Max.X-st.size*0.5
 		top := c.Max.Y - st.size*3
-		h := st.size * 1.55
+		h := st.size * 1.6
 		w := (x1 - x0) / vg.Length(len(names))
 		st.colorBar(c, x0, x1, lo, hi, "relative output error, log10")
-		for i, e := range rows {
+		for i := range rows {
 			y := top - vg.Length(i+1)*h
-			c.FillText(label, vg.Point{X: x0 - st.size*0.4, Y: y + h/2}, short(e.Label, 34))
+			c.FillText(label, vg.Point{X: x0 - st.size*0.4, Y: y + h/2}, labels[i])
 			for j, n := range names {
 				if v, ok := cells[i][n]; ok {
 					x := x0 + vg.Length(j)*w
@@ -439,7 +449,7 @@ func (g *Group) layerFigure() *figure {
 
 // layerTicks names the columns: each run of one block ("layers.3") once.
 func (st sheet) layerTicks(c draw.Canvas, names []string, x0, w, bottom vg.Length) {
-	style := st.text(0.82, text.XCenter, text.YTop)
+	style := st.text(0.95, text.XCenter, text.YTop)
 	block := func(n string) string {
 		parts := strings.Split(n, ".")
 		for i, p := range parts {
@@ -465,8 +475,9 @@ func (st sheet) layerTicks(c draw.Canvas, names []string, x0, w, bottom vg.Lengt
 		}
 		i = j
 	}
-	axis := st.text(1, text.XCenter, text.YTop)
-	c.FillText(axis, vg.Point{X: x0 + vg.Length(len(names))*w/2, Y: bottom - st.size*1.7}, "block of the model; within a block, its linear layers in order")
+	axis, says := st.text(1, text.XCenter, text.YTop), "block of the model, with its linear layers in order"
+	middle := min(x0+vg.Length(len(names))*w/2, c.Max.X-axis.Width(says)/2)
+	c.FillText(axis, vg.Point{X: middle, Y: bottom - st.size*1.7}, says)
 }
 
 // tile fills a rectangle of a heat map, and a hair to its right and below,
@@ -487,7 +498,7 @@ func (st sheet) colorBar(c draw.Canvas, x0, x1 vg.Length, lo, hi float64, name s
 		st.tile(c, x, y, w, h, (float64(i)+0.5)/steps)
 	}
 	c.FillText(st.text(0.9, text.XRight, -0.4), vg.Point{X: x0 - st.size*0.5, Y: y + h/2}, name)
-	tick := st.text(0.82, text.XCenter, text.YTop)
+	tick := st.text(0.9, text.XCenter, text.YTop)
 	for _, t := range (linearTicks{}).Ticks(lo, hi) {
 		if hi > lo {
 			c.FillText(tick, vg.Point{X: x0 + vg.Length((t.Value-lo)/(hi-lo))*(x1-x0), Y: y - st.size*0.1}, t.Label)
@@ -535,22 +546,17 @@ func (g *Group) ledgerFigure() *figure {
 			}})
 		}
 		c = st.legend(c, entries)
-		label := st.text(0.82, text.XRight, -0.4)
-		left := vg.Length(0)
-		for _, e := range rows {
-			left = max(left, label.Width(short(e.Label, 34)))
-		}
-		left = min(left, (c.Max.X-c.Min.X)*0.45) + st.size
+		label, labels, left := st.rowLabels(c, rows)
 		p := st.plot("bits per weight, as stored", "")
 		p.HideY()
-		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, widest*1.12, linearTicks{}
+		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, widest*1.16, linearTicks{}
 		p.Y.Min, p.Y.Max = 0, float64(len(rows))
 		p.X.Padding = 0
 		p.Add(grid{st}, plotter(func(c draw.Canvas, p *plot.Plot) {
 			tx, ty := p.Transforms(&c)
 			for i, e := range rows {
 				y := float64(len(rows)-1-i) + 0.5
-				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.4, Y: ty(y)}, short(e.Label, 34))
+				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.4, Y: ty(y)}, labels[i])
 				x := 0.0
 				for j, name := range items {
 					for _, it := range e.Ledger {
@@ -563,7 +569,7 @@ func (g *Group) ledgerFigure() *figure {
 						x += w
 					}
 				}
-				c.FillText(st.text(0.82, text.XLeft, -0.4), vg.Point{X: tx(x) + st.size*0.3, Y: ty(y)}, fmt.Sprintf("%.3f", x))
+				c.FillText(st.text(0.95, text.XLeft, -0.4), vg.Point{X: tx(x) + st.size*0.3, Y: ty(y)}, fmt.Sprintf("%.3f", x))
 			}
 		}))
 		p.Draw(draw.Crop(c, left, -st.size*0.5, 0, 0))

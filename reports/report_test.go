@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 )
 
@@ -249,6 +252,30 @@ func TestNeverMixed(t *testing.T) {
 				t.Errorf("%s meets a rival of another group", i.Entry.Label)
 			}
 		}
+	}
+}
+
+// TestProtocolLine reads a limit of zero tokens as none.
+func TestProtocolLine(t *testing.T) {
+	s := synthetic{windows: 3}
+	for tokens, want := range map[string]string{"0": "text builtin:heldout, all tokens", "512": "text builtin:heldout, tokens 512"} {
+		g := Build([]row.Row{s.row("a", "a16", map[string]string{"protocol.tokens": tokens}, 4, 0.1)}).Groups[0]
+		if !strings.HasSuffix(g.Protocol, want) {
+			t.Errorf("tokens %s: %q", tokens, g.Protocol)
+		}
+	}
+}
+
+// TestRowLabels cuts labels to the room they have, and only then.
+func TestRowLabels(t *testing.T) {
+	c := draw.New(vgsvg.New(columnWidth, columnWidth))
+	long := "mosaic gptq g128 10% 16x64 delta r3 row-scale joint hessian dynamic natural-order"
+	style, labels, width := sheet{columnFont, fileInk}.rowLabels(c, []*Entry{{Row: row.Row{Label: "rtn"}}, {Row: row.Row{Label: long}}})
+	if labels[0] != "rtn" || !strings.HasSuffix(labels[1], "…") || !strings.HasPrefix(long, strings.TrimSuffix(labels[1], "…")) {
+		t.Errorf("labels %q", labels)
+	}
+	if w := style.Width(labels[1]); !(w <= 0.45*columnWidth) || !(w > 0.4*columnWidth) || !(width > w) {
+		t.Errorf("the long label takes %v of %v", w, columnWidth)
 	}
 }
 

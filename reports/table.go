@@ -176,7 +176,11 @@ func setting(r *row.Row, name string) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(r.Axes)) {
 		if rest, ok := strings.CutPrefix(k, name+"."); ok {
-			parts = append(parts, rest+" "+r.Axes[k])
+			part := rest + " " + r.Axes[k]
+			if k == "protocol.tokens" && r.Axes[k] == "0" {
+				part = "all tokens" // 0 sets no limit
+			}
+			parts = append(parts, part)
 		}
 	}
 	if parts != nil {
