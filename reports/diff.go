@@ -210,24 +210,27 @@ func axesBut(e *Entry, but []string) []string {
 	return axes
 }
 
-// whyUnmatched says how many candidates e has, or what sets it apart from the
-// nearest row that is left over.
+// nearestLimit bounds the rows among which the nearest one is looked for: with
+// many left over on both sides the answer takes long and helps nobody.
+const nearestLimit = 200
+
+// whyUnmatched says whether e has several candidates, or what sets it apart from
+// the nearest row of the others that are left.
 func whyUnmatched(e *Entry, others []*Entry, across []string) string {
+	if len(others) > nearestLimit {
+		return "no single row has these settings"
+	}
 	key := spell(e, axesBut(e, across))
-	n := 0
 	var nearest []string
 	for _, o := range others {
 		if spell(o, axesBut(o, across)) == key {
-			n++
+			return "several rows have these settings"
 		}
 		if diff := differing(e, o); nearest == nil || len(diff) < len(nearest) {
 			nearest = diff
 		}
 	}
-	switch {
-	case n > 0:
-		return "several rows have these settings"
-	case len(nearest) > 0 && len(nearest) <= 3:
+	if nearest != nil && len(nearest) <= 3 {
 		return "the nearest row left differs in " + strings.Join(nearest, ", ")
 	}
 	return "no row has these settings"

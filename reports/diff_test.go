@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 )
@@ -248,5 +249,33 @@ func TestHostileDiff(t *testing.T) {
 		if format == "md" && regexp.MustCompile(`(^|[^\\])[<&]`).MatchString(out.String()) {
 			t.Error("the Markdown holds markup")
 		}
+	}
+}
+
+// TestCompareMany compares 5,000 rows, half of which have no partner.
+func TestCompareMany(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: 5,000 rows take a few seconds")
+	}
+	s := synthetic{windows: 20}
+	var a, b []row.Row
+	for i := range 5000 {
+		r := s.row(fmt.Sprint("row ", i), "a16", map[string]string{"method": "rtn", "n": fmt.Sprint(i)}, 4.1, 0.05)
+		a = append(a, r)
+		if i%2 == 1 {
+			r = s.row(r.Label, "a16", map[string]string{"method": "rtn", "n": fmt.Sprint(i + 5000)}, 4.1, 0.05)
+			r.Trial += "b"
+		}
+		b = append(b, r)
+	}
+	start := time.Now()
+	d, err := Compare(a, b, DiffOptions{})
+	if err != nil || len(d.Pairs) != 2500 || len(d.Only[0]) != 2500 {
+		t.Fatal(err, len(d.Pairs))
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("5,000 rows took %v, want less than 10 s", took)
+	} else {
+		t.Log(took)
 	}
 }

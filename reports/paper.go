@@ -14,7 +14,7 @@ const reportedNote = "Reported: the MosaicQuant paper, arXiv 2606.15652, from re
 	"stand beside each other but are not compared; the paper also smooths activations first, which a measured row does only if its label says so."
 
 const measuredNote = "Measured: perplexity per token ± standard error over the evaluation windows, on WikiText-2 alone, each with its row; " +
-	"empty where these folders hold no such row. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta."
+	"empty where these folders hold no such row. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta, base and residual quantized one after the other."
 
 // reported is one line of the paper's tables; text, since one of them is not a
 // single number.
@@ -93,7 +93,8 @@ func isScheme(e *Entry, scheme string) bool {
 	density, hasDensity := number(get("density"))
 	switch name {
 	case "MosaicQuant":
-		return get("method") == "mosaic" && hasDensity && density == 0.1 && get("criterion") == "delta" && get("residual_bits") == "4"
+		return get("method") == "mosaic" && hasDensity && density == 0.1 && get("criterion") == "delta" &&
+			get("residual_bits") == "4" && get("joint") != "true"
 	case "no residual":
 		return get("method") == "rtn" || get("method") == "mosaic" && get("base") == "rtn" && hasDensity && density == 0
 	case "channel residual":

@@ -42,7 +42,7 @@ func paperFolders() []Input {
 		llama(s, "mosaic a8", with("activations", "a8")),
 		llama(s, "gptq a8", map[string]string{"method": "gptq", "format": "int4", "activations": "a8"}),
 		// what must not be entered
-		llama(s, "5 percent", with("density", "0.05")), llama(s, "random", with("criterion", "random")), llama(s, "a16", with("activations", "a16")),
+		llama(s, "5 percent", with("density", "0.05")), llama(s, "random", with("criterion", "random")), llama(s, "joint", with("joint", "true")), llama(s, "a16", with("activations", "a16")),
 		llama(s, "3 bits", with("format", "int3")), llama(s, "other model", with("model", "hub:meta-llama/Llama-3.1-8B")),
 		llama(s, "other text", with("protocol.text", "builtin:heldout")),
 	}
