@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -92,14 +93,16 @@ func describeSweep(in *reports.Input, dir string) error {
 	if err != nil {
 		return err
 	}
+	in.Config = string(config)
 	sw, err := plan.Parse(file, config)
-	if err != nil {
-		return err
+	if err != nil { // an older version's, say: the rows are what counts
+		in.Warnings = append(in.Warnings, fmt.Sprintf("this version cannot run the sweep file again, so commands are left out: %s", strings.ReplaceAll(err.Error(), file, "config.yaml")))
+		return nil
 	}
 	// Commands name the usual place of the results and not dir, so that a
 	// report does not depend on where it was drawn.
 	home := path.Join("results", sw.Name)
-	in.Title, in.Config, in.Folder = sw.Name, string(config), home
+	in.Title, in.Folder = sw.Name, home
 	in.Command = fmt.Sprintf("go run ./experiments sweep -c %s/config.yaml -o %s", home, home)
 	in.Commands = map[string]string{}
 	for _, r := range in.Rows {

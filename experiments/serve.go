@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -162,10 +164,7 @@ func (l *liveReport) read() error {
 	if err != nil {
 		return err
 	}
-	live, err := progressOf(l.dir, in.Rows)
-	if err != nil {
-		return err
-	}
+	live := progressOf(in)
 	live.Version = version
 	l.live, l.in, l.page = live, in, nil
 	return nil
@@ -198,39 +197,30 @@ func readRunning(dir string) (reports.Input, error) {
 }
 
 // progressOf counts the planned trials that have a row, by their settings: the
-// trial IDs of a plan take the model and texts to compute.
-func progressOf(dir string, rows []row.Row) (reports.Live, error) {
+// trial IDs of a plan take the model and texts to compute. Without a sweep file
+// that can be read (the page says why) it counts rows.
+func progressOf(in reports.Input) reports.Live {
 	var live reports.Live
 	status := map[string]row.Status{}
-	for _, r := range row.Merge(rows) {
+	for _, r := range row.Merge(in.Rows) {
 		status[fmt.Sprint(r.Axes)] = r.Status // maps print in the order of their keys
 	}
-	file := filepath.Join(dir, "config.yaml")
-	config, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		live.Finished = len(status)
-		for _, s := range status {
-			if s != row.OK {
-				live.Failed++
-			}
+	var keys []string
+	if sw, err := plan.Parse("config.yaml", []byte(in.Config)); err == nil {
+		live.Planned = len(sw.Trials)
+		for _, t := range sw.Trials {
+			keys = append(keys, fmt.Sprint(t.Axes()))
 		}
-		return live, nil
+	} else {
+		keys = slices.Collect(maps.Keys(status))
 	}
-	if err != nil {
-		return live, err
-	}
-	sw, err := plan.Parse(file, config)
-	if err != nil {
-		return live, err
-	}
-	live.Planned = len(sw.Trials)
-	for _, t := range sw.Trials {
-		if s, ok := status[fmt.Sprint(t.Axes())]; ok {
+	for _, k := range keys {
+		if s, ok := status[k]; ok {
 			live.Finished++
 			if s != row.OK {
 				live.Failed++
 			}
 		}
 	}
-	return live, nil
+	return live
 }

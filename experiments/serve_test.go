@@ -157,14 +157,29 @@ func TestServe(t *testing.T) {
 		}
 	}
 
-	// a broken folder is said, and over once it is mended
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("name: [\n"), 0o644); err != nil {
+	// a sweep file that this version cannot read hides no rows, and is said
+	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte("name: old\nmethods: {kind: other}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if code, body, header := get(t, url, nil); code != 500 || !strings.Contains(body, "config.yaml") || header.Get("Refresh") == "" {
-		t.Errorf("a broken sweep file: %d %s", code, body)
+	if code, body, _ := get(t, url, nil); code != 200 || !strings.Contains(body, "commands are left out: config.yaml:") || !strings.Contains(body, "it broke") {
+		t.Errorf("another version's sweep file: %d", code)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config.yaml"), data, 0o644); err != nil {
+	if p := progress(); p.Planned != 0 || p.Finished != 3 || p.Failed != 1 {
+		t.Errorf("without a plan: %+v", p)
+	}
+	// broken rows are said in place of the page, which tries again
+	rows := filepath.Join(dir, row.File)
+	whole, err := os.ReadFile(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(rows, []byte("{}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if code, body, header := get(t, url, nil); code != 500 || !strings.Contains(body, "rows.jsonl:1") || header.Get("Refresh") == "" {
+		t.Errorf("broken rows: %d %s", code, body)
+	}
+	if err := os.WriteFile(rows, whole, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, _ := get(t, url, nil); code != 200 {
