@@ -17,6 +17,7 @@ func TestArrows(t *testing.T) {
 		"internal/testdata": {},
 		"internal/hf":       {"internal/gemm"},
 		"quant":             {"internal/gemm"},
+		"zipper":            {"internal/gemm", "quant"},
 		"internal/llm":      {"internal/gemm", "internal/hf", "quant"},
 		"internal/builtin":  {"internal/hf", "internal/gemm"},
 		"experiments/row":   {},

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// Byte offsets of the fields of shape (shape.go), all of them ints.
+const (
+	groups     = 8 * iota // of the panel
+	tileGroups            // of a tile
+	groupCells            // of a group
+	strips                // 1 if the tiles carry strips
+	stripRows
+	stripCells
+	stripHead  // bytes before the codes of a strip
+	fullChunks // of a strip of fewer than 16 rows
+	chunkCells // of a full chunk
+	tailCells  // of the last chunk, if it is not full
+	tailBytes
+	tailMask // dwords of the last chunk
+	rowMask  // stripRows ones
+	sums     // from an activation to the sums of its token
+)
+
+// ahead is how far before its use a cache line of the stream is asked for:
+// hardware prefetchers stop at the end of a 4 KiB page and start anew.
+const ahead = 4096
+
+// engine holds the registers of one panel kernel.
+type engine struct {
+	tokens int
+	chains int        // accumulators per token: the latency of VPDPBUSD is four cycles
+	w      Register   // next byte of the stream
+	s      Register   // shape
+	ld     []Register // ld, 3·ld, 5·ld, 7·ld
+	mask   VecVirtual // 0x0f bytes
+	acc    []VecVirtual
+	sum    []VecVirtual // float32 sums, row of the panel = lane
+	scale  VecVirtual
+	code   VecVirtual
+	low    VecVirtual
+	high   VecVirtual
+	labels int
+}
+
+// panel emits the kernel that multiplies a panel of 16 rows of W by some tokens.
+// W's rows lie in the 16 lanes of a register. Codes 0..15 are the unsigned
+// operand of VPDPBUSD and activations the signed one, so that unpacking is one
+// AND or one shift and AND for 64 products; the 8 that every code is too large
+// by is taken back through the sums of activations, once in a group.
+func panel(tokens int) {
+	name := fmt.Sprintf("panel%dAVX512", tokens)
+	TEXT(name, NOSPLIT, "func(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s multiplies one panel of the stream by %d tokens.", name, tokens))
+	e := &engine{tokens: tokens, chains: 2}
+	if tokens > 4 {
+		e.chains = 1
+	}
+	e.w = Load(Param("w"), GP64())
+	x := Load(Param("x"), GP64())
+	ld := Load(Param("ld"), GP64())
+	e.s = Load(Param("s"), GP64())
+	lanes := Load(Param("lanes"), GP64())
+	xIndex, scaleIndex := ZMM(), ZMM()
+	VMOVDQU32(Mem{Base: lanes}, xIndex)
+	VMOVDQU32(Mem{Base: lanes, Disp: 64}, scaleIndex)
+	e.ld = []Register{ld}
+	for i := 3; i < tokens; i += 2 {
+		m := GP64()
+		if i == 7 {
+			LEAQ(Mem{Base: e.ld[1], Index: ld, Scale: 4}, m)
+		} else {
+			LEAQ(Mem{Base: ld, Index: ld, Scale: uint8(i - 1)}, m)
+		}
+		e.ld = append(e.ld, m)
+	}
+	e.mask, e.scale, e.code, e.low, e.high = ZMM(), ZMM(), ZMM(), ZMM(), ZMM()
+	ones := GP32()
+	MOVL(U32(0x0f0f0f0f), ones)
+	VPBROADCASTD(ones, e.mask)
+	for range tokens * e.chains {
+		e.acc = append(e.acc, ZMM())
+	}
+	for range tokens {
+		z := ZMM()
+		VPXORD(z, z, z)
+		e.sum = append(e.sum, z)
+	}
+
+	left, todo, tile, cells := GP64(), GP64(), GP64(), GP64()
+	MOVQ(Mem{Base: e.s, Disp: groups}, left)
+
+	Label("tile")
+	MOVQ(x, tile)
+	MOVQ(Mem{Base: e.s, Disp: tileGroups}, todo)
+	CMPQ(todo, left)
+	CMOVQGT(left, todo)
+	SUBQ(todo, left)
+
+	Label("group")
+	TESTQ(todo, todo)
+	JE(LabelRef("dense_done"))
+	DECQ(todo)
+	VCVTPH2PS(Mem{Base: e.w}, e.scale)
+	ADDQ(Imm(32), e.w)
+	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
+	e.wide(x, cells)
+	JMP(LabelRef("group"))
+
+	Label("dense_done")
+	CMPQ(Mem{Base: e.s, Disp: strips}, Imm(0))
+	JE(LabelRef("tile_done"))
+	count := GP64()
+	MOVL(Mem{Base: e.w}, count.As32())
+	ADDQ(Imm(4), e.w)
+
+	Label("strip")
+	TESTQ(count, count)
+	JE(LabelRef("tile_done"))
+	DECQ(count)
+	head, xs := GP64(), GP64()
+	MOVWQZX(Mem{Base: e.w}, head)
+	MOVQ(head, xs)
+	SHRQ(Imm(4), xs)
+	LEAQ(Mem{Base: tile, Index: xs, Scale: 8}, xs)
+	VCVTPH2PS(Mem{Base: e.w, Disp: 2}, e.scale)
+	VPERMPS(e.scale, scaleIndex, e.scale)
+	ADDQ(Mem{Base: e.s, Disp: stripHead}, e.w)
+	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
+	JNE(LabelRef("narrow"))
+	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
+	e.wide(xs, cells)
+	JMP(LabelRef("strip"))
+
+	Label("narrow")
+	e.narrow(xs, head, xIndex)
+	JMP(LabelRef("strip"))
+
+	Label("tile_done")
+	TESTQ(left, left)
+	JNE(LabelRef("tile"))
+
+	out := Load(Param("out"), GP64())
+	for t, z := range e.sum {
+		VMOVUPS(z, Mem{Base: out, Disp: 64 * t})
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// token addresses the activations of token t whose first token is at base.
+func (e *engine) token(base Register, t, disp int) Mem {
+	m := Mem{Base: base, Disp: disp}
+	switch t {
+	case 0:
+	case 1, 2, 4:
+		m.Index, m.Scale = e.ld[0], uint8(t)
+	case 6:
+		m.Index, m.Scale = e.ld[1], 2
+	default: // 3, 5, 7
+		m.Index, m.Scale = e.ld[t/2], 1
+	}
+	return m
+}
+
+// unpack splits e.code into the two codes of every byte.
+func (e *engine) unpack() {
+	VPSRLW(Imm(4), e.code, e.high)
+	VPANDD(e.mask, e.code, e.low)
+	VPANDD(e.mask, e.high, e.high)
+}
+
+// wide adds to the sums the products of 16 rows by as many cells, which it
+// counts down; x moves on.
+func (e *engine) wide(x, cells Register) {
+	e.labels++
+	label := func(s string) string { return fmt.Sprintf("wide%d_%s", e.labels, s) }
+	q := GP64()
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	for t := range e.tokens {
+		VPBROADCASTD(e.token(q, t, 0), e.acc[t])
+	}
+	LEAQ(Mem{Base: q, Index: cells, Scale: 8}, q)
+	for t := range e.tokens {
+		VPSUBD_BCST(e.token(q, t, 0), e.acc[t], e.acc[t])
+	}
+	for _, z := range e.acc[e.tokens:] {
+		VPXORD(z, z, z)
+	}
+	for _, unroll := range []int{4, 1} {
+		loop, done := label(fmt.Sprint(unroll)), label(fmt.Sprintf("%d_done", unroll))
+		Label(loop)
+		SUBQ(Imm(uint64(unroll)), cells)
+		JL(LabelRef(done))
+		for i := range unroll {
+			VMOVDQU64(Mem{Base: e.w, Disp: 64 * i}, e.code)
+			PREFETCHT0(Mem{Base: e.w, Disp: 64*i + ahead})
+			e.unpack()
+			for t := range e.tokens {
+				VPDPBUSD_BCST(e.token(x, t, 8*i), e.low, e.acc[t])
+			}
+			for t := range e.tokens {
+				VPDPBUSD_BCST(e.token(x, t, 8*i+4), e.high, e.acc[len(e.acc)-e.tokens+t])
+			}
+		}
+		ADDQ(U32(64*unroll), e.w)
+		ADDQ(U32(8*unroll), x)
+		JMP(LabelRef(loop))
+		Label(done)
+		ADDQ(Imm(uint64(unroll)), cells)
+	}
+	for t := range e.tokens {
+		a := e.acc[t]
+		if e.chains == 2 {
+			VPADDD(e.acc[e.tokens+t], a, a)
+		}
+		// Not fused, so that every kernel gives the same bits.
+		VCVTDQ2PS(a, a)
+		VMULPS(e.scale, a, a)
+		VADDPS(a, e.sum[t], e.sum[t])
+	}
+}
+
+// narrow adds to the sums the products of a strip of 1, 2, 4 or 8 rows.
+func (e *engine) narrow(x, head, xIndex Register) {
+	row, rows := GP64(), GP64()
+	MOVQ(head, row)
+	ANDQ(Imm(15), row)
+	MOVQ(Mem{Base: e.s, Disp: rowMask}, rows)
+	SHLXQ(row, rows, rows)
+	KMOVW(rows.As32(), K1)
+	for _, z := range e.acc {
+		VPXORD(z, z, z)
+	}
+	chunks, cells, half := GP64(), GP64(), GP64()
+	t0, t1 := ZMM(), ZMM()
+	products := func() {
+		LEAQ(Mem{Base: x, Index: cells, Scale: 4}, half)
+		e.unpack()
+		for t := range e.tokens {
+			VPERMD(e.token(x, t, 0), xIndex, t0)
+			VPDPBUSD(t0, e.low, e.acc[t])
+			VPERMD(e.token(half, t, 0), xIndex, t1)
+			VPDPBUSD(t1, e.high, e.acc[len(e.acc)-e.tokens+t])
+		}
+		LEAQ(Mem{Base: x, Index: cells, Scale: 8}, x)
+	}
+	MOVQ(Mem{Base: e.s, Disp: fullChunks}, chunks)
+	MOVQ(Mem{Base: e.s, Disp: chunkCells}, cells)
+	Label("chunk")
+	DECQ(chunks)
+	JL(LabelRef("chunks_done"))
+	VMOVDQU64(Mem{Base: e.w}, e.code)
+	products()
+	ADDQ(Imm(64), e.w)
+	JMP(LabelRef("chunk"))
+
+	Label("chunks_done")
+	MOVQ(Mem{Base: e.s, Disp: tailCells}, cells)
+	TESTQ(cells, cells)
+	JE(LabelRef("tail_done"))
+	tail := GP64()
+	MOVQ(Mem{Base: e.s, Disp: tailMask}, tail)
+	KMOVW(tail.As32(), K2)
+	VMOVDQU32_Z(Mem{Base: e.w}, K2, e.code)
+	products()
+	ADDQ(Mem{Base: e.s, Disp: tailBytes}, e.w)
+
+	Label("tail_done")
+	if e.chains == 2 {
+		for t := range e.tokens {
+			VPADDD(e.acc[e.tokens+t], e.acc[t], e.acc[t])
+		}
+	}
+	Comment("Lane l holds a share of row l mod stripRows: turn the shares onto each other.")
+	for d := uint64(8); d >= 1; d /= 2 {
+		if d < 8 {
+			CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(d))
+			JGT(LabelRef("reduced"))
+		}
+		for t := range e.tokens {
+			u := []VecVirtual{t0, t1}[t%2]
+			VALIGND(Imm(d), e.acc[t], e.acc[t], u)
+			VPADDD(u, e.acc[t], e.acc[t])
+		}
+	}
+	Label("reduced")
+	q := GP64()
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	for t := range e.tokens {
+		VPSUBD_BCST(e.token(q, t, 0), e.acc[t], e.acc[t])
+	}
+	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
+	SHLQ(Imm(3), cells)
+	SUBQ(cells, q)
+	for t := range e.tokens {
+		a := e.acc[t]
+		VPADDD_BCST(e.token(q, t, 0), a, a)
+		VCVTDQ2PS(a, a)
+		VMULPS(e.scale, a, a)
+		VADDPS(a, e.sum[t], K1, e.sum[t])
+	}
+}

@@ -1,0 +1,88 @@
+package zipper
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// A kernel is one way to do the inner loops; kernel_generic.go states in Go
+// what each function computes. All kernels give the same bits.
+type kernel struct {
+	name string
+
+	// panels multiply a panel by 1 and by more tokens, in ascending order.
+	panels []panelKernel
+
+	// maxAbs and quantize take multiples of lanes.
+	lanes    int
+	maxAbs   func(x []float32) uint32
+	quantize func(dst []byte, x []float32, scale float32)
+
+	// sum takes a multiple of 256 bytes.
+	sum func(p []byte) uint64
+}
+
+// panelKernel sets out[t*16+row] to the product of the panel at w, of the given
+// shape and lanes, with token t < tokens: activations from x[t*ld] on, their
+// sums s.sums bytes later. The product lacks the scale of the activations.
+type panelKernel struct {
+	tokens int
+	mul    func(w, x []byte, ld int, s *shape, lanes *[2 * panelRows]int32, out []float32)
+}
+
+// covering returns the smallest kernel for that many tokens, or the largest.
+func (k *kernel) covering(tokens int) panelKernel {
+	for _, p := range k.panels {
+		if p.tokens >= tokens {
+			return p
+		}
+	}
+	return k.panels[len(k.panels)-1]
+}
+
+// padded returns the number of tokens that the panel kernels touch.
+func (k *kernel) padded(tokens int) int {
+	n := 0
+	for n < tokens {
+		n += k.covering(tokens - n).tokens
+	}
+	return n
+}
+
+// cpuVariable forces a kernel by name, here as in internal/gemm: a name that is
+// unknown or that this CPU cannot run stops the program at start.
+const cpuVariable = "MOSAICQUANT_CPU"
+
+// active is the kernel in use: set at start, and by tests.
+var active = start()
+
+func start() *kernel {
+	k, err := choose(os.Getenv(cpuVariable), kernels())
+	if err != nil {
+		// A user's mistake and no bug: one line, not a stack of goroutines.
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+	return k
+}
+
+// choose returns the named kernel, or the first one if name is empty. avx2 names
+// the generic kernel too: gemm has kernels of that name, and the variable is
+// one for both.
+func choose(name string, available []*kernel) (*kernel, error) {
+	if name == "" {
+		return available[0], nil
+	}
+	var names []string
+	for _, k := range available {
+		if k.name == name {
+			return k, nil
+		}
+		names = append(names, k.name)
+	}
+	return nil, fmt.Errorf("zipper: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(names, ", "))
+}
+
+// Kernel returns the name of the kernel in use: avx512 or generic.
+func Kernel() string { return active.name }

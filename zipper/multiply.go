@@ -1,0 +1,82 @@
+package zipper
+
+import (
+	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// taskBytes is how much of a stream one task reads: long enough to be a
+// sequential read, short enough that no goroutine waits long for another.
+const taskBytes = 128 << 10
+
+// MulNT sets y [M,N] = Q(x)·Ŵᵀ, x [M,K] quantized per token like quant.A8. A token
+// with a value that is not finite gives NaN. y must not overlap x.
+//
+// A panel of W is read from memory once, and multiplied by up to 8 tokens at a
+// time; for more tokens it is read again from the cache. That suits decoding; for
+// prefills it unpacks the codes once for every 8 tokens.
+//
+// The result does not depend on the kernel, the number of goroutines, or the
+// other tokens.
+func (w *Weights) MulNT(y, x gemm.Matrix) {
+	if x.Cols != w.k || y.Cols != w.n || x.Rows != y.Rows {
+		panic(fmt.Sprintf("zipper: y is %dx%d for x %dx%d and weights %dx%d", y.Rows, y.Cols, x.Rows, x.Cols, w.n, w.k))
+	}
+	if x.Rows == 0 {
+		return
+	}
+	k := active
+	a := w.quantizeActivations(k, x)
+	w.main.multiply(k, y, a, false)
+	if w.second != nil {
+		w.second.multiply(k, y, a, true)
+	}
+	a.release()
+}
+
+// secondShape is the shape of the second pass, empty without one.
+func (w *Weights) secondShape() shape {
+	if w.second == nil {
+		return shape{}
+	}
+	return w.second.shape
+}
+
+// multiply sets y to the product of s with a, or adds it.
+func (s *stream) multiply(k *kernel, y gemm.Matrix, a *activations, add bool) {
+	panels := len(s.starts) - 1
+	perTask := max(1, taskBytes*panels/max(1, len(s.data)))
+	tasks := ceilDiv(panels, perTask)
+	p := workers()
+	if len(s.data)*y.Rows < serialBytes {
+		p = 1
+	}
+	parallel(p, tasks, func(task int) {
+		sh := s.shape
+		sh.sums = a.sums
+		out := make([]float32, k.panels[len(k.panels)-1].tokens*panelRows)
+		for panel := task * perTask; panel < min(panels, (task+1)*perTask); panel++ {
+			for t := 0; t < y.Rows; {
+				f := k.covering(y.Rows - t)
+				f.mul(s.data[s.starts[panel]:s.starts[panel+1]], a.data[t*a.ld:], a.ld, &sh, &s.lanes, out)
+				for i := range min(f.tokens, y.Rows-t) {
+					store(y.Row(t + i)[panel*panelRows:], out[i*panelRows:], a.scales[t+i], add)
+				}
+				t += f.tokens
+			}
+		}
+	})
+}
+
+// store writes one token's products with a panel to the start of dst.
+func store(dst, products []float32, scale float32, add bool) {
+	n := min(panelRows, len(dst))
+	for i, v := range products[:n] {
+		if add {
+			dst[i] += float32(v * scale)
+		} else {
+			dst[i] = v * scale
+		}
+	}
+}

@@ -1,0 +1,263 @@
+package zipper
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Variant is a way to execute the same quantized matrix.
+type Variant int
+
+const (
+	// Zipped executes base and residual in one pass over one stream.
+	Zipped Variant = iota
+	// Dense4 leaves the residual out: the lower bound of time, not the same result.
+	Dense4
+	// Separate executes the base, and after it the residual in a pass of its own
+	// that adds to Y: what Zipped is to be compared with.
+	Separate
+)
+
+// String returns "zipper", "dense4" or "separate".
+func (v Variant) String() string {
+	switch v {
+	case Zipped:
+		return "zipper"
+	case Dense4:
+		return "dense4"
+	case Separate:
+		return "separate"
+	}
+	return fmt.Sprintf("variant(%d)", int(v))
+}
+
+// Weights is Ŵ [N,K] in the layout of the kernels. It is safe for concurrent use.
+type Weights struct {
+	n, k    int
+	format  quant.Format
+	variant Variant
+	grid    grid
+	blocks  *blocks // nil without a residual
+	main    stream
+	second  *stream // the strips of Separate
+}
+
+// blocks is what the strips of a stream do not say of their residual.
+type blocks struct {
+	rows, cols          int
+	rowScales           bool
+	ptrWidth, colsWidth int // of its index
+}
+
+// stream is the panels of a matrix, one after another.
+type stream struct {
+	shape  shape
+	lanes  [2 * panelRows]int32
+	data   []byte
+	starts []int // [panels+1] first byte of a panel, a multiple of 64
+}
+
+// overread is how far the load of a strip's scales may reach beyond the stream.
+const overread = 64
+
+// Prepack lays q out for execution. It reports formats that have no kernel:
+// bases other than symmetric int4, residuals other than 4-bit ones of blocks
+// whose columns are a multiple of 8, and outliers. q is not modified.
+func Prepack(q *quant.Quantized, v Variant) (*Weights, error) {
+	if err := check(q); err != nil {
+		return nil, err
+	}
+	if v != Zipped && v != Dense4 && v != Separate {
+		return nil, fmt.Errorf("zipper: unknown variant %d", int(v))
+	}
+	b := q.Base
+	w := &Weights{n: b.N, k: b.K, format: b.Format, variant: v, grid: newGrid(b.Format, b.K)}
+	w.main.shape = denseShape(w.grid)
+	r := q.Residual
+	if r == nil || v == Dense4 {
+		return w, w.main.pack(w.grid, b, nil)
+	}
+	w.blocks = &blocks{r.BlockRows, r.BlockCols, r.RowScales, r.RowPtr.Width, r.Cols.Width}
+	if v == Zipped {
+		w.main.shape.zip(w.grid, r)
+		return w, w.main.pack(w.grid, b, r)
+	}
+	// The strips of a panel form a single tile, without groups.
+	w.second = &stream{shape: shape{tileGroups: 1, groupCells: w.grid.cells()}}
+	w.second.shape.zip(w.grid, r)
+	if err := w.main.pack(w.grid, b, nil); err != nil {
+		return nil, err
+	}
+	return w, w.second.pack(w.grid, b, r)
+}
+
+// Dims returns N and K.
+func (w *Weights) Dims() (n, k int) { return w.n, w.k }
+
+// Variant returns how w is executed.
+func (w *Weights) Variant() Variant { return w.variant }
+
+// Bytes returns the size of the streams, padding included: what one product
+// with up to 8 tokens reads.
+func (w *Weights) Bytes() int64 {
+	b := int64(len(w.main.data))
+	if w.second != nil {
+		b += int64(len(w.second.data))
+	}
+	return b
+}
+
+// pack fills s by its shape.
+func (s *stream) pack(g grid, base *quant.Packed, r *quant.Residual) error {
+	if last := min(s.shape.tileCells(), g.cells()) - 1; r != nil && last > maxOffset {
+		return fmt.Errorf("zipper: K=%d with %s: a tile of %d cells, strips reach %d", g.k, base.Format, last+1, maxOffset+1)
+	}
+	s.lanes = s.shape.laneTable(r != nil && r.RowScales)
+	panels := make([][]byte, ceilDiv(base.N, panelRows))
+	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(g, base, r, p) })
+	s.starts = make([]int, 1, len(panels)+1)
+	end := 0
+	for _, p := range panels {
+		end += ceilDiv(len(p), 64) * 64
+		s.starts = append(s.starts, end)
+	}
+	s.data = aligned(end + overread)[:end]
+	for i, p := range panels {
+		copy(s.data[s.starts[i]:], p)
+	}
+	return nil
+}
+
+// aligned returns n zero bytes that begin on a cache line.
+func aligned(n int) []byte {
+	b := make([]byte, n+63)
+	skip := int(-uintptr(unsafe.Pointer(&b[0])) % 64)
+	return b[skip : skip+n]
+}
+
+// packPanel returns the stream of panel p.
+func (s *shape) packPanel(g grid, base *quant.Packed, r *quant.Residual, p int) []byte {
+	var out []byte
+	var todo []strip
+	if r != nil {
+		todo = s.stripsOf(g, r, p)
+	}
+	for cell := 0; cell < g.cells(); cell += s.tileCells() {
+		if s.groups > 0 {
+			first := cell / s.groupCells
+			for group := first; group < min(first+s.tileGroups, s.groups); group++ {
+				out = appendGroup(out, g, base, p, group)
+			}
+		}
+		if s.strips == 0 {
+			continue
+		}
+		n := 0
+		for n < len(todo) && todo[n].cell < cell+s.tileCells() {
+			n++
+		}
+		out = binary.LittleEndian.AppendUint32(out, uint32(n))
+		for _, t := range todo[:n] {
+			out = s.appendStrip(out, g, r, t, t.cell-cell)
+		}
+		todo = todo[n:]
+	}
+	return out
+}
+
+// appendGroup appends scales and codes of a group.
+func appendGroup(out []byte, g grid, base *quant.Packed, p, group int) []byte {
+	var rows [panelRows][]byte // packed codes; nil beyond N
+	rowLen := (g.k + 1) / 2
+	for i := range panelRows {
+		var scale uint16
+		if n := p*panelRows + i; n < base.N {
+			rows[i] = base.Codes[n*rowLen : (n+1)*rowLen]
+			scale = base.Scales[n*g.groups()+group]
+		}
+		out = binary.LittleEndian.AppendUint16(out, scale)
+	}
+	for c := range g.groupCells() {
+		for _, row := range rows {
+			var codes [cellCols]byte
+			for i := range codes {
+				codes[i] = zeroCode
+				if in := c*cellCols + i; row != nil && in < g.group {
+					codes[i] = nibble(row, group*g.group+in)
+				}
+			}
+			out = append(out, codes[0]|codes[4]<<4, codes[1]|codes[5]<<4, codes[2]|codes[6]<<4, codes[3]|codes[7]<<4)
+		}
+	}
+	return out
+}
+
+// strip is stripRows rows of a kept block.
+type strip struct {
+	cell  int // its first
+	row   int // its first, in the panel
+	block int // kept block of the residual
+	sub   int // its first row, in the block
+	k     int // first column of the block
+}
+
+// stripsOf returns the strips of panel p in the order of the stream.
+func (s *shape) stripsOf(g grid, r *quant.Residual, p int) []strip {
+	var out []strip
+	for row := 0; row < panelRows && p*panelRows+row < r.N; row += s.stripRows {
+		n := p*panelRows + row
+		for i := r.RowPtr.At(n / r.BlockRows); i < r.RowPtr.At(n/r.BlockRows+1); i++ {
+			k := r.Cols.At(i) * r.BlockCols
+			out = append(out, strip{g.position(k) / cellCols, row, i, n % r.BlockRows, k})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b strip) int { return a.cell - b.cell })
+	return out
+}
+
+// appendStrip appends t, whose first cell is offset cells into the tile.
+func (s *shape) appendStrip(out []byte, g grid, r *quant.Residual, t strip, offset int) []byte {
+	codes, scales := r.Block(t.block)
+	out = binary.LittleEndian.AppendUint16(out, uint16(t.row|offset<<4))
+	if r.RowScales {
+		scales = scales[t.sub : t.sub+s.stripRows]
+	}
+	for _, v := range scales {
+		out = binary.LittleEndian.AppendUint16(out, v)
+	}
+	s.eachCode(func(row, position int, high bool) {
+		code := byte(zeroCode)
+		if k := g.column(t.cell*cellCols+position) - t.k; k >= 0 && k < r.BlockCols {
+			code = nibble(codes, (t.sub+row)*r.BlockCols+k)
+		}
+		if high {
+			out[len(out)-1] |= code << 4
+		} else {
+			out = append(out, code)
+		}
+	})
+	return out
+}
+
+// eachCode calls f for the codes of a strip as they are stored: for every byte
+// its low nibble, then its high one.
+func (s *shape) eachCode(f func(row, position int, high bool)) {
+	for c := 0; c < s.stripCells; c += s.chunkCells {
+		n := min(s.chunkCells, s.stripCells-c)
+		for q := range n {
+			for row := range s.stripRows {
+				for i := range 4 {
+					f(row, c*cellCols+4*q+i, false)
+					f(row, c*cellCols+4*(n+q)+i, true)
+				}
+			}
+		}
+	}
+}
+
+// nibble returns code i of a packed row.
+func nibble(src []byte, i int) byte { return src[i>>1] >> (i & 1 * 4) & 15 }
