@@ -193,7 +193,7 @@ func forKernels(t *testing.T, f func(t *testing.T)) {
 			counted.panels = nil
 			for i, p := range k.panels {
 				counted.panels = append(counted.panels, panelKernel{p.tokens,
-					func(w, x []byte, ld int, s *shape, lanes *[2 * panelRows]int32, out []float32) {
+					func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 						calls[i].Add(1)
 						p.mul(w, x, ld, s, lanes, out)
 					}})

@@ -28,7 +28,7 @@ type kernel struct {
 // sums s.sums bytes later. The product lacks the scale of the activations.
 type panelKernel struct {
 	tokens int
-	mul    func(w, x []byte, ld int, s *shape, lanes *[2 * panelRows]int32, out []float32)
+	mul    func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32)
 }
 
 // covering returns the smallest kernel for that many tokens, or the largest.
@@ -67,9 +67,7 @@ func start() *kernel {
 	return k
 }
 
-// choose returns the named kernel, or the first one if name is empty. avx2 names
-// the generic kernel too: gemm has kernels of that name, and the variable is
-// one for both.
+// choose returns the named kernel, or the first one if name is empty.
 func choose(name string, available []*kernel) (*kernel, error) {
 	if name == "" {
 		return available[0], nil
@@ -84,5 +82,5 @@ func choose(name string, available []*kernel) (*kernel, error) {
 	return nil, fmt.Errorf("zipper: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(names, ", "))
 }
 
-// Kernel returns the name of the kernel in use: avx512 or generic.
+// Kernel returns the name of the kernel in use: avx512, avx2 or generic.
 func Kernel() string { return active.name }

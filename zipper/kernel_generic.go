@@ -24,8 +24,8 @@ type walk struct {
 	out    []float32
 }
 
-func panelGeneric(tokens int) func(w, x []byte, ld int, s *shape, lanes *[2 * panelRows]int32, out []float32) {
-	return func(w, x []byte, ld int, s *shape, lanes *[2 * panelRows]int32, out []float32) {
+func panelGeneric(tokens int) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
+	return func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 		k := walk{tokens: tokens, w: w, x: x, ld: ld, s: s, out: out[:tokens*panelRows]}
 		clear(k.out)
 		var scales [panelRows]float32
@@ -60,7 +60,7 @@ func (k *walk) take(n int) []byte {
 }
 
 // strip adds the products of the next strip; tile is the first cell of its tile.
-func (k *walk) strip(tile int, lanes *[2 * panelRows]int32) {
+func (k *walk) strip(tile int, lanes *laneTable) {
 	s := k.s
 	head := k.take(s.stripHead)
 	row := int(head[0] & 15)

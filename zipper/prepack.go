@@ -56,7 +56,7 @@ type blocks struct {
 // stream is the panels of a matrix, one after another.
 type stream struct {
 	shape  shape
-	lanes  [2 * panelRows]int32
+	lanes  laneTable
 	data   []byte
 	starts []int // [panels+1] first byte of a panel, a multiple of 64
 }

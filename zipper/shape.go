@@ -100,9 +100,13 @@ func (s *shape) zip(g grid, r *quant.Residual) {
 // stripBytes is the size of a strip with its head.
 func (s *shape) stripBytes() int { return s.stripHead + 4*s.stripRows*s.stripCells }
 
-// laneTable tells narrow strips which dword of the activations meets a lane,
-// and which scale of the strip.
-func (s *shape) laneTable(rowScales bool) (t [2 * panelRows]int32) {
+// laneTable tells the kernels of narrow strips about lane l = q·stripRows+row of
+// a chunk, 16 lanes for each of: the dword of the activations that it meets, q;
+// its scale in the strip; the first row of the strip of row l; and -1 if it
+// lies in the last chunk, which is not full, else 0.
+type laneTable [4 * panelRows]int32
+
+func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	if s.strips == 0 {
 		return t
 	}
@@ -112,6 +116,8 @@ func (s *shape) laneTable(rowScales bool) (t [2 * panelRows]int32) {
 		if rowScales {
 			t[panelRows+l] = int32(l & (s.stripRows - 1))
 		}
+		t[2*panelRows+l] = int32(l &^ (s.stripRows - 1))
+		t[3*panelRows+l] = -int32(s.tailMask >> l & 1)
 	}
 	return t
 }

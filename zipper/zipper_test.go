@@ -311,16 +311,18 @@ func TestNotFinite(t *testing.T) {
 	})
 }
 
-func TestReadBandwidthSum(t *testing.T) {
-	p := make([]byte, 4096)
-	var want uint64
-	for i := range p {
-		p[i] = byte(i * 7)
-		want += uint64(p[i])
+// TestSum sums lengths and alignments around those of the kernels.
+func TestSum(t *testing.T) {
+	all := make([]byte, 3*taskBytes)
+	for i := range all {
+		all[i] = byte(i * 7)
 	}
 	for _, k := range kernels() {
-		if got := k.sum(p); got != want {
-			t.Errorf("%s: sum %d, want %d", k.name, got, want)
+		use(t, k)
+		for _, p := range [][]byte{nil, all[:1], all[3:255], all[1:600], all, all[5 : 2*taskBytes+99]} {
+			if got, want := Sum(p), sumGeneric(p); got != want {
+				t.Errorf("%s: %d bytes: sum %d, want %d", k.name, len(p), got, want)
+			}
 		}
 	}
 }

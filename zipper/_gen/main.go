@@ -6,16 +6,28 @@
 package main
 
 import (
+	"flag"
+	"log"
+
 	. "github.com/mmcloughlin/avo/build"
 )
 
 func main() {
+	isa := flag.String("isa", "", "avx2 or avx512")
+	flag.Parse()
 	ConstraintExpr("!noasm")
-	for _, tokens := range []int{1, 4, 8} {
-		panel(tokens)
+	switch *isa {
+	case "avx2":
+		panelAVX2(1)
+		panelAVX2(2)
+		vectorsAVX2()
+	case "avx512":
+		for _, tokens := range []int{1, 4, 8} {
+			panel(tokens)
+		}
+		vectors()
+	default:
+		log.Fatalf("unknown -isa %q", *isa)
 	}
-	maxAbs()
-	quantize()
-	sum()
 	Generate()
 }

@@ -6,6 +6,12 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
+func vectors() {
+	maxAbs()
+	quantize()
+	sum()
+}
+
 // maxAbs compares bit patterns: without the sign they are ordered like the
 // numbers, and what is not finite comes out largest.
 func maxAbs() {

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	. "github.com/mmcloughlin/avo/reg"
+)
+
+// engine2 holds the registers of a panel kernel for AVX2. A panel's 16 rows are
+// two registers of 8 lanes, its halves.
+type engine2 struct {
+	tokens    int
+	w         Register // next byte of the stream
+	s         Register // shape
+	ld        Register
+	lanes     Register // laneTable
+	mask      VecVirtual
+	ones      VecVirtual
+	acc, sum  [][2]VecVirtual
+	low, high VecVirtual
+	x, p      VecVirtual
+	scales    Mem // 16 float32
+	labels    int
+}
+
+// panelAVX2 emits the kernel of panel for AVX2. VPMADDUBSW multiplies codes by
+// activations and adds pairs to 16 bits: at most 2·15·127, twice that with both
+// nibbles, so it never saturates. VPMADDWD with ones adds pairs again, to 32 bits.
+func panelAVX2(tokens int) {
+	name := fmt.Sprintf("panel%dAVX2", tokens)
+	TEXT(name, NOSPLIT, "func(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s multiplies one panel of the stream by %d tokens.", name, tokens))
+	e := &engine2{tokens: tokens, scales: AllocLocal(64)}
+	e.w = Load(Param("w"), GP64())
+	x := Load(Param("x"), GP64())
+	e.ld = Load(Param("ld"), GP64())
+	e.s = Load(Param("s"), GP64())
+	e.lanes = Load(Param("lanes"), GP64())
+	e.mask, e.ones = YMM(), YMM()
+	e.low, e.high, e.x, e.p = YMM(), YMM(), YMM(), YMM()
+	broadcast := func(v uint32, to VecVirtual) {
+		r := GP32()
+		MOVL(U32(v), r)
+		VMOVD(r, to.AsX())
+		VPBROADCASTD(to.AsX(), to)
+	}
+	broadcast(0x0f0f0f0f, e.mask)
+	broadcast(0x00010001, e.ones)
+	for range tokens {
+		e.acc = append(e.acc, [2]VecVirtual{YMM(), YMM()})
+		z := [2]VecVirtual{YMM(), YMM()}
+		VPXOR(z[0], z[0], z[0])
+		VPXOR(z[1], z[1], z[1])
+		e.sum = append(e.sum, z)
+	}
+
+	left, todo, tile, cells := GP64(), GP64(), GP64(), GP64()
+	MOVQ(Mem{Base: e.s, Disp: groups}, left)
+
+	Label("tile")
+	MOVQ(x, tile)
+	MOVQ(Mem{Base: e.s, Disp: tileGroups}, todo)
+	CMPQ(todo, left)
+	CMOVQGT(left, todo)
+	SUBQ(todo, left)
+
+	Label("group")
+	TESTQ(todo, todo)
+	JE(LabelRef("dense_done"))
+	DECQ(todo)
+	for h := range 2 {
+		VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
+		VMOVUPS(e.p, e.scales.Offset(32*h))
+	}
+	ADDQ(Imm(32), e.w)
+	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
+	e.wide(x, cells)
+	JMP(LabelRef("group"))
+
+	Label("dense_done")
+	CMPQ(Mem{Base: e.s, Disp: strips}, Imm(0))
+	JE(LabelRef("tile_done"))
+	count := GP64()
+	MOVL(Mem{Base: e.w}, count.As32())
+	ADDQ(Imm(4), e.w)
+
+	Label("strip")
+	TESTQ(count, count)
+	JE(LabelRef("tile_done"))
+	DECQ(count)
+	head, xs := GP64(), GP64()
+	MOVWQZX(Mem{Base: e.w}, head)
+	MOVQ(head, xs)
+	SHRQ(Imm(4), xs)
+	LEAQ(Mem{Base: tile, Index: xs, Scale: 8}, xs)
+	VMOVDQU(Mem{Base: e.lanes, Disp: 64}, e.x)
+	VCVTPH2PS(Mem{Base: e.w, Disp: 2}, e.p)
+	VPERMPS(e.p, e.x, e.p)
+	VMOVUPS(e.p, e.scales)
+	CMPQ(Mem{Base: e.s, Disp: stripHead}, Imm(2+2*16))
+	JNE(LabelRef("scaled"))
+	VCVTPH2PS(Mem{Base: e.w, Disp: 2 + 16}, e.p)
+	Label("scaled")
+	VMOVUPS(e.p, e.scales.Offset(32))
+	ADDQ(Mem{Base: e.s, Disp: stripHead}, e.w)
+	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
+	JNE(LabelRef("narrow"))
+	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
+	e.wide(xs, cells)
+	JMP(LabelRef("strip"))
+
+	Label("narrow")
+	e.narrow(xs, head)
+	JMP(LabelRef("strip"))
+
+	Label("tile_done")
+	TESTQ(left, left)
+	JNE(LabelRef("tile"))
+
+	out := Load(Param("out"), GP64())
+	for t, z := range e.sum {
+		VMOVUPS(z[0], Mem{Base: out, Disp: 64 * t})
+		VMOVUPS(z[1], Mem{Base: out, Disp: 64*t + 32})
+	}
+	VZEROUPPER()
+	RET()
+}
+
+// token addresses token t < 2 of the activations at base.
+func (e *engine2) token(base Register, t, disp int) Mem {
+	m := Mem{Base: base, Disp: disp}
+	if t == 1 {
+		m.Index, m.Scale = e.ld, 1
+	}
+	return m
+}
+
+// products adds to half h the products of the codes in e.low; low and high load
+// the activations of a token.
+func (e *engine2) products(h int, low, high func(t int)) {
+	VPSRLW(Imm(4), e.low, e.high)
+	VPAND(e.mask, e.low, e.low)
+	VPAND(e.mask, e.high, e.high)
+	for t := range e.tokens {
+		low(t)
+		VPMADDUBSW(e.x, e.low, e.p)
+		high(t)
+		VPMADDUBSW(e.x, e.high, e.x)
+		VPADDW(e.x, e.p, e.p)
+		VPMADDWD(e.ones, e.p, e.p)
+		VPADDD(e.p, e.acc[t][h], e.acc[t][h])
+	}
+}
+
+// wide adds to the sums the products of 16 rows by as many cells, which it
+// counts down; x moves on.
+func (e *engine2) wide(x, cells Register) {
+	e.labels++
+	loop, done := fmt.Sprintf("wide%d", e.labels), fmt.Sprintf("wide%d_done", e.labels)
+	q := GP64()
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	for t := range e.tokens {
+		VPBROADCASTD(e.token(q, t, 0), e.acc[t][0])
+	}
+	LEAQ(Mem{Base: q, Index: cells, Scale: 8}, q)
+	for t := range e.tokens {
+		VPBROADCASTD(e.token(q, t, 0), e.x)
+		VPSUBD(e.x, e.acc[t][0], e.acc[t][0])
+		VMOVDQA(e.acc[t][0], e.acc[t][1])
+	}
+	Label(loop)
+	DECQ(cells)
+	JL(LabelRef(done))
+	for h := range 2 {
+		VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, e.low)
+		e.products(h,
+			func(t int) { VPBROADCASTD(e.token(x, t, 0), e.x) },
+			func(t int) { VPBROADCASTD(e.token(x, t, 4), e.x) })
+	}
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
+	ADDQ(Imm(64), e.w)
+	ADDQ(Imm(8), x)
+	JMP(LabelRef(loop))
+	Label(done)
+	for t := range e.tokens {
+		for h, a := range e.acc[t] {
+			VCVTDQ2PS(a, a)
+			VMULPS(e.scales.Offset(32*h), a, a)
+			VADDPS(a, e.sum[t][h], e.sum[t][h])
+		}
+	}
+}
+
+// narrow adds to the sums the products of a strip of 1, 2, 4 or 8 rows.
+func (e *engine2) narrow(x Register, head GPVirtual) {
+	ANDQ(Imm(15), head)
+	for t := range e.tokens {
+		for _, a := range e.acc[t] {
+			VPXOR(a, a, a)
+		}
+	}
+	chunks, cells, half, second := GP64(), GP64(), GP64(), GP64()
+	Comment("The second half of a chunk of one row meets 8 more dwords; otherwise all are within 8.")
+	XORQ(second, second)
+	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(1))
+	JNE(LabelRef("within"))
+	MOVQ(U32(32), second)
+	Label("within")
+	index := YMM()
+	chunk := func(load func(h int)) {
+		LEAQ(Mem{Base: x, Index: cells, Scale: 4}, half)
+		for h := range 2 {
+			if h == 1 {
+				ADDQ(second, x)
+				ADDQ(second, half)
+			}
+			load(h)
+			VMOVDQU(Mem{Base: e.lanes, Disp: 32 * h}, index)
+			e.products(h,
+				func(t int) { VPERMD(e.token(x, t, 0), index, e.x) },
+				func(t int) { VPERMD(e.token(half, t, 0), index, e.x) })
+		}
+		SUBQ(second, x)
+		LEAQ(Mem{Base: x, Index: cells, Scale: 8}, x)
+	}
+	MOVQ(Mem{Base: e.s, Disp: fullChunks}, chunks)
+	MOVQ(Mem{Base: e.s, Disp: chunkCells}, cells)
+	Label("chunk")
+	DECQ(chunks)
+	JL(LabelRef("chunks_done"))
+	chunk(func(h int) { VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, e.low) })
+	ADDQ(Imm(64), e.w)
+	JMP(LabelRef("chunk"))
+
+	Label("chunks_done")
+	MOVQ(Mem{Base: e.s, Disp: tailCells}, cells)
+	TESTQ(cells, cells)
+	JE(LabelRef("tail_done"))
+	chunk(func(h int) {
+		VMOVDQU(Mem{Base: e.lanes, Disp: 3*64 + 32*h}, e.high)
+		VPMASKMOVD(Mem{Base: e.w, Disp: 32 * h}, e.high, e.low)
+	})
+	ADDQ(Mem{Base: e.s, Disp: tailBytes}, e.w)
+
+	Label("tail_done")
+	Comment("Lane l holds a share of row l mod stripRows: turn the shares onto each other.")
+	for t := range e.tokens {
+		VPADDD(e.acc[t][1], e.acc[t][0], e.acc[t][0])
+	}
+	for _, d := range []uint64{4, 2, 1} {
+		CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(d))
+		JGT(LabelRef("reduced"))
+		for t := range e.tokens {
+			a := e.acc[t][0]
+			switch d {
+			case 4:
+				VPERMQ(Imm(0x4e), a, e.x)
+			case 2:
+				VPSHUFD(Imm(0x4e), a, e.x)
+			case 1:
+				VPSHUFD(Imm(0xb1), a, e.x)
+			}
+			VPADDD(e.x, a, a)
+		}
+	}
+	Label("reduced")
+	VMOVD(head.As32(), e.p.AsX())
+	VPBROADCASTD(e.p.AsX(), e.p)
+	q := GP64()
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	for t := range e.tokens {
+		VPBROADCASTD(e.token(q, t, 0), e.x)
+		VPSUBD(e.x, e.acc[t][0], e.acc[t][0])
+	}
+	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
+	SHLQ(Imm(3), cells)
+	SUBQ(cells, q)
+	for t := range e.tokens {
+		a := e.acc[t][0]
+		VPBROADCASTD(e.token(q, t, 0), e.x)
+		VPADDD(e.x, a, a)
+		VCVTDQ2PS(a, a)
+		VMULPS(e.scales, a, a)
+		for h := range 2 {
+			VPCMPEQD(Mem{Base: e.lanes, Disp: 2*64 + 32*h}, e.p, e.x)
+			VPAND(e.x, a, e.x)
+			VADDPS(e.x, e.sum[t][h], e.sum[t][h])
+		}
+	}
+}
