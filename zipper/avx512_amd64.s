@@ -198,20 +198,21 @@ narrow:
 	MOVQ   64(DX), R10
 
 chunk:
-	DECQ      R8
-	JL        chunks_done
-	VMOVDQU64 (AX), Z4
-	LEAQ      (R9)(R10*4), R11
-	VPSRLW    $0x04, Z4, Z5
-	VPANDD    Z2, Z4, Z4
-	VPANDD    Z2, Z5, Z5
-	VPERMD    (R9), Z0, Z9
-	VPDPBUSD  Z9, Z4, Z6
-	VPERMD    (R11), Z0, Z4
-	VPDPBUSD  Z4, Z5, Z7
-	LEAQ      (R9)(R10*8), R9
-	ADDQ      $0x40, AX
-	JMP       chunk
+	DECQ       R8
+	JL         chunks_done
+	VMOVDQU64  (AX), Z4
+	PREFETCHT0 4096(AX)
+	LEAQ       (R9)(R10*4), R11
+	VPSRLW     $0x04, Z4, Z5
+	VPANDD     Z2, Z4, Z4
+	VPANDD     Z2, Z5, Z5
+	VPERMD     (R9), Z0, Z9
+	VPDPBUSD   Z9, Z4, Z6
+	VPERMD     (R11), Z0, Z4
+	VPDPBUSD   Z4, Z5, Z7
+	LEAQ       (R9)(R10*8), R9
+	ADDQ       $0x40, AX
+	JMP        chunk
 
 chunks_done:
 	MOVQ        72(DX), R10
@@ -220,6 +221,7 @@ chunks_done:
 	MOVQ        88(DX), R8
 	KMOVW       R8, K2
 	VMOVDQU32.Z (AX), K2, Z4
+	PREFETCHT0  4096(AX)
 	LEAQ        (R9)(R10*4), R11
 	VPSRLW      $0x04, Z4, Z5
 	VPANDD      Z2, Z4, Z4
@@ -577,32 +579,33 @@ narrow:
 	MOVQ   64(BX), R12
 
 chunk:
-	DECQ      R10
-	JL        chunks_done
-	VMOVDQU64 (AX), Z4
-	LEAQ      (R11)(R12*4), R13
-	VPSRLW    $0x04, Z4, Z5
-	VPANDD    Z2, Z4, Z4
-	VPANDD    Z2, Z5, Z5
-	VPERMD    (R11), Z0, Z18
-	VPDPBUSD  Z18, Z4, Z6
-	VPERMD    (R13), Z0, Z18
-	VPDPBUSD  Z18, Z5, Z10
-	VPERMD    (R11)(DX*1), Z0, Z18
-	VPDPBUSD  Z18, Z4, Z7
-	VPERMD    (R13)(DX*1), Z0, Z18
-	VPDPBUSD  Z18, Z5, Z11
-	VPERMD    (R11)(DX*2), Z0, Z18
-	VPDPBUSD  Z18, Z4, Z8
-	VPERMD    (R13)(DX*2), Z0, Z18
-	VPDPBUSD  Z18, Z5, Z12
-	VPERMD    (R11)(SI*1), Z0, Z18
-	VPDPBUSD  Z18, Z4, Z9
-	VPERMD    (R13)(SI*1), Z0, Z18
-	VPDPBUSD  Z18, Z5, Z13
-	LEAQ      (R11)(R12*8), R11
-	ADDQ      $0x40, AX
-	JMP       chunk
+	DECQ       R10
+	JL         chunks_done
+	VMOVDQU64  (AX), Z4
+	PREFETCHT0 4096(AX)
+	LEAQ       (R11)(R12*4), R13
+	VPSRLW     $0x04, Z4, Z5
+	VPANDD     Z2, Z4, Z4
+	VPANDD     Z2, Z5, Z5
+	VPERMD     (R11), Z0, Z18
+	VPDPBUSD   Z18, Z4, Z6
+	VPERMD     (R13), Z0, Z18
+	VPDPBUSD   Z18, Z5, Z10
+	VPERMD     (R11)(DX*1), Z0, Z18
+	VPDPBUSD   Z18, Z4, Z7
+	VPERMD     (R13)(DX*1), Z0, Z18
+	VPDPBUSD   Z18, Z5, Z11
+	VPERMD     (R11)(DX*2), Z0, Z18
+	VPDPBUSD   Z18, Z4, Z8
+	VPERMD     (R13)(DX*2), Z0, Z18
+	VPDPBUSD   Z18, Z5, Z12
+	VPERMD     (R11)(SI*1), Z0, Z18
+	VPDPBUSD   Z18, Z4, Z9
+	VPERMD     (R13)(SI*1), Z0, Z18
+	VPDPBUSD   Z18, Z5, Z13
+	LEAQ       (R11)(R12*8), R11
+	ADDQ       $0x40, AX
+	JMP        chunk
 
 chunks_done:
 	MOVQ        72(BX), R12
@@ -611,6 +614,7 @@ chunks_done:
 	MOVQ        88(BX), R10
 	KMOVW       R10, K2
 	VMOVDQU32.Z (AX), K2, Z4
+	PREFETCHT0  4096(AX)
 	LEAQ        (R11)(R12*4), R13
 	VPSRLW      $0x04, Z4, Z5
 	VPANDD      Z2, Z4, Z4
@@ -1135,48 +1139,49 @@ narrow:
 	MOVQ   64(BX), R14
 
 chunk:
-	DECQ      R12
-	JL        chunks_done
-	VMOVDQU64 (AX), Z4
-	LEAQ      (R13)(R14*4), R15
-	VPSRLW    $0x04, Z4, Z5
-	VPANDD    Z2, Z4, Z4
-	VPANDD    Z2, Z5, Z5
-	VPERMD    (R13), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z6
-	VPERMD    (R15), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z6
-	VPERMD    (R13)(DX*1), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z7
-	VPERMD    (R15)(DX*1), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z7
-	VPERMD    (R13)(DX*2), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z8
-	VPERMD    (R15)(DX*2), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z8
-	VPERMD    (R13)(SI*1), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z9
-	VPERMD    (R15)(SI*1), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z9
-	VPERMD    (R13)(DX*4), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z10
-	VPERMD    (R15)(DX*4), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z10
-	VPERMD    (R13)(DI*1), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z11
-	VPERMD    (R15)(DI*1), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z11
-	VPERMD    (R13)(SI*2), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z12
-	VPERMD    (R15)(SI*2), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z12
-	VPERMD    (R13)(R8*1), Z0, Z22
-	VPDPBUSD  Z22, Z4, Z13
-	VPERMD    (R15)(R8*1), Z0, Z22
-	VPDPBUSD  Z22, Z5, Z13
-	LEAQ      (R13)(R14*8), R13
-	ADDQ      $0x40, AX
-	JMP       chunk
+	DECQ       R12
+	JL         chunks_done
+	VMOVDQU64  (AX), Z4
+	PREFETCHT0 4096(AX)
+	LEAQ       (R13)(R14*4), R15
+	VPSRLW     $0x04, Z4, Z5
+	VPANDD     Z2, Z4, Z4
+	VPANDD     Z2, Z5, Z5
+	VPERMD     (R13), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z6
+	VPERMD     (R15), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z6
+	VPERMD     (R13)(DX*1), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z7
+	VPERMD     (R15)(DX*1), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z7
+	VPERMD     (R13)(DX*2), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z8
+	VPERMD     (R15)(DX*2), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z8
+	VPERMD     (R13)(SI*1), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z9
+	VPERMD     (R15)(SI*1), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z9
+	VPERMD     (R13)(DX*4), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z10
+	VPERMD     (R15)(DX*4), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z10
+	VPERMD     (R13)(DI*1), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z11
+	VPERMD     (R15)(DI*1), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z11
+	VPERMD     (R13)(SI*2), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z12
+	VPERMD     (R15)(SI*2), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z12
+	VPERMD     (R13)(R8*1), Z0, Z22
+	VPDPBUSD   Z22, Z4, Z13
+	VPERMD     (R15)(R8*1), Z0, Z22
+	VPDPBUSD   Z22, Z5, Z13
+	LEAQ       (R13)(R14*8), R13
+	ADDQ       $0x40, AX
+	JMP        chunk
 
 chunks_done:
 	MOVQ        72(BX), R14
@@ -1185,6 +1190,7 @@ chunks_done:
 	MOVQ        88(BX), R12
 	KMOVW       R12, K2
 	VMOVDQU32.Z (AX), K2, Z4
+	PREFETCHT0  4096(AX)
 	LEAQ        (R13)(R14*4), R15
 	VPSRLW      $0x04, Z4, Z5
 	VPANDD      Z2, Z4, Z4

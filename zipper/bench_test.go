@@ -45,7 +45,8 @@ func benchmarkLayer(b *testing.B, l layout) {
 				start := time.Now()
 				Sum(read)
 				reads = append(reads, time.Since(start).Seconds())
-				for v := range w {
+				for i := range w {
+					v := (i + len(reads)) % len(w) // each comes after each other
 					start := time.Now()
 					w[v].MulNT(y, x)
 					times[v] = append(times[v], time.Since(start).Seconds())
@@ -69,6 +70,31 @@ func benchmarkLayer(b *testing.B, l layout) {
 func median(v []float64) float64 {
 	slices.Sort(v)
 	return v[len(v)/2]
+}
+
+// BenchmarkPrefill times a batch of tokens, and the same through float32.
+func BenchmarkPrefill(b *testing.B) {
+	l := layout{n: 2048, k: 4096, group: 128, r: 16, c: 64, density: 0.1}
+	q := l.random(1, anyScale)
+	w, f := prepack(b, q, Zipped), q.Dequantize()
+	for _, m := range []int{32, 512} {
+		b.Run(fmt.Sprintf("M=%d", m), func(b *testing.B) {
+			x, y := normal(1, m, l.k), gemm.NewMatrix(m, l.n)
+			var packed, float []float64
+			for b.Loop() {
+				start := time.Now()
+				w.MulNT(y, x)
+				packed = append(packed, time.Since(start).Seconds())
+				start = time.Now()
+				gemm.MulNT(y, x, f)
+				float = append(float, time.Since(start).Seconds())
+			}
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(median(packed)*1e3, "zipper-ms")
+			b.ReportMetric(median(float)*1e3, "float32-ms")
+			b.ReportMetric(median(float)/median(packed), "float32/zipper")
+		})
+	}
 }
 
 // BenchmarkPanel is the ceiling: one panel that stays in the L2 cache.

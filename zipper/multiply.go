@@ -13,9 +13,9 @@ const taskBytes = 128 << 10
 // MulNT sets y [M,N] = Q(x)·Ŵᵀ, x [M,K] quantized per token like quant.A8. A token
 // with a value that is not finite gives NaN. y must not overlap x.
 //
-// A panel of W is read from memory once, and multiplied by up to 8 tokens at a
-// time; for more tokens it is read again from the cache. That suits decoding; for
-// prefills it unpacks the codes once for every 8 tokens.
+// W is read from memory once, and multiplied by up to 8 tokens at a time; for more
+// tokens it is read again from the cache. There is no kernel for prefills, which
+// unpack the codes anew for every 8 tokens.
 //
 // The result does not depend on the kernel, the number of goroutines, or the
 // other tokens.
@@ -56,15 +56,17 @@ func (s *stream) multiply(k *kernel, y gemm.Matrix, a *activations, add bool) {
 		sh := s.shape
 		sh.sums = a.sums
 		out := make([]float32, k.panels[len(k.panels)-1].tokens*panelRows)
-		for panel := task * perTask; panel < min(panels, (task+1)*perTask); panel++ {
-			for t := 0; t < y.Rows; {
-				f := k.covering(y.Rows - t)
+		// Tokens outside: the panels of a task stay in the cache until all tokens
+		// have met them, and the activations of a few tokens for all panels.
+		for t := 0; t < y.Rows; {
+			f := k.covering(y.Rows - t)
+			for panel := task * perTask; panel < min(panels, (task+1)*perTask); panel++ {
 				f.mul(s.data[s.starts[panel]:s.starts[panel+1]], a.data[t*a.ld:], a.ld, &sh, &s.lanes, out)
 				for i := range min(f.tokens, y.Rows-t) {
 					store(y.Row(t + i)[panel*panelRows:], out[i*panelRows:], a.scales[t+i], add)
 				}
-				t += f.tokens
 			}
+			t += f.tokens
 		}
 	})
 }

@@ -257,6 +257,7 @@ func (e *engine) narrow(x, head, xIndex Register) {
 	DECQ(chunks)
 	JL(LabelRef("chunks_done"))
 	VMOVDQU64(Mem{Base: e.w}, e.code)
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	products()
 	ADDQ(Imm(64), e.w)
 	JMP(LabelRef("chunk"))
@@ -269,6 +270,7 @@ func (e *engine) narrow(x, head, xIndex Register) {
 	MOVQ(Mem{Base: e.s, Disp: tailMask}, tail)
 	KMOVW(tail.As32(), K2)
 	VMOVDQU32_Z(Mem{Base: e.w}, K2, e.code)
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	products()
 	ADDQ(Mem{Base: e.s, Disp: tailBytes}, e.w)
 
