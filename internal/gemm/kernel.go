@@ -80,15 +80,23 @@ func choose(name string, available []*kernel) (*kernel, error) {
 	if name == "" {
 		return available[0], nil
 	}
-	var names []string
 	for _, k := range available {
 		if k.name == name {
 			return k, nil
 		}
-		names = append(names, k.name)
 	}
-	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(Kernels(), ", "))
 }
 
 // Kernel returns the name of the kernel in use: avx512, avx2 or generic.
 func Kernel() string { return active.name }
+
+// Kernels returns the names of all kernels that this build has for this CPU,
+// the fastest first.
+func Kernels() []string {
+	var names []string
+	for _, k := range kernels() {
+		names = append(names, k.name)
+	}
+	return names
+}
