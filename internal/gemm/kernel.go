@@ -85,7 +85,7 @@ func choose(name string, available []*kernel) (*kernel, error) {
 			return k, nil
 		}
 	}
-	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(Kernels(), ", "))
+	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(names(available), ", "))
 }
 
 // Kernel returns the name of the kernel in use: avx512, avx2 or generic.
@@ -93,10 +93,12 @@ func Kernel() string { return active.name }
 
 // Kernels returns the names of all kernels that this build has for this CPU,
 // the fastest first.
-func Kernels() []string {
-	var names []string
-	for _, k := range kernels() {
-		names = append(names, k.name)
+func Kernels() []string { return names(kernels()) }
+
+func names(ks []*kernel) []string {
+	var list []string
+	for _, k := range ks {
+		list = append(list, k.name)
 	}
-	return names
+	return list
 }
