@@ -20,11 +20,12 @@ func TestArrows(t *testing.T) {
 		"zipper":            {"internal/gemm", "quant"},
 		"internal/llm":      {"internal/gemm", "internal/hf", "quant"},
 		"internal/builtin":  {"internal/hf", "internal/gemm"},
+		"internal/tasks":    {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
 		"experiments/row":   {},
 		"experiments/plan":  {},
 		"reports":           {"experiments/row"},
-		"experiments/trial": {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/store", "quant", "experiments/row", "experiments/plan"},
-		"experiments/sweep": {"experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/store", "quant"},
+		"experiments/trial": {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "experiments/row", "experiments/plan"},
+		"experiments/sweep": {"experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...").Output()
 	if err != nil {

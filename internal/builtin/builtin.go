@@ -16,7 +16,7 @@ import (
 // Prefix marks a model or text reference as one of this package's.
 const Prefix = "builtin:"
 
-//go:embed models/*/config.json models/*/model.safetensors models/*/tokenizer.json text/*.txt
+//go:embed models/*/config.json models/*/model.safetensors models/*/tokenizer.json text/*.txt text/*.jsonl
 var files embed.FS
 
 // Model returns the Hugging Face folder of the embedded model name.
@@ -40,11 +40,24 @@ func Text(name string) ([]byte, error) {
 	return data, nil
 }
 
+// Task returns the embedded zero-shot set name, JSON lines as text/README.md
+// describes them.
+func Task(name string) ([]byte, error) {
+	data, err := files.ReadFile(path.Join("text", name+".jsonl"))
+	if err != nil {
+		return nil, fmt.Errorf("builtin: no task %q; there are: %s", name, strings.Join(Tasks(), ", "))
+	}
+	return data, nil
+}
+
 // Models lists the embedded models by name.
 func Models() []string { return names("models", "") }
 
 // Texts lists the embedded texts by name.
 func Texts() []string { return names("text", ".txt") }
+
+// Tasks lists the embedded zero-shot sets by name.
+func Tasks() []string { return names("text", ".jsonl") }
 
 func names(dir, ext string) []string {
 	entries, err := files.ReadDir(dir)

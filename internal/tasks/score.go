@@ -1,0 +1,221 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+)
+
+// batchTokens is how many tokens go through the model at once, and logitFloats
+// how many logits are held.
+const (
+	batchTokens = 2048
+	logitFloats = 16 << 20
+)
+
+// Options are what scores depend on beside model and task.
+type Options struct {
+	// BOS begins every context with the tokenizer's BOS token. The harness does
+	// so by default (add_bos_token unset) where the tokenizer itself adds BOS,
+	// as that of LLaMA 3 and not those of Qwen.
+	BOS bool
+	// MaxLength is how many tokens the model reads at most; longer requests
+	// lose tokens at their beginning, BOS first. 0 is max_position_embeddings.
+	MaxLength int
+}
+
+// Answer is what a model says to one item.
+type Answer struct {
+	LogLikelihoods []float64 // of each request, nat
+	Greedy         []bool    // whether each token of it is the most likely one
+	// The most likely choice, by log-likelihood and by that per character and
+	// per UTF-8 byte of the choice; the first of equal ones.
+	Choice, ChoiceByChar, ChoiceByByte int
+}
+
+// Result is the outcome of a task.
+type Result struct {
+	Task      *Task
+	Answers   []Answer // one for each item
+	Truncated int      // requests that lost tokens
+	Metrics   []Metric // as Task.Metrics
+}
+
+// Score runs m over the items of t. A request without context tokens (an
+// empty context without BOS) or without continuation tokens is an error that
+// names its item, and so is a continuation beyond the maximum length.
+func (t *Task) Score(ctx context.Context, m *llm.Model, tokenizer *hf.Tokenizer, o Options) (*Result, error) {
+	if o.MaxLength == 0 {
+		o.MaxLength = m.Config().MaxPositions
+	}
+	bos := int32(-1)
+	if o.BOS {
+		id, ok := tokenizer.BOS()
+		if !ok {
+			return nil, fmt.Errorf("tasks: %s: contexts are to begin with BOS, but the tokenizer has none", t.Name)
+		}
+		bos = id
+	}
+	r := &Result{Task: t, Answers: make([]Answer, len(t.Items))}
+	var queries []query
+	for i, item := range t.Items {
+		n := len(item.Requests)
+		r.Answers[i].LogLikelihoods, r.Answers[i].Greedy = make([]float64, n), make([]bool, n)
+		for j, req := range item.Requests {
+			q, err := encode(tokenizer, req, bos, o.MaxLength)
+			if err != nil {
+				return nil, fmt.Errorf("tasks: %s: request %d: %w", item.At, j, err)
+			}
+			if q.truncated {
+				r.Truncated++
+			}
+			q.item, q.request = i, j
+			queries = append(queries, q)
+		}
+	}
+	// The longest come first, so that too little memory shows at once.
+	slices.SortStableFunc(queries, func(a, b query) int { return len(b.input) - len(a.input) })
+	for len(queries) > 0 {
+		n, rows := 0, 0
+		for n < len(queries) && (n == 0 || rows+len(queries[n].input) <= batchTokens) {
+			rows += len(queries[n].input)
+			n++
+		}
+		if err := r.run(ctx, m, queries[:n]); err != nil {
+			return nil, fmt.Errorf("tasks: %s: %w", t.Name, err)
+		}
+		queries = queries[n:]
+	}
+	for i := range r.Answers {
+		r.Answers[i].choose(t.Items[i].Choices)
+	}
+	r.measure()
+	return r, nil
+}
+
+// query is a request in tokens: the model reads input and is scored on
+// predicting each of targets from what stands before it, the last one from all.
+type query struct {
+	input, targets []int32
+	item, request  int
+	truncated      bool
+}
+
+// encode splits the tokens of context and continuation together where those of
+// the context alone end, as _encode_pair of the harness does: spaces at the end
+// of a context belong to the continuation, whose first token they are part of.
+func encode(tokenizer *hf.Tokenizer, r Request, bos int32, maxLength int) (query, error) {
+	before := strings.TrimRightFunc(r.Context, isSpace)
+	split := len(tokenizer.Encode(before))
+	all := tokenizer.Encode(r.Context + r.Continuation)
+	if bos >= 0 {
+		all = slices.Insert(all, 0, bos)
+		split++
+	}
+	if split == 0 {
+		return query{}, fmt.Errorf("context %q has no tokens", r.Context)
+	}
+	if split >= len(all) {
+		return query{}, fmt.Errorf("continuation %q has no tokens of its own", r.Continuation)
+	}
+	q := query{targets: all[split:]}
+	if len(q.targets) > maxLength {
+		return query{}, fmt.Errorf("continuation of %d tokens, the model reads %d", len(q.targets), maxLength)
+	}
+	if n := len(all) - (maxLength + 1); n > 0 {
+		all, q.truncated = all[n:], true
+	}
+	q.input = all[:len(all)-1]
+	return q, nil
+}
+
+// run answers the queries of one batch.
+func (r *Result) run(ctx context.Context, m *llm.Model, queries []query) error {
+	seqs := make([][]int32, len(queries))
+	var targets []int32
+	for i, q := range queries {
+		seqs[i] = q.input
+		targets = append(targets, q.targets...)
+	}
+	hidden, err := m.Hidden(ctx, seqs, nil)
+	if err != nil {
+		return err
+	}
+	// The rows that predict a continuation, gathered for one product.
+	rows := gemm.NewMatrix(len(targets), hidden.Cols)
+	end, n := 0, 0
+	for _, q := range queries {
+		end += len(q.input)
+		for i := end - len(q.targets); i < end; i++ {
+			copy(rows.Row(n), hidden.Row(i))
+			n++
+		}
+	}
+	scores := make([]float64, len(targets))
+	greedy := make([]bool, len(targets))
+	vocab := m.Config().VocabSize
+	step := max(1, logitFloats/vocab)
+	logits := gemm.NewMatrix(min(step, len(targets)), vocab)
+	for a := 0; a < len(targets); a += step {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := min(a+step, len(targets))
+		part := logits.View(0, b-a, 0, vocab)
+		if err := m.Logits(part, rows.View(a, b, 0, rows.Cols)); err != nil {
+			return err
+		}
+		parallel(b-a, func(i int) { scores[a+i], greedy[a+i] = logProb(part.Row(i), targets[a+i]) })
+	}
+	n = 0
+	for _, q := range queries {
+		answer := &r.Answers[q.item]
+		var sum float64
+		all := true
+		for range q.targets {
+			sum += scores[n]
+			all = all && greedy[n]
+			n++
+		}
+		answer.LogLikelihoods[q.request], answer.Greedy[q.request] = sum, all
+	}
+	return nil
+}
+
+// logProb returns the log of softmax(logits)[target], and whether target is
+// the most likely token, the first of equal ones.
+func logProb(logits []float32, target int32) (float64, bool) {
+	best := 0
+	for i, v := range logits {
+		if v > logits[best] {
+			best = i
+		}
+	}
+	var sum float64
+	for _, v := range logits {
+		sum += math.Exp(float64(v) - float64(logits[best]))
+	}
+	return float64(logits[target]) - float64(logits[best]) - math.Log(sum), best == int(target)
+}
+
+// parallel calls f(0..n-1) from up to GOMAXPROCS goroutines.
+func parallel(n int, f func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n)
+	var wg sync.WaitGroup
+	for w := range workers {
+		wg.Go(func() {
+			for i := w; i < n; i += workers {
+				f(i)
+			}
+		})
+	}
+	wg.Wait()
+}
