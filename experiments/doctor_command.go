@@ -39,6 +39,7 @@ func doctorCommand() *cobra.Command {
 			fmt.Fprintf(w, "cache\t%s\n", cache)
 			fmt.Fprintf(w, "builtin models\t%s\n", strings.Join(builtin.Models(), ", "))
 			fmt.Fprintf(w, "builtin texts\t%s\n", strings.Join(builtin.Texts(), ", "))
+			fmt.Fprintf(w, "builtin tasks\t%s\n", strings.Join(builtin.Tasks(), ", "))
 			return w.Flush()
 		},
 	}

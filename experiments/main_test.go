@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -143,5 +145,43 @@ func TestConfigs(t *testing.T) {
 		} else if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); sw.Name != want {
 			t.Errorf("%s: name %q would write to another folder than expected", f, sw.Name)
 		}
+	}
+}
+
+// TestEvalCommand reads the JSON form and compares it with the table.
+func TestEvalCommand(t *testing.T) {
+	args := []string{"eval", "--cache", t.TempDir(), "--text", "builtin:heldout", "--tokens", "1024", "--context", "128", "--tasks", "builtin:choice,builtin:cloze", "--limit", "8"}
+	table, err := execute(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := execute(t, append(args, "--json")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rep evalReport
+	if err := json.Unmarshal([]byte(text), &rep); err != nil {
+		t.Fatal(err)
+	}
+	if rep.Text == nil || rep.Text.Tokens != 1024 || rep.Text.Stride != 128 || len(rep.Tasks) != 2 || len(rep.Tasks[0].Items) != 8 {
+		t.Fatalf("%+v", rep)
+	}
+	right := 0
+	for _, item := range rep.Tasks[0].Items {
+		if *item.Choice == *item.Answer {
+			right++
+		}
+	}
+	if acc := rep.Tasks[0].Metrics[0]; acc.Name != "acc" || acc.Value != float64(right)/8 || acc.SE == nil {
+		t.Errorf("acc is %+v, and %d of 8 items are right", acc, right)
+	}
+	values := append(rep.Text.Values, append(rep.Tasks[0].Metrics, rep.Tasks[1].Metrics...)...)
+	for _, v := range values {
+		if !strings.Contains(table, v.Name) || !strings.Contains(table, fmt.Sprintf("%.4f", v.Value)) {
+			t.Errorf("the table has no %s of %.4f", v.Name, v.Value)
+		}
+	}
+	if _, err := execute(t, "eval"); err == nil || !strings.Contains(err.Error(), "give --text, --tasks or both") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -183,21 +183,29 @@ func (q *quantizedModel) report(r *row.Row) {
 // reportScores writes the evaluation into r: totals, and sums per window for
 // paired comparisons.
 func (s *Subject) reportScores(sc *scores, r *row.Row) {
-	tokens, nll := sum(sc.tokens), sum(sc.nll)
+	s.reportLikelihood(sc, r)
+	tokens := sum(sc.tokens)
 	r.Values = append(r.Values,
-		row.Value{Name: row.NLL, Value: nll / tokens, Unit: "nat/token"},
-		row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)},
-		row.Value{Name: row.PPLWord, Value: math.Exp(nll / float64(s.words))},
-		row.Value{Name: row.BitsPerByte, Value: nll / math.Ln2 / float64(s.bytes), Unit: "bit/B"},
 		row.Value{Name: row.KLMean, Value: sum(sc.kl) / tokens, Unit: "nat/token"},
 		row.Value{Name: row.KLMedian, Value: quantile(sc.klTokens, 0.5), Unit: "nat/token"},
 		row.Value{Name: row.KLP999, Value: quantile(sc.klTokens, 0.999), Unit: "nat/token"},
 		row.Value{Name: row.Top1, Value: sum(sc.top1) / tokens})
 	r.Series = append(r.Series,
-		row.Series{Name: row.WindowTokens, Values: sc.tokens},
-		row.Series{Name: row.WindowNLL, Unit: "nat", Values: sc.nll},
 		row.Series{Name: row.WindowKL, Unit: "nat", Values: sc.kl},
 		row.Series{Name: row.WindowTop1, Values: sc.top1})
+}
+
+// reportLikelihood writes what needs no reference.
+func (s *Subject) reportLikelihood(sc *scores, r *row.Row) {
+	tokens, nll := sum(sc.tokens), sum(sc.nll)
+	r.Values = append(r.Values,
+		row.Value{Name: row.NLL, Value: nll / tokens, Unit: "nat/token"},
+		row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)},
+		row.Value{Name: row.PPLWord, Value: math.Exp(nll / float64(s.words))},
+		row.Value{Name: row.BitsPerByte, Value: nll / math.Ln2 / float64(s.bytes), Unit: "bit/B"})
+	r.Series = append(r.Series,
+		row.Series{Name: row.WindowTokens, Values: sc.tokens},
+		row.Series{Name: row.WindowNLL, Unit: "nat", Values: sc.nll})
 }
 
 func sum(v []float64) float64 {

@@ -30,16 +30,20 @@ type scores struct {
 // [sum T, D] of the 16-bit model for the windows first..last-1; its logits are
 // recomputed with the same head on the same rows, so that an unchanged model
 // has a divergence of exactly zero. Keeping hidden states rather than logits
-// takes D instead of V floats per token.
+// takes D instead of V floats per token. Without a reference (nil) m
+// is compared with itself.
 func score(ctx context.Context, m *llm.Model, ws []window, reference func(first, last int, seqs [][]int32) (gemm.Matrix, error)) (*scores, error) {
 	n := len(ws)
 	s := &scores{tokens: make([]float64, n), nll: make([]float64, n), kl: make([]float64, n), top1: make([]float64, n)}
 	perToken := make([][]float64, n)
 	for first := 0; first < n; {
 		last, seqs := batch(ws, first)
-		ref, err := reference(first, last, seqs)
-		if err != nil {
-			return nil, err
+		var ref gemm.Matrix
+		if reference != nil {
+			var err error
+			if ref, err = reference(first, last, seqs); err != nil {
+				return nil, err
+			}
 		}
 		hidden, err := m.Hidden(ctx, seqs, nil)
 		if err != nil {
@@ -48,7 +52,11 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference func(first,
 		row := 0
 		for i := first; i < last; i++ {
 			end := row + len(ws[i].input)
-			t, err := scoreWindow(m, ws[i], hidden.View(row, end, 0, hidden.Cols), ref.View(row, end, 0, ref.Cols))
+			var part gemm.Matrix
+			if reference != nil {
+				part = ref.View(row, end, 0, ref.Cols)
+			}
+			t, err := scoreWindow(m, ws[i], hidden.View(row, end, 0, hidden.Cols), part)
 			if err != nil {
 				return nil, fmt.Errorf("window %d: %w", i, err)
 			}
@@ -92,21 +100,26 @@ type tokenScore struct {
 }
 
 // scoreWindow compares the predictions from hidden with those from ref, both
-// [len(input), D], at the scored positions.
+// [len(input), D], at the scored positions. Without rows, ref is hidden itself.
 func scoreWindow(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
 	out := make([]tokenScore, w.scored())
 	vocab := m.Config().VocabSize
 	step := max(1, logitFloats/vocab)
 	logits := gemm.NewMatrix(min(step, len(out)), vocab)
-	refLogits := gemm.NewMatrix(min(step, len(out)), vocab)
+	refLogits := logits
+	if ref.Rows > 0 {
+		refLogits = gemm.NewMatrix(min(step, len(out)), vocab)
+	}
 	for a := 0; a < len(out); a += step {
 		b := min(a+step, len(out))
 		got, want := logits.View(0, b-a, 0, vocab), refLogits.View(0, b-a, 0, vocab)
 		if err := m.Logits(got, hidden.View(w.from+a, w.from+b, 0, hidden.Cols)); err != nil {
 			return nil, err
 		}
-		if err := m.Logits(want, ref.View(w.from+a, w.from+b, 0, ref.Cols)); err != nil {
-			return nil, err
+		if ref.Rows > 0 {
+			if err := m.Logits(want, ref.View(w.from+a, w.from+b, 0, ref.Cols)); err != nil {
+				return nil, err
+			}
 		}
 		parallel(b-a, func(i int) {
 			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])

@@ -63,6 +63,7 @@ type Subject struct {
 	calibration plan.Calibration
 	content     map[string]string
 	warnings    []string
+	bos         int32 // the token that begins sequences, or -1
 
 	windows      []window
 	words, bytes int       // of the scored text
@@ -83,13 +84,21 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 		return nil, err
 	}
 	s := &Subject{lab: l, model: model, protocol: t.Protocol, calibration: t.Calibration}
-	if err := s.prepare(files); err != nil {
+	err = s.prepare(files)
+	if err == nil {
+		err = s.cutText()
+	}
+	if err == nil {
+		err = s.sampleCalibration()
+	}
+	if err != nil {
 		model.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
+// prepare reads the tokenizer and hashes what the model is made of.
 func (s *Subject) prepare(files hf.Files) error {
 	tokenizer, err := hf.ReadTokenizer(files)
 	if err != nil {
@@ -112,7 +121,7 @@ func (s *Subject) prepare(files hf.Files) error {
 		}
 	}
 
-	bos := int32(-1)
+	s.bos = -1
 	if s.protocol.BOS {
 		id, ok := tokenizer.BOS()
 		if !ok { // some tokenizers leave it to the model
@@ -121,27 +130,36 @@ func (s *Subject) prepare(files hf.Files) error {
 		if id < 0 {
 			return fmt.Errorf("%s: protocol.bos is true, but neither tokenizer nor config.json has a BOS token; set bos: false", files.Name())
 		}
-		bos = id
+		s.bos = id
 	}
+	return nil
+}
+
+// cutText reads the text of the protocol and cuts it into windows.
+func (s *Subject) cutText() error {
 	text, sha, err := readText(s.protocol.Text)
 	if err != nil {
 		return fmt.Errorf("protocol.text: %w", err)
 	}
 	s.content["text"] = sha
-	if s.windows, err = cut(tokenizer.Encode(text), s.protocol.Context, s.protocol.Stride, bos, s.protocol.Tokens); err != nil {
+	if s.windows, err = cut(s.tokenizer.Encode(text), s.protocol.Context, s.protocol.Stride, s.bos, s.protocol.Tokens); err != nil {
 		return fmt.Errorf("%w (text %s)", err, s.protocol.Text)
 	}
 	if limit := s.model.Config().MaxPositions; s.protocol.Context > limit {
 		s.warnings = append(s.warnings, fmt.Sprintf("protocol.context %d is beyond the %d positions the model was trained for", s.protocol.Context, limit))
 	}
-	s.words, s.bytes = extent(s.windows, tokenizer.Decode)
+	s.words, s.bytes = extent(s.windows, s.tokenizer.Decode)
+	return nil
+}
 
-	text, sha, err = readText(s.calibration.Text)
+// sampleCalibration reads the calibration text and draws its sequences.
+func (s *Subject) sampleCalibration() error {
+	text, sha, err := readText(s.calibration.Text)
 	if err != nil {
 		return fmt.Errorf("calibration.text: %w", err)
 	}
 	s.content["calibration"] = sha
-	s.calibrators, err = sample(tokenizer.Encode(text), s.calibration, bos)
+	s.calibrators, err = sample(s.tokenizer.Encode(text), s.calibration, s.bos)
 	if err != nil {
 		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
 	}

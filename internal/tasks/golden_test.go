@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -77,7 +79,11 @@ func TestGolden(t *testing.T) {
 	for _, want := range g.Tasks {
 		t.Run(fmt.Sprintf("%s bos=%v max=%d", want.Task, want.BOS, want.MaxLength), func(t *testing.T) {
 			task := want.open(t)
-			got, err := task.Score(context.Background(), m, tokenizer, Options{BOS: want.BOS, MaxLength: want.MaxLength})
+			o := Options{BOS: -1, MaxLength: want.MaxLength}
+			if want.BOS {
+				o.BOS = bos
+			}
+			got, err := task.Score(context.Background(), m, tokenizer, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,6 +96,15 @@ func TestGolden(t *testing.T) {
 func (g *goldenTask) open(t *testing.T) *Task {
 	t.Helper()
 	var ref string
+	if strings.HasPrefix(g.File, "eval/") {
+		data, err := os.ReadFile(testdata.Dir(t, g.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != g.SHA256 {
+			t.Skipf("needs %s of SHA-256 %s", g.File, g.SHA256)
+		}
+	}
 	switch {
 	case !strings.HasPrefix(g.File, "eval/"):
 		ref = builtin.Prefix + g.Task

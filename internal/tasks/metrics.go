@@ -112,8 +112,9 @@ func (a *Answer) value(name string, item Item) float64 {
 func meanSE(v []float64) (mean, se float64) {
 	n := float64(len(v))
 	for _, x := range v {
-		mean += x / n
+		mean += x
 	}
+	mean /= n
 	var square float64
 	for _, x := range v {
 		square += (x - mean) * (x - mean)

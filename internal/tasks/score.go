@@ -23,10 +23,10 @@ const (
 
 // Options are what scores depend on beside model and task.
 type Options struct {
-	// BOS begins every context with the tokenizer's BOS token. The harness does
-	// so by default (add_bos_token unset) where the tokenizer itself adds BOS,
-	// as that of LLaMA 3 and not those of Qwen.
-	BOS bool
+	// BOS is the token that begins every context; negative for none. The harness
+	// puts one there by default (add_bos_token unset) where the tokenizer itself
+	// adds BOS, as that of LLaMA 3 does and those of Qwen do not.
+	BOS int32
 	// MaxLength is how many tokens the model reads at most; longer requests
 	// lose tokens at their beginning, BOS first. 0 is max_position_embeddings.
 	MaxLength int
@@ -56,21 +56,13 @@ func (t *Task) Score(ctx context.Context, m *llm.Model, tokenizer *hf.Tokenizer,
 	if o.MaxLength == 0 {
 		o.MaxLength = m.Config().MaxPositions
 	}
-	bos := int32(-1)
-	if o.BOS {
-		id, ok := tokenizer.BOS()
-		if !ok {
-			return nil, fmt.Errorf("tasks: %s: contexts are to begin with BOS, but the tokenizer has none", t.Name)
-		}
-		bos = id
-	}
 	r := &Result{Task: t, Answers: make([]Answer, len(t.Items))}
 	var queries []query
 	for i, item := range t.Items {
 		n := len(item.Requests)
 		r.Answers[i].LogLikelihoods, r.Answers[i].Greedy = make([]float64, n), make([]bool, n)
 		for j, req := range item.Requests {
-			q, err := encode(tokenizer, req, bos, o.MaxLength)
+			q, err := encode(tokenizer, req, o.BOS, o.MaxLength)
 			if err != nil {
 				return nil, fmt.Errorf("tasks: %s: request %d: %w", item.At, j, err)
 			}

@@ -8,10 +8,11 @@ import (
 	"testing"
 )
 
+const bos = 4094 // of tiny-llama3
+
 // TestEncode checks where requests are split and how they are shortened.
 func TestEncode(t *testing.T) {
 	_, tokenizer := openTiny(t)
-	const bos = 4094
 	r := Request{"The cat sat on the  ", "mat and slept"}
 	before, all := tokenizer.Encode("The cat sat on the"), tokenizer.Encode("The cat sat on the  mat and slept")
 	q, err := encode(tokenizer, r, -1, 256)
@@ -70,14 +71,14 @@ func TestBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	task.Limit(60) // several batches
-	all, err := task.Score(context.Background(), m, tokenizer, Options{BOS: true})
+	all, err := task.Score(context.Background(), m, tokenizer, Options{BOS: bos})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, i := range []int{0, 31, 59} {
 		one := *task
 		one.Items = task.Items[i : i+1]
-		r, err := one.Score(context.Background(), m, tokenizer, Options{BOS: true})
+		r, err := one.Score(context.Background(), m, tokenizer, Options{BOS: bos})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +93,7 @@ func TestBatches(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := task.Score(ctx, m, tokenizer, Options{BOS: true}); err == nil {
+	if _, err := task.Score(ctx, m, tokenizer, Options{BOS: bos}); err == nil {
 		t.Error("a cancelled context gave a result")
 	}
 }

@@ -1,0 +1,112 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/tasks"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Evaluation asks for the quality of a model with its 16-bit weights.
+type Evaluation struct {
+	Model       string
+	Activations string // a16, a8 or a4
+	// Protocol is that of the text. Its BOS holds for tasks too. Without a text
+	// there is no perplexity; context and stride 0 are the model's positions, or
+	// 2048 if it has more, and the context.
+	Protocol plan.Protocol
+	Tasks    []string // references as tasks.Open reads them
+	Limit    int      // items of each task, 0 = all
+	// MaxLength is how many tokens of a task's request the model reads; 0 is
+	// as many as it has positions.
+	MaxLength int
+}
+
+// Evaluated is the outcome of an Evaluation.
+type Evaluated struct {
+	Evaluation Evaluation // with defaults resolved
+	// Text has the values of the text (NLL, PPLToken, PPLWord, BitsPerByte) and
+	// their series (WindowTokens, WindowNLL), nil without one.
+	Text     *row.Row
+	Tasks    []*tasks.Result
+	Warnings []string
+}
+
+// Evaluate scores a text and tasks. Tasks are read before anything is
+// computed.
+func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
+	act, err := quant.ParseActivations(e.Activations)
+	if err != nil {
+		return nil, err
+	}
+	var todo []*tasks.Task
+	for _, ref := range e.Tasks {
+		t, err := tasks.Open(ref)
+		if err != nil {
+			return nil, err
+		}
+		t.Limit(e.Limit)
+		todo = append(todo, t)
+	}
+	files, err := l.OpenModel(ctx, e.Model)
+	if err != nil {
+		return nil, err
+	}
+	model, err := llm.Open(files)
+	if err != nil {
+		return nil, err
+	}
+	defer model.Close()
+	positions := model.Config().MaxPositions
+	if e.Protocol.Context == 0 {
+		e.Protocol.Context = min(positions, 2048)
+	}
+	if e.Protocol.Stride == 0 {
+		e.Protocol.Stride = e.Protocol.Context
+	}
+	if e.MaxLength == 0 {
+		e.MaxLength = positions
+	}
+	s := &Subject{lab: l, model: model, protocol: e.Protocol}
+	if err := s.prepare(files); err != nil {
+		return nil, err
+	}
+	view := model
+	if act != quant.A16 {
+		replacements := map[string]llm.Replacement{}
+		for _, w := range model.Linears() {
+			replacements[w.Name] = llm.Replacement{Act: act}
+		}
+		view = model.With(replacements)
+	}
+
+	out := &Evaluated{Evaluation: e}
+	if e.Protocol.Text != "" {
+		if err := s.cutText(); err != nil {
+			return nil, err
+		}
+		sc, err := score(ctx, view, s.windows, nil)
+		if err != nil {
+			return nil, err
+		}
+		out.Text = &row.Row{}
+		s.reportLikelihood(sc, out.Text)
+	}
+	for _, t := range todo {
+		fmt.Fprintf(l.Progress, "%s: %d items\n", t.Name, len(t.Items))
+		r, err := t.Score(ctx, view, s.tokenizer, tasks.Options{BOS: s.bos, MaxLength: e.MaxLength})
+		if err != nil {
+			return nil, err
+		}
+		out.Tasks = append(out.Tasks, r)
+	}
+	out.Warnings = s.warnings
+	if e.MaxLength > positions && len(todo) > 0 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("tasks: a maximum length of %d is beyond the %d positions the model was trained for", e.MaxLength, positions))
+	}
+	return out, nil
+}
