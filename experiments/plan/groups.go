@@ -1,17 +1,19 @@
 package plan
 
-// Groups divides trials into those that share model, protocol and calibration,
+// Groups divides trials into those that share model, protocol, calibration
+// and tasks,
 // and with them all preparation. Groups and their trials keep their order.
 func Groups(trials []Trial) [][]Trial {
 	type subject struct {
 		model       string
 		protocol    Protocol
 		calibration Calibration
+		tasks       string
 	}
 	var groups [][]Trial
 	at := map[subject]int{}
 	for _, t := range trials {
-		s := subject{t.Model, t.Protocol, t.Calibration}
+		s := subject{t.Model, t.Protocol, t.Calibration, t.Tasks}
 		i, ok := at[s]
 		if !ok {
 			i = len(groups)

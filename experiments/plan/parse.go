@@ -48,6 +48,7 @@ type condition struct {
 type source struct {
 	name     string
 	common   entry // model, activations, protocol and calibration
+	tasks    []string
 	methods  []*entry
 	baseline *condition
 }
@@ -111,7 +112,7 @@ func (p *parser) parse(data []byte) *source {
 		return nil
 	}
 	src := &source{common: entry{line: root.Line}}
-	sections := []string{"name", "model", "protocol", "calibration", "activations", "baseline", "methods", "only", "skip", "zip"}
+	sections := []string{"name", "model", "protocol", "calibration", "activations", "tasks", "baseline", "methods", "only", "skip", "zip"}
 	fields := p.mapping(root, "", sections)
 	src.name = p.name(root, fields["name"])
 	src.common.settings = p.settings(fields, root, "", section(""))
@@ -128,6 +129,7 @@ func (p *parser) parse(data []byte) *source {
 		return cmp.Compare(slices.Index(keys, a.key), slices.Index(keys, b.key))
 	})
 	p.filters(&src.common, fields)
+	src.tasks = p.tasks(fields["tasks"].value)
 	if n := fields["baseline"].value; n != nil {
 		src.baseline = p.condition(n, "baseline")
 	}
@@ -258,6 +260,40 @@ func (p *parser) name(root *yaml.Node, f field) string {
 		return n.Value
 	}
 	return ""
+}
+
+// tasks reads the list of tasks. It is not swept: every trial has all of them.
+func (p *parser) tasks(n *yaml.Node) []string {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl]", show(n))
+		return nil
+	}
+	var list []string
+	seen := map[string]bool{}
+	for i, c := range n.Content {
+		at := fmt.Sprintf("tasks[%d]", i)
+		if !p.noAlias(c, at) {
+			continue
+		}
+		name, file, ok := strings.Cut(c.Value, "=")
+		if !ok {
+			name, ok = strings.CutPrefix(c.Value, "builtin:")
+			file = name
+		}
+		switch {
+		case c.Kind != yaml.ScalarNode || !ok || name == "" || file == "" || strings.Contains(c.Value, ","):
+			p.errorf(c.Line, at, "%s is neither builtin:NAME nor TASK=FILE (without commas)", show(c))
+		case seen[name]:
+			p.errorf(c.Line, at, "task %s is given twice", name)
+		default:
+			list = append(list, c.Value)
+		}
+		seen[name] = true
+	}
+	return list
 }
 
 // settings reads the fields that are among ks, in their order.

@@ -22,6 +22,13 @@ func (s *Sweep) YAML() ([]byte, error) {
 		}
 		add(m, st.key.name, st.node())
 	}
+	if len(src.tasks) > 0 {
+		list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+		for _, t := range src.tasks {
+			list.Content = append(list.Content, scalar("!!str", t))
+		}
+		add(root, "tasks", list)
+	}
 	addFilters(root, &src.common)
 	if src.baseline != nil {
 		add(root, "baseline", src.baseline.node())

@@ -38,6 +38,7 @@ func (p *parser) expand(src *source) []Trial {
 		for _, e := range src.methods {
 			e.each(func(inner []chosen) {
 				t := resolve(append(slices.Clip(outer), inner...), use)
+				t.Tasks = strings.Join(src.tasks, ",")
 				if p.check(&t, outer) && e.keeps(&t, use) && src.common.keeps(&t, use) && !seen[t] {
 					seen[t] = true
 					trials = append(trials, t)

@@ -20,12 +20,23 @@ type Trial struct {
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	Method      Method `json:"method"`
+	// Tasks are zero-shot tasks, builtin:NAME or TASK=FILE, joined by commas so
+	// that trials stay comparable; TaskList splits them.
+	Tasks string `json:"tasks,omitempty"`
 
 	// Label is short and unique within the sweep; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
 	// empty where the sweep names none. Neither is part of the identity.
 	Label    string `json:"-"`
 	Baseline string `json:"-"`
+}
+
+// TaskList returns the tasks of t, one by one.
+func (t *Trial) TaskList() []string {
+	if t.Tasks == "" {
+		return nil
+	}
+	return strings.Split(t.Tasks, ",")
 }
 
 // Protocol says which tokens are scored and what the model sees before them.

@@ -70,15 +70,19 @@ const (
 	EvalTime     = "eval_time"     // s
 )
 
-// Series is one number per evaluation window, in the order of the text, so
-// that two rows of equal protocol can be compared in pairs.
+// TaskMetric is the name of the value, and of its series over the items, that a
+// zero-shot task has of a metric: "choice/acc".
+func TaskMetric(task, metric string) string { return task + "/" + metric }
+
+// Series is one number per evaluation window, in the order of the text, or per
+// item of a task, so that two rows of equal protocol can be compared in pairs.
 type Series struct {
 	Name   string    `json:"name"`
 	Unit   string    `json:"unit,omitempty"`
 	Values []float64 `json:"values"`
 }
 
-// Names of series; each entry is a sum over the scored tokens of one window.
+// Names of series of the text; each entry is a sum over the scored tokens of one window.
 const (
 	WindowTokens = "window_tokens" // scored tokens
 	WindowNLL    = "window_nll"    // nat

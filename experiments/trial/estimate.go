@@ -35,6 +35,7 @@ const (
 	perRoundedWeight = 6e-9  // decode, scale, round and pack a weight
 	perScoredBlock   = 20e-9 // a weight's share of scoring residual blocks
 	perLogit         = 12e-9 // the two exponentials of a logit
+	bytesPerToken    = 4     // of English text, for requests of tasks
 	choleskyShare    = 0.15  // rate of float64 factorisation over that of Speed
 )
 
@@ -68,6 +69,13 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 	read := 0
 	for _, w := range s.windows {
 		read += len(w.input)
+	}
+	for _, t := range s.tasks {
+		for _, item := range t.Items {
+			for _, r := range item.Requests {
+				read += (len(r.Context) + len(r.Continuation)) / bytesPerToken
+			}
+		}
 	}
 	head := 2 * 2 * float64(c.VocabSize) * float64(c.HiddenSize)
 	attention := 2 * float64(c.Layers) * float64(s.protocol.Context) * float64(c.Heads*c.HeadDim)

@@ -43,15 +43,6 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if err != nil {
 		return nil, err
 	}
-	var todo []*tasks.Task
-	for _, ref := range e.Tasks {
-		t, err := tasks.Open(ref)
-		if err != nil {
-			return nil, err
-		}
-		t.Limit(e.Limit)
-		todo = append(todo, t)
-	}
 	files, err := l.OpenModel(ctx, e.Model)
 	if err != nil {
 		return nil, err
@@ -75,6 +66,9 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if err := s.prepare(files); err != nil {
 		return nil, err
 	}
+	if err := s.openTasks(e.Tasks, e.Limit); err != nil {
+		return nil, err
+	}
 	view := model
 	if act != quant.A16 {
 		replacements := map[string]llm.Replacement{}
@@ -96,7 +90,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		out.Text = &row.Row{}
 		s.reportLikelihood(sc, out.Text)
 	}
-	for _, t := range todo {
+	for _, t := range s.tasks {
 		fmt.Fprintf(l.Progress, "%s: %d items\n", t.Name, len(t.Items))
 		r, err := t.Score(ctx, view, s.tokenizer, tasks.Options{BOS: s.bos, MaxLength: e.MaxLength})
 		if err != nil {
@@ -105,7 +99,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		out.Tasks = append(out.Tasks, r)
 	}
 	out.Warnings = s.warnings
-	if e.MaxLength > positions && len(todo) > 0 {
+	if e.MaxLength > positions && len(s.tasks) > 0 {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("tasks: a maximum length of %d is beyond the %d positions the model was trained for", e.MaxLength, positions))
 	}
 	return out, nil

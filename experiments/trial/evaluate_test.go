@@ -3,6 +3,7 @@ package trial
 import (
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,11 +22,11 @@ func testLab(t *testing.T) *Lab {
 }
 
 // TestEvaluate compares with the 16-bit trial of a sweep, which must say the
-// same of the text, and looks at what activations and limits do.
+// same of text and tasks, and looks at what activations and limits do.
 func TestEvaluate(t *testing.T) {
 	l := testLab(t)
 	protocol := plan.Protocol{Text: "builtin:heldout", Context: 128, Stride: 128, BOS: true, Tokens: 1024}
-	sweep := plan.Trial{Model: "builtin:tiny-llama3", Protocol: protocol, Activations: "a8", Method: plan.Method{Name: "none"},
+	sweep := plan.Trial{Model: "builtin:tiny-llama3", Protocol: protocol, Activations: "a8", Method: plan.Method{Name: "none"}, Tasks: "builtin:cloze",
 		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 128, Context: 128}}
 	s, err := l.Open(t.Context(), sweep)
 	if err != nil {
@@ -36,7 +37,7 @@ func TestEvaluate(t *testing.T) {
 	if err != nil || want.Status != row.OK {
 		t.Fatal(err, want)
 	}
-	e := Evaluation{Model: sweep.Model, Activations: "a8", Protocol: protocol, Tasks: []string{"builtin:choice", "builtin:cloze"}, Limit: 10}
+	e := Evaluation{Model: sweep.Model, Activations: "a8", Protocol: protocol, Tasks: sweep.TaskList()}
 	got, err := l.Evaluate(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
@@ -49,11 +50,27 @@ func TestEvaluate(t *testing.T) {
 			t.Errorf("%s is %v, in a sweep %v", v.Name, v.Value, w.Value)
 		}
 	}
-	if len(got.Tasks) != 2 || len(got.Tasks[0].Answers) != 10 || got.Evaluation.MaxLength != 256 || len(got.Warnings) != 0 {
+	if len(got.Tasks) != 1 || len(got.Tasks[0].Answers) != 206 || got.Evaluation.MaxLength != 256 || len(got.Warnings) != 0 {
 		t.Errorf("%+v", got)
 	}
 
-	e.Activations, e.Protocol, e.Limit, e.MaxLength = "a16", plan.Protocol{BOS: true}, 0, 300
+	for _, r := range got.Tasks {
+		for _, m := range r.Metrics {
+			name := row.TaskMetric(r.Task.Name, m.Name)
+			if v, ok := want.Value(name); !ok || v.Value != m.Value || *v.SE != *m.SE {
+				t.Errorf("%s is %v, in a sweep %v", name, m.Value, v.Value)
+			}
+			if series := want.Windows(name); m.Name != "perplexity" && !slices.Equal(series, m.Items) {
+				t.Errorf("%s: a series of %d for %d items, or another", name, len(series), len(m.Items))
+			}
+		}
+	}
+	e.Limit = 10
+	if few, err := l.Evaluate(t.Context(), e); err != nil || len(few.Tasks[0].Answers) != 10 {
+		t.Errorf("limit 10: %v", err)
+	}
+
+	e = Evaluation{Model: e.Model, Activations: "a16", Protocol: plan.Protocol{BOS: true}, Tasks: []string{"builtin:choice", "builtin:cloze"}, MaxLength: 300}
 	full, err := l.Evaluate(t.Context(), e)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +81,7 @@ func TestEvaluate(t *testing.T) {
 	if len(full.Warnings) != 1 || !strings.Contains(full.Warnings[0], "300") {
 		t.Errorf("warnings %q do not say that 300 is too long", full.Warnings)
 	}
-	if a, b := full.Tasks[0].Answers[0].LogLikelihoods[0], got.Tasks[0].Answers[0].LogLikelihoods[0]; !(math.Abs(a-b) > 1e-3) {
+	if a, b := full.Tasks[1].Answers[0].LogLikelihoods[0], got.Tasks[0].Answers[0].LogLikelihoods[0]; !(math.Abs(a-b) > 1e-3) {
 		t.Errorf("a8 gives %v, a16 %v", b, a)
 	}
 	// The model is clearly above chance: 0.25, and the reciprocal vocabulary.

@@ -12,6 +12,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/tasks"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -57,14 +58,24 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	reference := func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
 		return s.reference(ctx, first, last, seqs)
 	}
-	sc, err := score(ctx, s.model.With(q.replacements), s.windows, reference)
+	model := s.model.With(q.replacements)
+	sc, err := score(ctx, model, s.windows, reference)
 	if err != nil {
 		return err
+	}
+	var answers []*tasks.Result
+	for _, t := range s.tasks {
+		a, err := t.Score(ctx, model, s.tokenizer, tasks.Options{BOS: s.bos})
+		if err != nil {
+			return err
+		}
+		answers = append(answers, a)
 	}
 	evaluated := time.Now()
 
 	q.report(r)
 	s.reportScores(sc, r)
+	reportTasks(answers, r)
 	r.Values = append(r.Values,
 		row.Value{Name: row.QuantizeTime, Value: quantized.Sub(start).Seconds(), Unit: "s"},
 		row.Value{Name: row.EvalTime, Value: evaluated.Sub(quantized).Seconds(), Unit: "s"})
@@ -206,6 +217,26 @@ func (s *Subject) reportLikelihood(sc *scores, r *row.Row) {
 	r.Series = append(r.Series,
 		row.Series{Name: row.WindowTokens, Values: sc.tokens},
 		row.Series{Name: row.WindowNLL, Unit: "nat", Values: sc.nll})
+}
+
+// reportTasks writes the metrics of tasks into r, and of each but perplexity,
+// which is a function of logprob, the values of the items.
+func reportTasks(answers []*tasks.Result, r *row.Row) {
+	for _, a := range answers {
+		if a.Truncated > 0 {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("tasks: %s: %d requests were longer than the model's positions and lost tokens at their beginning", a.Task.Ref, a.Truncated))
+		}
+		for _, m := range a.Metrics {
+			v := row.Value{Name: row.TaskMetric(a.Task.Name, m.Name), Value: m.Value, SE: m.SE}
+			if m.Name == tasks.LogProb {
+				v.Unit = "nat"
+			}
+			r.Values = append(r.Values, v)
+			if m.Name != tasks.Perplexity {
+				r.Series = append(r.Series, row.Series{Name: v.Name, Unit: v.Unit, Values: m.Items})
+			}
+		}
+	}
 }
 
 func sum(v []float64) float64 {

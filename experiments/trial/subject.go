@@ -17,6 +17,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
+	"github.com/mosaicquant/mosaicquant/internal/tasks"
 )
 
 // epoch is part of every trial's identity. Raise it when a change of this
@@ -65,6 +66,7 @@ type Subject struct {
 	warnings    []string
 	bos         int32 // the token that begins sequences, or -1
 
+	tasks        []*tasks.Task
 	windows      []window
 	words, bytes int       // of the scored text
 	calibrators  [][]int32 // calibration sequences
@@ -87,6 +89,9 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	err = s.prepare(files)
 	if err == nil {
 		err = s.cutText()
+	}
+	if err == nil {
+		err = s.openTasks(t.TaskList(), 0)
 	}
 	if err == nil {
 		err = s.sampleCalibration()
@@ -149,6 +154,20 @@ func (s *Subject) cutText() error {
 		s.warnings = append(s.warnings, fmt.Sprintf("protocol.context %d is beyond the %d positions the model was trained for", s.protocol.Context, limit))
 	}
 	s.words, s.bytes = extent(s.windows, s.tokenizer.Decode)
+	return nil
+}
+
+// openTasks reads the tasks and the first limit items of each (0 = all).
+func (s *Subject) openTasks(refs []string, limit int) error {
+	for _, ref := range refs {
+		t, err := tasks.Open(ref)
+		if err != nil {
+			return err
+		}
+		t.Limit(limit)
+		s.tasks = append(s.tasks, t)
+		s.content["task "+t.Name] = t.SHA256
+	}
 	return nil
 }
 
