@@ -3,95 +3,8 @@ package quant
 import (
 	"errors"
 	"fmt"
-	"math"
-	"sort"
 	"testing"
 )
-
-// plainGPTQ is optimal brain quantization in a fixed order, as in Frantar et
-// al., section 3: after each column the inverse Hessian loses it by one step of
-// Gaussian elimination. No Cholesky, no blocks, float64 throughout. Scales are
-// static, or fitted when a group begins.
-func plainGPTQ(p Problem, size int, damping float64, actOrder, dynamic bool) Matrix {
-	n, k := p.Weights.Dims()
-	h := make([][]float64, k)
-	var mean float64
-	for i := range h {
-		h[i] = append([]float64(nil), p.Moments.H[i*k:(i+1)*k]...)
-		mean += h[i][i] / float64(k)
-	}
-	inv := make([][]float64, k)
-	for i := range inv {
-		h[i][i] += damping * mean
-		inv[i] = make([]float64, k)
-		inv[i][i] = 1
-	}
-	for c := range k { // Gauss-Jordan; H is positive definite, so no pivoting
-		d := h[c][c]
-		for j := range k {
-			h[c][j] /= d
-			inv[c][j] /= d
-		}
-		for i := range k {
-			if f := h[i][c]; i != c && f != 0 {
-				for j := range k {
-					h[i][j] -= f * h[c][j]
-					inv[i][j] -= f * inv[c][j]
-				}
-			}
-		}
-	}
-	order := make([]int, k)
-	for i := range order {
-		order[i] = i
-	}
-	if actOrder {
-		sort.SliceStable(order, func(a, b int) bool {
-			return p.Moments.H[order[a]*k+order[a]] > p.Moments.H[order[b]*k+order[b]]
-		})
-	}
-	w := make([][]float64, n)
-	out := p.Weights.Clone()
-	scale := make([][]float64, n)
-	fit := func(i, g int) {
-		var m float64
-		for _, v := range w[i][g*size : (g+1)*size] {
-			m = max(m, math.Abs(v))
-		}
-		scale[i][g] = float64(fromF16(toF16(float32(m / 7))))
-	}
-	for i := range w {
-		for _, v := range p.Weights.Row(i) {
-			w[i] = append(w[i], float64(v))
-		}
-		scale[i] = make([]float64, k/size)
-		for g := range scale[i] {
-			fit(i, g)
-		}
-	}
-	for at, c := range order {
-		for i := range w {
-			if dynamic && c%size == 0 {
-				fit(i, c/size)
-			}
-			s := scale[i][c/size]
-			q := max(-7, min(7, math.RoundToEven(w[i][c]/s))) * s
-			e := (w[i][c] - q) / inv[c][c]
-			for _, j := range order[at:] {
-				w[i][j] -= e * inv[c][j]
-			}
-			out.Row(i)[c] = float32(q)
-		}
-		d := inv[c][c]
-		for _, i := range order[at+1:] {
-			f := inv[i][c] / d
-			for _, j := range order[at+1:] {
-				inv[i][j] -= f * inv[c][j]
-			}
-		}
-	}
-	return out
-}
 
 func TestGPTQAgainstPlainElimination(t *testing.T) {
 	p := problem(t, 24, 256, 3)
@@ -107,9 +20,8 @@ func TestGPTQAgainstPlainElimination(t *testing.T) {
 		t.Run(fmt.Sprintf("group=%d,act=%v,dynamic=%v", c.group, c.actOrder, c.dynamic), func(t *testing.T) {
 			m := NewGPTQ(Int4(c.group))
 			m.ActOrder, m.DynamicGroups = c.actOrder, c.dynamic
-			size, _ := m.Format.groups(256)
 			got := objective(p, quantize(t, m, p).Dequantize())
-			near(t, "tr(EHEᵀ)", got, objective(p, plainGPTQ(p, size, 0.01, c.actOrder, c.dynamic)), 1e-3)
+			near(t, "tr(EHEᵀ)", got, objective(p, plain{format: m.Format, scale: m.Scale, damping: .01, actOrder: c.actOrder, dynamic: c.dynamic}.quantize(p)), 1e-3)
 			if _, ok := rtn[c.group]; !ok {
 				rtn[c.group] = objective(p, quantize(t, RTN{m.Format, m.Scale}, p).Dequantize())
 			}
@@ -120,6 +32,20 @@ func TestGPTQAgainstPlainElimination(t *testing.T) {
 	}
 }
 
+// Affine grids and searched scales go through the same loop.
+func TestGPTQFormatsAgainstPlainElimination(t *testing.T) {
+	p := problem(t, 12, 192, 13)
+	for _, f := range []Format{Int4(32), {Bits: 4, Affine: true, Group: 32}, {Bits: 3, Affine: true}, {Bits: 2, Group: 64}, {Bits: 8, Group: 96}} {
+		for _, s := range []Scale{{Rule: AbsMax}, {Rule: SearchMSE, Norm: 2}, {Rule: SearchMSE, Norm: 2.4}, {Rule: SearchHessian}} {
+			for _, actOrder := range []bool{true, false} {
+				m := GPTQ{Format: f, Scale: s, Damping: .01, ActOrder: actOrder, DynamicGroups: !actOrder}
+				want := plain{format: f, scale: s, damping: .01, actOrder: actOrder, dynamic: !actOrder}.quantize(p)
+				near(t, fmt.Sprintf("%s %v act=%v", f, s, actOrder), objective(p, quantize(t, m, p).Dequantize()), objective(p, want), 2e-3)
+			}
+		}
+	}
+}
+
 // Groups that blocks of 128 columns do not divide must be fitted on corrected
 // weights as well.
 func TestGPTQDynamicGroupsAcrossBlocks(t *testing.T) {
@@ -127,7 +53,7 @@ func TestGPTQDynamicGroupsAcrossBlocks(t *testing.T) {
 		p := problem(t, 8, 576, 4)
 		m := GPTQ{Format: Int4(size), Scale: Scale{Rule: AbsMax}, Damping: .01, DynamicGroups: true}
 		near(t, fmt.Sprint("group ", size), objective(p, quantize(t, m, p).Dequantize()),
-			objective(p, plainGPTQ(p, size, .01, false, true)), 1e-3)
+			objective(p, plain{format: m.Format, scale: m.Scale, damping: .01, dynamic: true}.quantize(p)), 1e-3)
 	}
 }
 

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"bytes"
 	"math"
 	"strings"
 	"testing"
@@ -134,6 +135,56 @@ func TestMomentsBinary(t *testing.T) {
 	for n := range data {
 		if new(Moments).UnmarshalBinary(data[:n]) == nil {
 			t.Fatalf("truncation to %d bytes is not noticed", n)
+		}
+	}
+}
+
+func FuzzMoments(f *testing.F) {
+	data, _ := problem(f, 1, 3, 2).Moments.MarshalBinary()
+	f.Add(data)
+	data, _ = problem(f, 1, 1, 2).Moments.MarshalBinary()
+	f.Add(data)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var m Moments
+		if m.UnmarshalBinary(data) != nil {
+			return
+		}
+		// What is accepted is whole, and what Finish would have let through.
+		if err := m.check(); err != nil {
+			t.Fatal(err)
+		}
+		if again, _ := m.MarshalBinary(); !bytes.Equal(again, data) {
+			t.Fatal("encoded again, the moments differ")
+		}
+	})
+}
+
+// A scale below half precision's normal range is stored as a multiple of 2^-24,
+// and weights follow the scale that is stored; below half of that there is none.
+func TestSubnormalScales(t *testing.T) {
+	for _, c := range []struct{ largest, scale float32 }{
+		{7 * 0x1p-14, 0x1p-14},          // smallest normal
+		{7 * 0x1p-15, 0x1p-15},          // subnormal, exact
+		{7 * 0x1.8p-23, 0x1.8p-23},      // three units
+		{7 * 0x1.2p-24, 0x1p-24},        // rounds down to the smallest
+		{7 * 0x1p-25, 0}, {0x1p-140, 0}, // tie to even, far below
+	} {
+		p := problem(t, 1, 16, 5)
+		p.Moments = nil
+		for j := range p.Weights.Data {
+			p.Weights.Data[j] = c.largest * float32(j-8) / 8
+		}
+		q := quantize(t, RTN{Int4(16), Scale{Rule: AbsMax}}, p)
+		if got := fromF16(q.Base.Scales[0]); got != c.scale {
+			t.Errorf("weights up to %g: scale %g, want %g", c.largest, got, c.scale)
+		}
+		// Clipping by a scale rounded down may cost more than half a step.
+		for j, v := range q.Dequantize().Data {
+			w := p.Weights.Data[j]
+			bound := max(c.scale/2, c.largest-7*c.scale)
+			if d := w - v; !(d <= bound && d >= -bound) || c.scale == 0 && v != 0 {
+				t.Errorf("weights up to %g: %g became %g", c.largest, w, v)
+			}
 		}
 	}
 }
