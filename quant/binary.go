@@ -182,7 +182,7 @@ func (m *Moments) UnmarshalBinary(data []byte) error {
 	if len(d.data) != 8*k*k+4*k {
 		return fmt.Errorf("quant: binary form: %d bytes of moments for K=%d, want %d", len(d.data), k, 8*k*k+4*k)
 	}
-	v := Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k)}
+	v := Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), factors: &factors{}}
 	for i := range v.H {
 		v.H[i] = math.Float64frombits(binary.LittleEndian.Uint64(d.data[8*i:]))
 	}

@@ -2,7 +2,6 @@ package quant
 
 import (
 	"fmt"
-	"sort"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
@@ -78,26 +77,18 @@ func (m GPTQ) start(p Problem) (*pass, error) {
 		return nil, p.errorf("act-order needs static groups: dynamic ones would not be contiguous")
 	}
 	k := p.Weights.Cols
-	order := make([]int, k)
-	for i := range order {
-		order[i] = i
-	}
-	if m.ActOrder {
-		h := p.Moments.Diag()
-		sort.SliceStable(order, func(a, b int) bool { return h[order[a]] > h[order[b]] })
-	}
-	u, dead, err := inverseFactor(p.Moments, order, m.Damping)
+	f, err := p.Moments.factor(m.Damping, m.ActOrder)
 	if err != nil {
 		return nil, p.errorf("%w", err)
 	}
 	_, groups := m.Format.groups(k)
-	s := &pass{problem: p, fitter: fitter{m.Format, m.Scale}, dynamic: m.DynamicGroups, order: order, u: u,
+	s := &pass{problem: p, fitter: fitter{m.Format, m.Scale}, dynamic: m.DynamicGroups, order: f.order, u: f.u,
 		codes: make([]uint8, p.Weights.Rows*k)}
 	if m.DynamicGroups {
 		s.grids = make([]grid, p.Weights.Rows*groups)
 	}
-	if dead > 0 {
-		s.warnings = append(s.warnings, fmt.Sprintf("%s: %d of %d channels are dead (h = 0) and were rounded to nearest", p.Name, dead, k))
+	if f.dead > 0 {
+		s.warnings = append(s.warnings, fmt.Sprintf("%s: %d of %d channels are dead (h = 0) and were rounded to nearest", p.Name, f.dead, k))
 	}
 	return s, nil
 }

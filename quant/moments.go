@@ -13,6 +13,9 @@ type Moments struct {
 	K, Tokens int
 	H         []float64 // [K,K] = 2/M·XᵀX, symmetric, both triangles filled
 	AbsMax    []float32 // [K] largest |x| of each channel
+	// factors, where not nil, keeps the last factor of H. H must not change
+	// once a method has used it.
+	factors *factors
 }
 
 // Diag returns h = diag H [K].
@@ -65,6 +68,7 @@ func (a *Accumulator) Add(x Matrix) error {
 // in every channel (all zero, for one), which means that the hooks never ran.
 func (a *Accumulator) Finish() (*Moments, error) {
 	m := a.m
+	m.factors = &factors{}
 	a.m = Moments{K: m.K}
 	if m.Tokens == 0 {
 		return nil, fmt.Errorf("quant: moments of %d channels: no calibration tokens", m.K)

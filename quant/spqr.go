@@ -1,9 +1,6 @@
 package quant
 
-import (
-	"math"
-	"sort"
-)
+import "math"
 
 // SpQR keeps the weights whose rounding costs most as half-precision outliers,
 // and quantizes the rest with GPTQ (after Dettmers et al. 2023,
@@ -97,20 +94,4 @@ func newOutliers(n, k int, keep []bool, values []uint16) *Outliers {
 	}
 	o.RowPtr, o.Cols = newInts(ptr, len(cols)), newInts(cols, k-1)
 	return o
-}
-
-// largest returns the indices of the n largest scores; of equal scores the
-// first ones. The result is sorted by index.
-func largest(score []float64, n int) []int {
-	index := make([]int, len(score))
-	for i := range index {
-		index[i] = i
-	}
-	sort.Slice(index, func(a, b int) bool {
-		x, y := score[index[a]], score[index[b]]
-		return x > y || x == y && index[a] < index[b]
-	})
-	index = index[:n]
-	sort.Ints(index)
-	return index
 }

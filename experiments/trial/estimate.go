@@ -36,7 +36,7 @@ const (
 	perScoredBlock   = 20e-9 // a weight's share of scoring residual blocks
 	perLogit         = 12e-9 // the two exponentials of a logit
 	bytesPerToken    = 4     // of English text, for requests of tasks
-	choleskyShare    = 0.15  // rate of float64 factorisation over that of Speed
+	choleskyShare    = 0.5   // rate of factoring H over that of Speed
 )
 
 // Estimate tells what t will take at speed FLOP/s. It is right within a factor
@@ -48,7 +48,8 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 	var e Estimate
 	var linear float64
 	var layerBytes int64
-	for _, l := range s.model.Linears() {
+	linears := s.model.Linears()
+	for i, l := range linears {
 		n, k := float64(l.N), float64(l.K)
 		linear += 2 * n * k
 		if m.Name == "none" {
@@ -58,7 +59,10 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 		// tr(EHEᵀ) of the error and of the weights, and of the base.
 		e.Seconds += 6 * n * k * k / speed
 		if gptq {
-			e.Seconds += (2*n*k*k + 2*k*k*k/choleskyShare) / speed
+			e.Seconds += 2 * n * k * k / speed
+			if i == 0 || linears[i-1].Site != l.Site { // layers of a site share it
+				e.Seconds += 2 * k * k * k / choleskyShare / speed
+			}
 		}
 		if m.Name == "mosaic" {
 			e.Seconds += n * k * perScoredBlock / cores

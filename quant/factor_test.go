@@ -1,0 +1,121 @@
+package quant
+
+import (
+	"fmt"
+	"math"
+	"sync"
+	"testing"
+
+	"gonum.org/v1/gonum/blas"
+	"gonum.org/v1/gonum/blas/blas64"
+	"gonum.org/v1/gonum/lapack/lapack64"
+)
+
+// lapackFactor is U by LAPACK in float64: the lower Cholesky factor of H
+// reversed in both directions, inverted.
+func lapackFactor(t *testing.T, m *Moments, order []int, damping float64) []float64 {
+	k := m.K
+	var mean float64
+	for _, h := range m.Diag() {
+		mean += h / float64(k)
+	}
+	a := make([]float64, k*k)
+	for i := range k {
+		for j := range i + 1 {
+			a[i*k+j] = m.H[order[k-1-i]*k+order[k-1-j]]
+		}
+		a[i*k+i] += damping * mean
+	}
+	_, ok := lapack64.Potrf(blas64.Symmetric{Uplo: blas.Lower, N: k, Stride: k, Data: a})
+	if !ok || !lapack64.Trtri(blas64.Triangular{Uplo: blas.Lower, Diag: blas.NonUnit, N: k, Stride: k, Data: a}) {
+		t.Fatal("LAPACK finds H singular")
+	}
+	u := make([]float64, k*k)
+	for i := range k {
+		for j := i; j < k; j++ {
+			u[i*k+j] = a[(k-1-i)*k+k-1-j]
+		}
+	}
+	return u
+}
+
+// The blocked factor must be the exact one but for errors of float32 products,
+// at every size around the block and whatever the scale of the activations.
+func TestFactorAgainstLAPACK(t *testing.T) {
+	for _, k := range []int{1, 2, 127, 128, 129, 255, 384, 515} {
+		for _, exp := range []int{0, -60, 51} {
+			p := problem(t, 1, k, uint64(k))
+			for i := range p.Moments.H {
+				p.Moments.H[i] = math.Ldexp(p.Moments.H[i], 2*exp)
+			}
+			for _, actOrder := range []bool{false, true} {
+				f, err := p.Moments.newFactor(.01, actOrder)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want := lapackFactor(t, p.Moments, f.order, .01)
+				for i := range k {
+					for j := range k {
+						// A row spreads the error of column i over the others. The
+						// condition number of H, of the order of 1000 here, times 2^-24.
+						if d := math.Abs(f.u[i*k+j] - want[i*k+j]); j >= i && !(d <= 6e-5*want[i*k+i]) {
+							t.Fatalf("K=%d, 2^%d, act=%v: U[%d,%d] = %g, want %g (diagonal %g)", k, exp, actOrder, i, j, f.u[i*k+j], want[i*k+j], want[i*k+i])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// R·Rᵀ must be H to within what calibration itself rounds, also where H is far
+// from well conditioned: 2^-24·√(h_i·h_j) for each of a few roundings.
+func TestCholeskyBackwardError(t *testing.T) {
+	const k = 384
+	p := factorProblem(t, 1, k, .9999)
+	a := append([]float64(nil), p.Moments.H...)
+	h := p.Moments.Diag()
+	if !(triangle{k, a}).cholesky() {
+		t.Fatal("not positive definite")
+	}
+	var worst float64
+	for i := range k {
+		for j := i; j < k; j++ {
+			d := math.Abs(dot(a[i*k+j:(i+1)*k], a[j*k+j:(j+1)*k]) - p.Moments.H[i*k+j])
+			worst = max(worst, d/math.Sqrt(h[i]*h[j]))
+		}
+	}
+	t.Logf("largest error %.2f x 2^-24", worst*0x1p24)
+	if !(worst < 8*0x1p-24) {
+		t.Errorf("largest error of R·Rᵀ is %g, want at most 8 x 2^-24", worst)
+	}
+}
+
+// Layers of one site share a factor, whichever of them comes first.
+func TestFactorIsShared(t *testing.T) {
+	m := problem(t, 1, 64, 3).Moments
+	var wg sync.WaitGroup
+	var got [8]*factor
+	for i := range got {
+		wg.Go(func() { got[i], _ = m.factor(.01, true) })
+	}
+	wg.Wait()
+	for i, f := range got {
+		if f == nil || f != got[0] {
+			t.Fatalf("caller %d got %p, the first %p", i, f, got[0])
+		}
+	}
+	other, _ := m.factor(.02, true)
+	natural, _ := m.factor(.02, false)
+	if other == got[0] || natural == other {
+		t.Error("a factor of other settings was given")
+	}
+	copied := *m
+	copied.H = append([]float64(nil), m.H...)
+	if f, _ := copied.factor(.02, false); f == natural {
+		t.Error("a factor of another H was given")
+	}
+	if again, _ := m.factor(.01, true); fmt.Sprint(again.u) != fmt.Sprint(got[0].u) {
+		t.Error("computed again, the factor differs")
+	}
+}
