@@ -30,6 +30,8 @@ func BenchmarkQuantize(b *testing.B) {
 	rtn := RTN{Int4(128), Scale{Rule: AbsMax}}
 	full := NewMosaic(rtn, 16, 16, .1)
 	full.Criterion = Full
+	greedy := NewMosaic(rtn, 1, 16, .1)
+	greedy.Criterion = Greedy
 	for _, c := range []struct {
 		name   string
 		method Quantizer
@@ -37,6 +39,7 @@ func BenchmarkQuantize(b *testing.B) {
 		{"rtn", rtn}, {"rtn-mse", RTN{Int4(128), Scale{Rule: SearchMSE, Norm: 2}}},
 		{"gptq", NewGPTQ(Int4(128))}, {"spqr", NewSpQR(Int4(128), .01)},
 		{"mosaic-delta", NewMosaic(rtn, 16, 16, .1)}, {"mosaic-full", full},
+		{"mosaic-greedy", greedy},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(4 * size * size)

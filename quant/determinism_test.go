@@ -17,7 +17,7 @@ func TestSameBitsOnAnyNumberOfThreads(t *testing.T) {
 	joint := NewMosaic(NewGPTQ(Int4(132)), 4, 16, .2)
 	joint.Joint = true
 	methods := []Quantizer{RTN{Int4(66), Scale{Rule: SearchMSE, Norm: 2.4}}, NewGPTQ(Int4(0)), search, dynamic, NewSpQR(Int4(132), .02), joint}
-	for _, c := range []Criterion{Delta, Diag, Error, Weight, Random, Full} {
+	for _, c := range []Criterion{Delta, Diag, Error, Weight, Random, Full, Greedy} {
 		m := NewMosaic(RTN{Int4(132), Scale{Rule: AbsMax}}, 3, 16, .2)
 		m.Criterion = c
 		methods = append(methods, m)

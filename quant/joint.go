@@ -40,7 +40,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 		return nil, err
 	}
 	count := int(math.Round(m.Density * float64(t.count())))
-	kept := largest(m.score(p, t, e, res), count)
+	kept := m.choose(p, t, e, res, count)
 	keep := make([]bool, t.count())
 	for _, b := range kept {
 		keep[b] = true

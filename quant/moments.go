@@ -27,6 +27,15 @@ func (m *Moments) Diag() []float64 {
 	return h
 }
 
+// float32 returns H [K,K] in float32.
+func (m *Moments) float32() Matrix {
+	h := gemm.NewMatrix(m.K, m.K)
+	for i, v := range m.H {
+		h.Data[i] = float32(v)
+	}
+	return h
+}
+
 // Accumulator sums the moments of a stream of activations. Sums are float64;
 // the memory is one [K,K] matrix, whatever the number of tokens.
 type Accumulator struct {

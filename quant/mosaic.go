@@ -21,6 +21,9 @@ const (
 	// Full is the exact fall of tr(E·H·Eᵀ) if the block alone is kept, the
 	// cross terms with the rest of its rows included; it may be negative.
 	Full Criterion = "full"
+	// Greedy is Full with the scores of a block row brought up to date after
+	// each block taken from it; the better of both choices.
+	Greedy Criterion = "greedy"
 )
 
 // Mosaic adds to the dense base Q(W) of another method the quantized residual
@@ -53,12 +56,12 @@ func NewMosaic(base Quantizer, rows, cols int, density float64) Mosaic {
 // Quantize implements Quantizer.
 func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	f := Format{Bits: m.Bits}
-	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full
+	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full || m.Criterion == Greedy
 	if err := p.check(f, m.Scale, needs); err != nil {
 		return nil, err
 	}
 	switch m.Criterion {
-	case Delta, Diag, Error, Weight, Random, Full:
+	case Delta, Diag, Error, Weight, Random, Full, Greedy:
 	default:
 		return nil, p.errorf("unknown criterion %q", m.Criterion)
 	}
@@ -91,7 +94,7 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.Residual = t.gather(res, largest(m.score(p, t, e, res), count), m)
+	q.Residual = t.gather(res, m.choose(p, t, e, res, count), m)
 	return q, nil
 }
 
@@ -159,7 +162,15 @@ func (m Mosaic) residual(p Problem, t tiling, r Matrix, f Format) (quantizedResi
 	return q, err
 }
 
-// score returns the score of every block.
+// choose returns the indices of the count blocks to keep, ascending.
+func (m Mosaic) choose(p Problem, t tiling, e Matrix, q quantizedResidual, count int) []int {
+	if m.Criterion == Greedy {
+		return greedy(p, t, e, q, count)
+	}
+	return largest(m.score(p, t, e, q), count)
+}
+
+// score returns the score of every block; Greedy has none.
 func (m Mosaic) score(p Problem, t tiling, e Matrix, q quantizedResidual) []float64 {
 	s := make([]float64, t.count())
 	if m.Criterion == Random {
@@ -172,7 +183,7 @@ func (m Mosaic) score(p Problem, t tiling, e Matrix, q quantizedResidual) []floa
 		return s
 	}
 	if m.Criterion == Full {
-		return fullGain(p, t, e, q.values)
+		return fullGain(t, e, q.values, p.Moments.float32())
 	}
 	h := p.diag()
 	parallel(len(s), func(b int) error {
@@ -206,12 +217,8 @@ func (m Mosaic) score(p Problem, t tiling, e Matrix, q quantizedResidual) []floa
 
 // fullGain returns, for each block B alone, tr(E·H·Eᵀ) before minus after E
 // loses Q_B: Σ over its rows of 2·q·(H·e)_B - q·H_BB·qᵀ. Products are float32,
-// sums float64; memory is three matrices like W and one float32 H.
-func fullGain(p Problem, t tiling, e, q Matrix) []float64 {
-	h := gemm.NewMatrix(t.k, t.k)
-	for i, v := range p.Moments.H {
-		h.Data[i] = float32(v)
-	}
+// sums float64; memory is three matrices like W.
+func fullGain(t tiling, e, q, h Matrix) []float64 {
 	eh := gemm.NewMatrix(t.n, t.k)
 	gemm.Gemm(false, false, 1, e, h, 0, eh)
 	qh := gemm.NewMatrix(t.n, t.k) // row i, columns of block b: q_B·H_BB

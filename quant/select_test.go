@@ -81,3 +81,53 @@ func TestDeltaIsOptimalForDiagonalH(t *testing.T) {
 		}
 	}
 }
+
+// Greedy must take, at each step, the block whose addition to those taken lowers
+// the objective most, and must never end above full.
+func TestGreedy(t *testing.T) {
+	less := 0
+	for seed := range uint64(8) {
+		p := problem(t, 6, 70, seed)
+		m := NewMosaic(RTN{Int4(35), Scale{Rule: AbsMax}}, []int{1, 2, 4}[seed%3], 16, 0)
+		base := quantize(t, m.Base, p)
+		tl := tiling{6, 70, m.BlockRows, 16}
+		res, err := m.residual(p, tl, difference(p.Weights, base.Base), Format{Bits: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost := func(kept []int) float64 {
+			sorted := slices.Clone(kept)
+			sort.Ints(sorted)
+			one := *base
+			one.Residual = tl.gather(res, sorted, m)
+			return objective(p, one.Dequantize())
+		}
+		var kept []int
+		for n := 1; n <= tl.count(); n++ {
+			best, at := math.Inf(1), 0
+			for b := range tl.count() {
+				if !slices.Contains(kept, b) {
+					if l := lost(append(slices.Clone(kept), b)); l < best {
+						best, at = l, b
+					}
+				}
+			}
+			kept = append(kept, at)
+			m.Density = float64(n) / float64(tl.count())
+			m.Criterion = Full
+			full := objective(p, quantize(t, m, p).Dequantize())
+			m.Criterion = Greedy
+			got := objective(p, quantize(t, m, p).Dequantize())
+			near(t, "objective", got, min(best, full), 1e-4)
+			if !(got <= full*(1+1e-6)) {
+				t.Errorf("seed %d, %d blocks: greedy %g, full %g", seed, n, got, full)
+			}
+			if got < full*(1-1e-3) {
+				less++
+			}
+		}
+	}
+	if less < 20 {
+		t.Errorf("greedy is clearly below full in %d cases only", less)
+	}
+}
