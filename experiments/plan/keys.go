@@ -149,7 +149,7 @@ var keys = []*key{
 		methods: []string{"mosaic"}, label: asPercent},
 	{name: "block", section: "method", kind: blockShape, field: func(t *Trial) any { return &t.Method.Block },
 		fallback: always(Block{16, 64}), methods: []string{"mosaic"}, label: prefix("", nil)},
-	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full"),
+	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy"),
 		field:    func(t *Trial) any { return &t.Method.Criterion },
 		fallback: always("delta"), methods: []string{"mosaic"}, label: prefix("", nil)},
 	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },

@@ -155,6 +155,36 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestOwnSteps runs what goes beyond the paper, and wants each step to do what
+// it is for: settings that never reached the quantizer would change nothing.
+func TestOwnSteps(t *testing.T) {
+	dir, sw := t.TempDir(), parse(t, `
+name: steps
+model: builtin:tiny-llama3
+protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 64}
+calibration: {text: builtin:calibration, tokens: 2048, context: 64, seed: 1}
+methods:
+  - {method: gptq, group: 128}
+  - {method: mosaic, base: gptq, density: 10%, block: 1x32, joint: [false, true]}
+  - {method: mosaic, base: rtn, density: 10%, block: 1x32, criterion: [full, greedy]}
+`)
+	if res, err := Run(t.Context(), newLab(t), sw, Options{Dir: dir}); err != nil || res.Ran != 5 || res.Failed != 0 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	m := rows(t, dir)
+	var lost []float64
+	for _, tr := range sw.Trials {
+		lost = append(lost, value(t, m[tr.Label], row.OutputError))
+	}
+	gptq, after, joint, full, greedy := lost[0], lost[1], lost[2], lost[3], lost[4]
+	if !(joint < after && joint < gptq) {
+		t.Errorf("joint: output error %v, residual after GPTQ %v, GPTQ alone %v", joint, after, gptq)
+	}
+	if !(greedy < full) {
+		t.Errorf("greedy: output error %v, full %v", greedy, full)
+	}
+}
+
 // TestReproducible runs one sweep alone and side by side, with a cold and a
 // warm cache, and wants the same numbers to the last bit.
 func TestReproducible(t *testing.T) {
