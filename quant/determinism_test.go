@@ -16,7 +16,9 @@ func TestSameBitsOnAnyNumberOfThreads(t *testing.T) {
 	dynamic := GPTQ{Format: Int4(88), Scale: Scale{Rule: AbsMax}, Damping: .01, DynamicGroups: true}
 	joint := NewMosaic(NewGPTQ(Int4(132)), 4, 16, .2)
 	joint.Joint = true
-	methods := []Quantizer{RTN{Int4(66), Scale{Rule: SearchMSE, Norm: 2.4}}, NewGPTQ(Int4(0)), search, dynamic, NewSpQR(Int4(132), .02), joint}
+	relief := joint
+	relief.Criterion, relief.Refine = Relief, 2
+	methods := []Quantizer{RTN{Int4(66), Scale{Rule: SearchMSE, Norm: 2.4}}, NewGPTQ(Int4(0)), search, dynamic, NewSpQR(Int4(132), .02), joint, relief}
 	for _, c := range []Criterion{Delta, Diag, Error, Weight, Random, Full, Greedy} {
 		m := NewMosaic(RTN{Int4(132), Scale{Rule: AbsMax}}, 3, 16, .2)
 		m.Criterion = c

@@ -25,6 +25,9 @@ type GPTQ struct {
 	// DynamicGroups fits the scale of a group when the loop reaches it, on
 	// weights already corrected; else all scales come from W beforehand.
 	DynamicGroups bool
+	// Refine is a number of rounds of coordinate descent over codes and scales
+	// of the result.
+	Refine int
 }
 
 // NewGPTQ returns GPTQ as recommended: act-order, static groups, damping 0.01.
@@ -46,6 +49,7 @@ func (m GPTQ) Quantize(p Problem) (*Quantized, error) {
 	if err := pass.run(); err != nil {
 		return nil, err
 	}
+	pass.refine(m.Refine, nil)
 	return &Quantized{Base: pass.pack(), Warnings: pass.warnings}, nil
 }
 
@@ -72,6 +76,9 @@ func (m GPTQ) start(p Problem) (*pass, error) {
 	}
 	if !(m.Damping >= 0 && m.Damping < 1e6) {
 		return nil, p.errorf("damping %g is not a share of mean h", m.Damping)
+	}
+	if m.Refine < 0 {
+		return nil, p.errorf("%d rounds of refinement", m.Refine)
 	}
 	if m.ActOrder && m.DynamicGroups {
 		return nil, p.errorf("act-order needs static groups: dynamic ones would not be contiguous")

@@ -1,22 +1,34 @@
 package quant
 
-import "math"
+import (
+	"math"
+	"slices"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
 
 // joint quantizes base and residual together inside GPTQ's column loop: a
-// weight of a kept block gets its base code, then a residual code for what is
-// left, and only the final remainder is propagated. A residual added after
-// GPTQ instead undoes part of the compensation that GPTQ built into the other
+// weight of a kept block gets the pair of base and residual code nearest to it,
+// and only the final remainder is propagated. A residual added after GPTQ
+// instead undoes part of the compensation that GPTQ built into the other
 // columns, and can raise tr(E·H·Eᵀ).
 //
-// Blocks and residual scales come from a first pass that rounds W to nearest on
-// the same base scales.
+// In GPTQ's loop tr(E·H·Eᵀ), with the damped H, is the sum over all weights of
+// d²/U_jj², d being the error that the loop makes at a weight and propagates.
+// So 1/U_jj² takes the place of h in choosing blocks and fitting residual
+// scales, and criteria that look at errors see those of a first run without
+// residual. Base scales are fitted to the weights without residual alone.
 func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 	base, ok := m.Base.(GPTQ)
-	if !ok {
+	switch {
+	case !ok:
 		return nil, p.errorf("joint residual needs a GPTQ base, got %T", m.Base)
-	}
-	if base.DynamicGroups {
+	case base.DynamicGroups:
 		return nil, p.errorf("joint residual needs static groups: blocks are chosen before the loop")
+	case base.Refine != 0:
+		return nil, p.errorf("joint residual is refined together with its base, which asks for %d rounds of its own", base.Refine)
+	case m.Criterion == Full || m.Criterion == Greedy:
+		return nil, p.errorf("joint residual with criterion %q: losses of GPTQ's loop add up without cross terms, which is delta", m.Criterion)
 	}
 	s, err := base.start(p)
 	if err != nil {
@@ -27,46 +39,142 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 	}
 	t := tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
 	size, groups := base.Format.groups(t.k)
-	e := p.Weights.Clone()
-	for i := range t.n {
-		row := e.Row(i)
-		for j, w := range row {
-			g := &s.grids[i*groups+j/size]
-			row[j] = w - float32(g.value(g.code(float64(w))))
+	var res *sparse
+	if count := int(math.Round(m.Density * float64(t.count()))); count > 0 {
+		lambda := make([]float64, t.k)
+		for i, col := range s.order {
+			lambda[col] = 1 / (s.u[i*t.k+i] * s.u[i*t.k+i])
 		}
-	}
-	res, err := m.residual(p, t, e, f)
-	if err != nil {
-		return nil, err
-	}
-	count := int(math.Round(m.Density * float64(t.count())))
-	kept := m.choose(p, t, e, res, count)
-	keep := make([]bool, t.count())
-	for _, b := range kept {
-		keep[b] = true
-	}
-	per := len(res.scales) / t.count()
-	s.stored = func(row, col int, w float64, code *uint8) (float64, error) {
-		v := s.grids[row*groups+col/size].value(*code)
-		b := row/t.r*t.cols() + col/t.c
-		if !keep[b] {
-			return v, nil
+		kept, err := m.jointBlocks(s, t, lambda, count, f)
+		if err != nil {
+			return nil, err
 		}
-		at := b * per
-		if m.RowScales {
-			at += row % t.r
+		if s.grids, err = fitAll(p, p.Weights, s.fitter, t.covered(kept, size)); err != nil {
+			return nil, err
 		}
-		g := grid{scale: float64(fromF16(res.scales[at])), zero: f.offset(), lo: f.lowest(), hi: f.highest()}
-		u := g.code(w - v)
-		res.codes[row*t.k+col] = u
-		return v + g.value(u), nil
+		e := p.Weights.Clone()
+		for i := range t.n {
+			row := e.Row(i)
+			for j, w := range row {
+				g := &s.grids[i*groups+j/size]
+				row[j] = w - float32(g.value(g.code(float64(w))))
+			}
+		}
+		q, err := m.residual(p, t, e, lambda, f)
+		if err != nil {
+			return nil, err
+		}
+		res = newSparse(t, m, q, kept)
+		s.stored = func(row, col int, w float64, code *uint8) (float64, error) {
+			b, r := &s.grids[row*groups+col/size], res.grid(row, col)
+			if r == nil {
+				return b.value(*code), nil
+			}
+			var v uint8
+			*code, v = nearestPair(b, r, w)
+			res.codes[row*t.k+col] = v
+			return b.value(*code) + r.value(v), nil
+		}
 	}
 	if err := s.run(); err != nil {
 		return nil, err
 	}
+	s.refine(m.Refine, res)
 	q := &Quantized{Base: s.pack(), Warnings: s.warnings}
-	if count > 0 {
-		q.Residual = t.gather(res, kept, m)
+	if res != nil {
+		q.Residual = res.pack(m)
 	}
 	return q, nil
+}
+
+// jointBlocks returns the count blocks to keep, ascending; s is ready to run
+// without residual.
+func (m Mosaic) jointBlocks(s *pass, t tiling, lambda []float64, count int, f Format) ([]int, error) {
+	p := s.problem
+	if m.Criterion == Relief {
+		return relief(p, s.fitter.format, t, lambda, count)
+	}
+	size, groups := s.fitter.format.groups(t.k)
+	d := gemm.NewMatrix(t.n, t.k)
+	s.stored = func(row, col int, w float64, code *uint8) (float64, error) {
+		v := s.grids[row*groups+col/size].value(*code)
+		d.Row(row)[col] = float32(w - v)
+		return v, nil
+	}
+	defer func() { s.stored = nil }()
+	if err := s.run(); err != nil {
+		return nil, err
+	}
+	q, err := m.residual(p, t, d, lambda, f)
+	if err != nil {
+		return nil, err
+	}
+	return m.choose(p, t, d, lambda, q, count), nil
+}
+
+// covered marks the weights [N*K] of the kept blocks, but for groups that are
+// kept as a whole, which need a scale all the same.
+func (t tiling) covered(kept []int, group int) []bool {
+	skip := make([]bool, t.n*t.k)
+	for _, b := range kept {
+		n0, n1, k0, k1 := t.bounds(b)
+		for i := n0; i < n1; i++ {
+			for j := k0; j < k1; j++ {
+				skip[i*t.k+j] = true
+			}
+		}
+	}
+	for g := 0; g < len(skip); g += group {
+		if part := skip[g : g+group]; !slices.Contains(part, false) {
+			clear(part)
+		}
+	}
+	return skip
+}
+
+// sparse is a residual in the making: blocks are chosen, codes and scales not
+// yet final. The nil sparse keeps nothing.
+type sparse struct {
+	t         tiling
+	rowScales bool
+	kept      []int
+	keep      []bool  // [blocks]
+	grids     []grid  // [blocks], or [blocks, rows of a block]
+	codes     []uint8 // [N,K]
+}
+
+func newSparse(t tiling, m Mosaic, q quantizedResidual, kept []int) *sparse {
+	s := &sparse{t: t, rowScales: m.RowScales, kept: kept, keep: make([]bool, t.count()), grids: make([]grid, len(q.scales)), codes: q.codes}
+	for _, b := range kept {
+		s.keep[b] = true
+	}
+	f := Format{Bits: m.Bits}
+	for i, bits := range q.scales {
+		s.grids[i] = grid{bits: bits, scale: float64(fromF16(bits)), zero: f.offset(), lo: f.lowest(), hi: f.highest()}
+	}
+	return s
+}
+
+// grid returns the grid of the residual at [row,col], nil where none is kept.
+func (s *sparse) grid(row, col int) *grid {
+	if s == nil {
+		return nil
+	}
+	b := row/s.t.r*s.t.cols() + col/s.t.c
+	switch {
+	case !s.keep[b]:
+		return nil
+	case s.rowScales:
+		return &s.grids[b*s.t.r+row%s.t.r]
+	}
+	return &s.grids[b]
+}
+
+// pack returns the residual as stored.
+func (s *sparse) pack(m Mosaic) *Residual {
+	q := quantizedResidual{codes: s.codes, scales: make([]uint16, len(s.grids))}
+	for i := range s.grids {
+		q.scales[i] = s.grids[i].bits
+	}
+	return s.t.gather(q, s.kept, m)
 }

@@ -24,6 +24,9 @@ const (
 	// Greedy is Full with the scores of a block row brought up to date after
 	// each block taken from it; the better of both choices.
 	Greedy Criterion = "greedy"
+	// Relief counts what a block's absence gives its group, a smaller scale; it
+	// belongs to a joint residual, whose base is fitted without its blocks.
+	Relief Criterion = "relief"
 )
 
 // Mosaic adds to the dense base Q(W) of another method the quantized residual
@@ -45,6 +48,9 @@ type Mosaic struct {
 	// Joint quantizes base and residual together in the column loop of a GPTQ
 	// base, our own step beyond the paper.
 	Joint bool
+	// Refine is a number of rounds of coordinate descent over base and residual
+	// of a joint result.
+	Refine int
 }
 
 // NewMosaic returns Mosaic with 4-bit absmax residuals chosen by delta.
@@ -61,7 +67,7 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 		return nil, err
 	}
 	switch m.Criterion {
-	case Delta, Diag, Error, Weight, Random, Full, Greedy:
+	case Delta, Diag, Error, Weight, Random, Full, Greedy, Relief:
 	default:
 		return nil, p.errorf("unknown criterion %q", m.Criterion)
 	}
@@ -74,8 +80,14 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	if m.Base == nil {
 		return nil, p.errorf("mosaic has no base method")
 	}
+	if m.Refine < 0 || m.Refine > 0 && !m.Joint {
+		return nil, p.errorf("%d rounds of refinement: they need a joint residual", m.Refine)
+	}
 	if m.Joint {
 		return m.joint(p, f)
+	}
+	if m.Criterion == Relief {
+		return nil, p.errorf("criterion %q needs a joint residual", Relief)
 	}
 	q, err := m.Base.Quantize(p)
 	if err != nil {
@@ -90,11 +102,12 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 		return q, nil
 	}
 	e := difference(p.Weights, q.Base)
-	res, err := m.residual(p, t, e, f)
+	h := p.diag()
+	res, err := m.residual(p, t, e, h, f)
 	if err != nil {
 		return nil, err
 	}
-	q.Residual = t.gather(res, m.choose(p, t, e, res, count), m)
+	q.Residual = t.gather(res, m.choose(p, t, e, h, res, count), m)
 	return q, nil
 }
 
@@ -117,9 +130,10 @@ type quantizedResidual struct {
 	values Matrix   // [N,K] Q(R)
 }
 
-// residual quantizes R on every block with scales of its own.
-func (m Mosaic) residual(p Problem, t tiling, r Matrix, f Format) (quantizedResidual, error) {
-	per, h := 1, p.diag()
+// residual quantizes R on every block with scales of its own. h [K] are the
+// weights of columns, nil without.
+func (m Mosaic) residual(p Problem, t tiling, r Matrix, h []float64, f Format) (quantizedResidual, error) {
+	per := 1
 	if m.RowScales {
 		per = m.BlockRows
 	}
@@ -163,15 +177,15 @@ func (m Mosaic) residual(p Problem, t tiling, r Matrix, f Format) (quantizedResi
 }
 
 // choose returns the indices of the count blocks to keep, ascending.
-func (m Mosaic) choose(p Problem, t tiling, e Matrix, q quantizedResidual, count int) []int {
+func (m Mosaic) choose(p Problem, t tiling, e Matrix, h []float64, q quantizedResidual, count int) []int {
 	if m.Criterion == Greedy {
 		return greedy(p, t, e, q, count)
 	}
-	return largest(m.score(p, t, e, q), count)
+	return largest(m.score(p, t, e, h, q), count)
 }
 
 // score returns the score of every block; Greedy has none.
-func (m Mosaic) score(p Problem, t tiling, e Matrix, q quantizedResidual) []float64 {
+func (m Mosaic) score(p Problem, t tiling, e Matrix, h []float64, q quantizedResidual) []float64 {
 	s := make([]float64, t.count())
 	if m.Criterion == Random {
 		name := fnv.New64a()
@@ -185,7 +199,6 @@ func (m Mosaic) score(p Problem, t tiling, e Matrix, q quantizedResidual) []floa
 	if m.Criterion == Full {
 		return fullGain(t, e, q.values, p.Moments.float32())
 	}
-	h := p.diag()
 	parallel(len(s), func(b int) error {
 		n0, n1, k0, k1 := t.bounds(b)
 		var sum float64

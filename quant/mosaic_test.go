@@ -23,7 +23,7 @@ func bruteGain(t *testing.T, p Problem, m Mosaic) (score, gain []float64) {
 	base := quantize(t, m.Base, p)
 	tl := tiling{p.Weights.Rows, p.Weights.Cols, m.BlockRows, m.BlockCols}
 	e := difference(p.Weights, base.Base)
-	res, err := m.residual(p, tl, e, Format{Bits: m.Bits})
+	res, err := m.residual(p, tl, e, p.diag(), Format{Bits: m.Bits})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func bruteGain(t *testing.T, p Problem, m Mosaic) (score, gain []float64) {
 		one.Residual = tl.gather(res, []int{b}, m)
 		gain = append(gain, before-objective(p, one.Dequantize()))
 	}
-	return m.score(p, tl, e, res), gain
+	return m.score(p, tl, e, p.diag(), res), gain
 }
 
 func TestScoresEqualBruteForceGain(t *testing.T) {
@@ -77,7 +77,7 @@ func TestMosaicFullDensity(t *testing.T) {
 			t.Fatalf("density %g, want 1", d)
 		}
 		e := difference(p.Weights, q.Base)
-		res, err := m.residual(p, tiling{19, 70, 4, 16}, e, Format{Bits: 4})
+		res, err := m.residual(p, tiling{19, 70, 4, 16}, e, p.diag(), Format{Bits: 4})
 		if err != nil {
 			t.Fatal(err)
 		}

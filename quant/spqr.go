@@ -27,6 +27,9 @@ func (m SpQR) Quantize(p Problem) (*Quantized, error) {
 	if m.GPTQ.DynamicGroups {
 		return nil, p.errorf("SpQR needs static groups: outliers are chosen before the loop")
 	}
+	if m.GPTQ.Refine != 0 {
+		return nil, p.errorf("SpQR has no rounds of refinement, got %d", m.GPTQ.Refine)
+	}
 	s, err := m.GPTQ.start(p)
 	if err != nil {
 		return nil, err

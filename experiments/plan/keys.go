@@ -104,6 +104,8 @@ func (m *Method) Grid() (bits int, affine bool) {
 
 func gptqBase(m *Method) bool { return m.Name != "mosaic" || m.Base == "gptq" }
 
+func refinable(m *Method) bool { return m.Name == "gptq" || m.Joint }
+
 func always(v any) func(*Trial) any { return func(*Trial) any { return v } }
 
 // keys is the table of all settings. Order matters: a key comes after those
@@ -149,7 +151,7 @@ var keys = []*key{
 		methods: []string{"mosaic"}, label: asPercent},
 	{name: "block", section: "method", kind: blockShape, field: func(t *Trial) any { return &t.Method.Block },
 		fallback: always(Block{16, 64}), methods: []string{"mosaic"}, label: prefix("", nil)},
-	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy"),
+	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief"),
 		field:    func(t *Trial) any { return &t.Method.Criterion },
 		fallback: always("delta"), methods: []string{"mosaic"}, label: prefix("", nil)},
 	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },
@@ -158,6 +160,8 @@ var keys = []*key{
 		fallback: always("block"), methods: []string{"mosaic"}, label: prefix("", suffix("-scale")), quiet: true},
 	{name: "joint", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Joint },
 		fallback: always(false), methods: []string{"mosaic"}, applies: gptqBase, needs: "base gptq", label: either("joint", "separate"), quiet: true},
+	{name: "refine", section: "method", kind: integer(0, 100), field: func(t *Trial) any { return &t.Method.Refine },
+		fallback: always(0), methods: []string{"gptq", "mosaic"}, applies: refinable, needs: "method gptq or joint: true", label: prefix("refine", nil), quiet: true},
 }
 
 // constraint is a condition between the settings of one trial.
@@ -169,6 +173,10 @@ type constraint struct {
 
 var constraints = []constraint{
 	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context }, "is longer than protocol.context: tokens between windows would never be scored"},
+	{"criterion", func(t *Trial) bool {
+		return t.Method.Joint && (t.Method.Criterion == "full" || t.Method.Criterion == "greedy")
+	}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
+	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
 	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
 }
 

@@ -78,6 +78,7 @@ type Method struct {
 	ResidualBits  int     `json:"residual_bits,omitempty"`
 	ResidualScale string  `json:"residual_scale,omitempty"` // one per block, or per row of a block
 	Joint         bool    `json:"joint,omitempty"`          // base and residual are fitted together
+	Refine        int     `json:"refine,omitempty"`         // rounds of coordinate descent over codes and scales
 }
 
 // Block is the shape r×c of a residual block: Rows outputs by Cols inputs of W.

@@ -164,11 +164,12 @@ model: builtin:tiny-llama3
 protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 64}
 calibration: {text: builtin:calibration, tokens: 2048, context: 64, seed: 1}
 methods:
-  - {method: gptq, group: 128}
+  - {method: gptq, group: 128, refine: [0, 1]}
   - {method: mosaic, base: gptq, density: 10%, block: 1x32, joint: [false, true]}
+  - {method: mosaic, base: gptq, density: 10%, block: 1x32, joint: true, criterion: relief, refine: [0, 1]}
   - {method: mosaic, base: rtn, density: 10%, block: 1x32, criterion: [full, greedy]}
 `)
-	if res, err := Run(t.Context(), newLab(t), sw, Options{Dir: dir}); err != nil || res.Ran != 5 || res.Failed != 0 {
+	if res, err := Run(t.Context(), newLab(t), sw, Options{Dir: dir}); err != nil || res.Ran != 8 || res.Failed != 0 {
 		t.Fatalf("%+v, %v", res, err)
 	}
 	m := rows(t, dir)
@@ -176,7 +177,13 @@ methods:
 	for _, tr := range sw.Trials {
 		lost = append(lost, value(t, m[tr.Label], row.OutputError))
 	}
-	gptq, after, joint, full, greedy := lost[0], lost[1], lost[2], lost[3], lost[4]
+	gptq, refined, after, joint, relief, both, full, greedy := lost[0], lost[1], lost[2], lost[3], lost[4], lost[5], lost[6], lost[7]
+	if !(refined < gptq) {
+		t.Errorf("refine: output error %v, without %v", refined, gptq)
+	}
+	if !(both < relief && relief < joint) {
+		t.Errorf("joint: output error %v, with relief %v, refined %v", joint, relief, both)
+	}
 	if !(joint < after && joint < gptq) {
 		t.Errorf("joint: output error %v, residual after GPTQ %v, GPTQ alone %v", joint, after, gptq)
 	}

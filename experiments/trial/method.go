@@ -24,6 +24,7 @@ func quantizer(m plan.Method) (quant.Quantizer, error) {
 	case "rtn":
 		return rtn, nil
 	case "gptq":
+		gptq.Refine = m.Refine
 		return gptq, nil
 	case "spqr":
 		return quant.SpQR{GPTQ: gptq, Share: m.Outliers}, nil
@@ -31,7 +32,7 @@ func quantizer(m plan.Method) (quant.Quantizer, error) {
 		mosaic := quant.Mosaic{
 			BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Density: m.Density,
 			Criterion: quant.Criterion(m.Criterion), Bits: m.ResidualBits, RowScales: m.ResidualScale == "row",
-			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint,
+			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint, Refine: m.Refine,
 		}
 		switch m.Base {
 		case "rtn":

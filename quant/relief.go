@@ -1,0 +1,137 @@
+package quant
+
+import (
+	"container/heap"
+	"sort"
+)
+
+// relief chooses count blocks for a residual that is quantized together with its
+// base, and returns their indices, ascending. Such a residual helps twice: its
+// own weights lose next to nothing, and they no longer stretch the scale of
+// their group, so that the group's other weights are rounded on a finer grid.
+//
+// The gain of a block is the fall of the expected loss Σ λ_j·s²/12 over the
+// weights without residual, s being the step of their group fitted to just these
+// weights: the loss of a uniform rounding error, because errors themselves come
+// out anew in every run of the column loop. Blocks are taken one by one, each
+// time the one of largest gain; those that share groups are then scored again.
+func relief(p Problem, f Format, t tiling, lambda []float64, count int) ([]int, error) {
+	size, _ := f.groups(t.k)
+	s := &reliefSearch{
+		search: search{t: t, gain: make([]float64, t.count()), taken: make([]bool, t.count())},
+		p:      p, fit: fitter{f, Scale{Rule: AbsMax}}, lambda: lambda, size: size,
+	}
+	// A unit is what shares groups: the rows of a block row by the columns of a
+	// group, or of a block where that is wider, or all if neither divides the
+	// other. Units do not interact.
+	switch {
+	case size%t.c == 0:
+		s.span = size
+	case t.c%size == 0:
+		s.span = t.c
+	default:
+		s.span = t.k
+	}
+	s.rows = make([]int, ceilDiv(t.n, t.r)*ceilDiv(t.k, s.span))
+	err := parallel(len(s.rows), func(u int) (err error) {
+		s.rows[u], err = s.score(u)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	heap.Init(s)
+	kept := make([]int, 0, count)
+	for range count {
+		b := s.rows[0]
+		s.taken[b] = true
+		kept = append(kept, b)
+		next, err := s.score(b/t.cols()*ceilDiv(t.k, s.span) + b%t.cols()*t.c/s.span)
+		if err != nil {
+			return nil, err
+		}
+		if next >= 0 {
+			s.rows[0] = next
+			heap.Fix(s, 0)
+		} else {
+			heap.Pop(s)
+		}
+	}
+	sort.Ints(kept)
+	return kept, nil
+}
+
+// reliefSearch is a search with one heap entry for each unit.
+type reliefSearch struct {
+	search
+	p      Problem
+	fit    fitter
+	lambda []float64
+	size   int // columns of a group
+	span   int // columns of a unit
+}
+
+// score brings the gains of unit u up to date and returns its best block left,
+// -1 if there is none.
+func (s *reliefSearch) score(u int) (int, error) {
+	t, units := s.t, ceilDiv(s.t.k, s.span)
+	k0 := u % units * s.span
+	k1 := min(k0+s.span, t.k)
+	first := u/units*t.cols() + k0/t.c
+	end := first + ceilDiv(k1, t.c) - k0/t.c
+	clear(s.gain[first:end])
+	skip := make([]bool, k1-k0)
+	mark := func(b, lo, hi int, v bool) (marked bool) { // within columns lo..hi-1
+		_, _, c0, c1 := t.bounds(b)
+		for j := max(c0, lo); j < min(c1, hi); j++ {
+			skip[j-k0], marked = v, true
+		}
+		return marked
+	}
+	for b := first; b < end; b++ {
+		mark(b, k0, k1, s.taken[b])
+	}
+	n0, n1, _, _ := t.bounds(first)
+	for i := n0; i < n1; i++ {
+		for g := k0; g < k1; g += s.size {
+			now, err := s.loss(i, g, skip[g-k0:])
+			if err != nil {
+				return -1, err
+			}
+			for b := first; b < end; b++ {
+				if s.taken[b] || !mark(b, g, g+s.size, true) {
+					continue
+				}
+				then, err := s.loss(i, g, skip[g-k0:])
+				if err != nil {
+					return -1, err
+				}
+				s.gain[b] += now - then
+				mark(b, g, g+s.size, false)
+			}
+		}
+	}
+	best := -1
+	for b := first; b < end; b++ {
+		if !s.taken[b] && (best < 0 || s.gain[b] > s.gain[best]) {
+			best = b
+		}
+	}
+	return best, nil
+}
+
+// loss is the expected loss of the group of row i that begins at column g.
+func (s *reliefSearch) loss(i, g int, skip []bool) (float64, error) {
+	skip = skip[:s.size]
+	fit, err := s.fit.fit(s.p.Weights.Row(i)[g:g+s.size], nil, skip)
+	if err != nil {
+		return 0, s.p.errorf("row %d, group %d: %w", i, g/s.size, err)
+	}
+	var sum float64
+	for j, v := range s.lambda[g : g+s.size] {
+		if !skip[j] {
+			sum += v
+		}
+	}
+	return sum * fit.scale * fit.scale / 12, nil
+}
