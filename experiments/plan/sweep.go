@@ -37,9 +37,10 @@ func (p *parser) expand(src *source) []Trial {
 	src.common.each(func(outer []chosen) {
 		for _, e := range src.methods {
 			e.each(func(inner []chosen) {
-				t := resolve(append(slices.Clip(outer), inner...), use)
+				all := append(slices.Clip(outer), inner...)
+				t := resolve(all, use)
 				t.Tasks = strings.Join(src.tasks, ",")
-				if p.check(&t, outer) && e.keeps(&t, use) && src.common.keeps(&t, use) && !seen[t] {
+				if e.keeps(&t, use) && src.common.keeps(&t, use) && p.check(&t, all) && !seen[t] {
 					seen[t] = true
 					trials = append(trials, t)
 				}
@@ -139,16 +140,16 @@ func resolve(values []chosen, use usage) Trial {
 	return t
 }
 
-// check reports settings that contradict each other.
-func (p *parser) check(t *Trial, outer []chosen) bool {
+// check reports settings of t, made of values, that contradict each other.
+func (p *parser) check(t *Trial, values []chosen) bool {
 	ok := true
 	for _, c := range constraints {
 		if !c.fail(t) {
 			continue
 		}
 		ok = false
-		i := slices.IndexFunc(outer, func(o chosen) bool { return o.key.axis() == c.axis })
-		if s := outer[i]; !p.bad[s.path] { // once, not for every trial
+		i := slices.IndexFunc(values, func(v chosen) bool { return v.key.axis() == c.axis })
+		if s := values[i]; !p.bad[s.path] { // once, not for every trial
 			p.errorf(s.line, s.path, "%s %s", s.key.file(s.value), c.says)
 		}
 	}
