@@ -100,29 +100,30 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 		}
 		clear(change.Row(n0 + i)[:width])
 	}
-	// move adds delta to the stored weight [n0+i,j].
-	move := func(i, j int, delta float64) {
+	// move adds delta to the stored weight [n0+i,j]; gradients are still needed
+	// from column from on.
+	move := func(i, j int, delta float64, from int) {
 		if delta == 0 {
 			return
 		}
 		change.Row(n0 + i)[j-d.c0] -= float32(delta)
-		gi := gradient[i]
-		for t, h := range d.row(j) {
+		gi := gradient[i][from-d.c0:]
+		for t, h := range d.row(j)[from-d.c0:] {
 			gi[t] -= delta * h
 		}
 	}
 	// scale moves the scale of codes [rows, columns lo..hi-1] on grid s.
 	scale := func(s *grid, codes []uint8, rows [2]int, lo, hi int) {
 		var slope, curve float64
+		c := make([]float64, hi-lo)
 		for i := rows[0]; i < rows[1]; i++ {
-			for j := lo; j < hi; j++ {
-				c := float64(int(codes[(n0+i)*k+j]) - s.zero)
-				if c == 0 {
-					continue
-				}
-				slope += c * gradient[i][j-d.c0]
-				for t, h := range d.row(j)[lo-d.c0 : hi-d.c0] {
-					curve += c * h * float64(int(codes[(n0+i)*k+lo+t])-s.zero)
+			for j := range c {
+				c[j] = float64(int(codes[(n0+i)*k+lo+j]) - s.zero)
+			}
+			for j, v := range c {
+				if v != 0 {
+					slope += v * gradient[i][lo+j-d.c0]
+					curve += v * dot(d.row(lo + j)[lo-d.c0:hi-d.c0], c)
 				}
 			}
 		}
@@ -137,7 +138,7 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 		}
 		for i := rows[0]; i < rows[1]; i++ {
 			for j := lo; j < hi; j++ {
-				move(i, j, delta*float64(int(codes[(n0+i)*k+j])-s.zero))
+				move(i, j, delta*float64(int(codes[(n0+i)*k+j])-s.zero), d.c0)
 			}
 		}
 		s.bits, s.scale = bits, to
@@ -183,7 +184,7 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 				delta := b.value(u) - now
 				if delta*(2*slope-delta*curve) > margin*delta*delta*curve {
 					codes[j] = u
-					move(i, j, delta)
+					move(i, j, delta, j)
 				}
 				continue
 			}
@@ -193,7 +194,7 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 			delta := b.value(u) + r.value(v) - now
 			if delta*(2*slope-delta*curve) > margin*delta*delta*curve {
 				codes[j], *rc = u, v
-				move(i, j, delta)
+				move(i, j, delta, j)
 			}
 		}
 	}

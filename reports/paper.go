@@ -100,7 +100,7 @@ func isScheme(e *Entry, scheme string) bool {
 	case "channel residual":
 		return false // no method here keeps whole channels in 4 bits
 	}
-	return get("method") == strings.ToLower(name)
+	return get("method") == strings.ToLower(name) && slices.Contains([]string{"", "0"}, get("refine"))
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
