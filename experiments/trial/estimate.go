@@ -32,11 +32,12 @@ func Speed() float64 {
 // Costs beside matrix products, in seconds on one core, from profiles of the
 // default sweep.
 const (
-	perRoundedWeight = 6e-9  // decode, scale, round and pack a weight
-	perScoredBlock   = 20e-9 // a weight's share of scoring residual blocks
-	perLogit         = 12e-9 // the two exponentials of a logit
-	bytesPerToken    = 4     // of English text, for requests of tasks
-	choleskyShare    = 0.5   // rate of factoring H over that of Speed
+	perRoundedWeight = 6e-9   // decode, scale, round and pack a weight
+	perScoredBlock   = 20e-9  // a weight's share of scoring residual blocks
+	perRefinedWeight = 150e-9 // a weight's step in a round of refinement
+	perLogit         = 12e-9  // the two exponentials of a logit
+	bytesPerToken    = 4      // of English text, for requests of tasks
+	choleskyShare    = 0.5    // rate of factoring H over that of Speed
 )
 
 // Estimate tells what t will take at speed FLOP/s. It is right within a factor
@@ -60,6 +61,7 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 		e.Seconds += 6 * n * k * k / speed
 		if gptq {
 			e.Seconds += 2 * n * k * k / speed
+			e.Seconds += float64(m.Refine) * (3*n*k*k/speed + n*k*perRefinedWeight/cores)
 			if i == 0 || linears[i-1].Site != l.Site { // layers of a site share it
 				e.Seconds += 2 * k * k * k / choleskyShare / speed
 			}
