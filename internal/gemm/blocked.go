@@ -83,7 +83,8 @@ func (g *product) rowsAtOnce(m0, m int) {
 
 	chunks := g.chunks(p, nb)
 	parallel(p, chunks, func(task int) {
-		first, end := nb*task/chunks, nb*(task+1)/chunks
+		// Larger chunks come first, so that nobody is left alone with one.
+		first, end := (nb*task+chunks-1)/chunks, (nb*(task+1)+chunks-1)/chunks
 		mem := borrow((end-first)*g.size(g.bPanels(), g.kc) + g.scratchSize())
 		defer mem.release()
 		packedB, scratch := mem.floats[g.scratchSize():], mem.floats[:g.scratchSize()]
