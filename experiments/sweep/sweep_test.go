@@ -158,6 +158,9 @@ func TestRun(t *testing.T) {
 // TestOwnSteps runs what goes beyond the paper, and wants each step to do what
 // it is for: settings that never reached the quantizer would change nothing.
 func TestOwnSteps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers; takes minutes under the race detector")
+	}
 	dir, sw := t.TempDir(), parse(t, `
 name: steps
 model: builtin:tiny-llama3
@@ -196,6 +199,9 @@ methods:
 // warm cache, and wants the same numbers to the last bit.
 func TestReproducible(t *testing.T) {
 	lab, sw := newLab(t), parse(t, small)
+	if testing.Short() { // under the race detector all trials take minutes
+		sw.Trials = sw.Trials[:4]
+	}
 	a, b := t.TempDir(), t.TempDir()
 	if _, err := Run(t.Context(), lab, sw, Options{Dir: a, Jobs: 1}); err != nil {
 		t.Fatal(err)
