@@ -101,7 +101,11 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	linears := s.model.Linears()
-	q := &quantizedModel{replacements: map[string]llm.Replacement{}, others: s.storedBytes()}
+	all, err := s.storedBytes()
+	if err != nil {
+		return nil, err
+	}
+	q := &quantizedModel{replacements: map[string]llm.Replacement{}, others: all}
 	ledger := map[string]int{}
 	var moments *quant.Moments
 	for i, l := range linears {
@@ -140,7 +144,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		q.lost += lost
 		q.total += total
 		q.bytes += out.Ledger().Total()
-		r.Layers = append(r.Layers, layerRow(l, w, out, moments, lost/total))
+		r.Layers = append(r.Layers, layerRow(l, w, out, moments, relative(lost, total)))
 		for _, text := range out.Warnings {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
 		}
@@ -157,11 +161,11 @@ func layerRow(l llm.Linear, w gemm.Matrix, q *quant.Quantized, moments *quant.Mo
 	lost, total := quant.WeightError(w, q)
 	r := row.Layer{
 		Name: l.Name, N: l.N, K: l.K, BitsPerWeight: q.BitsPerWeight(),
-		WeightError: lost / total, OutputError: outputError, Density: q.Density(),
+		WeightError: relative(lost, total), OutputError: outputError, Density: q.Density(),
 	}
 	if q.Residual != nil {
 		lost, total := quant.Distortion(w, q.Base, moments)
-		base := lost / total
+		base := relative(lost, total)
 		r.BaseOutputError = &base
 	}
 	return r
@@ -171,14 +175,25 @@ func layerRow(l llm.Linear, w gemm.Matrix, q *quant.Quantized, moments *quant.Mo
 func seed(base uint64, layer int) uint64 { return base*1_000_003 + uint64(layer) }
 
 // storedBytes is the size of all tensors of the checkpoint.
-func (s *Subject) storedBytes() int64 {
+func (s *Subject) storedBytes() (int64, error) {
 	var n int64
 	for _, name := range s.model.Checkpoint().Names() {
-		if t, err := s.model.Checkpoint().Raw(name); err == nil {
-			n += int64(len(t.Data))
+		t, err := s.model.Checkpoint().Raw(name)
+		if err != nil {
+			return 0, err
 		}
+		n += int64(len(t.Data))
 	}
-	return n
+	return n, nil
+}
+
+// relative returns lost/total; what loses nothing has no error, also where
+// there was nothing to lose (a layer of zeros).
+func relative(lost, total float64) float64 {
+	if lost == 0 {
+		return 0
+	}
+	return lost / total
 }
 
 // report writes size and output error into r.
@@ -187,7 +202,7 @@ func (q *quantizedModel) report(r *row.Row) {
 		row.Value{Name: row.BitsPerWeight, Value: float64(q.bytes) * 8 / float64(q.weights), Unit: "bit"},
 		row.Value{Name: row.ModelBytes, Value: float64(q.bytes + q.others), Unit: "B"})
 	if len(r.Layers) > 0 {
-		r.Values = append(r.Values, row.Value{Name: row.OutputError, Value: q.lost / q.total})
+		r.Values = append(r.Values, row.Value{Name: row.OutputError, Value: relative(q.lost, q.total)})
 	}
 }
 

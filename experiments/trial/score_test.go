@@ -59,3 +59,11 @@ func TestQuantile(t *testing.T) {
 		}
 	}
 }
+
+func TestRelative(t *testing.T) {
+	for _, c := range []struct{ lost, total, want float64 }{{1, 4, 0.25}, {0, 4, 0}, {0, 0, 0}} {
+		if got := relative(c.lost, c.total); got != c.want {
+			t.Errorf("relative(%v, %v) = %v, want %v", c.lost, c.total, got, c.want)
+		}
+	}
+}
