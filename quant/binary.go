@@ -10,7 +10,8 @@ import (
 // as uint64, then arrays, each after its length in bytes. They serve the cache;
 // checkpoints have a format of their own.
 const (
-	magicMoments   = "MQMOM\x00\x00\x01"
+	magicMoments   = "MQMOM\x00\x00\x02"
+	magicFactor    = "MQFAC\x00\x00\x01"
 	magicQuantized = "MQWGT\x00\x00\x01"
 	maxDim         = 1 << 24
 )
@@ -155,46 +156,6 @@ func flag(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// MarshalBinary encodes m; it cannot fail.
-func (m *Moments) MarshalBinary() ([]byte, error) {
-	e := make(encoder, 0, 64+8*len(m.H)+4*len(m.AbsMax))
-	e = append(e, magicMoments...)
-	e.ints(m.K, m.Tokens)
-	for _, v := range m.H {
-		e = binary.LittleEndian.AppendUint64(e, math.Float64bits(v))
-	}
-	for _, v := range m.AbsMax {
-		e = binary.LittleEndian.AppendUint32(e, math.Float32bits(v))
-	}
-	return e, nil
-}
-
-// UnmarshalBinary decodes and checks m.
-func (m *Moments) UnmarshalBinary(data []byte) error {
-	d := decoder{data: data}
-	d.magic(magicMoments)
-	k, tokens := d.int("K", maxDim), d.int("tokens", math.MaxInt)
-	if d.err != nil {
-		return d.err
-	}
-	if len(d.data) != 8*k*k+4*k {
-		return fmt.Errorf("quant: binary form: %d bytes of moments for K=%d, want %d", len(d.data), k, 8*k*k+4*k)
-	}
-	v := Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), factors: &factors{}}
-	for i := range v.H {
-		v.H[i] = math.Float64frombits(binary.LittleEndian.Uint64(d.data[8*i:]))
-	}
-	rest := d.data[8*k*k:]
-	for i := range v.AbsMax {
-		v.AbsMax[i] = math.Float32frombits(binary.LittleEndian.Uint32(rest[4*i:]))
-	}
-	if err := v.check(); err != nil {
-		return fmt.Errorf("quant: binary form: %w", err)
-	}
-	*m = v
-	return nil
 }
 
 // MarshalBinary encodes q; it cannot fail.

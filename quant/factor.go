@@ -46,12 +46,31 @@ func (m *Moments) factor(damping float64, actOrder bool) (*factor, error) {
 		return c.last, nil
 	}
 	c.last = nil // before the next one is allocated
-	f, err := m.newFactor(damping, actOrder)
+	f, err := m.keptFactor(damping, actOrder)
 	if err != nil {
 		return nil, err
 	}
 	c.h, c.damping, c.actOrder, c.last = &m.H[0], damping, actOrder, f
 	return f, nil
+}
+
+// keptFactor is newFactor through m.Keep.
+func (m *Moments) keptFactor(damping float64, actOrder bool) (*factor, error) {
+	if m.Keep == nil {
+		return m.newFactor(damping, actOrder)
+	}
+	var fresh *factor
+	name := fmt.Sprintf("factor damping=%g act-order=%t", damping, actOrder)
+	data, err := m.Keep(name, func() (data []byte, err error) {
+		if fresh, err = m.newFactor(damping, actOrder); err != nil {
+			return nil, err
+		}
+		return fresh.encode(), nil
+	})
+	if err != nil || fresh != nil {
+		return fresh, err
+	}
+	return decodeFactor(data, m.K)
 }
 
 // newFactor adds damping·mean(h) to the diagonal of H and factors it with rows
@@ -100,8 +119,8 @@ func (m *Moments) newFactor(damping float64, actOrder bool) (*factor, error) {
 	if !t.cholesky() || !t.invert() {
 		return nil, fmt.Errorf("%w (K=%d, %d tokens, damping %g)", ErrSingular, k, m.Tokens, damping)
 	}
-	for i := range f.u {
-		f.u[i] = math.Ldexp(f.u[i], -exp)
+	for i := range f.u { // to the precision that factors are kept in
+		f.u[i] = float64(float32(math.Ldexp(f.u[i], -exp)))
 	}
 	return f, nil
 }

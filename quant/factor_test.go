@@ -3,6 +3,7 @@ package quant
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 
@@ -117,5 +118,61 @@ func TestFactorIsShared(t *testing.T) {
 	}
 	if again, _ := m.factor(.01, true); fmt.Sprint(again.u) != fmt.Sprint(got[0].u) {
 		t.Error("computed again, the factor differs")
+	}
+}
+
+// A factor that was kept is the one that was computed, bit for bit; what does
+// not hold one is an error.
+func TestFactorIsKept(t *testing.T) {
+	const k = 130
+	kept := map[string][]byte{}
+	computed := 0
+	keep := func(name string, compute func() ([]byte, error)) ([]byte, error) {
+		if data, ok := kept[name]; ok {
+			return data, nil
+		}
+		computed++
+		data, err := compute()
+		kept[name] = data
+		return data, err
+	}
+	p := factorProblem(t, 1, k, .9)
+	var first [2]*factor
+	for round := range 2 {
+		for i, actOrder := range []bool{false, true} {
+			m := *p.Moments
+			m.Keep, m.factors = keep, &factors{}
+			f, err := m.factor(.01, actOrder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if round == 0 {
+				first[i] = f
+			}
+			for r := range k {
+				a, b := f.u[r*k+r:(r+1)*k], first[i].u[r*k+r:(r+1)*k]
+				if !slices.Equal(a, b) || !slices.Equal(f.order, first[i].order) {
+					t.Fatalf("act-order %v: row %d of the kept factor differs", actOrder, r)
+				}
+			}
+		}
+	}
+	if computed != 2 {
+		t.Errorf("%d factors were computed, want 2", computed)
+	}
+	for name, data := range kept {
+		for _, n := range []int{0, 7, 8, 23, 24, len(data) / 2, len(data) - 1} {
+			if _, err := decodeFactor(data[:n], k); err == nil {
+				t.Errorf("%s: truncation to %d bytes is not noticed", name, n)
+			}
+		}
+		if _, err := decodeFactor(data, k+1); err == nil {
+			t.Errorf("%s: taken for K=%d", name, k+1)
+		}
+		bad := slices.Clone(data)
+		copy(bad[24:28], bad[28:32]) // a column twice
+		if _, err := decodeFactor(bad, k); err == nil {
+			t.Errorf("%s: a column that is there twice is not noticed", name)
+		}
 	}
 }

@@ -11,8 +11,14 @@ import (
 // calibration tokens.
 type Moments struct {
 	K, Tokens int
-	H         []float64 // [K,K] = 2/M·XᵀX, symmetric, both triangles filled
-	AbsMax    []float32 // [K] largest |x| of each channel
+	// H [K,K] = 2/M·XᵀX is symmetric, both triangles filled. Its elements are
+	// sums in float64 rounded to float32, the precision that they are kept in.
+	H      []float64
+	AbsMax []float32 // [K] largest |x| of each channel
+	// Keep, where not nil, returns the value that it keeps under name, or keeps
+	// and returns what compute gives: factors of H outlive a run through it. The
+	// moments themselves are part of what a value depends on, name is the rest.
+	Keep func(name string, compute func() ([]byte, error)) ([]byte, error)
 	// factors, where not nil, keeps the last factor of H. H must not change
 	// once a method has used it.
 	factors *factors
@@ -85,7 +91,7 @@ func (a *Accumulator) Finish() (*Moments, error) {
 	scale := 2 / float64(m.Tokens)
 	for i := range m.K {
 		for j := i; j < m.K; j++ {
-			v := m.H[i*m.K+j] * scale
+			v := float64(float32(m.H[i*m.K+j] * scale))
 			m.H[i*m.K+j], m.H[j*m.K+i] = v, v
 		}
 	}

@@ -3,6 +3,7 @@ package quant
 import (
 	"bytes"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,11 +121,23 @@ func TestMomentsThatNeverRan(t *testing.T) {
 	}
 }
 
+func encoded(t testing.TB, m *Moments) []byte {
+	var buf bytes.Buffer
+	if err := m.Encode(&buf); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func decodeMoments(data []byte) (*Moments, error) {
+	return DecodeMoments(bytes.NewReader(data), int64(len(data)))
+}
+
 func TestMomentsBinary(t *testing.T) {
 	m := problem(t, 1, 12, 2).Moments
-	data, _ := m.MarshalBinary()
-	var back Moments
-	if err := back.UnmarshalBinary(data); err != nil {
+	data := encoded(t, m)
+	back, err := decodeMoments(data)
+	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range m.H {
@@ -132,28 +145,32 @@ func TestMomentsBinary(t *testing.T) {
 			t.Fatalf("H[%d] differs", i)
 		}
 	}
+	if !slices.Equal(m.AbsMax, back.AbsMax) || m.Tokens != back.Tokens {
+		t.Error("maxima or tokens differ")
+	}
 	for n := range data {
-		if new(Moments).UnmarshalBinary(data[:n]) == nil {
+		if _, err := decodeMoments(data[:n]); err == nil {
 			t.Fatalf("truncation to %d bytes is not noticed", n)
+		}
+		if _, err := DecodeMoments(bytes.NewReader(data[:n]), int64(len(data))); err == nil {
+			t.Fatalf("end after %d bytes is not noticed", n)
 		}
 	}
 }
 
 func FuzzMoments(f *testing.F) {
-	data, _ := problem(f, 1, 3, 2).Moments.MarshalBinary()
-	f.Add(data)
-	data, _ = problem(f, 1, 1, 2).Moments.MarshalBinary()
-	f.Add(data)
+	f.Add(encoded(f, problem(f, 1, 3, 2).Moments))
+	f.Add(encoded(f, problem(f, 1, 1, 2).Moments))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var m Moments
-		if m.UnmarshalBinary(data) != nil {
+		m, err := decodeMoments(data)
+		if err != nil {
 			return
 		}
 		// What is accepted is whole, and what Finish would have let through.
 		if err := m.check(); err != nil {
 			t.Fatal(err)
 		}
-		if again, _ := m.MarshalBinary(); !bytes.Equal(again, data) {
+		if !bytes.Equal(encoded(t, m), data) {
 			t.Fatal("encoded again, the moments differ")
 		}
 	})
