@@ -2,13 +2,18 @@ package trial
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
+	"slices"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -46,66 +51,98 @@ func sample(tokens []int32, c plan.Calibration, bos int32) ([][]int32, error) {
 	return seqs, nil
 }
 
-// loadMoments returns the second moments of a site as the 16-bit model sees
-// them, from the store or by running the model over the calibration sequences.
-// One run sums as many of the sites that the store lacks as fit into
-// Lab.Memory, so a model of any size is calibrated in bounded memory.
-func (s *Subject) loadMoments(ctx context.Context, site string) (*quant.Moments, error) {
-	m, err := s.storedMoments(site)
-	if !errors.Is(err, store.ErrAbsent) {
-		return m, err
+// statistics is what calibration learns at a site.
+type statistics struct {
+	moments  *quant.Moments
+	energies []float64 // tr(W·H·Wᵀ) of the linear layers of the site, in order
+}
+
+// What is stored beside results, so that no run does the same work twice:
+// variables only for tests.
+var (
+	// checkpointAfter is the work that a killed calibration may lose, beside
+	// one layer: the streams of the calibration sequences are stored that often.
+	checkpointAfter = 20 * time.Second
+	// keepFactors is the K from which factors of H are stored: below, computing
+	// one takes milliseconds.
+	keepFactors = 1024
+	// keepLayer is how long the work on one quantized layer must take for it to
+	// be stored until its trial ends, so that a killed run resumes at the layer.
+	keepLayer = time.Second
+)
+
+// statistics returns the statistics of a site as the 16-bit model sees it, from
+// the store or by running the model over the calibration sequences.
+func (s *Subject) statistics(ctx context.Context, site string) (*statistics, error) {
+	st, err := s.storedStatistics(site)
+	if errors.Is(err, store.ErrAbsent) {
+		s.calibrating.Lock() // other trials want the same
+		defer s.calibrating.Unlock()
+		if st, err = s.storedStatistics(site); errors.Is(err, store.ErrAbsent) {
+			if err = s.calibrate(ctx, site); err == nil {
+				st, err = s.storedStatistics(site)
+			}
+		}
 	}
-	s.calibrating.Lock() // other trials want the same
-	defer s.calibrating.Unlock()
-	if m, err = s.storedMoments(site); !errors.Is(err, store.ErrAbsent) {
-		return m, err
-	}
-	pass, err := s.nextPass(site)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.calibrate(ctx, pass); err != nil {
-		return nil, err
+	if st.moments.K >= keepFactors {
+		st.moments.Keep = func(name string, compute func() ([]byte, error)) ([]byte, error) {
+			key := store.NewKey("factor", 1, s.statisticsKey(site).String(), name)
+			return store.Do(ctx, s.lab.Store, key, bytesCodec, func(context.Context) ([]byte, error) { return compute() })
+		}
 	}
-	return s.storedMoments(site)
+	return st, nil
 }
 
-// nextPass returns the sites to sum in one run: site and those after it that
-// the store lacks and that fit.
-func (s *Subject) nextPass(site string) (map[string]int, error) {
-	budget := s.lab.Memory
-	if budget == 0 {
-		budget = 4 << 30
-	}
-	pass := map[string]int{}
-	for _, l := range s.model.Linears() {
-		if _, ok := pass[l.Site]; ok || len(pass) == 0 && l.Site != site {
+// calibrate computes the statistics of site and of all others that the store
+// lacks: all calibration
+// sequences advance through the model layer by layer, so that each weight is
+// read once, and memory holds the moments of one layer, 8·K² bytes for each of
+// its four sites, and the hidden states of all tokens. A calibration that was
+// interrupted goes on near the layer that it had come to.
+func (s *Subject) calibrate(ctx context.Context, site string) error {
+	missing := make([][]string, s.model.Config().Layers)
+	first, last := -1, -1
+	for i, l := range s.linears {
+		if i > 0 && s.linears[i-1].Site == l.Site || l.Site != site && s.lab.Store.Has(s.statisticsKey(l.Site)) {
 			continue
 		}
-		if l.Site != site {
-			_, err := s.storedMoments(l.Site)
-			if err == nil {
-				continue
-			}
-			if !errors.Is(err, store.ErrAbsent) {
-				return nil, err
-			}
+		missing[l.Layer] = append(missing[l.Layer], l.Site)
+		if last = l.Layer; first < 0 {
+			first = l.Layer
 		}
-		budget -= int64(l.K) * int64(l.K) * 8
-		if budget < 0 && len(pass) > 0 {
-			break
-		}
-		pass[l.Site] = l.K
 	}
-	return pass, nil
+	streams, err := s.streams(first)
+	if err != nil {
+		return err
+	}
+	saved, since := streams[0].Layer(), time.Now()
+	for l := streams[0].Layer(); l <= last; l++ {
+		if err := s.calibrateLayer(ctx, streams, missing[l]); err != nil {
+			return err
+		}
+		if l < last && time.Since(since) > checkpointAfter {
+			if err := s.saveStreams(streams); err != nil {
+				return err
+			}
+			s.lab.Store.Delete(s.streamsKey(saved))
+			saved, since = l+1, time.Now()
+		}
+	}
+	s.lab.Store.Delete(s.streamsKey(saved))
+	return nil
 }
 
-// calibrate runs the model and stores the moments of the given sites (name and
-// K).
-func (s *Subject) calibrate(ctx context.Context, sites map[string]int) error {
+// calibrateLayer advances the streams by a layer and stores the statistics of
+// the given sites in it.
+func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string) error {
 	sums := map[string]*quant.Accumulator{}
-	for site, k := range sites {
-		sums[site] = quant.NewAccumulator(k)
+	for _, l := range s.linears {
+		if slices.Contains(sites, l.Site) && sums[l.Site] == nil {
+			sums[l.Site] = quant.NewAccumulator(l.K)
+		}
 	}
 	var failed error
 	tap := func(site string, x gemm.Matrix) {
@@ -115,59 +152,149 @@ func (s *Subject) calibrate(ctx context.Context, sites map[string]int) error {
 			}
 		}
 	}
-	for rest := s.calibrators; len(rest) > 0 && failed == nil; {
-		n := min(len(rest), max(1, batchTokens/len(rest[0])))
-		if _, err := s.model.Hidden(ctx, rest[:n], tap); err != nil {
+	for _, stream := range streams {
+		if err := stream.Advance(ctx, tap); err != nil {
 			return err
 		}
-		rest = rest[n:]
+		if failed != nil {
+			return failed
+		}
 	}
-	if failed != nil {
-		return failed
-	}
-	for site, sum := range sums {
-		m, err := sum.Finish()
+	for _, site := range sites {
+		m, err := sums[site].Finish()
 		if err != nil {
 			return fmt.Errorf("calibration: %s: %w", site, err)
 		}
-		data, err := m.MarshalBinary()
-		if err != nil {
-			return err
-		}
-		err = s.lab.Store.Put(s.momentsKey(site), func(w io.Writer) error {
-			_, err := w.Write(data)
-			return err
-		})
-		if err != nil {
-			return err
-		}
 		delete(sums, site)
+		st := &statistics{moments: m}
+		for _, l := range s.linears {
+			if l.Site == site {
+				w := gemm.NewMatrix(l.N, l.K)
+				l.Weights.Load(w, 0, 0)
+				st.energies = append(st.energies, quant.OutputEnergy(w, m))
+				release(l)
+			}
+		}
+		if err := s.lab.Store.Put(s.statisticsKey(site), st.encode); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// storedMoments reads the moments of a site; store.ErrAbsent where they have
-// not been computed.
-func (s *Subject) storedMoments(site string) (*quant.Moments, error) {
-	m := &quant.Moments{}
-	err := s.lab.Store.Get(s.momentsKey(site), func(r io.Reader, size int64) error {
-		data := make([]byte, size)
-		if _, err := io.ReadFull(r, data); err != nil {
+// streams returns the streams of the calibration sequences before the given
+// layer, or the last one before it that the store has them for.
+func (s *Subject) streams(layer int) ([]*llm.Stream, error) {
+	var batches [][][]int32
+	for rest := s.calibrators; len(rest) > 0; {
+		n := min(len(rest), max(1, batchTokens/len(rest[0])))
+		batches = append(batches, rest[:n])
+		rest = rest[n:]
+	}
+	var states gemm.Matrix
+	for ; layer > 0; layer-- {
+		err := s.lab.Store.Get(s.streamsKey(layer), func(r io.Reader, size int64) (err error) {
+			states, err = matrixCodec.Read(r, size)
+			return err
+		})
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, store.ErrAbsent) {
+			return nil, err
+		}
+	}
+	var streams []*llm.Stream
+	row := 0
+	for _, seqs := range batches {
+		var stream *llm.Stream
+		var err error
+		if layer == 0 {
+			stream, err = s.model.Begin(seqs)
+		} else {
+			end := row
+			for _, seq := range seqs {
+				end += len(seq)
+			}
+			stream, err = s.model.Resume(seqs, layer, states.View(row, min(end, states.Rows), 0, states.Cols))
+			row = end
+		}
+		if err != nil {
+			return nil, err
+		}
+		streams = append(streams, stream)
+	}
+	return streams, nil
+}
+
+// saveStreams stores the streams, all before the same layer.
+func (s *Subject) saveStreams(streams []*llm.Stream) error {
+	states := gemm.NewMatrix(0, streams[0].State().Cols)
+	for _, stream := range streams {
+		x := stream.State()
+		for i := range x.Rows {
+			states.Data = append(states.Data, x.Row(i)...)
+		}
+		states.Rows += x.Rows
+	}
+	return s.lab.Store.Put(s.streamsKey(streams[0].Layer()), func(w io.Writer) error { return matrixCodec.Write(w, states) })
+}
+
+// encode writes the energies, after their number, and the moments.
+func (st *statistics) encode(w io.Writer) error {
+	buf := binary.LittleEndian.AppendUint64(nil, uint64(len(st.energies)))
+	for _, e := range st.energies {
+		buf = binary.LittleEndian.AppendUint64(buf, math.Float64bits(e))
+	}
+	if _, err := w.Write(buf); err != nil {
+		return err
+	}
+	return st.moments.Encode(w)
+}
+
+// storedStatistics reads the statistics of a site; store.ErrAbsent where they
+// have not been computed.
+func (s *Subject) storedStatistics(site string) (*statistics, error) {
+	count := 0
+	for _, l := range s.linears {
+		if l.Site == site {
+			count++
+		}
+	}
+	st := &statistics{energies: make([]float64, count)}
+	err := s.lab.Store.Get(s.statisticsKey(site), func(r io.Reader, size int64) error {
+		head := make([]byte, 8+8*count)
+		if _, err := io.ReadFull(r, head); err != nil {
 			return err
 		}
-		return m.UnmarshalBinary(data)
+		if n := binary.LittleEndian.Uint64(head); n != uint64(count) {
+			return fmt.Errorf("%s: energies of %d linear layers, want %d", site, n, count)
+		}
+		for i := range st.energies {
+			st.energies[i] = math.Float64frombits(binary.LittleEndian.Uint64(head[8+8*i:]))
+		}
+		var err error
+		st.moments, err = quant.DecodeMoments(r, size-int64(len(head)))
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return m, nil
+	return st, nil
 }
 
-// momentsKey names the moments of a site by all that they depend on. The
+// statisticsKey names the statistics of a site by all that they depend on. The
 // kernel is part of it, so that a trial gives the same bits with a cold and a
 // warm cache.
-func (s *Subject) momentsKey(site string) store.Key {
+func (s *Subject) statisticsKey(site string) store.Key { return s.calibrationKey("statistics", site) }
+
+// streamsKey names the streams of the calibration sequences before a layer.
+func (s *Subject) streamsKey(layer int) store.Key {
+	return s.calibrationKey("streams", fmt.Sprint(layer, batchTokens))
+}
+
+func (s *Subject) calibrationKey(kind, part string) store.Key {
 	c := s.calibration
-	return store.NewKey("moments", 1, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
-		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel(), site)
+	return store.NewKey(kind, 1, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
+		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel(), part)
 }

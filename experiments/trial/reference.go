@@ -60,3 +60,16 @@ var matrixCodec = store.Codec[gemm.Matrix]{
 		return m, nil
 	},
 }
+
+// bytesCodec stores bytes as they are.
+var bytesCodec = store.Codec[[]byte]{
+	Write: func(w io.Writer, data []byte) error {
+		_, err := w.Write(data)
+		return err
+	},
+	Read: func(r io.Reader, size int64) ([]byte, error) {
+		data := make([]byte, size)
+		_, err := io.ReadFull(r, data)
+		return data, err
+	},
+}

@@ -73,6 +73,7 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	}
 	evaluated := time.Now()
 
+	s.dropLayers(t)
 	q.report(r)
 	s.reportScores(sc, r)
 	reportTasks(answers, r)
@@ -100,15 +101,14 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if err != nil {
 		return nil, err
 	}
-	linears := s.model.Linears()
 	all, err := s.storedBytes()
 	if err != nil {
 		return nil, err
 	}
 	q := &quantizedModel{replacements: map[string]llm.Replacement{}, others: all}
 	ledger := map[string]int{}
-	var moments *quant.Moments
-	for i, l := range linears {
+	var st *statistics
+	for i, l := range s.linears {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -120,14 +120,16 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			q.replacements[l.Name] = llm.Replacement{Act: act}
 			continue
 		}
-		if i == 0 || linears[i-1].Site != l.Site {
-			if moments, err = s.loadMoments(ctx, l.Site); err != nil {
+		place := 0 // among the layers of the site
+		for place < i && s.linears[i-1-place].Site == l.Site {
+			place++
+		}
+		if place == 0 {
+			if st, err = s.statistics(ctx, l.Site); err != nil {
 				return nil, err
 			}
 		}
-		w := gemm.NewMatrix(l.N, l.K)
-		l.Weights.Load(w, 0, 0)
-		out, err := method.Quantize(quant.Problem{Name: l.Name, Weights: w, Moments: moments, Seed: seed(t.Calibration.Seed, i)})
+		out, err := s.layer(t, i, method, st.moments)
 		if err != nil {
 			return nil, err
 		}
@@ -140,35 +142,19 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			}
 			r.Ledger[j].Bytes += item.Bytes
 		}
-		lost, total := quant.Distortion(w, out, moments)
-		q.lost += lost
-		q.total += total
+		q.lost += out.lost
+		q.total += st.energies[place]
 		q.bytes += out.Ledger().Total()
-		r.Layers = append(r.Layers, layerRow(l, w, out, moments, relative(lost, total)))
+		r.Layers = append(r.Layers, out.row(l, st.energies[place]))
 		for _, text := range out.Warnings {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
 		}
-		q.replacements[l.Name] = llm.Replacement{Weights: out, Act: act}
+		q.replacements[l.Name] = llm.Replacement{Weights: out.Quantized, Act: act}
 	}
 	if method == nil {
 		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
 	}
 	return q, nil
-}
-
-// layerRow describes the quantized layer l.
-func layerRow(l llm.Linear, w gemm.Matrix, q *quant.Quantized, moments *quant.Moments, outputError float64) row.Layer {
-	lost, total := quant.WeightError(w, q)
-	r := row.Layer{
-		Name: l.Name, N: l.N, K: l.K, BitsPerWeight: q.BitsPerWeight(),
-		WeightError: relative(lost, total), OutputError: outputError, Density: q.Density(),
-	}
-	if q.Residual != nil {
-		lost, total := quant.Distortion(w, q.Base, moments)
-		base := relative(lost, total)
-		r.BaseOutputError = &base
-	}
-	return r
 }
 
 // seed gives every layer its own stream of random numbers.

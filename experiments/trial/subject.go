@@ -22,16 +22,13 @@ import (
 
 // epoch is part of every trial's identity. Raise it when a change of this
 // program changes the numbers of an unchanged configuration.
-const epoch = "2"
+const epoch = "3"
 
 // Lab is what trials need of their surroundings.
 type Lab struct {
 	Store    *store.Store
 	HubCache string    // folder for models from the hub
 	Progress io.Writer // of downloads
-	// Memory bounds the second moments that calibration holds at once, in
-	// bytes; a model that needs more is calibrated in several passes. 0 is 4 GiB.
-	Memory int64
 }
 
 // OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME or a
@@ -59,6 +56,7 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 type Subject struct {
 	lab         *Lab
 	model       *llm.Model
+	linears     []llm.Linear
 	tokenizer   *hf.Tokenizer
 	protocol    plan.Protocol
 	calibration plan.Calibration
@@ -71,7 +69,7 @@ type Subject struct {
 	words, bytes int       // of the scored text
 	calibrators  [][]int32 // calibration sequences
 
-	calibrating sync.Mutex // held while second moments are computed
+	calibrating sync.Mutex // held while statistics are computed
 }
 
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
@@ -85,7 +83,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Subject{lab: l, model: model, protocol: t.Protocol, calibration: t.Calibration}
+	s := &Subject{lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration}
 	err = s.prepare(files)
 	if err == nil {
 		err = s.cutText()
@@ -113,7 +111,7 @@ func (s *Subject) prepare(files hf.Files) error {
 	if v := s.model.Config().VocabSize; tokenizer.VocabSize() > v {
 		return fmt.Errorf("%s: the tokenizer has %d tokens, the model's vocabulary %d", files.Name(), tokenizer.VocabSize(), v)
 	}
-	s.content = map[string]string{"epoch": epoch, "model": s.model.Checkpoint().SHA256()}
+	s.content = map[string]string{"epoch": epoch, "model": s.lab.weightsHash(s.model.Checkpoint())}
 	for _, name := range []string{"config.json", "tokenizer.json"} {
 		blob, err := files.Open(name)
 		if err != nil {
@@ -138,6 +136,23 @@ func (s *Subject) prepare(files hf.Files) error {
 		s.bos = id
 	}
 	return nil
+}
+
+// weightsHash returns the SHA-256 of the weights; that of files is computed
+// once and kept until they change.
+func (l *Lab) weightsHash(c *hf.Checkpoint) string {
+	stamp := c.Stamp()
+	if stamp == "" {
+		return c.SHA256()
+	}
+	key := store.NewKey("sha256", 1, stamp)
+	hash, err := store.Do(context.Background(), l.Store, key, bytesCodec, func(context.Context) ([]byte, error) {
+		return []byte(c.SHA256()), nil
+	})
+	if err != nil {
+		return c.SHA256()
+	}
+	return string(hash)
 }
 
 // cutText reads the text of the protocol and cuts it into windows.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 )
 
 const (
@@ -116,6 +117,7 @@ func (c *Checkpoint) add(files Files, name string, blob *Blob) (map[string]bool,
 		if c.tensors[t.Name] != nil {
 			return nil, fmt.Errorf("hf: %s: tensor %q is in another shard too", at(files, name), t.Name)
 		}
+		t.release = blob.release
 		c.tensors[t.Name] = t
 		found[t.Name] = true
 	}
@@ -152,13 +154,35 @@ func (c *Checkpoint) Raw(name string) (*Tensor, error) {
 }
 
 // SHA256 returns the hex digest of all weight files, one after another in the
-// order of their names. It reads every byte.
+// order of their names. It reads every byte, once; mapped files pass through
+// memory piece by piece.
 func (c *Checkpoint) SHA256() string {
 	h := sha256.New()
 	for _, s := range c.shards {
-		h.Write(s.blob.Data)
+		for rest := s.blob.Data; len(rest) > 0; {
+			piece := rest[:min(len(rest), 64<<20)]
+			h.Write(piece)
+			if s.blob.release != nil {
+				s.blob.release(piece)
+			}
+			rest = rest[len(piece):]
+		}
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Stamp identifies the weight files by path, size and time of modification, and
+// so their SHA256 as long as nobody forges times. It is empty where they are
+// not files or were written a moment ago.
+func (c *Checkpoint) Stamp() string {
+	var all []string
+	for _, s := range c.shards {
+		if s.blob.stamp == "" {
+			return ""
+		}
+		all = append(all, s.blob.stamp)
+	}
+	return strings.Join(all, "\n")
 }
 
 // Close unmaps the files. Every Tensor of c is dead from then on: using one is

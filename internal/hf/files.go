@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // Files is the folder of one model.
@@ -22,6 +23,11 @@ type Blob struct {
 	// Data is read-only; a mapped file faults on a write.
 	Data  []byte
 	close func() error
+	// release, of mapped files, gives the memory of a part of Data back.
+	release func(part []byte)
+	// stamp tells this version of a file from others without reading it; empty
+	// where nothing does.
+	stamp string
 }
 
 // Close releases the content. Data, and every slice of it, must not be used
@@ -70,6 +76,11 @@ func (d dir) Open(name string) (*Blob, error) {
 	b, err := mapFile(f, int(info.Size()))
 	if err != nil {
 		return nil, fmt.Errorf("hf: %s: %w", f.Name(), err)
+	}
+	// A file that was just written may change again within the resolution of
+	// its time.
+	if path, err := filepath.Abs(f.Name()); err == nil && time.Since(info.ModTime()) > 5*time.Second {
+		b.stamp = fmt.Sprintf("%q %d %d", path, info.Size(), info.ModTime().UnixNano())
 	}
 	return b, nil
 }

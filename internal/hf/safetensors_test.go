@@ -8,10 +8,13 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
@@ -265,4 +268,60 @@ func FuzzSafetensors(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Released bytes read the same again, and so does what lies beside them.
+func TestRelease(t *testing.T) {
+	dir := t.TempDir()
+	data := make([]byte, 3<<20+123)
+	for i := range data {
+		data[i] = byte(i * 7 >> 3)
+	}
+	var file bytes.Buffer
+	if err := Write(&file, []*Tensor{u8("a", data[:1000]...), u8("b", data...), u8("c", data[5:600]...)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, weightsName)
+	if err := os.WriteFile(path, file.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenCheckpoint(Dir(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.Stamp() != "" {
+		t.Errorf("a file written just now has the stamp %q", c.Stamp())
+	}
+	want := hashHex(file.Bytes())
+	for range 2 {
+		if c.SHA256() != want {
+			t.Fatal("SHA256 differs after a release")
+		}
+		b, _ := c.Raw("b")
+		b.Release()
+		a, _ := c.Raw("a")
+		if !bytes.Equal(a.Data, data[:1000]) || !bytes.Equal(b.Data, data) {
+			t.Fatal("bytes differ after a release")
+		}
+	}
+	old := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, old, old); err != nil {
+		t.Fatal(err)
+	}
+	stamps := map[string]bool{}
+	for range 2 {
+		c, err := OpenCheckpoint(Dir(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		stamps[c.Stamp()] = true
+		c.Close()
+		if err := os.Chtimes(path, old, old.Add(time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(stamps) != 2 || stamps[""] {
+		t.Errorf("stamps of two versions: %v", stamps)
+	}
 }

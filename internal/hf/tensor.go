@@ -16,6 +16,17 @@ type Tensor struct {
 	DType string // as safetensors spells it: "F32", "BF16", "U8", ...
 	Shape []int
 	Data  []byte // read-only
+
+	release func([]byte) // nil unless Data is mapped
+}
+
+// Release gives the memory of Data back to the system until its next use, where
+// Data is part of a mapped file: what reads a large model tensor by tensor need
+// not hold all of it.
+func (t *Tensor) Release() {
+	if t.release != nil {
+		t.release(t.Data)
+	}
 }
 
 var _ gemm.Source = (*Tensor)(nil)

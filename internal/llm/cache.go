@@ -51,10 +51,18 @@ func (m *Model) Decode(ctx context.Context, cache *Cache, tokens []int32) (gemm.
 	if room := cache.k[0].Rows - cache.n; len(tokens) > room {
 		return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more", m.name, len(tokens), room)
 	}
-	h, err := m.forward(ctx, tokens, []segment{{0, len(tokens)}}, cache, nil)
+	x, err := m.load(tokens)
 	if err != nil {
 		return gemm.Matrix{}, err
 	}
+	r := &run{m: m, segs: []segment{{0, len(tokens)}}, cache: cache, cs: m.rope.table(cache.n + len(tokens)), x: x}
+	defer m.pool.Put(r.allocate())
+	for l := range m.layers {
+		if err := r.layer(ctx, l); err != nil {
+			return gemm.Matrix{}, err
+		}
+	}
 	cache.n += len(tokens)
-	return h, nil
+	normRows(x, x, m.norm, m.eps)
+	return x, nil
 }

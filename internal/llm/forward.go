@@ -3,7 +3,6 @@ package llm
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -12,32 +11,23 @@ import (
 
 // Hidden runs the sequences, each from position 0 and seeing only itself, and
 // returns the final-normed hidden states [sum T, D] of all their tokens,
-// sequence after sequence. Linear layers run on all tokens at once.
-//
-// tap, where not nil, gets the inputs of the linear layers, before any
-// fake quantization: layer by layer, in a layer attn_in (q, k and v), attn_out
-// (o), mlp_in (gate and up), mlp_mid (down), each once, named
-// "model.layers.0.attn_in", with the rows [sum T, K] of all tokens. The matrix
-// is read-only and valid only during the call.
-//
-// Beside the result it holds M·(2D + max(2·Q+2·KV, 2·I)) float32 for M tokens,
-// with Q and KV the widths of the query and the key heads and I that of the
-// MLP; M·max(D, Q, I) more where a replacement has Act; and, per goroutine,
-// the attention scores of at most 128 rows. Weights are never copied.
+// sequence after sequence. Linear layers run on all tokens at once. tap may be
+// nil; it and the memory are those of Stream.Advance.
 //
 // A token id outside the vocabulary and a NaN or Inf in the hidden states are
 // errors; ctx is looked at before each half layer.
 func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string, x gemm.Matrix)) (gemm.Matrix, error) {
-	var segs []segment
-	rows := 0
-	for i, s := range seqs {
-		if err := m.checkIDs(s, 0); err != nil {
-			return gemm.Matrix{}, fmt.Errorf("llm: %s: sequence %d: %w", m.name, i, err)
-		}
-		segs = append(segs, segment{rows, rows + len(s)})
-		rows += len(s)
+	s, err := m.Begin(seqs)
+	if err != nil {
+		return gemm.Matrix{}, err
 	}
-	return m.forward(ctx, slices.Concat(seqs...), segs, nil, tap)
+	for s.Layer() < len(m.layers) {
+		if err := s.Advance(ctx, tap); err != nil {
+			return gemm.Matrix{}, err
+		}
+	}
+	normRows(s.x, s.x, m.norm, m.eps)
+	return s.x, nil
 }
 
 // Logits sets dst [M,V] = hidden·lm_headᵀ. The output layer is never replaced.
@@ -65,7 +55,7 @@ func (m *Model) checkIDs(ids []int32, first int) error {
 // segment is the stacked rows r0..r1-1 of one sequence.
 type segment struct{ r0, r1 int }
 
-// run is one forward pass of M stacked tokens.
+// run is the work of M stacked tokens on one or more layers.
 type run struct {
 	m    *Model
 	segs []segment
@@ -83,54 +73,44 @@ type run struct {
 	act     []float32 // M times the widest input, for fake quantization
 }
 
-// forward runs the stacked tokens ids. It needs checked ids and, with a cache,
-// one segment that fits.
-func (m *Model) forward(ctx context.Context, ids []int32, segs []segment, cache *Cache, tap func(string, gemm.Matrix)) (gemm.Matrix, error) {
-	r := &run{m: m, segs: segs, tap: tap, cache: cache}
-	defer m.pool.Put(r.allocate(len(ids)))
-	longest := 0
-	for _, s := range segs {
-		longest = max(longest, s.r1-s.r0)
-	}
-	if cache != nil {
-		longest += cache.n
-	}
-	r.cs = m.rope.table(longest)
-
-	parallelRows(r.x, func(i0, i1 int) {
+// load returns the embeddings [M,D] of checked ids.
+func (m *Model) load(ids []int32) (gemm.Matrix, error) {
+	x := gemm.NewMatrix(len(ids), m.dim)
+	parallelRows(x, func(i0, i1 int) {
 		for i := i0; i < i1; i++ {
-			m.embed.Load(r.x.View(i, i+1, 0, m.dim), int(ids[i]), 0)
+			m.embed.Load(x.View(i, i+1, 0, m.dim), int(ids[i]), 0)
 		}
 	})
-	if bad := notFinite(r.x); bad >= 0 {
-		return gemm.Matrix{}, fmt.Errorf("llm: %s: model.embed_tokens.weight: row %d is not finite", m.name, ids[bad])
+	if bad := notFinite(x); bad >= 0 {
+		return x, fmt.Errorf("llm: %s: model.embed_tokens.weight: row %d is not finite", m.name, ids[bad])
 	}
-	for l := range m.layers {
-		for half, f := range []func(int){r.attention, r.mlp} {
-			if err := ctx.Err(); err != nil {
-				return gemm.Matrix{}, err
-			}
-			f(l)
-			if bad := r.addResidual(); bad >= 0 {
-				return gemm.Matrix{}, m.explain(l, half, bad)
-			}
-		}
-	}
-	out := gemm.NewMatrix(len(ids), m.dim)
-	normRows(out, r.x, m.norm, m.eps)
-	return out, nil
+	return x, nil
 }
 
-// allocate takes the buffers of a run of rows tokens from the pool and returns
-// what goes back there.
-func (r *run) allocate(rows int) *[]float32 {
-	m := r.m
+// layer replaces x by the output of layer l.
+func (r *run) layer(ctx context.Context, l int) error {
+	for half, f := range []func(int){r.attention, r.mlp} {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		f(l)
+		if bad := r.addResidual(); bad >= 0 {
+			return r.m.explain(l, half, bad)
+		}
+	}
+	return nil
+}
+
+// allocate takes the buffers of a run from the pool and returns what goes back
+// there.
+func (r *run) allocate() *[]float32 {
+	m, rows := r.m, r.x.Rows
 	kv := m.kv
 	if r.cache != nil {
 		kv = 0 // keys and values go to the cache
 	}
 	half := max(2*m.q+2*kv, 2*m.inter)
-	size := rows * (2*m.dim + half)
+	size := rows * (m.dim + half)
 	if m.fake {
 		size += rows * max(m.dim, m.q, m.inter)
 	}
@@ -145,7 +125,7 @@ func (r *run) allocate(rows int) *[]float32 {
 		rest = rest[rows*cols:]
 		return x
 	}
-	r.x, r.h = take(m.dim), take(m.dim)
+	r.h = take(m.dim)
 	shared := rest
 	r.q, r.attn, r.k, r.v = take(m.q), take(m.q), take(kv), take(kv)
 	rest = shared

@@ -67,7 +67,8 @@ func siteName(l, site int) string {
 // Linear describes one linear layer Y = X·Wᵀ.
 type Linear struct {
 	Name    string // "model.layers.0.self_attn.q_proj", the tensor's name less ".weight"
-	Site    string // "model.layers.0.attn_in": layers of one site share their input
+	Layer   int    // index of the decoder layer that it belongs to
+	Site    string // "model.layers.0.attn_in": linear layers of one site share their input
 	N, K    int
 	Weights gemm.Source // of this view
 }
@@ -116,7 +117,7 @@ func (m *Model) Linears() []Linear {
 		for site, group := range m.layers[l].linears {
 			for _, w := range group {
 				n, k := w.weights.Dims()
-				list = append(list, Linear{Name: w.name, Site: siteName(l, site), N: n, K: k, Weights: w.weights})
+				list = append(list, Linear{Name: w.name, Layer: l, Site: siteName(l, site), N: n, K: k, Weights: w.weights})
 			}
 		}
 	}

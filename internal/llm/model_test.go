@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +92,41 @@ func TestTapSeesEverySiteOnce(t *testing.T) {
 	}
 	if !slices.Equal(norm.Row(0), norm.Row(7)) || slices.Equal(norm.Row(0), norm.Row(1)) {
 		t.Error("attn_in rows are not those of their tokens")
+	}
+}
+
+// Layer by layer, with a stop in the middle, a stream comes to the bits of
+// Hidden, and its taps see the same.
+func TestStream(t *testing.T) {
+	m := open(t, Random(shape(), 1))
+	seqs := [][]int32{words(7, 61), words(4, 61)}
+	record := func(sums map[string][]float32) func(string, gemm.Matrix) {
+		return func(site string, x gemm.Matrix) { sums[site] = x.Clone().Data }
+	}
+	taps, streamTaps := map[string][]float32{}, map[string][]float32{}
+	want := hidden(t, m, record(taps), seqs...)
+	s, err := m.Begin(seqs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range m.Config().Layers {
+		if err := s.Advance(t.Context(), record(streamTaps)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = m.Resume(seqs, s.Layer(), s.State().Clone()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := s.State().Clone()
+	normRows(got, got, m.norm, m.eps)
+	if !slices.Equal(got.Data, want.Data) {
+		t.Error("the last state, normed, is not what Hidden returns")
+	}
+	if !reflect.DeepEqual(taps, streamTaps) || len(taps) != 8 {
+		t.Errorf("the taps of %d and %d sites differ", len(taps), len(streamTaps))
+	}
+	if _, err := m.Resume(seqs, 1, gemm.NewMatrix(10, 32)); err == nil || !strings.Contains(err.Error(), "state [10,32] before layer 1, want [11,32]") {
+		t.Errorf("a state of too few tokens: %v", err)
 	}
 }
 

@@ -18,6 +18,14 @@ const tempPrefix = ".writing-"
 // whose writer has died.
 const staleAfter = 24 * time.Hour
 
+// Delete drops the value of k, if there is one. What cannot be deleted stays,
+// with a warning.
+func (s *Store) Delete(k Key) {
+	if err := os.Remove(s.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.warn(fmt.Sprintf("store: %v", err))
+	}
+}
+
 // Item is a value in the store.
 type Item struct {
 	Kind     string

@@ -166,6 +166,12 @@ func (s *sumWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Has reports whether there is a file for k. Whether it is whole, Get tells.
+func (s *Store) Has(k Key) bool {
+	_, err := os.Stat(s.path(k))
+	return err == nil
+}
+
 // Get calls read with the value of k and its size in bytes. The whole value
 // has been checked before, in one pass over the file, so that read never sees
 // damaged bytes. It returns ErrAbsent where there is no value or only a

@@ -1,0 +1,139 @@
+package trial
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/store"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// layer is a quantized linear layer and what was measured of it.
+type layer struct {
+	*quant.Quantized
+	lost         float64 // tr(E·H·Eᵀ)
+	baseLost     float64 // that of the base alone, where there is a residual
+	weightLost   float64 // ||E||²
+	weightEnergy float64 // ||W||²
+}
+
+// layer quantizes the i-th linear layer, unless an earlier run of the same
+// quantization has stored it.
+func (s *Subject) layer(t plan.Trial, i int, method quant.Quantizer, moments *quant.Moments) (*layer, error) {
+	key, err := s.layerKey(t, i)
+	if err != nil {
+		return nil, err
+	}
+	q := &layer{Quantized: &quant.Quantized{}}
+	if s.lab.Store.Has(key) {
+		if err := s.lab.Store.Get(key, q.decode); err == nil {
+			return q, nil
+		} else if !errors.Is(err, store.ErrAbsent) {
+			return nil, err
+		}
+	}
+	start := time.Now()
+	l := s.linears[i]
+	w := gemm.NewMatrix(l.N, l.K)
+	l.Weights.Load(w, 0, 0)
+	release(l)
+	if q.Quantized, err = method.Quantize(quant.Problem{Name: l.Name, Weights: w, Moments: moments, Seed: seed(t.Calibration.Seed, i)}); err != nil {
+		return nil, err
+	}
+	q.lost = quant.OutputError(w, q, moments)
+	if q.Residual != nil {
+		q.baseLost = quant.OutputError(w, q.Base, moments)
+	}
+	q.weightLost, q.weightEnergy = quant.WeightError(w, q)
+	if time.Since(start) > keepLayer {
+		if err := s.lab.Store.Put(key, q.encode); err != nil {
+			return nil, err
+		}
+	}
+	return q, nil
+}
+
+// dropLayers deletes the layers that the trial t stored.
+func (s *Subject) dropLayers(t plan.Trial) {
+	for i := range s.linears {
+		if key, err := s.layerKey(t, i); err == nil && s.lab.Store.Has(key) {
+			s.lab.Store.Delete(key)
+		}
+	}
+}
+
+// layerKey names the i-th linear layer as the method of t quantizes it.
+func (s *Subject) layerKey(t plan.Trial, i int) (store.Key, error) {
+	method, err := json.Marshal(t.Method)
+	if err != nil {
+		return store.Key{}, err
+	}
+	l := s.linears[i]
+	return store.NewKey("layer", 1, epoch, s.statisticsKey(l.Site).String(), l.Name, string(method), fmt.Sprint(seed(t.Calibration.Seed, i))), nil
+}
+
+func (q *layer) measures() []*float64 {
+	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy}
+}
+
+func (q *layer) encode(w io.Writer) error {
+	data, err := q.Quantized.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	var head []byte
+	for _, v := range q.measures() {
+		head = binary.LittleEndian.AppendUint64(head, math.Float64bits(*v))
+	}
+	if _, err := w.Write(head); err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
+}
+
+func (q *layer) decode(r io.Reader, size int64) error {
+	data := make([]byte, size)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return err
+	}
+	for _, v := range q.measures() {
+		if len(data) < 8 {
+			return io.ErrUnexpectedEOF
+		}
+		*v = math.Float64frombits(binary.LittleEndian.Uint64(data))
+		data = data[8:]
+	}
+	return q.Quantized.UnmarshalBinary(data)
+}
+
+// row describes q, whose weights have the output energy tr(W·H·Wᵀ).
+func (q *layer) row(l llm.Linear, energy float64) row.Layer {
+	r := row.Layer{
+		Name: l.Name, N: l.N, K: l.K, BitsPerWeight: q.BitsPerWeight(),
+		WeightError: relative(q.weightLost, q.weightEnergy), OutputError: relative(q.lost, energy), Density: q.Density(),
+	}
+	if q.Residual != nil {
+		base := relative(q.baseLost, energy)
+		r.BaseOutputError = &base
+	}
+	return r
+}
+
+// release tells the operating system that the mapped bytes of l are not needed
+// in memory for now: a model that is read layer by layer does not pile up.
+func release(l llm.Linear) {
+	if t, ok := l.Weights.(*hf.Tensor); ok {
+		t.Release()
+	}
+}
