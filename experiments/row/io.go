@@ -222,6 +222,11 @@ func (r *Row) finite() error {
 		if v.SE != nil && bad(*v.SE) {
 			return fmt.Errorf("row %s: standard error of %s is %v", r.Trial, v.Name, *v.SE)
 		}
+		for _, b := range []*float64{v.Low, v.High} {
+			if b != nil && bad(*b) {
+				return fmt.Errorf("row %s: a bound of %s is %v", r.Trial, v.Name, *b)
+			}
+		}
 	}
 	for _, s := range r.Series {
 		for i, v := range s.Values {

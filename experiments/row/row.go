@@ -37,18 +37,33 @@ type Row struct {
 	Series []Series        `json:"series,omitempty"`
 	Layers []Layer         `json:"layers,omitempty"`
 	Ledger []Item          `json:"ledger,omitempty"`
+	// Execution says what ran, in rows that were timed.
+	Execution *Execution `json:"execution,omitempty"`
 	// Warnings are remarks of the quantizer or evaluator that a reader of the
 	// numbers must see.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Value is one measured quantity. SE is its standard error where the
-// evaluation gives one.
+// evaluation gives one; Low and High are its 95 % interval where it was timed.
 type Value struct {
 	Name  string   `json:"name"`
 	Value float64  `json:"value"`
 	Unit  string   `json:"unit,omitempty"`
 	SE    *float64 `json:"se,omitempty"`
+	Low   *float64 `json:"low,omitempty"`
+	High  *float64 `json:"high,omitempty"`
+}
+
+// Execution is what ran on what.
+type Execution struct {
+	Engine    string `json:"engine"`
+	Device    string `json:"device"`
+	Requested string `json:"requested"`        // kernel asked for, or auto
+	Kernel    string `json:"kernel,omitempty"` // kernel engaged
+	Cache     string `json:"cache,omitempty"`  // what the last-level cache held, in words
+	// Yardsticks tells how each yardstick of the row was measured.
+	Yardsticks map[string]string `json:"yardsticks,omitempty"`
 }
 
 // Names of values. Perplexity, divergence and agreement are over the scored
@@ -69,6 +84,27 @@ const (
 	QuantizeTime = "quantize_time" // s
 	EvalTime     = "eval_time"     // s
 )
+
+// Names of values and series of rows that were timed; see experiments/bench.
+const (
+	Time           = "time"            // s
+	Bandwidth      = "bandwidth"       // weight bytes over time; B/s
+	BandwidthShare = "bandwidth_share" // of ReadBandwidth
+	Rate           = "rate"            // FLOP/s
+	RateShare      = "rate_share"      // of PeakRate
+	WeightBytes    = "weight_bytes"    // that one product reads; B
+	OutputNMSE     = "output_nmse"     // ||Y - reference||² / ||reference||²
+	ReadBandwidth  = "read_bandwidth"  // yardstick; B/s
+	PeakRate       = "peak_rate"       // yardstick; FLOP/s
+	PrefillRate    = "prefill_rate"    // tokens of the prompt over time; token/s
+	DecodeRate     = "decode_rate"     // generated tokens over time; token/s
+	PrefillTime    = "prefill_time"    // s
+	DecodeTime     = "decode_time"     // s, of all generated tokens
+)
+
+// TimeOver is the name of the value that compares a time with that of another
+// variant, repeat by repeat.
+func TimeOver(variant string) string { return Time + "_over/" + variant }
 
 // TaskMetric is the name of the value, and of its series over the items, that a
 // zero-shot task has of a metric: "choice/acc".

@@ -1,0 +1,55 @@
+// Package bench times ZipperEngine and the variants that judge it: products
+// with layers of language models, and models that generate text end to end.
+//
+// # Protocol
+//
+// All variants of a product multiply the same random weights by the same
+// activations. A repeat runs every variant once, in an order that is rotated
+// from repeat to repeat, and samples the yardsticks (read bandwidth, peak rate)
+// beside them, so that whatever the machine does meanwhile happens to all.
+// The first run of each is a warm-up whose output is checked against a float64
+// product of a sample of rows: a kernel that computes something else has no
+// time. Medians have bootstrap intervals over the repeats; ratios are medians
+// of the ratios within each repeat.
+//
+// What the last-level cache holds when a product starts is a setting: flush
+// (it has read something else), rotate (the product uses another copy of its
+// weights each time, last touched longer ago than the cache reaches) or warm
+// (whatever the variants before it left).
+//
+// # Rows
+//
+// Each variant of a product is one row of experiments/row. Axes:
+//
+//	bench     product (or generate, see below)
+//	engine    cpu, cuda
+//	model     llama3-8b ..., absent for a plain shape
+//	layer     qkv, o, gate_up, down, absent for a plain shape
+//	shape     NxK
+//	scheme    w4a8, w4a16, w4a4
+//	variant   w16a16, dense4, separate, outlier16, zipper
+//	group     weights that share a scale, or row
+//	density   share of blocks with a residual, as a fraction
+//	block     rxc, absent at density 0
+//	tokens    M
+//	cache     flush, rotate, warm
+//
+// Values, each with Low and High, the 95 % bootstrap interval of the median:
+//
+//	time              s
+//	bandwidth         B/s, weight bytes over time
+//	bandwidth_share   of the read bandwidth, repeat by repeat
+//	rate              FLOP/s, 2·M·N·K over time
+//	rate_share        of the peak rate, repeat by repeat
+//	time_over/dense4  time over that of the named variant, repeat by repeat;
+//	                  one for every other variant of the product
+//	read_bandwidth    B/s, the yardstick
+//	peak_rate         FLOP/s, the yardstick
+//	weight_bytes      B that one product reads of the weights (no interval)
+//	output_nmse       of the check (no interval)
+//
+// Series, one entry per repeat: time, read_bandwidth, peak_rate. Row.Execution
+// names engine, device, the requested and the engaged kernel, the cache and
+// the yardsticks in words. A variant that the engine has no kernel for is a row
+// with status failed that says so.
+package bench

@@ -1,0 +1,269 @@
+package plan
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Bench is a validated bench file.
+type Bench struct {
+	Name string
+	// Engine is cpu, cuda or auto, the best one there is.
+	Engine      string
+	Products    []Product
+	Generations []Generation
+
+	root *yaml.Node
+}
+
+// Variants of execution.
+const (
+	W16A16    = "w16a16"    // bfloat16 weights, float32 sums
+	Dense4    = "dense4"    // the 4-bit base alone: the lower bound, another result
+	Separate  = "separate"  // the base, then the residual in a pass of its own
+	Outlier16 = "outlier16" // the base, and half-precision outliers in CSR
+	Zipper    = "zipper"    // base and residual in one stream
+)
+
+// Variants and Schemes are what bench files may name. A scheme says what the
+// 4-bit weights meet: w4a16 floats, w4a8 int8 per token, w4a4 int4 per 128
+// channels.
+var (
+	Variants = []string{W16A16, Dense4, Separate, Outlier16, Zipper}
+	Schemes  = []string{"w4a8", "w4a16", "w4a4"}
+)
+
+// Product is a matrix product whose Variants are measured in turns.
+type Product struct {
+	Model    string   `json:"model,omitempty"`
+	Layer    string   `json:"layer,omitempty"`
+	N        int      `json:"n"`
+	K        int      `json:"k"`
+	Tokens   int      `json:"tokens"` // M
+	Scheme   string   `json:"scheme"`
+	Group    int      `json:"group,omitempty"`
+	Density  float64  `json:"density"`
+	Block    Block    `json:"block,omitzero"` // zero at density 0
+	Variants []string `json:"variants"`
+	Timing
+}
+
+// Shape returns the layer of p.
+func (p *Product) Shape() Shape { return Shape{p.Model, p.Layer, p.N, p.K} }
+
+// Generation is a model that reads a prompt and generates, in every variant.
+type Generation struct {
+	Model    string   `json:"model"`  // as a sweep's, or random:ARCHITECTURE
+	Prompt   int      `json:"prompt"` // tokens
+	Tokens   int      `json:"tokens"` // generated
+	Scheme   string   `json:"scheme"`
+	Group    int      `json:"group,omitempty"`
+	Density  float64  `json:"density"`
+	Block    Block    `json:"block,omitzero"`
+	Variants []string `json:"variants"`
+	Timing
+}
+
+// Timing is how to measure.
+type Timing struct {
+	Repeats int    `json:"repeats"`
+	Cache   string `json:"cache,omitempty"` // flush, rotate or warm; of products
+	Seed    uint64 `json:"seed"`            // of weights and activations
+}
+
+func timingKeys(repeats int) []*key {
+	return []*key{
+		{name: "repeats", kind: integer(3, 10000), fallback: always(repeats)},
+		{name: "cache", kind: word("flush", "rotate", "warm"), fallback: always("flush")},
+		{name: "seed", kind: seed, fallback: always(uint64(1))},
+	}
+}
+
+// The keys of the file and of its entries, as those of a sweep in keys.go.
+var (
+	benchKeys    = append([]*key{{name: "engine", kind: word("auto", "cpu", "cuda"), fallback: always("auto")}}, timingKeys(15)...)
+	productKeys  = append([]*key{{name: "shapes", kind: shapes}, {name: "tokens", kind: integer(1, 1<<16), fallback: always(1)}}, layoutKeys...)
+	generateKeys = append([]*key{{name: "model", kind: text}, {name: "prompt", kind: integer(1, 1<<16), fallback: always(128)},
+		{name: "tokens", kind: integer(1, 1<<16), fallback: always(32)}}, layoutKeys...)
+	layoutKeys = []*key{
+		{name: "scheme", kind: word(Schemes...), fallback: always("w4a8")},
+		{name: "group", kind: groupSize, fallback: always(128)},
+		{name: "density", kind: percent(0, 1), fallback: always(0.1)},
+		{name: "block", kind: blockShape, fallback: always(Block{16, 64})},
+		{name: "variants", kind: word(Variants...)}, // a list that is not swept
+	}
+)
+
+// ParseBench reads a bench file; errors are as those of Parse.
+func ParseBench(name string, data []byte) (*Bench, error) {
+	p := &parser{file: name, bad: map[string]bool{}}
+	b := p.bench(data)
+	if err := p.err(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (p *parser) bench(data []byte) *Bench {
+	if len(data) > maxBytes {
+		p.errorf(1, "", "%d bytes; a bench file has at most %d", len(data), maxBytes)
+		return nil
+	}
+	root, err := p.document(data)
+	if err != nil || root == nil {
+		return nil
+	}
+	b := &Bench{root: &yaml.Node{Kind: yaml.MappingNode}}
+	fields := p.mapping(root, "", append(names(benchKeys), "name", "products", "generate"))
+	b.Name = p.name(root, fields["name"])
+	add(b.root, "name", scalar("!!str", b.Name))
+	top := p.benchEntry(root, fields, "", benchKeys, b.root)
+	if len(p.errs) > 0 {
+		return nil
+	}
+	for _, k := range []string{"engine", "repeats", "cache", "seed"} {
+		if len(top.setting(k).values) > 1 {
+			p.errorf(top.setting(k).line, k, "is a list; it is one for the whole file")
+			return nil
+		}
+	}
+	b.Engine = top.setting("engine").values[0].(string)
+	timing := Timing{top.setting("repeats").values[0].(int), top.setting("cache").values[0].(string), top.setting("seed").values[0].(uint64)}
+	if fields["products"].value == nil && fields["generate"].value == nil {
+		p.errorf(root.Line, "products", "is missing, and generate too: there is nothing to measure")
+	}
+	p.benchList(b, fields, "products", productKeys, func(e *entry, c []chosen) {
+		all, err := ShapesOf(value(c, "shapes").(string))
+		if err != nil {
+			panic("plan: " + err.Error()) // the kind has checked it
+		}
+		for _, s := range all {
+			t := Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: value(c, "tokens").(int), Timing: timing}
+			t.Scheme, t.Group, t.Density, t.Block, t.Variants = layout(e, c)
+			if t.Group > 0 && t.K%t.Group != 0 {
+				p.errorf(e.line, join(e.path, "group"), "%d does not divide the %d columns of %s", t.Group, t.K, s)
+				return
+			}
+			if !slices.ContainsFunc(b.Products, func(o Product) bool { return fmt.Sprint(o) == fmt.Sprint(t) }) {
+				b.Products = append(b.Products, t)
+			}
+		}
+	})
+	p.benchList(b, fields, "generate", generateKeys, func(e *entry, c []chosen) {
+		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int), Tokens: value(c, "tokens").(int), Timing: timing}
+		t.Cache = ""
+		t.Scheme, t.Group, t.Density, t.Block, t.Variants = layout(e, c)
+		if name, ok := strings.CutPrefix(t.Model, RandomPrefix); ok {
+			if _, known := ArchitectureOf(name); !known {
+				p.errorf(e.line, join(e.path, "model"), "%q: unknown architecture", t.Model)
+				return
+			}
+		}
+		if !slices.ContainsFunc(b.Generations, func(o Generation) bool { return fmt.Sprint(o) == fmt.Sprint(t) }) {
+			b.Generations = append(b.Generations, t)
+		}
+	})
+	return b
+}
+
+// RandomPrefix begins a model of random weights, with the name of its architecture.
+const RandomPrefix = "random:"
+
+// layout returns what products and generations have in common.
+func layout(e *entry, c []chosen) (scheme string, group int, density float64, block Block, variants []string) {
+	density = value(c, "density").(float64)
+	if density > 0 {
+		block = value(c, "block").(Block)
+	}
+	for _, v := range e.setting("variants").values {
+		variants = append(variants, v.(string))
+	}
+	return value(c, "scheme").(string), value(c, "group").(int), density, block, variants
+}
+
+// benchList reads the entries of a section and calls f for every combination.
+func (p *parser) benchList(b *Bench, fields map[string]field, name string, ks []*key, f func(e *entry, c []chosen)) {
+	n := fields[name].value
+	if n == nil {
+		return
+	}
+	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		p.errorf(n.Line, name, "%s is not a list of entries", show(n))
+		return
+	}
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	add(b.root, name, list)
+	for i, c := range n.Content {
+		path := fmt.Sprintf("%s[%d]", name, i)
+		out := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+		list.Content = append(list.Content, out)
+		before := len(p.errs)
+		e := p.benchEntry(c, p.mapping(c, path, names(ks)), path, ks, out)
+		if len(p.errs) > before {
+			continue
+		}
+		swept := &entry{line: e.line, path: e.path}
+		for _, s := range e.settings {
+			if s.key.name != "variants" {
+				swept.settings = append(swept.settings, s)
+			}
+		}
+		if swept.combinations() > maxCombinations {
+			p.errorf(e.line, path, "more than %d combinations", maxCombinations)
+			continue
+		}
+		swept.each(func(c []chosen) { f(e, c) })
+	}
+}
+
+// benchEntry reads the settings ks with their defaults, and writes them to out.
+func (p *parser) benchEntry(n *yaml.Node, fields map[string]field, path string, ks []*key, out *yaml.Node) *entry {
+	e := &entry{line: n.Line, path: path, settings: p.settings(fields, n, path, ks)}
+	var all []*setting
+	for _, k := range ks {
+		s := e.setting(k.name)
+		if s == nil && k.fallback != nil {
+			s = &setting{key: k, values: []any{k.fallback(nil)}, line: n.Line, path: join(path, k.name)}
+		}
+		if s == nil {
+			continue // reported by settings
+		}
+		all = append(all, s)
+		add(out, k.name, s.node())
+	}
+	e.settings = all
+	return e
+}
+
+func (e *entry) setting(name string) *setting {
+	for _, s := range e.settings {
+		if s.key.name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+func value(c []chosen, name string) any {
+	for _, v := range c {
+		if v.key.name == name {
+			return v.value
+		}
+	}
+	panic("plan: no setting " + name)
+}
+
+// YAML returns the bench with every default written out.
+func (b *Bench) YAML() ([]byte, error) {
+	var buf bytes.Buffer
+	enc := yaml.NewEncoder(&buf)
+	enc.SetIndent(2)
+	if err := enc.Encode(b.root); err != nil {
+		return nil, err
+	}
+	return buf.Bytes(), enc.Close()
+}
