@@ -80,6 +80,9 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 			out = append(out, block{key: "figure-" + f.Key, shows: []output{{figure: f, png: png[f.Key]}},
 				code: []string{"from IPython.display import Image", "Image(" + string(name) + ")"}})
 		}
+		if lines := g.taskLines(); lines != nil {
+			text("tasks"+suffix, "## Zero-shot tasks\n\n%s\n%s", markdownTable(lines), taskNote)
+		}
 		if len(g.Effects) > 0 {
 			text("effects"+suffix, "## The same effects, in numbers\n\n%s\nGeometric mean over pairs of rows that differ in this setting alone, paired by window.", markdownTable(g.effectLines()))
 		}

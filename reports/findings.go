@@ -48,6 +48,7 @@ func (g *Group) findings() []finding {
 		add(rows, "Against the named baseline (%s), perplexity is lower in %d and higher in %d of %d paired comparisons after Holm's correction, and not distinguishable in the other %d.",
 			list(g.Baseline, 3), better, worse, n, n-better-worse)
 	}
+	out = append(out, g.taskFinding()...)
 	for _, f := range g.Effects {
 		if f.Holm < 1-Level {
 			add(nil, "MosaicQuant, %s %s instead of %s: KL %s, 95\u00a0%% interval %s, over %s (lower in %d); bits per weight change by %s on average.",

@@ -37,6 +37,7 @@ type pageGroup struct {
 	Scope    []string
 	Figures  []drawn
 	Columns  map[string]bool
+	Tasks    [][]string // head first
 }
 
 type field struct{ Name, Value string }
@@ -67,7 +68,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	}
 	var groups []pageGroup
 	for i, g := range t.Groups {
-		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present()}
+		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present(), Tasks: g.taskLines()}
 		for _, f := range figures[i] {
 			svg, err := f.inline()
 			if err != nil {
@@ -121,7 +122,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		"In": in, "Table": t, "Groups": groups, "OK": ok, "All": append(slices.Clone(all), t.Failed...), "Warned": warned(all),
 		"Style": template.CSS(pageStyle), "Policy": policy(scripts...) + connect, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
-		"EchartsVersion": EchartsVersion,
+		"EchartsVersion": EchartsVersion, "TaskNote": taskNote,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reports: page: %w", err)

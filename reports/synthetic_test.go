@@ -60,7 +60,12 @@ func (s synthetic) row(label, activations string, axes map[string]string, bits, 
 	for l := range s.layers {
 		for j, n := range []string{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"} {
 			e := kl * 0.2 * math.Exp(0.5*math.Sin(float64(3*l+2*j))+0.1*own.NormFloat64())
-			r.Layers = append(r.Layers, row.Layer{Name: fmt.Sprintf("model.layers.%d.%s", l, n), N: 256, K: 256, BitsPerWeight: bits, WeightError: e, OutputError: e})
+			var base *float64
+			if d, ok := number(all["density"]); ok {
+				b := e / (1 - math.Sqrt(d)*(0.8+0.1*math.Sin(float64(5*l+j))))
+				base = &b
+			}
+			r.Layers = append(r.Layers, row.Layer{BaseOutputError: base, Name: fmt.Sprintf("model.layers.%d.%s", l, n), N: 256, K: 256, BitsPerWeight: bits, WeightError: e, OutputError: e})
 		}
 	}
 	total := float64(weights * 7 * max(s.layers, 1))

@@ -34,6 +34,9 @@ type Group struct {
 	Effects  []Effect // of the axes of mosaic, in matched pairs
 	Windows  int      // evaluation windows, 0 where rows differ or have none
 	Baseline []string // labels of the named baselines
+
+	TaskNames     []string // scores of zero-shot tasks that rows have
+	TaskReference *Entry   // row of 16-bit weights they are compared with; nil without exactly one
 }
 
 // Entry is one row with its estimates; a nil one was not measured.
@@ -51,6 +54,7 @@ type Entry struct {
 	LikeBest        bool // mean KL not distinguishable from the group's best
 	Versus          *Comparison
 	VersusNote      string // why there is no comparison, where one was asked for
+	Tasks           []TaskScore
 	tokens, nll, kl []float64
 	top1            []float64
 }
@@ -107,6 +111,7 @@ func Build(rows []row.Row) *Table {
 		g.rank()
 		g.isoBit()
 		g.Effects = g.effects()
+		g.compareTasks()
 	}
 	return t
 }
@@ -119,6 +124,7 @@ func newEntry(r row.Row) *Entry {
 	e.NLL = e.estimate(e.nll, row.NLL)
 	e.KL = e.estimate(e.kl, row.KLMean)
 	e.Top1 = e.estimate(e.top1, row.Top1)
+	e.taskScores()
 	return e
 }
 

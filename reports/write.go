@@ -27,8 +27,9 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv. Files of an earlier report
-// are replaced, each in one step, so that a reader never sees half a page.
+// and tables/iso_bits.csv, and tables/tasks.csv where rows have zero-shot
+// scores. Files of an earlier report are replaced, each in one step, so that a
+// reader never sees half a page.
 func Write(dir string, in Input) error {
 	in = in.visible()
 	t := Build(in.Rows)
@@ -43,6 +44,9 @@ func Write(dir string, in Input) error {
 	}
 	files := []file{
 		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/results.tex", t.latex()}, {"tables/iso_bits.csv", t.isoCSV()},
+	}
+	if t.hasTasks() {
+		files = append(files, file{"tables/tasks.csv", t.taskCSV()})
 	}
 	pngs := map[string][]byte{}
 	for _, group := range figures {
