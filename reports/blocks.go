@@ -65,6 +65,15 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 		out = append(out, b)
 		text("columns", "Brackets: 95 %% interval, clustered by window; differences are paired. Every value at full precision is in `tables/results.csv`.")
 	}
+	show := func(f *figure, title string) {
+		text("about-"+f.Key, "## %s\n\n%s\n\n%s", inMarkdown(f.Title), inMarkdown(title), inMarkdown(f.Caption))
+		name, err := json.Marshal(path.Join(in.Folder, "plots", f.Key+".png"))
+		if err != nil {
+			panic("reports: file name: " + err.Error()) // a string
+		}
+		out = append(out, block{key: "figure-" + f.Key, shows: []output{{figure: f, png: png[f.Key]}},
+			code: []string{"from IPython.display import Image", "Image(" + string(name) + ")"}})
+	}
 	for i, g := range t.Groups {
 		suffix := ""
 		if len(t.Groups) > 1 {
@@ -72,13 +81,7 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 		}
 		text("findings"+suffix, "%s", g.findingsMarkdown())
 		for _, f := range figures[i] {
-			text("about-"+f.Key, "## %s\n\n%s\n\n%s", inMarkdown(f.Title), inMarkdown(g.Title()), inMarkdown(f.Caption))
-			name, err := json.Marshal(path.Join(in.Folder, "plots", f.Key+".png"))
-			if err != nil {
-				panic("reports: file name: " + err.Error()) // a string
-			}
-			out = append(out, block{key: "figure-" + f.Key, shows: []output{{figure: f, png: png[f.Key]}},
-				code: []string{"from IPython.display import Image", "Image(" + string(name) + ")"}})
+			show(f, g.Title())
 		}
 		if lines := g.taskLines(); lines != nil {
 			text("tasks"+suffix, "## Zero-shot tasks\n\n%s\n%s", markdownTable(lines), taskNote)
@@ -92,6 +95,12 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 				more = fmt.Sprintf(" First %d of %d; all are in `tables/iso_bits.csv`.", isoLimit, len(g.Iso))
 			}
 			text("iso-bits"+suffix, "## Divergence at equal bits per weight\n\n%s\nTwo rival rows: interpolated between them at exactly these bits, never extrapolated. Below zero: the row on the left has the lower divergence.%s", markdownTable(g.isoLines()), more)
+		}
+	}
+	for i, m := range t.Timings {
+		text(fmt.Sprintf("timing-%d", i+1), "%s", m.markdown())
+		for _, f := range figures[len(t.Groups)+i] {
+			show(f, m.Title())
 		}
 	}
 	if w := t.warningsMarkdown(in); w != "" {

@@ -96,7 +96,7 @@ func Compare(a, b []row.Row, o DiffOptions) (*Diff, error) {
 		o.Names[i] = visible(n, false)
 	}
 	d := &Diff{DiffOptions: o}
-	sides := [2][]*Entry{Build(a).entries(), Build(b).entries()}
+	sides := [2][]*Entry{Build(a).scored(), Build(b).scored()}
 	if err := knownAxes(o.Across, sides); err != nil {
 		return nil, err
 	}
@@ -131,7 +131,8 @@ func (d *Diff) Regressions() []*Pair {
 }
 
 // entries returns all rows of t in the order of the report.
-func (t *Table) entries() []*Entry {
+// scored returns the rows of all groups, and those that failed.
+func (t *Table) scored() []*Entry {
 	var all []*Entry
 	for _, g := range t.Groups {
 		all = append(all, g.Entries...)

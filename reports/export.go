@@ -72,6 +72,9 @@ func (t *Table) markdown() []byte {
 		fmt.Fprintf(&b, "**%s**\n\n", inMarkdown(g.Title()))
 		b.WriteString(markdownTable(g.lines()))
 	}
+	for _, m := range t.Timings {
+		b.WriteString("\n" + m.markdown())
+	}
 	for _, e := range t.Failed {
 		fmt.Fprintf(&b, "\n%s %s failed: %s\n", e.ID, inMarkdown(e.Label), inMarkdown(e.Error))
 	}
@@ -219,10 +222,21 @@ func Summary(w io.Writer, t *Table) error {
 		}
 		align(&b, lines)
 	}
+	for i, m := range t.Timings {
+		if i+len(t.Groups) > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(m.Title() + "\n")
+		for _, lines := range [][][]string{m.lines(), m.generatedLines()} {
+			if lines != nil {
+				align(&b, lines)
+			}
+		}
+	}
 	for _, e := range t.Failed {
 		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label, short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
 	}
-	if len(t.Groups)+len(t.Failed) == 0 {
+	if len(t.Groups)+len(t.Timings)+len(t.Failed) == 0 {
 		b.WriteString("no rows\n")
 	}
 	_, err := io.WriteString(w, b.String())
@@ -230,7 +244,7 @@ func Summary(w io.Writer, t *Table) error {
 }
 
 // textColumns are headings of columns of text, apart from the first two.
-var textColumns = []string{"front", "label", "verdict"}
+var textColumns = []string{"front", "label", "verdict", "variant", "kernel"}
 
 // align writes lines in columns; numbers end at the right, text starts at the left.
 func align(b *strings.Builder, lines [][]string) {

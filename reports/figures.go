@@ -81,7 +81,9 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 			if r.line {
 				c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
 			}
-			r.marker(c, at, st.size*0.32, r.color)
+			if r.marker != nil {
+				r.marker(c, at, st.size*0.32, r.color)
+			}
 		}})
 	}
 	p := st.plot(s.xLabel, "")

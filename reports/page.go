@@ -40,6 +40,14 @@ type pageGroup struct {
 	Tasks    [][]string // head first
 }
 
+// pageTiming is a set of timings on the page; tables have their heads first.
+type pageTiming struct {
+	*Timing
+	Findings                 []finding
+	Products, GeneratedLines [][]string
+	Figures                  []drawn
+}
+
 type field struct{ Name, Value string }
 
 type environment struct {
@@ -66,10 +74,9 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		scripts = append(scripts, liveScript)
 		connect = "; connect-src 'self'" // the page asks its own server for progress
 	}
-	var groups []pageGroup
-	for i, g := range t.Groups {
-		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present(), Tasks: g.taskLines()}
-		for _, f := range figures[i] {
+	inline := func(fs []*figure) ([]drawn, error) {
+		var out []drawn
+		for _, f := range fs {
 			svg, err := f.inline()
 			if err != nil {
 				return nil, err
@@ -78,18 +85,30 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 			if f.chart != nil && charts {
 				d.Chart = template.HTML(`<script type="application/json">` + string(f.chart) + `</script>`)
 			}
-			pg.Figures = append(pg.Figures, d)
+			out = append(out, d)
+		}
+		return out, nil
+	}
+	var groups []pageGroup
+	for i, g := range t.Groups {
+		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present(), Tasks: g.taskLines()}
+		var err error
+		if pg.Figures, err = inline(figures[i]); err != nil {
+			return nil, err
 		}
 		groups = append(groups, pg)
 	}
-	ok := 0
-	for _, g := range t.Groups {
-		ok += len(g.Entries)
+	var timings []pageTiming
+	for i, m := range t.Timings {
+		pt := pageTiming{Timing: m, Findings: m.findings(), Products: m.lines(), GeneratedLines: m.generatedLines()}
+		var err error
+		if pt.Figures, err = inline(figures[len(t.Groups)+i]); err != nil {
+			return nil, err
+		}
+		timings = append(timings, pt)
 	}
-	var all []*Entry
-	for _, g := range t.Groups {
-		all = append(all, g.Entries...)
-	}
+	all := t.entries()
+	measured := all[:len(all)-len(t.Failed)]
 	var loads []template.HTML
 	for _, s := range scripts {
 		loads = append(loads, template.HTML("<script>"+s+"</script>"))
@@ -111,6 +130,9 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 			return "–"
 		},
 		"color": func(e *Entry) template.CSS { return template.CSS(hexColor(l[e.Family].color)) },
+		"lines": func(label string, lines [][]string) map[string]any {
+			return map[string]any{"Label": label, "Lines": lines}
+		},
 		"limit": func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
 	}).Parse(pageTemplate)
 	if err != nil {
@@ -119,10 +141,10 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	var number cell
 	var b bytes.Buffer
 	err = tmpl.Execute(&b, map[string]any{
-		"In": in, "Table": t, "Groups": groups, "OK": ok, "All": append(slices.Clone(all), t.Failed...), "Warned": warned(all),
+		"In": in, "Table": t, "Groups": groups, "Timings": timings, "OK": len(measured), "All": all, "Warned": warned(measured),
 		"Style": template.CSS(pageStyle), "Policy": policy(scripts...) + connect, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
-		"EchartsVersion": EchartsVersion, "TaskNote": taskNote,
+		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reports: page: %w", err)

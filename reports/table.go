@@ -16,9 +16,10 @@ import (
 // Table is the analysed form of a sweep's rows, which every output draws from.
 type Table struct {
 	Groups   []*Group
-	Failed   []*Entry // trials without values
-	Replaced int      // earlier rows of a trial that was run again
-	Warnings []string // about the table as a whole
+	Timings  []*Timing // rows of experiments bench
+	Failed   []*Entry  // trials without values
+	Replaced int       // earlier rows of a trial that was run again
+	Warnings []string  // about the table as a whole
 }
 
 // Group holds the rows that may be compared with each other: one model, one
@@ -72,10 +73,15 @@ func Build(rows []row.Row) *Table {
 	kept := row.Merge(rows)
 	t.Replaced = len(rows) - len(kept)
 	groups := map[[3]string]*Group{}
+	var timed []*Entry
 	for _, r := range kept {
 		e := newEntry(clean(r))
 		if e.Status != row.OK {
 			t.Failed = append(t.Failed, e)
+			continue
+		}
+		if e.isTiming() {
+			timed = append(timed, e)
 			continue
 		}
 		key := [3]string{setting(&e.Row, "model"), setting(&e.Row, "protocol"), setting(&e.Row, "activations")}
@@ -90,6 +96,7 @@ func Build(rows []row.Row) *Table {
 	slices.SortFunc(t.Groups, func(a, b *Group) int {
 		return cmp.Or(natural(a.Model, b.Model), natural(a.Protocol, b.Protocol), byActivations(a.Activations, b.Activations))
 	})
+	t.timings(timed)
 	slices.SortFunc(t.Failed, byLabel)
 	n := 0
 	for _, g := range t.Groups {
@@ -101,6 +108,10 @@ func Build(rows []row.Row) *Table {
 			e.ID = "r" + strconv.Itoa(n)
 		}
 		g.Windows = g.windows()
+	}
+	for _, e := range t.timed() {
+		n++
+		e.ID = "r" + strconv.Itoa(n)
 	}
 	for _, e := range t.Failed {
 		n++
@@ -114,6 +125,15 @@ func Build(rows []row.Row) *Table {
 		g.compareTasks()
 	}
 	return t
+}
+
+// entries returns all rows, in the order of the page.
+func (t *Table) entries() []*Entry {
+	var all []*Entry
+	for _, g := range t.Groups {
+		all = append(all, g.Entries...)
+	}
+	return slices.Concat(all, t.timed(), t.Failed)
 }
 
 func newEntry(r row.Row) *Entry {

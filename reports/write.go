@@ -27,8 +27,8 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv, and tables/tasks.csv where rows have zero-shot
-// scores. Files of an earlier report are replaced, each in one step, so that a
+// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot
+// scores, and tables/timings.csv where they were timed. Files of an earlier report are replaced, each in one step, so that a
 // reader never sees half a page.
 func Write(dir string, in Input) error {
 	in = in.visible()
@@ -47,6 +47,9 @@ func Write(dir string, in Input) error {
 	}
 	if t.hasTasks() {
 		files = append(files, file{"tables/tasks.csv", t.taskCSV()})
+	}
+	if len(t.Timings) > 0 {
+		files = append(files, file{"tables/timings.csv", t.timingCSV()})
 	}
 	pngs := map[string][]byte{}
 	for _, group := range figures {
@@ -80,11 +83,15 @@ func Page(in Input) ([]byte, error) {
 	return t.page(in, t.draw())
 }
 
+// draw returns the figures of each group, then those of each set of timings.
 func (t *Table) draw() [][]*figure {
 	l := t.looks()
 	var out [][]*figure
 	for i, g := range t.Groups {
 		out = append(out, g.figures(i, l))
+	}
+	for i, m := range t.Timings {
+		out = append(out, m.figures(i))
 	}
 	return out
 }
