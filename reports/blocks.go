@@ -97,6 +97,11 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 			text("iso-bits"+suffix, "## Divergence at equal bits per weight\n\n%s\nTwo rival rows: interpolated between them at exactly these bits, never extrapolated. Below zero: the row on the left has the lower divergence.%s", markdownTable(g.isoLines()), more)
 		}
 	}
+	for i, g := range t.Groups {
+		if lines := g.isoTimeLines(); lines != nil {
+			text(fmt.Sprintf("iso-time-%d", i+1), "## Divergence at equal time\n\n%s\n\n%s\n%s", inMarkdown(g.Title()), markdownTable(lines), g.isoTimeNote())
+		}
+	}
 	for i, m := range t.Timings {
 		text(fmt.Sprintf("timing-%d", i+1), "%s", m.markdown())
 		for _, f := range figures[len(t.Groups)+i] {

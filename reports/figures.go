@@ -31,6 +31,9 @@ func (g *Group) figures(index int, l looks) []*figure {
 	}
 	add(g.divergenceFigure(l))
 	add(g.perplexityFigure(l))
+	for _, tokens := range g.batches() {
+		add(g.speedFigure(l, tokens))
+	}
 	for _, m := range []measure{divergence, recovery} {
 		for _, f := range g.densityFigures(m) {
 			add(f)

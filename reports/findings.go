@@ -44,6 +44,7 @@ func (g *Group) findings() []finding {
 	}
 	out = append(out, g.frontFinding()...)
 	out = append(out, g.isoFindings()...)
+	out = append(out, g.isoTimeFindings()...)
 	if n, better, worse, rows := g.againstBaseline(); n > 0 {
 		add(rows, "Against the named baseline (%s), perplexity is lower in %d and higher in %d of %d paired comparisons after Holm's correction, and not distinguishable in the other %d.",
 			list(g.Baseline, 3), better, worse, n, n-better-worse)

@@ -38,6 +38,8 @@ type pageGroup struct {
 	Figures  []drawn
 	Columns  map[string]bool
 	Tasks    [][]string // head first
+	Equal    [][]string // comparisons at equal time, head first
+	About    string     // them
 }
 
 // pageTiming is a set of timings on the page; tables have their heads first.
@@ -91,7 +93,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	}
 	var groups []pageGroup
 	for i, g := range t.Groups {
-		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present(), Tasks: g.taskLines()}
+		pg := pageGroup{Group: g, Findings: g.findings(), Scope: g.scope(), Columns: g.present(), Tasks: g.taskLines(), Equal: g.isoTimeLines(), About: g.isoTimeNote()}
 		var err error
 		if pg.Figures, err = inline(figures[i]); err != nil {
 			return nil, err
@@ -131,7 +133,10 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		},
 		"color": func(e *Entry) template.CSS { return template.CSS(hexColor(l[e.Family].color)) },
 		"lines": func(label string, lines [][]string) map[string]any {
-			return map[string]any{"Label": label, "Lines": lines}
+			return map[string]any{"Label": label, "Lines": lines, "IDs": false}
+		},
+		"rows": func(label string, lines [][]string) map[string]any { // where the rows are at home
+			return map[string]any{"Label": label, "Lines": lines, "IDs": true}
 		},
 		"limit": func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
 	}).Parse(pageTemplate)

@@ -28,13 +28,14 @@ type Table struct {
 type Group struct {
 	Model, Protocol, Activations string
 
-	Entries  []*Entry // by bits per weight, then label
-	Front    []*Entry // Pareto front of (bits per weight, mean KL), by bits
-	Best     *Entry   // lowest mean KL; nil where no row has one
-	Iso      []Iso    // comparisons at equal bits
-	Effects  []Effect // of the axes of mosaic, in matched pairs
-	Windows  int      // evaluation windows, 0 where rows differ or have none
-	Baseline []string // labels of the named baselines
+	Entries  []*Entry  // by bits per weight, then label
+	Front    []*Entry  // Pareto front of (bits per weight, mean KL), by bits
+	Best     *Entry    // lowest mean KL; nil where no row has one
+	Iso      []Iso     // comparisons at equal bits
+	IsoTime  []IsoTime // comparisons at equal time
+	Effects  []Effect  // of the axes of mosaic, in matched pairs
+	Windows  int       // evaluation windows, 0 where rows differ or have none
+	Baseline []string  // labels of the named baselines
 
 	TaskNames     []string // scores of zero-shot tasks that rows have
 	TaskReference *Entry   // row of 16-bit weights they are compared with; nil without exactly one
@@ -56,6 +57,7 @@ type Entry struct {
 	Versus          *Comparison
 	VersusNote      string // why there is no comparison, where one was asked for
 	Tasks           []TaskScore
+	Speeds          []Speed
 	tokens, nll, kl []float64
 	top1            []float64
 }
@@ -121,6 +123,7 @@ func Build(rows []row.Row) *Table {
 		g.compare(t)
 		g.rank()
 		g.isoBit()
+		g.isoTime()
 		g.Effects = g.effects()
 		g.compareTasks()
 	}
@@ -145,6 +148,7 @@ func newEntry(r row.Row) *Entry {
 	e.KL = e.estimate(e.kl, row.KLMean)
 	e.Top1 = e.estimate(e.top1, row.Top1)
 	e.taskScores()
+	e.speeds()
 	return e
 }
 
