@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ const reportedNote = "Reported: the MosaicQuant paper, arXiv 2606.15652, from re
 	"stand beside each other but are not compared; the paper also smooths activations first, which a measured row does only if its label says so."
 
 const measuredNote = "Measured: perplexity per token ± standard error over the evaluation windows, on WikiText-2 alone, each with its row; " +
-	"empty where these folders hold no such row. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta, base and residual quantized one after the other."
+	"empty where these folders hold no such row. Zero-shot: mean of acc_norm of ARC-C, ARC-E, HellaSwag and PIQA and acc of WinoGrande and LAMBADA, " +
+	"in per cent ± standard error, of rows that have all six, whatever their text; the paper does not say which accuracy it took. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta, base and residual quantized one after the other."
 
 // reported is one line of the paper's tables; text, since one of them is not a
 // single number.
@@ -135,10 +137,11 @@ func beside(folders []*folderRows, model, scheme string) (found, otherText []mea
 				if !isModel(g.Model, model) || !isScheme(e, scheme) {
 					continue
 				}
-				if _, ok := e.Value(row.PPLToken); !ok {
+				_, scored := e.Value(row.PPLToken)
+				if !scored && e.zeroShot() == nil {
 					continue
 				}
-				if isWikiText(setting(&e.Row, "protocol.text")) {
+				if scored && isWikiText(setting(&e.Row, "protocol.text")) {
 					found = append(found, measured{e, f})
 				} else {
 					otherText = append(otherText, measured{e, f})
@@ -147,4 +150,26 @@ func beside(folders []*folderRows, model, scheme string) (found, otherText []mea
 		}
 	}
 	return found, otherText
+}
+
+// zeroShotScores are the six tasks of the paper's mean.
+var zeroShotScores = []string{"arc_challenge/acc_norm", "arc_easy/acc_norm", "hellaswag/acc_norm", "piqa/acc_norm", "winogrande/acc", "lambada/acc"}
+
+// zeroShot is the mean of the six scores, or nil where e lacks one. Errors of
+// different tasks are independent.
+func (e *Entry) zeroShot() *Estimate {
+	mean := Estimate{P: 1, N: math.MaxInt}
+	variance := 0.0
+	for _, name := range zeroShotScores {
+		s := e.Task(name)
+		if s == nil {
+			return nil
+		}
+		mean.Value += s.Mean.Value / float64(len(zeroShotScores))
+		variance += s.Mean.SE * s.Mean.SE
+		mean.N = min(mean.N, s.Mean.N)
+	}
+	mean.SE = math.Sqrt(variance) / float64(len(zeroShotScores))
+	mean.Low, mean.High = mean.Value-1.96*mean.SE, mean.Value+1.96*mean.SE
+	return &mean
 }

@@ -46,7 +46,7 @@ func measuredCell(found []measured, escape func(string) string) string {
 
 func head(t paperTable) []string {
 	if t.zeroShot {
-		return []string{"model", "scheme", "zero-shot, reported", "PPL, reported", "PPL, measured"}
+		return []string{"model", "scheme", "zero-shot, reported", "zero-shot, measured", "PPL, reported", "PPL, measured"}
 	}
 	return []string{"model", "scheme", "PPL, reported", "PPL, measured"}
 }
@@ -56,10 +56,22 @@ func (t paperTable) lines(fs []*folderRows, escape func(string) string, f func(f
 	for _, m := range t.models {
 		for i, r := range m.lines {
 			found, other := beside(fs, m.name, r.scheme)
-			used, otherText = append(used, found...), append(otherText, other...)
+			used = append(used, found...)
 			line := []string{escape(m.name), escape(r.scheme)}
 			if t.zeroShot {
-				line = append(line, r.zeroShot)
+				var parts []string
+				for _, o := range slices.Concat(found, other) {
+					if z := o.zeroShot(); z != nil {
+						parts = append(parts, plusMinus(z, 100, escape)+escape(" ("+o.name()+")"))
+						used = append(used, o)
+					}
+				}
+				line = append(line, r.zeroShot, strings.Join(parts, "; "))
+			}
+			for _, o := range other {
+				if !t.zeroShot || o.zeroShot() == nil {
+					otherText = append(otherText, o)
+				}
 			}
 			f(i == 0, append(line, escape(r.ppl), measuredCell(found, escape)))
 		}
@@ -158,9 +170,18 @@ func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 						w.Write([]string{t.key, model.name, r.scheme, q[0], source, q[1], "", "", "", "", "", "", "", ""})
 					}
 				}
-				found, _ := beside(fs, model.name, r.scheme)
+				found, other := beside(fs, model.name, r.scheme)
 				for _, m := range found {
 					mine(t.key, model.name, r.scheme, "ppl_token", m, m.perplexity())
+				}
+				if t.zeroShot {
+					for _, m := range slices.Concat(found, other) {
+						if z := m.zeroShot(); z != nil {
+							percent := *z
+							percent.Value, percent.SE = 100*z.Value, 100*z.SE
+							mine(t.key, model.name, r.scheme, "zero_shot_percent", m, &percent)
+						}
+					}
 				}
 			}
 		}
