@@ -1,0 +1,91 @@
+package reports
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+var update = flag.Bool("update", false, "write the golden pages anew; look at the difference")
+
+// goldenInput has one of everything that a page can show, a few rows of each.
+func goldenInput() Input {
+	s := synthetic{windows: 12, layers: 1}
+	var rows []row.Row
+	for _, r := range s.sweep("a16") {
+		if m := r.Axes["method"]; m != "mosaic" || r.Axes["base"] == "rtn" && r.Axes["block"] == "16x64" {
+			rows = append(rows, withSpeed(r, .27, .31))
+		}
+	}
+	none := s.row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9)
+	rows = append(rows, none)
+	for i := range rows {
+		hit := float64(i % 2)
+		rows[i] = withTask(rows[i], "arc_easy/acc", "", 1, 0, hit, 1, 1, 0, 0, 1)
+	}
+	failed := s.row("gptq g100", "a16", map[string]string{"method": "gptq", "group": "100"}, 4, 1)
+	failed.Status, failed.Values, failed.Series, failed.Error = row.Failed, nil, nil, "K=688 not divisible by group 100"
+	rows = append(append(rows, failed), timedRows(nil)[:8]...)
+	return Input{Title: "golden", Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
+		Env: map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Kernel: "avx2", Commit: "0123abc"}},
+		Command: "go run ./experiments sweep", Commands: map[string]string{rows[0].Trial: "go run ./experiments sweep --trial " + rows[0].Trial}}
+}
+
+// TestGolden compares pages and tables with those of testdata/golden, drawings
+// aside: their coordinates follow the fonts' hinting, and other tests look at
+// what is drawn.
+func TestGolden(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("golden numbers are of amd64: other processors fuse multiplications and additions, and last digits differ")
+	}
+	dir := t.TempDir()
+	if err := Write(dir, goldenInput()); err != nil {
+		t.Fatal(err)
+	}
+	drawing := regexp.MustCompile(`(?s)<svg.*?</svg>`)
+	for _, name := range []string{"report.html", "report.md", "tables/results.csv", "tables/results.tex", "tables/iso_bits.csv", "tables/tasks.csv", "tables/timings.csv"} {
+		got, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = drawing.ReplaceAll(got, []byte("<svg/>"))
+		if _, style, ok := bytes.Cut(got, []byte("<style>")); ok { // read in its own file
+			style, _, _ = bytes.Cut(style, []byte("</style>"))
+			got = bytes.Replace(got, style, nil, 1)
+		}
+		path := filepath.Join("testdata", "golden", filepath.Base(name))
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
+		for i := range max(len(a), len(b)) {
+			if i >= len(a) || i >= len(b) || a[i] != b[i] {
+				line := func(l []string) string {
+					if i < len(l) {
+						return l[i]
+					}
+					return "(end)"
+				}
+				t.Errorf("%s:%d (go test ./reports -run TestGolden -update writes it anew)\n got %s\nwant %s", name, i+1, short(line(a), 400), short(line(b), 400))
+				break
+			}
+		}
+	}
+}
