@@ -12,6 +12,8 @@ import (
 type Activations struct {
 	Bits  int // 0 (identity), or 2..8
 	Group int // channels that share a scale, the last group may be shorter; 0: the whole token
+	// Channels is what a layer's method does to its inputs; nil for nothing.
+	Channels *Channels
 }
 
 var (
@@ -35,7 +37,7 @@ func ParseActivations(name string) (Activations, error) {
 
 // Validate reports a format that cannot exist.
 func (a Activations) Validate() error {
-	if a == A16 || a.Bits >= 2 && a.Bits <= 8 && a.Group >= 0 {
+	if a.Bits == 0 && a.Group == 0 || a.Bits >= 2 && a.Bits <= 8 && a.Group >= 0 {
 		return nil
 	}
 	return fmt.Errorf("quant: activations with bits=%d, group=%d", a.Bits, a.Group)
@@ -58,18 +60,26 @@ func (a Activations) Apply(x Matrix) {
 	if a.Bits == 0 {
 		return
 	}
-	top := float32(int(1)<<(a.Bits-1) - 1)
 	for t := range x.Rows {
-		row := x.Row(t)
-		size := a.Group
-		if size == 0 {
-			size = len(row)
+		if a.Channels != nil {
+			a.Channels.apply(a, x.Row(t))
+		} else {
+			a.round(x.Row(t))
 		}
-		for len(row) > 0 {
-			n := min(size, len(row))
-			fakeQuantize(row[:n], top)
-			row = row[n:]
-		}
+	}
+}
+
+// round rounds one token, group by group.
+func (a Activations) round(row []float32) {
+	top := float32(int(1)<<(a.Bits-1) - 1)
+	size := a.Group
+	if size == 0 {
+		size = len(row)
+	}
+	for len(row) > 0 {
+		n := min(size, len(row))
+		fakeQuantize(row[:n], top)
+		row = row[n:]
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 // as uint64, then arrays, each after its length in bytes. They serve the cache;
 // checkpoints have a format of their own.
 const (
-	magicMoments   = "MQMOM\x00\x00\x02"
+	magicMoments   = "MQMOM\x00\x00\x03"
 	magicFactor    = "MQFAC\x00\x00\x01"
-	magicQuantized = "MQWGT\x00\x00\x01"
+	magicQuantized = "MQWGT\x00\x00\x02"
 	maxDim         = 1 << 24
 )
 
@@ -158,14 +158,152 @@ func flag(b bool) int {
 	return 0
 }
 
-// MarshalBinary encodes q; it cannot fail.
-func (q *Quantized) MarshalBinary() ([]byte, error) {
-	b := q.Base
-	e := encoder(magicQuantized)
-	e.ints(b.N, b.K, b.Format.Bits, flag(b.Format.Affine), b.Format.Group)
+func (e *encoder) packed(b *Packed) {
+	e.ints(b.N, b.K, b.Format.Bits, flag(b.Format.Affine), b.Format.Group, int(b.Format.Kind))
 	e.bytes(b.Codes)
 	e.halves(b.Scales)
+	e.bytes(b.ScaleBytes)
 	e.bytes(b.Zeros)
+	e.halves(b.Offsets)
+	e.halves(b.Tables)
+	e.halves(b.Second)
+	e.ints(4 * len(b.Tensor))
+	for _, v := range b.Tensor {
+		*e = binary.LittleEndian.AppendUint32(*e, math.Float32bits(v))
+	}
+}
+
+// packed reads and checks a dense matrix.
+func (d *decoder) packed() *Packed {
+	b := &Packed{N: d.int("N", maxDim), K: d.int("K", maxDim)}
+	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", int(Bilevel)))}
+	b.Format = f
+	if d.err != nil {
+		return b
+	}
+	if err := f.Validate(); err != nil {
+		d.fail("%w", err)
+	} else if b.N == 0 || b.K == 0 {
+		d.fail("empty matrix [%d,%d]", b.N, b.K)
+	} else if err := f.fits(b.K); err != nil {
+		d.fail("%w", err)
+	}
+	if d.err != nil {
+		return b
+	}
+	_, groups := f.groups(b.K)
+	all := b.N * groups
+	b.Codes = d.bytes("codes", b.N*packedLen(b.K, f.Bits))
+	var scales, scaleBytes, zeros, offsets, tables, second, tensor int
+	switch f.Kind {
+	case MXFP4:
+		scaleBytes = all
+	case NVFP4:
+		scaleBytes, tensor = all, 4
+	case Bilevel:
+		scaleBytes = b.N * packedLen(groups, bilevelBits)
+		zeros, second = scaleBytes, ceilDiv(b.N, bilevelRows)*groups*4
+	case Any4:
+		scales, offsets, tables = all, all, b.N*16
+	default:
+		scales = all
+		if f.Affine {
+			zeros = b.N * packedLen(groups, f.Bits)
+		}
+	}
+	b.Scales = d.halves("scales", scales)
+	b.ScaleBytes = d.bytes("scale bytes", scaleBytes)
+	for i, v := range b.ScaleBytes {
+		if f.Kind == MXFP4 && v > 127+maxExponent || f.Kind == NVFP4 && v > 0x7e {
+			d.fail("scale %d is the byte %#x, which is no scale", i, v)
+		}
+	}
+	b.Zeros = d.bytes("zeros", zeros)
+	b.Offsets = d.halves("offsets", offsets)
+	b.Tables = d.halves("tables", tables)
+	b.Second = d.halves("second-level scales", second)
+	for _, v := range d.bytes4("tensor scale", tensor) {
+		if !(v >= 0 && v <= math.MaxFloat32/2600) {
+			d.fail("tensor scale %g is not a scale", v)
+		}
+		b.Tensor = append(b.Tensor, v)
+	}
+	return b
+}
+
+// bytes4 reads float32 numbers that fill want bytes.
+func (d *decoder) bytes4(name string, want int) []float32 {
+	b := d.bytes(name, want)
+	v := make([]float32, len(b)/4)
+	for i := range v {
+		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
+	}
+	return v
+}
+
+// columns reads the kept channels beside base.
+func (d *decoder) columns(base *Packed) *Columns {
+	c := &Columns{N: base.N, K: d.int("K", maxDim), Count: d.int("kept channels", maxDim), Reordered: d.int("reordered", 1) == 1}
+	packed := d.int("packed columns", 1) == 1
+	if d.err == nil && (c.Count == 0 || c.K-c.Count != base.K) {
+		d.fail("%d of %d channels kept beside a base of %d", c.Count, c.K, base.K)
+	}
+	if d.err != nil {
+		return c
+	}
+	want := c.Count
+	if c.Reordered {
+		want = c.K
+	}
+	c.Index = d.index("column index", want, c.K-1)
+	if d.err != nil {
+		return c
+	}
+	seen := make([]bool, c.K)
+	for i := range want {
+		j := c.Index.At(i)
+		if j >= c.K || seen[j] || !c.Reordered && i > 0 && j < c.Index.At(i-1) {
+			d.fail("column index %d: channel %d is out of order, out of range or there twice", i, j)
+			return c
+		}
+		seen[j] = true
+	}
+	if packed {
+		c.Packed = d.packed()
+		if d.err == nil && (c.Packed.N != c.N || c.Packed.K != c.Count) {
+			d.fail("kept columns are [%d,%d], want [%d,%d]", c.Packed.N, c.Packed.K, c.N, c.Count)
+		}
+	} else {
+		c.Half = d.halves("kept columns", c.N*c.Count)
+	}
+	if d.err == nil {
+		c.place()
+	}
+	return c
+}
+
+// MarshalBinary encodes q; it cannot fail.
+func (q *Quantized) MarshalBinary() ([]byte, error) {
+	e := encoder(magicQuantized)
+	e.packed(q.Base)
+	e.ints(flag(q.Columns != nil))
+	if c := q.Columns; c != nil {
+		e.ints(c.K, c.Count, flag(c.Reordered), flag(c.Packed != nil))
+		e.index(c.Index)
+		if c.Packed != nil {
+			e.packed(c.Packed)
+		} else {
+			e.halves(c.Half)
+		}
+	}
+	e.ints(flag(q.LowRank != nil))
+	if r := q.LowRank; r != nil {
+		e.ints(r.Rank)
+		e.halves(r.Left)
+		e.halves(r.Right)
+	}
+	e.halves(q.ChannelScales)
+	e.ints(q.InputBits)
 	e.ints(flag(q.Residual != nil))
 	if r := q.Residual; r != nil {
 		e.ints(r.BlockRows, r.BlockCols, r.Bits, flag(r.RowScales), r.Blocks())
@@ -192,31 +330,38 @@ func (q *Quantized) MarshalBinary() ([]byte, error) {
 func (q *Quantized) UnmarshalBinary(data []byte) error {
 	d := &decoder{data: data}
 	d.magic(magicQuantized)
-	b := &Packed{N: d.int("N", maxDim), K: d.int("K", maxDim)}
-	b.Format = Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim)}
+	b := d.packed()
 	if d.err != nil {
 		return d.err
 	}
-	if err := b.Format.Validate(); err != nil {
-		return err
-	}
-	if b.N == 0 || b.K == 0 {
-		d.fail("empty matrix [%d,%d]", b.N, b.K)
-	} else if err := b.Format.fits(b.K); err != nil {
-		d.fail("%w", err)
-	} else {
-		_, groups := b.Format.groups(b.K)
-		b.Codes = d.bytes("codes", b.N*packedLen(b.K, b.Format.Bits))
-		b.Scales = d.halves("scales", b.N*groups)
-		zeros := 0
-		if b.Format.Affine {
-			zeros = b.N * packedLen(groups, b.Format.Bits)
-		}
-		b.Zeros = d.bytes("zeros", zeros)
-	}
 	v := Quantized{Base: b}
+	n, k := b.N, b.K
+	if d.int("columns", 1) == 1 {
+		v.Columns = d.columns(b)
+		if d.err != nil {
+			return d.err
+		}
+		k = v.Columns.K
+	}
+	if d.int("low rank", 1) == 1 {
+		r := &LowRank{N: n, K: k, Rank: d.int("rank", min(n, k))}
+		r.Left = d.halves("left factor", n*r.Rank)
+		r.Right = d.halves("right factor", r.Rank*k)
+		v.LowRank = r
+	}
+	if len(d.data) >= 8 && binary.LittleEndian.Uint64(d.data) == 0 {
+		d.data = d.data[8:]
+	} else {
+		v.ChannelScales = d.halves("channel scales", k)
+		for j, s := range v.ChannelScales {
+			if s == 0 || s >= 0x8000 {
+				d.fail("channel scale %d is %g, want a positive number", j, fromF16(s))
+			}
+		}
+	}
+	v.InputBits = d.int("input bits", 8)
 	if d.int("residual", 1) == 1 {
-		r := &Residual{N: b.N, K: b.K, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
+		r := &Residual{N: n, K: k, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
 			Bits: d.int("residual bits", 8), RowScales: d.int("row scales", 1) == 1}
 		if d.err == nil && (r.BlockRows == 0 || r.BlockCols == 0 || r.Bits < 2) {
 			d.fail("residual block %dx%d of %d bits", r.BlockRows, r.BlockCols, r.Bits)
@@ -225,19 +370,19 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 			return d.err
 		}
 		rows, cols := r.Grid()
-		n := d.int("blocks", rows*cols)
-		r.RowPtr = d.index("row pointers", rows+1, n)
-		r.Cols = d.index("block columns", n, cols-1)
-		d.rows(r.RowPtr, r.Cols, n, cols)
-		r.Codes = d.bytes("residual codes", n*packedLen(r.BlockRows*r.BlockCols, r.Bits))
-		r.Scales = d.halves("residual scales", n*r.scalesPerBlock())
+		blocks := d.int("blocks", rows*cols)
+		r.RowPtr = d.index("row pointers", rows+1, blocks)
+		r.Cols = d.index("block columns", blocks, cols-1)
+		d.rows(r.RowPtr, r.Cols, blocks, cols)
+		r.Codes = d.bytes("residual codes", blocks*packedLen(r.BlockRows*r.BlockCols, r.Bits))
+		r.Scales = d.halves("residual scales", blocks*r.scalesPerBlock())
 		v.Residual = r
 	}
 	if d.int("outliers", 1) == 1 {
-		n := d.int("outlier count", b.N*b.K)
-		o := &Outliers{N: b.N, K: b.K, RowPtr: d.index("row pointers", b.N+1, n), Cols: d.index("columns", n, b.K-1)}
-		d.rows(o.RowPtr, o.Cols, n, b.K)
-		o.Values = d.halves("outlier values", n)
+		count := d.int("outlier count", n*k)
+		o := &Outliers{N: n, K: k, RowPtr: d.index("row pointers", n+1, count), Cols: d.index("columns", count, k-1)}
+		d.rows(o.RowPtr, o.Cols, count, k)
+		o.Values = d.halves("outlier values", count)
 		v.Outliers = o
 	}
 	for range d.int("warnings", 1<<10) {

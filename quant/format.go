@@ -4,30 +4,62 @@ import "fmt"
 
 // Format is the grid of a quantized matrix and the extent of its scales.
 //
-// A code is stored as an unsigned number u of Bits bits, and stands for the
-// weight (u - zero)·scale. In a symmetric format the zero is the constant
-// 2^(Bits-1), and u = 0 is never used, so that for 4 bits u-8 runs over
+// In an Integer format a code is stored as an unsigned number u of Bits bits, and
+// stands for the weight (u - zero)·scale. In a symmetric format the zero is the
+// constant 2^(Bits-1), and u = 0 is never used, so that for 4 bits u-8 runs over
 // -7..7: one code is given up so that the grid is symmetric, as in MosaicQuant's
 // and TwinQuant's max|w|/7 rule, and so that a residual has no bias. In an
 // affine format every code is used, and an integer zero of Bits bits is stored
-// with each scale.
+// with each scale. The other kinds are explained at Kind.
 //
-// Scales are half precision. A scale is rounded first, and weights are then
-// quantized with the rounded scale.
+// Scales are half precision unless the kind says otherwise. A scale is rounded
+// first, and weights are then quantized with the rounded scale.
 type Format struct {
 	Bits   int  // per code: 2..8
 	Affine bool // a stored zero per group
 	Group  int  // weights along K that share a scale; 0: the whole row
+	Kind   Kind
 }
 
 // Int4 is the symmetric 4-bit format with groups of g weights (0: per row).
 func Int4(g int) Format { return Format{Bits: 4, Group: g} }
 
-// String returns for example "int4 g128", "int4 affine g32" or "int5 per-channel".
+// ParseFormat returns the format of the given name with groups of g weights:
+// intB and intBa (symmetric and affine integers of B bits), int3b and int4b
+// (Bilevel), nf4, fp4, bnbfp4, mxfp4, nvfp4 and any4.
+func ParseFormat(name string, g int) (Format, error) {
+	f := Format{Bits: 4, Group: g}
+	for k, n := range kindNames {
+		if name == n && Kind(k) != Integer && Kind(k) != Bilevel {
+			f.Kind, f.Affine = Kind(k), Kind(k) == Any4
+			return f, f.Validate()
+		}
+	}
+	if n := len(name); n >= 4 && n <= 5 && name[:3] == "int" && name[3] >= '2' && name[3] <= '8' {
+		f.Bits = int(name[3] - '0')
+		switch name[4:] {
+		case "":
+			return f, f.Validate()
+		case "a":
+			f.Affine = true
+			return f, f.Validate()
+		case "b":
+			f.Affine, f.Kind = true, Bilevel
+			return f, f.Validate()
+		}
+	}
+	return f, fmt.Errorf("quant: unknown format %q", name)
+}
+
+// String returns for example "int4 g128", "int4 affine g32", "nf4 g64" or "int5
+// per-channel".
 func (f Format) String() string {
-	s := fmt.Sprintf("int%d", f.Bits)
-	if f.Affine {
-		s += " affine"
+	s := kindNames[f.Kind]
+	switch {
+	case f.Kind == Integer && f.Affine:
+		s = fmt.Sprintf("int%d affine", f.Bits)
+	case f.Kind == Integer || f.Kind == Bilevel:
+		s = fmt.Sprintf("int%d%s", f.Bits, s)
 	}
 	if f.Group == 0 {
 		return s + " per-channel"
@@ -42,6 +74,24 @@ func (f Format) Validate() error {
 	}
 	if f.Group < 0 {
 		return fmt.Errorf("quant: format group=%d is negative", f.Group)
+	}
+	switch f.Kind {
+	case Integer:
+		return nil
+	case Bilevel:
+		if f.Bits > 4 || !f.Affine {
+			return fmt.Errorf("quant: bilevel format with bits=%d, affine=%v: want 2..4 and true", f.Bits, f.Affine)
+		}
+		return nil
+	case NF4, FP4, BnbFP4, MXFP4, NVFP4, Any4:
+	default:
+		return fmt.Errorf("quant: format kind=%d does not exist", f.Kind)
+	}
+	if f.Bits != 4 || f.Affine != (f.Kind == Any4) {
+		return fmt.Errorf("quant: %s format with bits=%d, affine=%v", kindNames[f.Kind], f.Bits, f.Affine)
+	}
+	if g := f.Kind.fixedGroup(); g != 0 && f.Group != g {
+		return fmt.Errorf("quant: %s has groups of %d, not %d", kindNames[f.Kind], g, f.Group)
 	}
 	return nil
 }
@@ -62,18 +112,23 @@ func (f Format) fits(k int) error {
 	return nil
 }
 
-// offset is the zero of a symmetric format.
+// offset is the zero of a symmetric integer format.
 func (f Format) offset() int { return 1 << (f.Bits - 1) }
 
-// lowest and highest are the smallest and largest stored code.
+// lowest and highest are the smallest and largest code in use.
 func (f Format) lowest() int {
-	if f.Affine {
+	if f.Affine || f.Kind != Integer {
 		return 0
 	}
 	return 1
 }
 
-func (f Format) highest() int { return 1<<f.Bits - 1 }
+func (f Format) highest() int {
+	if l := fixedLevels[f.Kind]; l != nil {
+		return len(l.value) - 1
+	}
+	return 1<<f.Bits - 1
+}
 
 // Scale is the rule that finds the scale of a group.
 type Scale struct {
@@ -95,12 +150,24 @@ const (
 	SearchMSE ScaleRule = "mse"
 	// SearchHessian is the same search over Σ h_j (w_j-ŵ_j)², h = diag H.
 	SearchHessian ScaleRule = "hessian"
+	// SearchClip is AWQ's weight clipping (Lin et al. 2023, arXiv:2306.00978):
+	// p = 1 - i/20, i = 0..9, by the error of the output of the group alone,
+	// δ·H_gg·δᵀ with H_gg the block of H on the diagonal.
+	SearchClip ScaleRule = "clip"
+	// Ceil is a rule of MXFP4 alone, the smallest power of two that clips no
+	// weight: 2^ceil(log2(max|w|/6)).
+	Ceil ScaleRule = "ceil"
 )
+
+// For Any4 AbsMax, SearchMSE and SearchHessian do not search a range, but say
+// how k-means weighs a weight of scale α: by |mean x_j|·α as in the authors'
+// code, by α² or by h_j·α², which is the objective Σ h_j (w_j-ŵ_j)² itself.
+// SearchClip does not exist for it.
 
 // Validate reports an unknown rule or a norm that is not positive.
 func (s Scale) Validate() error {
 	switch s.Rule {
-	case AbsMax, SearchHessian:
+	case AbsMax, SearchHessian, SearchClip, Ceil:
 		if s.Norm != 0 {
 			return fmt.Errorf("quant: scale rule %q takes no norm, got %g", s.Rule, s.Norm)
 		}
@@ -109,7 +176,18 @@ func (s Scale) Validate() error {
 			return fmt.Errorf("quant: scale rule %q needs a norm in (0,16], got %g", s.Rule, s.Norm)
 		}
 	default:
-		return fmt.Errorf("quant: unknown scale rule %q (%s, %s, %s)", s.Rule, AbsMax, SearchMSE, SearchHessian)
+		return fmt.Errorf("quant: unknown scale rule %q (%s, %s, %s, %s, %s)", s.Rule, AbsMax, SearchMSE, SearchHessian, SearchClip, Ceil)
+	}
+	return nil
+}
+
+// of reports a rule that does not exist for the format.
+func (s Scale) of(f Format) error {
+	if s.Rule == Ceil && f.Kind != MXFP4 || s.Rule == SearchClip && f.Kind == Any4 {
+		return fmt.Errorf("quant: scale rule %q does not exist for %s", s.Rule, f)
+	}
+	if f.Kind == Any4 && s.Rule == SearchMSE && s.Norm != 2 {
+		return fmt.Errorf("quant: %s takes the norm 2, got %g", f, s.Norm)
 	}
 	return nil
 }

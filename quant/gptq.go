@@ -41,7 +41,9 @@ func (m GPTQ) Quantize(p Problem) (*Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !m.DynamicGroups {
+	if m.DynamicGroups {
+		pass.fitter = pass.fitter.matrix(p.Weights, nil)
+	} else {
 		if pass.grids, err = fitAll(p, p.Weights, pass.fitter, nil); err != nil {
 			return nil, err
 		}
@@ -83,13 +85,19 @@ func (m GPTQ) start(p Problem) (*pass, error) {
 	if m.ActOrder && m.DynamicGroups {
 		return nil, p.errorf("act-order needs static groups: dynamic ones would not be contiguous")
 	}
+	if k := m.Format.Kind; m.DynamicGroups && (k == Any4 || k == Bilevel) {
+		return nil, p.errorf("%s needs static groups: what rows or groups share is found beforehand", m.Format)
+	}
+	if m.DynamicGroups && m.Scale.Rule == SearchClip {
+		return nil, p.errorf("scale rule %q needs static groups", SearchClip)
+	}
 	k := p.Weights.Cols
 	f, err := p.Moments.factor(m.Damping, m.ActOrder)
 	if err != nil {
 		return nil, p.errorf("%w", err)
 	}
 	_, groups := m.Format.groups(k)
-	s := &pass{problem: p, fitter: fitter{m.Format, m.Scale}, dynamic: m.DynamicGroups, order: f.order, u: f.u,
+	s := &pass{problem: p, fitter: fitter{format: m.Format, scale: m.Scale}, dynamic: m.DynamicGroups, order: f.order, u: f.u,
 		codes: make([]uint8, p.Weights.Rows*k)}
 	if m.DynamicGroups {
 		s.grids = make([]grid, p.Weights.Rows*groups)
@@ -142,7 +150,7 @@ func (s *pass) run() error {
 						row[start+t] = float32(buf[t])
 					}
 					var err error
-					if s.grids[i*groups+g], err = s.fitter.fit(group, h[col:col+size], nil); err != nil {
+					if s.grids[i*groups+g], err = s.fitter.fit(group, h[col:col+size], Matrix{}, nil); err != nil {
 						return s.problem.errorf("row %d, group %d: %w", i, g, err)
 					}
 				}
@@ -186,11 +194,5 @@ func (s *pass) run() error {
 // pack returns the base as stored.
 func (s *pass) pack() *Packed {
 	n, k := s.problem.Weights.Dims()
-	p := newPacked(n, k, s.fitter.format)
-	groups := len(s.grids) / n
-	parallel(n, func(i int) error {
-		p.setRow(i, s.codes[i*k:(i+1)*k], s.grids[i*groups:(i+1)*groups])
-		return nil
-	})
-	return p
+	return packBase(n, k, s.fitter.format, s.codes, s.grids)
 }

@@ -41,10 +41,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 	size, groups := base.Format.groups(t.k)
 	var res *sparse
 	if count := int(math.Round(m.Density * float64(t.count()))); count > 0 {
-		lambda := make([]float64, t.k)
-		for i, col := range s.order {
-			lambda[col] = 1 / (s.u[i*t.k+i] * s.u[i*t.k+i])
-		}
+		lambda := s.lambda()
 		kept, err := m.jointBlocks(s, t, lambda, count, f)
 		if err != nil {
 			return nil, err
@@ -92,7 +89,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 func (m Mosaic) jointBlocks(s *pass, t tiling, lambda []float64, count int, f Format) ([]int, error) {
 	p := s.problem
 	if m.Criterion == Relief {
-		return relief(p, s.fitter.format, t, lambda, count)
+		return relief(p, s.fitter, t, lambda, count)
 	}
 	size, groups := s.fitter.format.groups(t.k)
 	d := gemm.NewMatrix(t.n, t.k)

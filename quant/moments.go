@@ -15,6 +15,8 @@ type Moments struct {
 	// sums in float64 rounded to float32, the precision that they are kept in.
 	H      []float64
 	AbsMax []float32 // [K] largest |x| of each channel
+	// Mean and MeanAbs [K] are the means of x and |x|.
+	Mean, MeanAbs []float32
 	// Keep, where not nil, returns the value that it keeps under name, or keeps
 	// and returns what compute gives: factors of H outlive a run through it. The
 	// moments themselves are part of what a value depends on, name is the rest.
@@ -45,12 +47,13 @@ func (m *Moments) float32() Matrix {
 // Accumulator sums the moments of a stream of activations. Sums are float64;
 // the memory is one [K,K] matrix, whatever the number of tokens.
 type Accumulator struct {
-	m Moments
+	m           Moments
+	sum, sumAbs []float64 // of x and |x|
 }
 
 // NewAccumulator returns an empty accumulator for K channels.
 func NewAccumulator(k int) *Accumulator {
-	return &Accumulator{Moments{K: k, H: make([]float64, k*k), AbsMax: make([]float32, k)}}
+	return &Accumulator{m: Moments{K: k, H: make([]float64, k*k), AbsMax: make([]float32, k)}, sum: make([]float64, k), sumAbs: make([]float64, k)}
 }
 
 // Add adds the rows of x [tokens,K]. A value that is not finite, or too large
@@ -71,6 +74,8 @@ func (a *Accumulator) Add(x Matrix) error {
 	for t := range x.Rows {
 		for j, v := range x.Row(t) {
 			a.m.AbsMax[j] = max(a.m.AbsMax[j], max(v, -v))
+			a.sum[j] += float64(v)
+			a.sumAbs[j] += math.Abs(float64(v))
 		}
 	}
 	gemm.Syrk(a.m.H, x)
@@ -95,6 +100,10 @@ func (a *Accumulator) Finish() (*Moments, error) {
 			m.H[i*m.K+j], m.H[j*m.K+i] = v, v
 		}
 	}
+	m.Mean, m.MeanAbs = make([]float32, m.K), make([]float32, m.K)
+	for j := range m.K {
+		m.Mean[j], m.MeanAbs[j] = float32(a.sum[j]*scale/2), float32(a.sumAbs[j]*scale/2)
+	}
 	if err := m.check(); err != nil {
 		return nil, fmt.Errorf("quant: %w", err)
 	}
@@ -103,8 +112,8 @@ func (a *Accumulator) Finish() (*Moments, error) {
 
 // check reports moments that cannot come from a calibration that ran.
 func (m *Moments) check() error {
-	if m.K <= 0 || len(m.H) != m.K*m.K || len(m.AbsMax) != m.K {
-		return fmt.Errorf("moments of K=%d hold %d second moments and %d maxima", m.K, len(m.H), len(m.AbsMax))
+	if m.K <= 0 || len(m.H) != m.K*m.K || len(m.AbsMax) != m.K || len(m.Mean) != m.K || len(m.MeanAbs) != m.K {
+		return fmt.Errorf("moments of K=%d hold %d second moments, %d maxima, %d and %d means", m.K, len(m.H), len(m.AbsMax), len(m.Mean), len(m.MeanAbs))
 	}
 	if m.Tokens <= 0 {
 		return fmt.Errorf("moments of %d tokens", m.Tokens)
@@ -122,6 +131,9 @@ func (m *Moments) check() error {
 		}
 		if v := m.AbsMax[j]; !(v >= 0 && v <= math.MaxFloat32) {
 			return fmt.Errorf("absolute maximum of channel %d is %g", j, v)
+		}
+		if v, a := m.Mean[j], m.MeanAbs[j]; !(a >= 0 && a <= math.MaxFloat32 && v >= -math.MaxFloat32 && v <= math.MaxFloat32) {
+			return fmt.Errorf("mean of channel %d is %g, of magnitudes %g", j, v, a)
 		}
 		constant = constant && h == m.H[0]
 	}

@@ -37,7 +37,9 @@ const (
 // The paper does not state block shape, residual scale or base group; they are
 // parameters here.
 type Mosaic struct {
-	Base                 Quantizer // a plain base: RTN or GPTQ
+	Base Quantizer // a plain base: RTN or GPTQ
+	// Shape of a block; BlockRows 0 is all rows, so that a block is BlockCols
+	// whole input channels.
 	BlockRows, BlockCols int
 	Density              float64 // share of blocks kept, rounded to a whole number of blocks
 	Criterion            Criterion
@@ -71,6 +73,9 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	default:
 		return nil, p.errorf("unknown criterion %q", m.Criterion)
 	}
+	if m.BlockRows == 0 {
+		m.BlockRows = p.Weights.Rows
+	}
 	if m.BlockRows < 1 || m.BlockCols < 1 || m.BlockRows > 1<<20 || m.BlockCols > 1<<20 {
 		return nil, p.errorf("residual block %dx%d", m.BlockRows, m.BlockCols)
 	}
@@ -93,7 +98,7 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.Residual != nil || q.Outliers != nil {
+	if !q.plain() {
 		return nil, p.errorf("mosaic needs a plain dense base")
 	}
 	t := tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
@@ -138,7 +143,7 @@ func (m Mosaic) residual(p Problem, t tiling, r Matrix, h []float64, f Format) (
 		per = m.BlockRows
 	}
 	q := quantizedResidual{codes: make([]uint8, t.n*t.k), scales: make([]uint16, t.count()*per), values: gemm.NewMatrix(t.n, t.k)}
-	fit := fitter{f, m.Scale}
+	fit := fitter{format: f, scale: m.Scale}
 	err := parallel(t.count(), func(b int) error {
 		n0, n1, k0, k1 := t.bounds(b)
 		step := n1 - n0
@@ -154,7 +159,7 @@ func (m Mosaic) residual(p Problem, t tiling, r Matrix, h []float64, f Format) (
 					hb = append(hb, h[k0:k1]...)
 				}
 			}
-			g, err := fit.fit(w, hb, nil)
+			g, err := fit.fit(w, hb, Matrix{}, nil)
 			if err != nil {
 				return p.errorf("residual at row %d, column %d: %w", i, k0, err)
 			}

@@ -116,9 +116,13 @@ func TestLoadTiles(t *testing.T) {
 }
 
 func TestBinaryAndLedger(t *testing.T) {
-	p := problem(t, 13, 66, 8)
-	for i, m := range forms() {
+	p, wide := problem(t, 13, 66, 8), problem(t, 18, 96, 8)
+	narrow := len(forms())
+	for i, m := range append(forms(), kindForms()...) {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			if i == narrow {
+				p = wide
+			}
 			q := quantize(t, m, p)
 			data, _ := q.MarshalBinary()
 			var back Quantized
@@ -130,7 +134,16 @@ func TestBinaryAndLedger(t *testing.T) {
 				t.Error("the decoded matrix differs")
 			}
 			// Everything but the headers is booked: 8 bytes for each field.
-			fields := 1 + 5 + 3 + 3
+			fields := 1 + packedFields + 2 + 2 + 3
+			if c := q.Columns; c != nil {
+				fields += 6 + 1
+				if c.Packed != nil {
+					fields += packedFields - 1
+				}
+			}
+			if q.LowRank != nil {
+				fields += 3
+			}
 			if q.Residual != nil {
 				fields += 5 + 4 + 2
 			}
@@ -140,7 +153,7 @@ func TestBinaryAndLedger(t *testing.T) {
 			if got := int64(len(data)) - 8*int64(fields); got != q.Ledger().Total() {
 				t.Errorf("ledger %d B, stored %d B", q.Ledger().Total(), got)
 			}
-			for n := range data {
+			for n := 0; n < len(data); n += 1 + n/999 {
 				if err := new(Quantized).UnmarshalBinary(data[:n]); err == nil {
 					t.Fatalf("truncation to %d of %d bytes is not noticed", n, len(data))
 				}
@@ -148,6 +161,10 @@ func TestBinaryAndLedger(t *testing.T) {
 		})
 	}
 }
+
+// packedFields are the fields of a dense matrix: N, K, five of the format, and a
+// length for each of eight arrays.
+const packedFields = 2 + 4 + 8
 
 func forms() []Quantizer {
 	rtn := RTN{Int4(33), Scale{Rule: AbsMax}}
@@ -163,6 +180,11 @@ func FuzzQuantized(f *testing.F) {
 		data, _ := quantize(f, m, p).MarshalBinary()
 		f.Add(data)
 	}
+	p = problem(f, 3, 96, 8)
+	for _, m := range kindForms() {
+		data, _ := quantize(f, m, p).MarshalBinary()
+		f.Add(data)
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var q Quantized
 		if q.UnmarshalBinary(data) != nil {
@@ -170,6 +192,10 @@ func FuzzQuantized(f *testing.F) {
 		}
 		if n, k := q.Dims(); n*k < 1<<20 {
 			q.Dequantize()
+		}
+		q.Inputs(A4)
+		if again, _ := q.MarshalBinary(); !bytes.Equal(again, data) {
+			t.Fatal("encoded again, the matrix differs")
 		}
 	})
 }

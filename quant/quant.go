@@ -21,27 +21,72 @@ type Quantizer interface {
 	Quantize(p Problem) (*Quantized, error)
 }
 
-// Quantized is Ŵ [N,K]: a dense base plus at most one of a sparse residual
-// and outliers. It is a gemm.Source, so a model can run on it as stored.
+// Quantized is Ŵ [N,K]: a dense base, and what a method keeps beside it. It is
+// a gemm.Source, so a model can run on it as stored. Its parts apply in the
+// order of the fields.
 type Quantized struct {
 	Base     *Packed
+	Columns  *Columns  // whole channels, which the base then lacks; nil without
+	LowRank  *LowRank  // added to all weights; nil without
 	Residual *Residual // added to the base on its blocks; nil without
 	Outliers *Outliers // replace the base at their places; nil without
-	Warnings []string
+	// ChannelScales [K], half precision, divide the columns of all that is above:
+	// what is stored is W·diag(s), and the layer multiplies it by x/s. Nil: ones.
+	ChannelScales []uint16
+	// InputBits is the least width to which the inputs of this layer may be
+	// rounded, whatever the activations of the model are; 0: any.
+	InputBits int
+	Warnings  []string
 }
 
 // Dims returns N and K.
-func (q *Quantized) Dims() (n, k int) { return q.Base.Dims() }
+func (q *Quantized) Dims() (n, k int) {
+	if q.Columns != nil {
+		return q.Columns.N, q.Columns.K
+	}
+	return q.Base.Dims()
+}
 
 // Load decodes a tile of Ŵ into dst.
 func (q *Quantized) Load(dst Matrix, n0, k0 int) {
-	q.Base.Load(dst, n0, k0)
+	if q.Columns != nil {
+		q.Columns.load(dst, q.Base, n0, k0)
+	} else {
+		q.Base.Load(dst, n0, k0)
+	}
+	if q.LowRank != nil {
+		q.LowRank.add(dst, n0, k0)
+	}
 	if q.Residual != nil {
 		q.Residual.add(dst, n0, k0)
 	}
 	if q.Outliers != nil {
 		q.Outliers.replace(dst, n0, k0)
 	}
+	if q.ChannelScales != nil {
+		scales := make([]float32, dst.Cols)
+		for j := range scales {
+			scales[j] = fromF16(q.ChannelScales[k0+j])
+		}
+		for i := range dst.Rows {
+			row := dst.Row(i)
+			for j, s := range scales {
+				row[j] /= s
+			}
+		}
+	}
+}
+
+// plain says that q is its base and nothing else.
+func (q *Quantized) plain() bool {
+	return q.Columns == nil && q.LowRank == nil && q.Residual == nil && q.Outliers == nil && q.ChannelScales == nil
+}
+
+// WithoutResidual returns q less its residual; the rest is shared.
+func (q *Quantized) WithoutResidual() *Quantized {
+	r := *q
+	r.Residual = nil
+	return &r
 }
 
 // Dequantize returns Ŵ in float32.
@@ -52,9 +97,11 @@ func (q *Quantized) Dequantize() Matrix {
 }
 
 // Density is the share of blocks with a residual, or of weights kept as
-// outliers; 0 for a plain base.
+// outliers or in whole columns; 0 for a plain base.
 func (q *Quantized) Density() float64 {
 	switch {
+	case q.Columns != nil:
+		return float64(q.Columns.Count) / float64(q.Columns.K)
 	case q.Residual != nil:
 		return q.Residual.Density()
 	case q.Outliers != nil:
@@ -82,8 +129,9 @@ func (l Ledger) Total() int64 {
 }
 
 // Ledger returns the stored bytes by name, empty items left out: codes, scales,
-// zeros, residual codes, residual scales, residual index, outlier values,
-// outlier index. It is computed from the lengths of the arrays themselves.
+// zeros, second-level scales, tables, column values and index, low-rank
+// factors, channel scales, residual codes, scales and index, outlier values and
+// index. It is computed from the lengths of the arrays themselves.
 func (q *Quantized) Ledger() Ledger {
 	var l Ledger
 	add := func(name string, bytes int) {
@@ -91,9 +139,20 @@ func (q *Quantized) Ledger() Ledger {
 			l = append(l, Entry{name, int64(bytes)})
 		}
 	}
-	add("codes", len(q.Base.Codes))
-	add("scales", 2*len(q.Base.Scales))
-	add("zeros", len(q.Base.Zeros))
+	for _, e := range q.Base.ledger() {
+		add(e.Name, int(e.Bytes))
+	}
+	if c := q.Columns; c != nil {
+		add("column values", 2*len(c.Half))
+		if c.Packed != nil {
+			add("column values", int(c.Packed.Bytes()))
+		}
+		add("column index", len(c.Index.Data))
+	}
+	if r := q.LowRank; r != nil {
+		add("low-rank factors", 2*(len(r.Left)+len(r.Right)))
+	}
+	add("channel scales", 2*len(q.ChannelScales))
 	if r := q.Residual; r != nil {
 		add("residual codes", len(r.Codes))
 		add("residual scales", 2*len(r.Scales))

@@ -1,12 +1,16 @@
 package quant
 
-import "github.com/mosaicquant/mosaicquant/internal/gemm"
+import (
+	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
 
 // refine lowers tr(E·H·Eᵀ) by rounds of cyclic coordinate descent over all that
 // is stored, under the full H without damping (QuantEase, arXiv:2309.01885, who
 // descend over the codes of a plain base). The coordinates are, from left to
 // right: the scale of each base group and of each kept residual block, which
-// moves to the half-precision number nearest its optimum, and then the code of
+// moves to the stored number nearest its optimum, and then the code of
 // each weight, base and residual code together. A step is taken only if it
 // lowers the objective by more than rounding could feign, so no round raises it.
 //
@@ -118,7 +122,7 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 		c := make([]float64, hi-lo)
 		for i := rows[0]; i < rows[1]; i++ {
 			for j := range c {
-				c[j] = float64(int(codes[(n0+i)*k+lo+j]) - s.zero)
+				c[j] = s.level(codes[(n0+i)*k+lo+j])
 			}
 			for j, v := range c {
 				if v != 0 {
@@ -130,15 +134,14 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 		if !(curve > 0) || s.scale == 0 {
 			return
 		}
-		bits := toF16(float32(s.scale + slope/curve))
-		to := float64(fromF16(bits))
+		bits, to := s.storable(s.scale + slope/curve)
 		delta := to - s.scale
-		if !(to > 0 && to <= maxF16) || !(delta*(2*slope-delta*curve) > margin*delta*delta*curve) {
+		if !(to > 0) || math.IsInf(to, 0) || !(delta*(2*slope-delta*curve) > margin*delta*delta*curve) {
 			return
 		}
 		for i := rows[0]; i < rows[1]; i++ {
 			for j := lo; j < hi; j++ {
-				move(i, j, delta*float64(int(codes[(n0+i)*k+j])-s.zero), d.c0)
+				move(i, j, delta*s.level(codes[(n0+i)*k+j]), d.c0)
 			}
 		}
 		s.bits, s.scale = bits, to

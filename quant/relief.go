@@ -15,11 +15,11 @@ import (
 // weights: the loss of a uniform rounding error, because errors themselves come
 // out anew in every run of the column loop. Blocks are taken one by one, each
 // time the one of largest gain; those that share groups are then scored again.
-func relief(p Problem, f Format, t tiling, lambda []float64, count int) ([]int, error) {
-	size, _ := f.groups(t.k)
+func relief(p Problem, f fitter, t tiling, lambda []float64, count int) ([]int, error) {
+	size, _ := f.format.groups(t.k)
 	s := &reliefSearch{
 		search: search{t: t, gain: make([]float64, t.count()), taken: make([]bool, t.count())},
-		p:      p, fit: fitter{f, Scale{Rule: AbsMax}}, lambda: lambda, size: size,
+		p:      p, fit: fitter{format: f.format, scale: Scale{Rule: AbsMax}}.matrix(p.Weights, nil), lambda: lambda, size: size,
 	}
 	// A unit is what shares groups: the rows of a block row by the columns of a
 	// group, or of a block where that is wider, or all if neither divides the
@@ -123,7 +123,7 @@ func (s *reliefSearch) score(u int) (int, error) {
 // loss is the expected loss of the group of row i that begins at column g.
 func (s *reliefSearch) loss(i, g int, skip []bool) (float64, error) {
 	skip = skip[:s.size]
-	fit, err := s.fit.fit(s.p.Weights.Row(i)[g:g+s.size], nil, skip)
+	fit, err := s.fit.fit(s.p.Weights.Row(i)[g:g+s.size], nil, Matrix{}, skip)
 	if err != nil {
 		return 0, s.p.errorf("row %d, group %d: %w", i, g/s.size, err)
 	}

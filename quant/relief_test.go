@@ -56,7 +56,7 @@ func TestReliefIsGreedyInExpectedLoss(t *testing.T) {
 			kept = append(kept, at)
 			want := slices.Clone(kept)
 			sort.Ints(want)
-			got, err := relief(p, f, tl, lambda, count)
+			got, err := relief(p, fitter{format: f}, tl, lambda, count)
 			if err != nil {
 				t.Fatal(err)
 			}

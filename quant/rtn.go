@@ -1,10 +1,6 @@
 package quant
 
-import (
-	"fmt"
-
-	"github.com/mosaicquant/mosaicquant/internal/gemm"
-)
+import "fmt"
 
 // RTN rounds every weight to the nearest code of its group: the baseline that
 // looks at weights only, except for a SearchHessian scale, which needs moments.
@@ -18,25 +14,20 @@ func (m RTN) Quantize(p Problem) (*Quantized, error) {
 	if err := p.check(m.Format, m.Scale, false); err != nil {
 		return nil, err
 	}
-	grids, err := fitAll(p, p.Weights, fitter{m.Format, m.Scale}, nil)
+	w := p.Weights
+	grids, err := fitAll(p, w, fitter{format: m.Format, scale: m.Scale}, nil)
 	if err != nil {
 		return nil, err
 	}
-	base := newPacked(p.Weights.Rows, p.Weights.Cols, m.Format)
-	parallel(base.N, func(i int) error {
-		codes := make([]uint8, base.K)
-		size, count := m.Format.groups(base.K)
-		row := p.Weights.Row(i)
-		for g := range count {
-			grid := &grids[i*count+g]
-			for k := g * size; k < (g+1)*size; k++ {
-				codes[k] = grid.code(float64(row[k]))
-			}
+	codes := make([]uint8, w.Rows*w.Cols)
+	size, count := m.Format.groups(w.Cols)
+	parallel(w.Rows, func(i int) error {
+		for k, v := range w.Row(i) {
+			codes[i*w.Cols+k] = grids[i*count+k/size].code(float64(v))
 		}
-		base.setRow(i, codes, grids[i*count:(i+1)*count])
 		return nil
 	})
-	return &Quantized{Base: base}, nil
+	return &Quantized{Base: packBase(w.Rows, w.Cols, m.Format, codes, grids)}, nil
 }
 
 // check reports what no method can work with: options that do not exist, an
@@ -49,6 +40,9 @@ func (p Problem) check(f Format, s Scale, moments bool) error {
 	if err := s.Validate(); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
+	if err := s.of(f); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
 	w := p.Weights
 	if w.Rows < 1 || w.Cols < 1 {
 		return p.errorf("empty weight matrix [%d,%d]", w.Rows, w.Cols)
@@ -57,7 +51,7 @@ func (p Problem) check(f Format, s Scale, moments bool) error {
 		return p.errorf("%w", err)
 	}
 	if m := p.Moments; m == nil {
-		if moments || s.Rule == SearchHessian {
+		if moments || s.Rule == SearchHessian || s.Rule == SearchClip || f.Kind == Any4 && s.Rule == AbsMax {
 			return p.errorf("needs second moments of the inputs, and has none")
 		}
 	} else {
@@ -92,9 +86,14 @@ func (p Problem) diag() []float64 {
 
 // fitAll fits the grids [N, groups] of all groups of w. skip [N*K], where not
 // nil, marks weights that do not count.
-func fitAll(p Problem, w gemm.Matrix, f fitter, skip []bool) ([]grid, error) {
+func fitAll(p Problem, w Matrix, f fitter, skip []bool) ([]grid, error) {
 	size, count := f.format.groups(w.Cols)
 	h := p.diag()
+	f = f.matrix(w, skip)
+	var full Matrix
+	if f.scale.Rule == SearchClip {
+		full = p.Moments.float32()
+	}
 	grids := make([]grid, w.Rows*count)
 	err := parallel(w.Rows, func(i int) error {
 		row := w.Row(i)
@@ -104,43 +103,28 @@ func fitAll(p Problem, w gemm.Matrix, f fitter, skip []bool) ([]grid, error) {
 			if h != nil {
 				hg = h[k0:k1]
 			}
+			var block Matrix
+			if full.Rows > 0 {
+				block = full.View(k0, k1, k0, k1)
+			}
 			var sg []bool
 			if skip != nil {
 				sg = skip[i*w.Cols+k0 : i*w.Cols+k1]
 			}
 			var err error
-			if grids[i*count+g], err = f.fit(row[k0:k1], hg, sg); err != nil {
+			if grids[i*count+g], err = f.fit(row[k0:k1], hg, block, sg); err != nil {
 				return p.errorf("row %d, group %d: %w", i, g, err)
 			}
 		}
 		return nil
 	})
+	if err == nil {
+		switch f.format.Kind {
+		case Any4:
+			err = f.any4Tables(p, w, grids, skip)
+		case Bilevel:
+			err = bilevel(p, w.Rows, grids)
+		}
+	}
 	return grids, err
-}
-
-// newPacked allocates a zero Packed.
-func newPacked(n, k int, f Format) *Packed {
-	_, groups := f.groups(k)
-	p := &Packed{N: n, K: k, Format: f,
-		Codes:  make([]byte, n*packedLen(k, f.Bits)),
-		Scales: make([]uint16, n*groups)}
-	if f.Affine {
-		p.Zeros = make([]byte, n*packedLen(groups, f.Bits))
-	}
-	return p
-}
-
-// setRow stores row i: codes [K] and its grids [groups].
-func (p *Packed) setRow(i int, codes []uint8, grids []grid) {
-	n := packedLen(p.K, p.Format.Bits)
-	packBits(p.Codes[i*n:(i+1)*n], codes, p.Format.Bits)
-	zeros := make([]uint8, len(grids))
-	for g := range grids {
-		p.Scales[i*len(grids)+g] = grids[g].bits
-		zeros[g] = uint8(grids[g].zero)
-	}
-	if p.Format.Affine {
-		n = packedLen(len(grids), p.Format.Bits)
-		packBits(p.Zeros[i*n:(i+1)*n], zeros, p.Format.Bits)
-	}
 }

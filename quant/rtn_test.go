@@ -145,8 +145,8 @@ func TestMomentsBinary(t *testing.T) {
 			t.Fatalf("H[%d] differs", i)
 		}
 	}
-	if !slices.Equal(m.AbsMax, back.AbsMax) || m.Tokens != back.Tokens {
-		t.Error("maxima or tokens differ")
+	if !slices.Equal(m.AbsMax, back.AbsMax) || !slices.Equal(m.Mean, back.Mean) || !slices.Equal(m.MeanAbs, back.MeanAbs) || m.Tokens != back.Tokens {
+		t.Error("maxima, means or tokens differ")
 	}
 	for n := range data {
 		if _, err := decodeMoments(data[:n]); err == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // The large arrays of calibration are triangles of float32: half of a symmetric
@@ -12,7 +13,7 @@ import (
 // that no second copy of them is in memory.
 
 // Encode writes m: its magic, K and the number of tokens, the upper triangle of
-// H row by row, and AbsMax.
+// H row by row, AbsMax, Mean and MeanAbs.
 func (m *Moments) Encode(w io.Writer) error {
 	e := encoder(magicMoments)
 	e.ints(m.K, m.Tokens)
@@ -23,7 +24,7 @@ func (m *Moments) Encode(w io.Writer) error {
 		return err
 	}
 	buf := e[:0]
-	for _, v := range m.AbsMax {
+	for _, v := range slices.Concat(m.AbsMax, m.Mean, m.MeanAbs) {
 		buf = binary.LittleEndian.AppendUint32(buf, math.Float32bits(v))
 	}
 	_, err := w.Write(buf)
@@ -44,10 +45,10 @@ func DecodeMoments(r io.Reader, size int64) (*Moments, error) {
 	if d.err != nil {
 		return nil, d.err
 	}
-	if want := int64(len(head)) + 2*int64(k)*int64(k+1) + 4*int64(k); size != want {
+	if want := int64(len(head)) + 2*int64(k)*int64(k+1) + 12*int64(k); size != want {
 		return fail(fmt.Errorf("%d bytes for K=%d, want %d", size, k, want))
 	}
-	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), factors: &factors{}}
+	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), factors: &factors{}}
 	if err := readTriangle(r, m.H, k); err != nil {
 		return fail(err)
 	}
@@ -56,13 +57,15 @@ func DecodeMoments(r io.Reader, size int64) (*Moments, error) {
 			m.H[i*k+j] = m.H[j*k+i]
 		}
 	}
-	rest := make([]byte, 4*k)
+	rest := make([]byte, 12*k)
 	if _, err := io.ReadFull(r, rest); err != nil {
 		return fail(err)
 	}
-	for i := range m.AbsMax {
-		m.AbsMax[i] = math.Float32frombits(binary.LittleEndian.Uint32(rest[4*i:]))
+	all := make([]float32, 3*k)
+	for i := range all {
+		all[i] = math.Float32frombits(binary.LittleEndian.Uint32(rest[4*i:]))
 	}
+	m.AbsMax, m.Mean, m.MeanAbs = all[:k:k], all[k:2*k:2*k], all[2*k:]
 	if err := m.check(); err != nil {
 		return fail(err)
 	}

@@ -295,6 +295,6 @@ func (s *Subject) streamsKey(layer int) store.Key {
 
 func (s *Subject) calibrationKey(kind, part string) store.Key {
 	c := s.calibration
-	return store.NewKey(kind, 1, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
+	return store.NewKey(kind, 2, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
 		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel(), part)
 }

@@ -52,7 +52,7 @@ func (s *Subject) layer(t plan.Trial, i int, method quant.Quantizer, moments *qu
 	}
 	q.lost = quant.OutputError(w, q, moments)
 	if q.Residual != nil {
-		q.baseLost = quant.OutputError(w, q.Base, moments)
+		q.baseLost = quant.OutputError(w, q.WithoutResidual(), moments)
 	}
 	q.weightLost, q.weightEnergy = quant.WeightError(w, q)
 	if time.Since(start) > keepLayer {
@@ -79,7 +79,7 @@ func (s *Subject) layerKey(t plan.Trial, i int) (store.Key, error) {
 		return store.Key{}, err
 	}
 	l := s.linears[i]
-	return store.NewKey("layer", 1, epoch, s.statisticsKey(l.Site).String(), l.Name, string(method), fmt.Sprint(seed(t.Calibration.Seed, i))), nil
+	return store.NewKey("layer", 2, epoch, s.statisticsKey(l.Site).String(), l.Name, string(method), fmt.Sprint(seed(t.Calibration.Seed, i))), nil
 }
 
 func (q *layer) measures() []*float64 {

@@ -1,0 +1,211 @@
+package quant
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// any4 returns the grid of a group without its row's table: u = (w-offset)/scale
+// runs from -8 to 7.
+func (f fitter) any4(w []float32, skip []bool) (grid, error) {
+	lo, hi := math.Inf(1), math.Inf(-1)
+	for i, x := range w {
+		if skip == nil || !skip[i] {
+			lo, hi = min(lo, float64(x)), max(hi, float64(x))
+		}
+	}
+	if lo > hi { // nothing counts
+		lo, hi = 0, 0
+	}
+	g := grid{kind: Any4, hi: 15}
+	s := (hi - lo) / 15
+	g.bits = toF16(float32(s))
+	g.scale = float64(fromF16(g.bits))
+	offset := lo + 8*g.scale
+	g.offsetBits = toF16(float32(offset))
+	g.offset = float64(fromF16(g.offsetBits))
+	if math.IsInf(g.scale, 0) || math.IsInf(g.offset, 0) {
+		return g, fmt.Errorf("scale %g and offset %g for weights in [%g,%g] exceed half precision", s, offset, lo, hi)
+	}
+	return g, nil
+}
+
+// any4Tables finds the table of each row for its fitted groups. Draws come from
+// the problem's seed, name and row.
+func (f fitter) any4Tables(p Problem, w Matrix, grids []grid, skip []bool) error {
+	weight := make([]float64, w.Cols) // of a column, before that of the scale
+	power := 2.0
+	switch f.scale.Rule {
+	case AbsMax:
+		power = 1
+		if p.Moments == nil || len(p.Moments.Mean) != w.Cols {
+			return p.errorf("any4 weighs by the mean input of each channel, and has none")
+		}
+		for j, v := range p.Moments.Mean {
+			weight[j] = math.Abs(float64(v))
+		}
+	case SearchHessian:
+		copy(weight, p.diag())
+	default:
+		for j := range weight {
+			weight[j] = 1
+		}
+	}
+	size, count := f.format.groups(w.Cols)
+	name := fnv.New64a()
+	name.Write([]byte(p.Name))
+	return parallel(w.Rows, func(i int) error {
+		points := make([]point, w.Cols)
+		var total float64
+		for j, v := range w.Row(i) {
+			g := &grids[i*count+j/size]
+			if g.scale == 0 || skip != nil && skip[i*w.Cols+j] {
+				continue
+			}
+			points[j] = point{(float64(v) - g.offset) / g.scale, weight[j] * math.Pow(g.scale, power)}
+			total += points[j].weight
+		}
+		if !(total > 0) { // dead channels only
+			for j := range points {
+				if g := &grids[i*count+j/size]; g.scale > 0 {
+					points[j].weight = 1
+				}
+			}
+		}
+		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()+uint64(i)))
+		table := kmeans(points, 16, draw)
+		for c, v := range table {
+			table[c] = float64(fromF16(toF16(float32(v))))
+		}
+		slices.Sort(table)
+		l := newLevels(table)
+		for g := range count {
+			gr := &grids[i*count+g]
+			gr.levels, gr.zero = l, int(l.zero)
+		}
+		return nil
+	})
+}
+
+// point is a number with a weight >= 0.
+type point struct{ value, weight float64 }
+
+// kmeans returns k centres, ascending, that locally minimise the sum of weight
+// times squared distance to the nearest centre: greedy k-means++ as in
+// scikit-learn (of 2+ln k candidates the one that lowers the sum most), then
+// Lloyd's iteration to its end, or 300 rounds.
+func kmeans(points []point, k int, draw *rand.Rand) []float64 {
+	points = sortedPoints(points)
+	if len(points) == 0 {
+		return make([]float64, k)
+	}
+	centers := plusplus(points, k, draw)
+	slices.Sort(centers)
+	l := newLloyd(points)
+	for range 300 {
+		if !l.step(centers) {
+			break
+		}
+	}
+	return centers
+}
+
+// sortedPoints returns the points that have a weight, by value.
+func sortedPoints(points []point) []point {
+	points = slices.DeleteFunc(slices.Clone(points), func(p point) bool { return p.weight == 0 })
+	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.value, b.value) })
+	return points
+}
+
+func plusplus(points []point, k int, draw *rand.Rand) []float64 {
+	dist := make([]float64, len(points)) // weighted, to the nearest centre
+	for i, p := range points {
+		dist[i] = p.weight
+	}
+	pick := func() float64 {
+		var sum float64
+		for _, d := range dist {
+			sum += d
+		}
+		at := draw.Float64() * sum
+		for i, d := range dist {
+			if at -= d; at < 0 && d > 0 {
+				return points[i].value
+			}
+		}
+		return points[len(points)-1].value
+	}
+	centers := []float64{pick()}
+	for i, p := range points {
+		d := p.value - centers[0]
+		dist[i] *= d * d
+	}
+	trials := 2 + int(math.Log(float64(k)))
+	best, next := make([]float64, len(points)), make([]float64, len(points))
+	for len(centers) < k {
+		least, center := math.Inf(1), 0.0
+		for range trials {
+			c := pick()
+			var sum float64
+			for i, p := range points {
+				d := p.value - c
+				next[i] = min(dist[i], p.weight*d*d)
+				sum += next[i]
+			}
+			if sum < least {
+				least, center = sum, c
+				best, next = next, best
+			}
+		}
+		centers = append(centers, center)
+		copy(dist, best)
+	}
+	return centers
+}
+
+// lloyd has the sorted points and the sums of all that come before each: a
+// cluster is a range of them, so that a step costs no pass over the points.
+type lloyd struct {
+	points         []point
+	weight, moment []float64
+}
+
+func newLloyd(points []point) *lloyd {
+	l := &lloyd{points, make([]float64, len(points)+1), make([]float64, len(points)+1)}
+	for i, p := range points {
+		l.weight[i+1] = l.weight[i] + p.weight
+		l.moment[i+1] = l.moment[i] + p.weight*p.value
+	}
+	return l
+}
+
+// step moves each of the ascending centers to the mean of its points, or leaves
+// it where it has none, and reports whether any moved.
+func (l *lloyd) step(centers []float64) (moved bool) {
+	from := 0
+	for c := range centers {
+		to := len(l.points)
+		if c+1 < len(centers) {
+			mid := (centers[c] + centers[c+1]) / 2
+			to, _ = slices.BinarySearchFunc(l.points, mid, func(p point, m float64) int {
+				if p.value <= m {
+					return -1
+				}
+				return 1
+			})
+		}
+		if w := l.weight[to] - l.weight[from]; to > from && w > 0 {
+			mean := (l.moment[to] - l.moment[from]) / w
+			// Rounding of the sums must not push it out of its own range.
+			mean = max(l.points[from].value, min(l.points[to-1].value, mean))
+			moved = moved || mean != centers[c]
+			centers[c] = mean
+		}
+		from = to
+	}
+	return moved
+}

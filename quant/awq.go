@@ -1,0 +1,129 @@
+package quant
+
+import (
+	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// AWQ scales the columns of W before another method quantizes them, so that the
+// channels with large inputs are rounded more finely (Lin et al. 2023,
+// arXiv:2306.00978): s_j = mean|x_j|^r over sqrt(max s · min s), r = 0, .05 ...
+// .95, the r of least output error of rounding W·diag(s) to nearest. The other
+// method then gets W·diag(s) with the moments of x/s. AWQ's clipping of groups is
+// the scale rule SearchClip.
+//
+// The scales stay with the layer: they are stored in half precision, booked as
+// channel scales (16/N bits per weight), and cost the layer one product per
+// input. The authors fold them into the layer before, which costs nothing but
+// asks all layers of an input to share them, and is not possible everywhere
+// (attention outputs of grouped queries).
+//
+// Departures: the error is tr(E·H·Eᵀ) of the one layer, where the authors take
+// that of the whole attention or MLP block; clipping, where asked for, is part of
+// the search for r instead of a step after it.
+type AWQ struct {
+	Method Quantizer // gets the scaled problem
+	Format Format    // with which the search rounds to nearest
+	Scale  Scale
+}
+
+// Quantize implements Quantizer.
+func (m AWQ) Quantize(p Problem) (*Quantized, error) {
+	if err := p.check(m.Format, m.Scale, true); err != nil {
+		return nil, err
+	}
+	if m.Method == nil || len(p.Moments.MeanAbs) != p.Moments.K {
+		return nil, p.errorf("AWQ needs another method and mean inputs")
+	}
+	best, least := []uint16(nil), math.Inf(1)
+	for i := range 20 {
+		scales := awqScales(p.Moments, float64(i)/20)
+		q, err := RTN{m.Format, m.Scale}.Quantize(p.scaled(scales))
+		if err != nil {
+			return nil, err
+		}
+		q.ChannelScales = scales
+		if lost, _ := Distortion(p.Weights, q, p.Moments); lost < least {
+			least, best = lost, scales
+		}
+	}
+	return p.quantizeScaled(m.Method, best)
+}
+
+// awqScales returns mean|x_j|^r.
+func awqScales(m *Moments, r float64) []uint16 {
+	s := make([]float64, m.K)
+	for j, v := range m.MeanAbs {
+		s[j] = math.Max(math.Pow(float64(v), r), 1e-4)
+	}
+	return channelScales(s)
+}
+
+// channelScales returns s over sqrt(max s · min s) in half precision.
+func channelScales(s []float64) []uint16 {
+	lo, hi := math.Inf(1), 0.0
+	for _, v := range s {
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	scales := make([]uint16, len(s))
+	for j, v := range s {
+		// Beyond these bounds a scale would be subnormal or infinite.
+		scales[j] = toF16(float32(max(0x1p-14, min(maxF16, v/math.Sqrt(lo*hi)))))
+	}
+	return scales
+}
+
+// scaled returns the problem of W·diag(s) and x/s.
+func (p Problem) scaled(scales []uint16) Problem {
+	s := make([]float64, len(scales))
+	for j, v := range scales {
+		s[j] = float64(fromF16(v))
+	}
+	w := gemm.NewMatrix(p.Weights.Rows, p.Weights.Cols)
+	for i := range w.Rows {
+		dst := w.Row(i)
+		for j, v := range p.Weights.Row(i) {
+			dst[j] = float32(float64(v) * s[j])
+		}
+	}
+	p.Weights = w
+	if m := p.Moments; m != nil {
+		c := &Moments{K: m.K, Tokens: m.Tokens, H: make([]float64, len(m.H)), factors: &factors{}}
+		for i := range m.K {
+			for j := range m.K {
+				c.H[i*m.K+j] = m.H[i*m.K+j] / (s[i] * s[j])
+			}
+		}
+		over := func(v []float32) []float32 {
+			out := make([]float32, len(v))
+			for j, x := range v {
+				out[j] = float32(float64(x) / s[j])
+			}
+			return out
+		}
+		c.AbsMax, c.Mean, c.MeanAbs = over(m.AbsMax), over(m.Mean), over(m.MeanAbs)
+		p.Moments = c
+	}
+	return p
+}
+
+// quantizeScaled quantizes W·diag(s); scales that are all one are not stored.
+func (p Problem) quantizeScaled(m Quantizer, scales []uint16) (*Quantized, error) {
+	one := true
+	for _, s := range scales {
+		one = one && s == toF16(1)
+	}
+	if one {
+		return m.Quantize(p)
+	}
+	q, err := m.Quantize(p.scaled(scales))
+	if err != nil {
+		return nil, err
+	}
+	if q.ChannelScales != nil {
+		return nil, p.errorf("channel scales twice")
+	}
+	q.ChannelScales = scales
+	return q, nil
+}

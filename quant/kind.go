@@ -1,0 +1,143 @@
+package quant
+
+import (
+	"math"
+	"slices"
+)
+
+// Kind is a family of grids. ŵ = level(u)·scale, plus an offset where said.
+type Kind uint8
+
+const (
+	Integer Kind = iota
+	// NF4 has the 16 quantiles of a normal distribution of QLoRA (Dettmers et
+	// al. 2023, arXiv:2305.14314) over ±1; scale max|w|. Codes are bitsandbytes'
+	// indices, which ascend. Its double quantization of scales is not offered.
+	NF4
+	// FP4 has the levels of E2M1, ±{0, .5, 1, 1.5, 2, 3, 4, 6}, and half-precision
+	// scales max|w|/6. A code is the E2M1 number: sign, two bits of exponent, one
+	// of mantissa. Ties go to the even mantissa.
+	FP4
+	// BnbFP4 is what bitsandbytes calls FP4, which is not E2M1: magnitudes {0,
+	// 1/16, 2, 3, 4, 6, 8, 12}/12, scale max|w|. Codes are those of bitsandbytes.
+	BnbFP4
+	// MXFP4 has E2M1 codes, groups of 32 and E8M0 scales (powers of two) in a
+	// byte: OCP Microscaling Formats 1.0. AbsMax is the rule given there,
+	// 2^(floor(log2 max|w|)-2), which clips weights above 6 scales.
+	MXFP4
+	// NVFP4 has E2M1 codes, groups of 16, E4M3 scales in a byte, and one float32
+	// tensor scale d = max|W|/(6·448): the scale of a group is d·E4M3(max|w|/(6d)).
+	NVFP4
+	// Any4 has a table of 16 half-precision levels for each row, found by weighted
+	// k-means over the row's weights scaled to their group (Elhoushi and Johnson
+	// 2025, arXiv:2507.04610): ŵ = α·table[u] + offset with half-precision α =
+	// (max-min)/15 and offset min+8α for each group. The authors keep bfloat16.
+	Any4
+	// Bilevel is SpQR's affine integer grid (Dettmers et al. 2023,
+	// arXiv:2306.03078): scale and real zero of a group are codes of 3 bits; 16
+	// consecutive rows share their half-precision step and base at each group.
+	Bilevel
+)
+
+var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b"}
+
+// fixedGroup is the group size that a kind prescribes, 0 for none.
+func (k Kind) fixedGroup() int {
+	switch k {
+	case MXFP4:
+		return 32
+	case NVFP4:
+		return 16
+	}
+	return 0
+}
+
+// byteScales says that scales are bytes in place of half-precision numbers.
+func (k Kind) byteScales() bool { return k == MXFP4 || k == NVFP4 }
+
+// levels is an ascending table of levels. In memory a code is its rank there.
+type levels struct {
+	value []float64
+	mid   []float64 // mid[i] is halfway between value[i] and value[i+1]
+	up    []bool    // a tie at mid[i] goes to i+1; nil: always to i
+	zero  uint8     // rank of the level nearest to 0
+	wire  []uint8   // stored code of a rank; nil: the rank
+	rank  []uint8   // of a stored code
+}
+
+func newLevels(value []float64) *levels {
+	l := &levels{value: value, mid: make([]float64, len(value)-1)}
+	for i := range l.mid {
+		l.mid[i] = (value[i] + value[i+1]) / 2
+	}
+	for i, v := range value {
+		if math.Abs(v) < math.Abs(value[l.zero]) {
+			l.zero = uint8(i)
+		}
+	}
+	return l
+}
+
+// nearest returns the rank of the level nearest to x.
+func (l *levels) nearest(x float64) uint8 {
+	lo, hi := 0, len(l.mid)
+	for lo < hi { // the first mid that x does not pass
+		m := int(uint(lo+hi) >> 1)
+		if x > l.mid[m] || x == l.mid[m] && l.up != nil && l.up[m] {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	return uint8(lo)
+}
+
+// signed returns the levels ±magnitudes, 0 the first, whose codes are a sign bit
+// above the three bits of code.
+func signed(magnitudes []float64, code []uint8) *levels {
+	n := len(magnitudes) - 1
+	value, wire := make([]float64, 2*n+1), make([]uint8, 2*n+1)
+	rank := make([]uint8, 16)
+	for i, m := range magnitudes {
+		value[n-i], wire[n-i] = -m, code[i]|8
+		value[n+i], wire[n+i] = m, code[i]
+	}
+	for r, c := range wire {
+		rank[c] = uint8(r)
+	}
+	rank[code[0]|8] = uint8(n) // minus zero
+	l := newLevels(value)
+	l.wire, l.rank = wire, rank
+	return l
+}
+
+// fixedLevels are the levels of kinds, nil where they are not constant.
+var fixedLevels = func() [Bilevel + 1]*levels {
+	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
+	e2m1.up = make([]bool, len(e2m1.mid))
+	for i := range e2m1.up {
+		e2m1.up[i] = e2m1.wire[i+1]&1 == 0
+	}
+	bnb := []float64{0, .0625, 2, 3, 4, 6, 8, 12}
+	for i := range bnb {
+		bnb[i] = float64(float32(bnb[i] / 12))
+	}
+	return [...]*levels{
+		NF4:     newLevels(slices.Clone(nf4[:])),
+		FP4:     e2m1,
+		BnbFP4:  signed(bnb, []uint8{0, 1, 6, 7, 4, 5, 2, 3}),
+		MXFP4:   e2m1,
+		NVFP4:   e2m1,
+		Bilevel: nil,
+	}
+}()
+
+// nf4 are bitsandbytes' float32 levels: quantiles of the standard normal
+// distribution, 8 evenly spaced in probability from .5 to .9677083 on the
+// positive and 7 on the negative side, over the largest of them, and 0.
+var nf4 = [16]float64{
+	-1, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453,
+	-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0,
+	0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+	0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1,
+}

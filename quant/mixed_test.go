@@ -1,0 +1,428 @@
+package quant
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// permuted returns p with its channels in the given order.
+func permuted(p Problem, order []int) Problem {
+	p.Weights, p.Moments = p.columns(order), p.Moments.channels(order)
+	return p
+}
+
+// Kept channels beside a GPTQ base are what GPTQ's elimination leaves of them
+// when they come last and are stored in half precision; the base in 4 bits is
+// what it makes of the others.
+func TestMixedAgainstPlainElimination(t *testing.T) {
+	p := problem(t, 12, 96, 31)
+	for _, score := range []ChannelScore{ByAbsMax, ByEnergy} {
+		m := Mixed{Base: GPTQ{Format: Int4(32), Scale: Scale{Rule: AbsMax}, Damping: .01}, Score: score, Share: 1. / 3, Bits: 16}
+		order, count, err := m.channels(p)
+		if err != nil || count != 32 {
+			t.Fatal(count, err)
+		}
+		q := quantize(t, m, p)
+		last := permuted(p, order)
+		keep := make([][]bool, 12)
+		for i := range keep {
+			keep[i] = make([]bool, 96)
+			for j := 64; j < 96; j++ {
+				keep[i][j] = true
+			}
+		}
+		want := plain{format: Int4(32), scale: Scale{Rule: AbsMax}, damping: .01, keep: keep}.quantize(last)
+		got := permuted(Problem{Weights: q.Dequantize(), Moments: p.Moments}, order).Weights
+		differ := 0
+		for i := range want.Data {
+			// A tie that float32 decides otherwise moves a code and all after it.
+			if d := math.Abs(float64(got.Data[i] - want.Data[i])); !(d < 2e-3*(1+math.Abs(float64(want.Data[i])))) {
+				differ++
+			}
+		}
+		if differ > len(want.Data)/50 {
+			t.Errorf("%s: %d of %d weights differ", score, differ, len(want.Data))
+		}
+		near(t, "objective", objective(last, got), objective(last, want), 2e-3)
+	}
+}
+
+// Keeping more channels never hurts much, keeping them beats not keeping them,
+// 16 bits beat 8, and bits are those of the papers.
+func TestMixed(t *testing.T) {
+	p := problem(t, 64, 256, 5)
+	base := NewGPTQ(Int4(0))
+	last := objective(p, quantize(t, base, p).Dequantize())
+	for _, share := range []float64{.03125, .125, .5} {
+		m := Mixed{Base: base, Score: ByAbsMax, Share: share, Bits: 16}
+		q := quantize(t, m, p)
+		got := objective(p, q.Dequantize())
+		if !(got < last) {
+			t.Errorf("share %g: objective %g, with fewer channels %g", share, got, last)
+		}
+		last = got
+		// QUIK: 4 + 12·f/K, a scale per row, and an index per kept channel.
+		f := share * 256
+		if want := 4 + 12*share + 16./256 + 8*f/(64*256); math.Abs(q.BitsPerWeight()-want) > 1e-12 {
+			t.Errorf("share %g: %g bits, want %g", share, q.BitsPerWeight(), want)
+		}
+		m.Bits = 8
+		eight := objective(p, quantize(t, m, p).Dequantize())
+		if !(eight > got && eight < 1.2*got) {
+			t.Errorf("share %g: kept in 8 bits %g, in 16 %g", share, eight, got)
+		}
+		m.Bits, m.Base = 16, RTN{Int4(0), Scale{Rule: AbsMax}}
+		q = quantize(t, m, p)
+		for _, j := range []int{0, q.Columns.Count - 1} {
+			if c := q.Columns.Index.At(j); q.Dequantize().Row(3)[c] != fromF16(toF16(p.Weights.Row(3)[c])) {
+				t.Errorf("kept channel %d is not the original in half precision", c)
+			}
+		}
+	}
+
+	// Atom: sorted by energy; a group of alike channels loses less.
+	atom := Mixed{Base: NewGPTQ(Int4(112)), Score: ByEnergy, Share: .125, Bits: 8, Reorder: true}
+	q := quantize(t, atom, p)
+	order := q.Columns.order()
+	h := p.Moments.Diag()
+	if !slices.IsSortedFunc(order, func(a, b int) int { return int(math.Copysign(1, h[a]-h[b])) }) {
+		t.Error("Atom's channels are not sorted by energy")
+	}
+	if want := (4*224+8*32)/256. + 2*16./256 + 16./256 + 8./64; math.Abs(q.BitsPerWeight()-want) > 1e-12 {
+		t.Errorf("Atom: %g bits, want %g", q.BitsPerWeight(), want)
+	}
+
+	// LLM.int8(): the threshold decides.
+	int8 := Mixed{Base: RTN{Format{Bits: 8}, Scale{Rule: AbsMax}}, Score: ByAbsMax, Threshold: 12, Bits: 16}
+	q = quantize(t, int8, p)
+	for j, v := range p.Moments.AbsMax {
+		if kept := q.Columns.position[j] >= 256-q.Columns.Count; kept != (v >= 12) {
+			t.Errorf("channel %d of inputs up to %g: kept %v", j, v, kept)
+		}
+	}
+	int8.Threshold = 1e6
+	if q = quantize(t, int8, p); q.Columns != nil {
+		t.Error("a threshold that nothing reaches keeps channels")
+	}
+	int8.Threshold = 1e-6
+	if _, err := int8.Quantize(p); err == nil || !strings.Contains(err.Error(), "all 256 channels") {
+		t.Errorf("%v", err)
+	}
+
+	// QUIK's rule for down_proj.
+	quik := Mixed{Base: NewGPTQ(Int4(128)), Score: ByAbsMax, Share: .0625, Bits: 16, Int8Down: true}
+	if _, err := quik.Quantize(p); err == nil || !strings.Contains(err.Error(), "K=240 not divisible by group 128") {
+		t.Errorf("%v", err)
+	}
+	p.Name = "model.layers.0.mlp.down_proj"
+	q = quantize(t, quik, p)
+	if q.Base.Format != (Format{Bits: 8}) || q.InputBits != 8 || q.Inputs(A4).Bits != 8 || q.Inputs(A16) != A16 {
+		t.Errorf("down_proj: %v, inputs %d", q.Base.Format, q.InputBits)
+	}
+	singular := p
+	singular.Moments = p.Moments.channels(make([]int, 256)) // 256 times channel 0
+	quik.Base = GPTQ{Format: Int4(0), Scale: Scale{Rule: AbsMax}}
+	if _, err := quik.Quantize(singular); err == nil || !strings.Contains(err.Error(), "not positive definite") {
+		t.Errorf("singular: %v", err)
+	}
+}
+
+// Inputs: kept channels stay as they are or have 8 bits, the others are rounded
+// in groups of the base's order, and channel scales divide before the rounding.
+func TestInputs(t *testing.T) {
+	p := problem(t, 8, 96, 12)
+	x := gemm.NewMatrix(2, 96)
+	draw := rand.New(rand.NewPCG(1, 1))
+	for i := range x.Data {
+		x.Data[i] = float32(draw.NormFloat64())
+	}
+	m := Mixed{Base: NewGPTQ(Int4(0)), Score: ByEnergy, Share: .25, Bits: 16, Reorder: true}
+	for _, bits := range []int{16, 8} {
+		m.Bits = bits
+		q := quantize(t, m, p)
+		got := x.Clone()
+		a := Activations{Bits: 4, Group: 8}
+		q.Inputs(a).Apply(got)
+		order := q.Columns.order()
+		for i := range 2 {
+			want := gemm.NewMatrix(1, 72)
+			kept := gemm.NewMatrix(1, 24)
+			for at, j := range order {
+				if at < 72 {
+					want.Data[at] = x.Row(i)[j]
+				} else {
+					kept.Data[at-72] = x.Row(i)[j]
+				}
+			}
+			a.Apply(want)
+			if bits == 8 {
+				A8.Apply(kept)
+			}
+			for at, j := range order {
+				w := append(slices.Clone(want.Data), kept.Data...)[at]
+				if got.Row(i)[j] != w {
+					t.Fatalf("kept in %d bits: token %d, channel %d is %g, want %g", bits, i, j, got.Row(i)[j], w)
+				}
+			}
+		}
+	}
+	q := quantize(t, RTN{Int4(32), Scale{Rule: AbsMax}}, p)
+	if q.Inputs(A4) != A4 {
+		t.Error("a plain base changes its inputs")
+	}
+	q.ChannelScales = make([]uint16, 96)
+	scale := make([]float32, 96)
+	for j := range scale {
+		q.ChannelScales[j] = toF16(float32(j%5) + .5)
+		scale[j] = float32(j%5) + .5
+	}
+	got, want := x.Clone(), x.Clone()
+	q.Inputs(A8).Apply(got)
+	for i := range 2 {
+		for j := range scale {
+			want.Row(i)[j] /= scale[j]
+		}
+	}
+	A8.Apply(want)
+	for i := range 2 {
+		for j := range scale {
+			want.Row(i)[j] *= scale[j]
+		}
+	}
+	if !equal(got, want) {
+		t.Error("channel scales do not divide inputs before the rounding")
+	}
+}
+
+// The low-rank branch captures what a full SVD does, to a thousandth, also of a
+// flat spectrum, and all of a matrix of that rank.
+func TestLowRankAgainstLAPACK(t *testing.T) {
+	draw := rand.New(rand.NewPCG(8, 8))
+	for _, c := range []struct{ n, k, rank, own int }{{40, 70, 3, 0}, {96, 64, 8, 0}, {5, 9, 5, 0}, {64, 64, 16, 0}, {30, 50, 4, 4}, {1, 20, 1, 0}} {
+		w := gemm.NewMatrix(c.n, c.k)
+		for i := range w.Data {
+			w.Data[i] = float32(draw.NormFloat64())
+		}
+		if c.own > 0 {
+			a, b := gemm.NewMatrix(c.n, c.own), gemm.NewMatrix(c.own, c.k)
+			for i := range a.Data {
+				a.Data[i] = float32(draw.NormFloat64())
+			}
+			for i := range b.Data {
+				b.Data[i] = float32(draw.NormFloat64())
+			}
+			gemm.Gemm(false, false, 1, a, b, 0, w)
+		}
+		d := mat.NewDense(c.n, c.k, nil)
+		for i := range c.n {
+			for j, v := range w.Row(i) {
+				d.Set(i, j, float64(v))
+			}
+		}
+		var svd mat.SVD
+		if !svd.Factorize(d, mat.SVDNone) {
+			t.Fatal("no SVD")
+		}
+		var total, best float64
+		for i, s := range svd.Values(nil) {
+			total += s * s
+			if i < c.rank {
+				best += s * s
+			}
+		}
+		l, err := lowRank(w, c.rank, draw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := gemm.NewMatrix(c.n, c.k)
+		l.add(got, 0, 0)
+		lost, _ := WeightError(w, got)
+		if !(lost <= total-best+2e-3*total+1e-9) {
+			t.Errorf("%v: %g of %g is left, the best is %g", c, lost, total, total-best)
+		}
+	}
+	zero, err := lowRank(gemm.NewMatrix(4, 6), 2, draw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := gemm.NewMatrix(4, 6)
+	zero.add(got, 0, 0)
+	if !equal(got, gemm.NewMatrix(4, 6)) {
+		t.Error("the branch of a zero matrix is not zero")
+	}
+}
+
+// More rank, smoothing and more rounds each lower the output error or leave it.
+func TestSVDQuant(t *testing.T) {
+	p := problem(t, 48, 96, 3)
+	rtn := RTN{Int4(32), Scale{Rule: AbsMax}}
+	loss := func(m Quantizer) float64 { return objective(p, quantize(t, m, p).Dequantize()) }
+	last := loss(rtn)
+	for _, rank := range []int{8, 24, 40} {
+		got := loss(SVDQuant{Base: rtn, Rank: rank})
+		if !(got < last) {
+			t.Errorf("rank %d: %g, with less %g", rank, got, last)
+		}
+		last = got
+		rounds := loss(SVDQuant{Base: rtn, Rank: rank, Rounds: 5})
+		smooth := loss(SVDQuant{Base: rtn, Rank: rank, Smooth: true})
+		if !(rounds <= got*(1+1e-5) && smooth <= got*(1+1e-2)) {
+			t.Errorf("rank %d: %g, 5 rounds %g, smoothed %g", rank, got, rounds, smooth)
+		}
+	}
+	q := quantize(t, SVDQuant{Base: NewGPTQ(Int4(32)), Rank: 4}, p)
+	if want := 4.5 + 16*4*(48.+96)/(48*96); q.BitsPerWeight() != want {
+		t.Errorf("%g bits, want %g", q.BitsPerWeight(), want)
+	}
+	for _, c := range []struct {
+		m    SVDQuant
+		want string
+	}{{SVDQuant{Base: rtn}, "rank 0 outside 1..48"}, {SVDQuant{Base: rtn, Rank: 49}, "rank 49"}, {SVDQuant{Base: AWQ{}, Rank: 1}, "needs a base of RTN or GPTQ"}, {SVDQuant{Base: rtn, Rank: 1, Rounds: -1}, "-1 rounds"}} {
+		if _, err := c.m.Quantize(p); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}
+
+// AWQ is never worse than rounding without scales, clearly better with strong
+// channels, and composes; what it scales is divided again.
+func TestAWQ(t *testing.T) {
+	absmax := Scale{Rule: AbsMax}
+	for seed := range uint64(3) {
+		p := problem(t, 24, 96, 70+seed)
+		for _, f := range []Format{Int4(32), {Bits: 4, Affine: true, Group: 32}, kinds()[0], kinds()[4]} {
+			rtn := RTN{f, absmax}
+			before, after := objective(p, quantize(t, rtn, p).Dequantize()), objective(p, quantize(t, AWQ{rtn, f, absmax}, p).Dequantize())
+			if !(after < .9*before) {
+				t.Errorf("%s: AWQ %g, RTN %g", f, after, before)
+			}
+			gptq := NewGPTQ(f)
+			if got := objective(p, quantize(t, AWQ{gptq, f, absmax}, p).Dequantize()); !(got < after) {
+				t.Errorf("%s: AWQ and GPTQ %g, AWQ %g", f, got, after)
+			}
+			clip := Scale{Rule: SearchClip}
+			if got := objective(p, quantize(t, AWQ{RTN{f, clip}, f, clip}, p).Dequantize()); !(got < after*1.02) {
+				t.Errorf("%s: AWQ with clipping %g, without %g", f, got, after)
+			}
+		}
+		// Density 1 in 8 bits leaves next to nothing, also over scales.
+		m := NewMosaic(RTN{Format{Bits: 8}, absmax}, 4, 8, 1)
+		m.Bits = 8
+		w := quantize(t, AWQ{m, Int4(32), absmax}, p).Dequantize()
+		lost, total := WeightError(p.Weights, w)
+		if !(lost < 1e-6*total) {
+			t.Errorf("scales are not undone: %g of %g is lost", lost, total)
+		}
+	}
+	p := problem(t, 4, 96, 1)
+	p.Moments.MeanAbs = nil
+	if _, err := (AWQ{RTN{Int4(32), absmax}, Int4(32), absmax}).Quantize(p); err == nil {
+		t.Error("AWQ without mean inputs is accepted")
+	}
+}
+
+// SpQR's own rule: no outliers where the threshold is out of reach, more of them
+// and less loss as it falls; its grid costs 4.625 bits.
+func TestSpQRThreshold(t *testing.T) {
+	p := problem(t, 32, 256, 40)
+	f := Format{Bits: 4, Affine: true, Group: 16, Kind: Bilevel}
+	m := SpQR{GPTQ: NewGPTQ(f), Threshold: 1e6}
+	q := quantize(t, m, p)
+	if q.Outliers.Count() != 0 || !equal(q.Dequantize(), quantize(t, m.GPTQ, p).Dequantize()) {
+		t.Errorf("%d outliers beyond reach, or another matrix than GPTQ's", q.Outliers.Count())
+	}
+	count, last := 0, objective(p, q.Dequantize())
+	for _, tau := range []float64{.02, .01, .005, .002} {
+		m.Threshold = tau
+		q = quantize(t, m, p)
+		got := objective(p, q.Dequantize())
+		if !(q.Outliers.Count() > count && got < last) {
+			t.Errorf("τ=%g: %d outliers after %d, objective %g after %g", tau, q.Outliers.Count(), count, got, last)
+		}
+		count, last = q.Outliers.Count(), got
+		wants := 4.625 + (16+8)*q.Density() + 8*2*33./(32*256)
+		if d := q.BitsPerWeight() - wants; !(math.Abs(d) < .01) {
+			t.Errorf("τ=%g: %g bits, want %g", tau, q.BitsPerWeight(), wants)
+		}
+	}
+	for _, bad := range []SpQR{{GPTQ: NewGPTQ(f), Threshold: .1, Share: .1}, {GPTQ: NewGPTQ(f), Threshold: math.NaN()}, {GPTQ: NewGPTQ(f), Threshold: -1}} {
+		if _, err := bad.Quantize(p); err == nil {
+			t.Errorf("τ=%g beside a share of %g is accepted", bad.Threshold, bad.Share)
+		}
+	}
+}
+
+// Leave-one-out marks what a fit without it makes cheap, by the definition.
+func TestLeaveOneOut(t *testing.T) {
+	p := problem(t, 4, 32, 41)
+	p.Weights.Row(2)[7] = 9
+	g := NewGPTQ(Format{Bits: 4, Affine: true, Group: 16})
+	s, err := g.start(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lambda := s.lambda()
+	limit := .2 * meanVariance(p.Weights, lambda)
+	skip, err := s.leaveOneOut(lambda, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !skip[2*32+7] {
+		t.Error("the outlier is not left out")
+	}
+	marked := 0
+	for i := range skip {
+		if skip[i] {
+			marked++
+		}
+		row, g := p.Weights.Row(i/32), i%32/16*16
+		loss := func(without int) (sum float64) {
+			lo, hi := 0.0, 0.0
+			for j := g; j < g+16; j++ {
+				if j != without {
+					lo, hi = min(lo, float64(row[j])), max(hi, float64(row[j]))
+				}
+			}
+			step := float64(fromF16(toF16(float32((hi - lo) / 15))))
+			zero := math.RoundToEven(-lo / step)
+			for j := g; j < g+16; j++ {
+				if j != without {
+					u := max(0, min(15, math.RoundToEven(float64(row[j])/step)+zero))
+					d := float64(row[j]) - (u-zero)*step
+					sum += lambda[j] * d * d
+				}
+			}
+			return sum
+		}
+		if want := loss(-1)-loss(i%32) > limit; skip[i] != want {
+			t.Errorf("weight %d: marked %v, want %v", i, skip[i], want)
+		}
+	}
+	if marked > 16 {
+		t.Errorf("%d of 128 weights are left out", marked)
+	}
+}
+
+// Whole input channels as blocks: one scale and one index each.
+func TestChannelBlocks(t *testing.T) {
+	p := problem(t, 40, 96, 42)
+	m := NewMosaic(RTN{Int4(32), Scale{Rule: AbsMax}}, 0, 1, .125)
+	q := quantize(t, m, p)
+	if q.Residual.BlockRows != 40 || q.Residual.Blocks() != 12 {
+		t.Fatalf("blocks of %d rows, %d of them", q.Residual.BlockRows, q.Residual.Blocks())
+	}
+	if want := 4.5 + 12*(40*4+16+8)/(40*96.) + 16/(40*96.); q.BitsPerWeight() != want {
+		t.Errorf("%g bits, want %g", q.BitsPerWeight(), want)
+	}
+	want := NewMosaic(m.Base, 40, 1, .125)
+	if !equal(q.Dequantize(), quantize(t, want, p).Dequantize()) {
+		t.Error("0 rows are not all rows")
+	}
+}
