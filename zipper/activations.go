@@ -2,38 +2,79 @@ package zipper
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"sync"
+	"unsafe"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// activations are tokens quantized like quant.A8, in the positions of a grid,
-// one token after another: first the codes, then for every cell the sum of
-// all codes before it, times 8 because codes of W are 8 too large. A sum takes 8
-// bytes like a cell, so that one offset leads from a cell to its sum.
+// scheme is what kernels have to multiply.
+type scheme int
+
+const (
+	schemeA8   scheme = iota // int4 by int8, one scale per token
+	schemeA4                 // the same, activations with scales of their own beside the sums
+	schemeA16                // int4 by float32
+	schemeBF16               // bfloat16 by float32
+	schemes
+)
+
+func (s scheme) String() string { return [...]string{"a8", "a4", "a16", "bf16"}[s] }
+
+// float reports whether activations stay float32.
+func (s scheme) float() bool { return s == schemeA16 || s == schemeBF16 }
+
+func schemeOf(a quant.Activations) scheme {
+	switch a {
+	case quant.A8:
+		return schemeA8
+	case quant.A4:
+		return schemeA4
+	case quant.A16:
+		return schemeA16
+	}
+	panic(fmt.Sprintf("zipper: no scheme for activations %s", a))
+}
+
+// activations are tokens in the positions of a grid, one token after another.
+//
+// Quantized ones are bytes like the codes of quant.A8 or quant.A4. After them
+// come 8 bytes for every cell, so that one offset leads from a cell to its sum:
+// the sum of all codes before the cell, times 8 because codes of W are 8 too large;
+// and the scale of the cell, for quant.A4 only. Others are float32, without sums.
 type activations struct {
 	ld, sums int // bytes from a token to the next; from a code to the sums
 	data     []byte
-	scales   []float32 // [tokens] NaN where a token is not finite
+	scales   []float32 // [tokens] NaN where a token is not finite; 1 unless they are one per token
 }
 
 var activationBuffers = sync.Pool{New: func() any { return new(activations) }}
 
-// quantizeActivations quantizes x [M,K] for w. Tokens from M up to a whole number
-// of kernel calls stay zero. Give the result back with release.
-func (w *Weights) quantizeActivations(k *kernel, x gemm.Matrix) *activations {
+// floatOver is how far a narrow strip may reach beyond the cells of a token.
+const floatOver = 512
+
+// newActivations prepares x [M,K] for w. Tokens from M up to a whole number of
+// kernel calls stay zero. Give the result back with release.
+func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 	a := activationBuffers.Get().(*activations)
 	cells := w.grid.cells()
 	// A strip may begin in the last cell and reach beyond it, and a chunk of a
 	// strip is multiplied by 64 bytes, however few it has.
 	over := max(w.main.shape.stripCells, w.secondShape().stripCells)
-	a.sums = ceilDiv(8*(cells+over)+64, 64) * 64
-	a.ld = ceilDiv(a.sums+8*(cells+over+1), 64) * 64
+	if w.scheme.float() {
+		a.sums = 0
+		a.ld = ceilDiv(4*cellCols*(cells+over)+floatOver, 64) * 64
+	} else {
+		a.sums = ceilDiv(8*(cells+over)+64, 64) * 64
+		a.ld = ceilDiv(a.sums+8*(cells+over+1), 64) * 64
+	}
 	if a.ld%128 == 0 { // an odd number of lines spreads tokens over the cache's sets
 		a.ld += 64
 	}
-	if n := k.padded(x.Rows)*a.ld + 64; cap(a.data) < n {
+	if n := k.panels[w.scheme].padded(x.Rows)*a.ld + 64; cap(a.data) < n {
 		a.data = aligned(n)
 	} else {
 		a.data = a.data[:n]
@@ -42,22 +83,80 @@ func (w *Weights) quantizeActivations(k *kernel, x gemm.Matrix) *activations {
 	a.scales = append(a.scales[:0], make([]float32, x.Rows)...)
 	parallel(min(workers(), ceilDiv(x.Rows, 8)), x.Rows, func(t int) {
 		row := a.data[t*a.ld : (t+1)*a.ld]
-		a.scales[t] = k.quantizeToken(row, x.Row(t), w.grid)
-		sums := row[a.sums:]
-		var sum int32
-		for c := range cells + over {
-			binary.LittleEndian.PutUint32(sums[8*c:], uint32(8*sum))
-			sum += cellSum(binary.LittleEndian.Uint64(row[8*c:]))
+		a.scales[t] = 1
+		switch w.scheme {
+		case schemeA8:
+			a.scales[t] = k.quantizeToken(row, x.Row(t), w.grid)
+			writeSums(row, row[a.sums:], cells+over)
+		case schemeA4:
+			k.quantizeGroups(row, row[a.sums:], x.Row(t), w.grid, cells+over)
+			writeSums(row, row[a.sums:], cells+over)
+		default:
+			w.grid.copyFloats(asFloats(row), x.Row(t))
 		}
-		binary.LittleEndian.PutUint32(sums[8*(cells+over):], uint32(8*sum))
 	})
 	return a
 }
 
 func (a *activations) release() { activationBuffers.Put(a) }
 
+// writeSums sets the sums of the codes in row, cells of them and the one after.
+func writeSums(row, sums []byte, cells int) {
+	var sum int32
+	for c := range cells {
+		binary.LittleEndian.PutUint32(sums[8*c:], uint32(8*sum))
+		sum += cellSum(binary.LittleEndian.Uint64(row[8*c:]))
+	}
+	binary.LittleEndian.PutUint32(sums[8*cells:], uint32(8*sum))
+}
+
 // quantizeToken writes the codes of x to dst and returns the scale.
 func (k *kernel) quantizeToken(dst []byte, x []float32, g grid) float32 {
+	scale := k.scaleOf(x, 127)
+	if !(scale > 0) {
+		return scale
+	}
+	for c := 0; c < g.k; c += g.run() {
+		k.quantizeRun(dst[g.position(c):], x[c:c+g.run()], scale, 127)
+	}
+	return scale
+}
+
+// quantizeGroups does it for groups of quant.A4, whose scales it writes to the
+// sums of their cells; cells beyond the last group are given its scale.
+func (k *kernel) quantizeGroups(dst, sums []byte, x []float32, g grid, cells int) {
+	size := quant.A4.Group
+	cell := 0
+	for c := 0; c < g.k; c += size {
+		part := x[c:min(c+size, g.k)]
+		scale := k.scaleOf(part, 7)
+		if scale > 0 {
+			run := min(g.run(), len(part))
+			for i := 0; i < len(part); i += run {
+				k.quantizeRun(dst[g.position(c+i):], part[i:i+run], scale, 7)
+			}
+		}
+		end := cells
+		if c+size < g.k {
+			end = g.position(c+size) / cellCols
+		}
+		for ; cell < end; cell++ {
+			binary.LittleEndian.PutUint32(sums[8*cell+4:], math.Float32bits(scale))
+		}
+	}
+}
+
+// run is how many columns lie side by side in the grid.
+func (g grid) run() int {
+	if g.group%cellCols == 0 {
+		return g.k
+	}
+	return g.group
+}
+
+// scaleOf returns the scale that maps x to ±top: NaN if x is not finite, 0 if
+// it is all zero, or so small that the scale underflows.
+func (k *kernel) scaleOf(x []float32, top int32) float32 {
 	whole := len(x) / k.lanes * k.lanes
 	var m uint32
 	if whole > 0 {
@@ -67,23 +166,50 @@ func (k *kernel) quantizeToken(dst []byte, x []float32, g grid) float32 {
 	if m >= 0x7f800000 {
 		return float32(math.NaN())
 	}
-	scale := math.Float32frombits(m) / 127
-	if scale == 0 { // all zero, or so small that the scale underflows
-		return 0
+	return math.Float32frombits(m) / float32(top)
+}
+
+func (k *kernel) quantizeRun(dst []byte, x []float32, scale float32, top int32) {
+	whole := len(x) / k.lanes * k.lanes
+	if whole > 0 {
+		k.quantize(dst[:whole], x[:whole], scale, top)
 	}
-	run := g.group
-	if g.group%cellCols == 0 {
-		run = g.k // no padding between groups
+	quantizeGeneric(dst[whole:], x[whole:], scale, top)
+}
+
+// copyFloats copies x to the positions of the grid.
+func (g grid) copyFloats(dst, x []float32) {
+	for c := 0; c < g.k; c += g.run() {
+		copy(dst[g.position(c):], x[c:c+g.run()])
 	}
-	for c := 0; c < g.k; c += run {
-		part, out := x[c:c+run], dst[g.position(c):]
-		whole := run / k.lanes * k.lanes
-		if whole > 0 {
-			k.quantize(out[:whole], part[:whole], scale)
+}
+
+// asFloats returns the memory of b as float32.
+func asFloats(b []byte) []float32 {
+	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)
+}
+
+// decode writes token t as float32, column by column: what quant's Apply gives.
+func (w *Weights) decode(a *activations, t int, dst []float32) {
+	row := a.data[t*a.ld:]
+	for c := 0; c < w.grid.k; c += w.grid.run() {
+		p, n := w.grid.position(c), w.grid.run()
+		switch w.scheme {
+		case schemeA8:
+			scale := a.scales[t]
+			for i, b := range row[p : p+n] {
+				dst[c+i] = float32(int8(b)) * scale
+			}
+		case schemeA4:
+			sums := row[a.sums:]
+			for i, b := range row[p : p+n] {
+				scale := math.Float32frombits(binary.LittleEndian.Uint32(sums[(p+i)/cellCols*8+4:]))
+				dst[c+i] = float32(int8(b)) * scale
+			}
+		default:
+			copy(dst[c:c+n], asFloats(row)[p:])
 		}
-		quantizeGeneric(out[whole:], part[whole:], scale)
 	}
-	return scale
 }
 
 // cellSum is the sum of 8 signed bytes: with the signs flipped they are the

@@ -4,26 +4,66 @@
 
 package zipper
 
-// panel1AVX2 multiplies one panel of the stream by 1 tokens.
+// panelA8x1AVX2 multiplies one panel of the stream by 1 A8 tokens.
 //
 //go:noescape
-func panel1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+func panelA8x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 
-// panel2AVX2 multiplies one panel of the stream by 2 tokens.
+// panelA4x1AVX2 multiplies one panel of the stream by 1 A4 tokens.
 //
 //go:noescape
-func panel2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+func panelA4x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA16x1AVX2 multiplies one panel of the stream by 1 A16 tokens.
+//
+//go:noescape
+func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelBF16x1AVX2 multiplies one panel of 16-bit weights by 1 tokens.
+//
+//go:noescape
+func panelBF16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA8x2AVX2 multiplies one panel of the stream by 2 A8 tokens.
+//
+//go:noescape
+func panelA8x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA4x2AVX2 multiplies one panel of the stream by 2 A4 tokens.
+//
+//go:noescape
+func panelA4x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA16x2AVX2 multiplies one panel of the stream by 2 A16 tokens.
+//
+//go:noescape
+func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelBF16x2AVX2 multiplies one panel of 16-bit weights by 2 tokens.
+//
+//go:noescape
+func panelBF16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// sparseAVX2 adds to y[i] the product of row i of a sparse matrix with x.
+//
+//go:noescape
+func sparseAVX2(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, y *float32)
+
+// sparseLanesAVX2 sets out[i*8+t] to the product of row i of a sparse matrix with x[·*8+t].
+//
+//go:noescape
+func sparseLanesAVX2(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, out *float32)
 
 // maxAbsAVX2 returns the largest bit pattern of |x[i]|. n must be a multiple of 8.
 //
 //go:noescape
 func maxAbsAVX2(n int, x *float32) uint32
 
-// quantizeAVX2 sets dst[i] = x[i]/scale, rounded to even and kept within ±127.
+// quantizeAVX2 sets dst[i] = x[i]/scale, rounded to even and kept within ±limit.
 // n must be a multiple of 8.
 //
 //go:noescape
-func quantizeAVX2(n int, dst *byte, x *float32, scale float32)
+func quantizeAVX2(n int, dst *byte, x *float32, scale float32, limit int32)
 
 // sumAVX2 returns the sum of n bytes. n must be a multiple of 256.
 //

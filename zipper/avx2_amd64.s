@@ -4,9 +4,9 @@
 
 #include "textflag.h"
 
-// func panel1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// func panelA8x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, MMX+
-TEXT ·panel1AVX2(SB), NOSPLIT, $64-48
+TEXT ·panelA8x1AVX2(SB), NOSPLIT, $64-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -295,9 +295,937 @@ tile_done:
 	VZEROUPPER
 	RET
 
-// func panel2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// func panelA4x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, MMX+
-TEXT ·panel2AVX2(SB), NOSPLIT, $64-48
+TEXT ·panelA4x1AVX2(SB), NOSPLIT, $64-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), DX
+	MOVQ         lanes+32(FP), BX
+	MOVL         $0x0f0f0f0f, SI
+	VMOVD        SI, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, SI
+	VMOVD        SI, X1
+	VPBROADCASTD X1, Y1
+	VPXOR        Y7, Y7, Y7
+	VPXOR        Y8, Y8, Y8
+	MOVQ         (DX), SI
+
+tile:
+	MOVQ    CX, R8
+	MOVQ    8(DX), DI
+	CMPQ    DI, SI
+	CMOVQGT SI, DI
+	SUBQ    DI, SI
+
+group:
+	TESTQ        DI, DI
+	JE           dense_done
+	DECQ         DI
+	VCVTPH2PS    (AX), Y2
+	VMOVUPS      Y2, (SP)
+	VCVTPH2PS    16(AX), Y2
+	VMOVUPS      Y2, 32(SP)
+	ADDQ         $0x20, AX
+	MOVQ         16(DX), R9
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y5
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y5, Y5
+	VMOVDQA      Y5, Y6
+
+wide1:
+	DECQ         R9
+	JL           wide1_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y2
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VPMADDWD     Y1, Y2, Y2
+	VPADDD       Y2, Y5, Y5
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y2
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VPMADDWD     Y1, Y2, Y2
+	VPADDD       Y2, Y6, Y6
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide1
+
+wide1_done:
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       (SP), Y5, Y5
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y7, Y7
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       32(SP), Y6, Y6
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	JMP          group
+
+dense_done:
+	CMPQ 24(DX), $0x00
+	JE   tile_done
+	MOVL (AX), DI
+	ADDQ $0x04, AX
+
+strip:
+	TESTQ     DI, DI
+	JE        tile_done
+	DECQ      DI
+	MOVWQZX   (AX), R9
+	MOVQ      R9, R10
+	SHRQ      $0x04, R10
+	LEAQ      (R8)(R10*8), R10
+	VMOVDQU   64(BX), Y4
+	VCVTPH2PS 2(AX), Y2
+	VPERMPS   Y2, Y4, Y2
+	VMOVUPS   Y2, (SP)
+	CMPQ      48(DX), $0x22
+	JNE       scaled
+	VCVTPH2PS 18(AX), Y2
+
+scaled:
+	VMOVUPS      Y2, 32(SP)
+	ADDQ         48(DX), AX
+	CMPQ         32(DX), $0x10
+	JNE          narrow
+	MOVQ         40(DX), R9
+	MOVQ         104(DX), R11
+	ADDQ         R10, R11
+	VPBROADCASTD (R11), Y5
+	LEAQ         (R11)(R9*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y5, Y5
+	VMOVDQA      Y5, Y6
+
+wide2:
+	DECQ         R9
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (R10), Y4
+	VPMADDUBSW   Y4, Y2, Y2
+	VPBROADCASTD 4(R10), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VPMADDWD     Y1, Y2, Y2
+	VPADDD       Y2, Y5, Y5
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (R10), Y4
+	VPMADDUBSW   Y4, Y2, Y2
+	VPBROADCASTD 4(R10), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y2, Y2
+	VPMADDWD     Y1, Y2, Y2
+	VPADDD       Y2, Y6, Y6
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, R10
+	JMP          wide2
+
+wide2_done:
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       (SP), Y5, Y5
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y7, Y7
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       32(SP), Y6, Y6
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	JMP          strip
+
+narrow:
+	ANDQ  $0x0f, R9
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+
+	// The second half of a chunk of one row meets 8 more dwords; otherwise all are within 8.
+	XORQ R14, R14
+	CMPQ 32(DX), $0x01
+	JNE  within
+	MOVQ $0x00000020, R14
+
+within:
+	MOVQ 56(DX), R11
+	MOVQ 64(DX), R12
+
+chunk:
+	DECQ       R11
+	JL         chunks_done
+	LEAQ       (R10)(R12*4), R13
+	VMOVDQU    (AX), Y2
+	VMOVDQU    (BX), Y9
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R10), Y9, Y4
+	VPMADDUBSW Y4, Y2, Y2
+	VPERMD     (R13), Y9, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y2, Y2
+	VPMADDWD   Y1, Y2, Y2
+	VPADDD     Y2, Y5, Y5
+	ADDQ       R14, R10
+	ADDQ       R14, R13
+	VMOVDQU    32(AX), Y2
+	VMOVDQU    32(BX), Y9
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R10), Y9, Y4
+	VPMADDUBSW Y4, Y2, Y2
+	VPERMD     (R13), Y9, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y2, Y2
+	VPMADDWD   Y1, Y2, Y2
+	VPADDD     Y2, Y6, Y6
+	SUBQ       R14, R10
+	LEAQ       (R10)(R12*8), R10
+	ADDQ       $0x40, AX
+	JMP        chunk
+
+chunks_done:
+	MOVQ       72(DX), R12
+	TESTQ      R12, R12
+	JE         tail_done
+	LEAQ       (R10)(R12*4), R13
+	VMOVDQU    192(BX), Y3
+	VPMASKMOVD (AX), Y3, Y2
+	VMOVDQU    (BX), Y9
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R10), Y9, Y4
+	VPMADDUBSW Y4, Y2, Y2
+	VPERMD     (R13), Y9, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y2, Y2
+	VPMADDWD   Y1, Y2, Y2
+	VPADDD     Y2, Y5, Y5
+	ADDQ       R14, R10
+	ADDQ       R14, R13
+	VMOVDQU    224(BX), Y3
+	VPMASKMOVD 32(AX), Y3, Y2
+	VMOVDQU    32(BX), Y9
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R10), Y9, Y4
+	VPMADDUBSW Y4, Y2, Y2
+	VPERMD     (R13), Y9, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y2, Y2
+	VPMADDWD   Y1, Y2, Y2
+	VPADDD     Y2, Y6, Y6
+	SUBQ       R14, R10
+	LEAQ       (R10)(R12*8), R10
+	ADDQ       80(DX), AX
+
+tail_done:
+	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
+	VPADDD  Y6, Y5, Y5
+	CMPQ    32(DX), $0x04
+	JGT     reduced
+	VPERMQ  $0x4e, Y5, Y4
+	VPADDD  Y4, Y5, Y5
+	CMPQ    32(DX), $0x02
+	JGT     reduced
+	VPSHUFD $0x4e, Y5, Y4
+	VPADDD  Y4, Y5, Y5
+	CMPQ    32(DX), $0x01
+	JGT     reduced
+	VPSHUFD $0xb1, Y5, Y4
+	VPADDD  Y4, Y5, Y5
+
+reduced:
+	VMOVD        R9, X2
+	VPBROADCASTD X2, Y2
+	MOVQ         104(DX), R9
+	ADDQ         R10, R9
+	VPBROADCASTD (R9), Y4
+	VPSUBD       Y4, Y5, Y5
+	MOVQ         40(DX), R12
+	SHLQ         $0x03, R12
+	SUBQ         R12, R9
+	VPBROADCASTD (R9), Y4
+	VPADDD       Y4, Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       (SP), Y5, Y5
+	VBROADCASTSS 4(R9), Y4
+	VMULPS       Y4, Y5, Y5
+	VPCMPEQD     128(BX), Y2, Y4
+	VPAND        Y4, Y5, Y4
+	VADDPS       Y4, Y7, Y7
+	VPCMPEQD     160(BX), Y2, Y4
+	VPAND        Y4, Y5, Y4
+	VADDPS       Y4, Y8, Y8
+	JMP          strip
+
+tile_done:
+	TESTQ   SI, SI
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Y7, (AX)
+	VMOVUPS Y8, 32(AX)
+	VZEROUPPER
+	RET
+
+// func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·panelA16x1AVX2(SB), NOSPLIT, $64-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), DX
+	MOVQ    lanes+32(FP), BX
+	MOVQ    out+40(FP), SI
+	VPXOR   Y0, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	MOVQ    (DX), DI
+
+tile:
+	MOVQ    CX, R9
+	MOVQ    8(DX), R8
+	CMPQ    R8, DI
+	CMOVQGT DI, R8
+	SUBQ    R8, DI
+
+group:
+	TESTQ     R8, R8
+	JE        dense_done
+	DECQ      R8
+	VCVTPH2PS (AX), Y0
+	VMOVUPS   Y0, (SP)
+	VCVTPH2PS 16(AX), Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	MOVQ      16(DX), R10
+	VPXOR     Y4, Y4, Y4
+	VPXOR     Y5, Y5, Y5
+	VPXOR     Y6, Y6, Y6
+	VPXOR     Y7, Y7, Y7
+
+wide1:
+	DECQ         R10
+	JL           wide1_done
+	VMOVDQU      512(BX), Y2
+	VPXOR        (AX), Y2, Y2
+	VMOVDQU      512(BX), Y3
+	VPXOR        32(AX), Y3, Y3
+	VPSLLD       $0x1c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x1c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x14, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x14, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x0c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x0c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x04, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x04, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRAD       $0x1c, Y2, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRAD       $0x1c, Y3, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, CX
+	JMP          wide1
+
+wide1_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(SI)
+	JMP         group
+
+dense_done:
+	CMPQ 24(DX), $0x00
+	JE   tile_done
+	MOVL (AX), R8
+	ADDQ $0x04, AX
+
+strip:
+	TESTQ     R8, R8
+	JE        tile_done
+	DECQ      R8
+	MOVWQZX   (AX), R10
+	MOVQ      R10, R11
+	ANDQ      $-16, R11
+	LEAQ      (R9)(R11*2), R11
+	VMOVDQU   64(BX), Y1
+	VCVTPH2PS 2(AX), Y0
+	VPERMPS   Y0, Y1, Y0
+	VMOVUPS   Y0, (SP)
+	CMPQ      48(DX), $0x22
+	JNE       scaled
+	VCVTPH2PS 18(AX), Y0
+
+scaled:
+	VMOVUPS Y0, 32(SP)
+	ADDQ    48(DX), AX
+	CMPQ    32(DX), $0x10
+	JNE     narrow
+	MOVQ    40(DX), R10
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+
+wide2:
+	DECQ         R10
+	JL           wide2_done
+	VMOVDQU      512(BX), Y2
+	VPXOR        (AX), Y2, Y2
+	VMOVDQU      512(BX), Y3
+	VPXOR        32(AX), Y3, Y3
+	VPSLLD       $0x1c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (R11), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x1c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (R11), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x14, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(R11), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x14, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(R11), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x0c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(R11), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x0c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(R11), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x04, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(R11), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x04, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(R11), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(R11), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(R11), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(R11), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(R11), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(R11), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(R11), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRAD       $0x1c, Y2, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(R11), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRAD       $0x1c, Y3, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(R11), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, R11
+	JMP          wide2
+
+wide2_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(SI)
+	JMP         strip
+
+narrow:
+	ANDQ  $0x0f, R10
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	MOVQ  56(DX), R12
+
+chunk:
+	DECQ R12
+	JL   chunks_done
+	MOVQ 64(DX), R13
+	MOVQ $0x00000040, R14
+	SHLQ $0x04, R13
+	LEAQ (R11)(R13*1), R13
+
+full_four:
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     576(BX), Y0, Y0
+	VPMOVZXBD    (AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y4
+	ADDQ         128(DX), R11
+	ADDQ         128(DX), R13
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     608(BX), Y0, Y0
+	VPMOVZXBD    8(AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y5
+	ADDQ         136(DX), R11
+	ADDQ         136(DX), R13
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     640(BX), Y0, Y0
+	VPMOVZXBD    16(AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y6
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y6
+	ADDQ         128(DX), R11
+	ADDQ         128(DX), R13
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     672(BX), Y0, Y0
+	VPMOVZXBD    24(AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y7
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y7
+	ADDQ         144(DX), R11
+	ADDQ         144(DX), R13
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x20, AX
+	SUBQ         $0x20, R14
+	JG           full_four
+
+	// The last pieces, if there were none, went too far.
+	ADDQ R14, AX
+	MOVQ R13, R11
+	JMP  chunk
+
+chunks_done:
+	MOVQ  72(DX), R13
+	TESTQ R13, R13
+	JE    tail_done
+	MOVQ  80(DX), R14
+	SHLQ  $0x04, R13
+	LEAQ  (R11)(R13*1), R12
+
+tail_four:
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     576(BX), Y0, Y0
+	VPMOVZXBD    (AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y4
+	ADDQ         128(DX), R11
+	ADDQ         128(DX), R12
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     608(BX), Y0, Y0
+	VPMOVZXBD    8(AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y5
+	ADDQ         136(DX), R11
+	ADDQ         136(DX), R12
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     640(BX), Y0, Y0
+	VPMOVZXBD    16(AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y6
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y6
+	ADDQ         128(DX), R11
+	ADDQ         128(DX), R12
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R14, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     672(BX), Y0, Y0
+	VPMOVZXBD    24(AX), Y2
+	VPXOR        512(BX), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R11), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y7
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(BX), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y7
+	ADDQ         144(DX), R11
+	ADDQ         144(DX), R12
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x20, AX
+	SUBQ         $0x20, R14
+	JG           tail_four
+
+	// The last pieces, if there were none, went too far.
+	ADDQ R14, AX
+	MOVQ R12, R11
+
+tail_done:
+	VMOVD        R10, X0
+	VPBROADCASTD X0, Y0
+
+	// Lane i of each half: the share of accumulator i.
+	VHADDPS    Y5, Y4, Y4
+	VHADDPS    Y7, Y6, Y6
+	VHADDPS    Y6, Y4, Y4
+	CMPQ       32(DX), $0x04
+	JG         summed0
+	VPERMILPS  $0x4e, Y4, Y1
+	VADDPS     Y1, Y4, Y4
+	CMPQ       32(DX), $0x02
+	JG         summed0
+	VPERMILPS  $0xb1, Y4, Y1
+	VADDPS     Y1, Y4, Y4
+	CMPQ       32(DX), $0x01
+	JG         summed0
+	VPERM2F128 $0x01, Y4, Y4, Y1
+	VADDPS     Y1, Y4, Y4
+
+summed0:
+	VMOVDQU  384(BX), Y1
+	VPERMPS  Y4, Y1, Y4
+	VMULPS   (SP), Y4, Y4
+	VPCMPEQD 128(BX), Y0, Y1
+	VPAND    Y1, Y4, Y1
+	VADDPS   (SI), Y1, Y1
+	VMOVUPS  Y1, (SI)
+	VPCMPEQD 160(BX), Y0, Y1
+	VPAND    Y1, Y4, Y1
+	VADDPS   32(SI), Y1, Y1
+	VMOVUPS  Y1, 32(SI)
+	JMP      strip
+
+tile_done:
+	TESTQ DI, DI
+	JNE   tile
+	VZEROUPPER
+	RET
+
+// func panelBF16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·panelBF16x1AVX2(SB), NOSPLIT, $0-48
+	MOVQ     w+0(FP), AX
+	MOVQ     x+8(FP), CX
+	MOVQ     ld+16(FP), DX
+	MOVQ     s+24(FP), DX
+	VPCMPEQD Y0, Y0, Y0
+	VPSLLD   $0x10, Y0, Y0
+	VPXOR    Y4, Y4, Y4
+	VPXOR    Y5, Y5, Y5
+	VPXOR    Y6, Y6, Y6
+	VPXOR    Y7, Y7, Y7
+	MOVQ     16(DX), DX
+
+cell:
+	PREFETCHT0   4096(AX)
+	VMOVDQU      (AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VMOVDQU      32(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	PREFETCHT0   4160(AX)
+	VMOVDQU      64(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VMOVDQU      96(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	PREFETCHT0   4224(AX)
+	VMOVDQU      128(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VMOVDQU      160(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	PREFETCHT0   4288(AX)
+	VMOVDQU      192(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VMOVDQU      224(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x20, CX
+	DECQ         DX
+	JNE          cell
+	MOVQ         out+40(FP), AX
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, (AX)
+	VADDPS       Y7, Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	VZEROUPPER
+	RET
+
+// func panelA8x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, CMOV, F16C, MMX+
+TEXT ·panelA8x2AVX2(SB), NOSPLIT, $64-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -687,6 +1615,1373 @@ tile_done:
 	VZEROUPPER
 	RET
 
+// func panelA4x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, CMOV, F16C, MMX+
+TEXT ·panelA4x2AVX2(SB), NOSPLIT, $64-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	MOVL         $0x0f0f0f0f, DI
+	VMOVD        DI, X0
+	VPBROADCASTD X0, Y0
+	MOVL         $0x00010001, DI
+	VMOVD        DI, X1
+	VPBROADCASTD X1, Y1
+	VPXOR        Y8, Y8, Y8
+	VPXOR        Y9, Y9, Y9
+	VPXOR        Y12, Y12, Y12
+	VPXOR        Y13, Y13, Y13
+	MOVQ         (BX), DI
+
+tile:
+	MOVQ    CX, R9
+	MOVQ    8(BX), R8
+	CMPQ    R8, DI
+	CMOVQGT DI, R8
+	SUBQ    R8, DI
+
+group:
+	TESTQ        R8, R8
+	JE           dense_done
+	DECQ         R8
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x20, AX
+	MOVQ         16(BX), R10
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide1:
+	DECQ         R10
+	JL           wide1_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide1
+
+wide1_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       (SP), Y10, Y10
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y10, Y10
+	VADDPS       Y10, Y12, Y12
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       32(SP), Y11, Y11
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y11, Y11
+	VADDPS       Y11, Y13, Y13
+	JMP          group
+
+dense_done:
+	CMPQ 24(BX), $0x00
+	JE   tile_done
+	MOVL (AX), R8
+	ADDQ $0x04, AX
+
+strip:
+	TESTQ     R8, R8
+	JE        tile_done
+	DECQ      R8
+	MOVWQZX   (AX), R10
+	MOVQ      R10, R11
+	SHRQ      $0x04, R11
+	LEAQ      (R9)(R11*8), R11
+	VMOVDQU   64(SI), Y4
+	VCVTPH2PS 2(AX), Y5
+	VPERMPS   Y5, Y4, Y5
+	VMOVUPS   Y5, (SP)
+	CMPQ      48(BX), $0x22
+	JNE       scaled
+	VCVTPH2PS 18(AX), Y5
+
+scaled:
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         48(BX), AX
+	CMPQ         32(BX), $0x10
+	JNE          narrow
+	MOVQ         40(BX), R10
+	MOVQ         104(BX), R12
+	ADDQ         R11, R12
+	VPBROADCASTD (R12), Y6
+	VPBROADCASTD (R12)(DX*1), Y10
+	LEAQ         (R12)(R10*8), R12
+	VPBROADCASTD (R12), Y4
+	VPSUBD       Y4, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R12)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide2:
+	DECQ         R10
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (R11), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(R11)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (R11), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(R11), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(R11)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, R11
+	JMP          wide2
+
+wide2_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R12), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R12), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       (SP), Y10, Y10
+	VBROADCASTSS -4(R12)(DX*1), Y4
+	VMULPS       Y4, Y10, Y10
+	VADDPS       Y10, Y12, Y12
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       32(SP), Y11, Y11
+	VBROADCASTSS -4(R12)(DX*1), Y4
+	VMULPS       Y4, Y11, Y11
+	VADDPS       Y11, Y13, Y13
+	JMP          strip
+
+narrow:
+	ANDQ  $0x0f, R10
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+	// The second half of a chunk of one row meets 8 more dwords; otherwise all are within 8.
+	XORQ R15, R15
+	CMPQ 32(BX), $0x01
+	JNE  within
+	MOVQ $0x00000020, R15
+
+within:
+	MOVQ 56(BX), R12
+	MOVQ 64(BX), R13
+
+chunk:
+	DECQ       R12
+	JL         chunks_done
+	LEAQ       (R11)(R13*4), R14
+	VMOVDQU    (AX), Y2
+	VMOVDQU    (SI), Y14
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R11), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y6, Y6
+	VPERMD     (R11)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y10, Y10
+	ADDQ       R15, R11
+	ADDQ       R15, R14
+	VMOVDQU    32(AX), Y2
+	VMOVDQU    32(SI), Y14
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R11), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y7, Y7
+	VPERMD     (R11)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y11, Y11
+	SUBQ       R15, R11
+	LEAQ       (R11)(R13*8), R11
+	ADDQ       $0x40, AX
+	JMP        chunk
+
+chunks_done:
+	MOVQ       72(BX), R13
+	TESTQ      R13, R13
+	JE         tail_done
+	LEAQ       (R11)(R13*4), R14
+	VMOVDQU    192(SI), Y3
+	VPMASKMOVD (AX), Y3, Y2
+	VMOVDQU    (SI), Y14
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R11), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y6, Y6
+	VPERMD     (R11)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y10, Y10
+	ADDQ       R15, R11
+	ADDQ       R15, R14
+	VMOVDQU    224(SI), Y3
+	VPMASKMOVD 32(AX), Y3, Y2
+	VMOVDQU    32(SI), Y14
+	VPSRLW     $0x04, Y2, Y3
+	VPAND      Y0, Y2, Y2
+	VPAND      Y0, Y3, Y3
+	VPERMD     (R11), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y7, Y7
+	VPERMD     (R11)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R14)(DX*1), Y14, Y4
+	VPMADDUBSW Y4, Y3, Y4
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y11, Y11
+	SUBQ       R15, R11
+	LEAQ       (R11)(R13*8), R11
+	ADDQ       80(BX), AX
+
+tail_done:
+	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
+	VPADDD  Y7, Y6, Y6
+	VPADDD  Y11, Y10, Y10
+	CMPQ    32(BX), $0x04
+	JGT     reduced
+	VPERMQ  $0x4e, Y6, Y4
+	VPADDD  Y4, Y6, Y6
+	VPERMQ  $0x4e, Y10, Y4
+	VPADDD  Y4, Y10, Y10
+	CMPQ    32(BX), $0x02
+	JGT     reduced
+	VPSHUFD $0x4e, Y6, Y4
+	VPADDD  Y4, Y6, Y6
+	VPSHUFD $0x4e, Y10, Y4
+	VPADDD  Y4, Y10, Y10
+	CMPQ    32(BX), $0x01
+	JGT     reduced
+	VPSHUFD $0xb1, Y6, Y4
+	VPADDD  Y4, Y6, Y6
+	VPSHUFD $0xb1, Y10, Y4
+	VPADDD  Y4, Y10, Y10
+
+reduced:
+	VMOVD        R10, X5
+	VPBROADCASTD X5, Y5
+	MOVQ         104(BX), R10
+	ADDQ         R11, R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPBROADCASTD (R10)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	MOVQ         40(BX), R13
+	SHLQ         $0x03, R13
+	SUBQ         R13, R10
+	VPBROADCASTD (R10), Y4
+	VPADDD       Y4, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y6, Y6
+	VPCMPEQD     128(SI), Y5, Y4
+	VPAND        Y4, Y6, Y4
+	VADDPS       Y4, Y8, Y8
+	VPCMPEQD     160(SI), Y5, Y4
+	VPAND        Y4, Y6, Y4
+	VADDPS       Y4, Y9, Y9
+	VPBROADCASTD (R10)(DX*1), Y4
+	VPADDD       Y4, Y10, Y10
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       (SP), Y10, Y10
+	VBROADCASTSS 4(R10)(DX*1), Y4
+	VMULPS       Y4, Y10, Y10
+	VPCMPEQD     128(SI), Y5, Y4
+	VPAND        Y4, Y10, Y4
+	VADDPS       Y4, Y12, Y12
+	VPCMPEQD     160(SI), Y5, Y4
+	VPAND        Y4, Y10, Y4
+	VADDPS       Y4, Y13, Y13
+	JMP          strip
+
+tile_done:
+	TESTQ   DI, DI
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
+	VMOVUPS Y12, 64(AX)
+	VMOVUPS Y13, 96(AX)
+	VZEROUPPER
+	RET
+
+// func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·panelA16x2AVX2(SB), NOSPLIT, $64-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	MOVQ    out+40(FP), DI
+	VPXOR   Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 96(DI)
+	MOVQ    (BX), R8
+
+tile:
+	MOVQ    CX, R10
+	MOVQ    8(BX), R9
+	CMPQ    R9, R8
+	CMOVQGT R8, R9
+	SUBQ    R9, R8
+
+group:
+	TESTQ     R9, R9
+	JE        dense_done
+	DECQ      R9
+	VCVTPH2PS (AX), Y0
+	VMOVUPS   Y0, (SP)
+	VCVTPH2PS 16(AX), Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	MOVQ      16(BX), R11
+	VPXOR     Y4, Y4, Y4
+	VPXOR     Y5, Y5, Y5
+	VPXOR     Y6, Y6, Y6
+	VPXOR     Y7, Y7, Y7
+	VPXOR     Y8, Y8, Y8
+	VPXOR     Y9, Y9, Y9
+	VPXOR     Y10, Y10, Y10
+	VPXOR     Y11, Y11, Y11
+
+wide1:
+	DECQ         R11
+	JL           wide1_done
+	VMOVDQU      512(SI), Y2
+	VPXOR        (AX), Y2, Y2
+	VMOVDQU      512(SI), Y3
+	VPXOR        32(AX), Y3, Y3
+	VPSLLD       $0x1c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x1c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x14, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x14, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x0c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x0c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x04, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x04, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRAD       $0x1c, Y2, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRAD       $0x1c, Y3, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, CX
+	JMP          wide1
+
+wide1_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y10, Y8, Y8
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y8, Y0
+	VMOVUPS     Y0, 64(DI)
+	VADDPS      Y11, Y9, Y9
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y9, Y0
+	VMOVUPS     Y0, 96(DI)
+	JMP         group
+
+dense_done:
+	CMPQ 24(BX), $0x00
+	JE   tile_done
+	MOVL (AX), R9
+	ADDQ $0x04, AX
+
+strip:
+	TESTQ     R9, R9
+	JE        tile_done
+	DECQ      R9
+	MOVWQZX   (AX), R11
+	MOVQ      R11, R12
+	ANDQ      $-16, R12
+	LEAQ      (R10)(R12*2), R12
+	VMOVDQU   64(SI), Y1
+	VCVTPH2PS 2(AX), Y0
+	VPERMPS   Y0, Y1, Y0
+	VMOVUPS   Y0, (SP)
+	CMPQ      48(BX), $0x22
+	JNE       scaled
+	VCVTPH2PS 18(AX), Y0
+
+scaled:
+	VMOVUPS Y0, 32(SP)
+	ADDQ    48(BX), AX
+	CMPQ    32(BX), $0x10
+	JNE     narrow
+	MOVQ    40(BX), R11
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	VPXOR   Y8, Y8, Y8
+	VPXOR   Y9, Y9, Y9
+	VPXOR   Y10, Y10, Y10
+	VPXOR   Y11, Y11, Y11
+
+wide2:
+	DECQ         R11
+	JL           wide2_done
+	VMOVDQU      512(SI), Y2
+	VPXOR        (AX), Y2, Y2
+	VMOVDQU      512(SI), Y3
+	VPXOR        32(AX), Y3, Y3
+	VPSLLD       $0x1c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (R12), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS (R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x1c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (R12), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS (R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x14, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(R12), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 4(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x14, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(R12), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 4(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x0c, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(R12), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 8(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x0c, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(R12), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 8(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x04, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(R12), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 12(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x04, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(R12), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 12(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(R12), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 16(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(R12), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 16(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(R12), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 20(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(R12), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 20(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(R12), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 24(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x1c, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(R12), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 24(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRAD       $0x1c, Y2, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(R12), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 28(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRAD       $0x1c, Y3, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(R12), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 28(R12)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, R12
+	JMP          wide2
+
+wide2_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y10, Y8, Y8
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y8, Y0
+	VMOVUPS     Y0, 64(DI)
+	VADDPS      Y11, Y9, Y9
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y9, Y0
+	VMOVUPS     Y0, 96(DI)
+	JMP         strip
+
+narrow:
+	ANDQ  $0x0f, R11
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+	MOVQ  56(BX), R13
+
+chunk:
+	DECQ R13
+	JL   chunks_done
+	MOVQ 64(BX), R14
+	MOVQ $0x00000040, R15
+	SHLQ $0x04, R14
+	LEAQ (R12)(R14*1), R14
+
+full_four:
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     576(SI), Y0, Y0
+	VPMOVZXBD    (AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y8
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y4
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y8
+	ADDQ         128(BX), R12
+	ADDQ         128(BX), R14
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     608(SI), Y0, Y0
+	VPMOVZXBD    8(AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y9
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y5
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y9
+	ADDQ         136(BX), R12
+	ADDQ         136(BX), R14
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     640(SI), Y0, Y0
+	VPMOVZXBD    16(AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y6
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y10
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y10
+	ADDQ         128(BX), R12
+	ADDQ         128(BX), R14
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     672(SI), Y0, Y0
+	VPMOVZXBD    24(AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y7
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y11
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y7
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R14)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y11
+	ADDQ         144(BX), R12
+	ADDQ         144(BX), R14
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x20, AX
+	SUBQ         $0x20, R15
+	JG           full_four
+
+	// The last pieces, if there were none, went too far.
+	ADDQ R15, AX
+	MOVQ R14, R12
+	JMP  chunk
+
+chunks_done:
+	MOVQ  72(BX), R14
+	TESTQ R14, R14
+	JE    tail_done
+	MOVQ  80(BX), R15
+	SHLQ  $0x04, R14
+	LEAQ  (R12)(R14*1), R13
+
+tail_four:
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     576(SI), Y0, Y0
+	VPMOVZXBD    (AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y8
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y4
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y8
+	ADDQ         128(BX), R12
+	ADDQ         128(BX), R13
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     608(SI), Y0, Y0
+	VPMOVZXBD    8(AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y9
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y5
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y9
+	ADDQ         136(BX), R12
+	ADDQ         136(BX), R13
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     640(SI), Y0, Y0
+	VPMOVZXBD    16(AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y6
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y10
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y10
+	ADDQ         128(BX), R12
+	ADDQ         128(BX), R13
+
+	// Lanes beyond the strip meet no activation, which might not be finite.
+	VMOVD        R15, X0
+	VPBROADCASTD X0, Y0
+	VPCMPGTD     672(SI), Y0, Y0
+	VPMOVZXBD    24(AX), Y2
+	VPXOR        512(SI), Y2, Y2
+	VPSLLD       $0x18, Y2, Y3
+	VPSLLD       $0x1c, Y2, Y2
+	VPSRAD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y7
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R12)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y2, Y11
+	VPSRAD       $0x1c, Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y7
+	VMOVDQU      256(SI), Y1
+	VPERMPS      (R13)(DX*1), Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VFMADD231PS  Y1, Y3, Y11
+	ADDQ         144(BX), R12
+	ADDQ         144(BX), R13
+	PREFETCHT0   4096(AX)
+	ADDQ         $0x20, AX
+	SUBQ         $0x20, R15
+	JG           tail_four
+
+	// The last pieces, if there were none, went too far.
+	ADDQ R15, AX
+	MOVQ R13, R12
+
+tail_done:
+	VMOVD        R11, X0
+	VPBROADCASTD X0, Y0
+
+	// Lane i of each half: the share of accumulator i.
+	VHADDPS    Y5, Y4, Y4
+	VHADDPS    Y7, Y6, Y6
+	VHADDPS    Y6, Y4, Y4
+	CMPQ       32(BX), $0x04
+	JG         summed0
+	VPERMILPS  $0x4e, Y4, Y1
+	VADDPS     Y1, Y4, Y4
+	CMPQ       32(BX), $0x02
+	JG         summed0
+	VPERMILPS  $0xb1, Y4, Y1
+	VADDPS     Y1, Y4, Y4
+	CMPQ       32(BX), $0x01
+	JG         summed0
+	VPERM2F128 $0x01, Y4, Y4, Y1
+	VADDPS     Y1, Y4, Y4
+
+summed0:
+	VMOVDQU  384(SI), Y1
+	VPERMPS  Y4, Y1, Y4
+	VMULPS   (SP), Y4, Y4
+	VPCMPEQD 128(SI), Y0, Y1
+	VPAND    Y1, Y4, Y1
+	VADDPS   (DI), Y1, Y1
+	VMOVUPS  Y1, (DI)
+	VPCMPEQD 160(SI), Y0, Y1
+	VPAND    Y1, Y4, Y1
+	VADDPS   32(DI), Y1, Y1
+	VMOVUPS  Y1, 32(DI)
+
+	// Lane i of each half: the share of accumulator i.
+	VHADDPS    Y9, Y8, Y8
+	VHADDPS    Y11, Y10, Y10
+	VHADDPS    Y10, Y8, Y8
+	CMPQ       32(BX), $0x04
+	JG         summed1
+	VPERMILPS  $0x4e, Y8, Y1
+	VADDPS     Y1, Y8, Y8
+	CMPQ       32(BX), $0x02
+	JG         summed1
+	VPERMILPS  $0xb1, Y8, Y1
+	VADDPS     Y1, Y8, Y8
+	CMPQ       32(BX), $0x01
+	JG         summed1
+	VPERM2F128 $0x01, Y8, Y8, Y1
+	VADDPS     Y1, Y8, Y8
+
+summed1:
+	VMOVDQU  384(SI), Y1
+	VPERMPS  Y8, Y1, Y8
+	VMULPS   (SP), Y8, Y8
+	VPCMPEQD 128(SI), Y0, Y1
+	VPAND    Y1, Y8, Y1
+	VADDPS   64(DI), Y1, Y1
+	VMOVUPS  Y1, 64(DI)
+	VPCMPEQD 160(SI), Y0, Y1
+	VPAND    Y1, Y8, Y1
+	VADDPS   96(DI), Y1, Y1
+	VMOVUPS  Y1, 96(DI)
+	JMP      strip
+
+tile_done:
+	TESTQ R8, R8
+	JNE   tile
+	VZEROUPPER
+	RET
+
+// func panelBF16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·panelBF16x2AVX2(SB), NOSPLIT, $0-48
+	MOVQ     w+0(FP), AX
+	MOVQ     x+8(FP), CX
+	MOVQ     ld+16(FP), DX
+	MOVQ     s+24(FP), BX
+	VPCMPEQD Y0, Y0, Y0
+	VPSLLD   $0x10, Y0, Y0
+	VPXOR    Y4, Y4, Y4
+	VPXOR    Y5, Y5, Y5
+	VPXOR    Y6, Y6, Y6
+	VPXOR    Y7, Y7, Y7
+	VPXOR    Y8, Y8, Y8
+	VPXOR    Y9, Y9, Y9
+	VPXOR    Y10, Y10, Y10
+	VPXOR    Y11, Y11, Y11
+	MOVQ     16(BX), BX
+
+cell:
+	PREFETCHT0   4096(AX)
+	VMOVDQU      (AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y8
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y10
+	VMOVDQU      32(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y9
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y11
+	PREFETCHT0   4160(AX)
+	VMOVDQU      64(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y8
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y10
+	VMOVDQU      96(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y9
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y11
+	PREFETCHT0   4224(AX)
+	VMOVDQU      128(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y8
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y10
+	VMOVDQU      160(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y9
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y11
+	PREFETCHT0   4288(AX)
+	VMOVDQU      192(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y2, Y4
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y8
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y3, Y6
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y10
+	VMOVDQU      224(AX), Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPAND        Y0, Y3, Y3
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y2, Y5
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y2, Y9
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y3, Y7
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y3, Y11
+	ADDQ         $0x00000100, AX
+	ADDQ         $0x20, CX
+	DECQ         BX
+	JNE          cell
+	MOVQ         out+40(FP), AX
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      Y4, (AX)
+	VADDPS       Y7, Y5, Y5
+	VMOVUPS      Y5, 32(AX)
+	VADDPS       Y10, Y8, Y8
+	VMOVUPS      Y8, 64(AX)
+	VADDPS       Y11, Y9, Y9
+	VMOVUPS      Y9, 96(AX)
+	VZEROUPPER
+	RET
+
+// func sparseAVX2(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, y *float32)
+// Requires: AVX, AVX2, F16C, FMA3
+TEXT ·sparseAVX2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ ptr+8(FP), CX
+	MOVQ cols+16(FP), DX
+	MOVQ vals+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ y+40(FP), DI
+
+row:
+	DECQ  AX
+	JL    rows_done
+	MOVL  (CX), R8
+	MOVL  4(CX), R9
+	SUBQ  R8, R9
+	ADDQ  $0x04, CX
+	VPXOR Y0, Y0, Y0
+	VPXOR X4, X4, X4
+
+outliers:
+	SUBQ        $0x08, R9
+	JL          tail
+	VPMOVZXWD   (DX)(R8*2), Y1
+	VPCMPEQD    Y3, Y3, Y3
+	VGATHERDPS  Y3, (SI)(Y1*4), Y2
+	VCVTPH2PS   (BX)(R8*2), Y1
+	VFMADD231PS Y1, Y2, Y0
+	ADDQ        $0x08, R8
+	JMP         outliers
+
+tail:
+	ADDQ $0x08, R9
+
+single:
+	DECQ         R9
+	JL           summed
+	MOVWQZX      (DX)(R8*2), R10
+	VPBROADCASTW (BX)(R8*2), X1
+	VCVTPH2PS    X1, X1
+	VFMADD231SS  (SI)(R10*4), X1, X4
+	INCQ         R8
+	JMP          single
+
+summed:
+	VEXTRACTF128 $0x01, Y0, X2
+	VADDPS       X2, X0, X0
+	VPERMILPS    $0x4e, X0, X2
+	VADDPS       X2, X0, X0
+	VPERMILPS    $0xb1, X0, X2
+	VADDPS       X2, X0, X0
+	VADDSS       X4, X0, X0
+	VADDSS       (DI), X0, X0
+	VMOVSS       X0, (DI)
+	ADDQ         $0x04, DI
+	JMP          row
+
+rows_done:
+	VZEROUPPER
+	RET
+
+// func sparseLanesAVX2(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, out *float32)
+// Requires: AVX, AVX2, F16C, FMA3
+TEXT ·sparseLanesAVX2(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ ptr+8(FP), CX
+	MOVQ cols+16(FP), DX
+	MOVQ vals+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ out+40(FP), DI
+
+row:
+	DECQ   AX
+	JL     rows_done
+	MOVL   (CX), R8
+	MOVL   4(CX), R9
+	SUBQ   R8, R9
+	ADDQ   $0x04, CX
+	VXORPS X0, X0, X0
+
+outlier:
+	DECQ         R9
+	JL           stored
+	MOVWQZX      (DX)(R8*2), R10
+	SHLQ         $0x05, R10
+	VPBROADCASTW (BX)(R8*2), X1
+	VCVTPH2PS    X1, Y1
+	VFMADD231PS  (SI)(R10*1), Y1, Y0
+	INCQ         R8
+	JMP          outlier
+
+stored:
+	VMOVUPS Y0, (DI)
+	ADDQ    $0x20, DI
+	JMP     row
+
+rows_done:
+	VZEROUPPER
+	RET
+
 // func maxAbsAVX2(n int, x *float32) uint32
 // Requires: AVX, AVX2
 TEXT ·maxAbsAVX2(SB), NOSPLIT, $0-20
@@ -716,14 +3011,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func quantizeAVX2(n int, dst *byte, x *float32, scale float32)
+// func quantizeAVX2(n int, dst *byte, x *float32, scale float32, limit int32)
 // Requires: AVX, AVX2
-TEXT ·quantizeAVX2(SB), NOSPLIT, $0-28
+TEXT ·quantizeAVX2(SB), NOSPLIT, $0-32
 	MOVQ         n+0(FP), AX
 	MOVQ         dst+8(FP), CX
 	MOVQ         x+16(FP), DX
 	VBROADCASTSS scale+24(FP), Y0
-	MOVL         $0x0000007f, BX
+	MOVL         limit+28(FP), BX
 	VMOVD        BX, X1
 	VPBROADCASTD X1, Y1
 	NEGL         BX

@@ -4,31 +4,86 @@
 
 package zipper
 
-// panel1AVX512 multiplies one panel of the stream by 1 tokens.
+// panelA8x1AVX512 multiplies one panel of the stream by 1 A8 tokens.
 //
 //go:noescape
-func panel1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 
-// panel4AVX512 multiplies one panel of the stream by 4 tokens.
+// panelA4x1AVX512 multiplies one panel of the stream by 1 A4 tokens.
 //
 //go:noescape
-func panel4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 
-// panel8AVX512 multiplies one panel of the stream by 8 tokens.
+// panelA16x1AVX512 multiplies one panel of the stream by 1 A16 tokens.
 //
 //go:noescape
-func panel8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelBF16x1AVX512 multiplies one panel of 16-bit weights by 1 tokens.
+//
+//go:noescape
+func panelBF16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA8x4AVX512 multiplies one panel of the stream by 4 A8 tokens.
+//
+//go:noescape
+func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA4x4AVX512 multiplies one panel of the stream by 4 A4 tokens.
+//
+//go:noescape
+func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA16x4AVX512 multiplies one panel of the stream by 4 A16 tokens.
+//
+//go:noescape
+func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelBF16x4AVX512 multiplies one panel of 16-bit weights by 4 tokens.
+//
+//go:noescape
+func panelBF16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA8x8AVX512 multiplies one panel of the stream by 8 A8 tokens.
+//
+//go:noescape
+func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA4x8AVX512 multiplies one panel of the stream by 8 A4 tokens.
+//
+//go:noescape
+func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA16x8AVX512 multiplies one panel of the stream by 8 A16 tokens.
+//
+//go:noescape
+func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelBF16x8AVX512 multiplies one panel of 16-bit weights by 8 tokens.
+//
+//go:noescape
+func panelBF16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// sparseAVX512 adds to y[i] the product of row i of a sparse matrix with x.
+//
+//go:noescape
+func sparseAVX512(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, y *float32)
+
+// sparseLanesAVX512 sets out[i*16+t] to the product of row i of a sparse matrix with x[·*16+t].
+//
+//go:noescape
+func sparseLanesAVX512(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, out *float32)
 
 // maxAbsAVX512 returns the largest bit pattern of |x[i]|. n must be a multiple of 16.
 //
 //go:noescape
 func maxAbsAVX512(n int, x *float32) uint32
 
-// quantizeAVX512 sets dst[i] = x[i]/scale, rounded to even and kept within ±127.
+// quantizeAVX512 sets dst[i] = x[i]/scale, rounded to even and kept within ±limit.
 // n must be a multiple of 16.
 //
 //go:noescape
-func quantizeAVX512(n int, dst *byte, x *float32, scale float32)
+func quantizeAVX512(n int, dst *byte, x *float32, scale float32, limit int32)
 
 // sumAVX512 returns the sum of n bytes. n must be a multiple of 256.
 //

@@ -4,618 +4,2936 @@
 
 #include "textflag.h"
 
-// func panel1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
-TEXT ·panel1AVX512(SB), NOSPLIT, $0-48
+TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
 	MOVQ         s+24(FP), DX
 	MOVQ         lanes+32(FP), BX
-	VMOVDQU32    (BX), Z0
-	VMOVDQU32    64(BX), Z1
-	MOVL         $0x0f0f0f0f, BX
-	VPBROADCASTD BX, Z2
-	VPXORD       Z8, Z8, Z8
-	MOVQ         (DX), BX
+	MOVL         $0x0f0f0f0f, SI
+	VPBROADCASTD SI, Z0
+	VPXORD       Z6, Z6, Z6
+	MOVQ         (DX), SI
+	MOVQ         SI, (SP)
 
 tile:
-	MOVQ    CX, DI
+	MOVQ    CX, 8(SP)
 	MOVQ    8(DX), SI
-	CMPQ    SI, BX
-	CMOVQGT BX, SI
-	SUBQ    SI, BX
+	CMPQ    SI, (SP)
+	CMOVQGT (SP), SI
+	SUBQ    SI, (SP)
 
 group:
 	TESTQ        SI, SI
 	JE           dense_done
 	DECQ         SI
-	VCVTPH2PS    (AX), Z3
+	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(DX), R8
-	MOVQ         104(DX), R9
-	ADDQ         CX, R9
-	VPBROADCASTD (R9), Z6
-	LEAQ         (R9)(R8*8), R9
-	VPSUBD.BCST  (R9), Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	MOVQ         16(DX), DI
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z4
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z4, Z4
+	VPXORD       Z5, Z5, Z5
 
 wide1_4:
-	SUBQ          $0x04, R8
+	SUBQ          $0x04, DI
 	JL            wide1_4_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX), Z5, Z7
-	VMOVDQU64     64(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST 4(CX), Z3, Z5
+	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    4160(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 8(CX), Z4, Z6
-	VPDPBUSD.BCST 12(CX), Z5, Z7
-	VMOVDQU64     128(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(CX), Z2, Z4
+	VPDPBUSD.BCST 12(CX), Z3, Z5
+	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    4224(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 16(CX), Z4, Z6
-	VPDPBUSD.BCST 20(CX), Z5, Z7
-	VMOVDQU64     192(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(CX), Z2, Z4
+	VPDPBUSD.BCST 20(CX), Z3, Z5
+	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    4288(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 24(CX), Z4, Z6
-	VPDPBUSD.BCST 28(CX), Z5, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(CX), Z2, Z4
+	VPDPBUSD.BCST 28(CX), Z3, Z5
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
 
 wide1_4_done:
-	ADDQ $0x04, R8
+	ADDQ $0x04, DI
 
 wide1_1:
-	SUBQ          $0x01, R8
+	SUBQ          $0x01, DI
 	JL            wide1_1_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX), Z5, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST 4(CX), Z3, Z5
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
-	ADDQ      $0x01, R8
-	VPADDD    Z7, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
-	VADDPS    Z6, Z8, Z8
+	ADDQ      $0x01, DI
+	VPADDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z6, Z6
 	JMP       group
 
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
 	MOVL (AX), SI
+	MOVQ SI, 16(SP)
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ        SI, SI
-	JE           tile_done
-	DECQ         SI
-	MOVWQZX      (AX), R8
-	MOVQ         R8, R9
-	SHRQ         $0x04, R9
-	LEAQ         (DI)(R9*8), R9
-	VCVTPH2PS    2(AX), Z3
-	VPERMPS      Z3, Z1, Z3
+	DECQ         16(SP)
+	JL           tile_done
+	MOVWQZX      (AX), DI
+	MOVQ         DI, SI
+	ANDQ         $-16, SI
+	SHRQ         $0x01, SI
+	ADDQ         8(SP), SI
+	VCVTPH2PS    2(AX), Z1
+	VMOVDQU32    64(BX), Z2
+	VPERMPS      Z1, Z2, Z1
 	ADDQ         48(DX), AX
 	CMPQ         32(DX), $0x10
 	JNE          narrow
-	MOVQ         40(DX), R8
-	MOVQ         104(DX), R10
-	ADDQ         R9, R10
-	VPBROADCASTD (R10), Z6
-	LEAQ         (R10)(R8*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	MOVQ         40(DX), DI
+	MOVQ         104(DX), R8
+	ADDQ         SI, R8
+	VPBROADCASTD (R8), Z4
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z4, Z4
+	VPXORD       Z5, Z5, Z5
 
 wide2_4:
-	SUBQ          $0x04, R8
+	SUBQ          $0x04, DI
 	JL            wide2_4_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (R9), Z4, Z6
-	VPDPBUSD.BCST 4(R9), Z5, Z7
-	VMOVDQU64     64(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (SI), Z2, Z4
+	VPDPBUSD.BCST 4(SI), Z3, Z5
+	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    4160(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 8(R9), Z4, Z6
-	VPDPBUSD.BCST 12(R9), Z5, Z7
-	VMOVDQU64     128(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(SI), Z2, Z4
+	VPDPBUSD.BCST 12(SI), Z3, Z5
+	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    4224(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 16(R9), Z4, Z6
-	VPDPBUSD.BCST 20(R9), Z5, Z7
-	VMOVDQU64     192(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(SI), Z2, Z4
+	VPDPBUSD.BCST 20(SI), Z3, Z5
+	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    4288(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 24(R9), Z4, Z6
-	VPDPBUSD.BCST 28(R9), Z5, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(SI), Z2, Z4
+	VPDPBUSD.BCST 28(SI), Z3, Z5
 	ADDQ          $0x00000100, AX
-	ADDQ          $0x00000020, R9
+	ADDQ          $0x00000020, SI
 	JMP           wide2_4
 
 wide2_4_done:
-	ADDQ $0x04, R8
+	ADDQ $0x04, DI
 
 wide2_1:
-	SUBQ          $0x01, R8
+	SUBQ          $0x01, DI
 	JL            wide2_1_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (R9), Z4, Z6
-	VPDPBUSD.BCST 4(R9), Z5, Z7
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (SI), Z2, Z4
+	VPDPBUSD.BCST 4(SI), Z3, Z5
 	ADDQ          $0x00000040, AX
-	ADDQ          $0x00000008, R9
+	ADDQ          $0x00000008, SI
 	JMP           wide2_1
 
 wide2_1_done:
-	ADDQ      $0x01, R8
-	VPADDD    Z7, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
-	VADDPS    Z6, Z8, Z8
+	ADDQ      $0x01, DI
+	VPADDD    Z5, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z6, Z6
 	JMP       strip
 
 narrow:
-	ANDQ  $0x0f, R8
-	MOVQ  96(DX), R10
-	SHLXQ R8, R10, R10
-	KMOVW R10, K1
+	ANDQ      $0x0f, DI
+	MOVQ      96(DX), R8
+	SHLXQ     DI, R8, R8
+	KMOVW     R8, K1
+	VMOVDQU32 (BX), Z7
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(DX), K3
-	MOVQ           104(DX), R8
-	ADDQ           R9, R8
-	VPBROADCASTD.Z (R8), K3, Z6
-	MOVQ           40(DX), R10
-	LEAQ           (R8)(R10*8), R8
-	VPSUBD.BCST    (R8), Z6, K3, Z6
-	VPXORD         Z7, Z7, Z7
-	MOVQ           56(DX), R8
-	MOVQ           64(DX), R10
+	MOVQ           104(DX), DI
+	ADDQ           SI, DI
+	VPBROADCASTD.Z (DI), K3, Z4
+	MOVQ           40(DX), R8
+	LEAQ           (DI)(R8*8), DI
+	VPSUBD.BCST    (DI), Z4, K3, Z4
+	VPXORD         Z5, Z5, Z5
+	MOVQ           56(DX), DI
+	MOVQ           64(DX), R8
 
 chunk:
-	DECQ       R8
+	DECQ       DI
 	JL         chunks_done
-	VMOVDQU64  (AX), Z4
+	VMOVDQU64  (AX), Z2
 	PREFETCHT0 4096(AX)
-	LEAQ       (R9)(R10*4), R11
-	VPSRLW     $0x04, Z4, Z5
-	VPANDD     Z2, Z4, Z4
-	VPANDD     Z2, Z5, Z5
-	VPERMD     (R9), Z0, Z9
-	VPDPBUSD   Z9, Z4, Z6
-	VPERMD     (R11), Z0, Z4
-	VPDPBUSD   Z4, Z5, Z7
-	LEAQ       (R9)(R10*8), R9
+	LEAQ       (SI)(R8*4), R9
+	VPSRLW     $0x04, Z2, Z3
+	VPANDD     Z0, Z2, Z2
+	VPANDD     Z0, Z3, Z3
+	VPERMD     (SI), Z7, Z8
+	VPDPBUSD   Z8, Z2, Z4
+	VPERMD     (R9), Z7, Z2
+	VPDPBUSD   Z2, Z3, Z5
+	LEAQ       (SI)(R8*8), SI
 	ADDQ       $0x40, AX
 	JMP        chunk
 
 chunks_done:
-	MOVQ        72(DX), R10
-	TESTQ       R10, R10
+	MOVQ        72(DX), R8
+	TESTQ       R8, R8
 	JE          tail_done
-	MOVQ        88(DX), R8
-	KMOVW       R8, K2
-	VMOVDQU32.Z (AX), K2, Z4
+	MOVQ        88(DX), DI
+	KMOVW       DI, K2
+	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  4096(AX)
-	LEAQ        (R9)(R10*4), R11
-	VPSRLW      $0x04, Z4, Z5
-	VPANDD      Z2, Z4, Z4
-	VPANDD      Z2, Z5, Z5
-	VPERMD      (R9), Z0, Z9
-	VPDPBUSD    Z9, Z4, Z6
-	VPERMD      (R11), Z0, Z4
-	VPDPBUSD    Z4, Z5, Z7
-	LEAQ        (R9)(R10*8), R9
+	LEAQ        (SI)(R8*4), R9
+	VPSRLW      $0x04, Z2, Z3
+	VPANDD      Z0, Z2, Z2
+	VPANDD      Z0, Z3, Z3
+	VPERMD      (SI), Z7, Z8
+	VPDPBUSD    Z8, Z2, Z4
+	VPERMD      (R9), Z7, Z2
+	VPDPBUSD    Z2, Z3, Z5
+	LEAQ        (SI)(R8*8), SI
 	ADDQ        80(DX), AX
 
 tail_done:
-	VPADDD Z7, Z6, Z6
+	VPADDD Z5, Z4, Z4
 
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z9
-	VPADDD  Z9, Z6, Z6
+	VALIGND $0x08, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z9
-	VPADDD  Z9, Z6, Z6
+	VALIGND $0x04, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z9
-	VPADDD  Z9, Z6, Z6
+	VALIGND $0x02, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z9
-	VPADDD  Z9, Z6, Z6
+	VALIGND $0x01, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
 
 reduced:
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
-	VADDPS    Z6, Z8, K1, Z8
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z6, K1, Z6
 	JMP       strip
 
 tile_done:
-	TESTQ   BX, BX
+	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z8, (AX)
+	VMOVUPS Z6, (AX)
 	VZEROUPPER
 	RET
 
-// func panel4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
-TEXT ·panel4AVX512(SB), NOSPLIT, $0-48
+TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
-	MOVQ         s+24(FP), BX
-	MOVQ         lanes+32(FP), SI
-	VMOVDQU32    (SI), Z0
-	VMOVDQU32    64(SI), Z1
-	LEAQ         (DX)(DX*2), SI
-	MOVL         $0x0f0f0f0f, DI
-	VPBROADCASTD DI, Z2
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
-	VPXORD       Z16, Z16, Z16
-	VPXORD       Z17, Z17, Z17
-	MOVQ         (BX), DI
+	MOVQ         s+24(FP), DX
+	MOVQ         lanes+32(FP), BX
+	MOVL         $0x0f0f0f0f, SI
+	VPBROADCASTD SI, Z0
+	VPXORD       Z6, Z6, Z6
+	MOVQ         (DX), SI
+	MOVQ         SI, (SP)
 
 tile:
-	MOVQ    CX, R9
-	MOVQ    8(BX), R8
-	CMPQ    R8, DI
-	CMOVQGT DI, R8
-	SUBQ    R8, DI
+	MOVQ    CX, 8(SP)
+	MOVQ    8(DX), SI
+	CMPQ    SI, (SP)
+	CMOVQGT (SP), SI
+	SUBQ    SI, (SP)
 
 group:
-	TESTQ        R8, R8
+	TESTQ        SI, SI
 	JE           dense_done
-	DECQ         R8
-	VCVTPH2PS    (AX), Z3
+	DECQ         SI
+	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R10
-	MOVQ         104(BX), R11
-	ADDQ         CX, R11
-	VPBROADCASTD (R11), Z6
-	VPBROADCASTD (R11)(DX*1), Z7
-	VPBROADCASTD (R11)(DX*2), Z8
-	VPBROADCASTD (R11)(SI*1), Z9
-	LEAQ         (R11)(R10*8), R11
-	VPSUBD.BCST  (R11), Z6, Z6
-	VPSUBD.BCST  (R11)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R11)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R11)(SI*1), Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	MOVQ         16(DX), DI
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z4
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z4, Z4
+	VPXORD       Z5, Z5, Z5
 
 wide1_4:
-	SUBQ          $0x04, R10
+	SUBQ          $0x04, DI
 	JL            wide1_4_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (CX), Z4, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX), Z5, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 4(CX)(SI*1), Z5, Z13
-	VMOVDQU64     64(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST 4(CX), Z3, Z5
+	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    4160(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 8(CX), Z4, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 8(CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 12(CX), Z5, Z10
-	VPDPBUSD.BCST 12(CX)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 12(CX)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 12(CX)(SI*1), Z5, Z13
-	VMOVDQU64     128(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(CX), Z2, Z4
+	VPDPBUSD.BCST 12(CX), Z3, Z5
+	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    4224(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 16(CX), Z4, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 16(CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 20(CX), Z5, Z10
-	VPDPBUSD.BCST 20(CX)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 20(CX)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 20(CX)(SI*1), Z5, Z13
-	VMOVDQU64     192(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(CX), Z2, Z4
+	VPDPBUSD.BCST 20(CX), Z3, Z5
+	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    4288(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 24(CX), Z4, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 24(CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 28(CX), Z5, Z10
-	VPDPBUSD.BCST 28(CX)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 28(CX)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 28(CX)(SI*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(CX), Z2, Z4
+	VPDPBUSD.BCST 28(CX), Z3, Z5
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
 
 wide1_4_done:
-	ADDQ $0x04, R10
+	ADDQ $0x04, DI
 
 wide1_1:
-	SUBQ          $0x01, R10
+	SUBQ          $0x01, DI
 	JL            wide1_1_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (CX), Z4, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX), Z5, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 4(CX)(SI*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST 4(CX), Z3, Z5
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
-	ADDQ      $0x01, R10
+	ADDQ        $0x01, DI
+	MOVQ        104(DX), R8
+	ADDQ        CX, R8
+	VPADDD      Z5, Z4, Z4
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R8), Z4, Z4
+	VADDPS      Z4, Z6, Z6
+	JMP         group
+
+dense_done:
+	CMPQ 24(DX), $0x00
+	JE   tile_done
+	MOVL (AX), SI
+	MOVQ SI, 16(SP)
+	ADDQ $0x04, AX
+
+strip:
+	DECQ         16(SP)
+	JL           tile_done
+	MOVWQZX      (AX), DI
+	MOVQ         DI, SI
+	ANDQ         $-16, SI
+	SHRQ         $0x01, SI
+	ADDQ         8(SP), SI
+	VCVTPH2PS    2(AX), Z1
+	VMOVDQU32    64(BX), Z2
+	VPERMPS      Z1, Z2, Z1
+	ADDQ         48(DX), AX
+	CMPQ         32(DX), $0x10
+	JNE          narrow
+	MOVQ         40(DX), DI
+	MOVQ         104(DX), R8
+	ADDQ         SI, R8
+	VPBROADCASTD (R8), Z4
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z4, Z4
+	VPXORD       Z5, Z5, Z5
+
+wide2_4:
+	SUBQ          $0x04, DI
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (SI), Z2, Z4
+	VPDPBUSD.BCST 4(SI), Z3, Z5
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    4160(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(SI), Z2, Z4
+	VPDPBUSD.BCST 12(SI), Z3, Z5
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    4224(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(SI), Z2, Z4
+	VPDPBUSD.BCST 20(SI), Z3, Z5
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    4288(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(SI), Z2, Z4
+	VPDPBUSD.BCST 28(SI), Z3, Z5
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, SI
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, DI
+
+wide2_1:
+	SUBQ          $0x01, DI
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (SI), Z2, Z4
+	VPDPBUSD.BCST 4(SI), Z3, Z5
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, SI
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ        $0x01, DI
+	MOVQ        104(DX), R8
+	ADDQ        SI, R8
+	VPADDD      Z5, Z4, Z4
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R8), Z4, Z4
+	VADDPS      Z4, Z6, Z6
+	JMP         strip
+
+narrow:
+	ANDQ      $0x0f, DI
+	MOVQ      96(DX), R8
+	SHLXQ     DI, R8, R8
+	KMOVW     R8, K1
+	VMOVDQU32 (BX), Z7
+
+	// The lanes of the first columns start from what the codes are too large by.
+	KMOVW          96(DX), K3
+	MOVQ           104(DX), DI
+	ADDQ           SI, DI
+	VPBROADCASTD.Z (DI), K3, Z4
+	MOVQ           40(DX), R8
+	LEAQ           (DI)(R8*8), DI
+	VPSUBD.BCST    (DI), Z4, K3, Z4
+	VPXORD         Z5, Z5, Z5
+	MOVQ           56(DX), DI
+	MOVQ           64(DX), R8
+
+chunk:
+	DECQ       DI
+	JL         chunks_done
+	VMOVDQU64  (AX), Z2
+	PREFETCHT0 4096(AX)
+	LEAQ       (SI)(R8*4), R9
+	VPSRLW     $0x04, Z2, Z3
+	VPANDD     Z0, Z2, Z2
+	VPANDD     Z0, Z3, Z3
+	VPERMD     (SI), Z7, Z8
+	VPDPBUSD   Z8, Z2, Z4
+	VPERMD     (R9), Z7, Z2
+	VPDPBUSD   Z2, Z3, Z5
+	LEAQ       (SI)(R8*8), SI
+	ADDQ       $0x40, AX
+	JMP        chunk
+
+chunks_done:
+	MOVQ        72(DX), R8
+	TESTQ       R8, R8
+	JE          tail_done
+	MOVQ        88(DX), DI
+	KMOVW       DI, K2
+	VMOVDQU32.Z (AX), K2, Z2
+	PREFETCHT0  4096(AX)
+	LEAQ        (SI)(R8*4), R9
+	VPSRLW      $0x04, Z2, Z3
+	VPANDD      Z0, Z2, Z2
+	VPANDD      Z0, Z3, Z3
+	VPERMD      (SI), Z7, Z8
+	VPDPBUSD    Z8, Z2, Z4
+	VPERMD      (R9), Z7, Z2
+	VPDPBUSD    Z2, Z3, Z5
+	LEAQ        (SI)(R8*8), SI
+	ADDQ        80(DX), AX
+
+tail_done:
+	MOVQ   104(DX), DI
+	ADDQ   SI, DI
+	VPADDD Z5, Z4, Z4
+
+	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
+	VALIGND $0x08, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
+	CMPQ    32(DX), $0x04
+	JGT     reduced
+	VALIGND $0x04, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
+	CMPQ    32(DX), $0x02
+	JGT     reduced
+	VALIGND $0x02, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
+	CMPQ    32(DX), $0x01
+	JGT     reduced
+	VALIGND $0x01, Z4, Z4, Z8
+	VPADDD  Z8, Z4, Z4
+
+reduced:
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(DI), Z4, Z4
+	VADDPS      Z4, Z6, K1, Z6
+	JMP         strip
+
+tile_done:
+	CMPQ    (SP), $0x00
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Z6, (AX)
+	VZEROUPPER
+	RET
+
+// func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·panelA16x1AVX512(SB), NOSPLIT, $24-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), DX
+	MOVQ    lanes+32(FP), BX
+	VMOVUPS 448(BX), Z0
+	VPXORD  Z9, Z9, Z9
+	MOVQ    (DX), SI
+	MOVQ    SI, (SP)
+
+tile:
+	MOVQ    CX, 8(SP)
+	MOVQ    8(DX), SI
+	CMPQ    SI, (SP)
+	CMOVQGT (SP), SI
+	SUBQ    SI, (SP)
+
+group:
+	TESTQ     SI, SI
+	JE        dense_done
+	DECQ      SI
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	MOVQ      16(DX), DI
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+
+wide1:
+	DECQ             DI
+	JL               wide1_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       4096(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z6
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z7
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z8
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z6
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z7
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z8
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	JMP              wide1
+
+wide1_done:
+	VADDPS      Z7, Z5, Z5
+	VADDPS      Z8, Z6, Z6
+	VADDPS      Z6, Z5, Z5
+	VFMADD231PS Z1, Z5, Z9
+	JMP         group
+
+dense_done:
+	CMPQ 24(DX), $0x00
+	JE   tile_done
+	MOVL (AX), SI
+	MOVQ SI, 16(SP)
+	ADDQ $0x04, AX
+
+strip:
+	DECQ      16(SP)
+	JL        tile_done
+	MOVWQZX   (AX), DI
+	MOVQ      DI, SI
+	ANDQ      $-16, SI
+	ADDQ      SI, SI
+	ADDQ      8(SP), SI
+	VCVTPH2PS 2(AX), Z1
+	VMOVDQU32 64(BX), Z2
+	VPERMPS   Z1, Z2, Z1
+	ADDQ      48(DX), AX
+	CMPQ      32(DX), $0x10
+	JNE       narrow
+	MOVQ      40(DX), DI
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+
+wide2:
+	DECQ             DI
+	JL               wide2_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       4096(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (SI), Z3, Z5
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(SI), Z3, Z6
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(SI), Z3, Z7
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(SI), Z3, Z8
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(SI), Z3, Z5
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(SI), Z3, Z6
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(SI), Z3, Z7
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(SI), Z3, Z8
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, SI
+	JMP              wide2
+
+wide2_done:
+	VADDPS      Z7, Z5, Z5
+	VADDPS      Z8, Z6, Z6
+	VADDPS      Z6, Z5, Z5
+	VFMADD231PS Z1, Z5, Z9
+	JMP         strip
+
+narrow:
+	ANDQ      $0x0f, DI
+	MOVQ      96(DX), R8
+	SHLXQ     DI, R8, R8
+	KMOVW     R8, K1
+	VMOVDQU32 256(BX), Z10
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	MOVQ      56(DX), DI
+
+chunk:
+	DECQ DI
+	JL   chunks_done
+	MOVQ 64(DX), R8
+	MOVQ $0x00000040, R9
+	SHLQ $0x04, R8
+	LEAQ (SI)(R8*1), R8
+
+full_pair:
+	MOVL        $-1, R10
+	BZHIL       R9, R10, R10
+	KMOVW       R10, K2
+	SHRL        $0x10, R10
+	KMOVW       R10, K3
+	VPMOVZXBD   (AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (SI), Z10, K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VPERMPS.Z   (R8), Z10, K2, Z2
+	VFMADD231PS Z2, Z4, Z5
+	ADDQ        112(DX), SI
+	ADDQ        112(DX), R8
+	VPMOVZXBD   16(AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (SI), Z10, K3, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VPERMPS.Z   (R8), Z10, K3, Z2
+	VFMADD231PS Z2, Z4, Z6
+	ADDQ        120(DX), SI
+	ADDQ        120(DX), R8
+	PREFETCHT0  4096(AX)
+	ADDQ        $0x20, AX
+	SUBQ        $0x20, R9
+	JG          full_pair
+
+	// A last pair that was not full went too far.
+	ADDQ R9, AX
+	MOVQ R8, SI
+	JMP  chunk
+
+chunks_done:
+	MOVQ  72(DX), R8
+	TESTQ R8, R8
+	JE    tail_done
+	MOVQ  80(DX), R9
+	SHLQ  $0x04, R8
+	LEAQ  (SI)(R8*1), DI
+
+tail_pair:
+	MOVL        $-1, R8
+	BZHIL       R9, R8, R8
+	KMOVW       R8, K2
+	SHRL        $0x10, R8
+	KMOVW       R8, K3
+	VPMOVZXBD   (AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (SI), Z10, K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VPERMPS.Z   (DI), Z10, K2, Z2
+	VFMADD231PS Z2, Z4, Z5
+	ADDQ        112(DX), SI
+	ADDQ        112(DX), DI
+	VPMOVZXBD   16(AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (SI), Z10, K3, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VPERMPS.Z   (DI), Z10, K3, Z2
+	VFMADD231PS Z2, Z4, Z6
+	ADDQ        120(DX), SI
+	ADDQ        120(DX), DI
+	PREFETCHT0  4096(AX)
+	ADDQ        $0x20, AX
+	SUBQ        $0x20, R9
+	JG          tail_pair
+
+	// A last pair that was not full went too far.
+	ADDQ R9, AX
+	MOVQ DI, SI
+
+tail_done:
+	VMOVDQU32  320(BX), Z10
+	CMPQ       32(DX), $0x08
+	JE         eight
+	VADDPS     Z6, Z5, Z5
+	CMPQ       32(DX), $0x02
+	JG         summed
+	VSHUFF32X4 $0x4e, Z5, Z5, Z3
+	VADDPS     Z3, Z5, Z5
+	CMPQ       32(DX), $0x01
+	JG         summed
+	VSHUFF32X4 $0xb1, Z5, Z5, Z3
+	VADDPS     Z3, Z5, Z5
+	JMP        summed
+
+eight:
+	VPERMILPS $0x4e, Z6, Z3
+	VADDPS    Z3, Z6, Z6
+	VPERMILPS $0xb1, Z6, Z3
+	VADDPS    Z3, Z6, Z6
+
+summed:
+	VPERMILPS   $0x4e, Z5, Z3
+	VADDPS      Z3, Z5, Z5
+	VPERMILPS   $0xb1, Z5, Z3
+	VADDPS      Z3, Z5, Z5
+	VPERMT2PS   Z6, Z10, Z5
+	VFMADD231PS Z1, Z5, K1, Z9
+	JMP         strip
+
+tile_done:
+	CMPQ    (SP), $0x00
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Z9, (AX)
+	VZEROUPPER
+	RET
+
+// func panelBF16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·panelBF16x1AVX512(SB), NOSPLIT, $0-48
+	MOVQ       w+0(FP), AX
+	MOVQ       x+8(FP), CX
+	MOVQ       ld+16(FP), DX
+	MOVQ       s+24(FP), DX
+	VPTERNLOGD $0xff, Z0, Z0, Z0
+	VPSLLD     $0x10, Z0, Z0
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	MOVQ       16(DX), DX
+
+cell:
+	VMOVDQU64        (AX), Z1
+	PREFETCHT0       4096(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST (CX), Z2, Z3
+	VFMADD231PS.BCST 4(CX), Z1, Z4
+	VMOVDQU64        64(AX), Z1
+	PREFETCHT0       4160(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 8(CX), Z2, Z5
+	VFMADD231PS.BCST 12(CX), Z1, Z6
+	VMOVDQU64        128(AX), Z1
+	PREFETCHT0       4224(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 16(CX), Z2, Z7
+	VFMADD231PS.BCST 20(CX), Z1, Z8
+	VMOVDQU64        192(AX), Z1
+	PREFETCHT0       4288(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 24(CX), Z2, Z9
+	VFMADD231PS.BCST 28(CX), Z1, Z10
+	ADDQ             $0x00000100, AX
+	ADDQ             $0x20, CX
+	DECQ             DX
+	JNE              cell
+	VADDPS           Z7, Z3, Z3
+	VADDPS           Z8, Z4, Z4
+	VADDPS           Z9, Z5, Z5
+	VADDPS           Z10, Z6, Z6
+	VADDPS           Z5, Z3, Z3
+	VADDPS           Z6, Z4, Z4
+	VADDPS           Z4, Z3, Z3
+	MOVQ             out+40(FP), AX
+	VMOVUPS          Z3, (AX)
+	VZEROUPPER
+	RET
+
+// func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	LEAQ         (DX)(DX*2), DI
+	MOVL         $0x0f0f0f0f, R8
+	VPBROADCASTD R8, Z0
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	MOVQ         (BX), R8
+	MOVQ         R8, (SP)
+
+tile:
+	MOVQ    CX, 8(SP)
+	MOVQ    8(BX), R8
+	CMPQ    R8, (SP)
+	CMOVQGT (SP), R8
+	SUBQ    R8, (SP)
+
+group:
+	TESTQ        R8, R8
+	JE           dense_done
+	DECQ         R8
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	MOVQ         16(BX), R9
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z4
+	VPBROADCASTD (R10)(DX*1), Z5
+	VPBROADCASTD (R10)(DX*2), Z6
+	VPBROADCASTD (R10)(DI*1), Z7
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z4, Z4
+	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+
+wide1_4:
+	SUBQ          $0x04, R9
+	JL            wide1_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(CX), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    4160(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(CX), Z2, Z4
+	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 12(CX), Z3, Z8
+	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    4224(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(CX), Z2, Z4
+	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 20(CX), Z3, Z8
+	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    4288(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(CX), Z2, Z4
+	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 28(CX), Z3, Z8
+	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z11
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide1_4
+
+wide1_4_done:
+	ADDQ $0x04, R9
+
+wide1_1:
+	SUBQ          $0x01, R9
+	JL            wide1_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(CX), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide1_1
+
+wide1_1_done:
+	ADDQ      $0x01, R9
+	VPADDD    Z8, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z12, Z12
+	VPADDD    Z9, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VADDPS    Z5, Z13, Z13
 	VPADDD    Z10, Z6, Z6
 	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
+	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, Z14
 	VPADDD    Z11, Z7, Z7
 	VCVTDQ2PS Z7, Z7
-	VMULPS    Z3, Z7, Z7
+	VMULPS    Z1, Z7, Z7
 	VADDPS    Z7, Z15, Z15
-	VPADDD    Z12, Z8, Z8
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z3, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VPADDD    Z13, Z9, Z9
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z3, Z9, Z9
-	VADDPS    Z9, Z17, Z17
 	JMP       group
 
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
 	MOVL (AX), R8
+	MOVQ R8, 16(SP)
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ        R8, R8
-	JE           tile_done
-	DECQ         R8
-	MOVWQZX      (AX), R10
-	MOVQ         R10, R11
-	SHRQ         $0x04, R11
-	LEAQ         (R9)(R11*8), R11
-	VCVTPH2PS    2(AX), Z3
-	VPERMPS      Z3, Z1, Z3
+	DECQ         16(SP)
+	JL           tile_done
+	MOVWQZX      (AX), R9
+	MOVQ         R9, R8
+	ANDQ         $-16, R8
+	SHRQ         $0x01, R8
+	ADDQ         8(SP), R8
+	VCVTPH2PS    2(AX), Z1
+	VMOVDQU32    64(SI), Z2
+	VPERMPS      Z1, Z2, Z1
 	ADDQ         48(BX), AX
 	CMPQ         32(BX), $0x10
 	JNE          narrow
-	MOVQ         40(BX), R10
-	MOVQ         104(BX), R12
-	ADDQ         R11, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(SI*1), Z9
-	LEAQ         (R12)(R10*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(SI*1), Z9, Z9
+	MOVQ         40(BX), R9
+	MOVQ         104(BX), R10
+	ADDQ         R8, R10
+	VPBROADCASTD (R10), Z4
+	VPBROADCASTD (R10)(DX*1), Z5
+	VPBROADCASTD (R10)(DX*2), Z6
+	VPBROADCASTD (R10)(DI*1), Z7
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z4, Z4
+	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
 	VPXORD       Z10, Z10, Z10
 	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
 
 wide2_4:
-	SUBQ          $0x04, R10
+	SUBQ          $0x04, R9
 	JL            wide2_4_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (R11), Z4, Z6
-	VPDPBUSD.BCST (R11)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (R11)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (R11)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 4(R11), Z5, Z10
-	VPDPBUSD.BCST 4(R11)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 4(R11)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 4(R11)(SI*1), Z5, Z13
-	VMOVDQU64     64(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R8), Z2, Z4
+	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(R8), Z3, Z8
+	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    4160(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 8(R11), Z4, Z6
-	VPDPBUSD.BCST 8(R11)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 8(R11)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 8(R11)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 12(R11), Z5, Z10
-	VPDPBUSD.BCST 12(R11)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 12(R11)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 12(R11)(SI*1), Z5, Z13
-	VMOVDQU64     128(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(R8), Z2, Z4
+	VPDPBUSD.BCST 8(R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 12(R8), Z3, Z8
+	VPDPBUSD.BCST 12(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 12(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 12(R8)(DI*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    4224(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 16(R11), Z4, Z6
-	VPDPBUSD.BCST 16(R11)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 16(R11)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 16(R11)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 20(R11), Z5, Z10
-	VPDPBUSD.BCST 20(R11)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 20(R11)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 20(R11)(SI*1), Z5, Z13
-	VMOVDQU64     192(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(R8), Z2, Z4
+	VPDPBUSD.BCST 16(R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 20(R8), Z3, Z8
+	VPDPBUSD.BCST 20(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 20(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 20(R8)(DI*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    4288(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 24(R11), Z4, Z6
-	VPDPBUSD.BCST 24(R11)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 24(R11)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 24(R11)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 28(R11), Z5, Z10
-	VPDPBUSD.BCST 28(R11)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 28(R11)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 28(R11)(SI*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(R8), Z2, Z4
+	VPDPBUSD.BCST 24(R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 28(R8), Z3, Z8
+	VPDPBUSD.BCST 28(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 28(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 28(R8)(DI*1), Z3, Z11
 	ADDQ          $0x00000100, AX
-	ADDQ          $0x00000020, R11
+	ADDQ          $0x00000020, R8
 	JMP           wide2_4
 
 wide2_4_done:
-	ADDQ $0x04, R10
+	ADDQ $0x04, R9
 
 wide2_1:
-	SUBQ          $0x01, R10
+	SUBQ          $0x01, R9
 	JL            wide2_1_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (R11), Z4, Z6
-	VPDPBUSD.BCST (R11)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (R11)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (R11)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 4(R11), Z5, Z10
-	VPDPBUSD.BCST 4(R11)(DX*1), Z5, Z11
-	VPDPBUSD.BCST 4(R11)(DX*2), Z5, Z12
-	VPDPBUSD.BCST 4(R11)(SI*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R8), Z2, Z4
+	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(R8), Z3, Z8
+	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
 	ADDQ          $0x00000040, AX
-	ADDQ          $0x00000008, R11
+	ADDQ          $0x00000008, R8
 	JMP           wide2_1
 
 wide2_1_done:
-	ADDQ      $0x01, R10
+	ADDQ      $0x01, R9
+	VPADDD    Z8, Z4, Z4
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z12, Z12
+	VPADDD    Z9, Z5, Z5
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VADDPS    Z5, Z13, Z13
 	VPADDD    Z10, Z6, Z6
 	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
+	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, Z14
 	VPADDD    Z11, Z7, Z7
 	VCVTDQ2PS Z7, Z7
-	VMULPS    Z3, Z7, Z7
+	VMULPS    Z1, Z7, Z7
 	VADDPS    Z7, Z15, Z15
-	VPADDD    Z12, Z8, Z8
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z3, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VPADDD    Z13, Z9, Z9
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z3, Z9, Z9
-	VADDPS    Z9, Z17, Z17
 	JMP       strip
 
 narrow:
-	ANDQ  $0x0f, R10
-	MOVQ  96(BX), R12
-	SHLXQ R10, R12, R12
-	KMOVW R12, K1
+	ANDQ      $0x0f, R9
+	MOVQ      96(BX), R10
+	SHLXQ     R9, R10, R10
+	KMOVW     R10, K1
+	VMOVDQU32 (SI), Z16
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
-	MOVQ           104(BX), R10
-	ADDQ           R11, R10
-	VPBROADCASTD.Z (R10), K3, Z6
-	VPBROADCASTD.Z (R10)(DX*1), K3, Z7
-	VPBROADCASTD.Z (R10)(DX*2), K3, Z8
-	VPBROADCASTD.Z (R10)(SI*1), K3, Z9
-	MOVQ           40(BX), R12
-	LEAQ           (R10)(R12*8), R10
-	VPSUBD.BCST    (R10), Z6, K3, Z6
-	VPSUBD.BCST    (R10)(DX*1), Z7, K3, Z7
-	VPSUBD.BCST    (R10)(DX*2), Z8, K3, Z8
-	VPSUBD.BCST    (R10)(SI*1), Z9, K3, Z9
+	MOVQ           104(BX), R9
+	ADDQ           R8, R9
+	VPBROADCASTD.Z (R9), K3, Z4
+	VPBROADCASTD.Z (R9)(DX*1), K3, Z5
+	VPBROADCASTD.Z (R9)(DX*2), K3, Z6
+	VPBROADCASTD.Z (R9)(DI*1), K3, Z7
+	MOVQ           40(BX), R10
+	LEAQ           (R9)(R10*8), R9
+	VPSUBD.BCST    (R9), Z4, K3, Z4
+	VPSUBD.BCST    (R9)(DX*1), Z5, K3, Z5
+	VPSUBD.BCST    (R9)(DX*2), Z6, K3, Z6
+	VPSUBD.BCST    (R9)(DI*1), Z7, K3, Z7
+	VPXORD         Z8, Z8, Z8
+	VPXORD         Z9, Z9, Z9
 	VPXORD         Z10, Z10, Z10
 	VPXORD         Z11, Z11, Z11
-	VPXORD         Z12, Z12, Z12
-	VPXORD         Z13, Z13, Z13
-	MOVQ           56(BX), R10
+	MOVQ           56(BX), R9
+	MOVQ           64(BX), R10
+
+chunk:
+	DECQ       R9
+	JL         chunks_done
+	VMOVDQU64  (AX), Z2
+	PREFETCHT0 4096(AX)
+	LEAQ       (R8)(R10*4), R11
+	VPSRLW     $0x04, Z2, Z3
+	VPANDD     Z0, Z2, Z2
+	VPANDD     Z0, Z3, Z3
+	VPERMD     (R8), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z4
+	VPERMD     (R11), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z8
+	VPERMD     (R8)(DX*1), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z5
+	VPERMD     (R11)(DX*1), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z9
+	VPERMD     (R8)(DX*2), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z6
+	VPERMD     (R11)(DX*2), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z10
+	VPERMD     (R8)(DI*1), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z7
+	VPERMD     (R11)(DI*1), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z11
+	LEAQ       (R8)(R10*8), R8
+	ADDQ       $0x40, AX
+	JMP        chunk
+
+chunks_done:
+	MOVQ        72(BX), R10
+	TESTQ       R10, R10
+	JE          tail_done
+	MOVQ        88(BX), R9
+	KMOVW       R9, K2
+	VMOVDQU32.Z (AX), K2, Z2
+	PREFETCHT0  4096(AX)
+	LEAQ        (R8)(R10*4), R11
+	VPSRLW      $0x04, Z2, Z3
+	VPANDD      Z0, Z2, Z2
+	VPANDD      Z0, Z3, Z3
+	VPERMD      (R8), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z4
+	VPERMD      (R11), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z8
+	VPERMD      (R8)(DX*1), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z5
+	VPERMD      (R11)(DX*1), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z9
+	VPERMD      (R8)(DX*2), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z6
+	VPERMD      (R11)(DX*2), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z10
+	VPERMD      (R8)(DI*1), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z7
+	VPERMD      (R11)(DI*1), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z11
+	LEAQ        (R8)(R10*8), R8
+	ADDQ        80(BX), AX
+
+tail_done:
+	VPADDD     Z8, Z4, Z4
+	VPADDD     Z9, Z5, Z5
+	VPADDD     Z10, Z6, Z6
+	VPADDD     Z11, Z7, Z7
+	CMPQ       32(BX), $0x04
+	JGT        apart
+	VSHUFI64X2 $0x44, Z5, Z4, Z17
+	VSHUFI64X2 $0xee, Z5, Z4, Z18
+	VPADDD     Z17, Z18, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z17
+	VSHUFI64X2 $0xee, Z7, Z6, Z18
+	VPADDD     Z17, Z18, Z6
+	VSHUFI64X2 $0x88, Z6, Z4, Z17
+	VSHUFI64X2 $0xdd, Z6, Z4, Z18
+	VPADDD     Z17, Z18, Z4
+
+	// Each token has a quarter of the register now.
+	CMPQ    32(BX), $0x02
+	JGT     quarter0
+	VPSHUFD $0x4e, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	CMPQ    32(BX), $0x01
+	JGT     quarter0
+	VPSHUFD $0xb1, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+
+quarter0:
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z1, Z4, Z4
+	VSHUFF32X4 $0x00, Z4, Z4, Z17
+	VADDPS     Z17, Z12, K1, Z12
+	VSHUFF32X4 $0x55, Z4, Z4, Z18
+	VADDPS     Z18, Z13, K1, Z13
+	VSHUFF32X4 $0xaa, Z4, Z4, Z17
+	VADDPS     Z17, Z14, K1, Z14
+	VSHUFF32X4 $0xff, Z4, Z4, Z18
+	VADDPS     Z18, Z15, K1, Z15
+	JMP        narrow_done
+
+apart:
+	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
+	VALIGND $0x08, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x08, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x08, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+	CMPQ    32(BX), $0x04
+	JGT     reduced
+	VALIGND $0x04, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x04, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x04, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+	CMPQ    32(BX), $0x02
+	JGT     reduced
+	VALIGND $0x02, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x02, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x02, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+	CMPQ    32(BX), $0x01
+	JGT     reduced
+	VALIGND $0x01, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x01, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x01, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+
+reduced:
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z12, K1, Z12
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VADDPS    Z5, Z13, K1, Z13
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z14, K1, Z14
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z1, Z7, Z7
+	VADDPS    Z7, Z15, K1, Z15
+
+narrow_done:
+	JMP strip
+
+tile_done:
+	CMPQ    (SP), $0x00
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	VZEROUPPER
+	RET
+
+// func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	LEAQ         (DX)(DX*2), DI
+	MOVL         $0x0f0f0f0f, R8
+	VPBROADCASTD R8, Z0
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	MOVQ         (BX), R8
+	MOVQ         R8, (SP)
+
+tile:
+	MOVQ    CX, 8(SP)
+	MOVQ    8(BX), R8
+	CMPQ    R8, (SP)
+	CMOVQGT (SP), R8
+	SUBQ    R8, (SP)
+
+group:
+	TESTQ        R8, R8
+	JE           dense_done
+	DECQ         R8
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	MOVQ         16(BX), R9
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z4
+	VPBROADCASTD (R10)(DX*1), Z5
+	VPBROADCASTD (R10)(DX*2), Z6
+	VPBROADCASTD (R10)(DI*1), Z7
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z4, Z4
+	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+
+wide1_4:
+	SUBQ          $0x04, R9
+	JL            wide1_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(CX), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    4160(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(CX), Z2, Z4
+	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 12(CX), Z3, Z8
+	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    4224(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(CX), Z2, Z4
+	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 20(CX), Z3, Z8
+	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    4288(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(CX), Z2, Z4
+	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 28(CX), Z3, Z8
+	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z11
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide1_4
+
+wide1_4_done:
+	ADDQ $0x04, R9
+
+wide1_1:
+	SUBQ          $0x01, R9
+	JL            wide1_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(CX), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide1_1
+
+wide1_1_done:
+	ADDQ        $0x01, R9
+	MOVQ        104(BX), R10
+	ADDQ        CX, R10
+	VPADDD      Z8, Z4, Z4
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R10), Z4, Z4
+	VADDPS      Z4, Z12, Z12
+	VPADDD      Z9, Z5, Z5
+	VCVTDQ2PS   Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS.BCST -4(R10)(DX*1), Z5, Z5
+	VADDPS      Z5, Z13, Z13
+	VPADDD      Z10, Z6, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R10)(DX*2), Z6, Z6
+	VADDPS      Z6, Z14, Z14
+	VPADDD      Z11, Z7, Z7
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R10)(DI*1), Z7, Z7
+	VADDPS      Z7, Z15, Z15
+	JMP         group
+
+dense_done:
+	CMPQ 24(BX), $0x00
+	JE   tile_done
+	MOVL (AX), R8
+	MOVQ R8, 16(SP)
+	ADDQ $0x04, AX
+
+strip:
+	DECQ         16(SP)
+	JL           tile_done
+	MOVWQZX      (AX), R9
+	MOVQ         R9, R8
+	ANDQ         $-16, R8
+	SHRQ         $0x01, R8
+	ADDQ         8(SP), R8
+	VCVTPH2PS    2(AX), Z1
+	VMOVDQU32    64(SI), Z2
+	VPERMPS      Z1, Z2, Z1
+	ADDQ         48(BX), AX
+	CMPQ         32(BX), $0x10
+	JNE          narrow
+	MOVQ         40(BX), R9
+	MOVQ         104(BX), R10
+	ADDQ         R8, R10
+	VPBROADCASTD (R10), Z4
+	VPBROADCASTD (R10)(DX*1), Z5
+	VPBROADCASTD (R10)(DX*2), Z6
+	VPBROADCASTD (R10)(DI*1), Z7
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z4, Z4
+	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+
+wide2_4:
+	SUBQ          $0x04, R9
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R8), Z2, Z4
+	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(R8), Z3, Z8
+	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    4160(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(R8), Z2, Z4
+	VPDPBUSD.BCST 8(R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 12(R8), Z3, Z8
+	VPDPBUSD.BCST 12(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 12(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 12(R8)(DI*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    4224(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(R8), Z2, Z4
+	VPDPBUSD.BCST 16(R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 20(R8), Z3, Z8
+	VPDPBUSD.BCST 20(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 20(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 20(R8)(DI*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    4288(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(R8), Z2, Z4
+	VPDPBUSD.BCST 24(R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 28(R8), Z3, Z8
+	VPDPBUSD.BCST 28(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 28(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 28(R8)(DI*1), Z3, Z11
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, R8
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, R9
+
+wide2_1:
+	SUBQ          $0x01, R9
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R8), Z2, Z4
+	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 4(R8), Z3, Z8
+	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
+	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, R8
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ        $0x01, R9
+	MOVQ        104(BX), R10
+	ADDQ        R8, R10
+	VPADDD      Z8, Z4, Z4
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R10), Z4, Z4
+	VADDPS      Z4, Z12, Z12
+	VPADDD      Z9, Z5, Z5
+	VCVTDQ2PS   Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS.BCST -4(R10)(DX*1), Z5, Z5
+	VADDPS      Z5, Z13, Z13
+	VPADDD      Z10, Z6, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R10)(DX*2), Z6, Z6
+	VADDPS      Z6, Z14, Z14
+	VPADDD      Z11, Z7, Z7
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R10)(DI*1), Z7, Z7
+	VADDPS      Z7, Z15, Z15
+	JMP         strip
+
+narrow:
+	ANDQ      $0x0f, R9
+	MOVQ      96(BX), R10
+	SHLXQ     R9, R10, R10
+	KMOVW     R10, K1
+	VMOVDQU32 (SI), Z16
+
+	// The lanes of the first columns start from what the codes are too large by.
+	KMOVW          96(BX), K3
+	MOVQ           104(BX), R9
+	ADDQ           R8, R9
+	VPBROADCASTD.Z (R9), K3, Z4
+	VPBROADCASTD.Z (R9)(DX*1), K3, Z5
+	VPBROADCASTD.Z (R9)(DX*2), K3, Z6
+	VPBROADCASTD.Z (R9)(DI*1), K3, Z7
+	MOVQ           40(BX), R10
+	LEAQ           (R9)(R10*8), R9
+	VPSUBD.BCST    (R9), Z4, K3, Z4
+	VPSUBD.BCST    (R9)(DX*1), Z5, K3, Z5
+	VPSUBD.BCST    (R9)(DX*2), Z6, K3, Z6
+	VPSUBD.BCST    (R9)(DI*1), Z7, K3, Z7
+	VPXORD         Z8, Z8, Z8
+	VPXORD         Z9, Z9, Z9
+	VPXORD         Z10, Z10, Z10
+	VPXORD         Z11, Z11, Z11
+	MOVQ           56(BX), R9
+	MOVQ           64(BX), R10
+
+chunk:
+	DECQ       R9
+	JL         chunks_done
+	VMOVDQU64  (AX), Z2
+	PREFETCHT0 4096(AX)
+	LEAQ       (R8)(R10*4), R11
+	VPSRLW     $0x04, Z2, Z3
+	VPANDD     Z0, Z2, Z2
+	VPANDD     Z0, Z3, Z3
+	VPERMD     (R8), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z4
+	VPERMD     (R11), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z8
+	VPERMD     (R8)(DX*1), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z5
+	VPERMD     (R11)(DX*1), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z9
+	VPERMD     (R8)(DX*2), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z6
+	VPERMD     (R11)(DX*2), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z10
+	VPERMD     (R8)(DI*1), Z16, Z17
+	VPDPBUSD   Z17, Z2, Z7
+	VPERMD     (R11)(DI*1), Z16, Z18
+	VPDPBUSD   Z18, Z3, Z11
+	LEAQ       (R8)(R10*8), R8
+	ADDQ       $0x40, AX
+	JMP        chunk
+
+chunks_done:
+	MOVQ        72(BX), R10
+	TESTQ       R10, R10
+	JE          tail_done
+	MOVQ        88(BX), R9
+	KMOVW       R9, K2
+	VMOVDQU32.Z (AX), K2, Z2
+	PREFETCHT0  4096(AX)
+	LEAQ        (R8)(R10*4), R11
+	VPSRLW      $0x04, Z2, Z3
+	VPANDD      Z0, Z2, Z2
+	VPANDD      Z0, Z3, Z3
+	VPERMD      (R8), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z4
+	VPERMD      (R11), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z8
+	VPERMD      (R8)(DX*1), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z5
+	VPERMD      (R11)(DX*1), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z9
+	VPERMD      (R8)(DX*2), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z6
+	VPERMD      (R11)(DX*2), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z10
+	VPERMD      (R8)(DI*1), Z16, Z17
+	VPDPBUSD    Z17, Z2, Z7
+	VPERMD      (R11)(DI*1), Z16, Z18
+	VPDPBUSD    Z18, Z3, Z11
+	LEAQ        (R8)(R10*8), R8
+	ADDQ        80(BX), AX
+
+tail_done:
+	MOVQ       104(BX), R9
+	ADDQ       R8, R9
+	VPADDD     Z8, Z4, Z4
+	VPADDD     Z9, Z5, Z5
+	VPADDD     Z10, Z6, Z6
+	VPADDD     Z11, Z7, Z7
+	CMPQ       32(BX), $0x04
+	JGT        apart
+	VSHUFI64X2 $0x44, Z5, Z4, Z17
+	VSHUFI64X2 $0xee, Z5, Z4, Z18
+	VPADDD     Z17, Z18, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z17
+	VSHUFI64X2 $0xee, Z7, Z6, Z18
+	VPADDD     Z17, Z18, Z6
+	VSHUFI64X2 $0x88, Z6, Z4, Z17
+	VSHUFI64X2 $0xdd, Z6, Z4, Z18
+	VPADDD     Z17, Z18, Z4
+
+	// Each token has a quarter of the register now.
+	CMPQ    32(BX), $0x02
+	JGT     quarter0
+	VPSHUFD $0x4e, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	CMPQ    32(BX), $0x01
+	JGT     quarter0
+	VPSHUFD $0xb1, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+
+quarter0:
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VSHUFF32X4  $0x00, Z4, Z4, Z17
+	VMULPS.BCST -4(R9), Z17, Z17
+	VADDPS      Z17, Z12, K1, Z12
+	VSHUFF32X4  $0x55, Z4, Z4, Z18
+	VMULPS.BCST -4(R9)(DX*1), Z18, Z18
+	VADDPS      Z18, Z13, K1, Z13
+	VSHUFF32X4  $0xaa, Z4, Z4, Z17
+	VMULPS.BCST -4(R9)(DX*2), Z17, Z17
+	VADDPS      Z17, Z14, K1, Z14
+	VSHUFF32X4  $0xff, Z4, Z4, Z18
+	VMULPS.BCST -4(R9)(DI*1), Z18, Z18
+	VADDPS      Z18, Z15, K1, Z15
+	JMP         narrow_done
+
+apart:
+	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
+	VALIGND $0x08, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x08, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x08, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+	CMPQ    32(BX), $0x04
+	JGT     reduced
+	VALIGND $0x04, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x04, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x04, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+	CMPQ    32(BX), $0x02
+	JGT     reduced
+	VALIGND $0x02, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x02, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x02, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+	CMPQ    32(BX), $0x01
+	JGT     reduced
+	VALIGND $0x01, Z4, Z4, Z17
+	VPADDD  Z17, Z4, Z4
+	VALIGND $0x01, Z5, Z5, Z18
+	VPADDD  Z18, Z5, Z5
+	VALIGND $0x01, Z6, Z6, Z17
+	VPADDD  Z17, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z18
+	VPADDD  Z18, Z7, Z7
+
+reduced:
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R9), Z4, Z4
+	VADDPS      Z4, Z12, K1, Z12
+	VCVTDQ2PS   Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS.BCST -4(R9)(DX*1), Z5, Z5
+	VADDPS      Z5, Z13, K1, Z13
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R9)(DX*2), Z6, Z6
+	VADDPS      Z6, Z14, K1, Z14
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R9)(DI*1), Z7, Z7
+	VADDPS      Z7, Z15, K1, Z15
+
+narrow_done:
+	JMP strip
+
+tile_done:
+	CMPQ    (SP), $0x00
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	VZEROUPPER
+	RET
+
+// func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·panelA16x4AVX512(SB), NOSPLIT, $24-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	LEAQ    (DX)(DX*2), DI
+	VMOVUPS 448(SI), Z0
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	MOVQ    (BX), R8
+	MOVQ    R8, (SP)
+
+tile:
+	MOVQ    CX, 8(SP)
+	MOVQ    8(BX), R8
+	CMPQ    R8, (SP)
+	CMOVQGT (SP), R8
+	SUBQ    R8, (SP)
+
+group:
+	TESTQ     R8, R8
+	JE        dense_done
+	DECQ      R8
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	MOVQ      16(BX), R9
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+
+wide1:
+	DECQ             R9
+	JL               wide1_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       4096(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z9
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z12
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z13
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z16
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z9
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z12
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z13
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z16
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	JMP              wide1
+
+wide1_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VADDPS      Z9, Z5, Z5
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z11, Z7, Z7
+	VADDPS      Z12, Z8, Z8
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	JMP         group
+
+dense_done:
+	CMPQ 24(BX), $0x00
+	JE   tile_done
+	MOVL (AX), R8
+	MOVQ R8, 16(SP)
+	ADDQ $0x04, AX
+
+strip:
+	DECQ      16(SP)
+	JL        tile_done
+	MOVWQZX   (AX), R9
+	MOVQ      R9, R8
+	ANDQ      $-16, R8
+	ADDQ      R8, R8
+	ADDQ      8(SP), R8
+	VCVTPH2PS 2(AX), Z1
+	VMOVDQU32 64(SI), Z2
+	VPERMPS   Z1, Z2, Z1
+	ADDQ      48(BX), AX
+	CMPQ      32(BX), $0x10
+	JNE       narrow
+	MOVQ      40(BX), R9
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+
+wide2:
+	DECQ             R9
+	JL               wide2_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       4096(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (R8), Z3, Z5
+	VFMADD231PS.BCST (R8)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (R8)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (R8)(DI*1), Z3, Z8
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(R8), Z3, Z9
+	VFMADD231PS.BCST 4(R8)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 4(R8)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 4(R8)(DI*1), Z3, Z12
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(R8), Z3, Z13
+	VFMADD231PS.BCST 8(R8)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 8(R8)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 8(R8)(DI*1), Z3, Z16
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(R8), Z3, Z17
+	VFMADD231PS.BCST 12(R8)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 12(R8)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 12(R8)(DI*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(R8), Z3, Z5
+	VFMADD231PS.BCST 16(R8)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(R8)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(R8)(DI*1), Z3, Z8
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(R8), Z3, Z9
+	VFMADD231PS.BCST 20(R8)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 20(R8)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 20(R8)(DI*1), Z3, Z12
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(R8), Z3, Z13
+	VFMADD231PS.BCST 24(R8)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 24(R8)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 24(R8)(DI*1), Z3, Z16
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(R8), Z3, Z17
+	VFMADD231PS.BCST 28(R8)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 28(R8)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 28(R8)(DI*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, R8
+	JMP              wide2
+
+wide2_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VADDPS      Z9, Z5, Z5
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z11, Z7, Z7
+	VADDPS      Z12, Z8, Z8
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	JMP         strip
+
+narrow:
+	ANDQ      $0x0f, R9
+	MOVQ      96(BX), R10
+	SHLXQ     R9, R10, R10
+	KMOVW     R10, K1
+	VMOVDQU32 256(SI), Z25
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	MOVQ      56(BX), R9
+
+chunk:
+	DECQ R9
+	JL   chunks_done
+	MOVQ 64(BX), R10
+	MOVQ $0x00000040, R11
+	SHLQ $0x04, R10
+	LEAQ (R8)(R10*1), R10
+
+full_pair:
+	MOVL        $-1, R12
+	BZHIL       R11, R12, R12
+	KMOVW       R12, K2
+	SHRL        $0x10, R12
+	KMOVW       R12, K3
+	VPMOVZXBD   (AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R8), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VPERMPS.Z   (R10), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z5
+	VPERMPS.Z   (R8)(DX*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VPERMPS.Z   (R10)(DX*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z6
+	VPERMPS.Z   (R8)(DX*2), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z7
+	VPERMPS.Z   (R10)(DX*2), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z7
+	VPERMPS.Z   (R8)(DI*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z8
+	VPERMPS.Z   (R10)(DI*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z8
+	ADDQ        112(BX), R8
+	ADDQ        112(BX), R10
+	VPMOVZXBD   16(AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R8), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z9
+	VPERMPS.Z   (R10), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z9
+	VPERMPS.Z   (R8)(DX*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z10
+	VPERMPS.Z   (R10)(DX*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z10
+	VPERMPS.Z   (R8)(DX*2), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z11
+	VPERMPS.Z   (R10)(DX*2), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z11
+	VPERMPS.Z   (R8)(DI*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z12
+	VPERMPS.Z   (R10)(DI*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z12
+	ADDQ        120(BX), R8
+	ADDQ        120(BX), R10
+	PREFETCHT0  4096(AX)
+	ADDQ        $0x20, AX
+	SUBQ        $0x20, R11
+	JG          full_pair
+
+	// A last pair that was not full went too far.
+	ADDQ R11, AX
+	MOVQ R10, R8
+	JMP  chunk
+
+chunks_done:
+	MOVQ  72(BX), R10
+	TESTQ R10, R10
+	JE    tail_done
+	MOVQ  80(BX), R11
+	SHLQ  $0x04, R10
+	LEAQ  (R8)(R10*1), R9
+
+tail_pair:
+	MOVL        $-1, R10
+	BZHIL       R11, R10, R10
+	KMOVW       R10, K2
+	SHRL        $0x10, R10
+	KMOVW       R10, K3
+	VPMOVZXBD   (AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R8), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VPERMPS.Z   (R9), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z5
+	VPERMPS.Z   (R8)(DX*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VPERMPS.Z   (R9)(DX*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z6
+	VPERMPS.Z   (R8)(DX*2), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z7
+	VPERMPS.Z   (R9)(DX*2), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z7
+	VPERMPS.Z   (R8)(DI*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z3, Z8
+	VPERMPS.Z   (R9)(DI*1), Z25, K2, Z2
+	VFMADD231PS Z2, Z4, Z8
+	ADDQ        112(BX), R8
+	ADDQ        112(BX), R9
+	VPMOVZXBD   16(AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R8), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z9
+	VPERMPS.Z   (R9), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z9
+	VPERMPS.Z   (R8)(DX*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z10
+	VPERMPS.Z   (R9)(DX*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z10
+	VPERMPS.Z   (R8)(DX*2), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z11
+	VPERMPS.Z   (R9)(DX*2), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z11
+	VPERMPS.Z   (R8)(DI*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z3, Z12
+	VPERMPS.Z   (R9)(DI*1), Z25, K3, Z2
+	VFMADD231PS Z2, Z4, Z12
+	ADDQ        120(BX), R8
+	ADDQ        120(BX), R9
+	PREFETCHT0  4096(AX)
+	ADDQ        $0x20, AX
+	SUBQ        $0x20, R11
+	JG          tail_pair
+
+	// A last pair that was not full went too far.
+	ADDQ R11, AX
+	MOVQ R9, R8
+
+tail_done:
+	VMOVDQU32  320(SI), Z25
+	CMPQ       32(BX), $0x08
+	JE         eight
+	VADDPS     Z9, Z5, Z5
+	VADDPS     Z10, Z6, Z6
+	VADDPS     Z11, Z7, Z7
+	VADDPS     Z12, Z8, Z8
+	CMPQ       32(BX), $0x02
+	JG         summed
+	VSHUFF32X4 $0x4e, Z5, Z5, Z3
+	VADDPS     Z3, Z5, Z5
+	VSHUFF32X4 $0x4e, Z6, Z6, Z3
+	VADDPS     Z3, Z6, Z6
+	VSHUFF32X4 $0x4e, Z7, Z7, Z3
+	VADDPS     Z3, Z7, Z7
+	VSHUFF32X4 $0x4e, Z8, Z8, Z3
+	VADDPS     Z3, Z8, Z8
+	CMPQ       32(BX), $0x01
+	JG         summed
+	VSHUFF32X4 $0xb1, Z5, Z5, Z3
+	VADDPS     Z3, Z5, Z5
+	VSHUFF32X4 $0xb1, Z6, Z6, Z3
+	VADDPS     Z3, Z6, Z6
+	VSHUFF32X4 $0xb1, Z7, Z7, Z3
+	VADDPS     Z3, Z7, Z7
+	VSHUFF32X4 $0xb1, Z8, Z8, Z3
+	VADDPS     Z3, Z8, Z8
+	JMP        summed
+
+eight:
+	VPERMILPS $0x4e, Z9, Z3
+	VADDPS    Z3, Z9, Z9
+	VPERMILPS $0xb1, Z9, Z3
+	VADDPS    Z3, Z9, Z9
+	VPERMILPS $0x4e, Z10, Z3
+	VADDPS    Z3, Z10, Z10
+	VPERMILPS $0xb1, Z10, Z3
+	VADDPS    Z3, Z10, Z10
+	VPERMILPS $0x4e, Z11, Z3
+	VADDPS    Z3, Z11, Z11
+	VPERMILPS $0xb1, Z11, Z3
+	VADDPS    Z3, Z11, Z11
+	VPERMILPS $0x4e, Z12, Z3
+	VADDPS    Z3, Z12, Z12
+	VPERMILPS $0xb1, Z12, Z3
+	VADDPS    Z3, Z12, Z12
+
+summed:
+	VPERMILPS   $0x4e, Z5, Z3
+	VADDPS      Z3, Z5, Z5
+	VPERMILPS   $0xb1, Z5, Z3
+	VADDPS      Z3, Z5, Z5
+	VPERMT2PS   Z9, Z25, Z5
+	VFMADD231PS Z1, Z5, K1, Z21
+	VPERMILPS   $0x4e, Z6, Z3
+	VADDPS      Z3, Z6, Z6
+	VPERMILPS   $0xb1, Z6, Z3
+	VADDPS      Z3, Z6, Z6
+	VPERMT2PS   Z10, Z25, Z6
+	VFMADD231PS Z1, Z6, K1, Z22
+	VPERMILPS   $0x4e, Z7, Z3
+	VADDPS      Z3, Z7, Z7
+	VPERMILPS   $0xb1, Z7, Z3
+	VADDPS      Z3, Z7, Z7
+	VPERMT2PS   Z11, Z25, Z7
+	VFMADD231PS Z1, Z7, K1, Z23
+	VPERMILPS   $0x4e, Z8, Z3
+	VADDPS      Z3, Z8, Z8
+	VPERMILPS   $0xb1, Z8, Z3
+	VADDPS      Z3, Z8, Z8
+	VPERMT2PS   Z12, Z25, Z8
+	VFMADD231PS Z1, Z8, K1, Z24
+	JMP         strip
+
+tile_done:
+	CMPQ    (SP), $0x00
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Z21, (AX)
+	VMOVUPS Z22, 64(AX)
+	VMOVUPS Z23, 128(AX)
+	VMOVUPS Z24, 192(AX)
+	VZEROUPPER
+	RET
+
+// func panelBF16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·panelBF16x4AVX512(SB), NOSPLIT, $0-48
+	MOVQ       w+0(FP), AX
+	MOVQ       x+8(FP), CX
+	MOVQ       ld+16(FP), DX
+	MOVQ       s+24(FP), BX
+	LEAQ       (DX)(DX*2), SI
+	VPTERNLOGD $0xff, Z0, Z0, Z0
+	VPSLLD     $0x10, Z0, Z0
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	MOVQ       16(BX), BX
+
+cell:
+	VMOVDQU64        (AX), Z1
+	PREFETCHT0       4096(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST (CX), Z2, Z3
+	VFMADD231PS.BCST (CX)(DX*1), Z2, Z4
+	VFMADD231PS.BCST (CX)(DX*2), Z2, Z5
+	VFMADD231PS.BCST (CX)(SI*1), Z2, Z6
+	VFMADD231PS.BCST 4(CX), Z1, Z7
+	VFMADD231PS.BCST 4(CX)(DX*1), Z1, Z8
+	VFMADD231PS.BCST 4(CX)(DX*2), Z1, Z9
+	VFMADD231PS.BCST 4(CX)(SI*1), Z1, Z10
+	VMOVDQU64        64(AX), Z1
+	PREFETCHT0       4160(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 8(CX), Z2, Z11
+	VFMADD231PS.BCST 8(CX)(DX*1), Z2, Z12
+	VFMADD231PS.BCST 8(CX)(DX*2), Z2, Z13
+	VFMADD231PS.BCST 8(CX)(SI*1), Z2, Z14
+	VFMADD231PS.BCST 12(CX), Z1, Z15
+	VFMADD231PS.BCST 12(CX)(DX*1), Z1, Z16
+	VFMADD231PS.BCST 12(CX)(DX*2), Z1, Z17
+	VFMADD231PS.BCST 12(CX)(SI*1), Z1, Z18
+	VMOVDQU64        128(AX), Z1
+	PREFETCHT0       4224(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 16(CX), Z2, Z3
+	VFMADD231PS.BCST 16(CX)(DX*1), Z2, Z4
+	VFMADD231PS.BCST 16(CX)(DX*2), Z2, Z5
+	VFMADD231PS.BCST 16(CX)(SI*1), Z2, Z6
+	VFMADD231PS.BCST 20(CX), Z1, Z7
+	VFMADD231PS.BCST 20(CX)(DX*1), Z1, Z8
+	VFMADD231PS.BCST 20(CX)(DX*2), Z1, Z9
+	VFMADD231PS.BCST 20(CX)(SI*1), Z1, Z10
+	VMOVDQU64        192(AX), Z1
+	PREFETCHT0       4288(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 24(CX), Z2, Z11
+	VFMADD231PS.BCST 24(CX)(DX*1), Z2, Z12
+	VFMADD231PS.BCST 24(CX)(DX*2), Z2, Z13
+	VFMADD231PS.BCST 24(CX)(SI*1), Z2, Z14
+	VFMADD231PS.BCST 28(CX), Z1, Z15
+	VFMADD231PS.BCST 28(CX)(DX*1), Z1, Z16
+	VFMADD231PS.BCST 28(CX)(DX*2), Z1, Z17
+	VFMADD231PS.BCST 28(CX)(SI*1), Z1, Z18
+	ADDQ             $0x00000100, AX
+	ADDQ             $0x20, CX
+	DECQ             BX
+	JNE              cell
+	VADDPS           Z11, Z3, Z3
+	VADDPS           Z12, Z4, Z4
+	VADDPS           Z13, Z5, Z5
+	VADDPS           Z14, Z6, Z6
+	VADDPS           Z15, Z7, Z7
+	VADDPS           Z16, Z8, Z8
+	VADDPS           Z17, Z9, Z9
+	VADDPS           Z18, Z10, Z10
+	VADDPS           Z7, Z3, Z3
+	VADDPS           Z8, Z4, Z4
+	VADDPS           Z9, Z5, Z5
+	VADDPS           Z10, Z6, Z6
+	MOVQ             out+40(FP), AX
+	VMOVUPS          Z3, (AX)
+	VMOVUPS          Z4, 64(AX)
+	VMOVUPS          Z5, 128(AX)
+	VMOVUPS          Z6, 192(AX)
+	VZEROUPPER
+	RET
+
+// func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	LEAQ         (DX)(DX*2), DI
+	LEAQ         (DX)(DX*4), R8
+	LEAQ         (DI)(DX*4), R9
+	MOVL         $0x0f0f0f0f, R10
+	VPBROADCASTD R10, Z0
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+	VPXORD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	VPXORD       Z19, Z19, Z19
+	MOVQ         (BX), R10
+	MOVQ         R10, (SP)
+
+tile:
+	MOVQ    CX, 8(SP)
+	MOVQ    8(BX), R10
+	CMPQ    R10, (SP)
+	CMOVQGT (SP), R10
+	SUBQ    R10, (SP)
+
+group:
+	TESTQ        R10, R10
+	JE           dense_done
+	DECQ         R10
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	MOVQ         16(BX), R11
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z4
+	VPBROADCASTD (R12)(DX*1), Z5
+	VPBROADCASTD (R12)(DX*2), Z6
+	VPBROADCASTD (R12)(DI*1), Z7
+	VPBROADCASTD (R12)(DX*4), Z8
+	VPBROADCASTD (R12)(R8*1), Z9
+	VPBROADCASTD (R12)(DI*2), Z10
+	VPBROADCASTD (R12)(R9*1), Z11
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z4, Z4
+	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
+	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
+	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
+
+wide1_4:
+	SUBQ          $0x04, R11
+	JL            wide1_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(CX), Z3, Z4
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    4160(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(CX), Z2, Z4
+	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 8(CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 8(CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 8(CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 8(CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 12(CX), Z3, Z4
+	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 12(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 12(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 12(CX)(R9*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    4224(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(CX), Z2, Z4
+	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 16(CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 16(CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 16(CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 16(CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 20(CX), Z3, Z4
+	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 20(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 20(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 20(CX)(R9*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    4288(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(CX), Z2, Z4
+	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 24(CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 24(CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 24(CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 24(CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 28(CX), Z3, Z4
+	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 28(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 28(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 28(CX)(R9*1), Z3, Z11
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide1_4
+
+wide1_4_done:
+	ADDQ $0x04, R11
+
+wide1_1:
+	SUBQ          $0x01, R11
+	JL            wide1_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(CX), Z3, Z4
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide1_1
+
+wide1_1_done:
+	ADDQ      $0x01, R11
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z12, Z12
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VADDPS    Z5, Z13, Z13
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z14, Z14
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z1, Z7, Z7
+	VADDPS    Z7, Z15, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, Z16
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, Z17
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z1, Z10, Z10
+	VADDPS    Z10, Z18, Z18
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	JMP       group
+
+dense_done:
+	CMPQ 24(BX), $0x00
+	JE   tile_done
+	MOVL (AX), R10
+	MOVQ R10, 16(SP)
+	ADDQ $0x04, AX
+
+strip:
+	DECQ         16(SP)
+	JL           tile_done
+	MOVWQZX      (AX), R11
+	MOVQ         R11, R10
+	ANDQ         $-16, R10
+	SHRQ         $0x01, R10
+	ADDQ         8(SP), R10
+	VCVTPH2PS    2(AX), Z1
+	VMOVDQU32    64(SI), Z2
+	VPERMPS      Z1, Z2, Z1
+	ADDQ         48(BX), AX
+	CMPQ         32(BX), $0x10
+	JNE          narrow
+	MOVQ         40(BX), R11
+	MOVQ         104(BX), R12
+	ADDQ         R10, R12
+	VPBROADCASTD (R12), Z4
+	VPBROADCASTD (R12)(DX*1), Z5
+	VPBROADCASTD (R12)(DX*2), Z6
+	VPBROADCASTD (R12)(DI*1), Z7
+	VPBROADCASTD (R12)(DX*4), Z8
+	VPBROADCASTD (R12)(R8*1), Z9
+	VPBROADCASTD (R12)(DI*2), Z10
+	VPBROADCASTD (R12)(R9*1), Z11
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z4, Z4
+	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
+	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
+	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
+
+wide2_4:
+	SUBQ          $0x04, R11
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R10), Z2, Z4
+	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(R10), Z3, Z4
+	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    4160(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(R10), Z2, Z4
+	VPDPBUSD.BCST 8(R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 8(R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 8(R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 8(R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 8(R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 12(R10), Z3, Z4
+	VPDPBUSD.BCST 12(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 12(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 12(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 12(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 12(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 12(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 12(R10)(R9*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    4224(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(R10), Z2, Z4
+	VPDPBUSD.BCST 16(R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 16(R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 16(R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 16(R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 16(R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 20(R10), Z3, Z4
+	VPDPBUSD.BCST 20(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 20(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 20(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 20(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 20(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 20(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 20(R10)(R9*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    4288(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(R10), Z2, Z4
+	VPDPBUSD.BCST 24(R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 24(R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 24(R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 24(R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 24(R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 28(R10), Z3, Z4
+	VPDPBUSD.BCST 28(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 28(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 28(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 28(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 28(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 28(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 28(R10)(R9*1), Z3, Z11
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, R10
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, R11
+
+wide2_1:
+	SUBQ          $0x01, R11
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    4096(AX)
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R10), Z2, Z4
+	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(R10), Z3, Z4
+	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, R10
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ      $0x01, R11
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z12, Z12
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VADDPS    Z5, Z13, Z13
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z14, Z14
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z1, Z7, Z7
+	VADDPS    Z7, Z15, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, Z16
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, Z17
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z1, Z10, Z10
+	VADDPS    Z10, Z18, Z18
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	JMP       strip
+
+narrow:
+	ANDQ      $0x0f, R11
+	MOVQ      96(BX), R12
+	SHLXQ     R11, R12, R12
+	KMOVW     R12, K1
+	VMOVDQU32 (SI), Z20
+
+	// The lanes of the first columns start from what the codes are too large by.
+	KMOVW          96(BX), K3
+	MOVQ           104(BX), R11
+	ADDQ           R10, R11
+	VPBROADCASTD.Z (R11), K3, Z4
+	VPBROADCASTD.Z (R11)(DX*1), K3, Z5
+	VPBROADCASTD.Z (R11)(DX*2), K3, Z6
+	VPBROADCASTD.Z (R11)(DI*1), K3, Z7
+	VPBROADCASTD.Z (R11)(DX*4), K3, Z8
+	VPBROADCASTD.Z (R11)(R8*1), K3, Z9
+	VPBROADCASTD.Z (R11)(DI*2), K3, Z10
+	VPBROADCASTD.Z (R11)(R9*1), K3, Z11
+	MOVQ           40(BX), R12
+	LEAQ           (R11)(R12*8), R11
+	VPSUBD.BCST    (R11), Z4, K3, Z4
+	VPSUBD.BCST    (R11)(DX*1), Z5, K3, Z5
+	VPSUBD.BCST    (R11)(DX*2), Z6, K3, Z6
+	VPSUBD.BCST    (R11)(DI*1), Z7, K3, Z7
+	VPSUBD.BCST    (R11)(DX*4), Z8, K3, Z8
+	VPSUBD.BCST    (R11)(R8*1), Z9, K3, Z9
+	VPSUBD.BCST    (R11)(DI*2), Z10, K3, Z10
+	VPSUBD.BCST    (R11)(R9*1), Z11, K3, Z11
+	MOVQ           56(BX), R11
 	MOVQ           64(BX), R12
 
 chunk:
-	DECQ       R10
+	DECQ       R11
 	JL         chunks_done
-	VMOVDQU64  (AX), Z4
+	VMOVDQU64  (AX), Z2
 	PREFETCHT0 4096(AX)
-	LEAQ       (R11)(R12*4), R13
-	VPSRLW     $0x04, Z4, Z5
-	VPANDD     Z2, Z4, Z4
-	VPANDD     Z2, Z5, Z5
-	VPERMD     (R11), Z0, Z18
-	VPDPBUSD   Z18, Z4, Z6
-	VPERMD     (R13), Z0, Z19
-	VPDPBUSD   Z19, Z5, Z10
-	VPERMD     (R11)(DX*1), Z0, Z18
-	VPDPBUSD   Z18, Z4, Z7
-	VPERMD     (R13)(DX*1), Z0, Z19
-	VPDPBUSD   Z19, Z5, Z11
-	VPERMD     (R11)(DX*2), Z0, Z18
-	VPDPBUSD   Z18, Z4, Z8
-	VPERMD     (R13)(DX*2), Z0, Z19
-	VPDPBUSD   Z19, Z5, Z12
-	VPERMD     (R11)(SI*1), Z0, Z18
-	VPDPBUSD   Z18, Z4, Z9
-	VPERMD     (R13)(SI*1), Z0, Z19
-	VPDPBUSD   Z19, Z5, Z13
-	LEAQ       (R11)(R12*8), R11
+	LEAQ       (R10)(R12*4), R13
+	VPSRLW     $0x04, Z2, Z3
+	VPANDD     Z0, Z2, Z2
+	VPANDD     Z0, Z3, Z3
+	VPERMD     (R10), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z4
+	VPERMD     (R13), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z4
+	VPERMD     (R10)(DX*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z5
+	VPERMD     (R13)(DX*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z5
+	VPERMD     (R10)(DX*2), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z6
+	VPERMD     (R13)(DX*2), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z6
+	VPERMD     (R10)(DI*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z7
+	VPERMD     (R13)(DI*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z7
+	VPERMD     (R10)(DX*4), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z8
+	VPERMD     (R13)(DX*4), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z8
+	VPERMD     (R10)(R8*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z9
+	VPERMD     (R13)(R8*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z9
+	VPERMD     (R10)(DI*2), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z10
+	VPERMD     (R13)(DI*2), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z10
+	VPERMD     (R10)(R9*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z11
+	VPERMD     (R13)(R9*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z11
+	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
 
@@ -623,845 +2941,1890 @@ chunks_done:
 	MOVQ        72(BX), R12
 	TESTQ       R12, R12
 	JE          tail_done
-	MOVQ        88(BX), R10
-	KMOVW       R10, K2
-	VMOVDQU32.Z (AX), K2, Z4
+	MOVQ        88(BX), R11
+	KMOVW       R11, K2
+	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  4096(AX)
-	LEAQ        (R11)(R12*4), R13
-	VPSRLW      $0x04, Z4, Z5
-	VPANDD      Z2, Z4, Z4
-	VPANDD      Z2, Z5, Z5
-	VPERMD      (R11), Z0, Z18
-	VPDPBUSD    Z18, Z4, Z6
-	VPERMD      (R13), Z0, Z19
-	VPDPBUSD    Z19, Z5, Z10
-	VPERMD      (R11)(DX*1), Z0, Z18
-	VPDPBUSD    Z18, Z4, Z7
-	VPERMD      (R13)(DX*1), Z0, Z19
-	VPDPBUSD    Z19, Z5, Z11
-	VPERMD      (R11)(DX*2), Z0, Z18
-	VPDPBUSD    Z18, Z4, Z8
-	VPERMD      (R13)(DX*2), Z0, Z19
-	VPDPBUSD    Z19, Z5, Z12
-	VPERMD      (R11)(SI*1), Z0, Z18
-	VPDPBUSD    Z18, Z4, Z9
-	VPERMD      (R13)(SI*1), Z0, Z19
-	VPDPBUSD    Z19, Z5, Z13
-	LEAQ        (R11)(R12*8), R11
+	LEAQ        (R10)(R12*4), R13
+	VPSRLW      $0x04, Z2, Z3
+	VPANDD      Z0, Z2, Z2
+	VPANDD      Z0, Z3, Z3
+	VPERMD      (R10), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z4
+	VPERMD      (R13), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z4
+	VPERMD      (R10)(DX*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z5
+	VPERMD      (R13)(DX*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z5
+	VPERMD      (R10)(DX*2), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z6
+	VPERMD      (R13)(DX*2), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z6
+	VPERMD      (R10)(DI*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z7
+	VPERMD      (R13)(DI*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z7
+	VPERMD      (R10)(DX*4), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z8
+	VPERMD      (R13)(DX*4), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z8
+	VPERMD      (R10)(R8*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z9
+	VPERMD      (R13)(R8*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z9
+	VPERMD      (R10)(DI*2), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z10
+	VPERMD      (R13)(DI*2), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z10
+	VPERMD      (R10)(R9*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z11
+	VPERMD      (R13)(R9*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z11
+	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
 tail_done:
-	VPADDD     Z10, Z6, Z6
-	VPADDD     Z11, Z7, Z7
-	VPADDD     Z12, Z8, Z8
-	VPADDD     Z13, Z9, Z9
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z7, Z6, Z18
-	VSHUFI64X2 $0xee, Z7, Z6, Z19
-	VPADDD     Z18, Z19, Z6
-	VSHUFI64X2 $0x44, Z9, Z8, Z18
-	VSHUFI64X2 $0xee, Z9, Z8, Z19
-	VPADDD     Z18, Z19, Z8
-	VSHUFI64X2 $0x88, Z8, Z6, Z18
-	VSHUFI64X2 $0xdd, Z8, Z6, Z19
-	VPADDD     Z18, Z19, Z6
+	VSHUFI64X2 $0x44, Z5, Z4, Z21
+	VSHUFI64X2 $0xee, Z5, Z4, Z22
+	VPADDD     Z21, Z22, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z21
+	VSHUFI64X2 $0xee, Z7, Z6, Z22
+	VPADDD     Z21, Z22, Z6
+	VSHUFI64X2 $0x88, Z6, Z4, Z21
+	VSHUFI64X2 $0xdd, Z6, Z4, Z22
+	VPADDD     Z21, Z22, Z4
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z6, Z18
-	VPADDD  Z18, Z6, Z6
+	VPSHUFD $0x4e, Z4, Z21
+	VPADDD  Z21, Z4, Z4
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z6, Z18
-	VPADDD  Z18, Z6, Z6
+	VPSHUFD $0xb1, Z4, Z21
+	VPADDD  Z21, Z4, Z4
 
 quarter0:
-	VCVTDQ2PS  Z6, Z6
-	VMULPS     Z3, Z6, Z6
-	VSHUFF32X4 $0x00, Z6, Z6, Z18
-	VADDPS     Z18, Z14, K1, Z14
-	VSHUFF32X4 $0x55, Z6, Z6, Z19
-	VADDPS     Z19, Z15, K1, Z15
-	VSHUFF32X4 $0xaa, Z6, Z6, Z18
-	VADDPS     Z18, Z16, K1, Z16
-	VSHUFF32X4 $0xff, Z6, Z6, Z19
-	VADDPS     Z19, Z17, K1, Z17
+	VCVTDQ2PS  Z4, Z4
+	VMULPS     Z1, Z4, Z4
+	VSHUFF32X4 $0x00, Z4, Z4, Z21
+	VADDPS     Z21, Z12, K1, Z12
+	VSHUFF32X4 $0x55, Z4, Z4, Z22
+	VADDPS     Z22, Z13, K1, Z13
+	VSHUFF32X4 $0xaa, Z4, Z4, Z21
+	VADDPS     Z21, Z14, K1, Z14
+	VSHUFF32X4 $0xff, Z4, Z4, Z22
+	VADDPS     Z22, Z15, K1, Z15
+	VSHUFI64X2 $0x44, Z9, Z8, Z21
+	VSHUFI64X2 $0xee, Z9, Z8, Z22
+	VPADDD     Z21, Z22, Z8
+	VSHUFI64X2 $0x44, Z11, Z10, Z21
+	VSHUFI64X2 $0xee, Z11, Z10, Z22
+	VPADDD     Z21, Z22, Z10
+	VSHUFI64X2 $0x88, Z10, Z8, Z21
+	VSHUFI64X2 $0xdd, Z10, Z8, Z22
+	VPADDD     Z21, Z22, Z8
+
+	// Each token has a quarter of the register now.
+	CMPQ    32(BX), $0x02
+	JGT     quarter4
+	VPSHUFD $0x4e, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	CMPQ    32(BX), $0x01
+	JGT     quarter4
+	VPSHUFD $0xb1, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+
+quarter4:
+	VCVTDQ2PS  Z8, Z8
+	VMULPS     Z1, Z8, Z8
+	VSHUFF32X4 $0x00, Z8, Z8, Z21
+	VADDPS     Z21, Z16, K1, Z16
+	VSHUFF32X4 $0x55, Z8, Z8, Z22
+	VADDPS     Z22, Z17, K1, Z17
+	VSHUFF32X4 $0xaa, Z8, Z8, Z21
+	VADDPS     Z21, Z18, K1, Z18
+	VSHUFF32X4 $0xff, Z8, Z8, Z22
+	VADDPS     Z22, Z19, K1, Z19
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z18
-	VPADDD  Z18, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z19
-	VPADDD  Z19, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z18
-	VPADDD  Z18, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z19
-	VPADDD  Z19, Z9, Z9
+	VALIGND $0x08, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x08, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x08, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x08, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x08, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x08, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x08, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z18
-	VPADDD  Z18, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z19
-	VPADDD  Z19, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z18
-	VPADDD  Z18, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z19
-	VPADDD  Z19, Z9, Z9
+	VALIGND $0x04, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x04, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x04, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x04, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x04, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x04, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x04, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z18
-	VPADDD  Z18, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z19
-	VPADDD  Z19, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z18
-	VPADDD  Z18, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z19
-	VPADDD  Z19, Z9, Z9
+	VALIGND $0x02, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x02, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x02, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x02, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x02, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x02, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x02, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z18
-	VPADDD  Z18, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z19
-	VPADDD  Z19, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z18
-	VPADDD  Z18, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z19
-	VPADDD  Z19, Z9, Z9
+	VALIGND $0x01, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x01, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x01, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x01, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x01, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x01, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x01, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 
 reduced:
+	VCVTDQ2PS Z4, Z4
+	VMULPS    Z1, Z4, Z4
+	VADDPS    Z4, Z12, K1, Z12
+	VCVTDQ2PS Z5, Z5
+	VMULPS    Z1, Z5, Z5
+	VADDPS    Z5, Z13, K1, Z13
 	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
+	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, K1, Z14
 	VCVTDQ2PS Z7, Z7
-	VMULPS    Z3, Z7, Z7
+	VMULPS    Z1, Z7, Z7
 	VADDPS    Z7, Z15, K1, Z15
 	VCVTDQ2PS Z8, Z8
-	VMULPS    Z3, Z8, Z8
+	VMULPS    Z1, Z8, Z8
 	VADDPS    Z8, Z16, K1, Z16
 	VCVTDQ2PS Z9, Z9
-	VMULPS    Z3, Z9, Z9
+	VMULPS    Z1, Z9, Z9
 	VADDPS    Z9, Z17, K1, Z17
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z1, Z10, Z10
+	VADDPS    Z10, Z18, K1, Z18
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, K1, Z19
 
 narrow_done:
 	JMP strip
 
 tile_done:
-	TESTQ   DI, DI
+	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	VMOVUPS Z16, 128(AX)
-	VMOVUPS Z17, 192(AX)
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	VMOVUPS Z16, 256(AX)
+	VMOVUPS Z17, 320(AX)
+	VMOVUPS Z18, 384(AX)
+	VMOVUPS Z19, 448(AX)
 	VZEROUPPER
 	RET
 
-// func panel8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
-TEXT ·panel8AVX512(SB), NOSPLIT, $0-48
+TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
 	MOVQ         s+24(FP), BX
 	MOVQ         lanes+32(FP), SI
-	VMOVDQU32    (SI), Z0
-	VMOVDQU32    64(SI), Z1
-	LEAQ         (DX)(DX*2), SI
-	LEAQ         (DX)(DX*4), DI
-	LEAQ         (SI)(DX*4), R8
-	MOVL         $0x0f0f0f0f, R9
-	VPBROADCASTD R9, Z2
+	LEAQ         (DX)(DX*2), DI
+	LEAQ         (DX)(DX*4), R8
+	LEAQ         (DI)(DX*4), R9
+	MOVL         $0x0f0f0f0f, R10
+	VPBROADCASTD R10, Z0
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
 	VPXORD       Z14, Z14, Z14
 	VPXORD       Z15, Z15, Z15
 	VPXORD       Z16, Z16, Z16
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 	VPXORD       Z19, Z19, Z19
-	VPXORD       Z20, Z20, Z20
-	VPXORD       Z21, Z21, Z21
-	MOVQ         (BX), R9
+	MOVQ         (BX), R10
+	MOVQ         R10, (SP)
 
 tile:
-	MOVQ    CX, R11
+	MOVQ    CX, 8(SP)
 	MOVQ    8(BX), R10
-	CMPQ    R10, R9
-	CMOVQGT R9, R10
-	SUBQ    R10, R9
+	CMPQ    R10, (SP)
+	CMOVQGT (SP), R10
+	SUBQ    R10, (SP)
 
 group:
 	TESTQ        R10, R10
 	JE           dense_done
 	DECQ         R10
-	VCVTPH2PS    (AX), Z3
+	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R12
-	MOVQ         104(BX), R13
-	ADDQ         CX, R13
-	VPBROADCASTD (R13), Z6
-	VPBROADCASTD (R13)(DX*1), Z7
-	VPBROADCASTD (R13)(DX*2), Z8
-	VPBROADCASTD (R13)(SI*1), Z9
-	VPBROADCASTD (R13)(DX*4), Z10
-	VPBROADCASTD (R13)(DI*1), Z11
-	VPBROADCASTD (R13)(SI*2), Z12
-	VPBROADCASTD (R13)(R8*1), Z13
-	LEAQ         (R13)(R12*8), R13
-	VPSUBD.BCST  (R13), Z6, Z6
-	VPSUBD.BCST  (R13)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R13)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R13)(SI*1), Z9, Z9
-	VPSUBD.BCST  (R13)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R13)(DI*1), Z11, Z11
-	VPSUBD.BCST  (R13)(SI*2), Z12, Z12
-	VPSUBD.BCST  (R13)(R8*1), Z13, Z13
+	MOVQ         16(BX), R11
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z4
+	VPBROADCASTD (R12)(DX*1), Z5
+	VPBROADCASTD (R12)(DX*2), Z6
+	VPBROADCASTD (R12)(DI*1), Z7
+	VPBROADCASTD (R12)(DX*4), Z8
+	VPBROADCASTD (R12)(R8*1), Z9
+	VPBROADCASTD (R12)(DI*2), Z10
+	VPBROADCASTD (R12)(R9*1), Z11
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z4, Z4
+	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
+	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
+	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
 
 wide1_4:
-	SUBQ          $0x04, R12
+	SUBQ          $0x04, R11
 	JL            wide1_4_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (CX), Z4, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST (CX)(DI*1), Z4, Z11
-	VPDPBUSD.BCST (CX)(SI*2), Z4, Z12
-	VPDPBUSD.BCST (CX)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 4(CX), Z5, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 4(CX)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 4(CX)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 4(CX)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 4(CX)(R8*1), Z5, Z13
-	VMOVDQU64     64(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(CX), Z3, Z4
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    4160(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 8(CX), Z4, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 8(CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 8(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 8(CX)(DI*1), Z4, Z11
-	VPDPBUSD.BCST 8(CX)(SI*2), Z4, Z12
-	VPDPBUSD.BCST 8(CX)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 12(CX), Z5, Z6
-	VPDPBUSD.BCST 12(CX)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 12(CX)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 12(CX)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 12(CX)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 12(CX)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 12(CX)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 12(CX)(R8*1), Z5, Z13
-	VMOVDQU64     128(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(CX), Z2, Z4
+	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 8(CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 8(CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 8(CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 8(CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 12(CX), Z3, Z4
+	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 12(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 12(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 12(CX)(R9*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    4224(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 16(CX), Z4, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 16(CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 16(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 16(CX)(DI*1), Z4, Z11
-	VPDPBUSD.BCST 16(CX)(SI*2), Z4, Z12
-	VPDPBUSD.BCST 16(CX)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 20(CX), Z5, Z6
-	VPDPBUSD.BCST 20(CX)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 20(CX)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 20(CX)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 20(CX)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 20(CX)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 20(CX)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 20(CX)(R8*1), Z5, Z13
-	VMOVDQU64     192(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(CX), Z2, Z4
+	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 16(CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 16(CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 16(CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 16(CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 20(CX), Z3, Z4
+	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 20(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 20(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 20(CX)(R9*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    4288(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 24(CX), Z4, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 24(CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 24(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 24(CX)(DI*1), Z4, Z11
-	VPDPBUSD.BCST 24(CX)(SI*2), Z4, Z12
-	VPDPBUSD.BCST 24(CX)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 28(CX), Z5, Z6
-	VPDPBUSD.BCST 28(CX)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 28(CX)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 28(CX)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 28(CX)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 28(CX)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 28(CX)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 28(CX)(R8*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(CX), Z2, Z4
+	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 24(CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 24(CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 24(CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 24(CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 28(CX), Z3, Z4
+	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 28(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 28(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 28(CX)(R9*1), Z3, Z11
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
 
 wide1_4_done:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R11
 
 wide1_1:
-	SUBQ          $0x01, R12
+	SUBQ          $0x01, R11
 	JL            wide1_1_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (CX), Z4, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (CX)(SI*1), Z4, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST (CX)(DI*1), Z4, Z11
-	VPDPBUSD.BCST (CX)(SI*2), Z4, Z12
-	VPDPBUSD.BCST (CX)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 4(CX), Z5, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 4(CX)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 4(CX)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 4(CX)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 4(CX)(R8*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z4
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(CX), Z3, Z4
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
-	ADDQ      $0x01, R12
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z3, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z3, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z3, Z9, Z9
-	VADDPS    Z9, Z17, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z3, Z10, Z10
-	VADDPS    Z10, Z18, Z18
-	VCVTDQ2PS Z11, Z11
-	VMULPS    Z3, Z11, Z11
-	VADDPS    Z11, Z19, Z19
-	VCVTDQ2PS Z12, Z12
-	VMULPS    Z3, Z12, Z12
-	VADDPS    Z12, Z20, Z20
-	VCVTDQ2PS Z13, Z13
-	VMULPS    Z3, Z13, Z13
-	VADDPS    Z13, Z21, Z21
-	JMP       group
+	ADDQ        $0x01, R11
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R12), Z4, Z4
+	VADDPS      Z4, Z12, Z12
+	VCVTDQ2PS   Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS.BCST -4(R12)(DX*1), Z5, Z5
+	VADDPS      Z5, Z13, Z13
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R12)(DX*2), Z6, Z6
+	VADDPS      Z6, Z14, Z14
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R12)(DI*1), Z7, Z7
+	VADDPS      Z7, Z15, Z15
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R12)(DX*4), Z8, Z8
+	VADDPS      Z8, Z16, Z16
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R12)(R8*1), Z9, Z9
+	VADDPS      Z9, Z17, Z17
+	VCVTDQ2PS   Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VMULPS.BCST -4(R12)(DI*2), Z10, Z10
+	VADDPS      Z10, Z18, Z18
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12)(R9*1), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	JMP         group
 
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
 	MOVL (AX), R10
+	MOVQ R10, 16(SP)
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ        R10, R10
-	JE           tile_done
-	DECQ         R10
-	MOVWQZX      (AX), R12
-	MOVQ         R12, R13
-	SHRQ         $0x04, R13
-	LEAQ         (R11)(R13*8), R13
-	VCVTPH2PS    2(AX), Z3
-	VPERMPS      Z3, Z1, Z3
+	DECQ         16(SP)
+	JL           tile_done
+	MOVWQZX      (AX), R11
+	MOVQ         R11, R10
+	ANDQ         $-16, R10
+	SHRQ         $0x01, R10
+	ADDQ         8(SP), R10
+	VCVTPH2PS    2(AX), Z1
+	VMOVDQU32    64(SI), Z2
+	VPERMPS      Z1, Z2, Z1
 	ADDQ         48(BX), AX
 	CMPQ         32(BX), $0x10
 	JNE          narrow
-	MOVQ         40(BX), R12
-	MOVQ         104(BX), R14
-	ADDQ         R13, R14
-	VPBROADCASTD (R14), Z6
-	VPBROADCASTD (R14)(DX*1), Z7
-	VPBROADCASTD (R14)(DX*2), Z8
-	VPBROADCASTD (R14)(SI*1), Z9
-	VPBROADCASTD (R14)(DX*4), Z10
-	VPBROADCASTD (R14)(DI*1), Z11
-	VPBROADCASTD (R14)(SI*2), Z12
-	VPBROADCASTD (R14)(R8*1), Z13
-	LEAQ         (R14)(R12*8), R14
-	VPSUBD.BCST  (R14), Z6, Z6
-	VPSUBD.BCST  (R14)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R14)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R14)(SI*1), Z9, Z9
-	VPSUBD.BCST  (R14)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R14)(DI*1), Z11, Z11
-	VPSUBD.BCST  (R14)(SI*2), Z12, Z12
-	VPSUBD.BCST  (R14)(R8*1), Z13, Z13
+	MOVQ         40(BX), R11
+	MOVQ         104(BX), R12
+	ADDQ         R10, R12
+	VPBROADCASTD (R12), Z4
+	VPBROADCASTD (R12)(DX*1), Z5
+	VPBROADCASTD (R12)(DX*2), Z6
+	VPBROADCASTD (R12)(DI*1), Z7
+	VPBROADCASTD (R12)(DX*4), Z8
+	VPBROADCASTD (R12)(R8*1), Z9
+	VPBROADCASTD (R12)(DI*2), Z10
+	VPBROADCASTD (R12)(R9*1), Z11
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z4, Z4
+	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
+	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
+	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
+	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
+	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
 
 wide2_4:
-	SUBQ          $0x04, R12
+	SUBQ          $0x04, R11
 	JL            wide2_4_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (R13), Z4, Z6
-	VPDPBUSD.BCST (R13)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (R13)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (R13)(SI*1), Z4, Z9
-	VPDPBUSD.BCST (R13)(DX*4), Z4, Z10
-	VPDPBUSD.BCST (R13)(DI*1), Z4, Z11
-	VPDPBUSD.BCST (R13)(SI*2), Z4, Z12
-	VPDPBUSD.BCST (R13)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 4(R13), Z5, Z6
-	VPDPBUSD.BCST 4(R13)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 4(R13)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 4(R13)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 4(R13)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 4(R13)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 4(R13)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 4(R13)(R8*1), Z5, Z13
-	VMOVDQU64     64(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R10), Z2, Z4
+	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(R10), Z3, Z4
+	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    4160(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 8(R13), Z4, Z6
-	VPDPBUSD.BCST 8(R13)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 8(R13)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 8(R13)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 8(R13)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 8(R13)(DI*1), Z4, Z11
-	VPDPBUSD.BCST 8(R13)(SI*2), Z4, Z12
-	VPDPBUSD.BCST 8(R13)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 12(R13), Z5, Z6
-	VPDPBUSD.BCST 12(R13)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 12(R13)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 12(R13)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 12(R13)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 12(R13)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 12(R13)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 12(R13)(R8*1), Z5, Z13
-	VMOVDQU64     128(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 8(R10), Z2, Z4
+	VPDPBUSD.BCST 8(R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 8(R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 8(R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 8(R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 8(R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 8(R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 8(R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 12(R10), Z3, Z4
+	VPDPBUSD.BCST 12(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 12(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 12(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 12(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 12(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 12(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 12(R10)(R9*1), Z3, Z11
+	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    4224(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 16(R13), Z4, Z6
-	VPDPBUSD.BCST 16(R13)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 16(R13)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 16(R13)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 16(R13)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 16(R13)(DI*1), Z4, Z11
-	VPDPBUSD.BCST 16(R13)(SI*2), Z4, Z12
-	VPDPBUSD.BCST 16(R13)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 20(R13), Z5, Z6
-	VPDPBUSD.BCST 20(R13)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 20(R13)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 20(R13)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 20(R13)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 20(R13)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 20(R13)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 20(R13)(R8*1), Z5, Z13
-	VMOVDQU64     192(AX), Z4
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 16(R10), Z2, Z4
+	VPDPBUSD.BCST 16(R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 16(R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 16(R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 16(R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 16(R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 16(R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 16(R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 20(R10), Z3, Z4
+	VPDPBUSD.BCST 20(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 20(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 20(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 20(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 20(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 20(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 20(R10)(R9*1), Z3, Z11
+	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    4288(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST 24(R13), Z4, Z6
-	VPDPBUSD.BCST 24(R13)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 24(R13)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 24(R13)(SI*1), Z4, Z9
-	VPDPBUSD.BCST 24(R13)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 24(R13)(DI*1), Z4, Z11
-	VPDPBUSD.BCST 24(R13)(SI*2), Z4, Z12
-	VPDPBUSD.BCST 24(R13)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 28(R13), Z5, Z6
-	VPDPBUSD.BCST 28(R13)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 28(R13)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 28(R13)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 28(R13)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 28(R13)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 28(R13)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 28(R13)(R8*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST 24(R10), Z2, Z4
+	VPDPBUSD.BCST 24(R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST 24(R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST 24(R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST 24(R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST 24(R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST 24(R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST 24(R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 28(R10), Z3, Z4
+	VPDPBUSD.BCST 28(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 28(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 28(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 28(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 28(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 28(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 28(R10)(R9*1), Z3, Z11
 	ADDQ          $0x00000100, AX
-	ADDQ          $0x00000020, R13
+	ADDQ          $0x00000020, R10
 	JMP           wide2_4
 
 wide2_4_done:
-	ADDQ $0x04, R12
+	ADDQ $0x04, R11
 
 wide2_1:
-	SUBQ          $0x01, R12
+	SUBQ          $0x01, R11
 	JL            wide2_1_done
-	VMOVDQU64     (AX), Z4
+	VMOVDQU64     (AX), Z2
 	PREFETCHT0    4096(AX)
-	VPSRLW        $0x04, Z4, Z5
-	VPANDD        Z2, Z4, Z4
-	VPANDD        Z2, Z5, Z5
-	VPDPBUSD.BCST (R13), Z4, Z6
-	VPDPBUSD.BCST (R13)(DX*1), Z4, Z7
-	VPDPBUSD.BCST (R13)(DX*2), Z4, Z8
-	VPDPBUSD.BCST (R13)(SI*1), Z4, Z9
-	VPDPBUSD.BCST (R13)(DX*4), Z4, Z10
-	VPDPBUSD.BCST (R13)(DI*1), Z4, Z11
-	VPDPBUSD.BCST (R13)(SI*2), Z4, Z12
-	VPDPBUSD.BCST (R13)(R8*1), Z4, Z13
-	VPDPBUSD.BCST 4(R13), Z5, Z6
-	VPDPBUSD.BCST 4(R13)(DX*1), Z5, Z7
-	VPDPBUSD.BCST 4(R13)(DX*2), Z5, Z8
-	VPDPBUSD.BCST 4(R13)(SI*1), Z5, Z9
-	VPDPBUSD.BCST 4(R13)(DX*4), Z5, Z10
-	VPDPBUSD.BCST 4(R13)(DI*1), Z5, Z11
-	VPDPBUSD.BCST 4(R13)(SI*2), Z5, Z12
-	VPDPBUSD.BCST 4(R13)(R8*1), Z5, Z13
+	VPSRLW        $0x04, Z2, Z3
+	VPANDD        Z0, Z2, Z2
+	VPANDD        Z0, Z3, Z3
+	VPDPBUSD.BCST (R10), Z2, Z4
+	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
+	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
+	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
+	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
+	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
+	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
+	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
+	VPDPBUSD.BCST 4(R10), Z3, Z4
+	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
+	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
+	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
+	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
+	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
+	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
+	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
 	ADDQ          $0x00000040, AX
-	ADDQ          $0x00000008, R13
+	ADDQ          $0x00000008, R10
 	JMP           wide2_1
 
 wide2_1_done:
-	ADDQ      $0x01, R12
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z3, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z3, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z3, Z9, Z9
-	VADDPS    Z9, Z17, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z3, Z10, Z10
-	VADDPS    Z10, Z18, Z18
-	VCVTDQ2PS Z11, Z11
-	VMULPS    Z3, Z11, Z11
-	VADDPS    Z11, Z19, Z19
-	VCVTDQ2PS Z12, Z12
-	VMULPS    Z3, Z12, Z12
-	VADDPS    Z12, Z20, Z20
-	VCVTDQ2PS Z13, Z13
-	VMULPS    Z3, Z13, Z13
-	VADDPS    Z13, Z21, Z21
-	JMP       strip
+	ADDQ        $0x01, R11
+	MOVQ        104(BX), R12
+	ADDQ        R10, R12
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R12), Z4, Z4
+	VADDPS      Z4, Z12, Z12
+	VCVTDQ2PS   Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS.BCST -4(R12)(DX*1), Z5, Z5
+	VADDPS      Z5, Z13, Z13
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R12)(DX*2), Z6, Z6
+	VADDPS      Z6, Z14, Z14
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R12)(DI*1), Z7, Z7
+	VADDPS      Z7, Z15, Z15
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R12)(DX*4), Z8, Z8
+	VADDPS      Z8, Z16, Z16
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R12)(R8*1), Z9, Z9
+	VADDPS      Z9, Z17, Z17
+	VCVTDQ2PS   Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VMULPS.BCST -4(R12)(DI*2), Z10, Z10
+	VADDPS      Z10, Z18, Z18
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12)(R9*1), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	JMP         strip
 
 narrow:
-	ANDQ  $0x0f, R12
-	MOVQ  96(BX), R14
-	SHLXQ R12, R14, R14
-	KMOVW R14, K1
+	ANDQ      $0x0f, R11
+	MOVQ      96(BX), R12
+	SHLXQ     R11, R12, R12
+	KMOVW     R12, K1
+	VMOVDQU32 (SI), Z20
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
-	MOVQ           104(BX), R12
-	ADDQ           R13, R12
-	VPBROADCASTD.Z (R12), K3, Z6
-	VPBROADCASTD.Z (R12)(DX*1), K3, Z7
-	VPBROADCASTD.Z (R12)(DX*2), K3, Z8
-	VPBROADCASTD.Z (R12)(SI*1), K3, Z9
-	VPBROADCASTD.Z (R12)(DX*4), K3, Z10
-	VPBROADCASTD.Z (R12)(DI*1), K3, Z11
-	VPBROADCASTD.Z (R12)(SI*2), K3, Z12
-	VPBROADCASTD.Z (R12)(R8*1), K3, Z13
-	MOVQ           40(BX), R14
-	LEAQ           (R12)(R14*8), R12
-	VPSUBD.BCST    (R12), Z6, K3, Z6
-	VPSUBD.BCST    (R12)(DX*1), Z7, K3, Z7
-	VPSUBD.BCST    (R12)(DX*2), Z8, K3, Z8
-	VPSUBD.BCST    (R12)(SI*1), Z9, K3, Z9
-	VPSUBD.BCST    (R12)(DX*4), Z10, K3, Z10
-	VPSUBD.BCST    (R12)(DI*1), Z11, K3, Z11
-	VPSUBD.BCST    (R12)(SI*2), Z12, K3, Z12
-	VPSUBD.BCST    (R12)(R8*1), Z13, K3, Z13
-	MOVQ           56(BX), R12
-	MOVQ           64(BX), R14
+	MOVQ           104(BX), R11
+	ADDQ           R10, R11
+	VPBROADCASTD.Z (R11), K3, Z4
+	VPBROADCASTD.Z (R11)(DX*1), K3, Z5
+	VPBROADCASTD.Z (R11)(DX*2), K3, Z6
+	VPBROADCASTD.Z (R11)(DI*1), K3, Z7
+	VPBROADCASTD.Z (R11)(DX*4), K3, Z8
+	VPBROADCASTD.Z (R11)(R8*1), K3, Z9
+	VPBROADCASTD.Z (R11)(DI*2), K3, Z10
+	VPBROADCASTD.Z (R11)(R9*1), K3, Z11
+	MOVQ           40(BX), R12
+	LEAQ           (R11)(R12*8), R11
+	VPSUBD.BCST    (R11), Z4, K3, Z4
+	VPSUBD.BCST    (R11)(DX*1), Z5, K3, Z5
+	VPSUBD.BCST    (R11)(DX*2), Z6, K3, Z6
+	VPSUBD.BCST    (R11)(DI*1), Z7, K3, Z7
+	VPSUBD.BCST    (R11)(DX*4), Z8, K3, Z8
+	VPSUBD.BCST    (R11)(R8*1), Z9, K3, Z9
+	VPSUBD.BCST    (R11)(DI*2), Z10, K3, Z10
+	VPSUBD.BCST    (R11)(R9*1), Z11, K3, Z11
+	MOVQ           56(BX), R11
+	MOVQ           64(BX), R12
 
 chunk:
-	DECQ       R12
+	DECQ       R11
 	JL         chunks_done
-	VMOVDQU64  (AX), Z4
+	VMOVDQU64  (AX), Z2
 	PREFETCHT0 4096(AX)
-	LEAQ       (R13)(R14*4), R15
-	VPSRLW     $0x04, Z4, Z5
-	VPANDD     Z2, Z4, Z4
-	VPANDD     Z2, Z5, Z5
-	VPERMD     (R13), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z6
-	VPERMD     (R15), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z6
-	VPERMD     (R13)(DX*1), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z7
-	VPERMD     (R15)(DX*1), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z7
-	VPERMD     (R13)(DX*2), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z8
-	VPERMD     (R15)(DX*2), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z8
-	VPERMD     (R13)(SI*1), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z9
-	VPERMD     (R15)(SI*1), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z9
-	VPERMD     (R13)(DX*4), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z10
-	VPERMD     (R15)(DX*4), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z10
-	VPERMD     (R13)(DI*1), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z11
-	VPERMD     (R15)(DI*1), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z11
-	VPERMD     (R13)(SI*2), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z12
-	VPERMD     (R15)(SI*2), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z12
-	VPERMD     (R13)(R8*1), Z0, Z22
-	VPDPBUSD   Z22, Z4, Z13
-	VPERMD     (R15)(R8*1), Z0, Z23
-	VPDPBUSD   Z23, Z5, Z13
-	LEAQ       (R13)(R14*8), R13
+	LEAQ       (R10)(R12*4), R13
+	VPSRLW     $0x04, Z2, Z3
+	VPANDD     Z0, Z2, Z2
+	VPANDD     Z0, Z3, Z3
+	VPERMD     (R10), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z4
+	VPERMD     (R13), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z4
+	VPERMD     (R10)(DX*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z5
+	VPERMD     (R13)(DX*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z5
+	VPERMD     (R10)(DX*2), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z6
+	VPERMD     (R13)(DX*2), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z6
+	VPERMD     (R10)(DI*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z7
+	VPERMD     (R13)(DI*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z7
+	VPERMD     (R10)(DX*4), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z8
+	VPERMD     (R13)(DX*4), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z8
+	VPERMD     (R10)(R8*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z9
+	VPERMD     (R13)(R8*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z9
+	VPERMD     (R10)(DI*2), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z10
+	VPERMD     (R13)(DI*2), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z10
+	VPERMD     (R10)(R9*1), Z20, Z21
+	VPDPBUSD   Z21, Z2, Z11
+	VPERMD     (R13)(R9*1), Z20, Z22
+	VPDPBUSD   Z22, Z3, Z11
+	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
 
 chunks_done:
-	MOVQ        72(BX), R14
-	TESTQ       R14, R14
+	MOVQ        72(BX), R12
+	TESTQ       R12, R12
 	JE          tail_done
-	MOVQ        88(BX), R12
-	KMOVW       R12, K2
-	VMOVDQU32.Z (AX), K2, Z4
+	MOVQ        88(BX), R11
+	KMOVW       R11, K2
+	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  4096(AX)
-	LEAQ        (R13)(R14*4), R15
-	VPSRLW      $0x04, Z4, Z5
-	VPANDD      Z2, Z4, Z4
-	VPANDD      Z2, Z5, Z5
-	VPERMD      (R13), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z6
-	VPERMD      (R15), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z6
-	VPERMD      (R13)(DX*1), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z7
-	VPERMD      (R15)(DX*1), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z7
-	VPERMD      (R13)(DX*2), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z8
-	VPERMD      (R15)(DX*2), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z8
-	VPERMD      (R13)(SI*1), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z9
-	VPERMD      (R15)(SI*1), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z9
-	VPERMD      (R13)(DX*4), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z10
-	VPERMD      (R15)(DX*4), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z10
-	VPERMD      (R13)(DI*1), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z11
-	VPERMD      (R15)(DI*1), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z11
-	VPERMD      (R13)(SI*2), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z12
-	VPERMD      (R15)(SI*2), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z12
-	VPERMD      (R13)(R8*1), Z0, Z22
-	VPDPBUSD    Z22, Z4, Z13
-	VPERMD      (R15)(R8*1), Z0, Z23
-	VPDPBUSD    Z23, Z5, Z13
-	LEAQ        (R13)(R14*8), R13
+	LEAQ        (R10)(R12*4), R13
+	VPSRLW      $0x04, Z2, Z3
+	VPANDD      Z0, Z2, Z2
+	VPANDD      Z0, Z3, Z3
+	VPERMD      (R10), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z4
+	VPERMD      (R13), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z4
+	VPERMD      (R10)(DX*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z5
+	VPERMD      (R13)(DX*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z5
+	VPERMD      (R10)(DX*2), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z6
+	VPERMD      (R13)(DX*2), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z6
+	VPERMD      (R10)(DI*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z7
+	VPERMD      (R13)(DI*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z7
+	VPERMD      (R10)(DX*4), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z8
+	VPERMD      (R13)(DX*4), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z8
+	VPERMD      (R10)(R8*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z9
+	VPERMD      (R13)(R8*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z9
+	VPERMD      (R10)(DI*2), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z10
+	VPERMD      (R13)(DI*2), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z10
+	VPERMD      (R10)(R9*1), Z20, Z21
+	VPDPBUSD    Z21, Z2, Z11
+	VPERMD      (R13)(R9*1), Z20, Z22
+	VPDPBUSD    Z22, Z3, Z11
+	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
 tail_done:
+	MOVQ       104(BX), R11
+	ADDQ       R10, R11
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z7, Z6, Z22
-	VSHUFI64X2 $0xee, Z7, Z6, Z23
-	VPADDD     Z22, Z23, Z6
-	VSHUFI64X2 $0x44, Z9, Z8, Z22
-	VSHUFI64X2 $0xee, Z9, Z8, Z23
-	VPADDD     Z22, Z23, Z8
-	VSHUFI64X2 $0x88, Z8, Z6, Z22
-	VSHUFI64X2 $0xdd, Z8, Z6, Z23
-	VPADDD     Z22, Z23, Z6
+	VSHUFI64X2 $0x44, Z5, Z4, Z21
+	VSHUFI64X2 $0xee, Z5, Z4, Z22
+	VPADDD     Z21, Z22, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z21
+	VSHUFI64X2 $0xee, Z7, Z6, Z22
+	VPADDD     Z21, Z22, Z6
+	VSHUFI64X2 $0x88, Z6, Z4, Z21
+	VSHUFI64X2 $0xdd, Z6, Z4, Z22
+	VPADDD     Z21, Z22, Z4
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z6, Z22
-	VPADDD  Z22, Z6, Z6
+	VPSHUFD $0x4e, Z4, Z21
+	VPADDD  Z21, Z4, Z4
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z6, Z22
-	VPADDD  Z22, Z6, Z6
+	VPSHUFD $0xb1, Z4, Z21
+	VPADDD  Z21, Z4, Z4
 
 quarter0:
-	VCVTDQ2PS  Z6, Z6
-	VMULPS     Z3, Z6, Z6
-	VSHUFF32X4 $0x00, Z6, Z6, Z22
-	VADDPS     Z22, Z14, K1, Z14
-	VSHUFF32X4 $0x55, Z6, Z6, Z23
-	VADDPS     Z23, Z15, K1, Z15
-	VSHUFF32X4 $0xaa, Z6, Z6, Z22
-	VADDPS     Z22, Z16, K1, Z16
-	VSHUFF32X4 $0xff, Z6, Z6, Z23
-	VADDPS     Z23, Z17, K1, Z17
-	VSHUFI64X2 $0x44, Z11, Z10, Z22
-	VSHUFI64X2 $0xee, Z11, Z10, Z23
-	VPADDD     Z22, Z23, Z10
-	VSHUFI64X2 $0x44, Z13, Z12, Z22
-	VSHUFI64X2 $0xee, Z13, Z12, Z23
-	VPADDD     Z22, Z23, Z12
-	VSHUFI64X2 $0x88, Z12, Z10, Z22
-	VSHUFI64X2 $0xdd, Z12, Z10, Z23
-	VPADDD     Z22, Z23, Z10
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VSHUFF32X4  $0x00, Z4, Z4, Z21
+	VMULPS.BCST -4(R11), Z21, Z21
+	VADDPS      Z21, Z12, K1, Z12
+	VSHUFF32X4  $0x55, Z4, Z4, Z22
+	VMULPS.BCST -4(R11)(DX*1), Z22, Z22
+	VADDPS      Z22, Z13, K1, Z13
+	VSHUFF32X4  $0xaa, Z4, Z4, Z21
+	VMULPS.BCST -4(R11)(DX*2), Z21, Z21
+	VADDPS      Z21, Z14, K1, Z14
+	VSHUFF32X4  $0xff, Z4, Z4, Z22
+	VMULPS.BCST -4(R11)(DI*1), Z22, Z22
+	VADDPS      Z22, Z15, K1, Z15
+	VSHUFI64X2  $0x44, Z9, Z8, Z21
+	VSHUFI64X2  $0xee, Z9, Z8, Z22
+	VPADDD      Z21, Z22, Z8
+	VSHUFI64X2  $0x44, Z11, Z10, Z21
+	VSHUFI64X2  $0xee, Z11, Z10, Z22
+	VPADDD      Z21, Z22, Z10
+	VSHUFI64X2  $0x88, Z10, Z8, Z21
+	VSHUFI64X2  $0xdd, Z10, Z8, Z22
+	VPADDD      Z21, Z22, Z8
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter4
-	VPSHUFD $0x4e, Z10, Z22
-	VPADDD  Z22, Z10, Z10
+	VPSHUFD $0x4e, Z8, Z21
+	VPADDD  Z21, Z8, Z8
 	CMPQ    32(BX), $0x01
 	JGT     quarter4
-	VPSHUFD $0xb1, Z10, Z22
-	VPADDD  Z22, Z10, Z10
+	VPSHUFD $0xb1, Z8, Z21
+	VPADDD  Z21, Z8, Z8
 
 quarter4:
-	VCVTDQ2PS  Z10, Z10
-	VMULPS     Z3, Z10, Z10
-	VSHUFF32X4 $0x00, Z10, Z10, Z22
-	VADDPS     Z22, Z18, K1, Z18
-	VSHUFF32X4 $0x55, Z10, Z10, Z23
-	VADDPS     Z23, Z19, K1, Z19
-	VSHUFF32X4 $0xaa, Z10, Z10, Z22
-	VADDPS     Z22, Z20, K1, Z20
-	VSHUFF32X4 $0xff, Z10, Z10, Z23
-	VADDPS     Z23, Z21, K1, Z21
-	JMP        narrow_done
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VSHUFF32X4  $0x00, Z8, Z8, Z21
+	VMULPS.BCST -4(R11)(DX*4), Z21, Z21
+	VADDPS      Z21, Z16, K1, Z16
+	VSHUFF32X4  $0x55, Z8, Z8, Z22
+	VMULPS.BCST -4(R11)(R8*1), Z22, Z22
+	VADDPS      Z22, Z17, K1, Z17
+	VSHUFF32X4  $0xaa, Z8, Z8, Z21
+	VMULPS.BCST -4(R11)(DI*2), Z21, Z21
+	VADDPS      Z21, Z18, K1, Z18
+	VSHUFF32X4  $0xff, Z8, Z8, Z22
+	VMULPS.BCST -4(R11)(R9*1), Z22, Z22
+	VADDPS      Z22, Z19, K1, Z19
+	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z22
-	VPADDD  Z22, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z23
-	VPADDD  Z23, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z22
-	VPADDD  Z22, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z23
-	VPADDD  Z23, Z9, Z9
-	VALIGND $0x08, Z10, Z10, Z22
-	VPADDD  Z22, Z10, Z10
-	VALIGND $0x08, Z11, Z11, Z23
-	VPADDD  Z23, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z22
-	VPADDD  Z22, Z12, Z12
-	VALIGND $0x08, Z13, Z13, Z23
-	VPADDD  Z23, Z13, Z13
+	VALIGND $0x08, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x08, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x08, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x08, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x08, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x08, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x08, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z22
-	VPADDD  Z22, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z23
-	VPADDD  Z23, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z22
-	VPADDD  Z22, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z23
-	VPADDD  Z23, Z9, Z9
-	VALIGND $0x04, Z10, Z10, Z22
-	VPADDD  Z22, Z10, Z10
-	VALIGND $0x04, Z11, Z11, Z23
-	VPADDD  Z23, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z22
-	VPADDD  Z22, Z12, Z12
-	VALIGND $0x04, Z13, Z13, Z23
-	VPADDD  Z23, Z13, Z13
+	VALIGND $0x04, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x04, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x04, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x04, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x04, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x04, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x04, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z22
-	VPADDD  Z22, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z23
-	VPADDD  Z23, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z22
-	VPADDD  Z22, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z23
-	VPADDD  Z23, Z9, Z9
-	VALIGND $0x02, Z10, Z10, Z22
-	VPADDD  Z22, Z10, Z10
-	VALIGND $0x02, Z11, Z11, Z23
-	VPADDD  Z23, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z22
-	VPADDD  Z22, Z12, Z12
-	VALIGND $0x02, Z13, Z13, Z23
-	VPADDD  Z23, Z13, Z13
+	VALIGND $0x02, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x02, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x02, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x02, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x02, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x02, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x02, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z22
-	VPADDD  Z22, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z23
-	VPADDD  Z23, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z22
-	VPADDD  Z22, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z23
-	VPADDD  Z23, Z9, Z9
-	VALIGND $0x01, Z10, Z10, Z22
-	VPADDD  Z22, Z10, Z10
-	VALIGND $0x01, Z11, Z11, Z23
-	VPADDD  Z23, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z22
-	VPADDD  Z22, Z12, Z12
-	VALIGND $0x01, Z13, Z13, Z23
-	VPADDD  Z23, Z13, Z13
+	VALIGND $0x01, Z4, Z4, Z21
+	VPADDD  Z21, Z4, Z4
+	VALIGND $0x01, Z5, Z5, Z22
+	VPADDD  Z22, Z5, Z5
+	VALIGND $0x01, Z6, Z6, Z21
+	VPADDD  Z21, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z22
+	VPADDD  Z22, Z7, Z7
+	VALIGND $0x01, Z8, Z8, Z21
+	VPADDD  Z21, Z8, Z8
+	VALIGND $0x01, Z9, Z9, Z22
+	VPADDD  Z22, Z9, Z9
+	VALIGND $0x01, Z10, Z10, Z21
+	VPADDD  Z21, Z10, Z10
+	VALIGND $0x01, Z11, Z11, Z22
+	VPADDD  Z22, Z11, Z11
 
 reduced:
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z3, Z6, Z6
-	VADDPS    Z6, Z14, K1, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z3, Z7, Z7
-	VADDPS    Z7, Z15, K1, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z3, Z8, Z8
-	VADDPS    Z8, Z16, K1, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z3, Z9, Z9
-	VADDPS    Z9, Z17, K1, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z3, Z10, Z10
-	VADDPS    Z10, Z18, K1, Z18
-	VCVTDQ2PS Z11, Z11
-	VMULPS    Z3, Z11, Z11
-	VADDPS    Z11, Z19, K1, Z19
-	VCVTDQ2PS Z12, Z12
-	VMULPS    Z3, Z12, Z12
-	VADDPS    Z12, Z20, K1, Z20
-	VCVTDQ2PS Z13, Z13
-	VMULPS    Z3, Z13, Z13
-	VADDPS    Z13, Z21, K1, Z21
+	VCVTDQ2PS   Z4, Z4
+	VMULPS      Z1, Z4, Z4
+	VMULPS.BCST -4(R11), Z4, Z4
+	VADDPS      Z4, Z12, K1, Z12
+	VCVTDQ2PS   Z5, Z5
+	VMULPS      Z1, Z5, Z5
+	VMULPS.BCST -4(R11)(DX*1), Z5, Z5
+	VADDPS      Z5, Z13, K1, Z13
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R11)(DX*2), Z6, Z6
+	VADDPS      Z6, Z14, K1, Z14
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R11)(DI*1), Z7, Z7
+	VADDPS      Z7, Z15, K1, Z15
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R11)(DX*4), Z8, Z8
+	VADDPS      Z8, Z16, K1, Z16
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R11)(R8*1), Z9, Z9
+	VADDPS      Z9, Z17, K1, Z17
+	VCVTDQ2PS   Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VMULPS.BCST -4(R11)(DI*2), Z10, Z10
+	VADDPS      Z10, Z18, K1, Z18
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R11)(R9*1), Z11, Z11
+	VADDPS      Z11, Z19, K1, Z19
 
 narrow_done:
 	JMP strip
 
 tile_done:
-	TESTQ   R9, R9
+	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	VMOVUPS Z16, 128(AX)
-	VMOVUPS Z17, 192(AX)
-	VMOVUPS Z18, 256(AX)
-	VMOVUPS Z19, 320(AX)
-	VMOVUPS Z20, 384(AX)
-	VMOVUPS Z21, 448(AX)
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, 64(AX)
+	VMOVUPS Z14, 128(AX)
+	VMOVUPS Z15, 192(AX)
+	VMOVUPS Z16, 256(AX)
+	VMOVUPS Z17, 320(AX)
+	VMOVUPS Z18, 384(AX)
+	VMOVUPS Z19, 448(AX)
+	VZEROUPPER
+	RET
+
+// func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·panelA16x8AVX512(SB), NOSPLIT, $24-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	LEAQ    (DX)(DX*2), DI
+	LEAQ    (DX)(DX*4), R8
+	LEAQ    (DI)(DX*4), R9
+	VMOVUPS 448(SI), Z0
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	VPXORD  Z28, Z28, Z28
+	MOVQ    (BX), R10
+	MOVQ    R10, (SP)
+
+tile:
+	MOVQ    CX, 8(SP)
+	MOVQ    8(BX), R10
+	CMPQ    R10, (SP)
+	CMOVQGT (SP), R10
+	SUBQ    R10, (SP)
+
+group:
+	TESTQ     R10, R10
+	JE        dense_done
+	DECQ      R10
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	MOVQ      16(BX), R11
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+
+wide1:
+	DECQ             R11
+	JL               wide1_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       4096(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST (CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST (CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST (CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST (CX)(R9*1), Z3, Z12
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z13
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 4(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 4(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 4(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 4(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z5
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 8(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 8(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 8(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 8(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z13
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 12(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 16(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 16(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 16(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 16(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z13
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 20(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 20(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 20(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 20(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z5
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 24(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 24(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 24(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 24(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z13
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 28(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(R9*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	JMP              wide1
+
+wide1_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	VFMADD231PS Z1, Z9, Z25
+	VFMADD231PS Z1, Z10, Z26
+	VFMADD231PS Z1, Z11, Z27
+	VFMADD231PS Z1, Z12, Z28
+	JMP         group
+
+dense_done:
+	CMPQ 24(BX), $0x00
+	JE   tile_done
+	MOVL (AX), R10
+	MOVQ R10, 16(SP)
+	ADDQ $0x04, AX
+
+strip:
+	DECQ      16(SP)
+	JL        tile_done
+	MOVWQZX   (AX), R11
+	MOVQ      R11, R10
+	ANDQ      $-16, R10
+	ADDQ      R10, R10
+	ADDQ      8(SP), R10
+	VCVTPH2PS 2(AX), Z1
+	VMOVDQU32 64(SI), Z2
+	VPERMPS   Z1, Z2, Z1
+	ADDQ      48(BX), AX
+	CMPQ      32(BX), $0x10
+	JNE       narrow
+	MOVQ      40(BX), R11
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+
+wide2:
+	DECQ             R11
+	JL               wide2_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       4096(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (R10), Z3, Z5
+	VFMADD231PS.BCST (R10)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (R10)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (R10)(DI*1), Z3, Z8
+	VFMADD231PS.BCST (R10)(DX*4), Z3, Z9
+	VFMADD231PS.BCST (R10)(R8*1), Z3, Z10
+	VFMADD231PS.BCST (R10)(DI*2), Z3, Z11
+	VFMADD231PS.BCST (R10)(R9*1), Z3, Z12
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(R10), Z3, Z13
+	VFMADD231PS.BCST 4(R10)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 4(R10)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 4(R10)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 4(R10)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 4(R10)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 4(R10)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 4(R10)(R9*1), Z3, Z20
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(R10), Z3, Z5
+	VFMADD231PS.BCST 8(R10)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 8(R10)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 8(R10)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 8(R10)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 8(R10)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 8(R10)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 8(R10)(R9*1), Z3, Z12
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(R10), Z3, Z13
+	VFMADD231PS.BCST 12(R10)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 12(R10)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 12(R10)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 12(R10)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 12(R10)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 12(R10)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 12(R10)(R9*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(R10), Z3, Z5
+	VFMADD231PS.BCST 16(R10)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(R10)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(R10)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 16(R10)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 16(R10)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 16(R10)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 16(R10)(R9*1), Z3, Z12
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(R10), Z3, Z13
+	VFMADD231PS.BCST 20(R10)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 20(R10)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 20(R10)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 20(R10)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 20(R10)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 20(R10)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 20(R10)(R9*1), Z3, Z20
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(R10), Z3, Z5
+	VFMADD231PS.BCST 24(R10)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 24(R10)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 24(R10)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 24(R10)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 24(R10)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 24(R10)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 24(R10)(R9*1), Z3, Z12
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(R10), Z3, Z13
+	VFMADD231PS.BCST 28(R10)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 28(R10)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 28(R10)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 28(R10)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 28(R10)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 28(R10)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 28(R10)(R9*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, R10
+	JMP              wide2
+
+wide2_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	VFMADD231PS Z1, Z9, Z25
+	VFMADD231PS Z1, Z10, Z26
+	VFMADD231PS Z1, Z11, Z27
+	VFMADD231PS Z1, Z12, Z28
+	JMP         strip
+
+narrow:
+	ANDQ      $0x0f, R11
+	MOVQ      96(BX), R12
+	SHLXQ     R11, R12, R12
+	KMOVW     R12, K1
+	VMOVDQU32 256(SI), Z29
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	MOVQ      56(BX), R11
+
+chunk:
+	DECQ R11
+	JL   chunks_done
+	MOVQ 64(BX), R12
+	MOVQ $0x00000040, R13
+	SHLQ $0x04, R12
+	LEAQ (R10)(R12*1), R12
+
+full_pair:
+	MOVL        $-1, R14
+	BZHIL       R13, R14, R14
+	KMOVW       R14, K2
+	SHRL        $0x10, R14
+	KMOVW       R14, K3
+	VPMOVZXBD   (AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R10), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VPERMPS.Z   (R12), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z5
+	VPERMPS.Z   (R10)(DX*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VPERMPS.Z   (R12)(DX*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z6
+	VPERMPS.Z   (R10)(DX*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z7
+	VPERMPS.Z   (R12)(DX*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z7
+	VPERMPS.Z   (R10)(DI*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z8
+	VPERMPS.Z   (R12)(DI*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z8
+	VPERMPS.Z   (R10)(DX*4), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z9
+	VPERMPS.Z   (R12)(DX*4), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z9
+	VPERMPS.Z   (R10)(R8*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z10
+	VPERMPS.Z   (R12)(R8*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z10
+	VPERMPS.Z   (R10)(DI*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z11
+	VPERMPS.Z   (R12)(DI*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z11
+	VPERMPS.Z   (R10)(R9*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z12
+	VPERMPS.Z   (R12)(R9*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z12
+	ADDQ        112(BX), R10
+	ADDQ        112(BX), R12
+	VPMOVZXBD   16(AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R10), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z13
+	VPERMPS.Z   (R12), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z13
+	VPERMPS.Z   (R10)(DX*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z14
+	VPERMPS.Z   (R12)(DX*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z14
+	VPERMPS.Z   (R10)(DX*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z15
+	VPERMPS.Z   (R12)(DX*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z15
+	VPERMPS.Z   (R10)(DI*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z16
+	VPERMPS.Z   (R12)(DI*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z16
+	VPERMPS.Z   (R10)(DX*4), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z17
+	VPERMPS.Z   (R12)(DX*4), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z17
+	VPERMPS.Z   (R10)(R8*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z18
+	VPERMPS.Z   (R12)(R8*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z18
+	VPERMPS.Z   (R10)(DI*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z19
+	VPERMPS.Z   (R12)(DI*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z19
+	VPERMPS.Z   (R10)(R9*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z20
+	VPERMPS.Z   (R12)(R9*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z20
+	ADDQ        120(BX), R10
+	ADDQ        120(BX), R12
+	PREFETCHT0  4096(AX)
+	ADDQ        $0x20, AX
+	SUBQ        $0x20, R13
+	JG          full_pair
+
+	// A last pair that was not full went too far.
+	ADDQ R13, AX
+	MOVQ R12, R10
+	JMP  chunk
+
+chunks_done:
+	MOVQ  72(BX), R12
+	TESTQ R12, R12
+	JE    tail_done
+	MOVQ  80(BX), R13
+	SHLQ  $0x04, R12
+	LEAQ  (R10)(R12*1), R11
+
+tail_pair:
+	MOVL        $-1, R12
+	BZHIL       R13, R12, R12
+	KMOVW       R12, K2
+	SHRL        $0x10, R12
+	KMOVW       R12, K3
+	VPMOVZXBD   (AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R10), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VPERMPS.Z   (R11), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z5
+	VPERMPS.Z   (R10)(DX*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VPERMPS.Z   (R11)(DX*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z6
+	VPERMPS.Z   (R10)(DX*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z7
+	VPERMPS.Z   (R11)(DX*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z7
+	VPERMPS.Z   (R10)(DI*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z8
+	VPERMPS.Z   (R11)(DI*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z8
+	VPERMPS.Z   (R10)(DX*4), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z9
+	VPERMPS.Z   (R11)(DX*4), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z9
+	VPERMPS.Z   (R10)(R8*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z10
+	VPERMPS.Z   (R11)(R8*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z10
+	VPERMPS.Z   (R10)(DI*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z11
+	VPERMPS.Z   (R11)(DI*2), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z11
+	VPERMPS.Z   (R10)(R9*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z3, Z12
+	VPERMPS.Z   (R11)(R9*1), Z29, K2, Z2
+	VFMADD231PS Z2, Z4, Z12
+	ADDQ        112(BX), R10
+	ADDQ        112(BX), R11
+	VPMOVZXBD   16(AX), Z4
+	VPERMPS     Z0, Z4, Z3
+	VPSRLD      $0x04, Z4, Z4
+	VPERMPS     Z0, Z4, Z4
+	VPERMPS.Z   (R10), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z13
+	VPERMPS.Z   (R11), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z13
+	VPERMPS.Z   (R10)(DX*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z14
+	VPERMPS.Z   (R11)(DX*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z14
+	VPERMPS.Z   (R10)(DX*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z15
+	VPERMPS.Z   (R11)(DX*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z15
+	VPERMPS.Z   (R10)(DI*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z16
+	VPERMPS.Z   (R11)(DI*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z16
+	VPERMPS.Z   (R10)(DX*4), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z17
+	VPERMPS.Z   (R11)(DX*4), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z17
+	VPERMPS.Z   (R10)(R8*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z18
+	VPERMPS.Z   (R11)(R8*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z18
+	VPERMPS.Z   (R10)(DI*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z19
+	VPERMPS.Z   (R11)(DI*2), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z19
+	VPERMPS.Z   (R10)(R9*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z3, Z20
+	VPERMPS.Z   (R11)(R9*1), Z29, K3, Z2
+	VFMADD231PS Z2, Z4, Z20
+	ADDQ        120(BX), R10
+	ADDQ        120(BX), R11
+	PREFETCHT0  4096(AX)
+	ADDQ        $0x20, AX
+	SUBQ        $0x20, R13
+	JG          tail_pair
+
+	// A last pair that was not full went too far.
+	ADDQ R13, AX
+	MOVQ R11, R10
+
+tail_done:
+	VMOVDQU32  320(SI), Z29
+	CMPQ       32(BX), $0x08
+	JE         eight
+	VADDPS     Z13, Z5, Z5
+	VADDPS     Z14, Z6, Z6
+	VADDPS     Z15, Z7, Z7
+	VADDPS     Z16, Z8, Z8
+	VADDPS     Z17, Z9, Z9
+	VADDPS     Z18, Z10, Z10
+	VADDPS     Z19, Z11, Z11
+	VADDPS     Z20, Z12, Z12
+	CMPQ       32(BX), $0x02
+	JG         summed
+	VSHUFF32X4 $0x4e, Z5, Z5, Z3
+	VADDPS     Z3, Z5, Z5
+	VSHUFF32X4 $0x4e, Z6, Z6, Z3
+	VADDPS     Z3, Z6, Z6
+	VSHUFF32X4 $0x4e, Z7, Z7, Z3
+	VADDPS     Z3, Z7, Z7
+	VSHUFF32X4 $0x4e, Z8, Z8, Z3
+	VADDPS     Z3, Z8, Z8
+	VSHUFF32X4 $0x4e, Z9, Z9, Z3
+	VADDPS     Z3, Z9, Z9
+	VSHUFF32X4 $0x4e, Z10, Z10, Z3
+	VADDPS     Z3, Z10, Z10
+	VSHUFF32X4 $0x4e, Z11, Z11, Z3
+	VADDPS     Z3, Z11, Z11
+	VSHUFF32X4 $0x4e, Z12, Z12, Z3
+	VADDPS     Z3, Z12, Z12
+	CMPQ       32(BX), $0x01
+	JG         summed
+	VSHUFF32X4 $0xb1, Z5, Z5, Z3
+	VADDPS     Z3, Z5, Z5
+	VSHUFF32X4 $0xb1, Z6, Z6, Z3
+	VADDPS     Z3, Z6, Z6
+	VSHUFF32X4 $0xb1, Z7, Z7, Z3
+	VADDPS     Z3, Z7, Z7
+	VSHUFF32X4 $0xb1, Z8, Z8, Z3
+	VADDPS     Z3, Z8, Z8
+	VSHUFF32X4 $0xb1, Z9, Z9, Z3
+	VADDPS     Z3, Z9, Z9
+	VSHUFF32X4 $0xb1, Z10, Z10, Z3
+	VADDPS     Z3, Z10, Z10
+	VSHUFF32X4 $0xb1, Z11, Z11, Z3
+	VADDPS     Z3, Z11, Z11
+	VSHUFF32X4 $0xb1, Z12, Z12, Z3
+	VADDPS     Z3, Z12, Z12
+	JMP        summed
+
+eight:
+	VPERMILPS $0x4e, Z13, Z3
+	VADDPS    Z3, Z13, Z13
+	VPERMILPS $0xb1, Z13, Z3
+	VADDPS    Z3, Z13, Z13
+	VPERMILPS $0x4e, Z14, Z3
+	VADDPS    Z3, Z14, Z14
+	VPERMILPS $0xb1, Z14, Z3
+	VADDPS    Z3, Z14, Z14
+	VPERMILPS $0x4e, Z15, Z3
+	VADDPS    Z3, Z15, Z15
+	VPERMILPS $0xb1, Z15, Z3
+	VADDPS    Z3, Z15, Z15
+	VPERMILPS $0x4e, Z16, Z3
+	VADDPS    Z3, Z16, Z16
+	VPERMILPS $0xb1, Z16, Z3
+	VADDPS    Z3, Z16, Z16
+	VPERMILPS $0x4e, Z17, Z3
+	VADDPS    Z3, Z17, Z17
+	VPERMILPS $0xb1, Z17, Z3
+	VADDPS    Z3, Z17, Z17
+	VPERMILPS $0x4e, Z18, Z3
+	VADDPS    Z3, Z18, Z18
+	VPERMILPS $0xb1, Z18, Z3
+	VADDPS    Z3, Z18, Z18
+	VPERMILPS $0x4e, Z19, Z3
+	VADDPS    Z3, Z19, Z19
+	VPERMILPS $0xb1, Z19, Z3
+	VADDPS    Z3, Z19, Z19
+	VPERMILPS $0x4e, Z20, Z3
+	VADDPS    Z3, Z20, Z20
+	VPERMILPS $0xb1, Z20, Z3
+	VADDPS    Z3, Z20, Z20
+
+summed:
+	VPERMILPS   $0x4e, Z5, Z3
+	VADDPS      Z3, Z5, Z5
+	VPERMILPS   $0xb1, Z5, Z3
+	VADDPS      Z3, Z5, Z5
+	VPERMT2PS   Z13, Z29, Z5
+	VFMADD231PS Z1, Z5, K1, Z21
+	VPERMILPS   $0x4e, Z6, Z3
+	VADDPS      Z3, Z6, Z6
+	VPERMILPS   $0xb1, Z6, Z3
+	VADDPS      Z3, Z6, Z6
+	VPERMT2PS   Z14, Z29, Z6
+	VFMADD231PS Z1, Z6, K1, Z22
+	VPERMILPS   $0x4e, Z7, Z3
+	VADDPS      Z3, Z7, Z7
+	VPERMILPS   $0xb1, Z7, Z3
+	VADDPS      Z3, Z7, Z7
+	VPERMT2PS   Z15, Z29, Z7
+	VFMADD231PS Z1, Z7, K1, Z23
+	VPERMILPS   $0x4e, Z8, Z3
+	VADDPS      Z3, Z8, Z8
+	VPERMILPS   $0xb1, Z8, Z3
+	VADDPS      Z3, Z8, Z8
+	VPERMT2PS   Z16, Z29, Z8
+	VFMADD231PS Z1, Z8, K1, Z24
+	VPERMILPS   $0x4e, Z9, Z3
+	VADDPS      Z3, Z9, Z9
+	VPERMILPS   $0xb1, Z9, Z3
+	VADDPS      Z3, Z9, Z9
+	VPERMT2PS   Z17, Z29, Z9
+	VFMADD231PS Z1, Z9, K1, Z25
+	VPERMILPS   $0x4e, Z10, Z3
+	VADDPS      Z3, Z10, Z10
+	VPERMILPS   $0xb1, Z10, Z3
+	VADDPS      Z3, Z10, Z10
+	VPERMT2PS   Z18, Z29, Z10
+	VFMADD231PS Z1, Z10, K1, Z26
+	VPERMILPS   $0x4e, Z11, Z3
+	VADDPS      Z3, Z11, Z11
+	VPERMILPS   $0xb1, Z11, Z3
+	VADDPS      Z3, Z11, Z11
+	VPERMT2PS   Z19, Z29, Z11
+	VFMADD231PS Z1, Z11, K1, Z27
+	VPERMILPS   $0x4e, Z12, Z3
+	VADDPS      Z3, Z12, Z12
+	VPERMILPS   $0xb1, Z12, Z3
+	VADDPS      Z3, Z12, Z12
+	VPERMT2PS   Z20, Z29, Z12
+	VFMADD231PS Z1, Z12, K1, Z28
+	JMP         strip
+
+tile_done:
+	CMPQ    (SP), $0x00
+	JNE     tile
+	MOVQ    out+40(FP), AX
+	VMOVUPS Z21, (AX)
+	VMOVUPS Z22, 64(AX)
+	VMOVUPS Z23, 128(AX)
+	VMOVUPS Z24, 192(AX)
+	VMOVUPS Z25, 256(AX)
+	VMOVUPS Z26, 320(AX)
+	VMOVUPS Z27, 384(AX)
+	VMOVUPS Z28, 448(AX)
+	VZEROUPPER
+	RET
+
+// func panelBF16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·panelBF16x8AVX512(SB), NOSPLIT, $0-48
+	MOVQ       w+0(FP), AX
+	MOVQ       x+8(FP), CX
+	MOVQ       ld+16(FP), DX
+	MOVQ       s+24(FP), BX
+	LEAQ       (DX)(DX*2), SI
+	LEAQ       (DX)(DX*4), DI
+	LEAQ       (SI)(DX*4), R8
+	VPTERNLOGD $0xff, Z0, Z0, Z0
+	VPSLLD     $0x10, Z0, Z0
+	VPXORD     Z3, Z3, Z3
+	VPXORD     Z4, Z4, Z4
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	MOVQ       16(BX), BX
+
+cell:
+	VMOVDQU64        (AX), Z1
+	PREFETCHT0       4096(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST (CX), Z2, Z3
+	VFMADD231PS.BCST (CX)(DX*1), Z2, Z4
+	VFMADD231PS.BCST (CX)(DX*2), Z2, Z5
+	VFMADD231PS.BCST (CX)(SI*1), Z2, Z6
+	VFMADD231PS.BCST (CX)(DX*4), Z2, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z2, Z8
+	VFMADD231PS.BCST (CX)(SI*2), Z2, Z9
+	VFMADD231PS.BCST (CX)(R8*1), Z2, Z10
+	VFMADD231PS.BCST 4(CX), Z1, Z11
+	VFMADD231PS.BCST 4(CX)(DX*1), Z1, Z12
+	VFMADD231PS.BCST 4(CX)(DX*2), Z1, Z13
+	VFMADD231PS.BCST 4(CX)(SI*1), Z1, Z14
+	VFMADD231PS.BCST 4(CX)(DX*4), Z1, Z15
+	VFMADD231PS.BCST 4(CX)(DI*1), Z1, Z16
+	VFMADD231PS.BCST 4(CX)(SI*2), Z1, Z17
+	VFMADD231PS.BCST 4(CX)(R8*1), Z1, Z18
+	VMOVDQU64        64(AX), Z1
+	PREFETCHT0       4160(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 8(CX), Z2, Z3
+	VFMADD231PS.BCST 8(CX)(DX*1), Z2, Z4
+	VFMADD231PS.BCST 8(CX)(DX*2), Z2, Z5
+	VFMADD231PS.BCST 8(CX)(SI*1), Z2, Z6
+	VFMADD231PS.BCST 8(CX)(DX*4), Z2, Z7
+	VFMADD231PS.BCST 8(CX)(DI*1), Z2, Z8
+	VFMADD231PS.BCST 8(CX)(SI*2), Z2, Z9
+	VFMADD231PS.BCST 8(CX)(R8*1), Z2, Z10
+	VFMADD231PS.BCST 12(CX), Z1, Z11
+	VFMADD231PS.BCST 12(CX)(DX*1), Z1, Z12
+	VFMADD231PS.BCST 12(CX)(DX*2), Z1, Z13
+	VFMADD231PS.BCST 12(CX)(SI*1), Z1, Z14
+	VFMADD231PS.BCST 12(CX)(DX*4), Z1, Z15
+	VFMADD231PS.BCST 12(CX)(DI*1), Z1, Z16
+	VFMADD231PS.BCST 12(CX)(SI*2), Z1, Z17
+	VFMADD231PS.BCST 12(CX)(R8*1), Z1, Z18
+	VMOVDQU64        128(AX), Z1
+	PREFETCHT0       4224(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 16(CX), Z2, Z3
+	VFMADD231PS.BCST 16(CX)(DX*1), Z2, Z4
+	VFMADD231PS.BCST 16(CX)(DX*2), Z2, Z5
+	VFMADD231PS.BCST 16(CX)(SI*1), Z2, Z6
+	VFMADD231PS.BCST 16(CX)(DX*4), Z2, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z2, Z8
+	VFMADD231PS.BCST 16(CX)(SI*2), Z2, Z9
+	VFMADD231PS.BCST 16(CX)(R8*1), Z2, Z10
+	VFMADD231PS.BCST 20(CX), Z1, Z11
+	VFMADD231PS.BCST 20(CX)(DX*1), Z1, Z12
+	VFMADD231PS.BCST 20(CX)(DX*2), Z1, Z13
+	VFMADD231PS.BCST 20(CX)(SI*1), Z1, Z14
+	VFMADD231PS.BCST 20(CX)(DX*4), Z1, Z15
+	VFMADD231PS.BCST 20(CX)(DI*1), Z1, Z16
+	VFMADD231PS.BCST 20(CX)(SI*2), Z1, Z17
+	VFMADD231PS.BCST 20(CX)(R8*1), Z1, Z18
+	VMOVDQU64        192(AX), Z1
+	PREFETCHT0       4288(AX)
+	VPSLLD           $0x10, Z1, Z2
+	VPANDD           Z0, Z1, Z1
+	VFMADD231PS.BCST 24(CX), Z2, Z3
+	VFMADD231PS.BCST 24(CX)(DX*1), Z2, Z4
+	VFMADD231PS.BCST 24(CX)(DX*2), Z2, Z5
+	VFMADD231PS.BCST 24(CX)(SI*1), Z2, Z6
+	VFMADD231PS.BCST 24(CX)(DX*4), Z2, Z7
+	VFMADD231PS.BCST 24(CX)(DI*1), Z2, Z8
+	VFMADD231PS.BCST 24(CX)(SI*2), Z2, Z9
+	VFMADD231PS.BCST 24(CX)(R8*1), Z2, Z10
+	VFMADD231PS.BCST 28(CX), Z1, Z11
+	VFMADD231PS.BCST 28(CX)(DX*1), Z1, Z12
+	VFMADD231PS.BCST 28(CX)(DX*2), Z1, Z13
+	VFMADD231PS.BCST 28(CX)(SI*1), Z1, Z14
+	VFMADD231PS.BCST 28(CX)(DX*4), Z1, Z15
+	VFMADD231PS.BCST 28(CX)(DI*1), Z1, Z16
+	VFMADD231PS.BCST 28(CX)(SI*2), Z1, Z17
+	VFMADD231PS.BCST 28(CX)(R8*1), Z1, Z18
+	ADDQ             $0x00000100, AX
+	ADDQ             $0x20, CX
+	DECQ             BX
+	JNE              cell
+	VADDPS           Z11, Z3, Z3
+	VADDPS           Z12, Z4, Z4
+	VADDPS           Z13, Z5, Z5
+	VADDPS           Z14, Z6, Z6
+	VADDPS           Z15, Z7, Z7
+	VADDPS           Z16, Z8, Z8
+	VADDPS           Z17, Z9, Z9
+	VADDPS           Z18, Z10, Z10
+	MOVQ             out+40(FP), AX
+	VMOVUPS          Z3, (AX)
+	VMOVUPS          Z4, 64(AX)
+	VMOVUPS          Z5, 128(AX)
+	VMOVUPS          Z6, 192(AX)
+	VMOVUPS          Z7, 256(AX)
+	VMOVUPS          Z8, 320(AX)
+	VMOVUPS          Z9, 384(AX)
+	VMOVUPS          Z10, 448(AX)
+	VZEROUPPER
+	RET
+
+// func sparseAVX512(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, y *float32)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·sparseAVX512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ ptr+8(FP), CX
+	MOVQ cols+16(FP), DX
+	MOVQ vals+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ y+40(FP), DI
+
+row:
+	DECQ   AX
+	JL     rows_done
+	MOVL   (CX), R8
+	MOVL   4(CX), R9
+	SUBQ   R8, R9
+	ADDQ   $0x04, CX
+	VPXORD Z0, Z0, Z0
+
+outliers:
+	SUBQ        $0x10, R9
+	JL          tail
+	VPMOVZXWD   (DX)(R8*2), Z1
+	KXNORW      K2, K2, K2
+	VGATHERDPS  (SI)(Z1*4), K2, Z2
+	VCVTPH2PS   (BX)(R8*2), Z1
+	VFMADD231PS Z1, Z2, Z0
+	ADDQ        $0x10, R8
+	JMP         outliers
+
+tail:
+	ADDQ        $0x10, R9
+	JE          summed
+	MOVL        $-1, R10
+	BZHIL       R9, R10, R10
+	KMOVW       R10, K1
+	KMOVW       R10, K2
+	VPMOVZXWD.Z (DX)(R8*2), K1, Z1
+	VGATHERDPS  (SI)(Z1*4), K2, Z2
+	VCVTPH2PS.Z (BX)(R8*2), K1, Z1
+	VFMADD231PS Z1, Z2, K1, Z0
+
+summed:
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0x4e, X0, X1
+	VADDPS        X1, X0, X0
+	VPERMILPS     $0xb1, X0, X1
+	VADDPS        X1, X0, X0
+	VADDSS        (DI), X0, X0
+	VMOVSS        X0, (DI)
+	ADDQ          $0x04, DI
+	JMP           row
+
+rows_done:
+	VZEROUPPER
+	RET
+
+// func sparseLanesAVX512(rows int, ptr *uint32, cols *uint16, vals *uint16, x *float32, out *float32)
+// Requires: AVX, AVX2, AVX512F
+TEXT ·sparseLanesAVX512(SB), NOSPLIT, $0-48
+	MOVQ rows+0(FP), AX
+	MOVQ ptr+8(FP), CX
+	MOVQ cols+16(FP), DX
+	MOVQ vals+24(FP), BX
+	MOVQ x+32(FP), SI
+	MOVQ out+40(FP), DI
+
+row:
+	DECQ   AX
+	JL     rows_done
+	MOVL   (CX), R8
+	MOVL   4(CX), R9
+	SUBQ   R8, R9
+	ADDQ   $0x04, CX
+	VXORPS X0, X0, X0
+
+outlier:
+	DECQ         R9
+	JL           stored
+	MOVWQZX      (DX)(R8*2), R10
+	SHLQ         $0x06, R10
+	VPBROADCASTW (BX)(R8*2), Y1
+	VCVTPH2PS    Y1, Z1
+	VFMADD231PS  (SI)(R10*1), Z1, Z0
+	INCQ         R8
+	JMP          outlier
+
+stored:
+	VMOVUPS Z0, (DI)
+	ADDQ    $0x40, DI
+	JMP     row
+
+rows_done:
 	VZEROUPPER
 	RET
 
@@ -1496,14 +4859,14 @@ done:
 	VZEROUPPER
 	RET
 
-// func quantizeAVX512(n int, dst *byte, x *float32, scale float32)
+// func quantizeAVX512(n int, dst *byte, x *float32, scale float32, limit int32)
 // Requires: AVX, AVX512F
-TEXT ·quantizeAVX512(SB), NOSPLIT, $0-28
+TEXT ·quantizeAVX512(SB), NOSPLIT, $0-32
 	MOVQ         n+0(FP), AX
 	MOVQ         dst+8(FP), CX
 	MOVQ         x+16(FP), DX
 	VBROADCASTSS scale+24(FP), Z0
-	MOVL         $0x0000007f, BX
+	MOVL         limit+28(FP), BX
 	VPBROADCASTD BX, Z1
 	NEGL         BX
 	VPBROADCASTD BX, Z2

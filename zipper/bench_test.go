@@ -103,9 +103,9 @@ func BenchmarkPanel(b *testing.B) {
 		for _, block := range [][2]int{{}, {16, 64}, {16, 16}, {4, 16}, {1, 128}, {1, 32}} {
 			l := layout{n: 16, k: 4096, group: 128, r: block[0], c: block[1], density: 0.1}
 			w := prepack(b, l.random(1, anyScale), Zipped)
-			for _, p := range k.panels {
+			for _, p := range k.panels[schemeA8] {
 				b.Run(fmt.Sprintf("%s/%dx%d/M=%d", k.name, l.r, l.c, p.tokens), func(b *testing.B) {
-					a := w.quantizeActivations(k, normal(1, p.tokens, l.k))
+					a := w.newActivations(k, normal(1, p.tokens, l.k))
 					s := w.main.shape
 					s.sums = a.sums
 					out := make([]float32, p.tokens*panelRows)
@@ -125,7 +125,7 @@ func BenchmarkActivations(b *testing.B) {
 		b.Run(k.name, func(b *testing.B) {
 			w, x := prepack(b, layout{n: 1, k: 14336, group: 128}.random(1, power), Zipped), normal(1, 1, 14336)
 			for b.Loop() {
-				w.quantizeActivations(k, x).release()
+				w.newActivations(k, x).release()
 			}
 		})
 	}

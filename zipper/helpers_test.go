@@ -17,6 +17,7 @@ type layout struct {
 	r, c        int // block; 0: no residual
 	density     float64
 	rowScales   bool
+	outliers    float64 // share of the weights; 0: none
 }
 
 func (l layout) String() string {
@@ -26,6 +27,9 @@ func (l layout) String() string {
 		if l.rowScales {
 			s += " row scales"
 		}
+	}
+	if l.outliers > 0 {
+		s += fmt.Sprintf(" %g outliers", l.outliers)
 	}
 	return s
 }
@@ -39,6 +43,12 @@ func layouts() []layout {
 		{n: 33, k: 90, group: 10, r: 4, c: 16, density: 0.5, rowScales: true},
 		{n: 33, k: 91, group: 13, r: 1, c: 24, density: 1},
 		{n: 70, k: 300, group: 100, r: 3, c: 56, density: 0.6, rowScales: true},
+	}
+	for _, l0 := range []layout{{n: 3, k: 5}, {n: 40, k: 200, group: 8}, {n: 600, k: 384, group: 128}, {n: 70, k: 1000, group: 125}} {
+		for _, share := range []float64{0.01, 0.5} {
+			l0.outliers = share
+			l = append(l, l0)
+		}
 	}
 	blocks := [][2]int{{16, 16}, {16, 64}, {1, 128}, {1, 32}, {4, 16}, {8, 8}, {2, 256}, {32, 32}, {12, 40}, {64, 128}, {1, 8}, {2, 24}, {4, 72}, {8, 1024}}
 	for i, b := range blocks {
@@ -68,6 +78,9 @@ func (l layout) random(seed uint64, scale func(*rand.Rand) uint16) *quant.Quanti
 		base.Scales[i] = scale(rng)
 	}
 	q := &quant.Quantized{Base: base}
+	if l.outliers > 0 {
+		q.Outliers = l.randomOutliers(rng, base, scale)
+	}
 	if l.r == 0 {
 		return q
 	}
@@ -111,14 +124,34 @@ func (l layout) random(seed uint64, scale func(*rand.Rand) uint16) *quant.Quanti
 	return q
 }
 
+// randomOutliers replaces some weights of base, whose codes become zero.
+func (l layout) randomOutliers(rng *rand.Rand, base *quant.Packed, value func(*rand.Rand) uint16) *quant.Outliers {
+	o := &quant.Outliers{N: l.n, K: l.k, RowPtr: quant.Ints{Width: 4, Data: make([]byte, 4)}, Cols: quant.Ints{Width: 2}, Values: []uint16{}}
+	for i := range l.n {
+		for k := range l.k {
+			if rng.Float64() >= l.outliers {
+				continue
+			}
+			at, shift := i*((l.k+1)/2)+k/2, k%2*4
+			base.Codes[at] = base.Codes[at]&^(15<<shift) | zeroCode<<shift
+			o.Cols.Data = append(o.Cols.Data, byte(k), byte(k>>8))
+			o.Values = append(o.Values, value(rng)|uint16(rng.IntN(2))<<15)
+		}
+		n := len(o.Values)
+		o.RowPtr.Data = append(o.RowPtr.Data, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+	}
+	return o
+}
+
 // power is 1/2, 1 or 2: products with whole numbers stay exact.
 func power(r *rand.Rand) uint16 { return []uint16{0x3800, 0x3c00, 0x4000}[r.IntN(3)] }
 
 // anyScale is between 2^-5 and 2^-3, with all bits of the mantissa.
 func anyScale(r *rand.Rand) uint16 { return uint16(0x2800 + r.IntN(0x800)) }
 
-// integers is x [m,k] of -4..4, in which every token has a 127: its scale is 1.
-func integers(seed uint64, m, k int) gemm.Matrix {
+// integers is x [m,k] of -4..4 that a rounds to themselves: in every group that
+// shares a scale one number is the largest code, so that the scale is 1.
+func integers(seed uint64, m, k int, a quant.Activations) gemm.Matrix {
 	rng := rand.New(rand.NewPCG(seed, 3))
 	x := gemm.NewMatrix(m, k)
 	for i := range m {
@@ -126,7 +159,14 @@ func integers(seed uint64, m, k int) gemm.Matrix {
 		for j := range row {
 			row[j] = float32(rng.IntN(9) - 4)
 		}
-		row[rng.IntN(k)] = float32(127 - 254*rng.IntN(2))
+		top := 1<<(max(a.Bits, 3)-1) - 1
+		size := k
+		if a.Group > 0 {
+			size = a.Group
+		}
+		for c := 0; c < k; c += size {
+			row[c+rng.IntN(min(size, k-c))] = float32(top - 2*top*rng.IntN(2))
+		}
 	}
 	return x
 }
@@ -183,16 +223,16 @@ func use(t testing.TB, k *kernel) {
 }
 
 // forKernels runs f once for every kernel of this CPU, on a copy that counts
-// calls, and fails if one of its panel functions did not run.
-func forKernels(t *testing.T, f func(t *testing.T)) {
+// calls, and fails if one of the functions for s did not run.
+func forKernels(t *testing.T, s scheme, f func(t *testing.T)) {
 	t.Helper()
 	for _, k := range kernels() {
 		t.Run(k.name, func(t *testing.T) {
 			counted := *k
-			calls := make([]atomic.Int64, len(k.panels))
-			counted.panels = nil
-			for i, p := range k.panels {
-				counted.panels = append(counted.panels, panelKernel{p.tokens,
+			calls := make([]atomic.Int64, len(k.panels[s]))
+			counted.panels[s] = nil
+			for i, p := range k.panels[s] {
+				counted.panels[s] = append(counted.panels[s], panelKernel{p.tokens,
 					func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 						calls[i].Add(1)
 						p.mul(w, x, ld, s, lanes, out)
@@ -202,7 +242,7 @@ func forKernels(t *testing.T, f func(t *testing.T)) {
 			f(t)
 			for i := range calls {
 				if calls[i].Load() == 0 {
-					t.Errorf("the %s kernel for %d tokens did not run", k.name, k.panels[i].tokens)
+					t.Errorf("the %s kernel for %d %s tokens did not run", k.name, k.panels[s][i].tokens, s)
 				}
 			}
 		})
@@ -211,11 +251,32 @@ func forKernels(t *testing.T, f func(t *testing.T)) {
 
 func prepack(t testing.TB, q *quant.Quantized, v Variant) *Weights {
 	t.Helper()
-	w, err := Prepack(q, v)
+	return prepackFor(t, q, v, quant.A8)
+}
+
+func prepackFor(t testing.TB, q *quant.Quantized, v Variant, a quant.Activations) *Weights {
+	t.Helper()
+	w, err := PrepackFor(q, v, a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// variants returns how q can be executed.
+func variants(q *quant.Quantized) []Variant {
+	if q.Outliers != nil {
+		return []Variant{Dense4, Outlier16}
+	}
+	return []Variant{Zipped, Dense4, Separate}
+}
+
+// executed returns what variant v of q computes.
+func executed(q *quant.Quantized, v Variant) *quant.Quantized {
+	if v == Dense4 {
+		return &quant.Quantized{Base: q.Base}
+	}
+	return q
 }
 
 // multiply returns x·Ŵᵀ, checked for writes outside.

@@ -7,17 +7,25 @@ import (
 )
 
 // A kernel is one way to do the inner loops; kernel_generic.go states in Go
-// what each function computes. All kernels give the same bits.
+// what each function computes. All kernels give the
+// same bits where activations are integers.
 type kernel struct {
 	name string
 
 	// panels multiply a panel by 1 and by more tokens, in ascending order.
-	panels []panelKernel
+	panels [schemes]panelKernels
 
 	// maxAbs and quantize take multiples of lanes.
 	lanes    int
 	maxAbs   func(x []float32) uint32
-	quantize func(dst []byte, x []float32, scale float32)
+	quantize func(dst []byte, x []float32, scale float32, top int32)
+
+	// sparse adds to y[i] the product of x with row i of a matrix in compressed
+	// sparse rows: outliers ptr[i] up to ptr[i+1] of cols and vals. sparseLanes
+	// sets out[i*sparseWidth+t] to the product with x[·*sparseWidth+t].
+	sparse      func(ptr []uint32, cols, vals []uint16, x, y []float32)
+	sparseLanes func(ptr []uint32, cols, vals []uint16, x, out []float32)
+	sparseWidth int
 
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
@@ -25,24 +33,26 @@ type kernel struct {
 
 // panelKernel sets out[t*16+row] to the product of the panel at w, of the given
 // shape and lanes, with token t < tokens: activations from x[t*ld] on, their
-// sums s.sums bytes later. The product lacks the scale of the activations.
+// sums s.sums bytes later. The product lacks the scale of the token.
 type panelKernel struct {
 	tokens int
 	mul    func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32)
 }
 
+type panelKernels []panelKernel
+
 // covering returns the smallest kernel for that many tokens, or the largest.
-func (k *kernel) covering(tokens int) panelKernel {
-	for _, p := range k.panels {
+func (k panelKernels) covering(tokens int) panelKernel {
+	for _, p := range k {
 		if p.tokens >= tokens {
 			return p
 		}
 	}
-	return k.panels[len(k.panels)-1]
+	return k[len(k)-1]
 }
 
 // padded returns the number of tokens that the panel kernels touch.
-func (k *kernel) padded(tokens int) int {
+func (k panelKernels) padded(tokens int) int {
 	n := 0
 	for n < tokens {
 		n += k.covering(tokens - n).tokens

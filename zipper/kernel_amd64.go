@@ -2,7 +2,11 @@
 
 package zipper
 
-import "golang.org/x/sys/cpu"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/cpu"
+)
 
 //go:generate go run -C _gen . -isa avx2 -pkg zipper -out ../avx2_amd64.s -stubs ../avx2_amd64.go
 //go:generate go run -C _gen . -isa avx512 -pkg zipper -out ../avx512_amd64.s -stubs ../avx512_amd64.go
@@ -11,14 +15,26 @@ import "golang.org/x/sys/cpu"
 // (VPMADDUBSW), and codes that are unpacked in registers. The sums of products
 // are narrow first and widened by a second instruction.
 var avx2Kernel = &kernel{
-	name:   "avx2",
-	panels: []panelKernel{{1, assembly(panel1AVX2)}, {2, assembly(panel2AVX2)}},
+	name: "avx2",
+	panels: [schemes]panelKernels{
+		schemeA8:   {{1, assembly(panelA8x1AVX2)}, {2, assembly(panelA8x2AVX2)}},
+		schemeA4:   {{1, assembly(panelA4x1AVX2)}, {2, assembly(panelA4x2AVX2)}},
+		schemeA16:  {{1, assembly(panelA16x1AVX2)}, {2, assembly(panelA16x2AVX2)}},
+		schemeBF16: {{1, assembly(panelBF16x1AVX2)}, {2, assembly(panelBF16x2AVX2)}},
+	},
 	lanes:  8,
 	maxAbs: func(x []float32) uint32 { return maxAbsAVX2(len(x), &x[0]) },
-	quantize: func(dst []byte, x []float32, scale float32) {
-		quantizeAVX2(len(x), &dst[0], &x[0], scale)
+	quantize: func(dst []byte, x []float32, scale float32, top int32) {
+		quantizeAVX2(len(x), &dst[0], &x[0], scale, top)
 	},
-	sum: func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+	sparse: func(ptr []uint32, cols, vals []uint16, x, y []float32) {
+		sparseAVX2(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &y[0])
+	},
+	sparseLanes: func(ptr []uint32, cols, vals []uint16, x, out []float32) {
+		sparseLanesAVX2(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &out[0])
+	},
+	sparseWidth: 8,
+	sum:         func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 
 // avx512Kernel gains over AVX2 twice the lanes, products that are summed to 32
@@ -26,15 +42,25 @@ var avx2Kernel = &kernel{
 // of it, and registers for 8 tokens at a time.
 var avx512Kernel = &kernel{
 	name: "avx512",
-	panels: []panelKernel{
-		{1, assembly(panel1AVX512)}, {4, assembly(panel4AVX512)}, {8, assembly(panel8AVX512)},
+	panels: [schemes]panelKernels{
+		schemeA8:   {{1, assembly(panelA8x1AVX512)}, {4, assembly(panelA8x4AVX512)}, {8, assembly(panelA8x8AVX512)}},
+		schemeA4:   {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)}},
+		schemeA16:  {{1, assembly(panelA16x1AVX512)}, {4, assembly(panelA16x4AVX512)}, {8, assembly(panelA16x8AVX512)}},
+		schemeBF16: {{1, assembly(panelBF16x1AVX512)}, {4, assembly(panelBF16x4AVX512)}, {8, assembly(panelBF16x8AVX512)}},
 	},
 	lanes:  16,
 	maxAbs: func(x []float32) uint32 { return maxAbsAVX512(len(x), &x[0]) },
-	quantize: func(dst []byte, x []float32, scale float32) {
-		quantizeAVX512(len(x), &dst[0], &x[0], scale)
+	quantize: func(dst []byte, x []float32, scale float32, top int32) {
+		quantizeAVX512(len(x), &dst[0], &x[0], scale, top)
 	},
-	sum: func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
+	sparse: func(ptr []uint32, cols, vals []uint16, x, y []float32) {
+		sparseAVX512(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &y[0])
+	},
+	sparseLanes: func(ptr []uint32, cols, vals []uint16, x, out []float32) {
+		sparseLanesAVX512(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &out[0])
+	},
+	sparseWidth: 16,
+	sum:         func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
 }
 
 // assembly adapts a panel kernel, which sees pointers only.
@@ -48,9 +74,9 @@ func assembly(f func(w, x *byte, ld int, s *int, lanes *int32, out *float32)) fu
 func kernels() []*kernel {
 	ks := []*kernel{generic}
 	// F16C has no flag in x/sys/cpu, but every CPU with AVX2 has it (x86-64-v3).
-	if cpu.X86.HasAVX2 && cpu.X86.HasBMI2 {
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI2 {
 		ks = append([]*kernel{avx2Kernel}, ks...)
-		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI {
+		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI {
 			ks = append([]*kernel{avx512Kernel}, ks...)
 		}
 	}

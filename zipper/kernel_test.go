@@ -41,13 +41,15 @@ func TestVariable(t *testing.T) {
 // the buffer of activations holds all tokens that they touch.
 func TestPadded(t *testing.T) {
 	for _, k := range kernels() {
-		for m := 1; m < 40; m++ {
-			n := 0
-			for n < m {
-				n += k.covering(m - n).tokens
-			}
-			if got := k.padded(m); got != n || got < m || got >= m+k.panels[len(k.panels)-1].tokens {
-				t.Errorf("%s: %d tokens padded to %d, kernels touch %d", k.name, m, got, n)
+		for s, p := range k.panels {
+			for m := 1; m < 40; m++ {
+				n := 0
+				for n < m {
+					n += p.covering(m - n).tokens
+				}
+				if got := p.padded(m); got != n || got < m || got >= m+p[len(p)-1].tokens {
+					t.Errorf("%s %s: %d tokens padded to %d, kernels touch %d", k.name, scheme(s), m, got, n)
+				}
 			}
 		}
 	}

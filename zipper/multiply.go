@@ -10,15 +10,16 @@ import (
 // sequential read, short enough that no goroutine waits long for another.
 const taskBytes = 128 << 10
 
-// MulNT sets y [M,N] = Q(x)·Ŵᵀ, x [M,K] quantized per token like quant.A8. A token
-// with a value that is not finite gives NaN. y must not overlap x.
+// MulNT sets y [M,N] = Q(x)·Ŵᵀ for x [M,K], Q being the rounding of
+// w.Activations. A token with a value that is not finite gives NaN where Q has one
+// scale per token, and whatever float32 arithmetic gives otherwise. y must not
+// overlap x.
 //
 // W is read from memory once, and multiplied by up to 8 tokens at a time; for more
-// tokens it is read again from the cache. There is no kernel for prefills, which
-// unpack the codes anew for every 8 tokens.
+// tokens it is read again from the cache.
 //
-// The result does not depend on the kernel, the number of goroutines, or the
-// other tokens.
+// The result does not depend on the number of goroutines; with quantized
+// activations, neither on the kernel nor on the other tokens.
 func (w *Weights) MulNT(y, x gemm.Matrix) {
 	if x.Cols != w.k || y.Cols != w.n || x.Rows != y.Rows {
 		panic(fmt.Sprintf("zipper: y is %dx%d for x %dx%d and weights %dx%d", y.Rows, y.Cols, x.Rows, x.Cols, w.n, w.k))
@@ -27,10 +28,13 @@ func (w *Weights) MulNT(y, x gemm.Matrix) {
 		return
 	}
 	k := active
-	a := w.quantizeActivations(k, x)
-	w.main.multiply(k, y, a, false)
+	a := w.newActivations(k, x)
+	w.main.multiply(k.panels[w.scheme], y, a, false)
 	if w.second != nil {
-		w.second.multiply(k, y, a, true)
+		w.second.multiply(k.panels[w.scheme], y, a, true)
+	}
+	if w.outliers != nil {
+		w.outliers.add(k, w, y, a)
 	}
 	a.release()
 }
@@ -44,7 +48,7 @@ func (w *Weights) secondShape() shape {
 }
 
 // multiply sets y to the product of s with a, or adds it.
-func (s *stream) multiply(k *kernel, y gemm.Matrix, a *activations, add bool) {
+func (s *stream) multiply(k panelKernels, y gemm.Matrix, a *activations, add bool) {
 	panels := len(s.starts) - 1
 	perTask := max(1, taskBytes*panels/max(1, len(s.data)))
 	tasks := ceilDiv(panels, perTask)
@@ -55,7 +59,7 @@ func (s *stream) multiply(k *kernel, y gemm.Matrix, a *activations, add bool) {
 	parallel(p, tasks, func(task int) {
 		sh := s.shape
 		sh.sums = a.sums
-		out := make([]float32, k.panels[len(k.panels)-1].tokens*panelRows)
+		out := make([]float32, k[len(k)-1].tokens*panelRows)
 		// Tokens outside: the panels of a task stay in the cache until all tokens
 		// have met them, and the activations of a few tokens for all panels.
 		for t := 0; t < y.Rows; {

@@ -20,19 +20,20 @@ const (
 	// Separate executes the base, and after it the residual in a pass of its own
 	// that adds to Y: what Zipped is to be compared with.
 	Separate
+	// Outlier16 executes the base, and after it 16-bit outliers in compressed
+	// sparse rows, in a pass of its own.
+	Outlier16
+	// W16A16 executes bfloat16 weights with float32 activations and sums.
+	W16A16
 )
 
-// String returns "zipper", "dense4" or "separate".
+// String returns "zipper", "dense4", "separate", "outlier16" or "w16a16".
 func (v Variant) String() string {
-	switch v {
-	case Zipped:
-		return "zipper"
-	case Dense4:
-		return "dense4"
-	case Separate:
-		return "separate"
+	names := []string{"zipper", "dense4", "separate", "outlier16", "w16a16"}
+	if v < 0 || int(v) >= len(names) {
+		return fmt.Sprintf("variant(%d)", int(v))
 	}
-	return fmt.Sprintf("variant(%d)", int(v))
+	return names[v]
 }
 
 // Weights is Ŵ [N,K] in the layout of the kernels. It is safe for concurrent use.
@@ -40,10 +41,15 @@ type Weights struct {
 	n, k    int
 	format  quant.Format
 	variant Variant
-	grid    grid
-	blocks  *blocks // nil without a residual
-	main    stream
-	second  *stream // the strips of Separate
+
+	activations quant.Activations
+	scheme      scheme
+
+	grid     grid
+	blocks   *blocks // nil without a residual
+	main     stream
+	second   *stream   // the strips of Separate
+	outliers *outliers // of Outlier16
 }
 
 // blocks is what the strips of a stream do not say of their residual.
@@ -64,31 +70,48 @@ type stream struct {
 // overread is how far the load of a strip's scales may reach beyond the stream.
 const overread = 64
 
-// Prepack lays q out for execution. It reports formats that have no kernel:
-// bases other than symmetric int4, residuals other than 4-bit ones of blocks
-// whose columns are a multiple of 8, and outliers. q is not modified.
-func Prepack(q *quant.Quantized, v Variant) (*Weights, error) {
-	if err := check(q); err != nil {
+// Prepack is PrepackFor with activations quant.A8: the scheme W4A8.
+func Prepack(q *quant.Quantized, v Variant) (*Weights, error) { return PrepackFor(q, v, quant.A8) }
+
+// PrepackFor lays q out for execution by variant v, W16A16 excepted, with
+// activations a: quant.A8 (W4A8), quant.A16 (W4A16: float32 activations) or
+// quant.A4 (W4A4 in what it computes; it runs on the int8 units, at their speed).
+//
+// It reports formats that have no kernel: bases other than symmetric int4;
+// residuals other than 4-bit ones of blocks whose columns are a multiple of 8;
+// for quant.A4, groups or blocks of columns that neither divide its 128 nor
+// are multiples. Those that are multiples are cut, and their scales repeated.
+// q is not modified.
+func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, error) {
+	if v != Zipped && v != Dense4 && v != Separate && v != Outlier16 {
+		return nil, fmt.Errorf("zipper: no variant %s of quantized weights", v)
+	}
+	if err := check(q, v, a); err != nil {
 		return nil, err
 	}
-	if v != Zipped && v != Dense4 && v != Separate {
-		return nil, fmt.Errorf("zipper: unknown variant %d", int(v))
-	}
 	b := q.Base
-	w := &Weights{n: b.N, k: b.K, format: b.Format, variant: v, grid: newGrid(b.Format, b.K)}
+	w := &Weights{n: b.N, k: b.K, format: b.Format, variant: v, activations: a, scheme: schemeOf(a), grid: newGrid(b.Format, b.K, a)}
 	w.main.shape = denseShape(w.grid)
+	if v == Outlier16 {
+		w.outliers = newOutliers(q.Outliers)
+		b = withoutCodes(b, q.Outliers)
+	}
 	r := q.Residual
 	if r == nil || v == Dense4 {
 		return w, w.main.pack(w.grid, b, nil)
 	}
 	w.blocks = &blocks{r.BlockRows, r.BlockCols, r.RowScales, r.RowPtr.Width, r.Cols.Width}
+	cols := r.BlockCols
+	if a.Group > 0 {
+		cols = min(cols, a.Group)
+	}
 	if v == Zipped {
-		w.main.shape.zip(w.grid, r)
+		w.main.shape.zip(w.grid, r, cols)
 		return w, w.main.pack(w.grid, b, r)
 	}
 	// The strips of a panel form a single tile, without groups.
 	w.second = &stream{shape: shape{tileGroups: 1, groupCells: w.grid.cells()}}
-	w.second.shape.zip(w.grid, r)
+	w.second.shape.zip(w.grid, r, cols)
 	if err := w.main.pack(w.grid, b, nil); err != nil {
 		return nil, err
 	}
@@ -101,12 +124,19 @@ func (w *Weights) Dims() (n, k int) { return w.n, w.k }
 // Variant returns how w is executed.
 func (w *Weights) Variant() Variant { return w.variant }
 
+// Activations returns the format that MulNT rounds its input to; quant.A16 is
+// none.
+func (w *Weights) Activations() quant.Activations { return w.activations }
+
 // Bytes returns the size of the streams, padding included: what one product
 // with up to 8 tokens reads.
 func (w *Weights) Bytes() int64 {
 	b := int64(len(w.main.data))
 	if w.second != nil {
 		b += int64(len(w.second.data))
+	}
+	if w.outliers != nil {
+		b += w.outliers.bytes()
 	}
 	return b
 }
@@ -177,7 +207,7 @@ func appendGroup(out []byte, g grid, base *quant.Packed, p, group int) []byte {
 		var scale uint16
 		if n := p*panelRows + i; n < base.N {
 			rows[i] = base.Codes[n*rowLen : (n+1)*rowLen]
-			scale = base.Scales[n*g.groups()+group]
+			scale = base.Scales[n*g.storedGroups()+group*g.group/g.stored]
 		}
 		out = binary.LittleEndian.AppendUint16(out, scale)
 	}
@@ -211,8 +241,10 @@ func (s *shape) stripsOf(g grid, r *quant.Residual, p int) []strip {
 	for row := 0; row < panelRows && p*panelRows+row < r.N; row += s.stripRows {
 		n := p*panelRows + row
 		for i := r.RowPtr.At(n / r.BlockRows); i < r.RowPtr.At(n/r.BlockRows+1); i++ {
-			k := r.Cols.At(i) * r.BlockCols
-			out = append(out, strip{g.position(k) / cellCols, row, i, n % r.BlockRows, k})
+			first := r.Cols.At(i) * r.BlockCols
+			for k := first; k < min(first+r.BlockCols, g.k); k += s.stripCols {
+				out = append(out, strip{g.position(k) / cellCols, row, i, n % r.BlockRows, first})
+			}
 		}
 	}
 	slices.SortStableFunc(out, func(a, b strip) int { return a.cell - b.cell })

@@ -7,14 +7,14 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// Reference returns Y [M,N] = Q(x)·Ŵᵀ, row by row, in float64 by three loops, from
+// Reference returns Y [M,N] = Q(x)·Ŵᵀ, Q the rounding of a, row by row, in float64 by three loops, from
 // the canonical form: what every kernel is judged against. size [M,N] is the
 // same of absolute values, to derive tolerances from. It is never optimised.
-func Reference(q *quant.Quantized, x gemm.Matrix) (y, size []float64) {
+func Reference(q *quant.Quantized, x gemm.Matrix, a quant.Activations) (y, size []float64) {
 	n, k := q.Dims()
 	w := dequantize(q)
 	xq := x.Clone()
-	quant.A8.Apply(xq)
+	a.Apply(xq)
 	y, size = make([]float64, x.Rows*n), make([]float64, x.Rows*n)
 	for m := range x.Rows {
 		for i := range n {
@@ -28,12 +28,12 @@ func Reference(q *quant.Quantized, x gemm.Matrix) (y, size []float64) {
 	return y, size
 }
 
-// dequantize returns Ŵ [N,K], base and residual added in float64, where their
-// sum is not rounded.
+// dequantize returns Ŵ [N,K], base, with outliers in their places, and residual
+// added in float64, where their sum is not rounded.
 func dequantize(q *quant.Quantized) []float64 {
 	n, k := q.Dims()
 	w := make([]float64, n*k)
-	base := (&quant.Quantized{Base: q.Base}).Dequantize()
+	base := (&quant.Quantized{Base: q.Base, Outliers: q.Outliers}).Dequantize()
 	for i, v := range base.Data {
 		w[i] = float64(v)
 	}

@@ -2,6 +2,7 @@ package zipper
 
 import (
 	"fmt"
+	"math"
 	"math/bits"
 
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -37,21 +38,35 @@ type shape struct {
 	tailMask   int // a bit for every dword of the last chunk
 	rowMask    int // stripRows ones
 	sums       int // bytes from an activation to the sums of its token
+
+	// Float activations: bytes of x from a piece of a narrow strip to the next,
+	// for pieces of 16 dwords in pairs and of 8 dwords in fours.
+	stepOdd, stepEven                    int
+	step2First, step2Second, step2Fourth int
+
+	stripCols int // columns of W that a strip covers; the kernels do not read it
 }
 
 // grid maps columns of W to positions in the padded stream.
-type grid struct{ k, group int }
+// Columns of a group share a scale in the stream: in quant's form they may be a
+// part of a larger group, of stored columns.
+type grid struct{ k, group, stored int }
 
-func newGrid(f quant.Format, k int) grid {
+func newGrid(f quant.Format, k int, a quant.Activations) grid {
+	g := grid{k, f.Group, f.Group}
 	if f.Group == 0 {
-		return grid{k, k}
+		g = grid{k, k, k}
 	}
-	return grid{k, f.Group}
+	if a.Group > 0 && g.group > a.Group {
+		g.group = a.Group
+	}
+	return g
 }
 
-func (g grid) groups() int     { return g.k / g.group }
-func (g grid) groupCells() int { return ceilDiv(g.group, cellCols) }
-func (g grid) cells() int      { return g.groups() * g.groupCells() }
+func (g grid) groups() int       { return g.k / g.group }
+func (g grid) storedGroups() int { return g.k / g.stored }
+func (g grid) groupCells() int   { return ceilDiv(g.group, cellCols) }
+func (g grid) cells() int        { return g.groups() * g.groupCells() }
 
 // position returns where column k lies, cellCols positions to a cell.
 func (g grid) position(k int) int {
@@ -77,12 +92,12 @@ func denseShape(g grid) shape {
 // tileCells is the number of cells between the starts of two tiles.
 func (s *shape) tileCells() int { return s.tileGroups * s.groupCells }
 
-// zip adds strips of r's blocks to every tile of s.
-func (s *shape) zip(g grid, r *quant.Residual) {
-	s.strips = 1
+// zip adds strips of r's blocks, of that many columns, to every tile of s.
+func (s *shape) zip(g grid, r *quant.Residual, cols int) {
+	s.strips, s.stripCols = 1, cols
 	s.stripRows = min(panelRows, r.BlockRows&-r.BlockRows)
-	for k := 0; k < g.k; k += r.BlockCols {
-		last := g.position(min(k+r.BlockCols, g.k) - 1)
+	for k := 0; k < g.k; k += cols {
+		last := g.position(min(k+cols, g.k) - 1)
 		s.stripCells = max(s.stripCells, last/cellCols-g.position(k)/cellCols+1)
 	}
 	s.stripHead = 2 + 2
@@ -95,35 +110,69 @@ func (s *shape) zip(g grid, r *quant.Residual) {
 	s.tailBytes = 4 * s.stripRows * s.tailCells
 	s.tailMask = 1<<(s.stripRows*s.tailCells) - 1
 	s.rowMask = 1<<s.stripRows - 1
+	switch s.stripRows {
+	case 1, 2, 4:
+		s.stepOdd = 64 / s.stripRows
+		s.stepEven = s.stepOdd
+	case 8:
+		s.stepEven = 16
+	}
+	switch s.stripRows {
+	case 1, 2:
+		s.step2First = 32 / s.stripRows
+		s.step2Second, s.step2Fourth = s.step2First, s.step2First
+	case 4:
+		s.step2Second, s.step2Fourth = 16, 16
+	case 8:
+		s.step2Fourth = 16
+	}
 }
 
 // stripBytes is the size of a strip with its head.
 func (s *shape) stripBytes() int { return s.stripHead + 4*s.stripRows*s.stripCells }
 
-// laneTable tells the kernels of narrow strips about lane l = q·stripRows+row of
-// a chunk, 16 lanes for each of: the dword of the activations that it meets, q;
-// its scale in the strip; the first row of the strip of row l; and -1 if it
-// lies in the last chunk, which is not full, else 0.
-type laneTable [4 * panelRows]int32
+// laneTable tells the kernels about lanes, 16 of them in each of its parts.
+// Lane l = q·stripRows+row of a chunk of a narrow strip has
+//
+//   - the dword of the activations that it meets, q;
+//   - its scale in the strip;
+//   - the first row of the strip of row l;
+//   - -1 if it lies in the last chunk, which is not full, else 0.
+//
+// Float activations: the lane, of the activations of a piece, that lane l of the
+// piece meets; where the sum of row l is found at last, with 16 lanes and with 8;
+// and, for all strips, the values of the codes as float32, a register of eights
+// for every code, and the numbers of 32 lanes.
+type laneTable [11 * panelRows]int32
 
 func (s *shape) laneTable(rowScales bool) (t laneTable) {
+	part := func(i int) []int32 { return t[i*panelRows:] }
+	for l := range panelRows {
+		part(7)[l] = int32(math.Float32bits(float32(l - zeroCode)))
+		part(8)[l] = -0x77777778 // 0x88888888
+		part(9)[l], part(10)[l] = int32(l), int32(panelRows+l)
+	}
 	if s.strips == 0 {
 		return t
 	}
 	shift := bits.TrailingZeros(uint(s.stripRows))
 	for l := range panelRows {
-		t[l] = int32(l >> shift)
+		row := l & (s.stripRows - 1)
+		part(0)[l] = int32(l >> shift)
 		if rowScales {
-			t[panelRows+l] = int32(l & (s.stripRows - 1))
+			part(1)[l] = int32(row)
 		}
-		t[2*panelRows+l] = int32(l &^ (s.stripRows - 1))
-		t[3*panelRows+l] = -int32(s.tailMask >> l & 1)
+		part(2)[l] = int32(l &^ (s.stripRows - 1))
+		part(3)[l] = -int32(s.tailMask >> l & 1)
+		part(4)[l] = int32(l/4>>shift*4 + l%4)
+		part(5)[l] = int32(4 * row)
+		part(6)[l] = int32(row%2*4 + row/2)
 	}
 	return t
 }
 
 // check reports what the stream cannot hold.
-func check(q *quant.Quantized) error {
+func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	b := q.Base
 	if b.Format.Bits != 4 || b.Format.Affine {
 		return fmt.Errorf("zipper: base format %s: only symmetric int4 has kernels", b.Format)
@@ -134,12 +183,12 @@ func check(q *quant.Quantized) error {
 	if b.Format.Group > 0 && b.K%b.Format.Group != 0 {
 		return fmt.Errorf("zipper: K=%d not divisible by group %d", b.K, b.Format.Group)
 	}
-	if q.Outliers != nil {
-		return fmt.Errorf("zipper: %d outliers: only block residuals have kernels", q.Outliers.Count())
+	if err := checkOutliers(q, v); err != nil {
+		return err
 	}
 	r := q.Residual
-	if r == nil {
-		return nil
+	if err := checkActivations(b, r, a); err != nil || r == nil {
+		return err
 	}
 	if r.N != b.N || r.K != b.K {
 		return fmt.Errorf("zipper: residual of %dx%d on a base of %dx%d", r.N, r.K, b.N, b.K)
@@ -149,6 +198,45 @@ func check(q *quant.Quantized) error {
 	}
 	if r.BlockCols%cellCols != 0 {
 		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+	}
+	return nil
+}
+
+func checkOutliers(q *quant.Quantized, v Variant) error {
+	o := q.Outliers
+	switch {
+	case v == Outlier16 && o == nil:
+		return fmt.Errorf("zipper: no outliers for variant %s", v)
+	case v == Outlier16 && q.Residual != nil:
+		return fmt.Errorf("zipper: variant %s with a block residual", v)
+	case o == nil || v == Dense4:
+		return nil
+	case v != Outlier16:
+		return fmt.Errorf("zipper: %d outliers: variant %s has no kernel for them", o.Count(), v)
+	case o.N != q.Base.N || o.K != q.Base.K:
+		return fmt.Errorf("zipper: outliers of %dx%d on a base of %dx%d", o.N, o.K, q.Base.N, q.Base.K)
+	case o.K > 1<<16:
+		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", o.K, 1<<16)
+	}
+	return nil
+}
+
+// checkActivations demands that no group and no strip meets activations of two
+// scales, or can be cut where the next scale begins.
+func checkActivations(b *quant.Packed, r *quant.Residual, a quant.Activations) error {
+	if a != quant.A16 && a != quant.A8 && a != quant.A4 {
+		return fmt.Errorf("zipper: activations %s have no kernel", a)
+	}
+	if a.Group == 0 {
+		return nil
+	}
+	fits := func(cols int) bool { return a.Group%cols == 0 || cols%a.Group == 0 }
+	group := newGrid(b.Format, b.K, quant.A16).group
+	if !fits(group) && b.K > a.Group {
+		return fmt.Errorf("zipper: groups of %d weights with activations %s: neither divides the other", group, a)
+	}
+	if r != nil && !fits(r.BlockCols) {
+		return fmt.Errorf("zipper: residual block %dx%d with activations %s: columns and group, neither divides the other", r.BlockRows, r.BlockCols, a)
 	}
 	return nil
 }

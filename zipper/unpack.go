@@ -7,12 +7,16 @@ import (
 )
 
 // Unpack reads the streams back into quant's canonical form; Dense4 has lost
-// the residual. Rows of blocks beyond N come back as zero codes and scales, as
+// the residual and outliers, and Outlier16 the codes in their places, which come
+// back as zero. It panics for W16A16. Rows of blocks beyond N come back as zero codes and scales, as
 // quant leaves them.
 func (w *Weights) Unpack() *quant.Quantized {
+	if w.variant == W16A16 {
+		panic("zipper: Unpack: 16-bit weights have no quantized form")
+	}
 	g := w.grid
 	u := &unpacker{Weights: w, base: &quant.Packed{N: w.n, K: w.k, Format: w.format,
-		Codes: make([]byte, w.n*((w.k+1)/2)), Scales: make([]uint16, w.n*g.groups())}}
+		Codes: make([]byte, w.n*((w.k+1)/2)), Scales: make([]uint16, w.n*g.storedGroups())}}
 	u.main.each(u.group, u.strip)
 	if w.second != nil {
 		w.second.each(u.group, u.strip)
@@ -20,6 +24,9 @@ func (w *Weights) Unpack() *quant.Quantized {
 	q := &quant.Quantized{Base: u.base}
 	if w.blocks != nil {
 		q.Residual = u.residual()
+	}
+	if w.outliers != nil {
+		q.Outliers = w.outliers.unpack(w.n, w.k)
 	}
 	return q
 }
@@ -77,7 +84,7 @@ func (u *unpacker) group(panel, group int, data []byte) {
 		if n >= u.n {
 			break
 		}
-		u.base.Scales[n*g.groups()+group] = binary.LittleEndian.Uint16(data[2*i:])
+		u.base.Scales[n*g.storedGroups()+group*g.group/g.stored] = binary.LittleEndian.Uint16(data[2*i:])
 		row := u.base.Codes[n*rowLen : (n+1)*rowLen]
 		for in := range g.group {
 			b := data[2*panelRows+in/cellCols*cellBytes+4*i+in%4]
@@ -93,9 +100,9 @@ func (u *unpacker) strip(s *shape, panel, cell int, data []byte) {
 		u.strips = map[blockKey][]stripData{}
 	}
 	row := panel*panelRows + int(data[0]&15)
-	// The block's first column lies in this cell; columns of blocks are whole
+	// The strip's first column lies in this cell; columns of strips are whole
 	// cells apart, so there is only one.
-	col := ceilDiv(u.grid.column(cell*cellCols), u.blocks.cols)
+	col := ceilDiv(u.grid.column(cell*cellCols), s.stripCols) * s.stripCols / u.blocks.cols
 	key := blockKey{row / u.blocks.rows, col}
 	u.strips[key] = append(u.strips[key], stripData{s, row % u.blocks.rows, cell, data})
 }

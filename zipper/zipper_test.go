@@ -2,6 +2,7 @@ package zipper
 
 import (
 	"math"
+	"math/rand/v2"
 	"reflect"
 	"runtime"
 	"strings"
@@ -15,18 +16,39 @@ import (
 // tokens are the M of tests: around the widths of the kernels, 1, 4 and 8.
 var tokens = []int{1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17}
 
+// activationFormats are those that have kernels.
+var activationFormats = []quant.Activations{quant.A8, quant.A4, quant.A16}
+
+// forLayouts calls f for all matrices that run with activations a, in all
+// variants, and fails if there are few.
+func forLayouts(t *testing.T, a quant.Activations, scale func(*rand.Rand) uint16, f func(i int, l layout, q *quant.Quantized, v Variant)) {
+	t.Helper()
+	n := 0
+	for i, l := range layouts() {
+		q := l.random(uint64(i), scale)
+		if checkActivations(q.Base, q.Residual, a) != nil {
+			continue
+		}
+		n++
+		for _, v := range variants(q) {
+			f(i, l, q, v)
+		}
+	}
+	if n < 40 {
+		t.Fatalf("%d matrices for %s", n, a)
+	}
+}
+
 // TestRoundTrip reads streams back into the bytes that they were made of.
 func TestRoundTrip(t *testing.T) {
-	for i, l := range layouts() {
-		q := l.random(uint64(i), anyScale)
-		for _, v := range []Variant{Zipped, Dense4, Separate} {
-			got := prepack(t, q, v).Unpack()
-			want := *q
-			if v == Dense4 {
-				want.Residual = nil
-			}
+	for _, a := range activationFormats {
+		forLayouts(t, a, anyScale, func(i int, l layout, q *quant.Quantized, v Variant) {
+			got, want := prepackFor(t, q, v, a).Unpack(), executed(q, v)
 			if !reflect.DeepEqual(got.Base, want.Base) {
-				t.Errorf("%s %s: base changed", l, v)
+				t.Errorf("%s %s %s: base changed", l, v, a)
+			}
+			if !reflect.DeepEqual(got.Outliers, want.Outliers) {
+				t.Errorf("%s %s %s: outliers changed", l, v, a)
 			}
 			if want.Residual != nil && want.Residual.Blocks() == 0 {
 				// A slice of nothing may be nil or empty.
@@ -34,9 +56,9 @@ func TestRoundTrip(t *testing.T) {
 					t.Errorf("%s %s: an empty residual came back with %d blocks", l, v, r.Blocks())
 				}
 			} else if !reflect.DeepEqual(got.Residual, want.Residual) {
-				t.Errorf("%s %s: residual changed", l, v)
+				t.Errorf("%s %s %s: residual changed", l, v, a)
 			}
-		}
+		})
 	}
 }
 
@@ -64,66 +86,73 @@ func TestBytes(t *testing.T) {
 // TestExact multiplies whole numbers with scales that are powers of two:
 // nothing is rounded, so every kernel must give the reference itself.
 func TestExact(t *testing.T) {
-	forKernels(t, func(t *testing.T) {
-		for i, l := range layouts() {
-			q := l.random(uint64(i), power)
-			x := integers(uint64(i), tokens[i%len(tokens)], l.k)
-			for _, v := range []Variant{Zipped, Separate, Dense4} {
-				ref := *q
-				if v == Dense4 {
-					ref.Residual = nil
-				}
-				want, _ := Reference(&ref, x)
-				y := multiply(t, prepack(t, q, v), x)
-				for m := range y.Rows {
-					for n, got := range y.Row(m) {
-						if float64(got) != want[m*l.n+n] {
-							t.Fatalf("%s %s M=%d: element (%d,%d): got %v, want %v", l, v, x.Rows, m, n, got, want[m*l.n+n])
+	for _, a := range activationFormats {
+		t.Run(a.String(), func(t *testing.T) {
+			forKernels(t, schemeOf(a), func(t *testing.T) {
+				forLayouts(t, a, power, func(i int, l layout, q *quant.Quantized, v Variant) {
+					x := integers(uint64(i), tokens[i%len(tokens)], l.k, a)
+					want, _ := Reference(executed(q, v), x, a)
+					y := multiply(t, prepackFor(t, q, v, a), x)
+					for m := range y.Rows {
+						for n, got := range y.Row(m) {
+							if float64(got) != want[m*l.n+n] {
+								t.Fatalf("%s %s M=%d: element (%d,%d): got %v, want %v", l, v, x.Rows, m, n, got, want[m*l.n+n])
+							}
 						}
 					}
-				}
-			}
-		}
-	})
+				})
+			})
+		})
+	}
 }
 
 // rounding bounds the error of a product, in units of 2^-24 of the sum of its
 // absolute values: what is added per row is one number for every group and every
-// block, which is scaled (one rounding) and added (one for each addition that
-// follows); two more for the scale of the token and for Separate's addition to Y.
-// Integers up to 2^24 convert without rounding, larger ones with one more.
-func rounding(q *quant.Quantized) float64 {
-	g := newGrid(q.Base.Format, q.Base.K)
+// block, which is scaled (one rounding, two with a scale of the activations) and
+// added (one for each addition that follows); two more for the scale of the token
+// and for the addition to Y of a second pass. Integers up to 2^24 convert without
+// rounding, larger ones with one more. Outliers are one term each. With float
+// activations every product is a term, and so it is with outliers, whose
+// activations are rounded once more.
+func rounding(q *quant.Quantized, a quant.Activations) float64 {
+	g := newGrid(q.Base.Format, q.Base.K, a)
 	terms := g.groups()
 	if r := q.Residual; r != nil {
-		_, cols := r.Grid()
-		terms += cols
+		cols := r.BlockCols
+		if a.Group > 0 {
+			cols = min(cols, a.Group)
+		}
+		terms += ceilDiv(r.K, cols)
 	}
-	return float64(terms + 6)
+	if q.Outliers != nil || a == quant.A16 {
+		terms += q.Base.K
+	}
+	return float64(terms + 7)
 }
 
 // TestReference holds random numbers to the bound of float32 sums.
 func TestReference(t *testing.T) {
-	forKernels(t, func(t *testing.T) {
-		for i, l := range layouts() {
-			q := l.random(uint64(i), anyScale)
-			x := normal(uint64(i), tokens[i%len(tokens)], l.k)
-			want, _ := Reference(q, x)
-			size := absolute(q, x)
-			for _, v := range []Variant{Zipped, Separate} {
-				near(t, l.String()+" "+v.String(), multiply(t, prepack(t, q, v), x), want, size, rounding(q))
-			}
-		}
-	})
+	for _, a := range activationFormats {
+		t.Run(a.String(), func(t *testing.T) {
+			forKernels(t, schemeOf(a), func(t *testing.T) {
+				forLayouts(t, a, anyScale, func(i int, l layout, q *quant.Quantized, v Variant) {
+					x := normal(uint64(i), tokens[i%len(tokens)], l.k)
+					q = executed(q, v)
+					want, _ := Reference(q, x, a)
+					near(t, l.String()+" "+v.String(), multiply(t, prepackFor(t, q, v, a), x), want, absolute(q, x, a), rounding(q, a))
+				})
+			})
+		})
+	}
 }
 
 // absolute is Σ|x|(|base|+|residual|): what is rounded are the sums of the two.
-func absolute(q *quant.Quantized, x gemm.Matrix) []float64 {
-	_, size := Reference(&quant.Quantized{Base: q.Base}, x)
+func absolute(q *quant.Quantized, x gemm.Matrix, a quant.Activations) []float64 {
+	_, size := Reference(&quant.Quantized{Base: q.Base, Outliers: q.Outliers}, x, a)
 	if q.Residual != nil {
 		zero := *q.Base
 		zero.Scales = make([]uint16, len(q.Base.Scales))
-		_, more := Reference(&quant.Quantized{Base: &zero, Residual: q.Residual}, x)
+		_, more := Reference(&quant.Quantized{Base: &zero, Residual: q.Residual}, x, a)
 		for i, v := range more {
 			size[i] += v
 		}
@@ -145,41 +174,123 @@ func near(t *testing.T, what string, got gemm.Matrix, want, size []float64, unit
 }
 
 // TestFakeQuantized compares with what the harness computes without packed
-// kernels: quantized matrices of quant itself, activations rounded by quant.A8,
-// and a float32 product of K terms.
+// kernels: quantized matrices of quant itself, activations rounded by quant, and a
+// float32 product of K terms.
 func TestFakeQuantized(t *testing.T) {
-	forKernels(t, func(t *testing.T) {
-		for _, c := range []struct{ r, c int }{{16, 64}, {1, 128}, {4, 16}} {
-			p := quant.Problem{Name: "layer", Weights: normal(7, 96, 512).Clone(), Seed: 1}
-			m := quant.NewMosaic(quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}, c.r, c.c, 0.1)
-			m.Criterion = quant.Error
-			q, err := m.Quantize(p)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, rows := range tokens {
-				x := normal(9, rows, 512)
-				fake := x.Clone()
-				quant.A8.Apply(fake)
-				y := gemm.NewMatrix(rows, 96)
-				gemm.MulNT(y, fake, q)
-				want := make([]float64, 0, rows*96)
-				for _, v := range y.Data {
-					want = append(want, float64(v))
+	p := quant.Problem{Name: "layer", Weights: normal(7, 96, 512).Clone(), Seed: 1}
+	base := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}
+	for _, a := range activationFormats {
+		t.Run(a.String(), func(t *testing.T) {
+			forKernels(t, schemeOf(a), func(t *testing.T) {
+				for _, c := range []struct{ r, c int }{{16, 64}, {1, 128}, {4, 16}} {
+					m := quant.NewMosaic(base, c.r, c.c, 0.1)
+					m.Criterion = quant.Error
+					q, err := m.Quantize(p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, rows := range tokens {
+						x := normal(9, rows, 512)
+						fake := x.Clone()
+						a.Apply(fake)
+						y := gemm.NewMatrix(rows, 96)
+						gemm.MulNT(y, fake, q)
+						want := make([]float64, 0, rows*96)
+						for _, v := range y.Data {
+							want = append(want, float64(v))
+						}
+						near(t, "zipper", multiply(t, prepackFor(t, q, Zipped, a), x), want, absolute(q, x, a), 512+2+rounding(q, a))
+					}
 				}
-				near(t, "zipper", multiply(t, prepack(t, q, Zipped), x), want, absolute(q, x), 512+2+rounding(q))
+			})
+		})
+	}
+}
+
+// TestBF16 compares 16-bit weights with a product in float64: exactly for whole
+// numbers, else within the bound of K float32 additions.
+func TestBF16(t *testing.T) {
+	forKernels(t, schemeBF16, func(t *testing.T) {
+		for i, s := range [][2]int{{1, 1}, {3, 7}, {16, 8}, {17, 129}, {48, 1000}, {500, 640}} {
+			n, k := s[0], s[1]
+			for _, m := range tokens {
+				for _, whole := range []bool{true, false} {
+					w, x := normal(uint64(i), n, k).Clone(), normal(uint64(i+m), m, k)
+					if whole {
+						w, x = integers(uint64(i), n, k, quant.A8), integers(uint64(i+m), m, k, quant.A8)
+					}
+					p, err := PrepackBF16(w)
+					if err != nil {
+						t.Fatal(err)
+					}
+					want, size := make([]float64, m*n), make([]float64, m*n)
+					for a := range m {
+						for b := range n {
+							for c, v := range w.Row(b) {
+								stored := float64(math.Float32frombits(uint32(toBF16(v)) << 16))
+								if d := math.Abs(stored - float64(v)); d > 0x1p-8*math.Abs(float64(v)) {
+									t.Fatalf("%v is stored as %v", v, stored)
+								}
+								want[a*n+b] += stored * float64(x.Row(a)[c])
+								size[a*n+b] += math.Abs(stored * float64(x.Row(a)[c]))
+							}
+						}
+					}
+					units := float64(k)
+					if whole {
+						units = 0
+					}
+					near(t, "bf16", multiply(t, p, x), want, size, units)
+				}
 			}
 		}
 	})
 }
 
+// TestOutliersBeside demands that codes in the places of outliers do not count.
+func TestOutliersBeside(t *testing.T) {
+	l := layout{n: 33, k: 256, group: 32, outliers: 0.1}
+	q := l.random(1, power)
+	x := integers(1, 3, l.k, quant.A8)
+	want := multiply(t, prepack(t, q, Outlier16), x)
+	for i := range q.Base.Codes {
+		for shift := 0; shift < 8; shift += 4 {
+			if q.Base.Codes[i]>>shift&15 == zeroCode {
+				q.Base.Codes[i] ^= 15 << shift
+			}
+		}
+	}
+	o := withoutCodes(q.Base, q.Outliers)
+	if reflect.DeepEqual(o.Codes, q.Base.Codes) {
+		t.Fatal("no code was in the place of an outlier")
+	}
+	// Codes of zero elsewhere have changed too: put them back.
+	clean := l.random(1, power)
+	for n := range l.n {
+		for i := q.Outliers.RowPtr.At(n); i < q.Outliers.RowPtr.At(n+1); i++ {
+			k := q.Outliers.Cols.At(i)
+			clean.Base.Codes[n*l.k/2+k/2] ^= 7 << (k % 2 * 4)
+		}
+	}
+	got := multiply(t, prepack(t, clean, Outlier16), x)
+	for m := range got.Rows {
+		for n, v := range got.Row(m) {
+			if v != want.Row(m)[n] {
+				t.Fatalf("element (%d,%d): %v, with codes of zero %v", m, n, v, want.Row(m)[n])
+			}
+		}
+	}
+}
+
 // TestKernelsAgree demands the same bits of all kernels.
 func TestKernelsAgree(t *testing.T) {
-	for i, l := range layouts() {
-		q := l.random(uint64(i), anyScale)
-		x := normal(uint64(i), tokens[i%len(tokens)], l.k)
-		sameBits(t, l, prepack(t, q, Zipped), x)
-		sameBits(t, l, prepack(t, q, Separate), x)
+	for _, a := range []quant.Activations{quant.A8, quant.A4} {
+		forLayouts(t, a, anyScale, func(i int, l layout, q *quant.Quantized, v Variant) {
+			if v == Outlier16 {
+				return // sums of outliers are float32, in any order
+			}
+			sameBits(t, l, prepackFor(t, q, v, a), normal(uint64(i), tokens[i%len(tokens)], l.k))
+		})
 	}
 }
 
@@ -214,10 +325,27 @@ func FuzzKernels(f *testing.F) {
 		}
 		q := l.random(seed, anyScale)
 		x := normal(seed, 1+int(m)%17, l.k)
-		w := prepack(t, q, Zipped)
-		sameBits(t, l, w, x)
-		if !reflect.DeepEqual(w.Unpack().Base, q.Base) {
-			t.Errorf("%s: base changed", l)
+		for _, a := range activationFormats {
+			w, err := PrepackFor(q, Zipped, a)
+			if err != nil && a == quant.A4 {
+				continue // groups that it cannot cut
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a == quant.A16 {
+				want, _ := Reference(q, x, a)
+				size := absolute(q, x, a)
+				for _, k := range kernels() {
+					use(t, k)
+					near(t, l.String()+" "+k.name, multiply(t, w, x), want, size, rounding(q, a))
+				}
+			} else {
+				sameBits(t, l, w, x)
+			}
+			if !reflect.DeepEqual(w.Unpack().Base, q.Base) {
+				t.Errorf("%s %s: base changed", l, a)
+			}
 		}
 	})
 }
@@ -225,7 +353,7 @@ func FuzzKernels(f *testing.F) {
 // TestOneTokenAtATime demands that a token's bits do not depend on the others,
 // nor on the number of goroutines.
 func TestOneTokenAtATime(t *testing.T) {
-	forKernels(t, func(t *testing.T) {
+	forKernels(t, schemeA8, func(t *testing.T) {
 		l := layout{n: 500, k: 2048, group: 128, r: 16, c: 16, density: 0.2}
 		w, x := prepack(t, l.random(1, anyScale), Separate), normal(1, 28, l.k)
 		all := multiply(t, w, x)
@@ -276,7 +404,7 @@ func TestActivations(t *testing.T) {
 			}
 			x.Row(3)[cols/2] = float32(math.Inf(-1))
 			w := prepack(t, layout{n: 1, k: cols}.random(1, power), Zipped)
-			a := w.quantizeActivations(k, x)
+			a := w.newActivations(k, x)
 			quant.A8.Apply(x)
 			for m := range x.Rows {
 				for i, want := range x.Row(m) {
@@ -292,7 +420,7 @@ func TestActivations(t *testing.T) {
 
 // TestNotFinite demands NaN in the whole output of a broken token, and only there.
 func TestNotFinite(t *testing.T) {
-	forKernels(t, func(t *testing.T) {
+	forKernels(t, schemeA8, func(t *testing.T) {
 		l := layout{n: 20, k: 256, group: 32, r: 1, c: 32, density: 0.5}
 		w := prepack(t, l.random(1, anyScale), Zipped)
 		for _, rows := range []int{1, 4, 8} {
@@ -338,7 +466,7 @@ func TestRefused(t *testing.T) {
 		"residual bits=3":                func(q *quant.Quantized) { q.Residual.Bits = 3 },
 		"residual block 16x12":           func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
 		"residual of 16x32 on a base":    func(q *quant.Quantized) { q.Residual.K = 32 },
-		"0 outliers":                     func(q *quant.Quantized) { q.Outliers = &quant.Outliers{} },
+		"0 outliers: variant zipper":     func(q *quant.Quantized) { q.Outliers = &quant.Outliers{} },
 		"weights of 16x2097152":          func(q *quant.Quantized) { q.Base.K = 1 << 21 },
 	} {
 		q := base()
@@ -347,7 +475,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("want an error with %q, got %v", want, err)
 		}
 	}
-	if _, err := Prepack(base(), Variant(7)); err == nil || !strings.Contains(err.Error(), "unknown variant 7") {
+	if _, err := Prepack(base(), Variant(7)); err == nil || !strings.Contains(err.Error(), "no variant variant(7)") {
 		t.Errorf("variant 7: got %v", err)
 	}
 	wide := layout{n: 1, k: 1 << 16, r: 1, c: 8, density: 0.01}.random(1, power)

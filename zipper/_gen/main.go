@@ -18,13 +18,22 @@ func main() {
 	ConstraintExpr("!noasm")
 	switch *isa {
 	case "avx2":
-		panelAVX2(1)
-		panelAVX2(2)
+		for _, tokens := range []int{1, 2} {
+			panelAVX2(a8, tokens)
+			panelAVX2(a4, tokens)
+			panelFloatAVX2(tokens)
+			panelBF16AVX2(tokens)
+		}
+		sparseAVX2()
 		vectorsAVX2()
 	case "avx512":
 		for _, tokens := range []int{1, 4, 8} {
-			panel(tokens)
+			panel(a8, tokens)
+			panel(a4, tokens)
+			panel(a16, tokens)
+			panelBF16(tokens)
 		}
+		sparse()
 		vectors()
 	default:
 		log.Fatalf("unknown -isa %q", *isa)

@@ -21,9 +21,37 @@ const (
 	chunkCells // of a full chunk
 	tailCells  // of the last chunk, if it is not full
 	tailBytes
-	tailMask // dwords of the last chunk
-	rowMask  // stripRows ones
-	sums     // from an activation to the sums of its token
+	tailMask    // dwords of the last chunk
+	rowMask     // stripRows ones
+	sums        // from an activation to the sums of its token
+	stepOdd     // float activations: bytes of x from the first 16 dwords of a pair to the second
+	stepEven    // and from there to the next pair
+	step2First  // the same for pieces of 8, four in turn: from the first and third
+	step2Second // from the second
+	step2Fourth // from the fourth
+)
+
+// Byte offsets of the parts of laneTable (shape.go).
+const (
+	laneDword = 64 * iota
+	laneScale
+	laneRow
+	laneTail
+	laneQuad
+	laneSum
+	laneSum2
+	laneCode
+	laneSigns
+	laneNumber // two registers
+)
+
+// scheme is the format of the activations.
+type scheme string
+
+const (
+	a8  scheme = "A8"  // int8, one scale per token
+	a4  scheme = "A4"  // int4 in int8 units, a scale beside each of the sums
+	a16 scheme = "A16" // float32
 )
 
 // ahead is how far before its use a cache line of the stream is asked for:
@@ -32,12 +60,14 @@ const ahead = 4096
 
 // engine holds the registers of one panel kernel.
 type engine struct {
+	scheme scheme
 	tokens int
 	chains int        // accumulators per token: the latency of VPDPBUSD is four cycles
 	w      Register   // next byte of the stream
 	s      Register   // shape
+	lanes  Register   // laneTable
 	ld     []Register // ld, 3·ld, 5·ld, 7·ld
-	mask   VecVirtual // 0x0f bytes
+	mask   VecVirtual // 0x0f bytes; with float activations the values of the 16 codes
 	acc    []VecVirtual
 	sum    []VecVirtual // float32 sums, row of the panel = lane
 	scale  VecVirtual
@@ -52,37 +82,32 @@ type engine struct {
 // operand of VPDPBUSD and activations the signed one, so that unpacking is one
 // AND or one shift and AND for 64 products; the 8 that every code is too large
 // by is taken back through the sums of activations, once in a group.
-func panel(tokens int) {
-	name := fmt.Sprintf("panel%dAVX512", tokens)
+func panel(scheme scheme, tokens int) {
+	name := fmt.Sprintf("panel%sx%dAVX512", scheme, tokens)
 	TEXT(name, NOSPLIT, "func(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s multiplies one panel of the stream by %d tokens.", name, tokens))
-	e := &engine{tokens: tokens, chains: 2}
-	if tokens > 4 {
+	Doc(fmt.Sprintf("%s multiplies one panel of the stream by %d %s tokens.", name, tokens, scheme))
+	e := &engine{scheme: scheme, tokens: tokens, chains: 2}
+	switch {
+	case scheme == a16 && tokens <= 4:
+		e.chains = 4
+	case scheme != a16 && tokens > 4:
 		e.chains = 1
 	}
 	e.w = Load(Param("w"), GP64())
 	x := Load(Param("x"), GP64())
 	ld := Load(Param("ld"), GP64())
 	e.s = Load(Param("s"), GP64())
-	lanes := Load(Param("lanes"), GP64())
-	xIndex, scaleIndex := ZMM(), ZMM()
-	VMOVDQU32(Mem{Base: lanes}, xIndex)
-	VMOVDQU32(Mem{Base: lanes, Disp: 64}, scaleIndex)
-	e.ld = []Register{ld}
-	for i := 3; i < tokens; i += 2 {
-		m := GP64()
-		if i == 7 {
-			LEAQ(Mem{Base: e.ld[1], Index: ld, Scale: 4}, m)
-		} else {
-			LEAQ(Mem{Base: ld, Index: ld, Scale: uint8(i - 1)}, m)
-		}
-		e.ld = append(e.ld, m)
-	}
+	e.lanes = Load(Param("lanes"), GP64())
+	e.multiples(ld)
 	e.mask, e.scale, e.code, e.low, e.high = ZMM(), ZMM(), ZMM(), ZMM(), ZMM()
-	ones := GP32()
-	MOVL(U32(0x0f0f0f0f), ones)
-	VPBROADCASTD(ones, e.mask)
+	if scheme == a16 {
+		VMOVUPS(Mem{Base: e.lanes, Disp: laneCode}, e.mask)
+	} else {
+		ones := GP32()
+		MOVL(U32(0x0f0f0f0f), ones)
+		VPBROADCASTD(ones, e.mask)
+	}
 	for range tokens * e.chains {
 		e.acc = append(e.acc, ZMM())
 	}
@@ -92,8 +117,11 @@ func panel(tokens int) {
 		e.sum = append(e.sum, z)
 	}
 
-	left, todo, tile, cells := GP64(), GP64(), GP64(), GP64()
-	MOVQ(Mem{Base: e.s, Disp: groups}, left)
+	// Registers are short with 8 tokens; these are needed rarely.
+	left, tile, count := AllocLocal(8), AllocLocal(8), AllocLocal(8)
+	todo, cells := GP64(), GP64()
+	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
+	MOVQ(todo, left)
 
 	Label("tile")
 	MOVQ(x, tile)
@@ -115,21 +143,27 @@ func panel(tokens int) {
 	Label("dense_done")
 	CMPQ(Mem{Base: e.s, Disp: strips}, Imm(0))
 	JE(LabelRef("tile_done"))
-	count := GP64()
-	MOVL(Mem{Base: e.w}, count.As32())
+	strips := GP64()
+	MOVL(Mem{Base: e.w}, strips.As32())
+	MOVQ(strips, count)
 	ADDQ(Imm(4), e.w)
 
 	Label("strip")
-	TESTQ(count, count)
-	JE(LabelRef("tile_done"))
 	DECQ(count)
+	JL(LabelRef("tile_done"))
 	head, xs := GP64(), GP64()
 	MOVWQZX(Mem{Base: e.w}, head)
 	MOVQ(head, xs)
-	SHRQ(Imm(4), xs)
-	LEAQ(Mem{Base: tile, Index: xs, Scale: 8}, xs)
+	ANDQ(I8(-16), xs)
+	if scheme == a16 { // a cell is 32 bytes of x, otherwise 8
+		ADDQ(xs, xs)
+	} else {
+		SHRQ(Imm(1), xs)
+	}
+	ADDQ(tile, xs)
 	VCVTPH2PS(Mem{Base: e.w, Disp: 2}, e.scale)
-	VPERMPS(e.scale, scaleIndex, e.scale)
+	VMOVDQU32(Mem{Base: e.lanes, Disp: laneScale}, e.code)
+	VPERMPS(e.scale, e.code, e.scale)
 	ADDQ(Mem{Base: e.s, Disp: stripHead}, e.w)
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
@@ -138,11 +172,11 @@ func panel(tokens int) {
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
-	e.narrow(xs, head, xIndex)
+	e.narrow(xs, head)
 	JMP(LabelRef("strip"))
 
 	Label("tile_done")
-	TESTQ(left, left)
+	CMPQ(left, Imm(0))
 	JNE(LabelRef("tile"))
 
 	out := Load(Param("out"), GP64())
@@ -151,6 +185,20 @@ func panel(tokens int) {
 	}
 	VZEROUPPER()
 	RET()
+}
+
+// multiples prepares the registers of token.
+func (e *engine) multiples(ld Register) {
+	e.ld = []Register{ld}
+	for i := 3; i < e.tokens; i += 2 {
+		m := GP64()
+		if i == 7 {
+			LEAQ(Mem{Base: e.ld[1], Index: ld, Scale: 4}, m)
+		} else {
+			LEAQ(Mem{Base: ld, Index: ld, Scale: uint8(i - 1)}, m)
+		}
+		e.ld = append(e.ld, m)
+	}
 }
 
 // token addresses the activations of token t whose first token is at base.
@@ -179,6 +227,10 @@ func (e *engine) unpack() {
 // counts down; x moves on.
 func (e *engine) wide(x, cells Register) {
 	e.labels++
+	if e.scheme == a16 {
+		e.wideFloat(x, cells)
+		return
+	}
 	label := func(s string) string { return fmt.Sprintf("wide%d_%s", e.labels, s) }
 	q := GP64()
 	MOVQ(Mem{Base: e.s, Disp: sums}, q)
@@ -215,6 +267,7 @@ func (e *engine) wide(x, cells Register) {
 		Label(done)
 		ADDQ(Imm(uint64(unroll)), cells)
 	}
+	e.sumsAt(x, q)
 	for t := range e.tokens {
 		a := e.acc[t]
 		if e.chains == 2 {
@@ -223,18 +276,36 @@ func (e *engine) wide(x, cells Register) {
 		// Not fused, so that every kernel gives the same bits.
 		VCVTDQ2PS(a, a)
 		VMULPS(e.scale, a, a)
+		if e.scheme == a4 {
+			VMULPS_BCST(e.token(q, t, -4), a, a)
+		}
 		VADDPS(a, e.sum[t], e.sum[t])
 	}
 }
 
+// sumsAt lets q point to the sum at x, 4 bytes after the scale of the cell
+// before it, if tokens have scales of their own.
+func (e *engine) sumsAt(x, q Register) {
+	if e.scheme == a4 {
+		MOVQ(Mem{Base: e.s, Disp: sums}, q)
+		ADDQ(x, q)
+	}
+}
+
 // narrow adds to the sums the products of a strip of 1, 2, 4 or 8 rows.
-func (e *engine) narrow(x, head, xIndex Register) {
+func (e *engine) narrow(x, head Register) {
 	row, rows := GP64(), GP64()
 	MOVQ(head, row)
 	ANDQ(Imm(15), row)
 	MOVQ(Mem{Base: e.s, Disp: rowMask}, rows)
 	SHLXQ(row, rows, rows)
 	KMOVW(rows.As32(), K1)
+	if e.scheme == a16 {
+		e.narrowFloat(x)
+		return
+	}
+	xIndex := ZMM()
+	VMOVDQU32(Mem{Base: e.lanes, Disp: laneDword}, xIndex)
 	chunks, cells, half := GP64(), GP64(), GP64()
 	Comment("The lanes of the first columns start from what the codes are too large by.")
 	KMOVW(Mem{Base: e.s, Disp: rowMask}, K3)
@@ -288,6 +359,7 @@ func (e *engine) narrow(x, head, xIndex Register) {
 	ADDQ(Mem{Base: e.s, Disp: tailBytes}, e.w)
 
 	Label("tail_done")
+	e.sumsAt(x, q)
 	if e.chains == 2 {
 		for t := range e.tokens {
 			VPADDD(e.acc[e.tokens+t], e.acc[t], e.acc[t])
@@ -297,7 +369,7 @@ func (e *engine) narrow(x, head, xIndex Register) {
 		CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(4))
 		JGT(LabelRef("apart"))
 		for t := 0; t < e.tokens; t += 4 {
-			e.reduce4(t, t0, t1)
+			e.reduce4(q, t, t0, t1)
 		}
 		JMP(LabelRef("narrow_done"))
 		Label("apart")
@@ -319,6 +391,9 @@ func (e *engine) narrow(x, head, xIndex Register) {
 		a := e.acc[t]
 		VCVTDQ2PS(a, a)
 		VMULPS(e.scale, a, a)
+		if e.scheme == a4 {
+			VMULPS_BCST(e.token(q, t, -4), a, a)
+		}
 		VADDPS(a, e.sum[t], K1, e.sum[t])
 	}
 	Label("narrow_done")
@@ -327,7 +402,7 @@ func (e *engine) narrow(x, head, xIndex Register) {
 // reduce4 sums the shares of strips of 1, 2 or 4 rows for four tokens from t on,
 // halving lanes and registers together: 13 instructions where one token after
 // another would take 32.
-func (e *engine) reduce4(t int, t0, t1 VecVirtual) {
+func (e *engine) reduce4(q Register, t int, t0, t1 VecVirtual) {
 	a := e.acc[t : t+4]
 	half := func(low, high uint64, x, y, to VecVirtual) {
 		VSHUFI64X2(Imm(low), y, x, t0)
@@ -351,6 +426,9 @@ func (e *engine) reduce4(t int, t0, t1 VecVirtual) {
 	for i := range uint64(4) {
 		u := []VecVirtual{t0, t1}[i%2]
 		VSHUFF32X4(Imm(i*0x55), a[0], a[0], u)
+		if e.scheme == a4 {
+			VMULPS_BCST(e.token(q, t+int(i), -4), u, u)
+		}
 		VADDPS(u, e.sum[t+int(i)], K1, e.sum[t+int(i)])
 	}
 }

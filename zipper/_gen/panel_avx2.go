@@ -11,6 +11,7 @@ import (
 // engine2 holds the registers of a panel kernel for AVX2. A panel's 16 rows are
 // two registers of 8 lanes, its halves.
 type engine2 struct {
+	scheme    scheme
 	tokens    int
 	w         Register // next byte of the stream
 	s         Register // shape
@@ -28,12 +29,12 @@ type engine2 struct {
 // panelAVX2 emits the kernel of panel for AVX2. VPMADDUBSW multiplies codes by
 // activations and adds pairs to 16 bits: at most 2·15·127, twice that with both
 // nibbles, so it never saturates. VPMADDWD with ones adds pairs again, to 32 bits.
-func panelAVX2(tokens int) {
-	name := fmt.Sprintf("panel%dAVX2", tokens)
+func panelAVX2(scheme scheme, tokens int) {
+	name := fmt.Sprintf("panel%sx%dAVX2", scheme, tokens)
 	TEXT(name, NOSPLIT, "func(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s multiplies one panel of the stream by %d tokens.", name, tokens))
-	e := &engine2{tokens: tokens, scales: AllocLocal(64)}
+	Doc(fmt.Sprintf("%s multiplies one panel of the stream by %d %s tokens.", name, tokens, scheme))
+	e := &engine2{scheme: scheme, tokens: tokens, scales: AllocLocal(64)}
 	e.w = Load(Param("w"), GP64())
 	x := Load(Param("x"), GP64())
 	e.ld = Load(Param("ld"), GP64())
@@ -96,7 +97,7 @@ func panelAVX2(tokens int) {
 	MOVQ(head, xs)
 	SHRQ(Imm(4), xs)
 	LEAQ(Mem{Base: tile, Index: xs, Scale: 8}, xs)
-	VMOVDQU(Mem{Base: e.lanes, Disp: 64}, e.x)
+	VMOVDQU(Mem{Base: e.lanes, Disp: laneScale}, e.x)
 	VCVTPH2PS(Mem{Base: e.w, Disp: 2}, e.p)
 	VPERMPS(e.p, e.x, e.p)
 	VMOVUPS(e.p, e.scales)
@@ -190,8 +191,17 @@ func (e *engine2) wide(x, cells Register) {
 		for h, a := range e.acc[t] {
 			VCVTDQ2PS(a, a)
 			VMULPS(e.scales.Offset(32*h), a, a)
+			e.scaleToken(q, t, -4, a)
 			VADDPS(a, e.sum[t][h], e.sum[t][h])
 		}
+	}
+}
+
+// scaleToken multiplies v by the scale of token t, disp bytes from the sum at q.
+func (e *engine2) scaleToken(q Register, t, disp int, v VecVirtual) {
+	if e.scheme == a4 {
+		VBROADCASTSS(e.token(q, t, disp), e.x)
+		VMULPS(e.x, v, v)
 	}
 }
 
@@ -219,7 +229,7 @@ func (e *engine2) narrow(x Register, head GPVirtual) {
 				ADDQ(second, half)
 			}
 			load(h)
-			VMOVDQU(Mem{Base: e.lanes, Disp: 32 * h}, index)
+			VMOVDQU(Mem{Base: e.lanes, Disp: laneDword + 32*h}, index)
 			e.products(h,
 				func(t int) { VPERMD(e.token(x, t, 0), index, e.x) },
 				func(t int) { VPERMD(e.token(half, t, 0), index, e.x) })
@@ -241,7 +251,7 @@ func (e *engine2) narrow(x Register, head GPVirtual) {
 	TESTQ(cells, cells)
 	JE(LabelRef("tail_done"))
 	chunk(func(h int) {
-		VMOVDQU(Mem{Base: e.lanes, Disp: 3*64 + 32*h}, e.high)
+		VMOVDQU(Mem{Base: e.lanes, Disp: laneTail + 32*h}, e.high)
 		VPMASKMOVD(Mem{Base: e.w, Disp: 32 * h}, e.high, e.low)
 	})
 	ADDQ(Mem{Base: e.s, Disp: tailBytes}, e.w)
@@ -286,8 +296,9 @@ func (e *engine2) narrow(x Register, head GPVirtual) {
 		VPADDD(e.x, a, a)
 		VCVTDQ2PS(a, a)
 		VMULPS(e.scales, a, a)
+		e.scaleToken(q, t, 4, a)
 		for h := range 2 {
-			VPCMPEQD(Mem{Base: e.lanes, Disp: 2*64 + 32*h}, e.p, e.x)
+			VPCMPEQD(Mem{Base: e.lanes, Disp: laneRow + 32*h}, e.p, e.x)
 			VPAND(e.x, a, e.x)
 			VADDPS(e.x, e.sum[t][h], e.sum[t][h])
 		}

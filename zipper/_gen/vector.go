@@ -44,9 +44,9 @@ func maxAbs() {
 }
 
 func quantize() {
-	TEXT("quantizeAVX512", NOSPLIT, "func(n int, dst *byte, x *float32, scale float32)")
+	TEXT("quantizeAVX512", NOSPLIT, "func(n int, dst *byte, x *float32, scale float32, limit int32)")
 	Pragma("noescape")
-	Doc("quantizeAVX512 sets dst[i] = x[i]/scale, rounded to even and kept within ±127.",
+	Doc("quantizeAVX512 sets dst[i] = x[i]/scale, rounded to even and kept within ±limit.",
 		"n must be a multiple of 16.")
 	n := Load(Param("n"), GP64())
 	dst := Load(Param("dst"), GP64())
@@ -54,7 +54,7 @@ func quantize() {
 	scale, top, bottom, v := ZMM(), ZMM(), ZMM(), ZMM()
 	VBROADCASTSS(NewParamAddr("scale", 24), scale)
 	limit := GP32()
-	MOVL(U32(127), limit)
+	Load(Param("limit"), limit)
 	VPBROADCASTD(limit, top)
 	NEGL(limit)
 	VPBROADCASTD(limit, bottom)

@@ -44,9 +44,9 @@ func maxAbsAVX2() {
 }
 
 func quantizeAVX2() {
-	TEXT("quantizeAVX2", NOSPLIT, "func(n int, dst *byte, x *float32, scale float32)")
+	TEXT("quantizeAVX2", NOSPLIT, "func(n int, dst *byte, x *float32, scale float32, limit int32)")
 	Pragma("noescape")
-	Doc("quantizeAVX2 sets dst[i] = x[i]/scale, rounded to even and kept within ±127.",
+	Doc("quantizeAVX2 sets dst[i] = x[i]/scale, rounded to even and kept within ±limit.",
 		"n must be a multiple of 8.")
 	n := Load(Param("n"), GP64())
 	dst := Load(Param("dst"), GP64())
@@ -55,7 +55,7 @@ func quantizeAVX2() {
 	w := XMM()
 	VBROADCASTSS(NewParamAddr("scale", 24), scale)
 	limit := GP32()
-	MOVL(U32(127), limit)
+	Load(Param("limit"), limit)
 	VMOVD(limit, top.AsX())
 	VPBROADCASTD(top.AsX(), top)
 	NEGL(limit)

@@ -1,0 +1,114 @@
+package zipper
+
+import (
+	"encoding/binary"
+	"slices"
+	"sync"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// outliers is a sparse half-precision matrix in compressed sparse rows, as
+// quant.Outliers, with indices of a width that kernels read: 4 bytes for an
+// outlier, 4 for a row.
+type outliers struct {
+	ptr        []uint32 // [N+1]
+	cols, vals []uint16
+	ptrWidth   int // of the index in quant's form
+	colsWidth  int
+}
+
+func newOutliers(o *quant.Outliers) *outliers {
+	s := &outliers{ptrWidth: o.RowPtr.Width, colsWidth: o.Cols.Width}
+	for i := range o.RowPtr.Len() {
+		s.ptr = append(s.ptr, uint32(o.RowPtr.At(i)))
+	}
+	s.cols, s.vals = make([]uint16, o.Count(), o.Count()+1), make([]uint16, o.Count(), o.Count()+1)
+	for i := range s.cols {
+		s.cols[i], s.vals[i] = uint16(o.Cols.At(i)), o.Values[i]
+	}
+	return s
+}
+
+func (s *outliers) bytes() int64 { return int64(4*len(s.ptr) + 4*len(s.cols)) }
+
+// withoutCodes returns b with codes of zero where outliers replace them.
+func withoutCodes(b *quant.Packed, o *quant.Outliers) *quant.Packed {
+	c := *b
+	c.Codes = slices.Clone(b.Codes)
+	rowLen := (b.K + 1) / 2
+	for n := range b.N {
+		for i := o.RowPtr.At(n); i < o.RowPtr.At(n+1); i++ {
+			k := o.Cols.At(i)
+			at, shift := n*rowLen+k/2, k%2*4
+			c.Codes[at] = c.Codes[at]&^(15<<shift) | zeroCode<<shift
+		}
+	}
+	return &c
+}
+
+func (s *outliers) unpack(n, k int) *quant.Outliers {
+	o := &quant.Outliers{N: n, K: k, RowPtr: quant.Ints{Width: s.ptrWidth}, Cols: quant.Ints{Width: s.colsWidth}, Values: slices.Clone(s.vals)}
+	for _, v := range s.ptr {
+		o.RowPtr.Data = append(o.RowPtr.Data, binary.LittleEndian.AppendUint32(nil, v)[:s.ptrWidth]...)
+	}
+	for _, v := range s.cols {
+		o.Cols.Data = append(o.Cols.Data, binary.LittleEndian.AppendUint32(nil, uint32(v))[:s.colsWidth]...)
+	}
+	return o
+}
+
+var floatBuffers = sync.Pool{New: func() any { return new([]float32) }}
+
+// add adds the products of s with the tokens of a, as they were rounded, to y.
+// One token gathers its activations. Several lie side by side, column by
+// column, and one load serves them all.
+func (s *outliers) add(k *kernel, w *Weights, y gemm.Matrix, a *activations) {
+	width := 1
+	if y.Rows > 1 {
+		width = k.sparseWidth
+	}
+	buffer := floatBuffers.Get().(*[]float32)
+	defer floatBuffers.Put(buffer)
+	*buffer = slices.Grow((*buffer)[:0], w.k*(width+1))[:w.k*(width+1)]
+	x, token := (*buffer)[:w.k*width], (*buffer)[w.k*width:]
+	const rowsTask = 512
+	p := workers()
+	if len(s.cols)*y.Rows < serialOutliers {
+		p = 1
+	}
+	for t := 0; t < y.Rows; t += width {
+		n := min(width, y.Rows-t)
+		if width == 1 {
+			w.decode(a, t, x)
+		} else {
+			clear(x)
+			for i := range n {
+				w.decode(a, t+i, token)
+				for c, v := range token {
+					x[c*width+i] = v
+				}
+			}
+		}
+		parallel(p, ceilDiv(w.n, rowsTask), func(task int) {
+			first := task * rowsTask
+			rows := min(rowsTask, w.n-first)
+			if width == 1 {
+				k.sparse(s.ptr[first:first+rows+1], s.cols, s.vals, x, y.Row(t)[first:first+rows])
+				return
+			}
+			out := make([]float32, rows*width)
+			k.sparseLanes(s.ptr[first:first+rows+1], s.cols, s.vals, x, out)
+			for i := range n {
+				for j := range rows {
+					y.Row(t + i)[first+j] += out[j*width+i]
+				}
+			}
+		})
+	}
+}
+
+// serialOutliers is the number of outliers, times tokens, below which a second
+// core costs more than it gains.
+const serialOutliers = 16 << 10
