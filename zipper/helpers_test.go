@@ -44,7 +44,7 @@ func layouts() []layout {
 		{n: 33, k: 91, group: 13, r: 1, c: 24, density: 1},
 		{n: 70, k: 300, group: 100, r: 3, c: 56, density: 0.6, rowScales: true},
 	}
-	for _, l0 := range []layout{{n: 3, k: 5}, {n: 40, k: 200, group: 8}, {n: 600, k: 384, group: 128}, {n: 70, k: 1000, group: 125}} {
+	for _, l0 := range []layout{{n: 3, k: 5}, {n: 40, k: 200, group: 8}, {n: 520, k: 64, group: 32}, {n: 70, k: 1000, group: 125}} {
 		for _, share := range []float64{0.01, 0.5} {
 			l0.outliers = share
 			l = append(l, l0)

@@ -1,0 +1,96 @@
+package zipper
+
+import (
+	"math"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// fenced returns a copy of b between two pages that nobody may touch, its end
+// at the second one, or its start at the first.
+func fenced(t *testing.T, b []byte, atEnd bool) []byte {
+	t.Helper()
+	page := unix.Getpagesize()
+	size := ceilDiv(len(b), page) * page
+	m, err := unix.Mmap(-1, 0, size+2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Munmap(m) })
+	for _, fence := range [][]byte{m[:page], m[page+size:]} {
+		if err := unix.Mprotect(fence, unix.PROT_NONE); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at := page
+	if atEnd {
+		at += size - len(b)
+	}
+	c := m[at : at+len(b) : at+len(b)]
+	copy(c, b)
+	return c
+}
+
+// TestFences runs every panel kernel on streams, activations and results that
+// touch pages nobody may touch. A stream is followed by the bytes that
+// overread promises.
+func TestFences(t *testing.T) {
+	for _, l := range []layout{
+		{n: 16, k: 1}, {n: 3, k: 129}, {n: 40, k: 384, group: 128, r: 16, c: 64, density: 1},
+		{n: 16, k: 256, group: 128, r: 1, c: 128, density: 1}, {n: 16, k: 256, group: 32, r: 1, c: 8, density: 1},
+		{n: 16, k: 200, group: 8, r: 2, c: 24, density: 1, rowScales: true}, {n: 17, k: 250, r: 4, c: 16, density: 1},
+		{n: 16, k: 384, group: 64, r: 8, c: 32, density: 1, rowScales: true}, {n: 16, k: 120, r: 8, c: 8, density: 1},
+	} {
+		q := l.random(1, anyScale)
+		for s := range schemes {
+			var w *Weights
+			switch s {
+			case schemeBF16:
+				var err error
+				if w, err = PrepackBF16(normal(1, l.n, l.k)); err != nil {
+					t.Fatal(err)
+				}
+			default:
+				a := map[scheme]quant.Activations{schemeA8: quant.A8, schemeA4: quant.A4, schemeA16: quant.A16}[s]
+				if checkActivations(q.Base, q.Residual, a) != nil {
+					continue
+				}
+				w = prepackFor(t, q, Zipped, a)
+			}
+			for _, k := range kernels() {
+				for _, p := range k.panels[s] {
+					fence(t, w, k, p)
+				}
+			}
+		}
+	}
+}
+
+func fence(t *testing.T, w *Weights, k *kernel, p panelKernel) {
+	t.Helper()
+	use(t, k)
+	a := w.newActivations(k, normal(2, p.tokens, w.k))
+	defer a.release()
+	sh := w.main.shape
+	sh.sums = a.sums
+	panels := len(w.main.starts) - 1
+	for panel := range panels {
+		stream := w.main.data[w.main.starts[panel]:w.main.starts[panel+1]]
+		want := make([]float32, p.tokens*panelRows)
+		p.mul(stream, a.data, a.ld, &sh, &w.main.lanes, want)
+		for _, atEnd := range []bool{false, true} {
+			data := fenced(t, append(append([]byte(nil), stream...), make([]byte, overread)...), atEnd)
+			x := fenced(t, a.data, atEnd)
+			got := asFloats(fenced(t, make([]byte, 4*len(want)), atEnd))
+			p.mul(data, x, a.ld, &sh, &w.main.lanes, got)
+			for i, v := range want {
+				if math.Float32bits(v) != math.Float32bits(got[i]) {
+					t.Fatalf("%s, %d %s tokens: out[%d] = %v, between fences %v", k.name, p.tokens, w.scheme, i, v, got[i])
+				}
+			}
+		}
+	}
+}
