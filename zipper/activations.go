@@ -75,7 +75,7 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 		a.ld += 64
 	}
 	if n := k.panels[w.scheme].padded(x.Rows)*a.ld + 64; cap(a.data) < n {
-		a.data = aligned(n)
+		a.data = alignedTo(n, cacheLine)
 	} else {
 		a.data = a.data[:n]
 		clear(a.data)

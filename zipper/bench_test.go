@@ -2,17 +2,19 @@ package zipper
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// BenchmarkLayer times the variants of a layer of an 8B model in turns, together
-// with a plain read of memory, and reports medians: the streams of all of them
-// together are larger than the last-level cache, so each starts cold. read is
-// the yardstick in GB/s; share is the rate of dense4's stream over it.
+// BenchmarkLayer times the variants and schemes of a layer of an 8B model in
+// turns, together with a plain read of memory, and reports medians: the streams of
+// all of them together are larger than the last-level cache, so each starts cold.
+// read is the yardstick in GB/s; a share is the rate of a stream over it.
 func BenchmarkLayer(b *testing.B) {
 	for _, l := range []layout{
 		{n: 14336, k: 4096, group: 128, r: 16, c: 64, density: 0.1},
@@ -22,47 +24,61 @@ func BenchmarkLayer(b *testing.B) {
 		{n: 14336, k: 4096, group: 128, r: 1, c: 128, density: 0.1},
 		{n: 14336, k: 4096, group: 128, r: 1, c: 32, density: 0.1},
 	} {
-		b.Run(fmt.Sprintf("%dx%d/%dx%d", l.n, l.k, l.r, l.c), func(b *testing.B) { benchmarkLayer(b, l) })
+		b.Run(fmt.Sprintf("%dx%d-%dx%d", l.n, l.k, l.r, l.c), func(b *testing.B) { benchmarkLayer(b, l) })
 	}
 }
 
 func benchmarkLayer(b *testing.B, l layout) {
 	q := l.random(1, anyScale)
-	var w [3]*Weights
-	for v := range w {
-		w[v] = prepack(b, q, Variant(v))
+	sparse := layout{n: l.n, k: l.k, group: l.group, outliers: 0.01}.random(1, anyScale)
+	w16, err := PrepackBF16(q)
+	if err != nil {
+		b.Fatal(err)
 	}
-	read := aligned(64 << 20)
+	ways := []struct {
+		name string
+		w    *Weights
+	}{
+		{"dense4", prepack(b, q, Dense4)}, {"zipper", prepack(b, q, Zipped)}, {"separate", prepack(b, q, Separate)},
+		{"outlier16", prepack(b, sparse, Outlier16)}, {"w16a16", w16},
+		{"dense4-a16", prepackFor(b, q, Dense4, quant.A16)}, {"zipper-a16", prepackFor(b, q, Zipped, quant.A16)},
+		{"zipper-a4", prepackFor(b, q, Zipped, quant.A4)},
+	}
+	read := allocate(64 << 20)
 	for i := range read { // pages never written to are all the same page
 		read[i] = byte(i)
 	}
 	for _, m := range []int{1, 4, 16} {
 		b.Run(fmt.Sprintf("M=%d", m), func(b *testing.B) {
 			x, y := normal(1, m, l.k), gemm.NewMatrix(m, l.n)
-			var times [3][]float64
+			times := make([][]float64, len(ways))
 			var reads []float64
 			for b.Loop() {
 				start := time.Now()
 				Sum(read)
 				reads = append(reads, time.Since(start).Seconds())
-				for i := range w {
-					v := (i + len(reads)) % len(w) // each comes after each other
+				for _, v := range rand.Perm(len(ways)) { // each comes after each other
 					start := time.Now()
-					w[v].MulNT(y, x)
+					ways[v].w.MulNT(y, x)
 					times[v] = append(times[v], time.Since(start).Seconds())
 				}
 			}
-			zipped, dense, separate := median(times[Zipped]), median(times[Dense4]), median(times[Separate])
 			yardstick := float64(len(read)) / median(reads)
 			b.ReportMetric(0, "ns/op")
-			b.ReportMetric(dense*1e3, "dense4-ms")
-			b.ReportMetric(zipped*1e3, "zipper-ms")
-			b.ReportMetric(separate*1e3, "separate-ms")
 			b.ReportMetric(yardstick/1e9, "read-GB/s")
-			b.ReportMetric(float64(w[Dense4].Bytes())/dense/yardstick, "share")
-			b.ReportMetric(zipped/dense, "zipper/dense4")
-			b.ReportMetric(float64(w[Zipped].Bytes())/float64(w[Dense4].Bytes()), "bytes/bytes")
-			b.ReportMetric(separate/zipped, "separate/zipper")
+			of := map[string]float64{}
+			for i, way := range ways {
+				t := median(times[i])
+				of[way.name] = t
+				b.ReportMetric(t*1e3, way.name+"-ms")
+				b.ReportMetric(float64(way.w.Bytes())/t/yardstick, way.name+"-share")
+			}
+			b.ReportMetric(of["zipper"]/of["dense4"], "zipper/dense4")
+			b.ReportMetric(float64(ways[1].w.Bytes())/float64(ways[0].w.Bytes()), "bytes/bytes")
+			b.ReportMetric(of["separate"]/of["zipper"], "separate/zipper")
+			b.ReportMetric(of["outlier16"]/of["zipper"], "outlier16/zipper")
+			b.ReportMetric(of["w16a16"]/of["zipper"], "w16a16/zipper")
+			b.ReportMetric(of["zipper-a16"]/of["dense4-a16"], "zipper/dense4-a16")
 		})
 	}
 }
@@ -100,22 +116,32 @@ func BenchmarkPrefill(b *testing.B) {
 // BenchmarkPanel is the ceiling: one panel that stays in the L2 cache.
 func BenchmarkPanel(b *testing.B) {
 	for _, k := range kernels() {
-		for _, block := range [][2]int{{}, {16, 64}, {16, 16}, {4, 16}, {1, 128}, {1, 32}} {
-			l := layout{n: 16, k: 4096, group: 128, r: block[0], c: block[1], density: 0.1}
-			w := prepack(b, l.random(1, anyScale), Zipped)
-			for _, p := range k.panels[schemeA8] {
-				b.Run(fmt.Sprintf("%s/%dx%d/M=%d", k.name, l.r, l.c, p.tokens), func(b *testing.B) {
-					a := w.newActivations(k, normal(1, p.tokens, l.k))
-					s := w.main.shape
-					s.sums = a.sums
-					out := make([]float32, p.tokens*panelRows)
-					b.SetBytes(w.Bytes())
-					for b.Loop() {
-						p.mul(w.main.data, a.data, a.ld, &s, &w.main.lanes, out)
-					}
-				})
+		for _, a := range activationFormats {
+			for _, block := range [][2]int{{}, {16, 64}, {16, 16}, {4, 16}, {1, 128}, {1, 32}} {
+				l := layout{n: 16, k: 4096, group: 128, r: block[0], c: block[1], density: 0.1}
+				benchmarkPanel(b, fmt.Sprintf("%s/%s/%dx%d", k.name, schemeOf(a), l.r, l.c), k, prepackFor(b, l.random(1, anyScale), Zipped, a))
 			}
 		}
+		w, err := PrepackBF16(normal(1, 16, 4096))
+		if err != nil {
+			b.Fatal(err)
+		}
+		benchmarkPanel(b, k.name+"/bf16", k, w)
+	}
+}
+
+func benchmarkPanel(b *testing.B, name string, k *kernel, w *Weights) {
+	for _, p := range k.panels[w.scheme] {
+		b.Run(fmt.Sprintf("%s/M=%d", name, p.tokens), func(b *testing.B) {
+			a := w.newActivations(k, normal(1, p.tokens, w.k))
+			s := w.main.shape
+			s.sums = a.sums
+			out := make([]float32, p.tokens*panelRows)
+			b.SetBytes(w.Bytes())
+			for b.Loop() {
+				p.mul(w.main.data, a.data, a.ld, &s, &w.main.lanes, out)
+			}
+		})
 	}
 }
 

@@ -23,7 +23,7 @@ func PrepackBF16(w gemm.Source) (*Weights, error) {
 	p := &Weights{n: n, k: k, variant: W16A16, activations: quant.A16, scheme: schemeBF16, grid: grid{k, k, k}}
 	p.main.shape = shape{groups: 1, groupCells: p.grid.cells(), tileGroups: 1}
 	panels, size := ceilDiv(n, panelRows), p.grid.cells()*cellCols*panelRows*2
-	p.main.data = aligned(panels*size + overread)[:panels*size]
+	p.main.data = allocate(panels*size + overread)[:panels*size]
 	p.main.starts = make([]int, panels+1)
 	for i := range p.main.starts {
 		p.main.starts[i] = i * size
@@ -39,6 +39,7 @@ func PrepackBF16(w gemm.Source) (*Weights, error) {
 			}
 		}
 	})
+	settle(p.main.data)
 	return p, nil
 }
 

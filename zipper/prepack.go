@@ -155,18 +155,21 @@ func (s *stream) pack(g grid, base *quant.Packed, r *quant.Residual) error {
 		end += ceilDiv(len(p), 64) * 64
 		s.starts = append(s.starts, end)
 	}
-	s.data = aligned(end + overread)[:end]
+	s.data = allocate(end + overread)[:end]
 	for i, p := range panels {
 		copy(s.data[s.starts[i]:], p)
 	}
+	settle(s.data)
 	return nil
 }
 
-// aligned returns n zero bytes that begin on a cache line.
-func aligned(n int) []byte {
-	b := make([]byte, n+63)
-	skip := int(-uintptr(unsafe.Pointer(&b[0])) % 64)
-	return b[skip : skip+n]
+const cacheLine = 64
+
+// alignedTo returns n zero bytes that begin at a multiple of the given size.
+func alignedTo(n, size int) []byte {
+	b := make([]byte, n+size-1)
+	skip := int(-uintptr(unsafe.Pointer(&b[0])) % uintptr(size))
+	return b[skip : skip+n : skip+n]
 }
 
 // packPanel returns the stream of panel p.
