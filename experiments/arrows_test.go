@@ -14,6 +14,7 @@ func TestArrows(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/gemm":     {},
 		"internal/store":    {},
+		"internal/outliers": {"internal/gemm"},
 		"internal/testdata": {},
 		"internal/hf":       {"internal/gemm"},
 		"quant":             {"internal/gemm"},
@@ -24,7 +25,7 @@ func TestArrows(t *testing.T) {
 		"experiments/row":   {},
 		"experiments/plan":  {},
 		"reports":           {"experiments/row"},
-		"experiments/trial": {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "experiments/row", "experiments/plan"},
+		"experiments/trial": {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "experiments/row", "experiments/plan"},
 		"experiments/sweep": {"experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...").Output()
