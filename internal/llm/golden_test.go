@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -16,8 +17,8 @@ import (
 
 // The goldens of testdata come from Hugging Face transformers by way of
 // scripts/golden/logits.py, which describes them; golden.json says with which
-// versions. All but tiny-llama3 have their checkpoint beside them.
-var goldens = []string{"llama3", "llama-bias", "qwen2", "qwen3", "mistral", "tiny-llama3"}
+// versions. All but the builtin models have their checkpoint beside them.
+var goldens = []string{"llama3", "llama-bias", "qwen2", "qwen3", "mistral", "tiny-llama3", "tiny-qwen3"}
 
 const tinyDir = "../builtin/models/tiny-llama3"
 
@@ -37,8 +38,8 @@ func openGolden(t *testing.T, name string) (*Model, *golden) {
 	t.Helper()
 	dir := filepath.Join("testdata", name)
 	model := dir
-	if name == "tiny-llama3" {
-		model = tinyDir
+	if strings.HasPrefix(name, "tiny-") {
+		model = filepath.Join("../builtin/models", name)
 	}
 	m := open(t, hf.Dir(model))
 	g := &golden{}
@@ -126,7 +127,7 @@ func TestDecodeEqualsTransformers(t *testing.T) {
 	for _, name := range goldens {
 		for _, chunk := range []int{1, 5, 1000} {
 			t.Run(name+map[int]string{1: "/token", 5: "/chunk", 1000: "/whole"}[chunk], func(t *testing.T) {
-				if name == "tiny-llama3" && chunk == 1 && testing.Short() {
+				if strings.HasPrefix(name, "tiny-") && chunk == 1 && testing.Short() {
 					t.Skip("long")
 				}
 				m, g := openGolden(t, name)

@@ -3,9 +3,9 @@
 
     pip install -r scripts/golden/requirements.txt
     python scripts/golden/logits.py              # all
-    python scripts/golden/logits.py tiny-llama3  # after that model was retrained
+    python scripts/golden/logits.py tiny-llama3 tiny-qwen3  # after these models were retrained
 
-Every case but tiny-llama3 is a random two-layer checkpoint, saved beside its
+Every case but the builtin models is a random two-layer checkpoint, saved beside its
 golden in internal/llm/testdata/NAME. The logits come from the checkpoint as
 read back from disk, weights upcast to float32, eager attention, each sequence
 on its own. A golden is two files:
@@ -24,7 +24,7 @@ from transformers import (AutoModelForCausalLM, LlamaConfig, MistralConfig,
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OUT = ROOT / "internal/llm/testdata"
-TINY = ROOT / "internal/builtin/models/tiny-llama3"
+BUILTIN = {n: ROOT / "internal/builtin/models" / n for n in ("tiny-llama3", "tiny-qwen3")}
 
 # Grouped-query attention everywhere; head_dim differs from hidden/heads where
 # the architecture allows it.
@@ -113,22 +113,23 @@ def small(name, seed):
     save(name, out, seqs, got, list(range(len(got))), dict(seed=seed))
 
 
-def tiny(name):
-    tok = PreTrainedTokenizerFast(tokenizer_file=str(TINY / "tokenizer.json"))
-    model = AutoModelForCausalLM.from_pretrained(TINY, torch_dtype=torch.float32, attn_implementation="eager").eval()
+def builtin(name):
+    folder = BUILTIN[name]
+    tok = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    model = AutoModelForCausalLM.from_pretrained(folder, torch_dtype=torch.float32, attn_implementation="eager").eval()
     bos = model.config.bos_token_id
     seqs = [[bos] + tok.encode(t, add_special_tokens=False) for t in TEXT]
     assert max(map(len, seqs)) <= model.config.max_position_embeddings
     a, b = map(len, seqs)
-    sha = hashlib.sha256((TINY / "model.safetensors").read_bytes()).hexdigest()
+    sha = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     save(name, OUT / name, seqs, logits(model, seqs), [0, a // 2, a - 1, a + b - 1], dict(model_sha256=sha))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    names = sys.argv[1:] or [*CASES, "tiny-llama3"]
+    names = sys.argv[1:] or [*CASES, *BUILTIN]
     for n in names:
-        if n == "tiny-llama3":
-            tiny(n)
+        if n in BUILTIN:
+            builtin(n)
         else:
             small(n, seed=1 + list(CASES).index(n))
