@@ -22,9 +22,9 @@ func evalCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "eval",
-		Short: "Measure the perplexity and zero-shot tasks of a 16-bit model",
-		Long: `Eval scores a model with its 16-bit weights on a text, on zero-shot tasks, or on
-both. Tasks have the prompts, tokenisation and metrics of lm-evaluation-harness
+		Short: "Measure the perplexity and zero-shot tasks of a 16-bit or packed model",
+		Long: `Eval scores a model as it is stored, with 16-bit weights or as the quantize command
+packs them, on a text, on zero-shot tasks, or on both. Tasks have the prompts, tokenisation and metrics of lm-evaluation-harness
 0.4: acc_norm divides log-likelihoods by the characters of a choice, acc_bytes by
 its UTF-8 bytes. Standard errors are over windows of the text and items of a task.
 
@@ -69,7 +69,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 	f.StringSliceVar(&e.Tasks, "tasks", nil, "`tasks`, separated by commas")
 	f.IntVar(&e.Limit, "limit", 0, "score only the first `n` items of each task (default: all)")
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")
-	f.StringVar(&e.Activations, "activations", "a16", "`format` of the inputs of linear layers: a16, a8 or a4")
+	f.StringVar(&e.Activations, "activations", "", "`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the values of every window and item")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	return cmd
@@ -80,6 +80,7 @@ type evalReport struct {
 	Model       string     `json:"model"`
 	Activations string     `json:"activations"`
 	BOS         bool       `json:"bos"`
+	Method      string     `json:"method,omitempty"` // of a packed model
 	Text        *textEval  `json:"text,omitempty"`
 	Tasks       []taskEval `json:"tasks,omitempty"`
 	Warnings    []string   `json:"warnings,omitempty"`
@@ -118,6 +119,9 @@ type itemEval struct {
 func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 	asked, p := e.Evaluation, e.Evaluation.Protocol
 	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, BOS: p.BOS, Warnings: e.Warnings}
+	if e.Packed != nil {
+		rep.Method = e.Packed.String()
+	}
 	if e.Text != nil {
 		t := &textEval{Ref: p.Text, Context: p.Context, Stride: p.Stride, Values: e.Text.Values, Series: e.Text.Series}
 		for _, n := range e.Text.Windows(row.WindowTokens) {
@@ -159,6 +163,9 @@ func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 
 func (r *evalReport) print(out io.Writer) error {
 	fmt.Fprintf(out, "%s, activations %s, bos %v\n", r.Model, r.Activations, r.BOS)
+	if r.Method != "" {
+		fmt.Fprintln(out, "quantized:", r.Method)
+	}
 	for _, text := range r.Warnings {
 		fmt.Fprintln(out, "note:", text)
 	}

@@ -45,6 +45,6 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(sweepCommand(), reportCommand(), compareCommand(), tablesCommand(), evalCommand(), inspectCommand(), doctorCommand())
+	cmd.AddCommand(sweepCommand(), reportCommand(), compareCommand(), tablesCommand(), evalCommand(), quantizeCommand(), inspectCommand(), doctorCommand())
 	return cmd
 }

@@ -14,7 +14,7 @@ import (
 // Evaluation asks for the quality of a model with its 16-bit weights.
 type Evaluation struct {
 	Model       string
-	Activations string // a16, a8 or a4
+	Activations string // a16, a8 or a4; "" is what a packed checkpoint was made for, else a16
 	// Protocol is that of the text. Its BOS holds for tasks too. Without a text
 	// there is no perplexity; context and stride 0 are the model's positions, or
 	// 2048 if it has more, and the context.
@@ -33,16 +33,13 @@ type Evaluated struct {
 	// their series (WindowTokens, WindowNLL), nil without one.
 	Text     *row.Row
 	Tasks    []*tasks.Result
+	Packed   *Packed // what a packed checkpoint says of itself; nil for others
 	Warnings []string
 }
 
 // Evaluate scores a text and tasks. Tasks are read before anything is
 // computed.
 func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
-	act, err := quant.ParseActivations(e.Activations)
-	if err != nil {
-		return nil, err
-	}
 	files, err := l.OpenModel(ctx, e.Model)
 	if err != nil {
 		return nil, err
@@ -52,6 +49,20 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		return nil, err
 	}
 	defer model.Close()
+	packed, err := readPacked(model)
+	if err != nil {
+		return nil, err
+	}
+	if e.Activations == "" {
+		e.Activations = "a16"
+		if packed != nil {
+			e.Activations = packed.Trial.Activations
+		}
+	}
+	act, err := quant.ParseActivations(e.Activations)
+	if err != nil {
+		return nil, err
+	}
 	positions := model.Config().MaxPositions
 	if e.Protocol.Context == 0 {
 		e.Protocol.Context = min(positions, 2048)
@@ -78,7 +89,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		view = model.With(replacements)
 	}
 
-	out := &Evaluated{Evaluation: e}
+	out := &Evaluated{Evaluation: e, Packed: packed}
 	if e.Protocol.Text != "" {
 		if err := s.cutText(); err != nil {
 			return nil, err

@@ -84,7 +84,12 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 		return nil, err
 	}
 	s := &Subject{lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration}
-	err = s.prepare(files)
+	if model.Config().Packed {
+		err = fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model)
+	}
+	if err == nil {
+		err = s.prepare(files)
+	}
 	if err == nil {
 		err = s.cutText()
 	}

@@ -39,6 +39,10 @@ type Config struct {
 	// token attends to; 0 is all of them.
 	Window []int
 
+	// Packed says that linear layers are stored as this project packs quantized
+	// weights, not as tensors of a float type.
+	Packed bool
+
 	DType string  // of the weights as published, "" where not said
 	BOS   int32   // bos_token_id, -1 where there is none
 	EOS   []int32 // eos_token_id, one or several
@@ -53,11 +57,15 @@ type Llama3Rope struct {
 	OriginalMaxPositions                  int
 }
 
+// QuantMethod is the quant_method of config.json's quantization_config in
+// packed checkpoints; other programs refuse what they do not know.
+const QuantMethod = "mosaicquant"
+
 // ReadConfig reads config.json in the spelling of transformers 4 (rope_theta,
 // rope_scaling, torch_dtype) or 5 (rope_parameters, dtype). What it does not
 // understand and what would change the result is an error naming the field and
-// its value: an unknown model_type, rope type or activation, a quantized
-// checkpoint.
+// its value: an unknown model_type, rope type or activation, a checkpoint that
+// another program quantized.
 //
 // A missing field has the default that transformers 4.53 gives it where that
 // does not depend on the size of the model: rope_theta 10000, no biases, untied
@@ -86,7 +94,13 @@ func parseConfig(data []byte) (*Config, error) {
 		return nil, fmt.Errorf("model_type %q is not llama, mistral, qwen2 or qwen3", c.ModelType)
 	}
 	if f.has("quantization_config") {
-		return nil, fmt.Errorf("quantization_config %.80s: the checkpoint is quantized already", f.m["quantization_config"])
+		var q struct {
+			Method string `json:"quant_method"`
+		}
+		if err := json.Unmarshal(f.m["quantization_config"], &q); err != nil || q.Method != QuantMethod {
+			return nil, fmt.Errorf("quantization_config %.80s: the checkpoint is quantized already, in another form than this program's", f.m["quantization_config"])
+		}
+		c.Packed = true
 	}
 	if act := f.str("hidden_act", "silu"); act != "silu" {
 		f.fail("hidden_act %q is not silu", act)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // newModel finds the tensors of the configured architecture in the checkpoint.
@@ -16,7 +17,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 		vocab: c.VocabSize, dim: c.HiddenSize, q: c.Heads * c.HeadDim, kv: c.KVHeads * c.HeadDim, inter: c.MLPSize,
 		headDim: c.HeadDim, eps: float32(c.RMSNormEps), rope: &rope{freq: frequencies(c)},
 	}
-	f := &finder{checkpoint: checkpoint, used: map[string]bool{}}
+	f := &finder{checkpoint: checkpoint, packed: c.Packed, used: map[string]bool{}}
 	b.headName = "model.embed_tokens.weight"
 	b.embed = f.matrix(b.headName, b.vocab, b.dim)
 	b.head = b.embed
@@ -39,6 +40,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 // what it took.
 type finder struct {
 	checkpoint *hf.Checkpoint
+	packed     bool
 	used       map[string]bool
 	err        error
 }
@@ -71,11 +73,44 @@ func (f *finder) layer(b *base, l int) layer {
 }
 
 func (f *finder) linear(name string, n, k int, bias bool) linear {
-	w := linear{name: name, weights: f.matrix(name+".weight", n, k)}
+	w := linear{name: name}
+	if f.packed {
+		w.weights = f.quantized(name, n, k)
+	} else {
+		w.weights = f.matrix(name+".weight", n, k)
+	}
 	if bias {
 		w.bias = f.vector(name+".bias", n)
 	}
 	return w
+}
+
+// PackedSuffix takes the place of ".weight" in the names of the linear layers of
+// a packed checkpoint. The tensor is the binary form of a quant.Quantized, U8.
+const PackedSuffix = ".weight_packed"
+
+// quantized reads a packed linear layer into memory.
+func (f *finder) quantized(name string, n, k int) gemm.Source {
+	if f.err != nil {
+		return nil
+	}
+	name += PackedSuffix
+	t, err := f.checkpoint.Raw(name)
+	if err != nil {
+		f.err = err
+		return nil
+	}
+	q := &quant.Quantized{}
+	if err := q.UnmarshalBinary(t.Data); err != nil {
+		f.err = fmt.Errorf("%s: %w", name, err)
+		return nil
+	}
+	if gotN, gotK := q.Dims(); gotN != n || gotK != k {
+		f.err = fmt.Errorf("%s: weight [%d,%d], but by config.json [%d,%d]", name, gotN, gotK, n, k)
+		return nil
+	}
+	f.used[name] = true
+	return q
 }
 
 func (f *finder) matrix(name string, n, k int) gemm.Source {

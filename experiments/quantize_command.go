@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
+)
+
+func quantizeCommand() *cobra.Command {
+	var config, model, only, dir, cache string
+	cmd := &cobra.Command{
+		Use:   "quantize",
+		Short: "Write the quantized model of one trial as a packed checkpoint",
+		Long: `Quantize runs the method of one trial of a sweep file, calibration included, and
+writes a folder that eval reads: safetensors with the packed weights, their
+settings, ledger and hashes in its metadata, config.json and tokenizer.json.
+
+A sweep file of one trial needs no --trial; of another file take a trial's id
+from sweep --dry-run.`,
+		Example: `  go run ./experiments quantize -c method.yaml -o packed
+  go run ./experiments quantize -c configs/default.yaml --trial 0123456789abcdef -o packed
+  go run ./experiments quantize -c method.yaml -m /models/Llama-3.2-1B -o packed`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" {
+				return errors.New("no folder to write: give --output")
+			}
+			sw, err := readSweep(config)
+			if err != nil {
+				return err
+			}
+			lab, err := newLab(cache, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			t, err := chooseTrial(cmd.Context(), lab, sw, model, only)
+			if err != nil {
+				return fmt.Errorf("%s: %w", config, err)
+			}
+			p, err := lab.Quantize(cmd.Context(), t, dir)
+			if err != nil {
+				return err
+			}
+			return printPacked(cmd, p, dir)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&config, "config", "c", "", "sweep `file`")
+	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's: a folder, builtin:NAME or hub:ORG/NAME")
+	f.StringVar(&only, "trial", "", "`id` of the trial (see sweep --dry-run)")
+	f.StringVarP(&dir, "output", "o", "", "`folder` to write; it must not have a checkpoint yet")
+	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
+	cmd.MarkFlagRequired("config")
+	return cmd
+}
+
+// chooseTrial returns the trial of sw with the given id, or its only one, on
+// model where that is not empty.
+func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id string) (plan.Trial, error) {
+	trials := sw.Trials
+	if id != "" {
+		var found []plan.Trial
+		for _, group := range plan.Groups(trials) {
+			s, err := lab.Open(ctx, group[0])
+			if err != nil {
+				return plan.Trial{}, err
+			}
+			for _, t := range group {
+				if s.ID(t) == id {
+					found = append(found, t)
+				}
+			}
+			if err := s.Close(); err != nil {
+				return plan.Trial{}, err
+			}
+		}
+		if trials = found; len(trials) == 0 {
+			return plan.Trial{}, fmt.Errorf("no trial has the id %s", id)
+		}
+	}
+	if len(trials) != 1 {
+		var labels []string
+		for _, t := range trials[:min(len(trials), 4)] {
+			labels = append(labels, t.Label)
+		}
+		return plan.Trial{}, fmt.Errorf("%d trials (%s, …): choose one with --trial", len(trials), strings.Join(labels, ", "))
+	}
+	t := trials[0]
+	if model != "" {
+		t.Model = model
+	}
+	return t, nil
+}
+
+func printPacked(cmd *cobra.Command, p *trial.Packed, dir string) error {
+	info, err := os.Stat(filepath.Join(dir, "model.safetensors"))
+	if err != nil {
+		return err
+	}
+	out := cmd.OutOrStdout()
+	fmt.Fprintf(out, "%s\n\n", p)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	var total int64
+	for _, item := range p.Ledger {
+		fmt.Fprintf(w, "%s\t%d\tB\t\n", item.Name, item.Bytes)
+		total += item.Bytes
+	}
+	fmt.Fprintf(w, "quantized layers\t%d\tB\t\nwhole file\t%d\tB\t\n", total, info.Size())
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\n%s\n", filepath.Join(dir, "model.safetensors"))
+	return err
+}

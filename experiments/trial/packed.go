@@ -1,0 +1,248 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// packedVersion is that of the layout of packed checkpoints.
+const packedVersion = 1
+
+// Packed is what a packed checkpoint says of itself, as JSON in the metadata of
+// its safetensors file under the name hf.QuantMethod.
+//
+// The checkpoint is a folder in Hugging Face layout. In model.safetensors the
+// tensor NAME.weight of each linear layer is replaced by NAME.weight_packed, the
+// binary form of a quant.Quantized; all other tensors are as in the source.
+// config.json is the source's with a quantization_config, which keeps other
+// programs from reading the folder as something it is not.
+type Packed struct {
+	Version int        `json:"version"`
+	Trial   plan.Trial `json:"trial"` // method, calibration and activations
+	// Content has the hashes of what the trial names: the source's weights
+	// ("model"), config.json, tokenizer.json, texts.
+	Content       map[string]string `json:"content"`
+	BitsPerWeight float64           `json:"bits_per_weight"`
+	Ledger        []row.Item        `json:"ledger"`
+	SHA256        map[string]string `json:"sha256"` // of each packed tensor, by its name
+}
+
+func (p *Packed) String() string {
+	method, err := json.Marshal(p.Trial.Method)
+	if err != nil {
+		panic(err) // it has come from JSON or goes there
+	}
+	return fmt.Sprintf("%s by %s, %.3f bits per weight", p.Trial.Model, method, p.BitsPerWeight)
+}
+
+// Quantize runs the method of t and writes the result to dir as a packed
+// checkpoint. What was written is read back and must give the hidden states
+// that the quantized model in memory gives, bit for bit. A dir that has a
+// checkpoint already is an error.
+func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, error) {
+	path := filepath.Join(dir, "model.safetensors")
+	if _, err := os.Stat(path); err == nil {
+		return nil, fmt.Errorf("%s: exists already", path)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	s, err := l.Open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	r, err := s.describe(t)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.quantize(ctx, t, r)
+	if err != nil {
+		return nil, err
+	}
+	q.report(r)
+	bits, _ := r.Value(row.BitsPerWeight)
+	p := &Packed{
+		Version: packedVersion, Trial: t, Content: s.content,
+		BitsPerWeight: bits.Value, Ledger: r.Ledger, SHA256: map[string]string{},
+	}
+	tensors, err := p.pack(s, q)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.write(dir, s, tensors); err != nil {
+		return nil, err
+	}
+	s.dropLayers(t)
+	return p, s.verify(ctx, dir, q)
+}
+
+// pack lists the tensors of the checkpoint.
+func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
+	linears := map[string]string{} // the name of a weight's tensor: the layer's
+	for _, l := range s.linears {
+		linears[l.Name+".weight"] = l.Name
+	}
+	var tensors []*hf.Tensor
+	for _, name := range s.model.Checkpoint().Names() {
+		layer, ok := linears[name]
+		if !ok {
+			t, err := s.model.Checkpoint().Raw(name)
+			if err != nil {
+				return nil, err
+			}
+			tensors = append(tensors, t)
+			continue
+		}
+		w, ok := q.replacements[layer].Weights.(*quant.Quantized)
+		if !ok {
+			return nil, fmt.Errorf("%s: method %s leaves nothing quantized to store", layer, p.Trial.Method.Name)
+		}
+		data, err := w.MarshalBinary()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", layer, err)
+		}
+		t := &hf.Tensor{Name: layer + llm.PackedSuffix, DType: "U8", Shape: []int{len(data)}, Data: data}
+		p.SHA256[t.Name] = sum256(data)
+		tensors = append(tensors, t)
+	}
+	return tensors, nil
+}
+
+func sum256(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// write writes all files, the weights last: a folder that has them is whole.
+func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
+	meta, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	files, err := s.lab.OpenModel(context.Background(), p.Trial.Model)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"config.json", "tokenizer.json"} {
+		blob, err := files.Open(name)
+		if err != nil {
+			return err
+		}
+		data := bytes.Clone(blob.Data)
+		if err := blob.Close(); err != nil {
+			return err
+		}
+		if name == "config.json" {
+			if data, err = packedConfig(data); err != nil {
+				return fmt.Errorf("%s: %s: %w", files.Name(), name, err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			return err
+		}
+	}
+	part := filepath.Join(dir, "model.safetensors.part")
+	f, err := os.Create(part)
+	if err != nil {
+		return err
+	}
+	err = hf.Write(f, tensors, map[string]string{hf.QuantMethod: string(meta)})
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(part, filepath.Join(dir, "model.safetensors"))
+	}
+	if err != nil {
+		os.Remove(part)
+	}
+	return err
+}
+
+// packedConfig adds the quantization_config to a config.json.
+func packedConfig(data []byte) ([]byte, error) {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, err
+	}
+	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`, hf.QuantMethod, packedVersion))
+	out, err := json.MarshalIndent(m, "", "  ")
+	return append(out, '\n'), err
+}
+
+// verify compares the checkpoint in dir with q on one calibration sequence.
+func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) error {
+	stored, err := llm.Open(hf.Dir(dir))
+	if err != nil {
+		return err
+	}
+	defer stored.Close()
+	if _, err := readPacked(stored); err != nil {
+		return err
+	}
+	replacements := map[string]llm.Replacement{}
+	for name, r := range q.replacements {
+		replacements[name] = llm.Replacement{Act: r.Act}
+	}
+	seqs := [][]int32{s.calibrators[0]}
+	want, err := s.model.With(q.replacements).Hidden(ctx, seqs, nil)
+	if err != nil {
+		return err
+	}
+	got, err := stored.With(replacements).Hidden(ctx, seqs, nil)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(got.Data, want.Data) {
+		return fmt.Errorf("%s: the stored model does not compute what the quantized one does; do not use it", dir)
+	}
+	return nil
+}
+
+// readPacked returns what a packed checkpoint says of itself, nil for others,
+// and checks the hashes of its tensors.
+func readPacked(m *llm.Model) (*Packed, error) {
+	if !m.Config().Packed {
+		return nil, nil
+	}
+	c := m.Checkpoint()
+	text, ok := c.Metadata()[hf.QuantMethod]
+	if !ok {
+		return nil, fmt.Errorf("packed checkpoint: model.safetensors has no metadata %q", hf.QuantMethod)
+	}
+	p := &Packed{}
+	if err := json.Unmarshal([]byte(text), p); err != nil {
+		return nil, fmt.Errorf("packed checkpoint: metadata %q: %w", hf.QuantMethod, err)
+	}
+	if p.Version != packedVersion {
+		return nil, fmt.Errorf("packed checkpoint: version %d, this program reads %d", p.Version, packedVersion)
+	}
+	for _, l := range m.Linears() {
+		t, err := c.Raw(l.Name + llm.PackedSuffix)
+		if err != nil {
+			return nil, err
+		}
+		if got := sum256(t.Data); got != p.SHA256[t.Name] {
+			return nil, fmt.Errorf("packed checkpoint: %s has SHA-256 %s, its metadata says %q", t.Name, got, p.SHA256[t.Name])
+		}
+	}
+	return p, nil
+}
