@@ -1,0 +1,55 @@
+// list.h: the matrix kernels. ABI.md says what the names mean.
+//
+// Shared memory is sized so that two blocks fit into an SM of sm_80 (164 KB) and
+// sm_90 (228 KB), and one into an SM of sm_86 and sm_89 (100 KB).
+#pragma once
+#include "zipper.h"
+
+#define PARAMS                                                                             \
+  u64 y, u64 ytype, u64 x, u64 ldx, u64 xs, u64 xgroup, u64 w, u64 s, u64 group, u64 index, \
+      u64 r, u64 rs, u64 rform, u64 m, u64 n, u64 kt, u64 part, u64 count
+#define ARGS                                                                              \
+  { (u8*)y, ytype, (const u8*)x, ldx, (const float*)xs, xgroup, (const u8*)w, (const u8*)s, \
+    group, (const u32*)index, (const u8*)r, (const u8*)rs, rform, m, n, kt, (f32x4*)part, (u32*)count }
+
+// MATRIX(name, scheme, kind, tokens, panels of a warp, warps, stages, along K)
+#define MATRIX(name, ...)                                                          \
+  typedef Shape<__VA_ARGS__> shape_##name;                                         \
+  KERNEL(shape_##name::THREADS, name)(PARAMS) {                                    \
+    Args a = ARGS;                                                                 \
+    multiply<shape_##name>(a);                                                     \
+  }                                                                                \
+  REGISTER(name, shape_##name::TOKENS, shape_##name::ROWS, shape_##name::THREADS, shape_##name::SMEM)
+
+// The same tiles with and without the residual, so that a difference in time is
+// the residual's.
+#define DENSE_AND_ZIP(name, tile, scheme, ...)           \
+  MATRIX(name##_dense_##tile, scheme, DENSE, __VA_ARGS__) \
+  MATRIX(name##_zip_##tile, scheme, ZIP, __VA_ARGS__)
+
+#define W4A16_KERNELS(name, scheme)                           \
+  DENSE_AND_ZIP(name, t8, scheme, 8, 2, 4, 6, true)           \
+  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 5, true)         \
+  DENSE_AND_ZIP(name, t32, scheme, 32, 2, 4, 4, false)        \
+  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)        \
+  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 3, false)      \
+  MATRIX(name##_sparse_t8, scheme, SPARSE, 8, 2, 4, 6, true)  \
+  MATRIX(name##_sparse_t32, scheme, SPARSE, 32, 2, 4, 3, true) \
+  MATRIX(name##_sparse_t64, scheme, SPARSE, 64, 2, 4, 2, true)
+
+#define W4A8_KERNELS(name, scheme)                            \
+  DENSE_AND_ZIP(name, t8, scheme, 8, 2, 4, 6, true)           \
+  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 6, true)         \
+  DENSE_AND_ZIP(name, t32, scheme, 32, 2, 4, 4, false)        \
+  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)        \
+  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 4, false)      \
+  MATRIX(name##_sparse_t8, scheme, SPARSE, 8, 2, 4, 6, true)  \
+  MATRIX(name##_sparse_t32, scheme, SPARSE, 32, 2, 4, 4, true) \
+  MATRIX(name##_sparse_t64, scheme, SPARSE, 64, 2, 4, 3, true)
+
+#define W4A4_KERNELS(name, scheme)                            \
+  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 6, true)         \
+  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)        \
+  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 4, false)      \
+  MATRIX(name##_sparse_t16, scheme, SPARSE, 16, 2, 4, 6, true) \
+  MATRIX(name##_sparse_t64, scheme, SPARSE, 64, 2, 4, 4, true)
