@@ -7,62 +7,7 @@
 // A case is either exact (small integers and powers of two, no rounding
 // anywhere: results must be equal) or real (within the bound that float32 sums in any
 // order allow). Layouts are built here from ABI.md alone.
-#include "../kernels/dev.h"
-#undef threadIdx
-#undef blockIdx
-#undef blockDim
-#undef gridDim
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <random>
-
-using std::string;
-using std::vector;
-
-static std::mt19937 rng;
-static int below(int n) { return std::uniform_int_distribution<int>(0, n - 1)(rng); }
-static double real(double lo, double hi) { return std::uniform_real_distribution<double>(lo, hi)(rng); }
-template <class T> static T pick(std::initializer_list<T> of) { return of.begin()[below((int)of.size())]; }
-static int up(int a, int b) { return (a + b - 1) / b; }
-[[noreturn]] static void die(const string& what) {
-  printf("FAIL %s\n", what.c_str());
-  exit(1);
-}
-
-// Buffer is device memory: 16-byte aligned, its end (rounded up to 16) at a page without access.
-struct Buffer {
-  size_t bytes = 0, whole = 0;
-  u8 *map = nullptr, *data = nullptr;
-  Buffer() {}
-  explicit Buffer(size_t n, int fill = 0xff) : bytes(n) {
-    size_t page = sysconf(_SC_PAGESIZE), room = (n + 15) / 16 * 16;
-    whole = (room + page - 1) / page * page + 2 * page;
-    map = (u8*)mmap(0, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    mprotect(map, page, PROT_NONE);
-    mprotect(map + whole - page, page, PROT_NONE);
-    data = map + whole - page - room;
-    memset(map + page, 0xa5, whole - 2 * page);
-    memset(data, fill, n);
-  }
-  Buffer(Buffer&& b) { *this = std::move(b); }
-  Buffer& operator=(Buffer&& b) {
-    std::swap(bytes, b.bytes), std::swap(whole, b.whole), std::swap(map, b.map), std::swap(data, b.data);
-    return *this;
-  }
-  ~Buffer() {
-    if (map) munmap(map, whole);
-  }
-  template <class T> T* as() { return (T*)data; }
-  // clean says that the bytes around the buffer are as they were.
-  bool clean() const {
-    size_t page = sysconf(_SC_PAGESIZE);
-    for (const u8* p = map + page; p < map + whole - page; p++)
-      if ((p < data || p >= data + bytes) && *p != 0xa5) return false;
-    return true;
-  }
-};
+#include "test.h"
 
 enum Scheme { F16, BF16, A8, A4 };
 static double widen(u16 h) { return f16_to_f32(h); }
@@ -222,12 +167,6 @@ struct Problem {
   }
 };
 
-static float read_y(const Buffer& y, int type, size_t i) {
-  if (type == 0) return ((const float*)y.data)[i];
-  u16 h = ((const u16*)y.data)[i];
-  return type == 1 ? f16_to_f32(h) : bf16_to_f32(h);
-}
-
 // run launches a matrix kernel and compares. It returns the largest error as a share of the bound.
 static double run(const string& name, const emu::Kernel& k, Problem& p) {
   const Case& c = p.c;
@@ -239,22 +178,20 @@ static double run(const string& name, const emu::Kernel& k, Problem& p) {
   if (sparse)
     for (size_t i = 0; i < before.size(); i++) {
       float v = below(17) - 8;
-      if (c.ytype == 0) Y.as<float>()[i] = v; else Y.as<u16>()[i] = c.ytype == 1 ? f32_to_f16(v) : f32_to_bf16(v);
+      write_number(Y, c.ytype, i, v);
       before[i] = v;
     }
   u64 part = splits > 1 ? (u64)Part.data : 0, count = splits > 1 ? (u64)Count.data : 0;
-  u64 arg[18] = {(u64)Y.data, (u64)c.ytype, (u64)p.X.data, (u64)p.ldx(), c.scheme >= A8 ? (u64)p.XS.data : 0, c.scheme == A4 ? (u64)c.xgroup : 0,
-                 sparse ? 0 : (u64)p.W.data, sparse ? 0 : (u64)p.S.data, (u64)(c.group ? c.group : 64 * p.kt),
-                 dense ? 0 : (u64)p.Index.data, dense ? 0 : (u64)p.R.data, dense ? 0 : (u64)p.RS.data, (u64)(c.wide + 2 * c.rows),
-                 (u64)c.m, (u64)c.n, (u64)p.kt, part, count};
-  void* ptr[18];
-  for (int i = 0; i < 18; i++) ptr[i] = &arg[i];
-  emu::launch({gx, gy, (unsigned)splits}, {k.threads, 1, 1}, k.smem, [&] { k.run(ptr); });
+  launch(k, {gx, gy, (unsigned)splits},
+         {(u64)Y.data, (u64)c.ytype, (u64)p.X.data, (u64)p.ldx(), c.scheme >= A8 ? (u64)p.XS.data : 0, c.scheme == A4 ? (u64)c.xgroup : 0,
+          sparse ? 0 : (u64)p.W.data, sparse ? 0 : (u64)p.S.data, (u64)(c.group ? c.group : 64 * p.kt),
+          dense ? 0 : (u64)p.Index.data, dense ? 0 : (u64)p.R.data, dense ? 0 : (u64)p.RS.data, (u64)(c.wide + 2 * c.rows),
+          (u64)c.m, (u64)c.n, (u64)p.kt, part, count});
 
   p.reference(!sparse, !dense, want, size);
   double worst = 0, ulp = c.ytype == 0 ? 0x1p-24 : c.ytype == 1 ? 0x1p-11 : 0x1p-8;
   for (size_t i = 0; i < want.size(); i++) {
-    double w = want[i] + before[i], got = read_y(Y, c.ytype, i);
+    double w = want[i] + before[i], got = read_number(Y, c.ytype, i);
     // Each of the K products is rounded a few times and added K times at most.
     double bound = c.exact ? 0 : (c.k + 8) * 0x1p-24 * (size[i] + std::fabs(before[i]));
     bound += ulp * std::fabs(w) * 1.01 + 1e-30;
@@ -304,14 +241,19 @@ int main(int argc, char** argv) {
   rng.seed(seed);
   unsigned ran = 0, kernels = 0;
   double worst = 0;
+  const vector<std::pair<string, Scheme>> schemes = {{"w4a16_f16", F16}, {"w4a16_bf16", BF16}, {"w4a8", A8}, {"w4a4", A4}};
   for (auto& [name, k] : emu::registry()) {
-    if (name.find(only) == string::npos || !k.tokens) continue;
-    Scheme s = name.rfind("w4a16_f16", 0) == 0 ? F16 : name.rfind("w4a16_bf16", 0) == 0 ? BF16 : name.rfind("w4a8", 0) == 0 ? A8 : name.rfind("w4a4", 0) == 0 ? A4 : (Scheme)-1;
-    if (s == (Scheme)-1) continue;
+    if (name.find(only) == string::npos) continue;
     kernels++;
     for (unsigned i = 0; i < cases; i++, ran++) {
-      Problem p(random_case(s, k.tokens, small));
-      worst = std::max(worst, run(name, k, p));
+      bool matrix = false;
+      for (auto& [prefix, scheme] : schemes) {
+        if (name.rfind(prefix + "_", 0) != 0) continue;
+        matrix = true;
+        Problem p(random_case(scheme, k.tokens, small));
+        worst = std::max(worst, run(name, k, p));
+      }
+      if (!matrix) test_other(name, k);
     }
   }
   if (!ran) die("no kernel matches " + only);

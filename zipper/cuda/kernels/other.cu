@@ -1,0 +1,139 @@
+// other.cu: what stands before, beside and against the matrix kernels: the
+// quantization of activations, the fp16 outliers of a mixed-precision baseline,
+// and a plain copy, the measure of bandwidth.
+#include "dev.h"
+
+enum { F32, HALF, BFLOAT, INT8 }; // xtype
+
+DEV float read(const u8* x, u64 type, u64 i) {
+  if (type == F32) return ((const float*)x)[i];
+  if (type == INT8) return (float)((const signed char*)x)[i];
+  u16 h = ((const u16*)x)[i];
+  return type == HALF ? f16_to_f32(h) : bits_f32((u32)h << 16);
+}
+
+// Magnitudes are compared as bits, where infinities and NaN are the largest.
+DEV u32 magnitude(float f) { return f32_bits(f) & 0x7fffffffu; }
+DEV u32 warp_max(u32 v) {
+  for (int m = 16; m; m /= 2) {
+    u32 o = warp_xor(v, m);
+    v = o > v ? o : v;
+  }
+  return v;
+}
+
+// A scale that makes the largest magnitude the code top, NaN if that is not finite.
+DEV float scale_of(u32 largest, float top) {
+  return largest >= 0x7f800000u ? bits_f32(0x7fc00000u) : div_f32(bits_f32(largest), top);
+}
+// code rounds to the nearest, ties to even; 0 where there is no scale to divide by.
+DEV int code(float x, float scale, float top) {
+  if (!(scale > 0)) return 0;
+  float v = div_f32(x, scale);
+  return f32_to_int(v > top ? top : v < -top ? -top : v);
+}
+
+// quantize_a8: quant.A8 of a token per block.
+KERNEL(256, quantize_a8)(u64 xq, u64 ldq, u64 xs, u64 x, u64 xtype, u64 ldx, u64 m, u64 k, u64 kt) {
+  u32* warps = (u32*)DYN_SMEM;
+  u64 token = blockIdx.x;
+  if (token >= m) return;
+  const u8* from = (const u8*)x + token * ldx;
+  u32 largest = 0;
+  for (u64 i = threadIdx.x; i < k; i += 256) {
+    u32 v = magnitude(read(from, xtype, i));
+    largest = v > largest ? v : largest;
+  }
+  largest = warp_max(largest);
+  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = largest;
+  sync_block();
+  largest = warp_max(warps[threadIdx.x % 8]);
+  float scale = scale_of(largest, 127);
+  if (threadIdx.x == 0) ((float*)xs)[token] = scale;
+  u32* to = (u32*)((u8*)xq + token * ldq);
+  for (u64 word = threadIdx.x; word < 16 * kt; word += 256) {
+    u32 bytes = 0;
+    for (int b = 0; b < 4; b++) {
+      u64 c = 4 * word + b;
+      if (c < k) bytes |= (u32)(code(read(from, xtype, c), scale, 127) & 255) << 8 * b;
+    }
+    to[word] = bytes;
+  }
+}
+REGISTER(quantize_a8, 1, 0, 256, 32)
+
+// quantize_a4: quant.A4 of a token per block, a group of columns at a time per warp.
+KERNEL(256, quantize_a4)(u64 xq, u64 ldq, u64 xs, u64 x, u64 xtype, u64 ldx, u64 m, u64 k, u64 kt, u64 xgroup) {
+  u64 token = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (token >= m) return;
+  u64 groups = (64 * kt + xgroup - 1) / xgroup;
+  const u8* from = (const u8*)x + token * ldx;
+  u32* to = (u32*)((u8*)xq + token * ldq);
+  for (u64 g = warp; g < groups; g += 8) {
+    u64 first = g * xgroup, last = first + xgroup;
+    u32 largest = 0;
+    for (u64 c = first + lane; c < last && c < k; c += 32) {
+      u32 v = magnitude(read(from, xtype, c));
+      largest = v > largest ? v : largest;
+    }
+    float scale = scale_of(warp_max(largest), 7);
+    if (lane == 0) ((float*)xs)[token * groups + g] = scale;
+    for (u64 word = first / 8 + lane; word < last / 8 && word < 8 * kt; word += 32) {
+      u64 start = word / 8 * 64 + word / 4 % 2 * 32 + word % 4 * 4; // of its first column, see ABI.md
+      u32 nibbles = 0;
+      for (int i = 0; i < 8; i++) {
+        u64 c = start + i / 4 * 16 + i % 4;
+        if (c < k) nibbles |= (u32)(code(read(from, xtype, c), scale, 7) & 15) << 4 * i;
+      }
+      to[word] = nibbles;
+    }
+  }
+}
+REGISTER(quantize_a4, 1, 0, 256, 0)
+
+// convert_a16: a token per block to half (ctype 1) or bfloat16 (2), padded with zeros.
+KERNEL(256, convert_a16)(u64 xc, u64 ldc, u64 ctype, u64 x, u64 xtype, u64 ldx, u64 m, u64 k, u64 kt) {
+  u64 token = blockIdx.x;
+  if (token >= m) return;
+  const u8* from = (const u8*)x + token * ldx;
+  u16* to = (u16*)((u8*)xc + token * ldc);
+  for (u64 c = threadIdx.x; c < 64 * kt; c += 256) {
+    float v = c < k ? read(from, xtype, c) : 0;
+    to[c] = ctype == HALF ? f32_to_f16(v) : f32_to_bf16(v);
+  }
+}
+REGISTER(convert_a16, 1, 0, 256, 0)
+
+// outliers: Y += X·Oᵀ, O in compressed sparse rows. A warp has a row of O and 8
+// tokens; its lanes share the row's values and gather the columns of X, so that
+// reads of X do not coalesce: what unstructured outliers cost.
+KERNEL(256, outliers)(u64 y, u64 ytype, u64 x, u64 xtype, u64 ldx, u64 xs, u64 ptr, u64 cols, u64 values, u64 m, u64 n) {
+  u64 row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32, token = blockIdx.y * 8;
+  if (row >= n) return;
+  u32 first = ((const u32*)ptr)[row], last = ((const u32*)ptr)[row + 1];
+  u32 tokens = m - token < 8 ? (u32)(m - token) : 8;
+  float sum[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+  for (u32 i = first + (u32)lane; i < last; i += 32) {
+    u64 c = ((const u32*)cols)[i];
+    float v = f16_to_f32(((const u16*)values)[i]);
+    UNROLL for (u32 t = 0; t < 8; t++)
+      if (t < tokens) sum[t] += v * read((const u8*)x + (token + t) * ldx, xtype, c);
+  }
+  UNROLL for (u32 t = 0; t < 8; t++) {
+    for (int mask = 16; mask; mask /= 2) sum[t] += bits_f32(warp_xor(f32_bits(sum[t]), mask));
+    if (lane != t || t >= tokens) continue;
+    float v = sum[t];
+    if (xtype == INT8) v *= ((const float*)xs)[token + t];
+    u64 at = (token + t) * n + row;
+    v += read((const u8*)y, ytype, at);
+    if (ytype == F32) ((float*)y)[at] = v;
+    else ((u16*)y)[at] = ytype == HALF ? f32_to_f16(v) : f32_to_bf16(v);
+  }
+}
+REGISTER(outliers, 8, 8, 256, 0)
+
+// copy16 copies n 16-byte words.
+KERNEL(256, copy16)(u64 dst, u64 src, u64 n) {
+  for (u64 i = (u64)blockIdx.x * 256 + threadIdx.x; i < n; i += (u64)gridDim.x * 256) ((u32x4*)dst)[i] = ((const u32x4*)src)[i];
+}
+REGISTER(copy16, 0, 0, 256, 0)
