@@ -130,6 +130,13 @@ func (q *layer) row(l llm.Linear, energy float64) row.Layer {
 	return r
 }
 
+// release is the function of that name for all layers.
+func (s *Subject) release() {
+	for _, l := range s.linears {
+		release(l)
+	}
+}
+
 // release tells the operating system that the mapped bytes of l are not needed
 // in memory for now: a model that is read layer by layer does not pile up.
 func release(l llm.Linear) {

@@ -20,6 +20,7 @@ func (s *Subject) reference(ctx context.Context, first, last int, seqs [][]int32
 	key := store.NewKey("reference", 1, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["text"],
 		fmt.Sprint(p.Context, p.Stride, p.BOS, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens))
 	return store.Do(ctx, s.lab.Store, key, matrixCodec, func(ctx context.Context) (gemm.Matrix, error) {
+		defer s.release() // the trials that follow have weights of their own
 		return s.model.Hidden(ctx, seqs, nil)
 	})
 }
