@@ -11,7 +11,8 @@ import (
 // arXiv:2306.00978): s_j = mean|x_j|^r over sqrt(max s · min s), r = 0, .05 ...
 // .95, the r of least output error of rounding W·diag(s) to nearest. The other
 // method then gets W·diag(s) with the moments of x/s. AWQ's clipping of groups is
-// the scale rule SearchClip.
+// the scale rule SearchClip, which
+// then applies to the scaled weights.
 //
 // The scales stay with the layer: they are stored in half precision, booked as
 // channel scales (16/N bits per weight), and cost the layer one product per
@@ -19,18 +20,17 @@ import (
 // asks all layers of an input to share them, and is not possible everywhere
 // (attention outputs of grouped queries).
 //
-// Departures: the error is tr(E·H·Eᵀ) of the one layer, where the authors take
-// that of the whole attention or MLP block; clipping, where asked for, is part of
-// the search for r instead of a step after it.
+// Departure: the error is tr(E·H·Eᵀ) of the one layer, where the authors take
+// that of the whole attention or MLP block.
 type AWQ struct {
 	Method Quantizer // gets the scaled problem
-	Format Format    // with which the search rounds to nearest
-	Scale  Scale
+	Format Format    // in which the search rounds to nearest, with scales by AbsMax
 }
 
 // Quantize implements Quantizer.
 func (m AWQ) Quantize(p Problem) (*Quantized, error) {
-	if err := p.check(m.Format, m.Scale, true); err != nil {
+	rtn := RTN{m.Format, Scale{Rule: AbsMax}}
+	if err := p.check(rtn.Format, rtn.Scale, true); err != nil {
 		return nil, err
 	}
 	if m.Method == nil || len(p.Moments.MeanAbs) != p.Moments.K {
@@ -39,12 +39,12 @@ func (m AWQ) Quantize(p Problem) (*Quantized, error) {
 	best, least := []uint16(nil), math.Inf(1)
 	for i := range 20 {
 		scales := awqScales(p.Moments, float64(i)/20)
-		q, err := RTN{m.Format, m.Scale}.Quantize(p.scaled(scales))
+		q, err := rtn.Quantize(p.scaled(scales))
 		if err != nil {
 			return nil, err
 		}
 		q.ChannelScales = scales
-		if lost, _ := Distortion(p.Weights, q, p.Moments); lost < least {
+		if lost := OutputError(p.Weights, q, p.Moments); lost < least {
 			least, best = lost, scales
 		}
 	}

@@ -232,11 +232,16 @@ func outputLoss(g *grid, w []float32, h Matrix, skip []bool) float64 {
 			continue
 		}
 		row := h.Row(i)
-		var s float32
-		for j, y := range d {
-			s += row[j] * y
+		var a, b float32 // two sums, so that one addition need not wait for the other
+		j := 0
+		for ; j+1 < len(d); j += 2 {
+			a += row[j] * d[j]
+			b += row[j+1] * d[j+1]
 		}
-		sum += float64(x) * float64(s)
+		if j < len(d) {
+			a += row[j] * d[j]
+		}
+		sum += float64(x) * float64(a+b)
 	}
 	return sum
 }

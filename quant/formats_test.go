@@ -32,7 +32,7 @@ func kindForms() []Quantizer {
 	residual := NewMosaic(RTN{kinds()[4], absmax}, 0, 1, .1)
 	residual.Bits = 2
 	return append(all, residual,
-		AWQ{NewMosaic(rtn, 4, 7, .2), rtn.Format, absmax},
+		AWQ{NewMosaic(rtn, 4, 7, .2), rtn.Format},
 		SVDQuant{Base: rtn, Rank: 2, Smooth: true, Rounds: 2},
 		Mixed{Base: gptq, Score: ByAbsMax, Share: .1, Bits: 16},
 		Mixed{Base: NewGPTQ(kinds()[0]), Score: ByEnergy, Share: 1. / 3, Bits: 8, Reorder: true},

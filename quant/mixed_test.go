@@ -299,23 +299,23 @@ func TestAWQ(t *testing.T) {
 		p := problem(t, 24, 96, 70+seed)
 		for _, f := range []Format{Int4(32), {Bits: 4, Affine: true, Group: 32}, kinds()[0], kinds()[4]} {
 			rtn := RTN{f, absmax}
-			before, after := objective(p, quantize(t, rtn, p).Dequantize()), objective(p, quantize(t, AWQ{rtn, f, absmax}, p).Dequantize())
+			before, after := objective(p, quantize(t, rtn, p).Dequantize()), objective(p, quantize(t, AWQ{rtn, f}, p).Dequantize())
 			if !(after < .9*before) {
 				t.Errorf("%s: AWQ %g, RTN %g", f, after, before)
 			}
 			gptq := NewGPTQ(f)
-			if got := objective(p, quantize(t, AWQ{gptq, f, absmax}, p).Dequantize()); !(got < after) {
+			if got := objective(p, quantize(t, AWQ{gptq, f}, p).Dequantize()); !(got < after) {
 				t.Errorf("%s: AWQ and GPTQ %g, AWQ %g", f, got, after)
 			}
 			clip := Scale{Rule: SearchClip}
-			if got := objective(p, quantize(t, AWQ{RTN{f, clip}, f, clip}, p).Dequantize()); !(got < after*1.02) {
+			if got := objective(p, quantize(t, AWQ{RTN{f, clip}, f}, p).Dequantize()); !(got < after*1.02) {
 				t.Errorf("%s: AWQ with clipping %g, without %g", f, got, after)
 			}
 		}
 		// Density 1 in 8 bits leaves next to nothing, also over scales.
 		m := NewMosaic(RTN{Format{Bits: 8}, absmax}, 4, 8, 1)
 		m.Bits = 8
-		w := quantize(t, AWQ{m, Int4(32), absmax}, p).Dequantize()
+		w := quantize(t, AWQ{m, Int4(32)}, p).Dequantize()
 		lost, total := WeightError(p.Weights, w)
 		if !(lost < 1e-6*total) {
 			t.Errorf("scales are not undone: %g of %g is lost", lost, total)
@@ -323,7 +323,7 @@ func TestAWQ(t *testing.T) {
 	}
 	p := problem(t, 4, 96, 1)
 	p.Moments.MeanAbs = nil
-	if _, err := (AWQ{RTN{Int4(32), absmax}, Int4(32), absmax}).Quantize(p); err == nil {
+	if _, err := (AWQ{RTN{Int4(32), absmax}, Int4(32)}).Quantize(p); err == nil {
 		t.Error("AWQ without mean inputs is accepted")
 	}
 }

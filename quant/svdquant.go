@@ -89,7 +89,7 @@ func (m SVDQuant) smoothing(p Problem) ([]uint16, error) {
 			return nil, err
 		}
 		q.ChannelScales = scales
-		if lost, _ := Distortion(p.Weights, q, p.Moments); lost < least {
+		if lost := OutputError(p.Weights, q, p.Moments); lost < least {
 			least, best = lost, scales
 		}
 	}
@@ -133,7 +133,7 @@ func (m SVDQuant) alternate(p Problem) (*Quantized, error) {
 			return nil, err
 		}
 		q.LowRank = l
-		lost, _ := Distortion(w, q, p.Moments)
+		lost := OutputError(w, q, p.Moments)
 		if !(lost < least) {
 			break
 		}

@@ -174,7 +174,7 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 // check reports what the stream cannot hold.
 func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	b := q.Base
-	if b.Format.Bits != 4 || b.Format.Affine {
+	if b.Format.Bits != 4 || b.Format.Affine || b.Format.Kind != quant.Integer {
 		return fmt.Errorf("zipper: base format %s: only symmetric int4 has kernels", b.Format)
 	}
 	if b.N < 1 || b.K < 1 || b.K > maxK {
@@ -185,6 +185,14 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	}
 	if err := checkOutliers(q, v); err != nil {
 		return err
+	}
+	switch {
+	case q.Columns != nil:
+		return fmt.Errorf("zipper: %d channels apart from the base: they have no kernels", q.Columns.Count)
+	case q.LowRank != nil:
+		return fmt.Errorf("zipper: a branch of rank %d: it has no kernels", q.LowRank.Rank)
+	case q.ChannelScales != nil:
+		return fmt.Errorf("zipper: %d channel scales: they have no kernels", len(q.ChannelScales))
 	}
 	r := q.Residual
 	if err := checkActivations(b, r, a); err != nil || r == nil {

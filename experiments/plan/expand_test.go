@@ -110,9 +110,6 @@ func TestResolved(t *testing.T) {
 	if _, ok := axes["outliers"]; ok || len(s.Trials[3].Axes()) != 12 {
 		t.Errorf("axes without a meaning: %v, %v", axes, s.Trials[3].Axes())
 	}
-	if bits, affine := (&Method{Format: "int6a"}).Grid(); bits != 6 || !affine {
-		t.Errorf("int6a is %d bits, affine %v", bits, affine)
-	}
 }
 
 func TestID(t *testing.T) {

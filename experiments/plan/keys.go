@@ -3,7 +3,6 @@ package plan
 import (
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -24,6 +23,8 @@ type key struct {
 	// they differ from their default.
 	label func(v any) string
 	quiet bool
+	// instead names a key that may be given in place of one that must be.
+	instead string
 }
 
 // axis is the key's name where all keys stand side by side: in filters and Axes.
@@ -84,25 +85,54 @@ func (k *key) file(v any) string {
 }
 
 // Methods are the known methods, in the order in which they are explained.
-var Methods = []string{"none", "rtn", "gptq", "spqr", "mosaic"}
+var Methods = []string{"none", "rtn", "gptq", "spqr", "mosaic", "quik", "atom", "llmint8", "svdquant"}
 
 var (
-	quantized = []string{"rtn", "gptq", "spqr", "mosaic"}
-	columns   = []string{"gptq", "spqr", "mosaic"} // may run GPTQ's column loop
+	quantized = Methods[1:]
+	columns   = []string{"gptq", "spqr", "mosaic", "quik", "atom", "svdquant"} // may run GPTQ's column loop
+	scalable  = []string{"rtn", "gptq", "spqr", "mosaic"}                      // may have AWQ's scales
 )
 
-// formats are integer grids: bits, and "a" for affine (a stored zero) in place
-// of symmetric.
-var formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int5", "int5a", "int6", "int6a", "int8", "int8a"}
+// formats are integer grids, bits and "a" for affine (a stored zero) in place of
+// symmetric or "b" for SpQR's bilevel one, and the others of quant.Kind.
+var formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int5", "int5a", "int6", "int6a", "int8", "int8a",
+	"int3b", "int4b", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
 
-// Grid returns the bits of m's Format, and whether it is affine.
-func (m *Method) Grid() (bits int, affine bool) {
-	digits, affine := strings.CutSuffix(strings.TrimPrefix(m.Format, "int"), "a")
-	bits, _ = strconv.Atoi(digits) // formats lists only such names
-	return bits, affine
+// fixedGroups are the group sizes that formats prescribe.
+var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
+
+// defaultGroup is that of the format, or else of the method's paper.
+func defaultGroup(t *Trial) any {
+	m := &t.Method
+	if g, ok := fixedGroups[m.Format]; ok {
+		return g
+	}
+	switch {
+	case m.Format == "int3b" || m.Format == "int4b":
+		return 16
+	case m.Name == "quik" || m.Name == "llmint8":
+		return 0
+	case m.Name == "svdquant":
+		return 64
+	}
+	return 128
 }
 
-func gptqBase(m *Method) bool { return m.Name != "mosaic" || m.Base == "gptq" }
+func defaultFormat(t *Trial) any {
+	if t.Method.Name == "llmint8" {
+		return "int8"
+	}
+	return "int4"
+}
+
+func defaultThreshold(t *Trial) any {
+	if t.Method.Name == "llmint8" {
+		return 6.0
+	}
+	return 0.0
+}
+
+func gptqBase(m *Method) bool { return m.Base == "" || m.Base == "gptq" }
 
 func refinable(m *Method) bool { return m.Name == "gptq" || m.Joint }
 
@@ -132,12 +162,12 @@ var keys = []*key{
 
 	{name: "method", section: "method", kind: word(Methods...), field: func(t *Trial) any { return &t.Method.Name }, label: methodLabel},
 	{name: "base", section: "method", kind: word("rtn", "gptq"), field: func(t *Trial) any { return &t.Method.Base },
-		fallback: always("rtn"), methods: []string{"mosaic"}, label: prefix("", nil)},
+		fallback: always("rtn"), methods: []string{"mosaic", "svdquant"}, label: prefix("", nil)},
 	{name: "format", section: "method", kind: word(formats...), field: func(t *Trial) any { return &t.Method.Format },
-		fallback: always("int4"), methods: quantized, label: prefix("", nil), quiet: true},
+		fallback: defaultFormat, methods: quantized, label: prefix("", nil), quiet: true},
 	{name: "group", section: "method", kind: groupSize, field: func(t *Trial) any { return &t.Method.Group },
-		fallback: always(128), methods: quantized, label: groupLabel},
-	{name: "scale", section: "method", kind: word("absmax", "mse", "hessian"), field: func(t *Trial) any { return &t.Method.Scale },
+		fallback: defaultGroup, methods: quantized, label: groupLabel},
+	{name: "scale", section: "method", kind: word("absmax", "mse", "hessian", "clip", "ceil"), field: func(t *Trial) any { return &t.Method.Scale },
 		fallback: always("absmax"), methods: quantized, label: prefix("", nil), quiet: true},
 	{name: "order", section: "method", kind: word("act", "natural"), field: func(t *Trial) any { return &t.Method.Order },
 		fallback: always("act"), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("", suffix("-order")), quiet: true},
@@ -145,8 +175,22 @@ var keys = []*key{
 		fallback: always("static"), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("", nil), quiet: true},
 	{name: "damp", section: "method", kind: share(0, 10), field: func(t *Trial) any { return &t.Method.Damp },
 		fallback: always(0.01), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("damp", nil), quiet: true},
+	{name: "awq", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.AWQ },
+		fallback: always(false), methods: scalable, label: either("awq", "unscaled"), quiet: true},
+	{name: "threshold", section: "method", kind: share(0, 1e6), field: func(t *Trial) any { return &t.Method.Threshold },
+		fallback: defaultThreshold, methods: []string{"spqr", "llmint8"}, label: prefix("threshold", nil), quiet: true},
 	{name: "outliers", section: "method", kind: percent(0, 0.5), field: func(t *Trial) any { return &t.Method.Outliers },
-		methods: []string{"spqr"}, label: asPercent},
+		methods: []string{"spqr"}, applies: func(m *Method) bool { return m.Threshold == 0 }, needs: "threshold left out", label: asPercent, instead: "threshold"},
+	{name: "columns", section: "method", kind: percent(0, 0.9), field: func(t *Trial) any { return &t.Method.Columns },
+		methods: []string{"quik", "atom"}, label: asPercent},
+	{name: "int8_down", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Int8Down },
+		fallback: always(true), methods: []string{"quik"}, label: either("int8-down", "int4-down"), quiet: true},
+	{name: "rank", section: "method", kind: integer(1, 4096), field: func(t *Trial) any { return &t.Method.Rank },
+		methods: []string{"svdquant"}, label: prefix("rank", nil)},
+	{name: "svd_smoothing", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.SVDSmoothing },
+		fallback: always(true), methods: []string{"svdquant"}, label: either("smoothed", "unsmoothed"), quiet: true},
+	{name: "svd_rounds", section: "method", kind: integer(0, 100), field: func(t *Trial) any { return &t.Method.SVDRounds },
+		fallback: always(10), methods: []string{"svdquant"}, label: prefix("rounds", nil), quiet: true},
 	{name: "density", section: "method", kind: percent(0, 1), field: func(t *Trial) any { return &t.Method.Density },
 		methods: []string{"mosaic"}, label: asPercent},
 	{name: "block", section: "method", kind: blockShape, field: func(t *Trial) any { return &t.Method.Block },
@@ -176,6 +220,13 @@ var constraints = []constraint{
 	{"criterion", func(t *Trial) bool {
 		return t.Method.Joint && (t.Method.Criterion == "full" || t.Method.Criterion == "greedy")
 	}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
+	{"group", func(t *Trial) bool { return t.Method.Format == "mxfp4" && t.Method.Group != 32 }, "is no group of mxfp4, which has 32"},
+	{"group", func(t *Trial) bool { return t.Method.Format == "nvfp4" && t.Method.Group != 16 }, "is no group of nvfp4, which has 16"},
+	{"scale", func(t *Trial) bool { return t.Method.Scale == "ceil" && t.Method.Format != "mxfp4" }, "is a rule of mxfp4 alone"},
+	{"scale", func(t *Trial) bool { return t.Method.Scale == "clip" && t.Method.Format == "any4" }, "does not exist for any4, whose table is learned"},
+	{"groups", func(t *Trial) bool {
+		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b"}, t.Method.Format))
+	}, "groups are not possible with any4, int3b, int4b and scale: clip, whose grids are found beforehand"},
 	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
 	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
 }

@@ -170,7 +170,7 @@ var blockShape = kind{quote: true,
 			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64", show(n))
 		}
 		if err := b.UnmarshalText([]byte(n.Value)); err != nil {
-			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64, with sides in 1..65536", show(n))
+			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64, or Nx1 for whole channels, with sides in 1..65536", show(n))
 		}
 		return b, nil
 	},

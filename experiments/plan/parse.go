@@ -391,7 +391,7 @@ func (p *parser) method(n *yaml.Node, path string) *entry {
 		switch f := fields[k.name]; {
 		case f.value != nil && !has(k):
 			p.errorf(f.line, join(path, k.name), "method %s has no such setting", written(e.settings[0]))
-		case f.value == nil && k.fallback == nil && k.methods != nil && has(k) && !p.bad[join(path, k.name)]:
+		case f.value == nil && k.fallback == nil && k.methods != nil && has(k) && !p.bad[join(path, k.name)] && fields[k.instead].value == nil:
 			p.errorf(n.Line, join(path, k.name), "is missing")
 		}
 	}

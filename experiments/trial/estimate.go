@@ -45,7 +45,15 @@ const (
 func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 	cores := float64(runtime.GOMAXPROCS(0))
 	m, c := t.Method, s.model.Config()
-	gptq := m.Name == "gptq" || m.Name == "spqr" || m.Base == "gptq"
+	gptq := m.Name == "gptq" || m.Name == "spqr" || m.Name == "quik" || m.Name == "atom" || m.Base == "gptq"
+	// Searches round to nearest again and again, and measure each time.
+	searches := float64(m.SVDRounds)
+	if m.AWQ {
+		searches += 20
+	}
+	if m.SVDSmoothing {
+		searches += 41
+	}
 	var e Estimate
 	var linear float64
 	var layerBytes int64
@@ -59,6 +67,7 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 		e.Seconds += n * k * perRoundedWeight / cores
 		// tr(EHEᵀ) of the error and of the weights, and of the base.
 		e.Seconds += 6 * n * k * k / speed
+		e.Seconds += searches * (n*k*perRoundedWeight/cores + 3*n*k*k/speed)
 		if gptq {
 			e.Seconds += 2 * n * k * k / speed
 			e.Seconds += float64(m.Refine) * (3*n*k*k/speed + n*k*perRefinedWeight/cores)

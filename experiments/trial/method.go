@@ -10,39 +10,54 @@ import (
 // quantizer returns the method that m describes, or nil for none. plan has
 // checked the settings; what it accepts and this does not know is a fault.
 func quantizer(m plan.Method) (quant.Quantizer, error) {
-	bits, affine := m.Grid()
-	format := quant.Format{Bits: bits, Affine: affine, Group: m.Group}
+	if m.Name == "none" {
+		return nil, nil
+	}
+	format, err := quant.ParseFormat(m.Format, m.Group)
+	if err != nil {
+		return nil, err
+	}
 	scale := quant.Scale{Rule: quant.ScaleRule(m.Scale)}
 	if scale.Rule == quant.SearchMSE {
 		scale.Norm = 2
 	}
+	q, err := unscaled(m, format, scale)
+	if err == nil && m.AWQ {
+		q = quant.AWQ{Method: q, Format: format}
+	}
+	return q, err
+}
+
+// unscaled returns the method without AWQ's scales.
+func unscaled(m plan.Method, format quant.Format, scale quant.Scale) (quant.Quantizer, error) {
 	rtn := quant.RTN{Format: format, Scale: scale}
 	gptq := quant.GPTQ{Format: format, Scale: scale, Damping: m.Damp, ActOrder: m.Order == "act", DynamicGroups: m.Groups == "dynamic"}
+	bases := map[string]quant.Quantizer{"rtn": rtn, "gptq": gptq}
+	if m.Base != "" && bases[m.Base] == nil {
+		return nil, fmt.Errorf("%s: unknown base %q", m.Name, m.Base)
+	}
 	switch m.Name {
-	case "none":
-		return nil, nil
 	case "rtn":
 		return rtn, nil
 	case "gptq":
 		gptq.Refine = m.Refine
 		return gptq, nil
 	case "spqr":
-		return quant.SpQR{GPTQ: gptq, Share: m.Outliers}, nil
+		return quant.SpQR{GPTQ: gptq, Share: m.Outliers, Threshold: m.Threshold}, nil
 	case "mosaic":
-		mosaic := quant.Mosaic{
-			BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Density: m.Density,
+		return quant.Mosaic{
+			Base: bases[m.Base], BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Density: m.Density,
 			Criterion: quant.Criterion(m.Criterion), Bits: m.ResidualBits, RowScales: m.ResidualScale == "row",
 			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint, Refine: m.Refine,
-		}
-		switch m.Base {
-		case "rtn":
-			mosaic.Base = rtn
-			return mosaic, nil
-		case "gptq":
-			mosaic.Base = gptq
-			return mosaic, nil
-		}
-		return nil, fmt.Errorf("mosaic: unknown base %q", m.Base)
+		}, nil
+	case "quik":
+		return quant.Mixed{Base: gptq, Score: quant.ByAbsMax, Share: m.Columns, Bits: 16, Int8Down: m.Int8Down}, nil
+	case "atom":
+		return quant.Mixed{Base: gptq, Score: quant.ByEnergy, Share: m.Columns, Bits: 8, Reorder: true}, nil
+	case "llmint8":
+		return quant.Mixed{Base: rtn, Score: quant.ByAbsMax, Threshold: m.Threshold, Bits: 16}, nil
+	case "svdquant":
+		return quant.SVDQuant{Base: bases[m.Base], Rank: m.Rank, Smooth: m.SVDSmoothing, Rounds: m.SVDRounds}, nil
 	}
 	return nil, fmt.Errorf("unknown method %q", m.Name)
 }

@@ -149,7 +149,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		for _, text := range out.Warnings {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
 		}
-		q.replacements[l.Name] = llm.Replacement{Weights: out.Quantized, Act: act}
+		q.replacements[l.Name] = llm.Replacement{Weights: out.Quantized, Act: out.Inputs(act)}
 	}
 	if method == nil {
 		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
