@@ -84,7 +84,11 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if act != quant.A16 {
 		replacements := map[string]llm.Replacement{}
 		for _, w := range model.Linears() {
-			replacements[w.Name] = llm.Replacement{Act: act}
+			r := llm.Replacement{Act: act}
+			if q, ok := w.Weights.(*quant.Quantized); ok {
+				r.Act = q.Inputs(act)
+			}
+			replacements[w.Name] = r
 		}
 		view = model.With(replacements)
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // packedVersion is that of the layout of packed checkpoints.
-const packedVersion = 1
+const packedVersion = 2
 
 // Packed is what a packed checkpoint says of itself, as JSON in the metadata of
 // its safetensors file under the name hf.QuantMethod.
