@@ -33,6 +33,7 @@ group:
 	TESTQ        DI, DI
 	JE           dense_done
 	DECQ         DI
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Y2
 	VMOVUPS      Y2, (SP)
 	VCVTPH2PS    16(AX), Y2
@@ -72,7 +73,7 @@ wide1:
 	VPADDW       Y4, Y2, Y2
 	VPMADDWD     Y1, Y2, Y2
 	VPADDD       Y2, Y6, Y6
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, CX
 	JMP          wide1
@@ -93,20 +94,21 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ     DI, DI
-	JE        tile_done
-	DECQ      DI
-	MOVWQZX   (AX), R9
-	MOVQ      R9, R10
-	SHRQ      $0x04, R10
-	LEAQ      (R8)(R10*8), R10
-	VMOVDQU   64(BX), Y4
-	VCVTPH2PS 2(AX), Y2
-	VPERMPS   Y2, Y4, Y2
-	VMOVUPS   Y2, (SP)
-	CMPQ      48(DX), $0x22
-	JNE       scaled
-	VCVTPH2PS 18(AX), Y2
+	TESTQ      DI, DI
+	JE         tile_done
+	DECQ       DI
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R9
+	MOVQ       R9, R10
+	SHRQ       $0x04, R10
+	LEAQ       (R8)(R10*8), R10
+	VMOVDQU    64(BX), Y4
+	VCVTPH2PS  2(AX), Y2
+	VPERMPS    Y2, Y4, Y2
+	VMOVUPS    Y2, (SP)
+	CMPQ       48(DX), $0x22
+	JNE        scaled
+	VCVTPH2PS  18(AX), Y2
 
 scaled:
 	VMOVUPS      Y2, 32(SP)
@@ -147,7 +149,7 @@ wide2:
 	VPADDW       Y4, Y2, Y2
 	VPMADDWD     Y1, Y2, Y2
 	VPADDD       Y2, Y6, Y6
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
 	JMP          wide2
@@ -324,6 +326,7 @@ group:
 	TESTQ        DI, DI
 	JE           dense_done
 	DECQ         DI
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Y2
 	VMOVUPS      Y2, (SP)
 	VCVTPH2PS    16(AX), Y2
@@ -363,7 +366,7 @@ wide1:
 	VPADDW       Y4, Y2, Y2
 	VPMADDWD     Y1, Y2, Y2
 	VPADDD       Y2, Y6, Y6
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, CX
 	JMP          wide1
@@ -388,20 +391,21 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ     DI, DI
-	JE        tile_done
-	DECQ      DI
-	MOVWQZX   (AX), R9
-	MOVQ      R9, R10
-	SHRQ      $0x04, R10
-	LEAQ      (R8)(R10*8), R10
-	VMOVDQU   64(BX), Y4
-	VCVTPH2PS 2(AX), Y2
-	VPERMPS   Y2, Y4, Y2
-	VMOVUPS   Y2, (SP)
-	CMPQ      48(DX), $0x22
-	JNE       scaled
-	VCVTPH2PS 18(AX), Y2
+	TESTQ      DI, DI
+	JE         tile_done
+	DECQ       DI
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R9
+	MOVQ       R9, R10
+	SHRQ       $0x04, R10
+	LEAQ       (R8)(R10*8), R10
+	VMOVDQU    64(BX), Y4
+	VCVTPH2PS  2(AX), Y2
+	VPERMPS    Y2, Y4, Y2
+	VMOVUPS    Y2, (SP)
+	CMPQ       48(DX), $0x22
+	JNE        scaled
+	VCVTPH2PS  18(AX), Y2
 
 scaled:
 	VMOVUPS      Y2, 32(SP)
@@ -442,7 +446,7 @@ wide2:
 	VPADDW       Y4, Y2, Y2
 	VPMADDWD     Y1, Y2, Y2
 	VPADDD       Y2, Y6, Y6
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
 	JMP          wide2
@@ -618,19 +622,20 @@ tile:
 	SUBQ    R8, DI
 
 group:
-	TESTQ     R8, R8
-	JE        dense_done
-	DECQ      R8
-	VCVTPH2PS (AX), Y0
-	VMOVUPS   Y0, (SP)
-	VCVTPH2PS 16(AX), Y0
-	VMOVUPS   Y0, 32(SP)
-	ADDQ      $0x20, AX
-	MOVQ      16(DX), R10
-	VPXOR     Y4, Y4, Y4
-	VPXOR     Y5, Y5, Y5
-	VPXOR     Y6, Y6, Y6
-	VPXOR     Y7, Y7, Y7
+	TESTQ      R8, R8
+	JE         dense_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	VCVTPH2PS  (AX), Y0
+	VMOVUPS    Y0, (SP)
+	VCVTPH2PS  16(AX), Y0
+	VMOVUPS    Y0, 32(SP)
+	ADDQ       $0x20, AX
+	MOVQ       16(DX), R10
+	VPXOR      Y4, Y4, Y4
+	VPXOR      Y5, Y5, Y5
+	VPXOR      Y6, Y6, Y6
+	VPXOR      Y7, Y7, Y7
 
 wide1:
 	DECQ         R10
@@ -717,7 +722,7 @@ wide1:
 	VCVTDQ2PS    Y0, Y0
 	VBROADCASTSS 28(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, CX
 	JMP          wide1
@@ -740,20 +745,21 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ     R8, R8
-	JE        tile_done
-	DECQ      R8
-	MOVWQZX   (AX), R10
-	MOVQ      R10, R11
-	ANDQ      $-16, R11
-	LEAQ      (R9)(R11*2), R11
-	VMOVDQU   64(BX), Y1
-	VCVTPH2PS 2(AX), Y0
-	VPERMPS   Y0, Y1, Y0
-	VMOVUPS   Y0, (SP)
-	CMPQ      48(DX), $0x22
-	JNE       scaled
-	VCVTPH2PS 18(AX), Y0
+	TESTQ      R8, R8
+	JE         tile_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R10
+	MOVQ       R10, R11
+	ANDQ       $-16, R11
+	LEAQ       (R9)(R11*2), R11
+	VMOVDQU    64(BX), Y1
+	VCVTPH2PS  2(AX), Y0
+	VPERMPS    Y0, Y1, Y0
+	VMOVUPS    Y0, (SP)
+	CMPQ       48(DX), $0x22
+	JNE        scaled
+	VCVTPH2PS  18(AX), Y0
 
 scaled:
 	VMOVUPS Y0, 32(SP)
@@ -851,7 +857,7 @@ wide2:
 	VCVTDQ2PS    Y0, Y0
 	VBROADCASTSS 28(R11), Y1
 	VFMADD231PS  Y1, Y0, Y7
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R11
 	JMP          wide2
@@ -975,7 +981,7 @@ full_four:
 	VFMADD231PS  Y1, Y3, Y7
 	ADDQ         144(DX), R11
 	ADDQ         144(DX), R13
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x20, AX
 	SUBQ         $0x20, R14
 	JG           full_four
@@ -1085,7 +1091,7 @@ tail_four:
 	VFMADD231PS  Y1, Y3, Y7
 	ADDQ         144(DX), R11
 	ADDQ         144(DX), R12
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x20, AX
 	SUBQ         $0x20, R14
 	JG           tail_four
@@ -1151,7 +1157,7 @@ TEXT ·panelBF16x1AVX2(SB), NOSPLIT, $0-48
 	MOVQ     16(DX), DX
 
 cell:
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	VMOVDQU      (AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -1166,7 +1172,7 @@ cell:
 	VFMADD231PS  Y1, Y2, Y5
 	VBROADCASTSS 4(CX), Y1
 	VFMADD231PS  Y1, Y3, Y7
-	PREFETCHT0   4160(AX)
+	PREFETCHT0   8256(AX)
 	VMOVDQU      64(AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -1181,7 +1187,7 @@ cell:
 	VFMADD231PS  Y1, Y2, Y5
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y3, Y7
-	PREFETCHT0   4224(AX)
+	PREFETCHT0   8320(AX)
 	VMOVDQU      128(AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -1196,7 +1202,7 @@ cell:
 	VFMADD231PS  Y1, Y2, Y5
 	VBROADCASTSS 20(CX), Y1
 	VFMADD231PS  Y1, Y3, Y7
-	PREFETCHT0   4288(AX)
+	PREFETCHT0   8384(AX)
 	VMOVDQU      192(AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -1254,6 +1260,7 @@ group:
 	TESTQ        R8, R8
 	JE           dense_done
 	DECQ         R8
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Y5
 	VMOVUPS      Y5, (SP)
 	VCVTPH2PS    16(AX), Y5
@@ -1311,7 +1318,7 @@ wide1:
 	VPADDW       Y4, Y5, Y5
 	VPMADDWD     Y1, Y5, Y5
 	VPADDD       Y5, Y11, Y11
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, CX
 	JMP          wide1
@@ -1338,20 +1345,21 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ     R8, R8
-	JE        tile_done
-	DECQ      R8
-	MOVWQZX   (AX), R10
-	MOVQ      R10, R11
-	SHRQ      $0x04, R11
-	LEAQ      (R9)(R11*8), R11
-	VMOVDQU   64(SI), Y4
-	VCVTPH2PS 2(AX), Y5
-	VPERMPS   Y5, Y4, Y5
-	VMOVUPS   Y5, (SP)
-	CMPQ      48(BX), $0x22
-	JNE       scaled
-	VCVTPH2PS 18(AX), Y5
+	TESTQ      R8, R8
+	JE         tile_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R10
+	MOVQ       R10, R11
+	SHRQ       $0x04, R11
+	LEAQ       (R9)(R11*8), R11
+	VMOVDQU    64(SI), Y4
+	VCVTPH2PS  2(AX), Y5
+	VPERMPS    Y5, Y4, Y5
+	VMOVUPS    Y5, (SP)
+	CMPQ       48(BX), $0x22
+	JNE        scaled
+	VCVTPH2PS  18(AX), Y5
 
 scaled:
 	VMOVUPS      Y5, 32(SP)
@@ -1410,7 +1418,7 @@ wide2:
 	VPADDW       Y4, Y5, Y5
 	VPMADDWD     Y1, Y5, Y5
 	VPADDD       Y5, Y11, Y11
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
 	JMP          wide2
@@ -1646,6 +1654,7 @@ group:
 	TESTQ        R8, R8
 	JE           dense_done
 	DECQ         R8
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Y5
 	VMOVUPS      Y5, (SP)
 	VCVTPH2PS    16(AX), Y5
@@ -1703,7 +1712,7 @@ wide1:
 	VPADDW       Y4, Y5, Y5
 	VPMADDWD     Y1, Y5, Y5
 	VPADDD       Y5, Y11, Y11
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, CX
 	JMP          wide1
@@ -1738,20 +1747,21 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ     R8, R8
-	JE        tile_done
-	DECQ      R8
-	MOVWQZX   (AX), R10
-	MOVQ      R10, R11
-	SHRQ      $0x04, R11
-	LEAQ      (R9)(R11*8), R11
-	VMOVDQU   64(SI), Y4
-	VCVTPH2PS 2(AX), Y5
-	VPERMPS   Y5, Y4, Y5
-	VMOVUPS   Y5, (SP)
-	CMPQ      48(BX), $0x22
-	JNE       scaled
-	VCVTPH2PS 18(AX), Y5
+	TESTQ      R8, R8
+	JE         tile_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R10
+	MOVQ       R10, R11
+	SHRQ       $0x04, R11
+	LEAQ       (R9)(R11*8), R11
+	VMOVDQU    64(SI), Y4
+	VCVTPH2PS  2(AX), Y5
+	VPERMPS    Y5, Y4, Y5
+	VMOVUPS    Y5, (SP)
+	CMPQ       48(BX), $0x22
+	JNE        scaled
+	VCVTPH2PS  18(AX), Y5
 
 scaled:
 	VMOVUPS      Y5, 32(SP)
@@ -1810,7 +1820,7 @@ wide2:
 	VPADDW       Y4, Y5, Y5
 	VPMADDWD     Y1, Y5, Y5
 	VPADDD       Y5, Y11, Y11
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
 	JMP          wide2
@@ -2051,23 +2061,24 @@ tile:
 	SUBQ    R9, R8
 
 group:
-	TESTQ     R9, R9
-	JE        dense_done
-	DECQ      R9
-	VCVTPH2PS (AX), Y0
-	VMOVUPS   Y0, (SP)
-	VCVTPH2PS 16(AX), Y0
-	VMOVUPS   Y0, 32(SP)
-	ADDQ      $0x20, AX
-	MOVQ      16(BX), R11
-	VPXOR     Y4, Y4, Y4
-	VPXOR     Y5, Y5, Y5
-	VPXOR     Y6, Y6, Y6
-	VPXOR     Y7, Y7, Y7
-	VPXOR     Y8, Y8, Y8
-	VPXOR     Y9, Y9, Y9
-	VPXOR     Y10, Y10, Y10
-	VPXOR     Y11, Y11, Y11
+	TESTQ      R9, R9
+	JE         dense_done
+	DECQ       R9
+	PREFETCHT0 8192(AX)
+	VCVTPH2PS  (AX), Y0
+	VMOVUPS    Y0, (SP)
+	VCVTPH2PS  16(AX), Y0
+	VMOVUPS    Y0, 32(SP)
+	ADDQ       $0x20, AX
+	MOVQ       16(BX), R11
+	VPXOR      Y4, Y4, Y4
+	VPXOR      Y5, Y5, Y5
+	VPXOR      Y6, Y6, Y6
+	VPXOR      Y7, Y7, Y7
+	VPXOR      Y8, Y8, Y8
+	VPXOR      Y9, Y9, Y9
+	VPXOR      Y10, Y10, Y10
+	VPXOR      Y11, Y11, Y11
 
 wide1:
 	DECQ         R11
@@ -2186,7 +2197,7 @@ wide1:
 	VFMADD231PS  Y1, Y0, Y7
 	VBROADCASTSS 28(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y11
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, CX
 	JMP          wide1
@@ -2217,20 +2228,21 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	TESTQ     R9, R9
-	JE        tile_done
-	DECQ      R9
-	MOVWQZX   (AX), R11
-	MOVQ      R11, R12
-	ANDQ      $-16, R12
-	LEAQ      (R10)(R12*2), R12
-	VMOVDQU   64(SI), Y1
-	VCVTPH2PS 2(AX), Y0
-	VPERMPS   Y0, Y1, Y0
-	VMOVUPS   Y0, (SP)
-	CMPQ      48(BX), $0x22
-	JNE       scaled
-	VCVTPH2PS 18(AX), Y0
+	TESTQ      R9, R9
+	JE         tile_done
+	DECQ       R9
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R11
+	MOVQ       R11, R12
+	ANDQ       $-16, R12
+	LEAQ       (R10)(R12*2), R12
+	VMOVDQU    64(SI), Y1
+	VCVTPH2PS  2(AX), Y0
+	VPERMPS    Y0, Y1, Y0
+	VMOVUPS    Y0, (SP)
+	CMPQ       48(BX), $0x22
+	JNE        scaled
+	VCVTPH2PS  18(AX), Y0
 
 scaled:
 	VMOVUPS Y0, 32(SP)
@@ -2364,7 +2376,7 @@ wide2:
 	VFMADD231PS  Y1, Y0, Y7
 	VBROADCASTSS 28(R12)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y11
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R12
 	JMP          wide2
@@ -2532,7 +2544,7 @@ full_four:
 	VFMADD231PS  Y1, Y3, Y11
 	ADDQ         144(BX), R12
 	ADDQ         144(BX), R14
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x20, AX
 	SUBQ         $0x20, R15
 	JG           full_four
@@ -2674,7 +2686,7 @@ tail_four:
 	VFMADD231PS  Y1, Y3, Y11
 	ADDQ         144(BX), R12
 	ADDQ         144(BX), R13
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	ADDQ         $0x20, AX
 	SUBQ         $0x20, R15
 	JG           tail_four
@@ -2774,7 +2786,7 @@ TEXT ·panelBF16x2AVX2(SB), NOSPLIT, $0-48
 	MOVQ     16(BX), BX
 
 cell:
-	PREFETCHT0   4096(AX)
+	PREFETCHT0   8192(AX)
 	VMOVDQU      (AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -2797,7 +2809,7 @@ cell:
 	VFMADD231PS  Y1, Y3, Y7
 	VBROADCASTSS 4(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y3, Y11
-	PREFETCHT0   4160(AX)
+	PREFETCHT0   8256(AX)
 	VMOVDQU      64(AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -2820,7 +2832,7 @@ cell:
 	VFMADD231PS  Y1, Y3, Y7
 	VBROADCASTSS 12(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y3, Y11
-	PREFETCHT0   4224(AX)
+	PREFETCHT0   8320(AX)
 	VMOVDQU      128(AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -2843,7 +2855,7 @@ cell:
 	VFMADD231PS  Y1, Y3, Y7
 	VBROADCASTSS 20(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y3, Y11
-	PREFETCHT0   4288(AX)
+	PREFETCHT0   8384(AX)
 	VMOVDQU      192(AX), Y3
 	VPSLLD       $0x10, Y3, Y2
 	VPAND        Y0, Y3, Y3
@@ -3059,12 +3071,12 @@ TEXT ·sumAVX2(SB), NOSPLIT, $0-24
 next:
 	SUBQ       $0x00000080, AX
 	JL         done
-	PREFETCHT0 4096(CX)
+	PREFETCHT0 8192(CX)
 	VPSADBW    (CX), Y0, Y2
 	VPADDQ     Y2, Y1, Y1
 	VPSADBW    32(CX), Y0, Y2
 	VPADDQ     Y2, Y3, Y3
-	PREFETCHT0 4160(CX)
+	PREFETCHT0 8256(CX)
 	VPSADBW    64(CX), Y0, Y2
 	VPADDQ     Y2, Y4, Y4
 	VPSADBW    96(CX), Y0, Y2

@@ -29,6 +29,7 @@ group:
 	TESTQ        SI, SI
 	JE           dense_done
 	DECQ         SI
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
 	MOVQ         16(DX), DI
@@ -43,28 +44,28 @@ wide1_4:
 	SUBQ          $0x04, DI
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST (CX), Z2, Z4
 	VPDPBUSD.BCST 4(CX), Z3, Z5
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 8(CX), Z2, Z4
 	VPDPBUSD.BCST 12(CX), Z3, Z5
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 16(CX), Z2, Z4
 	VPDPBUSD.BCST 20(CX), Z3, Z5
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -81,7 +82,7 @@ wide1_1:
 	SUBQ          $0x01, DI
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -109,6 +110,7 @@ dense_done:
 strip:
 	DECQ         16(SP)
 	JL           tile_done
+	PREFETCHT0   8192(AX)
 	MOVWQZX      (AX), DI
 	MOVQ         DI, SI
 	ANDQ         $-16, SI
@@ -132,28 +134,28 @@ wide2_4:
 	SUBQ          $0x04, DI
 	JL            wide2_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST (SI), Z2, Z4
 	VPDPBUSD.BCST 4(SI), Z3, Z5
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 8(SI), Z2, Z4
 	VPDPBUSD.BCST 12(SI), Z3, Z5
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 16(SI), Z2, Z4
 	VPDPBUSD.BCST 20(SI), Z3, Z5
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -170,7 +172,7 @@ wide2_1:
 	SUBQ          $0x01, DI
 	JL            wide2_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -211,7 +213,7 @@ chunk:
 	DECQ       DI
 	JL         chunks_done
 	VMOVDQU64  (AX), Z2
-	PREFETCHT0 4096(AX)
+	PREFETCHT0 8192(AX)
 	LEAQ       (SI)(R8*4), R9
 	VPSRLW     $0x04, Z2, Z3
 	VPANDD     Z0, Z2, Z2
@@ -231,7 +233,7 @@ chunks_done:
 	MOVQ        88(DX), DI
 	KMOVW       DI, K2
 	VMOVDQU32.Z (AX), K2, Z2
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	LEAQ        (SI)(R8*4), R9
 	VPSRLW      $0x04, Z2, Z3
 	VPANDD      Z0, Z2, Z2
@@ -301,6 +303,7 @@ group:
 	TESTQ        SI, SI
 	JE           dense_done
 	DECQ         SI
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
 	MOVQ         16(DX), DI
@@ -315,28 +318,28 @@ wide1_4:
 	SUBQ          $0x04, DI
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST (CX), Z2, Z4
 	VPDPBUSD.BCST 4(CX), Z3, Z5
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 8(CX), Z2, Z4
 	VPDPBUSD.BCST 12(CX), Z3, Z5
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 16(CX), Z2, Z4
 	VPDPBUSD.BCST 20(CX), Z3, Z5
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -353,7 +356,7 @@ wide1_1:
 	SUBQ          $0x01, DI
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -384,6 +387,7 @@ dense_done:
 strip:
 	DECQ         16(SP)
 	JL           tile_done
+	PREFETCHT0   8192(AX)
 	MOVWQZX      (AX), DI
 	MOVQ         DI, SI
 	ANDQ         $-16, SI
@@ -407,28 +411,28 @@ wide2_4:
 	SUBQ          $0x04, DI
 	JL            wide2_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST (SI), Z2, Z4
 	VPDPBUSD.BCST 4(SI), Z3, Z5
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 8(SI), Z2, Z4
 	VPDPBUSD.BCST 12(SI), Z3, Z5
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
 	VPDPBUSD.BCST 16(SI), Z2, Z4
 	VPDPBUSD.BCST 20(SI), Z3, Z5
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -445,7 +449,7 @@ wide2_1:
 	SUBQ          $0x01, DI
 	JL            wide2_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -489,7 +493,7 @@ chunk:
 	DECQ       DI
 	JL         chunks_done
 	VMOVDQU64  (AX), Z2
-	PREFETCHT0 4096(AX)
+	PREFETCHT0 8192(AX)
 	LEAQ       (SI)(R8*4), R9
 	VPSRLW     $0x04, Z2, Z3
 	VPANDD     Z0, Z2, Z2
@@ -509,7 +513,7 @@ chunks_done:
 	MOVQ        88(DX), DI
 	KMOVW       DI, K2
 	VMOVDQU32.Z (AX), K2, Z2
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	LEAQ        (SI)(R8*4), R9
 	VPSRLW      $0x04, Z2, Z3
 	VPANDD      Z0, Z2, Z2
@@ -578,22 +582,23 @@ tile:
 	SUBQ    SI, (SP)
 
 group:
-	TESTQ     SI, SI
-	JE        dense_done
-	DECQ      SI
-	VCVTPH2PS (AX), Z1
-	ADDQ      $0x20, AX
-	MOVQ      16(DX), DI
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
+	TESTQ      SI, SI
+	JE         dense_done
+	DECQ       SI
+	PREFETCHT0 8192(AX)
+	VCVTPH2PS  (AX), Z1
+	ADDQ       $0x20, AX
+	MOVQ       16(DX), DI
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
 
 wide1:
 	DECQ             DI
 	JL               wide1_done
 	VMOVDQU64        (AX), Z2
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
 	VPSRLD           $0x08, Z2, Z4
@@ -636,30 +641,31 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	DECQ      16(SP)
-	JL        tile_done
-	MOVWQZX   (AX), DI
-	MOVQ      DI, SI
-	ANDQ      $-16, SI
-	ADDQ      SI, SI
-	ADDQ      8(SP), SI
-	VCVTPH2PS 2(AX), Z1
-	VMOVDQU32 64(BX), Z2
-	VPERMPS   Z1, Z2, Z1
-	ADDQ      48(DX), AX
-	CMPQ      32(DX), $0x10
-	JNE       narrow
-	MOVQ      40(DX), DI
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
+	DECQ       16(SP)
+	JL         tile_done
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), DI
+	MOVQ       DI, SI
+	ANDQ       $-16, SI
+	ADDQ       SI, SI
+	ADDQ       8(SP), SI
+	VCVTPH2PS  2(AX), Z1
+	VMOVDQU32  64(BX), Z2
+	VPERMPS    Z1, Z2, Z1
+	ADDQ       48(DX), AX
+	CMPQ       32(DX), $0x10
+	JNE        narrow
+	MOVQ       40(DX), DI
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
 
 wide2:
 	DECQ             DI
 	JL               wide2_done
 	VMOVDQU64        (AX), Z2
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
 	VFMADD231PS.BCST (SI), Z3, Z5
 	VPSRLD           $0x08, Z2, Z4
@@ -738,7 +744,7 @@ full_pair:
 	VFMADD231PS Z2, Z4, Z6
 	ADDQ        120(DX), SI
 	ADDQ        120(DX), R8
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	ADDQ        $0x20, AX
 	SUBQ        $0x20, R9
 	JG          full_pair
@@ -782,7 +788,7 @@ tail_pair:
 	VFMADD231PS Z2, Z4, Z6
 	ADDQ        120(DX), SI
 	ADDQ        120(DX), DI
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	ADDQ        $0x20, AX
 	SUBQ        $0x20, R9
 	JG          tail_pair
@@ -850,25 +856,25 @@ TEXT ·panelBF16x1AVX512(SB), NOSPLIT, $0-48
 
 cell:
 	VMOVDQU64        (AX), Z1
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST (CX), Z2, Z3
 	VFMADD231PS.BCST 4(CX), Z1, Z4
 	VMOVDQU64        64(AX), Z1
-	PREFETCHT0       4160(AX)
+	PREFETCHT0       8256(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 8(CX), Z2, Z5
 	VFMADD231PS.BCST 12(CX), Z1, Z6
 	VMOVDQU64        128(AX), Z1
-	PREFETCHT0       4224(AX)
+	PREFETCHT0       8320(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 16(CX), Z2, Z7
 	VFMADD231PS.BCST 20(CX), Z1, Z8
 	VMOVDQU64        192(AX), Z1
-	PREFETCHT0       4288(AX)
+	PREFETCHT0       8384(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 24(CX), Z2, Z9
@@ -918,6 +924,7 @@ group:
 	TESTQ        R8, R8
 	JE           dense_done
 	DECQ         R8
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
 	MOVQ         16(BX), R9
@@ -941,7 +948,7 @@ wide1_4:
 	SUBQ          $0x04, R9
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -954,7 +961,7 @@ wide1_4:
 	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -967,7 +974,7 @@ wide1_4:
 	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -980,7 +987,7 @@ wide1_4:
 	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1003,7 +1010,7 @@ wide1_1:
 	SUBQ          $0x01, R9
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1049,6 +1056,7 @@ dense_done:
 strip:
 	DECQ         16(SP)
 	JL           tile_done
+	PREFETCHT0   8192(AX)
 	MOVWQZX      (AX), R9
 	MOVQ         R9, R8
 	ANDQ         $-16, R8
@@ -1081,7 +1089,7 @@ wide2_4:
 	SUBQ          $0x04, R9
 	JL            wide2_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1094,7 +1102,7 @@ wide2_4:
 	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1107,7 +1115,7 @@ wide2_4:
 	VPDPBUSD.BCST 12(R8)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 12(R8)(DI*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1120,7 +1128,7 @@ wide2_4:
 	VPDPBUSD.BCST 20(R8)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 20(R8)(DI*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1143,7 +1151,7 @@ wide2_1:
 	SUBQ          $0x01, R9
 	JL            wide2_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1211,7 +1219,7 @@ chunk:
 	DECQ       R9
 	JL         chunks_done
 	VMOVDQU64  (AX), Z2
-	PREFETCHT0 4096(AX)
+	PREFETCHT0 8192(AX)
 	LEAQ       (R8)(R10*4), R11
 	VPSRLW     $0x04, Z2, Z3
 	VPANDD     Z0, Z2, Z2
@@ -1243,7 +1251,7 @@ chunks_done:
 	MOVQ        88(BX), R9
 	KMOVW       R9, K2
 	VMOVDQU32.Z (AX), K2, Z2
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	LEAQ        (R8)(R10*4), R11
 	VPSRLW      $0x04, Z2, Z3
 	VPANDD      Z0, Z2, Z2
@@ -1405,6 +1413,7 @@ group:
 	TESTQ        R8, R8
 	JE           dense_done
 	DECQ         R8
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
 	MOVQ         16(BX), R9
@@ -1428,7 +1437,7 @@ wide1_4:
 	SUBQ          $0x04, R9
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1441,7 +1450,7 @@ wide1_4:
 	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1454,7 +1463,7 @@ wide1_4:
 	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1467,7 +1476,7 @@ wide1_4:
 	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1490,7 +1499,7 @@ wide1_1:
 	SUBQ          $0x01, R9
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1542,6 +1551,7 @@ dense_done:
 strip:
 	DECQ         16(SP)
 	JL           tile_done
+	PREFETCHT0   8192(AX)
 	MOVWQZX      (AX), R9
 	MOVQ         R9, R8
 	ANDQ         $-16, R8
@@ -1574,7 +1584,7 @@ wide2_4:
 	SUBQ          $0x04, R9
 	JL            wide2_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1587,7 +1597,7 @@ wide2_4:
 	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1600,7 +1610,7 @@ wide2_4:
 	VPDPBUSD.BCST 12(R8)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 12(R8)(DI*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1613,7 +1623,7 @@ wide2_4:
 	VPDPBUSD.BCST 20(R8)(DX*2), Z3, Z10
 	VPDPBUSD.BCST 20(R8)(DI*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1636,7 +1646,7 @@ wide2_1:
 	SUBQ          $0x01, R9
 	JL            wide2_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -1710,7 +1720,7 @@ chunk:
 	DECQ       R9
 	JL         chunks_done
 	VMOVDQU64  (AX), Z2
-	PREFETCHT0 4096(AX)
+	PREFETCHT0 8192(AX)
 	LEAQ       (R8)(R10*4), R11
 	VPSRLW     $0x04, Z2, Z3
 	VPANDD     Z0, Z2, Z2
@@ -1742,7 +1752,7 @@ chunks_done:
 	MOVQ        88(BX), R9
 	KMOVW       R9, K2
 	VMOVDQU32.Z (AX), K2, Z2
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	LEAQ        (R8)(R10*4), R11
 	VPSRLW      $0x04, Z2, Z3
 	VPANDD      Z0, Z2, Z2
@@ -1910,34 +1920,35 @@ tile:
 	SUBQ    R8, (SP)
 
 group:
-	TESTQ     R8, R8
-	JE        dense_done
-	DECQ      R8
-	VCVTPH2PS (AX), Z1
-	ADDQ      $0x20, AX
-	MOVQ      16(BX), R9
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
-	VPXORD    Z9, Z9, Z9
-	VPXORD    Z10, Z10, Z10
-	VPXORD    Z11, Z11, Z11
-	VPXORD    Z12, Z12, Z12
-	VPXORD    Z13, Z13, Z13
-	VPXORD    Z14, Z14, Z14
-	VPXORD    Z15, Z15, Z15
-	VPXORD    Z16, Z16, Z16
-	VPXORD    Z17, Z17, Z17
-	VPXORD    Z18, Z18, Z18
-	VPXORD    Z19, Z19, Z19
-	VPXORD    Z20, Z20, Z20
+	TESTQ      R8, R8
+	JE         dense_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	VCVTPH2PS  (AX), Z1
+	ADDQ       $0x20, AX
+	MOVQ       16(BX), R9
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
 
 wide1:
 	DECQ             R9
 	JL               wide1_done
 	VMOVDQU64        (AX), Z2
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
 	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
@@ -2016,42 +2027,43 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	DECQ      16(SP)
-	JL        tile_done
-	MOVWQZX   (AX), R9
-	MOVQ      R9, R8
-	ANDQ      $-16, R8
-	ADDQ      R8, R8
-	ADDQ      8(SP), R8
-	VCVTPH2PS 2(AX), Z1
-	VMOVDQU32 64(SI), Z2
-	VPERMPS   Z1, Z2, Z1
-	ADDQ      48(BX), AX
-	CMPQ      32(BX), $0x10
-	JNE       narrow
-	MOVQ      40(BX), R9
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
-	VPXORD    Z9, Z9, Z9
-	VPXORD    Z10, Z10, Z10
-	VPXORD    Z11, Z11, Z11
-	VPXORD    Z12, Z12, Z12
-	VPXORD    Z13, Z13, Z13
-	VPXORD    Z14, Z14, Z14
-	VPXORD    Z15, Z15, Z15
-	VPXORD    Z16, Z16, Z16
-	VPXORD    Z17, Z17, Z17
-	VPXORD    Z18, Z18, Z18
-	VPXORD    Z19, Z19, Z19
-	VPXORD    Z20, Z20, Z20
+	DECQ       16(SP)
+	JL         tile_done
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R9
+	MOVQ       R9, R8
+	ANDQ       $-16, R8
+	ADDQ       R8, R8
+	ADDQ       8(SP), R8
+	VCVTPH2PS  2(AX), Z1
+	VMOVDQU32  64(SI), Z2
+	VPERMPS    Z1, Z2, Z1
+	ADDQ       48(BX), AX
+	CMPQ       32(BX), $0x10
+	JNE        narrow
+	MOVQ       40(BX), R9
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
 
 wide2:
 	DECQ             R9
 	JL               wide2_done
 	VMOVDQU64        (AX), Z2
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
 	VFMADD231PS.BCST (R8), Z3, Z5
 	VFMADD231PS.BCST (R8)(DX*1), Z3, Z6
@@ -2196,7 +2208,7 @@ full_pair:
 	VFMADD231PS Z2, Z4, Z12
 	ADDQ        120(BX), R8
 	ADDQ        120(BX), R10
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	ADDQ        $0x20, AX
 	SUBQ        $0x20, R11
 	JG          full_pair
@@ -2264,7 +2276,7 @@ tail_pair:
 	VFMADD231PS Z2, Z4, Z12
 	ADDQ        120(BX), R8
 	ADDQ        120(BX), R9
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	ADDQ        $0x20, AX
 	SUBQ        $0x20, R11
 	JG          tail_pair
@@ -2389,7 +2401,7 @@ TEXT ·panelBF16x4AVX512(SB), NOSPLIT, $0-48
 
 cell:
 	VMOVDQU64        (AX), Z1
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST (CX), Z2, Z3
@@ -2401,7 +2413,7 @@ cell:
 	VFMADD231PS.BCST 4(CX)(DX*2), Z1, Z9
 	VFMADD231PS.BCST 4(CX)(SI*1), Z1, Z10
 	VMOVDQU64        64(AX), Z1
-	PREFETCHT0       4160(AX)
+	PREFETCHT0       8256(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 8(CX), Z2, Z11
@@ -2413,7 +2425,7 @@ cell:
 	VFMADD231PS.BCST 12(CX)(DX*2), Z1, Z17
 	VFMADD231PS.BCST 12(CX)(SI*1), Z1, Z18
 	VMOVDQU64        128(AX), Z1
-	PREFETCHT0       4224(AX)
+	PREFETCHT0       8320(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 16(CX), Z2, Z3
@@ -2425,7 +2437,7 @@ cell:
 	VFMADD231PS.BCST 20(CX)(DX*2), Z1, Z9
 	VFMADD231PS.BCST 20(CX)(SI*1), Z1, Z10
 	VMOVDQU64        192(AX), Z1
-	PREFETCHT0       4288(AX)
+	PREFETCHT0       8384(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 24(CX), Z2, Z11
@@ -2495,6 +2507,7 @@ group:
 	TESTQ        R10, R10
 	JE           dense_done
 	DECQ         R10
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
 	MOVQ         16(BX), R11
@@ -2522,7 +2535,7 @@ wide1_4:
 	SUBQ          $0x04, R11
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2543,7 +2556,7 @@ wide1_4:
 	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2564,7 +2577,7 @@ wide1_4:
 	VPDPBUSD.BCST 12(CX)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 12(CX)(R9*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2585,7 +2598,7 @@ wide1_4:
 	VPDPBUSD.BCST 20(CX)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 20(CX)(R9*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2616,7 +2629,7 @@ wide1_1:
 	SUBQ          $0x01, R11
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2678,6 +2691,7 @@ dense_done:
 strip:
 	DECQ         16(SP)
 	JL           tile_done
+	PREFETCHT0   8192(AX)
 	MOVWQZX      (AX), R11
 	MOVQ         R11, R10
 	ANDQ         $-16, R10
@@ -2714,7 +2728,7 @@ wide2_4:
 	SUBQ          $0x04, R11
 	JL            wide2_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2735,7 +2749,7 @@ wide2_4:
 	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2756,7 +2770,7 @@ wide2_4:
 	VPDPBUSD.BCST 12(R10)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 12(R10)(R9*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2777,7 +2791,7 @@ wide2_4:
 	VPDPBUSD.BCST 20(R10)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 20(R10)(R9*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2808,7 +2822,7 @@ wide2_1:
 	SUBQ          $0x01, R11
 	JL            wide2_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -2896,7 +2910,7 @@ chunk:
 	DECQ       R11
 	JL         chunks_done
 	VMOVDQU64  (AX), Z2
-	PREFETCHT0 4096(AX)
+	PREFETCHT0 8192(AX)
 	LEAQ       (R10)(R12*4), R13
 	VPSRLW     $0x04, Z2, Z3
 	VPANDD     Z0, Z2, Z2
@@ -2944,7 +2958,7 @@ chunks_done:
 	MOVQ        88(BX), R11
 	KMOVW       R11, K2
 	VMOVDQU32.Z (AX), K2, Z2
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	LEAQ        (R10)(R12*4), R13
 	VPSRLW      $0x04, Z2, Z3
 	VPANDD      Z0, Z2, Z2
@@ -3203,6 +3217,7 @@ group:
 	TESTQ        R10, R10
 	JE           dense_done
 	DECQ         R10
+	PREFETCHT0   8192(AX)
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
 	MOVQ         16(BX), R11
@@ -3230,7 +3245,7 @@ wide1_4:
 	SUBQ          $0x04, R11
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3251,7 +3266,7 @@ wide1_4:
 	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3272,7 +3287,7 @@ wide1_4:
 	VPDPBUSD.BCST 12(CX)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 12(CX)(R9*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3293,7 +3308,7 @@ wide1_4:
 	VPDPBUSD.BCST 20(CX)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 20(CX)(R9*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3324,7 +3339,7 @@ wide1_1:
 	SUBQ          $0x01, R11
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3396,6 +3411,7 @@ dense_done:
 strip:
 	DECQ         16(SP)
 	JL           tile_done
+	PREFETCHT0   8192(AX)
 	MOVWQZX      (AX), R11
 	MOVQ         R11, R10
 	ANDQ         $-16, R10
@@ -3432,7 +3448,7 @@ wide2_4:
 	SUBQ          $0x04, R11
 	JL            wide2_4_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3453,7 +3469,7 @@ wide2_4:
 	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
 	VMOVDQU64     64(AX), Z2
-	PREFETCHT0    4160(AX)
+	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3474,7 +3490,7 @@ wide2_4:
 	VPDPBUSD.BCST 12(R10)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 12(R10)(R9*1), Z3, Z11
 	VMOVDQU64     128(AX), Z2
-	PREFETCHT0    4224(AX)
+	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3495,7 +3511,7 @@ wide2_4:
 	VPDPBUSD.BCST 20(R10)(DI*2), Z3, Z10
 	VPDPBUSD.BCST 20(R10)(R9*1), Z3, Z11
 	VMOVDQU64     192(AX), Z2
-	PREFETCHT0    4288(AX)
+	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3526,7 +3542,7 @@ wide2_1:
 	SUBQ          $0x01, R11
 	JL            wide2_1_done
 	VMOVDQU64     (AX), Z2
-	PREFETCHT0    4096(AX)
+	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z3
 	VPANDD        Z0, Z2, Z2
 	VPANDD        Z0, Z3, Z3
@@ -3624,7 +3640,7 @@ chunk:
 	DECQ       R11
 	JL         chunks_done
 	VMOVDQU64  (AX), Z2
-	PREFETCHT0 4096(AX)
+	PREFETCHT0 8192(AX)
 	LEAQ       (R10)(R12*4), R13
 	VPSRLW     $0x04, Z2, Z3
 	VPANDD     Z0, Z2, Z2
@@ -3672,7 +3688,7 @@ chunks_done:
 	MOVQ        88(BX), R11
 	KMOVW       R11, K2
 	VMOVDQU32.Z (AX), K2, Z2
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	LEAQ        (R10)(R12*4), R13
 	VPSRLW      $0x04, Z2, Z3
 	VPANDD      Z0, Z2, Z2
@@ -3945,34 +3961,35 @@ tile:
 	SUBQ    R10, (SP)
 
 group:
-	TESTQ     R10, R10
-	JE        dense_done
-	DECQ      R10
-	VCVTPH2PS (AX), Z1
-	ADDQ      $0x20, AX
-	MOVQ      16(BX), R11
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
-	VPXORD    Z9, Z9, Z9
-	VPXORD    Z10, Z10, Z10
-	VPXORD    Z11, Z11, Z11
-	VPXORD    Z12, Z12, Z12
-	VPXORD    Z13, Z13, Z13
-	VPXORD    Z14, Z14, Z14
-	VPXORD    Z15, Z15, Z15
-	VPXORD    Z16, Z16, Z16
-	VPXORD    Z17, Z17, Z17
-	VPXORD    Z18, Z18, Z18
-	VPXORD    Z19, Z19, Z19
-	VPXORD    Z20, Z20, Z20
+	TESTQ      R10, R10
+	JE         dense_done
+	DECQ       R10
+	PREFETCHT0 8192(AX)
+	VCVTPH2PS  (AX), Z1
+	ADDQ       $0x20, AX
+	MOVQ       16(BX), R11
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
 
 wide1:
 	DECQ             R11
 	JL               wide1_done
 	VMOVDQU64        (AX), Z2
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
 	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
@@ -4083,42 +4100,43 @@ dense_done:
 	ADDQ $0x04, AX
 
 strip:
-	DECQ      16(SP)
-	JL        tile_done
-	MOVWQZX   (AX), R11
-	MOVQ      R11, R10
-	ANDQ      $-16, R10
-	ADDQ      R10, R10
-	ADDQ      8(SP), R10
-	VCVTPH2PS 2(AX), Z1
-	VMOVDQU32 64(SI), Z2
-	VPERMPS   Z1, Z2, Z1
-	ADDQ      48(BX), AX
-	CMPQ      32(BX), $0x10
-	JNE       narrow
-	MOVQ      40(BX), R11
-	VPXORD    Z5, Z5, Z5
-	VPXORD    Z6, Z6, Z6
-	VPXORD    Z7, Z7, Z7
-	VPXORD    Z8, Z8, Z8
-	VPXORD    Z9, Z9, Z9
-	VPXORD    Z10, Z10, Z10
-	VPXORD    Z11, Z11, Z11
-	VPXORD    Z12, Z12, Z12
-	VPXORD    Z13, Z13, Z13
-	VPXORD    Z14, Z14, Z14
-	VPXORD    Z15, Z15, Z15
-	VPXORD    Z16, Z16, Z16
-	VPXORD    Z17, Z17, Z17
-	VPXORD    Z18, Z18, Z18
-	VPXORD    Z19, Z19, Z19
-	VPXORD    Z20, Z20, Z20
+	DECQ       16(SP)
+	JL         tile_done
+	PREFETCHT0 8192(AX)
+	MOVWQZX    (AX), R11
+	MOVQ       R11, R10
+	ANDQ       $-16, R10
+	ADDQ       R10, R10
+	ADDQ       8(SP), R10
+	VCVTPH2PS  2(AX), Z1
+	VMOVDQU32  64(SI), Z2
+	VPERMPS    Z1, Z2, Z1
+	ADDQ       48(BX), AX
+	CMPQ       32(BX), $0x10
+	JNE        narrow
+	MOVQ       40(BX), R11
+	VPXORD     Z5, Z5, Z5
+	VPXORD     Z6, Z6, Z6
+	VPXORD     Z7, Z7, Z7
+	VPXORD     Z8, Z8, Z8
+	VPXORD     Z9, Z9, Z9
+	VPXORD     Z10, Z10, Z10
+	VPXORD     Z11, Z11, Z11
+	VPXORD     Z12, Z12, Z12
+	VPXORD     Z13, Z13, Z13
+	VPXORD     Z14, Z14, Z14
+	VPXORD     Z15, Z15, Z15
+	VPXORD     Z16, Z16, Z16
+	VPXORD     Z17, Z17, Z17
+	VPXORD     Z18, Z18, Z18
+	VPXORD     Z19, Z19, Z19
+	VPXORD     Z20, Z20, Z20
 
 wide2:
 	DECQ             R11
 	JL               wide2_done
 	VMOVDQU64        (AX), Z2
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
 	VFMADD231PS.BCST (R10), Z3, Z5
 	VFMADD231PS.BCST (R10)(DX*1), Z3, Z6
@@ -4335,7 +4353,7 @@ full_pair:
 	VFMADD231PS Z2, Z4, Z20
 	ADDQ        120(BX), R10
 	ADDQ        120(BX), R12
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	ADDQ        $0x20, AX
 	SUBQ        $0x20, R13
 	JG          full_pair
@@ -4435,7 +4453,7 @@ tail_pair:
 	VFMADD231PS Z2, Z4, Z20
 	ADDQ        120(BX), R10
 	ADDQ        120(BX), R11
-	PREFETCHT0  4096(AX)
+	PREFETCHT0  8192(AX)
 	ADDQ        $0x20, AX
 	SUBQ        $0x20, R13
 	JG          tail_pair
@@ -4626,7 +4644,7 @@ TEXT ·panelBF16x8AVX512(SB), NOSPLIT, $0-48
 
 cell:
 	VMOVDQU64        (AX), Z1
-	PREFETCHT0       4096(AX)
+	PREFETCHT0       8192(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST (CX), Z2, Z3
@@ -4646,7 +4664,7 @@ cell:
 	VFMADD231PS.BCST 4(CX)(SI*2), Z1, Z17
 	VFMADD231PS.BCST 4(CX)(R8*1), Z1, Z18
 	VMOVDQU64        64(AX), Z1
-	PREFETCHT0       4160(AX)
+	PREFETCHT0       8256(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 8(CX), Z2, Z3
@@ -4666,7 +4684,7 @@ cell:
 	VFMADD231PS.BCST 12(CX)(SI*2), Z1, Z17
 	VFMADD231PS.BCST 12(CX)(R8*1), Z1, Z18
 	VMOVDQU64        128(AX), Z1
-	PREFETCHT0       4224(AX)
+	PREFETCHT0       8320(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 16(CX), Z2, Z3
@@ -4686,7 +4704,7 @@ cell:
 	VFMADD231PS.BCST 20(CX)(SI*2), Z1, Z17
 	VFMADD231PS.BCST 20(CX)(R8*1), Z1, Z18
 	VMOVDQU64        192(AX), Z1
-	PREFETCHT0       4288(AX)
+	PREFETCHT0       8384(AX)
 	VPSLLD           $0x10, Z1, Z2
 	VPANDD           Z0, Z1, Z1
 	VFMADD231PS.BCST 24(CX), Z2, Z3
@@ -4902,16 +4920,16 @@ TEXT ·sumAVX512(SB), NOSPLIT, $0-24
 next:
 	SUBQ       $0x00000100, AX
 	JL         done
-	PREFETCHT0 4096(CX)
+	PREFETCHT0 8192(CX)
 	VPSADBW    (CX), Z0, Z2
 	VPADDQ     Z2, Z1, Z1
-	PREFETCHT0 4160(CX)
+	PREFETCHT0 8256(CX)
 	VPSADBW    64(CX), Z0, Z2
 	VPADDQ     Z2, Z3, Z3
-	PREFETCHT0 4224(CX)
+	PREFETCHT0 8320(CX)
 	VPSADBW    128(CX), Z0, Z2
 	VPADDQ     Z2, Z4, Z4
-	PREFETCHT0 4288(CX)
+	PREFETCHT0 8384(CX)
 	VPSADBW    192(CX), Z0, Z2
 	VPADDQ     Z2, Z5, Z5
 	ADDQ       $0x00000100, CX

@@ -48,6 +48,7 @@ func panelFloatAVX2(tokens int) {
 	TESTQ(todo, todo)
 	JE(LabelRef("dense_done"))
 	DECQ(todo)
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	for h := range 2 {
 		VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
 		VMOVUPS(e.p, e.scales.Offset(32*h))
@@ -69,6 +70,7 @@ func panelFloatAVX2(tokens int) {
 	JE(LabelRef("tile_done"))
 	DECQ(count)
 	head, xs := GP64(), GP64()
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	MOVWQZX(Mem{Base: e.w}, head)
 	MOVQ(head, xs)
 	ANDQ(I8(-16), xs)

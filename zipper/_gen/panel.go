@@ -55,8 +55,10 @@ const (
 )
 
 // ahead is how far before its use a cache line of the stream is asked for:
-// hardware prefetchers stop at the end of a 4 KiB page and start anew.
-const ahead = 4096
+// hardware prefetchers stop at the end of a 4 KiB page and start anew. One core
+// of the machine this was tried on reads 15 bytes in a nanosecond, so these are
+// some 500 ns; half of it made GEMV 10 % slower, twice as much changed nothing.
+const ahead = 8192
 
 // engine holds the registers of one panel kernel.
 type engine struct {
@@ -134,6 +136,7 @@ func panel(scheme scheme, tokens int) {
 	TESTQ(todo, todo)
 	JE(LabelRef("dense_done"))
 	DECQ(todo)
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	VCVTPH2PS(Mem{Base: e.w}, e.scale)
 	ADDQ(Imm(32), e.w)
 	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
@@ -152,6 +155,7 @@ func panel(scheme scheme, tokens int) {
 	DECQ(count)
 	JL(LabelRef("tile_done"))
 	head, xs := GP64(), GP64()
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	MOVWQZX(Mem{Base: e.w}, head)
 	MOVQ(head, xs)
 	ANDQ(I8(-16), xs)
