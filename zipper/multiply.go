@@ -7,8 +7,12 @@ import (
 )
 
 // taskBytes is how much of a stream one task reads: long enough to be a
-// sequential read, short enough that no goroutine waits long for another.
-const taskBytes = 128 << 10
+// sequential read, short enough that no goroutine waits long for another. A
+// short stream is cut into tasksEach for every goroutine.
+const (
+	taskBytes = 128 << 10
+	tasksEach = 4
+)
 
 // MulNT sets y [M,N] = Q(x)·Ŵᵀ for x [M,K], Q being the rounding of
 // w.Activations. A token with a value that is not finite gives NaN where Q has one
@@ -49,13 +53,13 @@ func (w *Weights) secondShape() shape {
 
 // multiply sets y to the product of s with a, or adds it.
 func (s *stream) multiply(k panelKernels, y gemm.Matrix, a *activations, add bool) {
-	panels := len(s.starts) - 1
-	perTask := max(1, taskBytes*panels/max(1, len(s.data)))
-	tasks := ceilDiv(panels, perTask)
 	p := workers()
 	if len(s.data)*y.Rows < serialBytes {
 		p = 1
 	}
+	panels := len(s.starts) - 1
+	perTask := max(1, min(taskBytes*panels/max(1, len(s.data)), panels/(tasksEach*p)))
+	tasks := ceilDiv(panels, perTask)
 	parallel(p, tasks, func(task int) {
 		sh := s.shape
 		sh.sums = a.sums

@@ -92,7 +92,7 @@ func TestExact(t *testing.T) {
 			forKernels(t, schemeOf(a), func(t *testing.T) {
 				forLayouts(t, a, power, func(i int, l layout, q *quant.Quantized, v Variant) {
 					x := integers(uint64(i), tokens[i%len(tokens)], l.k, a)
-					want, _ := reference(t, executed(q, v), i, v, x, a)
+					want := reference(t, q, i, v, x, a)
 					y := multiply(t, prepackFor(t, q, v, a), x)
 					for m := range y.Rows {
 						for n, got := range y.Row(m) {
@@ -107,20 +107,25 @@ func TestExact(t *testing.T) {
 	}
 }
 
-// answers remembers what is the same for all kernels.
-var answers = map[string][2][]float64{}
+// answers remembers what is the same for all kernels: of a test, the result
+// for a matrix, a variant and activations.
+var answers = map[string][]float64{}
 
-// reference returns Reference and absolute of matrix i of a test.
-func reference(t *testing.T, q *quant.Quantized, i int, v Variant, x gemm.Matrix, a quant.Activations) (want, size []float64) {
+func remember(t *testing.T, what string, i int, v Variant, a quant.Activations, f func() []float64) []float64 {
 	name, _, _ := strings.Cut(t.Name(), "/")
-	key := fmt.Sprint(name, i, v, a)
-	got, ok := answers[key]
-	if !ok {
-		got[0], _ = Reference(q, x, a)
-		got[1] = absolute(q, x, a)
-		answers[key] = got
+	key := fmt.Sprint(name, what, i, v, a)
+	if _, ok := answers[key]; !ok {
+		answers[key] = f()
 	}
-	return got[0], got[1]
+	return answers[key]
+}
+
+// reference returns what variant v of matrix i gives.
+func reference(t *testing.T, q *quant.Quantized, i int, v Variant, x gemm.Matrix, a quant.Activations) []float64 {
+	return remember(t, "y", i, v, a, func() []float64 {
+		y, _ := Reference(executed(q, v), x, a)
+		return y
+	})
 }
 
 // rounding bounds the error of a product, in units of 2^-24 of the sum of its
@@ -155,7 +160,8 @@ func TestReference(t *testing.T) {
 				forLayouts(t, a, anyScale, func(i int, l layout, q *quant.Quantized, v Variant) {
 					x := normal(uint64(i), tokens[i%len(tokens)], l.k)
 					q = executed(q, v)
-					want, size := reference(t, q, i, v, x, a)
+					want := reference(t, q, i, v, x, a)
+					size := remember(t, "size", i, v, a, func() []float64 { return absolute(q, x, a) })
 					near(t, l.String()+" "+v.String(), multiply(t, prepackFor(t, q, v, a), x), want, size, rounding(q, a))
 				})
 			})
@@ -270,26 +276,13 @@ func TestOutliersBeside(t *testing.T) {
 	q := l.random(1, power)
 	x := integers(1, 3, l.k, quant.A8)
 	want := multiply(t, prepack(t, q, Outlier16), x)
-	for i := range q.Base.Codes {
-		for shift := 0; shift < 8; shift += 4 {
-			if q.Base.Codes[i]>>shift&15 == zeroCode {
-				q.Base.Codes[i] ^= 15 << shift
-			}
-		}
-	}
-	o := withoutCodes(q.Base, q.Outliers)
-	if reflect.DeepEqual(o.Codes, q.Base.Codes) {
-		t.Fatal("no code was in the place of an outlier")
-	}
-	// Codes of zero elsewhere have changed too: put them back.
-	clean := l.random(1, power)
 	for n := range l.n {
 		for i := q.Outliers.RowPtr.At(n); i < q.Outliers.RowPtr.At(n+1); i++ {
 			k := q.Outliers.Cols.At(i)
-			clean.Base.Codes[n*l.k/2+k/2] ^= 7 << (k % 2 * 4)
+			q.Base.Codes[n*l.k/2+k/2] ^= 7 << (k % 2 * 4)
 		}
 	}
-	got := multiply(t, prepack(t, clean, Outlier16), x)
+	got := multiply(t, prepack(t, q, Outlier16), x)
 	for m := range got.Rows {
 		for n, v := range got.Row(m) {
 			if v != want.Row(m)[n] {
@@ -496,8 +489,30 @@ func TestRefused(t *testing.T) {
 			t.Errorf("want an error with %q, got %v", want, err)
 		}
 	}
-	if _, err := Prepack(base(), Variant(7)); err == nil || !strings.Contains(err.Error(), "no variant variant(7)") {
-		t.Errorf("variant 7: got %v", err)
+	outliers := func(n, k int) *quant.Outliers { return &quant.Outliers{N: n, K: k} }
+	for _, c := range []struct {
+		want   string
+		v      Variant
+		a      quant.Activations
+		change func(q *quant.Quantized)
+	}{
+		{"no variant variant(7)", Variant(7), quant.A8, func(*quant.Quantized) {}},
+		{"no variant w16a16 of quantized weights", W16A16, quant.A16, func(*quant.Quantized) {}},
+		{"no outliers for variant outlier16", Outlier16, quant.A8, func(q *quant.Quantized) { q.Residual = nil }},
+		{"outlier16 with a block residual", Outlier16, quant.A8, func(q *quant.Quantized) { q.Outliers = outliers(16, 64) }},
+		{"outliers of 8x64 on a base of 16x64", Outlier16, quant.A8, func(q *quant.Quantized) { q.Residual, q.Outliers = nil, outliers(8, 64) }},
+		{"activations a6 have no kernel", Zipped, quant.Activations{Bits: 6}, func(*quant.Quantized) {}},
+		{"groups of 192 weights with activations a4 g128", Zipped, quant.A4, func(q *quant.Quantized) { q.Base.Format.Group, q.Base.K, q.Residual = 192, 384, nil }},
+		{"block 16x48 with activations a4 g128", Zipped, quant.A4, func(q *quant.Quantized) { q.Residual.BlockCols = 48 }},
+	} {
+		q := base()
+		c.change(q)
+		if _, err := PrepackFor(q, c.v, c.a); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("want an error with %q, got %v", c.want, err)
+		}
+	}
+	if _, err := PrepackBF16(gemm.NewMatrix(0, 8)); err == nil || !strings.Contains(err.Error(), "weights of 0x8") {
+		t.Errorf("no rows: got %v", err)
 	}
 	wide := layout{n: 1, k: 1 << 16, r: 1, c: 8, density: 0.01}.random(1, power)
 	if _, err := Prepack(wide, Zipped); err == nil || !strings.Contains(err.Error(), "K=65536 with int4 per-channel") {
