@@ -36,7 +36,7 @@ func newTextCheck(sides [2][]*Entry) *textCheck {
 }
 
 func circumstances(e *Entry) string {
-	return setting(&e.Row, "model") + " · " + setting(&e.Row, "protocol")
+	return subject(&e.Row) + " · " + setting(&e.Row, "protocol")
 }
 
 // refuse says why a and b cannot be paired by window, or "".

@@ -442,3 +442,23 @@ func TestChartScript(t *testing.T) {
 		t.Errorf("another script: %v", err)
 	}
 }
+
+// Rows of a model with synthetic outliers are a group of their own, which says
+// so: nothing is ranked or compared across.
+func TestStressedModelsStandApart(t *testing.T) {
+	s := synthetic{windows: 20, layers: 1}
+	axes := func(stress bool) map[string]string {
+		a := map[string]string{"method": "rtn", "group": "128"}
+		if stress {
+			a["stress.channels"], a["stress.gain"], a["stress.seed"] = "0.01", "30", "1"
+		}
+		return a
+	}
+	table := Build([]row.Row{s.row("rtn", "a8", axes(false), 4.1, 0.02), s.row("rtn synthetic stress 1% x30", "a8", axes(true), 4.1, 0.3)})
+	if len(table.Groups) != 2 {
+		t.Fatalf("%d groups, want 2", len(table.Groups))
+	}
+	if got, want := table.Groups[1].Model, "builtin:tiny-llama3 with synthetic outliers (channels 0.01, gain x30, seed 1)"; got != want {
+		t.Errorf("the group is %q, want %q", got, want)
+	}
+}

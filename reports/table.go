@@ -86,7 +86,7 @@ func Build(rows []row.Row) *Table {
 			timed = append(timed, e)
 			continue
 		}
-		key := [3]string{setting(&e.Row, "model"), setting(&e.Row, "protocol"), setting(&e.Row, "activations")}
+		key := [3]string{subject(&e.Row), setting(&e.Row, "protocol"), setting(&e.Row, "activations")}
 		g := groups[key]
 		if g == nil {
 			g = &Group{Model: key[0], Protocol: key[1], Activations: key[2]}
@@ -195,6 +195,15 @@ func family(r *row.Row) string {
 	return m
 }
 
+// subject names the model of r; one with synthetic outliers is another one.
+func subject(r *row.Row) string {
+	model := setting(r, "model")
+	if s := setting(r, "stress"); s != "" {
+		model += " with synthetic outliers (" + s + ")"
+	}
+	return model
+}
+
 // setting returns an axis of r, or its axes of the section of that name
 // ("protocol.context" and so on), or else the field of that name in its
 // resolved configuration (at the top or under "method"), as text. Sections
@@ -207,8 +216,11 @@ func setting(r *row.Row, name string) string {
 	for _, k := range slices.Sorted(maps.Keys(r.Axes)) {
 		if rest, ok := strings.CutPrefix(k, name+"."); ok {
 			part := rest + " " + r.Axes[k]
-			if k == "protocol.tokens" && r.Axes[k] == "0" {
+			switch {
+			case k == "protocol.tokens" && r.Axes[k] == "0":
 				part = "all tokens" // 0 sets no limit
+			case k == "stress.gain":
+				part = "gain x" + r.Axes[k]
 			}
 			parts = append(parts, part)
 		}

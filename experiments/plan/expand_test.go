@@ -161,7 +161,7 @@ func TestBaseline(t *testing.T) {
 func TestTable(t *testing.T) {
 	seen := map[string]bool{}
 	for i, k := range keys {
-		if k.label == nil || k.quiet && k.fallback == nil || (k.applies == nil) != (k.needs == "") || seen[k.axis()] {
+		if k.label == nil || k.quiet && k.fallback == nil || (k.applies == nil && k.when == nil) != (k.needs == "") || seen[k.axis()] {
 			t.Errorf("key %d, %s: incomplete or given twice", i, k.axis())
 		}
 		seen[k.axis()] = true

@@ -1,19 +1,19 @@
 package plan
 
-// Groups divides trials into those that share model, protocol, calibration
-// and tasks,
-// and with them all preparation. Groups and their trials keep their order.
+// Groups divides trials into those that share model, protocol, calibration,
+// stress and tasks, and with them all preparation. Groups and their trials keep their order.
 func Groups(trials []Trial) [][]Trial {
 	type subject struct {
 		model       string
 		protocol    Protocol
 		calibration Calibration
+		stress      Stress
 		tasks       string
 	}
 	var groups [][]Trial
 	at := map[subject]int{}
 	for _, t := range trials {
-		s := subject{t.Model, t.Protocol, t.Calibration, t.Tasks}
+		s := subject{t.Model, t.Protocol, t.Calibration, t.Stress, t.Tasks}
 		i, ok := at[s]
 		if !ok {
 			i = len(groups)

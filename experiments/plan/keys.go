@@ -9,7 +9,7 @@ import (
 // key describes one setting of a trial.
 type key struct {
 	name    string // in its section of the sweep file
-	section string // "", "protocol", "calibration" or "method"
+	section string // "", "protocol", "calibration", "stress" or "method"
 	kind    kind
 	field   func(*Trial) any // pointer to where the value lives
 	// fallback is the value where the file gives none; nil = it must.
@@ -18,6 +18,7 @@ type key struct {
 	// matters where applies (nil = always) holds; needs says so in words.
 	methods []string
 	applies func(*Method) bool
+	when    func(*Trial) bool // the same for what depends on other settings than the method's
 	needs   string
 	// label is how a value appears in labels; quiet keys appear only where
 	// they differ from their default.
@@ -29,7 +30,7 @@ type key struct {
 
 // axis is the key's name where all keys stand side by side: in filters and Axes.
 func (k *key) axis() string {
-	if k.section == "protocol" || k.section == "calibration" {
+	if k.section != "" && k.section != "method" {
 		return k.section + "." + k.name
 	}
 	return k.name
@@ -37,7 +38,8 @@ func (k *key) axis() string {
 
 // matters reports whether k has a meaning for t, whose earlier keys are set.
 func (k *key) matters(t *Trial) bool {
-	return k.methods == nil || slices.Contains(k.methods, t.Method.Name) && (k.applies == nil || k.applies(&t.Method))
+	return (k.when == nil || k.when(t)) &&
+		(k.methods == nil || slices.Contains(k.methods, t.Method.Name)) && (k.applies == nil || k.applies(&t.Method))
 }
 
 func (k *key) get(t *Trial) any {
@@ -134,6 +136,12 @@ func defaultThreshold(t *Trial) any {
 
 func gptqBase(m *Method) bool { return m.Base == "" || m.Base == "gptq" }
 
+// stressed reports whether t is about a model with synthetic outliers.
+func stressed(t *Trial) bool { return t.Stress.Channels > 0 }
+
+// smoothable reports whether t quantizes anything that smoothing changes.
+func smoothable(t *Trial) bool { return t.Method.Name != "none" || t.Activations != "a16" }
+
 func refinable(m *Method) bool { return m.Name == "gptq" || m.Joint }
 
 func always(v any) func(*Trial) any { return func(*Trial) any { return v } }
@@ -157,10 +165,22 @@ var keys = []*key{
 	{name: "seed", section: "calibration", kind: seed, field: func(t *Trial) any { return &t.Calibration.Seed },
 		fallback: always(uint64(1)), label: prefix("seed", nil)},
 
+	{name: "channels", section: "stress", kind: percent(0, 1), field: func(t *Trial) any { return &t.Stress.Channels },
+		fallback: always(0.0), label: prefix("synthetic stress ", asPercent)},
+	{name: "gain", section: "stress", kind: number(1, 1e4), field: func(t *Trial) any { return &t.Stress.Gain },
+		fallback: always(30.0), when: stressed, needs: "stress.channels above 0", label: prefix("x", nil)},
+	{name: "seed", section: "stress", kind: seed, field: func(t *Trial) any { return &t.Stress.Seed },
+		fallback: always(uint64(1)), when: stressed, needs: "stress.channels above 0", label: prefix("stress-seed", nil), quiet: true},
+
 	{name: "activations", kind: word("a16", "a8", "a4"), field: func(t *Trial) any { return &t.Activations },
 		fallback: always("a16"), label: prefix("", nil)},
 
 	{name: "method", section: "method", kind: word(Methods...), field: func(t *Trial) any { return &t.Method.Name }, label: methodLabel},
+	{name: "smoothing", section: "method", kind: share(0, 1), field: func(t *Trial) any { return &t.Method.Smoothing },
+		fallback: always(0.0), when: smoothable, needs: "a quantizer, or activations a8 or a4", label: prefix("smooth", nil), quiet: true},
+	{name: "smoothing_sites", section: "method", kind: word("all", "norms"), field: func(t *Trial) any { return &t.Method.SmoothingSites },
+		fallback: always("all"), applies: func(m *Method) bool { return m.Smoothing > 0 }, needs: "smoothing above 0",
+		label: prefix("", suffix("-only")), quiet: true},
 	{name: "base", section: "method", kind: word("rtn", "gptq"), field: func(t *Trial) any { return &t.Method.Base },
 		fallback: always("rtn"), methods: []string{"mosaic", "svdquant"}, label: prefix("", nil)},
 	{name: "format", section: "method", kind: word(formats...), field: func(t *Trial) any { return &t.Method.Format },
@@ -262,11 +282,11 @@ func axes() []string {
 
 // Axes returns every setting of t that has a meaning for its method, as flat
 // text: "method": "mosaic", "density": "0.1", "block": "16x64",
-// "protocol.context": "256".
+// "protocol.context": "256". A model without stress has no axes of it.
 func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
-		if k.matters(t) {
+		if k.matters(t) && !(k.section == "stress" && !stressed(t)) {
 			m[k.axis()] = k.kind.write(k.get(t))
 		}
 	}

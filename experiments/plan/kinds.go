@@ -142,6 +142,23 @@ func share(low, high float64) kind {
 	}
 }
 
+// number is a decimal number from low to high.
+func number(low, high float64) kind {
+	return kind{
+		read: func(n *yaml.Node) (any, error) {
+			v, err := strconv.ParseFloat(n.Value, 64)
+			if tag := n.ShortTag(); tag != "!!int" && tag != "!!float" || !decimal.MatchString(n.Value) || err != nil {
+				return nil, fmt.Errorf("%s is not a number", show(n))
+			}
+			if !(v >= low && v <= high) {
+				return nil, fmt.Errorf("%s is outside %s..%s", n.Value, share(0, 0).write(low), share(0, 0).write(high))
+			}
+			return v, nil
+		},
+		write: share(0, 0).write,
+	}
+}
+
 // percent is a share that sweep files write in percent.
 func percent(low, high float64) kind {
 	k := share(low, high)

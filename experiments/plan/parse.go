@@ -112,12 +112,15 @@ func (p *parser) parse(data []byte) *source {
 		return nil
 	}
 	src := &source{common: entry{line: root.Line}}
-	sections := []string{"name", "model", "protocol", "calibration", "activations", "tasks", "baseline", "methods", "only", "skip", "zip"}
+	sections := []string{"name", "model", "protocol", "calibration", "stress", "activations", "tasks", "baseline", "methods", "only", "skip", "zip"}
 	fields := p.mapping(root, "", sections)
 	src.name = p.name(root, fields["name"])
 	src.common.settings = p.settings(fields, root, "", section(""))
-	for _, s := range []string{"protocol", "calibration"} {
+	for _, s := range []string{"protocol", "calibration", "stress"} {
 		n := fields[s].value
+		if n == nil && s == "stress" {
+			continue
+		}
 		if n == nil {
 			p.errorf(root.Line, s, "is missing")
 			continue

@@ -218,7 +218,7 @@ func setLabels(trials []Trial) {
 	count := map[string]int{}
 	for i := range trials {
 		t := &trials[i]
-		t.Label = label(t, func(k *key) bool { return k.name == "method" || varies[k] && !(k.quiet && k.get(t) == k.fallback(t)) })
+		t.Label = label(t, func(k *key) bool { return shows(k, t, varies[k]) })
 		count[t.Label]++
 	}
 	for i := range trials {
@@ -232,6 +232,14 @@ func setLabels(trials []Trial) {
 			t.Label += " (" + strings.Join(full, " ") + ")"
 		}
 	}
+}
+
+// shows reports whether k is part of t's label. Synthetic outliers always are.
+func shows(k *key, t *Trial, varies bool) bool {
+	if k.section == "stress" && !k.quiet {
+		return stressed(t)
+	}
+	return k.name == "method" || varies && !(k.quiet && k.get(t) == k.fallback(t))
 }
 
 // label joins the values of the keys to show: model and method first, then how
@@ -256,7 +264,7 @@ func label(t *Trial, shown func(*key) bool) string {
 }
 
 // setBaselines finds for each trial the one that meets c and is equal in
-// model, protocol, calibration and activations, save what c itself names.
+// model, protocol, calibration, stress and activations, save what c itself names.
 func (p *parser) setBaselines(trials []Trial, c *condition) {
 	named := func(k *key) bool {
 		return slices.ContainsFunc(c.settings, func(s *setting) bool { return s.key == k })

@@ -17,6 +17,7 @@ type Trial struct {
 	Model       string      `json:"model"`
 	Protocol    Protocol    `json:"protocol"`
 	Calibration Calibration `json:"calibration"`
+	Stress      Stress      `json:"stress,omitzero"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	Method      Method `json:"method"`
@@ -56,11 +57,23 @@ type Calibration struct {
 	Seed    uint64 `json:"seed"`    // of the choice of sequences, and of methods that draw
 }
 
+// Stress gives a model synthetic outliers without changing its function: Channels
+// of its activations are Gain times as large, the weights that read them Gain
+// times as small. The zero value leaves the model alone.
+type Stress struct {
+	Channels float64 `json:"channels"` // share of the channels that are drawn
+	Gain     float64 `json:"gain"`
+	Seed     uint64  `json:"seed"`
+}
+
 // Method is a quantizer with its settings. A field that the method does not
 // use is zero.
 type Method struct {
 	Name string `json:"name"`           // one of Methods
 	Base string `json:"base,omitempty"` // of mosaic and svdquant: rtn or gptq
+
+	Smoothing      float64 `json:"smoothing,omitempty"`       // SmoothQuant's alpha; 0 = none
+	SmoothingSites string  `json:"smoothing_sites,omitempty"` // inputs that are smoothed: all, or those after norms
 
 	Format string `json:"format,omitempty"` // grid of the dense base
 	Group  int    `json:"group,omitempty"`  // weights along K that share a scale; 0 = the whole row

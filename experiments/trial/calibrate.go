@@ -169,10 +169,7 @@ func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sit
 		st := &statistics{moments: m}
 		for _, l := range s.linears {
 			if l.Site == site {
-				w := gemm.NewMatrix(l.N, l.K)
-				l.Weights.Load(w, 0, 0)
-				st.energies = append(st.energies, quant.OutputEnergy(w, m))
-				release(l)
+				st.energies = append(st.energies, outputEnergy(l, m))
 			}
 		}
 		if err := s.lab.Store.Put(s.statisticsKey(site), st.encode); err != nil {
@@ -283,9 +280,7 @@ func (s *Subject) storedStatistics(site string) (*statistics, error) {
 	return st, nil
 }
 
-// statisticsKey names the statistics of a site by all that they depend on. The
-// kernel is part of it, so that a trial gives the same bits with a cold and a
-// warm cache.
+// statisticsKey names the statistics of a site by all that they depend on.
 func (s *Subject) statisticsKey(site string) store.Key { return s.calibrationKey("statistics", site) }
 
 // streamsKey names the streams of the calibration sequences before a layer.
@@ -293,8 +288,15 @@ func (s *Subject) streamsKey(layer int) store.Key {
 	return s.calibrationKey("streams", fmt.Sprint(layer, batchTokens))
 }
 
-func (s *Subject) calibrationKey(kind, part string) store.Key {
+// calibrationKey names what is computed from the calibration sequences. The
+// kernel is part of it, so that a trial gives the same bits with a cold and a
+// warm cache.
+func (s *Subject) calibrationKey(kind string, rest ...string) store.Key {
 	c := s.calibration
-	return store.NewKey(kind, 2, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
-		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel(), part)
+	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
+		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel()}
+	if s.stressed != "" {
+		parts = append(parts, s.stressed)
+	}
+	return store.NewKey(kind, 2, append(parts, rest...)...)
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
-	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -27,9 +26,9 @@ type layer struct {
 	weightEnergy float64 // ||W||²
 }
 
-// layer quantizes the i-th linear layer, unless an earlier run of the same
+// layer quantizes the i-th linear layer l, unless an earlier run of the same
 // quantization has stored it.
-func (s *Subject) layer(t plan.Trial, i int, method quant.Quantizer, moments *quant.Moments) (*layer, error) {
+func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, moments *quant.Moments) (*layer, error) {
 	key, err := s.layerKey(t, i)
 	if err != nil {
 		return nil, err
@@ -43,10 +42,7 @@ func (s *Subject) layer(t plan.Trial, i int, method quant.Quantizer, moments *qu
 		}
 	}
 	start := time.Now()
-	l := s.linears[i]
-	w := gemm.NewMatrix(l.N, l.K)
-	l.Weights.Load(w, 0, 0)
-	release(l)
+	w := load(l)
 	if q.Quantized, err = method.Quantize(quant.Problem{Name: l.Name, Weights: w, Moments: moments, Seed: seed(t.Calibration.Seed, i)}); err != nil {
 		return nil, err
 	}
@@ -137,10 +133,21 @@ func (s *Subject) release() {
 	}
 }
 
+// load returns the weights [N,K] of l and releases them.
+func load(l llm.Linear) gemm.Matrix {
+	w := gemm.NewMatrix(l.N, l.K)
+	l.Weights.Load(w, 0, 0)
+	release(l)
+	return w
+}
+
 // release tells the operating system that the mapped bytes of l are not needed
 // in memory for now: a model that is read layer by layer does not pile up.
 func release(l llm.Linear) {
-	if t, ok := l.Weights.(*hf.Tensor); ok {
+	if t, ok := l.Weights.(interface{ Release() }); ok {
 		t.Release()
 	}
 }
+
+// outputEnergy returns tr(W·H·Wᵀ) of l.
+func outputEnergy(l llm.Linear, m *quant.Moments) float64 { return quant.OutputEnergy(load(l), m) }

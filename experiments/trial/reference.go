@@ -17,9 +17,12 @@ func (s *Subject) reference(ctx context.Context, first, last int, seqs [][]int32
 	p := s.protocol
 	// The kernel is part of the key: another one rounds differently, and an
 	// unchanged model would show a divergence.
-	key := store.NewKey("reference", 1, s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["text"],
-		fmt.Sprint(p.Context, p.Stride, p.BOS, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens))
-	return store.Do(ctx, s.lab.Store, key, matrixCodec, func(ctx context.Context) (gemm.Matrix, error) {
+	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["text"],
+		fmt.Sprint(p.Context, p.Stride, p.BOS, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens)}
+	if s.stressed != "" { // the same function, but rounded otherwise
+		parts = append(parts, s.stressed)
+	}
+	return store.Do(ctx, s.lab.Store, store.NewKey("reference", 1, parts...), matrixCodec, func(ctx context.Context) (gemm.Matrix, error) {
 		defer s.release() // the trials that follow have weights of their own
 		return s.model.Hidden(ctx, seqs, nil)
 	})

@@ -10,7 +10,6 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
-	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/tasks"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -58,7 +57,7 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	reference := func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
 		return s.reference(ctx, first, last, seqs)
 	}
-	model := s.model.With(q.replacements)
+	model := q.model.With(q.replacements)
 	sc, err := score(ctx, model, s.windows, reference)
 	if err != nil {
 		return err
@@ -85,6 +84,7 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 
 // quantizedModel is what quantizing all linear layers gave.
 type quantizedModel struct {
+	model          *llm.Model // what replacements belong to
 	replacements   map[string]llm.Replacement
 	bytes, weights int64   // of the quantized layers
 	others         int64   // bytes of all other tensors, as in the checkpoint
@@ -101,18 +101,26 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if err != nil {
 		return nil, err
 	}
+	model, scales, err := s.smooth(ctx, t.Method)
+	if err != nil {
+		return nil, err
+	}
 	all, err := s.storedBytes()
 	if err != nil {
 		return nil, err
 	}
-	q := &quantizedModel{replacements: map[string]llm.Replacement{}, others: all}
+	q := &quantizedModel{model: model, replacements: map[string]llm.Replacement{}, others: all}
 	ledger := map[string]int{}
 	var st *statistics
-	for i, l := range s.linears {
+	for i, l := range model.Linears() {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		stored := int64(len(l.Weights.(*hf.Tensor).Data))
+		tensor, err := s.model.Checkpoint().Raw(l.Name + ".weight")
+		if err != nil {
+			return nil, err
+		}
+		stored := int64(len(tensor.Data))
 		q.others -= stored
 		q.weights += int64(l.N) * int64(l.K)
 		if method == nil {
@@ -128,8 +136,14 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			if st, err = s.statistics(ctx, l.Site); err != nil {
 				return nil, err
 			}
+			if s := scales[l.Site]; s != nil {
+				st.moments = st.moments.Scaled(s)
+			}
 		}
-		out, err := s.layer(t, i, method, st.moments)
+		if scales != nil { // rows of v_proj and up_proj may be scaled
+			st.energies[place] = outputEnergy(l, st.moments)
+		}
+		out, err := s.layer(t, i, l, method, st.moments)
 		if err != nil {
 			return nil, err
 		}

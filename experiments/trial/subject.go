@@ -50,17 +50,18 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	return hf.Dir(ref), nil
 }
 
-// Subject is what trials of one model, protocol and calibration share: the
+// Subject is what trials of one model, protocol, calibration and stress share: the
 // model, the windows of the text, the 16-bit reference and the second moments.
 // Its methods may be called concurrently.
 type Subject struct {
 	lab         *Lab
-	model       *llm.Model
+	model       *llm.Model // with synthetic outliers where the trial asks for them
 	linears     []llm.Linear
 	tokenizer   *hf.Tokenizer
 	protocol    plan.Protocol
 	calibration plan.Calibration
 	content     map[string]string
+	stressed    string // the synthetic outliers that model has, or ""
 	warnings    []string
 	bos         int32 // the token that begins sequences, or -1
 
@@ -89,6 +90,9 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	if err == nil {
 		err = s.prepare(files)
+	}
+	if err == nil {
+		err = s.stress(t.Stress)
 	}
 	if err == nil {
 		err = s.cutText()

@@ -161,3 +161,10 @@ func (s scaled) Load(dst gemm.Matrix, n0, k0 int) {
 		}
 	}
 }
+
+// Release releases what W is read from, where that can be released.
+func (s scaled) Release() {
+	if r, ok := s.Source.(interface{ Release() }); ok {
+		r.Release()
+	}
+}

@@ -62,4 +62,5 @@ def main():
                       "trace_h": float(np.trace(h)), "cases": cases}, indent=1))
 
 
-main()
+if __name__ == "__main__":
+    main()

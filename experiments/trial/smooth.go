@@ -1,0 +1,96 @@
+package trial
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/store"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// smooth returns the model that the method m quantizes, and the scales of its
+// sites: SmoothQuant's, or none.
+func (s *Subject) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[string][]float32, error) {
+	if m.Smoothing == 0 {
+		return s.model, nil, nil
+	}
+	key := s.calibrationKey("smoothing", fmt.Sprint(m.Smoothing), m.SmoothingSites)
+	scales, err := store.Do(ctx, s.lab.Store, key, scalesCodec, func(ctx context.Context) (map[string][]float32, error) {
+		return s.smoothScales(ctx, m)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	model, err := s.model.Scale(scales)
+	return model, scales, err
+}
+
+// smoothScales computes the scales of all sites that m smooths. The inputs of
+// o_proj and down_proj come first, since their scales go into rows of v_proj and
+// up_proj: the scales after norms see these as they will be quantized. Channels
+// that come from one channel of v_proj share the largest activation and weight
+// among them.
+func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][]float32, error) {
+	scales := map[string][]float32{}
+	steps := [][]string{{".attn_out", ".mlp_mid"}, {".attn_in", ".mlp_in"}}
+	if m.SmoothingSites == "norms" {
+		steps = steps[1:]
+	}
+	model := s.model
+	for _, step := range steps {
+		weights := map[string][]float32{}
+		for _, l := range model.Linears() {
+			if !strings.HasSuffix(l.Site, step[0]) && !strings.HasSuffix(l.Site, step[1]) {
+				continue
+			}
+			if weights[l.Site] == nil {
+				weights[l.Site] = make([]float32, l.K)
+			}
+			quant.RaiseColumnMax(weights[l.Site], load(l))
+		}
+		for site, weight := range weights {
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			st, err := s.statistics(ctx, site)
+			if err != nil {
+				return nil, err
+			}
+			from := model.Producers(site)
+			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weight, from), m.Smoothing)
+		}
+		var err error
+		if model, err = s.model.Scale(scales); err != nil {
+			return nil, err
+		}
+	}
+	return scales, nil
+}
+
+// pool returns, for each channel, the largest v among those that come from the
+// same place.
+func pool(v []float32, from []int) []float32 {
+	top := make([]float32, len(v))
+	for j, p := range from {
+		top[p] = max(top[p], v[j])
+	}
+	out := make([]float32, len(v))
+	for j, p := range from {
+		out[j] = top[p]
+	}
+	return out
+}
+
+// scalesCodec stores scales as JSON, which keeps float32 to the last bit.
+var scalesCodec = store.Codec[map[string][]float32]{
+	Write: func(w io.Writer, s map[string][]float32) error { return json.NewEncoder(w).Encode(s) },
+	Read: func(r io.Reader, _ int64) (s map[string][]float32, err error) {
+		err = json.NewDecoder(r).Decode(&s)
+		return s, err
+	},
+}

@@ -1,0 +1,58 @@
+"""Writes quant/testdata/smoothquant.json: SmoothQuant's scales for quant's golden test.
+
+The formula is written here in torch from the paper (Xiao et al. 2022,
+arXiv:2211.10438, Equation 4) with the clamps of the authors' smooth_lm:
+weights' and final scales from 1e-5 up. Activations and weights come from the
+integer generator of gptq.py, which the Go test repeats. The file also has the
+moments of the smoothed activations, computed from them and not from the
+unsmoothed moments, and the largest smoothed weight of each layer.
+
+    python scripts/golden/smoothquant.py > quant/testdata/smoothquant.json
+"""
+
+import json
+import numpy as np
+import torch
+
+from gptq import integers
+
+K, TOKENS, ROWS, ALPHAS = 48, 96, (32, 16), (0.0, 0.25, 0.5, 0.85, 1.0)
+
+
+def problem():
+    x = integers(TOKENS * K, 11).reshape(TOKENS, K) / 64
+    x[:, 5::11] *= 32  # outlier channels
+    ws = [integers(n * K, 12 + i).reshape(n, K) / 512 for i, n in enumerate(ROWS)]
+    for w in ws:
+        w[:, 7] = 0  # a channel that nobody reads
+    return torch.tensor(x, dtype=torch.float32), [torch.tensor(w, dtype=torch.float32) for w in ws]
+
+
+def scales(x, ws, alpha):
+    act = x.abs().amax(dim=0)
+    weight = torch.stack([w.abs().amax(dim=0) for w in ws]).amax(dim=0).clamp(min=1e-5)
+    return (act.pow(alpha) / weight.pow(1 - alpha)).clamp(min=1e-5)
+
+
+def main():
+    x, ws = problem()
+    cases = []
+    for alpha in ALPHAS:
+        s = scales(x, ws, alpha)
+        smooth = (x / s).double().numpy()
+        for w in ws:
+            assert torch.allclose(x @ w.T, (x / s) @ (w * s).T, rtol=1e-4, atol=1e-3)
+        h = 2 / TOKENS * smooth.T @ smooth
+        cases.append({
+            "alpha": alpha,
+            "scales": [round(float(v), 9) for v in s],
+            "h_diag": [float(v) for v in np.diag(h)],
+            "h_row": [float(v) for v in h[5]],
+            "weight_max": [float((w * s).abs().max()) for w in ws],
+        })
+    print(json.dumps({"script": "scripts/golden/smoothquant.py", "torch": torch.__version__.split("+")[0],
+                      "cases": cases}))
+
+
+if __name__ == "__main__":
+    main()
