@@ -27,7 +27,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 		return nil, p.errorf("joint residual needs static groups: blocks are chosen before the loop")
 	case base.Refine != 0:
 		return nil, p.errorf("joint residual is refined together with its base, which asks for %d rounds of its own", base.Refine)
-	case m.Criterion == Full || m.Criterion == Greedy:
+	case m.Criterion == Full || m.Criterion == Greedy || m.Criterion == Oracle:
 		return nil, p.errorf("joint residual with criterion %q: losses of GPTQ's loop add up without cross terms, which is delta", m.Criterion)
 	}
 	s, err := base.start(p)

@@ -24,6 +24,10 @@ const (
 	// Greedy is Full with the scores of a block row brought up to date after
 	// each block taken from it; the better of both choices.
 	Greedy Criterion = "greedy"
+	// Oracle is Greedy under the moments of held-out activations Xₒ: the measured
+	// fall of ||Xₒ·Eᵀ||², measured again after each block. No choice without those
+	// activations can hope for more; it is a bound to compare with, no method.
+	Oracle Criterion = "oracle"
 	// Relief counts what a block's absence gives its group, a smaller scale; it
 	// belongs to a joint residual, whose base is fitted without its blocks.
 	Relief Criterion = "relief"
@@ -64,14 +68,17 @@ func NewMosaic(base Quantizer, rows, cols int, density float64) Mosaic {
 // Quantize implements Quantizer.
 func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	f := Format{Bits: m.Bits}
-	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full || m.Criterion == Greedy
+	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full || m.Criterion == Greedy || m.Criterion == Oracle
 	if err := p.check(f, m.Scale, needs); err != nil {
 		return nil, err
 	}
 	switch m.Criterion {
-	case Delta, Diag, Error, Weight, Random, Full, Greedy, Relief:
+	case Delta, Diag, Error, Weight, Random, Full, Greedy, Oracle, Relief:
 	default:
 		return nil, p.errorf("unknown criterion %q", m.Criterion)
+	}
+	if m.Criterion == Oracle && (p.HeldOut == nil || p.HeldOut.K != p.Weights.Cols) {
+		return nil, p.errorf("criterion %q needs moments of held-out activations", Oracle)
 	}
 	if m.BlockRows == 0 {
 		m.BlockRows = p.Weights.Rows
@@ -114,6 +121,26 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	}
 	q.Residual = t.gather(res, m.choose(p, t, e, h, res, count), m)
 	return q, nil
+}
+
+// candidates returns the residual of p on all blocks, and the error E of the
+// base that it is for. m is a residual that comes after its base.
+func (m Mosaic) candidates(p Problem) (t tiling, e Matrix, res quantizedResidual, err error) {
+	if m.Joint {
+		return t, e, res, p.errorf("blocks of a joint residual have no scores before their base")
+	}
+	m.Density = 0
+	base, err := m.Quantize(p)
+	if err != nil {
+		return t, e, res, err
+	}
+	if m.BlockRows == 0 {
+		m.BlockRows = p.Weights.Rows
+	}
+	t = tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
+	e = difference(p.Weights, base)
+	res, err = m.residual(p, t, e, p.diag(), Format{Bits: m.Bits})
+	return t, e, res, err
 }
 
 // tiling cuts [n,k] into blocks of r x c.
@@ -183,13 +210,18 @@ func (m Mosaic) residual(p Problem, t tiling, r Matrix, h []float64, f Format) (
 
 // choose returns the indices of the count blocks to keep, ascending.
 func (m Mosaic) choose(p Problem, t tiling, e Matrix, h []float64, q quantizedResidual, count int) []int {
-	if m.Criterion == Greedy {
+	switch m.Criterion {
+	case Greedy:
+		return greedy(p, t, e, q, count)
+	case Oracle:
+		p.Moments = p.HeldOut
 		return greedy(p, t, e, q, count)
 	}
 	return largest(m.score(p, t, e, h, q), count)
 }
 
-// score returns the score of every block; Greedy has none.
+// score returns the score of every block. Greedy and Oracle, whose scores change
+// with the blocks taken, have none.
 func (m Mosaic) score(p Problem, t tiling, e Matrix, h []float64, q quantizedResidual) []float64 {
 	s := make([]float64, t.count())
 	if m.Criterion == Random {

@@ -10,6 +10,7 @@ type Problem struct {
 	Name    string
 	Weights Matrix   // W [N,K]
 	Moments *Moments // of the inputs of this layer; nil where a method needs none
+	HeldOut *Moments // of other inputs, for the criterion oracle; nil without
 	Seed    uint64   // for methods and criteria that draw random numbers
 }
 

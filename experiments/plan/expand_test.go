@@ -32,6 +32,10 @@ func TestExpand(t *testing.T) {
 			[]string{"gptq dynamic", "gptq", "gptq natural-order dynamic", "gptq natural-order"}},
 		{"a list of methods", "methods:\n- {method: [rtn, gptq], group: [32, 16]}",
 			[]string{"rtn g32", "rtn g16", "gptq g32", "gptq g16"}},
+		{"whole columns", "methods:\n- {method: mosaic, density: 5%, block: [Nx1, Nx16, 1x16]}",
+			[]string{"mosaic Nx1", "mosaic Nx16", "mosaic 1x16"}},
+		{"budgets", "methods:\n- {method: mosaic, density: 5%, budget: [layer, global, relative], criterion: [delta, oracle], only: [{criterion: delta}, {budget: layer}]}",
+			[]string{"mosaic delta", "mosaic delta global-budget", "mosaic delta relative-budget", "mosaic oracle"}},
 		{"bits", "methods:\n- {method: rtn, format: [int4, int4a, int5]}", []string{"rtn", "rtn int4a", "rtn int5"}},
 	} {
 		s := parse(t, header+test.text)

@@ -215,9 +215,11 @@ var keys = []*key{
 		methods: []string{"mosaic"}, label: asPercent},
 	{name: "block", section: "method", kind: blockShape, field: func(t *Trial) any { return &t.Method.Block },
 		fallback: always(Block{16, 64}), methods: []string{"mosaic"}, label: prefix("", nil)},
-	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief"),
+	{name: "criterion", section: "method", kind: word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief", "oracle"),
 		field:    func(t *Trial) any { return &t.Method.Criterion },
 		fallback: always("delta"), methods: []string{"mosaic"}, label: prefix("", nil)},
+	{name: "budget", section: "method", kind: budget, field: func(t *Trial) any { return &t.Method.Budget },
+		fallback: always(""), methods: []string{"mosaic"}, label: prefix("", suffix("-budget")), quiet: true},
 	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },
 		fallback: always(4), methods: []string{"mosaic"}, label: prefix("r", nil), quiet: true},
 	{name: "residual_scale", section: "method", kind: word("block", "row"), field: func(t *Trial) any { return &t.Method.ResidualScale },
@@ -238,7 +240,7 @@ type constraint struct {
 var constraints = []constraint{
 	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context }, "is longer than protocol.context: tokens between windows would never be scored"},
 	{"criterion", func(t *Trial) bool {
-		return t.Method.Joint && (t.Method.Criterion == "full" || t.Method.Criterion == "greedy")
+		return t.Method.Joint && slices.Contains([]string{"full", "greedy", "oracle"}, t.Method.Criterion)
 	}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
 	{"group", func(t *Trial) bool { return t.Method.Format == "mxfp4" && t.Method.Group != 32 }, "is no group of mxfp4, which has 32"},
 	{"group", func(t *Trial) bool { return t.Method.Format == "nvfp4" && t.Method.Group != 16 }, "is no group of nvfp4, which has 16"},
@@ -248,6 +250,10 @@ var constraints = []constraint{
 		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b"}, t.Method.Format))
 	}, "groups are not possible with any4, int3b, int4b and scale: clip, whose grids are found beforehand"},
 	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
+	{"budget", func(t *Trial) bool { return t.Method.Budget != "" && t.Method.Joint }, "needs joint: false"},
+	{"budget", func(t *Trial) bool {
+		return t.Method.Budget != "" && (t.Method.Criterion == "greedy" || t.Method.Criterion == "oracle")
+	}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},
 	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
 }
 

@@ -87,6 +87,25 @@ var groupSize = kind{
 	},
 }
 
+// budget says what shares a budget of residual blocks: each layer has its own
+// (layer, the empty string), or all layers have one, by gain (global) or by gain
+// relative to the layer's output (relative).
+var budget = kind{quote: true,
+	read: func(n *yaml.Node) (any, error) {
+		v, err := word("layer", "global", "relative").read(n)
+		if v == "layer" {
+			v = ""
+		}
+		return v, err
+	},
+	write: func(v any) string {
+		if v == "" {
+			return "layer"
+		}
+		return v.(string)
+	},
+}
+
 // seed is a whole number from 0 to 2⁶⁴-1.
 var seed = kind{
 	read: func(n *yaml.Node) (any, error) {
@@ -184,7 +203,7 @@ var blockShape = kind{quote: true,
 	read: func(n *yaml.Node) (any, error) {
 		var b Block
 		if n.ShortTag() != "!!str" {
-			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64", show(n))
+			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64 or Nx1", show(n))
 		}
 		if err := b.UnmarshalText([]byte(n.Value)); err != nil {
 			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64, or Nx1 for whole channels, with sides in 1..65536", show(n))

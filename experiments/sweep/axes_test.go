@@ -98,3 +98,34 @@ methods:
 		}
 	}
 }
+
+// Budgets cost the same, whoever shares them; a common one gives layers densities
+// of their own. Oracle and blocks of whole columns take part in sweeps.
+func TestBudgets(t *testing.T) {
+	m := run(t, head+`
+methods:
+  - {method: mosaic, density: 10%, block: 16x16, budget: [layer, global, relative]}
+  - {method: mosaic, density: 10%, block: 16x16, criterion: oracle}
+  - {method: mosaic, density: 10%, block: Nx1, budget: global, smoothing: 0.5}
+`)
+	if len(m) != 5 {
+		t.Fatalf("%d rows, want 5", len(m))
+	}
+	layer := m["mosaic 16x16 delta"]
+	for label, r := range m {
+		spread := map[float64]bool{}
+		for _, l := range r.Layers {
+			spread[math.Round(1000*l.Density)] = true
+		}
+		common := strings.Contains(label, "-budget")
+		if common != (len(spread) > 3) {
+			t.Errorf("%s has layers of %d densities", label, len(spread))
+		}
+		if a, b := value(t, r, row.BitsPerWeight), value(t, layer, row.BitsPerWeight); strings.Contains(label, "16x16") && !(math.Abs(a-b) < 0.001) {
+			t.Errorf("%s takes %v bits, a budget for each layer %v", label, a, b)
+		}
+	}
+	if a, b := value(t, m["mosaic 16x16 oracle"], row.KLMean), value(t, layer, row.KLMean); a == b {
+		t.Error("oracle chooses what delta does")
+	}
+}

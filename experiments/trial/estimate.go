@@ -64,6 +64,7 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 		if m.Name == "none" {
 			continue
 		}
+		before := e.Seconds
 		e.Seconds += n * k * perRoundedWeight / cores
 		// tr(EHEᵀ) of the error and of the weights, and of the base.
 		e.Seconds += 6 * n * k * k / speed
@@ -77,6 +78,12 @@ func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
 		}
 		if m.Name == "mosaic" {
 			e.Seconds += n * k * perScoredBlock / cores
+			if m.Criterion == "greedy" || m.Criterion == "oracle" { // block after block on one core
+				e.Seconds += 2 * m.Density * n * k * k / speed * cores
+			}
+		}
+		if m.Budget != "" { // scores first
+			e.Seconds += e.Seconds - before
 		}
 		layerBytes = max(layerBytes, 4*4*int64(l.N)*int64(l.K)+3*8*int64(l.K)*int64(l.K))
 		e.Memory += int64(l.N) * int64(l.K) * 5 / 8 // 4-bit codes, scales, a residual

@@ -28,7 +28,7 @@ type layer struct {
 
 // layer quantizes the i-th linear layer l, unless an earlier run of the same
 // quantization has stored it.
-func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, moments *quant.Moments) (*layer, error) {
+func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, in *inputs) (*layer, error) {
 	key, err := s.layerKey(t, i)
 	if err != nil {
 		return nil, err
@@ -42,8 +42,10 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 		}
 	}
 	start := time.Now()
-	w := load(l)
-	if q.Quantized, err = method.Quantize(quant.Problem{Name: l.Name, Weights: w, Moments: moments, Seed: seed(t.Calibration.Seed, i)}); err != nil {
+	p := in.problem(t, i, l)
+	p.Weights = load(l)
+	w, moments := p.Weights, in.moments
+	if q.Quantized, err = method.Quantize(p); err != nil {
 		return nil, err
 	}
 	q.lost = quant.OutputError(w, q, moments)
@@ -75,7 +77,11 @@ func (s *Subject) layerKey(t plan.Trial, i int) (store.Key, error) {
 		return store.Key{}, err
 	}
 	l := s.linears[i]
-	return store.NewKey("layer", 2, epoch, s.statisticsKey(l.Site).String(), l.Name, string(method), fmt.Sprint(seed(t.Calibration.Seed, i))), nil
+	parts := []string{epoch, s.statisticsKey(l.Site).String(), l.Name, string(method), fmt.Sprint(seed(t.Calibration.Seed, i))}
+	if t.Method.Criterion == "oracle" {
+		parts = append(parts, s.heldOut.statisticsKey(l.Site).String())
+	}
+	return store.NewKey("layer", 2, parts...), nil
 }
 
 func (q *layer) measures() []*float64 {

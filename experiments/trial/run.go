@@ -110,42 +110,39 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	q := &quantizedModel{model: model, replacements: map[string]llm.Replacement{}, others: all}
-	ledger := map[string]int{}
-	var st *statistics
-	for i, l := range model.Linears() {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
+	for _, l := range s.linears {
 		tensor, err := s.model.Checkpoint().Raw(l.Name + ".weight")
 		if err != nil {
 			return nil, err
 		}
-		stored := int64(len(tensor.Data))
-		q.others -= stored
+		q.others -= int64(len(tensor.Data))
 		q.weights += int64(l.N) * int64(l.K)
 		if method == nil {
-			q.bytes += stored
+			q.bytes += int64(len(tensor.Data))
 			q.replacements[l.Name] = llm.Replacement{Act: act}
-			continue
 		}
-		place := 0 // among the layers of the site
-		for place < i && s.linears[i-1-place].Site == l.Site {
-			place++
-		}
-		if place == 0 {
-			if st, err = s.statistics(ctx, l.Site); err != nil {
-				return nil, err
-			}
-			if s := scales[l.Site]; s != nil {
-				st.moments = st.moments.Scaled(s)
-			}
-		}
-		if scales != nil { // rows of v_proj and up_proj may be scaled
-			st.energies[place] = outputEnergy(l, st.moments)
-		}
-		out, err := s.layer(t, i, l, method, st.moments)
-		if err != nil {
+	}
+	if method == nil {
+		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
+		return q, nil
+	}
+	var density []float64
+	if t.Method.Budget != "" {
+		if density, err = s.densities(ctx, t, method, model, scales); err != nil {
 			return nil, err
+		}
+	}
+	ledger := map[string]int{}
+	err = s.each(ctx, model, scales, t.Method.Criterion == "oracle", func(i int, l llm.Linear, in *inputs) error {
+		method := method
+		if density != nil {
+			m := method.(quant.Mosaic)
+			m.Density = density[i]
+			method = m
+		}
+		out, err := s.layer(t, i, l, method, in)
+		if err != nil {
+			return err
 		}
 		for _, item := range out.Ledger() {
 			j, ok := ledger[item.Name]
@@ -157,16 +154,17 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			r.Ledger[j].Bytes += item.Bytes
 		}
 		q.lost += out.lost
-		q.total += st.energies[place]
+		q.total += in.energy
 		q.bytes += out.Ledger().Total()
-		r.Layers = append(r.Layers, out.row(l, st.energies[place]))
+		r.Layers = append(r.Layers, out.row(l, in.energy))
 		for _, text := range out.Warnings {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
 		}
 		q.replacements[l.Name] = llm.Replacement{Weights: out.Quantized, Act: out.Inputs(act)}
-	}
-	if method == nil {
-		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return q, nil
 }

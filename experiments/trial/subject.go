@@ -70,6 +70,8 @@ type Subject struct {
 	words, bytes int       // of the scored text
 	calibrators  [][]int32 // calibration sequences
 
+	heldOut *Subject // calibrates on windows of the text
+
 	calibrating sync.Mutex // held while statistics are computed
 }
 
@@ -107,6 +109,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 		model.Close()
 		return nil, err
 	}
+	s.heldOut = s.newHeldOut()
 	return s, nil
 }
 

@@ -1,0 +1,289 @@
+package quant
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// keptObjective returns the objective of the base of m with the residual on some
+// blocks.
+func keptObjective(t *testing.T, m Mosaic, p Problem) (of func(blocks ...int) float64, count int) {
+	t.Helper()
+	base := quantize(t, m.Base, p)
+	tl, _, res, err := m.candidates(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.BlockRows = tl.r
+	return func(blocks ...int) float64 {
+		one := *base
+		one.Residual = tl.gather(res, blocks, m)
+		return objective(p, one.Dequantize())
+	}, tl.count()
+}
+
+// Delta is what a block gains under a diagonal H, full what it gains under any.
+func TestScoresAreGains(t *testing.T) {
+	for seed := range uint64(6) {
+		for _, c := range []Criterion{Delta, Full} {
+			p := problem(t, 5, 54, seed)
+			if c == Delta {
+				for i := range p.Moments.H {
+					if i%55 != 0 {
+						p.Moments.H[i] = 0
+					}
+				}
+			}
+			m := NewMosaic(RTN{Int4(27), Scale{Rule: AbsMax}}, []int{0, 1, 2}[seed%3], []int{1, 16}[seed%2], 0)
+			m.Criterion = c
+			scores, bytes, err := m.Scores(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			of, count := keptObjective(t, m, p)
+			if len(scores) != count {
+				t.Fatalf("%d scores for %d blocks", len(scores), count)
+			}
+			none := of()
+			for b, got := range scores {
+				want := none - of(b)
+				if c == Delta {
+					want = max(0, want)
+				}
+				if d := got - want; !(d <= 2e-6*none && d >= -2e-6*none) {
+					t.Errorf("%s, seed %d: block %d scores %g and gains %g of %g", c, seed, b, got, want, none)
+				}
+			}
+			m.Density = 1
+			all := quantize(t, m, p).Residual
+			if stored := len(all.Codes) + 2*len(all.Scales) + len(all.Cols.Data); stored != bytes*count {
+				t.Errorf("%d blocks store %d bytes, one %d", count, stored, bytes)
+			}
+		}
+	}
+}
+
+// A block of all rows is a block of whole columns.
+func TestColumnBlocks(t *testing.T) {
+	p := problem(t, 7, 48, 2)
+	m := NewMosaic(RTN{Int4(48), Scale{Rule: AbsMax}}, 0, 2, 0.25)
+	q := quantize(t, m, p)
+	if q.Residual.BlockRows != 7 || q.Density() != 0.25 {
+		t.Fatalf("blocks of %d rows, density %g", q.Residual.BlockRows, q.Density())
+	}
+	m.BlockRows = 7
+	if w := quantize(t, m, p).Dequantize(); !equal(w, q.Dequantize()) {
+		t.Error("all rows and 7 rows differ")
+	}
+	base, w := quantize(t, m.Base, p).Dequantize(), q.Dequantize()
+	for j := range 48 {
+		changed := false
+		for i := range 7 {
+			changed = changed || w.Row(i)[j] != base.Row(i)[j]
+		}
+		if other := j ^ 1; changed {
+			same := true
+			for i := range 7 {
+				same = same && w.Row(i)[other] == base.Row(i)[other]
+			}
+			if same {
+				t.Errorf("column %d has a residual, its neighbour %d none", j, other)
+			}
+		}
+	}
+}
+
+// Oracle sees other activations: with those of the calibration it is greedy;
+// with others it loses least on these, measured by running the layer on them.
+func TestOracle(t *testing.T) {
+	better := 0
+	for seed := range uint64(8) {
+		p := problem(t, 6, 64, seed)
+		m := NewMosaic(RTN{Int4(32), Scale{Rule: AbsMax}}, 2, 8, 0.2)
+		m.Criterion = Oracle
+		if _, err := m.Quantize(p); err == nil {
+			t.Fatal("oracle chose without held-out activations")
+		}
+		p.HeldOut = p.Moments
+		oracle := quantize(t, m, p).Dequantize()
+		m.Criterion = Greedy
+		if !equal(oracle, quantize(t, m, p).Dequantize()) {
+			t.Error("on the activations of the calibration oracle is not greedy")
+		}
+
+		// Held-out activations with outliers of their own: a row of X each.
+		x := gemm.NewMatrix(256, 64)
+		rng := rand.New(rand.NewPCG(seed, 9))
+		for i := range x.Rows {
+			for j := range x.Row(i) {
+				x.Row(i)[j] = float32(rng.NormFloat64())
+				if j%13 == 3 {
+					x.Row(i)[j] *= 6
+				}
+				if j > 0 {
+					x.Row(i)[j] += x.Row(i)[j-1] / 2
+				}
+			}
+		}
+		a := NewAccumulator(64)
+		if err := a.Add(x); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if p.HeldOut, err = a.Finish(); err != nil {
+			t.Fatal(err)
+		}
+		measure := func(wq Matrix) float64 { // ||X·(W-Ŵ)ᵀ||²
+			var sum float64
+			for r := range x.Rows {
+				for i := range wq.Rows {
+					var y float64
+					for j, v := range x.Row(r) {
+						y += float64(v) * (float64(p.Weights.Row(i)[j]) - float64(wq.Row(i)[j]))
+					}
+					sum += y * y
+				}
+			}
+			return sum
+		}
+		lost := map[Criterion]float64{}
+		for _, m.Criterion = range []Criterion{Oracle, Greedy, Full, Delta, Diag, Error, Weight, Random} {
+			lost[m.Criterion] = measure(quantize(t, m, p).Dequantize())
+		}
+		for c, l := range lost {
+			if !(lost[Oracle] <= l*(1+1e-6)) {
+				t.Errorf("seed %d: oracle loses %g, %s %g", seed, lost[Oracle], c, l)
+			}
+		}
+		if lost[Oracle] < 0.98*lost[Greedy] {
+			better++
+		}
+	}
+	if better < 4 {
+		t.Errorf("oracle is clearly below greedy in %d of 8 cases only", better)
+	}
+}
+
+// Shares of a budget against all other choices, and against each layer's own.
+func TestShare(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 5))
+	gained := 0
+	for trial := range 300 {
+		layers := 1 + rng.IntN(4)
+		scores, cost, count := make([][]float32, layers), make([]int, layers), make([]int, layers)
+		equalCosts := trial%2 == 0
+		budget := 0
+		for l := range scores {
+			scores[l] = make([]float32, rng.IntN(6))
+			for b := range scores[l] {
+				scores[l][b] = float32(rng.IntN(40) - 8) // ties, and losses
+			}
+			cost[l] = 7
+			if !equalCosts {
+				cost[l] = 1 + rng.IntN(9)
+			}
+			count[l] = rng.IntN(len(scores[l]) + 1)
+			budget += count[l] * cost[l]
+		}
+		got := Share(scores, cost, count)
+		spent := 0
+		for l, n := range got {
+			spent += n * cost[l]
+		}
+		if spent > budget || equalCosts && spent != budget {
+			t.Fatalf("spends %d of %d: %v", spent, budget, got)
+		}
+		sum := total(scores, got)
+		if own := total(scores, count); sum < own {
+			t.Fatalf("gains %g, each layer on its own %g", sum, own)
+		} else if sum > own {
+			gained++
+		}
+		if !equalCosts {
+			continue
+		}
+		best, n := -1e9, make([]int, layers)
+		for { // all choices of as many blocks
+			s := 0
+			for _, v := range n {
+				s += 7 * v
+			}
+			if s == budget {
+				best = max(best, total(scores, n))
+			}
+			l := 0
+			for ; l < layers && n[l] == len(scores[l]); l++ {
+				n[l] = 0
+			}
+			if l == layers {
+				break
+			}
+			n[l]++
+		}
+		if sum != best {
+			t.Fatalf("gains %g, the best choice %g: %v of %v", sum, best, got, scores)
+		}
+	}
+	if gained < 50 {
+		t.Errorf("sharing gained in %d of 300 cases only", gained)
+	}
+}
+
+// A study's figures against separate runs of the method.
+func TestStudy(t *testing.T) {
+	p := problem(t, 6, 64, 4)
+	p.HeldOut = problem(t, 6, 64, 5).Moments
+	criteria := []Criterion{Random, Weight, Error, Diag, Delta, Full, Greedy, Oracle}
+	densities := []float64{0, 0.1, 0.5, 1}
+	m := NewMosaic(RTN{Int4(32), Scale{Rule: AbsMax}}, 2, 8, 0)
+	s, err := m.Study(p, criteria, densities)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Blocks != 24 {
+		t.Errorf("%d blocks, want 24", s.Blocks)
+	}
+	base := quantize(t, m.Base, p).Dequantize()
+	held := p
+	held.Moments = p.HeldOut
+	near(t, "lost", s.Lost, objective(p, base), 1e-5)
+	near(t, "held-out lost", s.HeldOutLost, objective(held, base), 1e-5)
+	for i, c := range criteria {
+		for d, density := range densities {
+			m.Criterion, m.Density = c, density
+			w := quantize(t, m, p).Dequantize()
+			near(t, string(c)+" recovered", 1+s.Criteria[i].Recovered[d], 2-objective(p, w)/s.Lost, 1e-5)
+			near(t, string(c)+" recovered of held-out", 1+s.Criteria[i].HeldOut[d], 2-objective(held, w)/s.HeldOutLost, 1e-5)
+			if v := s.Criteria[i].Overlap[i][d]; v != 1 {
+				t.Errorf("%s overlaps itself by %g", c, v)
+			}
+			for j := range criteria {
+				v := s.Criteria[i].Overlap[j][d]
+				if v != s.Criteria[j].Overlap[i][d] || v < 0 || v > 1 || v != 1 && (density == 0 || density == 1) {
+					t.Errorf("overlap of %s and %s at %g is %g", c, criteria[j], density, v)
+				}
+			}
+		}
+		for j := range criteria {
+			v := s.Criteria[i].Spearman[j]
+			switch none := c == Greedy || criteria[j] == Greedy; {
+			case none != (v != v):
+				t.Errorf("Spearman of %s and %s is %g", c, criteria[j], v)
+			case !none && i == j && !(v > 1-1e-12 && v < 1+1e-12):
+				t.Errorf("Spearman of %s with itself is %g", c, v)
+			}
+		}
+	}
+}
+
+func TestSpearman(t *testing.T) {
+	if got := rankAverages([]float64{3, 1, 3, 2, 3}); !slices.Equal(got, []float64{4, 1, 4, 2, 4}) {
+		t.Errorf("ranks %v", got)
+	}
+	// scipy.stats.spearmanr([1, 2, 2, 3, 7], [2, 1, 4, 4, 9]) of scipy 1.17
+	got := pearson(rankAverages([]float64{1, 2, 2, 3, 7}), rankAverages([]float64{2, 1, 4, 4, 9}))
+	near(t, "Spearman's rho with ties", got, 0.7631578947368421, 1e-12)
+}
