@@ -94,13 +94,12 @@ func isScheme(e *Entry, scheme string) bool {
 	}
 	density, hasDensity := number(get("density"))
 	switch name {
-	case "MosaicQuant":
+	case "MosaicQuant", "channel residual":
+		channels := strings.HasPrefix(get("block"), "Nx") // blocks of whole input channels
 		return get("method") == "mosaic" && hasDensity && density == 0.1 && get("criterion") == "delta" &&
-			get("residual_bits") == "4" && get("joint") != "true"
+			get("residual_bits") == "4" && get("joint") != "true" && channels == (name == "channel residual")
 	case "no residual":
 		return get("method") == "rtn" || get("method") == "mosaic" && get("base") == "rtn" && hasDensity && density == 0
-	case "channel residual":
-		return false // no method here keeps whole channels in 4 bits
 	}
 	return get("method") == strings.ToLower(name) && slices.Contains([]string{"", "0"}, get("refine"))
 }
