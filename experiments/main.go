@@ -51,6 +51,6 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(sweepCommand(), reportCommand(), compareCommand(), tablesCommand(), evalCommand(), quantizeCommand(), inspectCommand(), doctorCommand())
+	cmd.AddCommand(sweepCommand(), reportCommand(), compareCommand(), tablesCommand(), evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), doctorCommand())
 	return cmd
 }

@@ -41,6 +41,7 @@ activations: [a16, a4]
 methods:
   - {method: none, smoothing: [0, 0.5]}
   - {method: rtn}
+  - {method: rtn, smoothing: 0.5, only: {activations: a16}}
 `)
 	const mark = " synthetic stress 1% x30 "
 	plain, stressed := m["16-bit a16"], m["16-bit"+mark+"a16"]
@@ -56,6 +57,10 @@ methods:
 	}
 	if a, b := value(t, m["16-bit"+mark+"a4"], row.KLMean), value(t, m["16-bit smooth0.5"+mark+"a4"], row.KLMean); !(b < 0.8*a) {
 		t.Errorf("W16A4 with outliers: KL %v, smoothed %v", a, b)
+	}
+	// SmoothQuant's scales contain the gain, whatever alpha is, and undo it.
+	if a, b := value(t, m["rtn smooth0.5 a16"], row.KLMean), value(t, m["rtn smooth0.5"+mark+"a16"], row.KLMean); !(math.Abs(a-b) < 0.01*a) {
+		t.Errorf("smoothed, KL is %v without synthetic outliers and %v with them", a, b)
 	}
 	for label, r := range m {
 		marked := slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.HasPrefix(w, "synthetic outliers: 1 %") })

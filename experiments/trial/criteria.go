@@ -1,0 +1,95 @@
+package trial
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Criteria names the criteria that a study compares where nothing else is asked
+// for: all that choose blocks for a given residual.
+var Criteria = []string{"random", "weight", "error", "diag", "delta", "full", "greedy", "oracle"}
+
+// StudyOf reduces a trial of mosaic to what a study of criteria depends on; ok is
+// false where it has no criterion to study: another method, or a joint residual,
+// whose blocks are chosen before there is a base.
+func StudyOf(t plan.Trial) (study plan.Trial, ok bool) {
+	if t.Method.Name != "mosaic" || t.Method.Joint {
+		return t, false
+	}
+	t.Activations, t.Tasks, t.Label, t.Baseline = "a16", "", "", ""
+	t.Method.Criterion, t.Method.Density, t.Method.Budget = "delta", 0, ""
+	return t, true
+}
+
+// StudyID identifies a study of this subject by all that it depends on.
+func (s *Subject) StudyID(t plan.Trial, criteria []string, densities []float64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "study 1 %s %q %v", s.ID(t), criteria, densities))
+	return hex.EncodeToString(sum[:8])
+}
+
+// Study compares criteria at some densities on every linear layer, for a trial
+// from StudyOf. The rows lack label and environment.
+func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, densities []float64) ([]row.Criteria, error) {
+	method, err := quantizer(t.Method)
+	if err != nil {
+		return nil, err
+	}
+	mosaic, ok := method.(quant.Mosaic)
+	if !ok {
+		return nil, fmt.Errorf("method %s chooses no blocks", t.Method.Name)
+	}
+	model, scales, err := s.smooth(ctx, t.Method)
+	if err != nil {
+		return nil, err
+	}
+	axes := t.Axes()
+	for _, k := range []string{"criterion", "density", "budget", "activations"} {
+		delete(axes, k)
+	}
+	var names []quant.Criterion
+	for _, c := range criteria {
+		names = append(names, quant.Criterion(c))
+	}
+	var rows []row.Criteria
+	err = s.each(ctx, model, scales, true, func(i int, l llm.Linear, in *inputs) error {
+		p := in.problem(t, i, l)
+		p.Weights = load(l)
+		st, err := mosaic.Study(p, names, densities)
+		if err != nil {
+			return err
+		}
+		r := row.Criteria{
+			Schema: row.Schema, Study: s.StudyID(t, criteria, densities), Axes: axes,
+			Layer: l.Name, N: l.N, K: l.K, Blocks: st.Blocks,
+			BaseError: relative(st.Lost, st.Energy), BaseHeldOut: relative(st.HeldOutLost, st.HeldOutEnergy),
+			Densities: densities, Warnings: s.warnings,
+		}
+		for _, c := range st.Criteria {
+			one := row.CriterionResult{
+				Name: string(c.Criterion), Recovered: c.Recovered, HeldOut: c.HeldOut,
+				Spearman: map[string]float64{}, Overlap: map[string][]float64{},
+			}
+			for j, other := range criteria {
+				if other == one.Name {
+					continue
+				}
+				if rho := c.Spearman[j]; rho == rho { // a number
+					one.Spearman[other] = rho
+				}
+				one.Overlap[other] = c.Overlap[j]
+			}
+			r.Criteria = append(r.Criteria, one)
+		}
+		rows = append(rows, r)
+		return nil
+	})
+	return slices.Clip(rows), err
+}
