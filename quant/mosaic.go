@@ -25,8 +25,9 @@ const (
 	// each block taken from it; the better of both choices.
 	Greedy Criterion = "greedy"
 	// Oracle is Greedy under the moments of held-out activations Xₒ: the measured
-	// fall of ||Xₒ·Eᵀ||², measured again after each block. No choice without those
-	// activations can hope for more; it is a bound to compare with, no method.
+	// fall of ||Xₒ·Eᵀ||², measured again after each block. Choices that do not know
+	// these activations come close at best (greedy search is nearly optimal, not
+	// quite): it is a bound to compare with, no method.
 	Oracle Criterion = "oracle"
 	// Relief counts what a block's absence gives its group, a smaller scale; it
 	// belongs to a joint residual, whose base is fitted without its blocks.
