@@ -25,7 +25,7 @@ protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 51
 calibration: {text: builtin:calibration, tokens: 1024, seed: 1}
 activations: a8
 methods:
-  - {method: mosaic, base: gptq, density: 10%, block: 1x32, criterion: delta, joint: true}
+  - {method: mosaic, base: gptq, density: 10%, block: 1x32, criterion: delta, joint: true, smoothing: 0.5}
 `
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)

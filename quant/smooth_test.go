@@ -92,6 +92,11 @@ func TestScaledMoments(t *testing.T) {
 	if err := m.check(); err != nil {
 		t.Fatal(err)
 	}
+	for j, v := range s {
+		near(t, "mean", float64(m.Mean[j]*v), float64(p.Moments.Mean[j]), 1e-6)
+		near(t, "mean of magnitudes", float64(m.MeanAbs[j]*v), float64(p.Moments.MeanAbs[j]), 1e-6)
+		near(t, "maximum", float64(m.AbsMax[j]*v), float64(p.Moments.AbsMax[j]), 1e-6)
+	}
 	if m.Tokens != p.Moments.Tokens {
 		t.Errorf("%d tokens, want %d", m.Tokens, p.Moments.Tokens)
 	}

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -91,11 +93,16 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	return p, s.verify(ctx, dir, q)
 }
 
-// pack lists the tensors of the checkpoint.
+// pack lists the tensors of the checkpoint. Norms and biases that smoothing or
+// stress has scaled are stored in float32, all other tensors as they are.
 func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	linears := map[string]string{} // the name of a weight's tensor: the layer's
 	for _, l := range s.linears {
 		linears[l.Name+".weight"] = l.Name
+	}
+	folded, err := s.folded(q.model)
+	if err != nil {
+		return nil, err
 	}
 	var tensors []*hf.Tensor
 	for _, name := range s.model.Checkpoint().Names() {
@@ -104,6 +111,13 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 			t, err := s.model.Checkpoint().Raw(name)
 			if err != nil {
 				return nil, err
+			}
+			if v := folded[name]; v != nil {
+				data := make([]byte, 0, 4*len(v))
+				for _, x := range v {
+					data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+				}
+				t = &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
 			}
 			tensors = append(tensors, t)
 			continue
@@ -121,6 +135,22 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
+}
+
+// folded returns the norms and biases of model that differ from the checkpoint's,
+// by the name of their tensor.
+func (s *Subject) folded(model *llm.Model) (map[string][]float32, error) {
+	changed := map[string][]float32{}
+	for name, v := range model.Vectors() {
+		t, err := s.model.Checkpoint().Raw(name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(v, t.Float32()) {
+			changed[name] = v
+		}
+	}
+	return changed, nil
 }
 
 func sum256(data []byte) string {
@@ -203,7 +233,7 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) err
 		replacements[name] = llm.Replacement{Act: r.Act}
 	}
 	seqs := [][]int32{s.calibrators[0]}
-	want, err := s.model.With(q.replacements).Hidden(ctx, seqs, nil)
+	want, err := q.model.With(q.replacements).Hidden(ctx, seqs, nil)
 	if err != nil {
 		return err
 	}

@@ -110,6 +110,17 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	q := &quantizedModel{model: model, replacements: map[string]llm.Replacement{}, others: all}
+	folded, err := s.folded(model)
+	if err != nil {
+		return nil, err
+	}
+	for name, v := range folded { // which are stored in float32
+		tensor, err := s.model.Checkpoint().Raw(name)
+		if err != nil {
+			return nil, err
+		}
+		q.others += 4*int64(len(v)) - int64(len(tensor.Data))
+	}
 	for _, l := range s.linears {
 		tensor, err := s.model.Checkpoint().Raw(l.Name + ".weight")
 		if err != nil {

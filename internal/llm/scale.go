@@ -168,3 +168,21 @@ func (s scaled) Release() {
 		r.Release()
 	}
 }
+
+// Vectors returns the norms and biases of the layers of this view by the name of
+// their tensor: what Scale changes beside weights. They must not be modified.
+func (m *Model) Vectors() map[string][]float32 {
+	v := map[string][]float32{}
+	for l := range m.layers {
+		w, p := &m.layers[l], fmt.Sprintf("model.layers.%d.", l)
+		v[p+"input_layernorm.weight"], v[p+"post_attention_layernorm.weight"] = w.inputNorm, w.postNorm
+		for _, group := range w.linears {
+			for _, r := range group {
+				if r.bias != nil {
+					v[r.name+".bias"] = r.bias
+				}
+			}
+		}
+	}
+	return v
+}
