@@ -24,6 +24,7 @@ func TestArrows(t *testing.T) {
 		"internal/tasks":    {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
 		"experiments/row":   {},
 		"experiments/plan":  {},
+		"experiments/slurm": {},
 		"reports":           {"experiments/row"},
 		"experiments/trial": {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "experiments/row", "experiments/plan"},
 		"experiments/sweep": {"experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},

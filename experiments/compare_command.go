@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -42,14 +41,12 @@ it fails in B alone; and if no rows match at all.`,
 			var rows [2][]row.Row
 			var warnings []string
 			for i, dir := range args {
-				var warning string
+				var some []string
 				var err error
-				if rows[i], warning, err = row.ReadFile(filepath.Join(dir, row.File)); err != nil {
+				if rows[i], some, err = readRows(dir); err != nil {
 					return err
 				}
-				if warning != "" {
-					warnings = append(warnings, warning)
-				}
+				warnings = append(warnings, some...)
 			}
 			d, err := reports.Compare(rows[0], rows[1], reports.DiffOptions{Names: [2]string{args[0], args[1]}, Across: across, Threshold: threshold / 100})
 			if err != nil {

@@ -14,12 +14,16 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 )
 
 // Exit codes beside 0 and 1 (an error, or trials that failed).
 const exitInterrupted = 130 // as shells report SIGINT
+
+// grace is the time from a signal to the end of the process.
+const grace = 10 * time.Second
 
 func main() {
 	if os.Getenv("GOGC") == "" {
@@ -28,8 +32,16 @@ func main() {
 		debug.SetGCPercent(40)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal ends cleanly; a second one kills as usual.
-	context.AfterFunc(ctx, stop)
+	// The first signal ends cleanly; a second one kills as usual. What takes too
+	// long to notice is left: a batch system that asks for the machine kills
+	// some 30 seconds later, and rows survive either way.
+	context.AfterFunc(ctx, func() {
+		stop()
+		time.AfterFunc(grace, func() {
+			fmt.Fprintln(os.Stderr, "interrupted: left what did not end within", grace)
+			os.Exit(exitInterrupted)
+		})
+	})
 	err := root().ExecuteContext(ctx)
 	switch {
 	case err == nil:
@@ -51,6 +63,7 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(sweepCommand(), reportCommand(), compareCommand(), tablesCommand(), evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), doctorCommand())
+	cmd.AddCommand(sweepCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(), tablesCommand(),
+		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), doctorCommand())
 	return cmd
 }

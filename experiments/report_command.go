@@ -23,7 +23,8 @@ func reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report DIR",
 		Short: "Draw the report of a results folder from its rows",
-		Long: `Report reads DIR/rows.jsonl, config.yaml and env.json and writes DIR/report.html,
+		Long: `Report reads DIR/rows.jsonl (and DIR/rows, where slices write), config.yaml and
+env.json and writes DIR/report.html,
 the same as report.md and as a Jupyter notebook, plots and tables. The same rows give the same bytes. With --assets the charts of
 the page become interactive; the script is bundled into the page.
 
@@ -68,18 +69,37 @@ func writeReport(out io.Writer, dir, assets string) error {
 
 // readFolder reads what the results folder dir holds.
 func readFolder(dir string) (reports.Input, error) {
-	rows, warning, err := row.ReadFile(filepath.Join(dir, row.File))
+	rows, warnings, err := readRows(dir)
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows}
-	if warning != "" {
-		in.Warnings = append(in.Warnings, warning)
-	}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Warnings: warnings}
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}
 	return in, describeSweep(&in, dir)
+}
+
+// readRows reads the rows of the results folder dir. warnings tell of unfinished
+// lines, and of slices that disagree on a trial.
+func readRows(dir string) (rows []row.Row, warnings []string, err error) {
+	if rows, warnings, err = row.ReadFolder(dir); err != nil {
+		return nil, nil, err
+	}
+	files, err := row.Files(dir)
+	if err != nil || len(files) == 1 {
+		return rows, warnings, err
+	}
+	_, err = row.Join(files...)
+	var conflict *row.ConflictError
+	switch {
+	case errors.As(err, &conflict):
+		warnings = append(warnings, fmt.Sprintf("%v; the second is shown", conflict))
+	case errors.Is(err, fs.ErrNotExist): // a merge has just joined them
+	case err != nil:
+		return nil, nil, err
+	}
+	return rows, warnings, nil
 }
 
 // describeSweep adds what config.yaml tells. A folder of rows alone, say merged

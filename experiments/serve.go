@@ -173,8 +173,12 @@ func (l *liveReport) read() error {
 // stamp changes with the files that a report is made from.
 func stamp(dir string) (string, error) {
 	s := ""
-	for _, name := range []string{row.File, "config.yaml", "env.json"} {
-		info, err := os.Stat(filepath.Join(dir, name))
+	files, err := row.Files(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, file := range append(files, filepath.Join(dir, "config.yaml"), filepath.Join(dir, row.EnvironmentFile)) {
+		info, err := os.Stat(file)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			s += "none "
@@ -189,7 +193,7 @@ func stamp(dir string) (string, error) {
 
 // readRunning reads the folder of a sweep that may not have a row yet.
 func readRunning(dir string) (reports.Input, error) {
-	if _, err := os.Stat(filepath.Join(dir, row.File)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := row.Files(dir); errors.Is(err, fs.ErrNotExist) {
 		in := reports.Input{Title: filepath.Base(dir)}
 		return in, describeSweep(&in, dir)
 	}

@@ -21,8 +21,8 @@ import (
 )
 
 func sweepCommand() *cobra.Command {
-	var config, out, cache string
-	var dryRun bool
+	var config, out, cache, part string
+	var dryRun, prepare bool
 	var o sweep.Options
 	cmd := &cobra.Command{
 		Use:   "sweep",
@@ -31,10 +31,17 @@ func sweepCommand() *cobra.Command {
 DIR/rows.jsonl, and draws DIR/report.html.
 
 A sweep resumes: finished trials of DIR are skipped, and a changed setting (or
-model, or text) makes a new trial. Interrupt it whenever you like.`,
+model, or text) makes a new trial. Interrupt it whenever you like.
+
+With --slice I/N it runs the Ith of N slices of about equal work. Slices may run
+on many machines that share DIR, or each in a DIR of its own; a slice writes its
+rows to a file of its own in DIR/rows, draws no report, and succeeds when each of
+its trials has a row, failed ones included. Merge joins the rows. --prepare first
+computes what slices share, on one machine, into the cache they share.`,
 		Example: `  go run ./experiments sweep
   go run ./experiments sweep -c configs/smoke.yaml -o results/smoke
-  go run ./experiments sweep -c my.yaml --dry-run`,
+  go run ./experiments sweep -c my.yaml --dry-run
+  go run ./experiments sweep -c my.yaml --slice 3/12`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			sw, err := readSweep(config)
@@ -47,6 +54,21 @@ model, or text) makes a new trial. Interrupt it whenever you like.`,
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if prepare {
+				return prepareSweep(cmd, lab, sw, part)
+			}
+			if part != "" {
+				slice, err := sweep.ParseSlice(part)
+				if err != nil {
+					return fmt.Errorf("--slice %w", err)
+				}
+				parts, err := sweep.Slices(cmd.Context(), lab, sw.Trials, slice.N)
+				if err != nil {
+					return fmt.Errorf("--slice %s: %w", slice, err)
+				}
+				sw.Trials = parts[slice.I-1]
+				o.Part = fmt.Sprintf("%dof%d", slice.I, slice.N)
 			}
 			if dryRun {
 				return printPlan(cmd.Context(), cmd.OutOrStdout(), lab, sw)
@@ -62,6 +84,13 @@ model, or text) makes a new trial. Interrupt it whenever you like.`,
 	f.StringSliceVar(&o.Only, "trial", nil, "run only the trials with these `ids` (see --dry-run)")
 	f.BoolVar(&o.Fresh, "fresh", false, "set finished rows aside and run everything again")
 	f.BoolVar(&dryRun, "dry-run", false, "list the trials and estimate time and memory, then stop")
+	f.StringVar(&part, "slice", "", "run one slice, `I/N`, of the trials (with --prepare: of the models)")
+	f.BoolVar(&prepare, "prepare", false, "compute what trials share into the cache, then stop")
+	cmd.MarkFlagsMutuallyExclusive("slice", "fresh")
+	cmd.MarkFlagsMutuallyExclusive("slice", "trial")
+	for _, name := range []string{"dry-run", "fresh", "trial"} {
+		cmd.MarkFlagsMutuallyExclusive("prepare", name)
+	}
 	return cmd
 }
 
@@ -102,6 +131,11 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 		p.Note("interrupted: %d trials finished before are kept in %s; the same command goes on from there", res.Finished+res.Ran, o.Dir)
 		return err
 	}
+	if o.Part != "" {
+		fmt.Fprintf(cmd.OutOrStdout(), "%d trials in %s (%d were finished before, %d failed); rows: %s\n",
+			res.Ran, time.Since(start).Round(100*time.Millisecond), res.Finished, res.Failed, filepath.Join(o.Dir, row.Parts))
+		return nil
+	}
 	if err := writeReport(cmd.OutOrStdout(), o.Dir, ""); err != nil {
 		return err
 	}
@@ -110,6 +144,25 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 	if res.Failed > 0 {
 		return fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File))
 	}
+	return nil
+}
+
+// prepareSweep prepares the groups of trials that part names, all where empty.
+func prepareSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, part string) error {
+	groups := plan.Groups(sw.Trials)
+	if part != "" {
+		slice, err := sweep.ParseSlice(part)
+		if err != nil {
+			return fmt.Errorf("--slice %w", err)
+		}
+		n := len(groups)
+		groups = groups[(slice.I-1)*n/slice.N : slice.I*n/slice.N]
+	}
+	start := time.Now()
+	if err := sweep.Prepare(cmd.Context(), lab, groups); err != nil {
+		return err
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "prepared %d groups of trials in %s: %s\n", len(groups), time.Since(start).Round(100*time.Millisecond), lab.Store.Dir())
 	return nil
 }
 

@@ -1,12 +1,16 @@
 package row
 
 import (
+	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,30 +82,47 @@ func SaveEnvironment(dir string, e Environment) (key string, err error) {
 		return key, nil
 	}
 	all[key] = e
-	data, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return "", err
-	}
-	return key, WriteFile(filepath.Join(dir, EnvironmentFile), append(data, '\n'))
+	return key, SaveEnvironments(dir, all)
 }
 
-// ReadEnvironments reads env.json of the folder dir; a folder without one has
-// no environments.
-func ReadEnvironments(dir string) (map[string]Environment, error) {
-	path := filepath.Join(dir, EnvironmentFile)
-	all := map[string]Environment{}
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return all, nil
+// SaveEnvironments replaces env.json of the folder dir.
+func SaveEnvironments(dir string, all map[string]Environment) error {
+	return writeEnvironments(filepath.Join(dir, EnvironmentFile), all)
+}
+
+func writeEnvironments(path string, all map[string]Environment) error {
+	data, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		return err
 	}
+	return WriteFile(path, append(data, '\n'))
+}
+
+// ReadEnvironments reads env.json of the folder dir and what processes with
+// files of their own have put beside those; a folder without any has no
+// environments.
+func ReadEnvironments(dir string) (map[string]Environment, error) {
+	paths, err := partFiles(dir, environmentSuffix)
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(data, &all); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if all == nil {
-		return nil, fmt.Errorf("%s: is null, want an object", path)
+	all := map[string]Environment{}
+	for _, path := range append(paths, filepath.Join(dir, EnvironmentFile)) {
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var some map[string]Environment
+		if err := json.Unmarshal(data, &some); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if some == nil {
+			return nil, fmt.Errorf("%s: is null, want an object", path)
+		}
+		maps.Copy(all, some)
 	}
 	return all, nil
 }
@@ -109,11 +130,20 @@ func ReadEnvironments(dir string) (map[string]Environment, error) {
 // WriteFile replaces the file path atomically: a new file is written, synced
 // and renamed over it, so that a reader sees the old content or the new.
 func WriteFile(path string, data []byte) error {
+	return WriteFileFrom(path, bytes.NewReader(data))
+}
+
+// WriteFileFrom is WriteFile with what data writes.
+func WriteFileFrom(path string, data io.WriterTo) error {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	b := bufio.NewWriterSize(f, 1<<20)
+	_, err = data.WriteTo(b)
+	if err == nil {
+		err = b.Flush()
+	}
 	if err == nil {
 		err = f.Chmod(0o644)
 	}

@@ -15,18 +15,24 @@ import (
 // File is the name of the rows in a results folder.
 const File = "rows.jsonl"
 
-// ErrLocked says that another process is writing the rows.
-var ErrLocked = errors.New("another process is writing this file")
+// ErrLocked says that another process is writing the rows, ErrNoLocks that the
+// file system cannot tell.
+var (
+	ErrLocked  = errors.New("another process is writing this file")
+	ErrNoLocks = errors.New("this file system has no file locks")
+)
 
 // Writer appends rows to a file. It may be used by one goroutine at a time.
 type Writer struct {
 	f      *os.File
-	broken error // a torn row could not be taken back
+	create func() (*os.File, error) // makes f for the first row; nil once there is f
+	broken error                    // a torn row could not be taken back
 }
 
 // OpenWriter opens the rows of the folder dir for appending, creating both
 // where missing, and keeps other writers out (ErrLocked) until it is closed or
-// its process ends. A last line that a killed process left unfinished is
+// its process ends. Where that cannot be had (ErrNoLocks: some network file
+// systems) there is no Writer; OpenPart needs none of it. A last line that a killed process left unfinished is
 // removed, and said in warning; all finished rows are kept.
 func OpenWriter(dir string) (w *Writer, warning string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -108,6 +114,12 @@ func (w *Writer) Append(r *Row) error {
 	if w.broken != nil { // another row would make the torn one a corrupt line in the middle
 		return w.broken
 	}
+	if w.create != nil {
+		if w.f, err = w.create(); err != nil {
+			return err
+		}
+		w.create = nil
+	}
 	start, err := w.f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return err
@@ -128,7 +140,12 @@ func (w *Writer) Append(r *Row) error {
 }
 
 // Close releases the file to other writers.
-func (w *Writer) Close() error { return w.f.Close() }
+func (w *Writer) Close() error {
+	if w.f == nil { // no row came
+		return nil
+	}
+	return w.f.Close()
+}
 
 // ReadFile reads the rows of a file. warning tells of an unfinished last line,
 // which is left out.

@@ -4,6 +4,7 @@ package row
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"syscall"
 )
@@ -17,10 +18,19 @@ func openLocked(path string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, &os.PathError{Op: "lock", Path: path, Err: ErrLocked}
-		}
-		return nil, &os.PathError{Op: "lock", Path: path, Err: err}
+		return nil, &os.PathError{Op: "lock", Path: path, Err: lockError(err)}
 	}
 	return f, nil
+}
+
+// lockError names what flock says where a file is locked, and where locks are
+// not to be had: Lustre mounted without them, NFS without a lock server.
+func lockError(err error) error {
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return ErrLocked
+	case errors.Is(err, syscall.ENOSYS), errors.Is(err, syscall.EOPNOTSUPP), errors.Is(err, syscall.ENOLCK):
+		return fmt.Errorf("%w: %w", ErrNoLocks, err)
+	}
+	return err
 }

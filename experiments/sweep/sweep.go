@@ -3,8 +3,11 @@
 package sweep
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -25,6 +28,10 @@ type Options struct {
 	Dir   string // results folder
 	Jobs  int    // trials side by side; 0 chooses
 	Fresh bool   // set finished rows aside and run everything again
+	// Part, where not empty, makes this one of many processes that write to Dir
+	// at the same time, without locks: rows go to a file of its own, see
+	// row.OpenPart, that Part names. Fresh must be false.
+	Part string
 	// Only restricts the run to the trials with these IDs; empty = all.
 	Only []string
 	// Progress is told of every step; nil tells nobody.
@@ -57,31 +64,28 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 	if o.Progress == nil {
 		o.Progress = silent{}
 	}
-	w, warning, err := row.OpenWriter(o.Dir)
+	w, err := o.open()
 	if err != nil {
 		return res, err
 	}
 	defer func() { w.Close() }()
-	if warning != "" {
-		o.Progress.Note("%s", warning)
-	}
 	if o.Fresh {
 		if w, err = setAside(w, o); err != nil {
 			return res, err
 		}
 	}
-	resolved, err := sw.YAML()
+	if err := SaveConfig(o.Dir, sw); err != nil {
+		return res, err
+	}
+	save := row.SaveEnvironment
+	if o.Part != "" {
+		save = row.SavePartEnvironment
+	}
+	env, err := save(o.Dir, row.Capture(gemm.Kernel(), gemm.Features()))
 	if err != nil {
 		return res, err
 	}
-	if err := row.WriteFile(filepath.Join(o.Dir, "config.yaml"), resolved); err != nil {
-		return res, err
-	}
-	env, err := row.SaveEnvironment(o.Dir, row.Capture(gemm.Kernel(), gemm.Features()))
-	if err != nil {
-		return res, err
-	}
-	rows, _, err := row.ReadFile(filepath.Join(o.Dir, row.File))
+	rows, err := o.rows()
 	if err != nil {
 		return res, err
 	}
@@ -105,14 +109,64 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 	return res, nil
 }
 
+// open opens the rows for writing.
+func (o *Options) open() (*row.Writer, error) {
+	if o.Part != "" {
+		return row.OpenPart(o.Dir, o.Part), nil
+	}
+	w, warning, err := row.OpenWriter(o.Dir)
+	if errors.Is(err, row.ErrNoLocks) {
+		return nil, fmt.Errorf("%w; --slice 1/1 writes without any, and experiments merge joins the rows", err)
+	}
+	if warning != "" {
+		o.Progress.Note("%s", warning)
+	}
+	return w, err
+}
+
+// rows reads the rows of earlier runs.
+func (o *Options) rows() ([]row.Row, error) {
+	rows, warnings, err := row.ReadFolder(o.Dir)
+	if o.Part != "" && errors.Is(err, fs.ErrNotExist) { // the first of many processes
+		return nil, nil
+	}
+	for _, text := range warnings {
+		o.Progress.Note("%s", text)
+	}
+	return rows, err
+}
+
+// SaveConfig writes sw to config.yaml of the folder dir, unless it is there.
+func SaveConfig(dir string, sw *plan.Sweep) error {
+	resolved, err := sw.YAML()
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(dir, "config.yaml")
+	if old, err := os.ReadFile(file); err == nil && bytes.Equal(old, resolved) {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return row.WriteFile(file, resolved)
+}
+
 // setAside renames the rows of earlier runs and opens an empty file.
 func setAside(w *row.Writer, o Options) (*row.Writer, error) {
+	now := time.Now().UTC().Format("20060102T150405Z")
+	kept := filepath.Join(o.Dir, "rows-until-"+now)
+	if err := os.Rename(filepath.Join(o.Dir, row.Parts), kept); err == nil {
+		o.Progress.Note("earlier rows of slices are kept in %s", kept)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return w, err
+	}
 	old := filepath.Join(o.Dir, row.File)
 	info, err := os.Stat(old)
 	if err != nil || info.Size() == 0 {
 		return w, err
 	}
-	kept := filepath.Join(o.Dir, "rows-until-"+time.Now().UTC().Format("20060102T150405Z")+".jsonl")
+	kept += ".jsonl"
 	if err := os.Rename(old, kept); err != nil {
 		return w, err
 	}

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"context"
 	"runtime"
 	"time"
 
@@ -43,7 +44,28 @@ const (
 // Estimate tells what t will take at speed FLOP/s. It is right within a factor
 // of two or so; it counts no calibration, which trials share.
 func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
-	cores := float64(runtime.GOMAXPROCS(0))
+	return s.estimate(t, speed, float64(runtime.GOMAXPROCS(0)))
+}
+
+// Costs estimates what each of the trials, which share a subject (see
+// plan.Groups), takes beside the others, in milliseconds of one imaginary
+// machine: every machine gets the same integers. It reads the model's shapes
+// and the scored texts, not the weights.
+func (l *Lab) Costs(ctx context.Context, trials []plan.Trial) ([]int64, error) {
+	s, _, err := l.open(ctx, trials[0])
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	const speed, cores = 1e12, 16
+	costs := make([]int64, len(trials))
+	for i, t := range trials {
+		costs[i] = int64(1000*s.estimate(t, speed, cores).Seconds) + 1
+	}
+	return costs, nil
+}
+
+func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 	m, c := t.Method, s.model.Config()
 	gptq := m.Name == "gptq" || m.Name == "spqr" || m.Name == "quik" || m.Name == "atom" || m.Base == "gptq"
 	// Searches round to nearest again and again, and measure each time.

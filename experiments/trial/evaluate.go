@@ -73,8 +73,8 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if e.MaxLength == 0 {
 		e.MaxLength = positions
 	}
-	s := &Subject{lab: l, model: model, protocol: e.Protocol}
-	if err := s.prepare(files); err != nil {
+	s := &Subject{lab: l, model: model, protocol: e.Protocol, content: map[string]string{}}
+	if err := s.readTokenizer(files); err != nil {
 		return nil, err
 	}
 	if err := s.openTasks(e.Tasks, e.Limit); err != nil {

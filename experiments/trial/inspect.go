@@ -56,9 +56,9 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 	if in.Calibration.Context == 0 {
 		in.Calibration.Context = min(model.Config().MaxPositions, 2048)
 	}
-	s := &Subject{lab: l, model: model, linears: model.Linears(), calibration: in.Calibration}
+	s := &Subject{lab: l, model: model, linears: model.Linears(), calibration: in.Calibration, content: map[string]string{}}
 	s.protocol.BOS = in.BOS
-	if err := s.prepare(files); err != nil {
+	if err := s.readTokenizer(files); err != nil {
 		return nil, err
 	}
 	var batches []*sequences

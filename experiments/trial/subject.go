@@ -78,23 +78,45 @@ type Subject struct {
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
 // the weights (for their hash), but computes nothing yet.
 func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
-	files, err := l.OpenModel(ctx, t.Model)
+	s, files, err := l.open(ctx, t)
 	if err != nil {
 		return nil, err
+	}
+	err = s.hash(files)
+	if err == nil {
+		err = s.stress(t.Stress)
+	}
+	if err == nil {
+		err = s.sampleCalibration()
+	}
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.heldOut = s.newHeldOut()
+	return s, nil
+}
+
+// open reads what a trial is evaluated on and the model's header, but neither
+// its weights nor the calibration text: enough for an estimate.
+func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error) {
+	files, err := l.OpenModel(ctx, t.Model)
+	if err != nil {
+		return nil, nil, err
 	}
 	model, err := llm.Open(files)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s := &Subject{lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration}
+	s := &Subject{
+		lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
+		content: map[string]string{"epoch": epoch},
+	}
 	if model.Config().Packed {
 		err = fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model)
 	}
 	if err == nil {
-		err = s.prepare(files)
-	}
-	if err == nil {
-		err = s.stress(t.Stress)
+		err = s.readTokenizer(files)
 	}
 	if err == nil {
 		err = s.cutText()
@@ -102,19 +124,15 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	if err == nil {
 		err = s.openTasks(t.TaskList(), 0)
 	}
-	if err == nil {
-		err = s.sampleCalibration()
-	}
 	if err != nil {
 		model.Close()
-		return nil, err
+		return nil, nil, err
 	}
-	s.heldOut = s.newHeldOut()
-	return s, nil
+	return s, files, nil
 }
 
-// prepare reads the tokenizer and hashes what the model is made of.
-func (s *Subject) prepare(files hf.Files) error {
+// readTokenizer reads the tokenizer and finds the token that begins sequences.
+func (s *Subject) readTokenizer(files hf.Files) error {
 	tokenizer, err := hf.ReadTokenizer(files)
 	if err != nil {
 		return err
@@ -123,19 +141,6 @@ func (s *Subject) prepare(files hf.Files) error {
 	if v := s.model.Config().VocabSize; tokenizer.VocabSize() > v {
 		return fmt.Errorf("%s: the tokenizer has %d tokens, the model's vocabulary %d", files.Name(), tokenizer.VocabSize(), v)
 	}
-	s.content = map[string]string{"epoch": epoch, "model": s.lab.weightsHash(s.model.Checkpoint())}
-	for _, name := range []string{"config.json", "tokenizer.json"} {
-		blob, err := files.Open(name)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(blob.Data)
-		s.content[name] = hex.EncodeToString(sum[:])
-		if err := blob.Close(); err != nil {
-			return err
-		}
-	}
-
 	s.bos = -1
 	if s.protocol.BOS {
 		id, ok := tokenizer.BOS()
@@ -146,6 +151,23 @@ func (s *Subject) prepare(files hf.Files) error {
 			return fmt.Errorf("%s: protocol.bos is true, but neither tokenizer nor config.json has a BOS token; set bos: false", files.Name())
 		}
 		s.bos = id
+	}
+	return nil
+}
+
+// hash hashes what the model is made of.
+func (s *Subject) hash(files hf.Files) error {
+	s.content["model"] = s.lab.weightsHash(s.model.Checkpoint())
+	for _, name := range []string{"config.json", "tokenizer.json"} {
+		blob, err := files.Open(name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(blob.Data)
+		s.content[name] = hex.EncodeToString(sum[:])
+		if err := blob.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

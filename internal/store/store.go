@@ -5,8 +5,9 @@
 //
 // Values are files with a checksum. A file that is torn or damaged counts as
 // absent, with a warning. Any number of goroutines and processes may use one
-// store: values appear by renaming a finished file, and no process holds a
-// lock that could outlive it.
+// store, also from many machines on a network file system: values appear by
+// renaming a finished file, and no process holds a lock that could outlive it.
+// Two that want an absent value at the same time both compute it.
 package store
 
 import (
@@ -24,6 +25,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // ErrAbsent says that the store has no whole value under a key.
@@ -175,8 +177,18 @@ func (s *Store) Has(k Key) bool {
 // Get calls read with the value of k and its size in bytes. The whole value
 // has been checked before, in one pass over the file, so that read never sees
 // damaged bytes. It returns ErrAbsent where there is no value or only a
-// damaged one, and whatever read returns.
+// damaged one, and whatever read returns. On a network file system another
+// machine can replace the value's file while it is read, which makes the open
+// one stale; it is opened once more then, and read is called again.
 func (s *Store) Get(k Key, read func(r io.Reader, size int64) error) error {
+	err := s.get(k, read)
+	if errors.Is(err, syscall.ESTALE) {
+		err = s.get(k, read)
+	}
+	return err
+}
+
+func (s *Store) get(k Key, read func(r io.Reader, size int64) error) error {
 	path := s.path(k)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -187,6 +199,9 @@ func (s *Store) Get(k Key, read func(r io.Reader, size int64) error) error {
 	}
 	defer f.Close()
 	size, err := verify(f, k)
+	if errors.Is(err, syscall.ESTALE) {
+		return fmt.Errorf("store: read %s: %w", path, err)
+	}
 	if err != nil {
 		s.warn(fmt.Sprintf("store: %s: %v; it is ignored and will be computed again", path, err))
 		return ErrAbsent

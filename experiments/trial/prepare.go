@@ -1,0 +1,36 @@
+package trial
+
+import (
+	"context"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+)
+
+// Prepare computes what the trials of the subject share and puts it into the
+// store, where it is not there yet: the final hidden states of the 16-bit model
+// and, if any of the trials quantizes weights, the statistics
+// of the calibration.
+func (s *Subject) Prepare(ctx context.Context, trials []plan.Trial) error {
+	quantizes := false
+	for _, t := range trials {
+		quantizes = quantizes || t.Method.Name != "none"
+	}
+	if quantizes {
+		for _, l := range s.linears {
+			if s.lab.Store.Has(s.statisticsKey(l.Site)) {
+				continue
+			}
+			if _, err := s.statistics(ctx, l.Site); err != nil { // and those of all other sites
+				return err
+			}
+		}
+	}
+	for first := 0; first < len(s.windows); {
+		last, seqs := batch(s.windows, first)
+		if _, err := s.reference(ctx, first, last, seqs); err != nil {
+			return err
+		}
+		first = last
+	}
+	return nil
+}
