@@ -58,7 +58,7 @@ float32 kernels, say, round differently.`,
 }
 
 // finishSlices joins the rows of the sweep in dir and draws its report.
-func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Duration) error {
+func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Duration) (err error) {
 	sw, err := readSweep(filepath.Join(dir, "config.yaml"))
 	if err != nil {
 		return fmt.Errorf("%w; -o OUT joins rows without a sweep file", err)
@@ -69,7 +69,13 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 	case err != nil:
 		return err
 	default:
-		defer w.Close()
+		defer func() {
+			rows := filepath.Join(dir, row.File)
+			if info, e := os.Stat(rows); err != nil && e == nil && info.Size() == 0 {
+				os.Remove(rows) // the lock made it; nobody else has it open
+			}
+			w.Close()
+		}()
 	}
 	if warning != "" {
 		fmt.Fprintln(out, "note:", warning)

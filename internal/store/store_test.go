@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -382,4 +383,29 @@ func FuzzVerify(f *testing.F) {
 			t.Errorf("accepted %q as %d bytes", data, size)
 		}
 	})
+}
+
+// TestStale: a value that another machine replaces while it is read is opened
+// once more, and only once.
+func TestStale(t *testing.T) {
+	s, err := Open(t.TempDir(), func(text string) { t.Error(text) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := NewKey("test", 1)
+	if err := s.Put(k, func(w io.Writer) error { _, err := w.Write([]byte("value")); return err }); err != nil {
+		t.Fatal(err)
+	}
+	for _, stale := range []int{1, 2} {
+		calls := 0
+		err := s.Get(k, func(io.Reader, int64) error {
+			if calls++; calls <= stale {
+				return &os.PathError{Op: "read", Path: "x", Err: syscall.ESTALE}
+			}
+			return nil
+		})
+		if calls != 2 || (err == nil) != (stale == 1) {
+			t.Errorf("stale %d times: %d calls, error %v", stale, calls, err)
+		}
+	}
 }
