@@ -271,5 +271,5 @@ func some(names []string) string {
 }
 
 func countJoined(j *row.Joined) string {
-	return fmt.Sprintf("%d trials joined from %d files (%d failed, %d rows repeated or replaced)", j.Len(), j.Files(), j.Failed, j.Repeated)
+	return fmt.Sprintf("%d trials joined (%d failed, %d rows repeated or replaced)", j.Len(), j.Failed, j.Repeated)
 }
