@@ -30,11 +30,14 @@ func difference(a, b []byte) (string, error) {
 	return differ("", rows[0], rows[1]), nil
 }
 
-// timed tells whether a value or series was measured by a clock.
+// timed tells whether a value or series was measured by a clock: it is in s or
+// per s, or a ratio of such.
 func timed(v any) bool {
 	m, _ := v.(map[string]any)
 	unit, _ := m["unit"].(string)
-	return unit == "s" || strings.HasSuffix(unit, "/s")
+	name, _ := m["name"].(string)
+	return unit == "s" || strings.HasSuffix(unit, "/s") ||
+		strings.HasPrefix(name, TimeOver("")) || name == BandwidthShare || name == RateShare
 }
 
 // differ compares values of decoded JSON; path names them.

@@ -50,7 +50,7 @@ func (e *ConflictError) Error() string {
 // Join reads the files and finds one row for each trial. Of rows with equal
 // content it keeps the last, for its label; one with status ok goes before
 // failed ones. Content is all that a row says except where and when it was
-// computed, its label and baseline, and values and series in s or per s. Rows
+// computed, its label and baseline, and values and series that are times. Rows
 // of a trial with different content are a *ConflictError. Every line must be a
 // row, as for Read; fields that joining does not need are checked for syntax
 // alone.

@@ -47,7 +47,8 @@ func trials(t *testing.T, files ...string) (*Joined, []Row) {
 
 func TestJoin(t *testing.T) {
 	time := func(seconds float64) []Value {
-		return append(sample("").Values, Value{Name: EvalTime, Value: seconds, Unit: "s"}, Value{Name: "speed", Value: seconds, Unit: "token/s"})
+		return append(sample("").Values, Value{Name: EvalTime, Value: seconds, Unit: "s"}, Value{Name: "speed", Value: seconds, Unit: "token/s"},
+			Value{Name: TimeOver("dense4"), Value: seconds}, Value{Name: RateShare, Value: seconds})
 	}
 	failed := func(r *Row) { r.Status, r.Error, r.Values, r.Series = Failed, "out of memory", nil, nil }
 	a := file(t, sample("one"), with("two", failed), with("three", func(r *Row) { r.Values = time(1) }), with("lost", failed))
