@@ -47,6 +47,7 @@ func TestConfig(t *testing.T) {
 		{"new spelling", with("rope_parameters", `{"rope_theta":500000.0,"rope_type":"llama3",`+scaling+`}`, "dtype", `"bfloat16"`, "eos_token_id", "2"),
 			base(func(c *Config) { c.RopeTheta, c.Llama3, c.DType, c.EOS = 500000, llama3, "bfloat16", []int32{2} })},
 		{"old type key", with("rope_scaling", `{"type":"llama3",`+scaling+`}`), base(func(c *Config) { c.Llama3 = llama3 })},
+		{"packed", with("quantization_config", `{"quant_method":"mosaicquant","version":1}`), base(func(c *Config) { c.Packed = true })},
 		{"nulls", with("rope_scaling", "null", "head_dim", "null", "eos_token_id", "null", "quantization_config", "null"), base(func(c *Config) {})},
 		{"biases", with("attention_bias", "true", "mlp_bias", "true", "tie_word_embeddings", "true"),
 			base(func(c *Config) { c.QKVBias, c.OutputBias, c.MLPBias, c.TieEmbeddings = true, true, true, true })},
