@@ -26,8 +26,9 @@ func TestArrows(t *testing.T) {
 		"experiments/plan":  {},
 		"experiments/slurm": {},
 		"reports":           {"experiments/row"},
-		"experiments/trial": {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "experiments/row", "experiments/plan"},
-		"experiments/sweep": {"experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
+		"experiments/trial": {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "experiments/row", "experiments/plan"},
+		"experiments/bench": {"experiments/trial", "experiments/plan", "experiments/row", "internal/gemm", "internal/hf", "internal/llm", "quant", "zipper"},
+		"experiments/sweep": {"experiments/bench", "experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, module+"...").Output()
 	if err != nil {

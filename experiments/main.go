@@ -63,7 +63,7 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(sweepCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(), tablesCommand(),
+	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(), tablesCommand(),
 		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), doctorCommand())
 	return cmd
 }

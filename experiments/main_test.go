@@ -71,6 +71,32 @@ func TestSweepCommand(t *testing.T) {
 	}
 }
 
+// TestBenchCommand measures a product, resumes, and draws the report.
+func TestBenchCommand(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "tiny.yaml")
+	const yaml = "name: tiny\nengine: cpu\nrepeats: 3\nproducts:\n  - {shapes: 64x256, scheme: [w4a8, w4a16], block: 16x16, variants: [w16a16, dense4, separate, outlier16, zipper]}\n" +
+		"generate:\n  - {model: builtin:tiny-llama3, prompt: 4, tokens: 3, block: 16x16, variants: [w16a16, dense4, zipper]}\n"
+	if err := os.WriteFile(config, []byte(yaml), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"bench", "-c", config, "-o", filepath.Join(dir, "out"), "--cache", dir}
+	text, err := execute(t, args...)
+	if err != nil || !strings.Contains(text, "13 rows in") || !strings.Contains(text, "(0 were there before)") || strings.Count(text, "  zipper") != 3 {
+		t.Fatal(err)
+	}
+	if text, err = execute(t, args...); err != nil || !strings.Contains(text, "(13 were there before)") {
+		t.Fatal(err)
+	}
+	if _, err := execute(t, "report", filepath.Join(dir, "out")); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "out", "report.html"))
+	if err != nil || !bytes.Contains(page, []byte("go run ./experiments bench -c results/tiny/config.yaml")) {
+		t.Error("the page does not tell how to measure again:", err)
+	}
+}
+
 func TestCommandErrors(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct {
@@ -83,6 +109,8 @@ func TestCommandErrors(t *testing.T) {
 		{[]string{"sweep", "-c", "../configs/smoke.yaml", "--cache", dir, "-o", dir, "--trial", "0123"}, "0123"},
 		{[]string{"sweep", "-c", "../configs/smoke.yaml", "--cache", "main.go"}, "main.go"},
 		{[]string{"report"}, "accepts 1 arg"},
+		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
+		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -120,8 +148,12 @@ func TestReadme(t *testing.T) {
 		t.Errorf("found %d commands", commands)
 	}
 	for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1) {
-		if _, err := plan.Parse("README.md", m[1]); err != nil {
-			t.Errorf("sweep file %d: %v", i+1, err)
+		_, err := plan.Parse("README.md", m[1])
+		if bytes.Contains(m[1], []byte("variants:")) {
+			_, err = plan.ParseBench("README.md", m[1])
+		}
+		if err != nil {
+			t.Errorf("yaml %d: %v", i+1, err)
 		}
 	}
 	ci, err := os.ReadFile("../.ci/run")
@@ -139,11 +171,24 @@ func TestConfigs(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	for _, f := range files {
-		sw, err := readSweep(f)
-		if err != nil {
-			t.Error(err)
-		} else if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); sw.Name != want {
-			t.Errorf("%s: name %q would write to another folder than expected", f, sw.Name)
+		var name string
+		if strings.HasPrefix(filepath.Base(f), "kernels") {
+			b, err := readBench(f)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			name = b.Name
+		} else {
+			sw, err := readSweep(f)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			name = sw.Name
+		}
+		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); name != want {
+			t.Errorf("%s: name %q would write to another folder than expected", f, name)
 		}
 	}
 }

@@ -114,6 +114,12 @@ func describeSweep(in *reports.Input, dir string) error {
 		return err
 	}
 	in.Config = string(config)
+	if b, err := plan.ParseBench(file, config); err == nil {
+		home := path.Join("results", b.Name)
+		in.Title, in.Folder = b.Name, home
+		in.Command = fmt.Sprintf("go run ./experiments bench -c %s/config.yaml -o %s", home, home)
+		return nil
+	}
 	sw, err := plan.Parse(file, config)
 	if err != nil { // an older version's, say: the rows are what counts
 		in.Warnings = append(in.Warnings, fmt.Sprintf("this version cannot run the sweep file again, so commands are left out: %s", strings.ReplaceAll(err.Error(), file, "config.yaml")))

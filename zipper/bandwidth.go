@@ -2,6 +2,17 @@ package zipper
 
 import "unsafe"
 
+// Memory returns n bytes for Sum to read, in the pages that streams lie in, and
+// written to: pages that never were are all the same page.
+func Memory(n int) []byte {
+	b := allocate(n)
+	for i := range b {
+		b[i] = byte(i)
+	}
+	settle(b)
+	return b
+}
+
 // Sum returns the sum of all bytes of p, read the way kernels read a stream, in
 // sequential tasks on all cores, but with next to no work: len(p) over its time
 // is the bandwidth that a product is judged by.

@@ -11,10 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
-	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper"
 )
 
@@ -22,6 +21,7 @@ import (
 type cpu struct {
 	memory []byte // four times the last-level cache, at least 64 MiB
 	llc    int64
+	device string
 	x, w   gemm.Matrix // operands of the peak
 	y      gemm.Matrix
 }
@@ -29,11 +29,13 @@ type cpu struct {
 func newCPU() (Engine, error) {
 	const n = 768
 	e := &cpu{llc: cacheBytes("/sys/devices/system/cpu/cpu0/cache"), x: normal(1, n, n), w: normal(2, n, n), y: gemm.NewMatrix(n, n)}
-	e.memory = make([]byte, max(64<<20, 4*e.llc))
-	for i := range e.memory { // pages never written to are all the same page
-		e.memory[i] = byte(i)
-	}
+	e.memory = zipper.Memory(int(max(64<<20, 4*e.llc)))
+	e.device = cpuDevice()
 	return e, nil
+}
+
+func cpuDevice() string {
+	return fmt.Sprintf("%s, %d threads", row.Capture("", nil).CPU, runtime.GOMAXPROCS(0))
 }
 
 // assumedCache is taken where the system does not tell.
@@ -58,11 +60,12 @@ func cacheBytes(dir string) int64 {
 
 func (e *cpu) Name() string { return "cpu" }
 
-func (e *cpu) Device() string {
-	return fmt.Sprintf("%s, %d threads", row.Capture("", nil).CPU, runtime.GOMAXPROCS(0))
-}
+func (e *cpu) Device() string { return e.device }
 
-func (e *cpu) Requested() string { return cmp.Or(os.Getenv("MOSAICQUANT_CPU"), "auto") }
+func (e *cpu) Requested() string {
+	requested, _ := trial.Kernel()
+	return requested
+}
 
 func (e *cpu) CacheBytes() int64 { return e.llc }
 
@@ -88,34 +91,22 @@ func (e *cpu) Yardsticks(string) []Yardstick {
 	}
 }
 
-// packed is what package zipper multiplies by.
-type packed interface {
-	MulNT(y, x gemm.Matrix)
-	Bytes() int64
-}
-
 func (e *cpu) Prepare(w *Weights, scheme, variant string) (Layer, error) {
-	p, err := prepack(w.Of(variant), scheme, variant)
+	if w.Of(variant) == nil {
+		return nil, &Unsupported{"cpu", scheme, variant, "there are no outliers"}
+	}
+	p, err := trial.Pack(w.Of(variant), scheme, variant)
 	if err != nil {
-		return nil, err
+		return nil, &Unsupported{"cpu", scheme, variant, err.Error()}
 	}
 	n, _ := w.Packed.Dims()
 	return &cpuLayer{n: n, packed: p}, nil
 }
 
-// prepack lays q out for the kernels of this machine.
-func prepack(q *quant.Quantized, scheme, variant string) (packed, error) {
-	v, ok := map[string]zipper.Variant{plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate, plan.Zipper: zipper.Zipped}[variant]
-	if !ok || scheme != "w4a8" {
-		return nil, &Unsupported{"cpu", scheme, variant, "package zipper has none yet"}
-	}
-	return zipper.Prepack(q, v)
-}
-
 type cpuLayer struct {
-	packed
-	n    int
-	x, y gemm.Matrix
+	packed trial.Product
+	n      int
+	x, y   gemm.Matrix
 }
 
 func (l *cpuLayer) Bytes(int) int64 { return l.packed.Bytes() }
@@ -127,11 +118,14 @@ func (l *cpuLayer) Load(x gemm.Matrix) error {
 
 func (l *cpuLayer) Run() (time.Duration, error) {
 	start := time.Now()
-	l.MulNT(l.y, l.x)
+	l.packed.MulNT(l.y, l.x)
 	return time.Since(start), nil
 }
 
-func (l *cpuLayer) Kernel() string { return zipper.Kernel() }
+func (l *cpuLayer) Kernel() string {
+	_, engaged := trial.Kernel()
+	return engaged
+}
 
 func (l *cpuLayer) Output() (gemm.Matrix, error) { return l.y, nil }
 

@@ -26,11 +26,13 @@
 //	model     llama3-8b ..., absent for a plain shape
 //	layer     qkv, o, gate_up, down, absent for a plain shape
 //	shape     NxK
-//	scheme    w4a8, w4a16, w4a4
+//	scheme    w4a8, w4a16, w4a4; of w16a16 that of its neighbours
 //	variant   w16a16, dense4, separate, outlier16, zipper
 //	group     weights that share a scale, or row
 //	density   share of blocks with a residual, as a fraction
-//	block     rxc, absent at density 0
+//	block     rxc, absent at density 0, as is
+//	residual_scale  block or row
+//	outliers  share of weights that outlier16 keeps, where the file gives it
 //	tokens    M
 //	cache     flush, rotate, warm
 //
@@ -52,4 +54,13 @@
 // names engine, device, the requested and the engaged kernel, the cache and
 // the yardsticks in words. A variant that the engine has no kernel for is a row
 // with status failed that says so.
+//
+// A model that reads a prompt and generates is one row per variant too, on the
+// engine cpu. Axes: bench (generate), engine, model, scheme, variant, group,
+// density, block, prompt and tokens. Values: prefill_time, decode_time (s),
+// prefill_rate, decode_rate (token/s), prefill_time_over/VARIANT and
+// decode_time_over/VARIANT, all with intervals, and weight_bytes of the linear
+// layers, which one token reads. Series: prefill_time, decode_time. Embeddings
+// and output layer stay in 16 bits in all variants, the latter on the kernel of
+// w16a16, and are part of the times.
 package bench

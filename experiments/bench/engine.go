@@ -63,18 +63,19 @@ type Weights struct {
 	// zipper and separate execute, dense4 without its residual, and w16a16
 	// rounded to bfloat16.
 	Packed *quant.Quantized
-	// Outlier is the same base with as many weights in half precision, scattered
-	// at random, as take the bytes of the residual: what outlier16 executes. nil
-	// at density 0.
+	// Outlier is the same base with weights in half precision, scattered at
+	// random: what outlier16 executes; as many as take the bytes of the residual,
+	// unless the layout gives their share. nil without any.
 	Outlier *quant.Quantized
 }
 
-// Of returns the matrix that a variant executes, before any rounding to 16 bits.
+// Of returns the matrix that a variant executes, before any rounding to 16 bits;
+// nil for outlier16 without outliers.
 func (w *Weights) Of(variant string) *quant.Quantized {
 	switch {
 	case variant == plan.Dense4:
 		return &quant.Quantized{Base: w.Packed.Base}
-	case variant == plan.Outlier16 && w.Outlier != nil:
+	case variant == plan.Outlier16:
 		return w.Outlier
 	}
 	return w.Packed

@@ -4,52 +4,53 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// layout is the form of a quantized matrix.
-type layout struct {
-	n, k, group int
-	density     float64
-	block       plan.Block
-}
-
-// random returns a matrix of random codes and scales, as a quantizer would store
+// Random returns a matrix [N,K] of random codes and scales, as a quantizer would store
 // one. Nothing is quantized, which would take longer than all measurements.
 // Scales are such that outputs are about as large as inputs; the step of the
 // residual is a quarter of the base's, enough that its absence shows.
-func (l layout) random(seed uint64) *Weights {
-	rng := rand.New(rand.NewPCG(seed, uint64(l.n)<<32|uint64(l.k)))
-	groups, rowLen := 1, (l.k+1)/2
-	if l.group > 0 {
-		groups = l.k / l.group
+func Random(n, k int, l *plan.Layout, seed uint64) *Weights {
+	rng := rand.New(rand.NewPCG(seed, uint64(n)<<32|uint64(k)))
+	groups, rowLen := 1, (k+1)/2
+	if l.Group > 0 {
+		groups = k / l.Group
 	}
-	base := &quant.Packed{N: l.n, K: l.k, Format: quant.Int4(l.group), Codes: codes(rng, l.n*rowLen)}
-	for i := rowLen - 1; l.k%2 == 1 && i < len(base.Codes); i += rowLen {
+	base := &quant.Packed{N: n, K: k, Format: quant.Int4(l.Group), Codes: codes(rng, n*rowLen)}
+	for i := rowLen - 1; k%2 == 1 && i < len(base.Codes); i += rowLen {
 		base.Codes[i] &= 15 // nothing lies beyond K
 	}
-	exponent := stepExponent(l.k)
-	base.Scales = halves(rng, l.n*groups, exponent)
+	exponent := stepExponent(k)
+	base.Scales = halves(rng, n*groups, exponent)
 	w := &Weights{Packed: &quant.Quantized{Base: base}}
-	if l.density == 0 {
-		return w
+	outliers := int(math.Round(l.Outliers * float64(n) * float64(k)))
+	if l.Density > 0 {
+		r := &quant.Residual{N: n, K: k, BlockRows: l.Block.Rows, BlockCols: l.Block.Cols, Bits: 4, RowScales: l.RowScale}
+		rows, cols := r.Grid()
+		r.RowPtr, r.Cols = scatter(rng, rows, cols, int(math.Round(l.Density*float64(rows)*float64(cols))))
+		r.Codes = codes(rng, r.Cols.Len()*((l.Block.Rows*l.Block.Cols+1)/2))
+		scales := r.Cols.Len()
+		if l.RowScale {
+			scales *= l.Block.Rows
+		}
+		r.Scales = halves(rng, scales, exponent-2)
+		w.Packed.Residual = r
+		if outliers == 0 {
+			bytes := len(r.Codes) + 2*len(r.Scales) + len(r.Cols.Data)
+			outliers = min(n*k, bytes/(2+intWidth(k-1)))
+		}
 	}
-
-	r := &quant.Residual{N: l.n, K: l.k, BlockRows: l.block.Rows, BlockCols: l.block.Cols, Bits: 4}
-	rows, cols := r.Grid()
-	r.RowPtr, r.Cols = scatter(rng, rows, cols, int(math.Round(l.density*float64(rows)*float64(cols))))
-	r.Codes = codes(rng, r.Cols.Len()*((l.block.Rows*l.block.Cols+1)/2))
-	r.Scales = halves(rng, r.Cols.Len(), exponent-2)
-	w.Packed.Residual = r
-
-	o := &quant.Outliers{N: l.n, K: l.k}
-	each := 2 + intWidth(l.k-1)
-	o.RowPtr, o.Cols = scatter(rng, l.n, l.k, min(l.n*l.k, len(r.Codes)+2*len(r.Scales)+len(r.Cols.Data))/each)
-	o.Values = halves(rng, o.Cols.Len(), exponent+3)
-	w.Outlier = &quant.Quantized{Base: base, Outliers: o}
+	if outliers > 0 && slices.Contains(l.Variants, plan.Outlier16) {
+		o := &quant.Outliers{N: n, K: k}
+		o.RowPtr, o.Cols = scatter(rng, n, k, outliers)
+		o.Values = halves(rng, outliers, exponent+3)
+		w.Outlier = &quant.Quantized{Base: base, Outliers: o}
+	}
 	return w
 }
 

@@ -8,8 +8,8 @@ import (
 // resamples of a bootstrap: the ends of a 95 % interval then rest on 50 each.
 const resamples = 2000
 
-// estimate is a median with its interval.
-type estimate struct{ value, low, high float64 }
+// Estimate is a median with its interval.
+type Estimate struct{ Value, Low, High float64 }
 
 // median returns the middle of v, or the mean of the two middle ones.
 func median(v []float64) float64 {
@@ -22,11 +22,11 @@ func median(v []float64) float64 {
 	return (s[n/2-1] + s[n/2]) / 2
 }
 
-// bootstrap returns the median of v with its 95 % percentile interval over
+// Bootstrap returns the median of v with its 95 % percentile interval over
 // resamples of v (Efron and Tibshirani 1993, section 13.3). The same v gives the
 // same interval. Repeats that depend on each other, as neighbours in time do
 // where a machine is busy in phases, make it too narrow.
-func bootstrap(v []float64) estimate {
+func Bootstrap(v []float64) Estimate {
 	rng := rand.New(rand.NewPCG(1, uint64(len(v))))
 	medians, draw := make([]float64, resamples), make([]float64, len(v))
 	for i := range medians {
@@ -37,11 +37,11 @@ func bootstrap(v []float64) estimate {
 	}
 	slices.Sort(medians)
 	const tail = resamples / 40
-	return estimate{median(v), medians[tail], medians[resamples-1-tail]}
+	return Estimate{median(v), medians[tail], medians[resamples-1-tail]}
 }
 
-// quotients returns a[i]/b[i].
-func quotients(a, b []float64) []float64 {
+// Quotients returns a[i]/b[i].
+func Quotients(a, b []float64) []float64 {
 	q := make([]float64, len(a))
 	for i := range a {
 		q[i] = a[i] / b[i]

@@ -37,18 +37,25 @@ var (
 	Schemes  = []string{"w4a8", "w4a16", "w4a4"}
 )
 
-// Product is a matrix product whose Variants are measured in turns.
-type Product struct {
-	Model    string   `json:"model,omitempty"`
-	Layer    string   `json:"layer,omitempty"`
-	N        int      `json:"n"`
-	K        int      `json:"k"`
-	Tokens   int      `json:"tokens"` // M
+// Layout is the form of a matrix that is executed in Variants.
+type Layout struct {
 	Scheme   string   `json:"scheme"`
 	Group    int      `json:"group,omitempty"`
-	Density  float64  `json:"density"`
-	Block    Block    `json:"block,omitzero"` // zero at density 0
+	Density  float64  `json:"density"`             // of the residual
+	Block    Block    `json:"block,omitzero"`      // zero at density 0, as RowScales
+	RowScale bool     `json:"row_scale,omitempty"` // each row of a block has a scale
+	Outliers float64  `json:"outliers,omitempty"`  // share of weights that outlier16 keeps; 0 = as many as take the bytes of the residual
 	Variants []string `json:"variants"`
+}
+
+// Product is a matrix product whose Variants are measured in turns.
+type Product struct {
+	Model  string `json:"model,omitempty"`
+	Layer  string `json:"layer,omitempty"`
+	N      int    `json:"n"`
+	K      int    `json:"k"`
+	Tokens int    `json:"tokens"` // M
+	Layout
 	Timing
 }
 
@@ -57,14 +64,10 @@ func (p *Product) Shape() Shape { return Shape{p.Model, p.Layer, p.N, p.K} }
 
 // Generation is a model that reads a prompt and generates, in every variant.
 type Generation struct {
-	Model    string   `json:"model"`  // as a sweep's, or random:ARCHITECTURE
-	Prompt   int      `json:"prompt"` // tokens
-	Tokens   int      `json:"tokens"` // generated
-	Scheme   string   `json:"scheme"`
-	Group    int      `json:"group,omitempty"`
-	Density  float64  `json:"density"`
-	Block    Block    `json:"block,omitzero"`
-	Variants []string `json:"variants"`
+	Model  string `json:"model"`  // as a sweep's, or random:ARCHITECTURE
+	Prompt int    `json:"prompt"` // tokens
+	Tokens int    `json:"tokens"` // generated
+	Layout
 	Timing
 }
 
@@ -88,12 +91,14 @@ var (
 	benchKeys    = append([]*key{{name: "engine", kind: word("auto", "cpu", "cuda"), fallback: always("auto")}}, timingKeys(15)...)
 	productKeys  = append([]*key{{name: "shapes", kind: shapes}, {name: "tokens", kind: integer(1, 1<<16), fallback: always(1)}}, layoutKeys...)
 	generateKeys = append([]*key{{name: "model", kind: text}, {name: "prompt", kind: integer(1, 1<<16), fallback: always(128)},
-		{name: "tokens", kind: integer(1, 1<<16), fallback: always(32)}}, layoutKeys...)
+		{name: "tokens", kind: integer(1, 1<<16), fallback: always(32)}, {name: "repeats", kind: integer(3, 10000), fallback: always(3)}}, layoutKeys...)
 	layoutKeys = []*key{
 		{name: "scheme", kind: word(Schemes...), fallback: always("w4a8")},
 		{name: "group", kind: groupSize, fallback: always(128)},
 		{name: "density", kind: percent(0, 1), fallback: always(0.1)},
 		{name: "block", kind: blockShape, fallback: always(Block{16, 64})},
+		{name: "residual_scale", kind: word("block", "row"), fallback: always("block")},
+		{name: "outliers", kind: percent(0, 0.5), fallback: always(0.0)},
 		{name: "variants", kind: word(Variants...)}, // a list that is not swept
 	}
 )
@@ -142,8 +147,7 @@ func (p *parser) bench(data []byte) *Bench {
 			panic("plan: " + err.Error()) // the kind has checked it
 		}
 		for _, s := range all {
-			t := Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: value(c, "tokens").(int), Timing: timing}
-			t.Scheme, t.Group, t.Density, t.Block, t.Variants = layout(e, c)
+			t := Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
 			if t.Group > 0 && t.K%t.Group != 0 {
 				p.errorf(e.line, join(e.path, "group"), "%d does not divide the %d columns of %s", t.Group, t.K, s)
 				return
@@ -154,9 +158,8 @@ func (p *parser) bench(data []byte) *Bench {
 		}
 	})
 	p.benchList(b, fields, "generate", generateKeys, func(e *entry, c []chosen) {
-		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int), Tokens: value(c, "tokens").(int), Timing: timing}
-		t.Cache = ""
-		t.Scheme, t.Group, t.Density, t.Block, t.Variants = layout(e, c)
+		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int), Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
+		t.Repeats, t.Cache = value(c, "repeats").(int), ""
 		if name, ok := strings.CutPrefix(t.Model, RandomPrefix); ok {
 			if _, known := ArchitectureOf(name); !known {
 				p.errorf(e.line, join(e.path, "model"), "%q: unknown architecture", t.Model)
@@ -174,15 +177,15 @@ func (p *parser) bench(data []byte) *Bench {
 const RandomPrefix = "random:"
 
 // layout returns what products and generations have in common.
-func layout(e *entry, c []chosen) (scheme string, group int, density float64, block Block, variants []string) {
-	density = value(c, "density").(float64)
-	if density > 0 {
-		block = value(c, "block").(Block)
+func layout(e *entry, c []chosen) Layout {
+	l := Layout{Scheme: value(c, "scheme").(string), Group: value(c, "group").(int), Density: value(c, "density").(float64), Outliers: value(c, "outliers").(float64)}
+	if l.Density > 0 {
+		l.Block, l.RowScale = value(c, "block").(Block), value(c, "residual_scale") == "row"
 	}
 	for _, v := range e.setting("variants").values {
-		variants = append(variants, v.(string))
+		l.Variants = append(l.Variants, v.(string))
 	}
-	return value(c, "scheme").(string), value(c, "group").(int), density, block, variants
+	return l
 }
 
 // benchList reads the entries of a section and calls f for every combination.

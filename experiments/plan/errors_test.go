@@ -29,7 +29,7 @@ func TestErrors(t *testing.T) {
 		{header + "methods: {method: rtn}", "x.yaml:5: methods: a mapping is not a list of methods"},
 		{header + "metods: [{method: rtn}]", `x.yaml:5: unknown key "metods"; did you mean methods?`},
 		{header + "name: y\nmethods: [{method: rtn}]", "x.yaml:5: name: is given twice, first in line 1"},
-		{header + "speed: {shapes: llama3-8b}\nmethods: [{method: rtn}]", `x.yaml:5: unknown key "speed"`},
+		{header + "speeds: {shapes: llama3-8b}\nmethods: [{method: rtn}]", `x.yaml:5: unknown key "speeds"; did you mean speed?`},
 		{common("name: x", "name: ../x"), `x.yaml:1: name: "../x" is not a name`},
 		{common("name: x", "name: 12"), `x.yaml:1: name: "12" is not a name`},
 		{common("bos: true", "bos: yes"), `x.yaml:3: protocol.bos: "yes" is not true or false`},

@@ -228,6 +228,9 @@ var keys = []*key{
 		fallback: always(false), methods: []string{"mosaic"}, applies: gptqBase, needs: "base gptq", label: either("joint", "separate"), quiet: true},
 	{name: "refine", section: "method", kind: integer(0, 100), field: func(t *Trial) any { return &t.Method.Refine },
 		fallback: always(0), methods: []string{"gptq", "mosaic"}, applies: refinable, needs: "method gptq or joint: true", label: prefix("refine", nil), quiet: true},
+
+	{name: "execution", kind: execution, field: func(t *Trial) any { return &t.Execution },
+		fallback: always(""), methods: quantized, label: prefix("", execution.write), quiet: true},
 }
 
 // constraint is a condition between the settings of one trial.

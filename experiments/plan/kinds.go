@@ -90,20 +90,29 @@ var groupSize = kind{
 // budget says what shares a budget of residual blocks: each layer has its own
 // (layer, the empty string), or all layers have one, by gain (global) or by gain
 // relative to the layer's output (relative).
-var budget = kind{quote: true,
-	read: func(n *yaml.Node) (any, error) {
-		v, err := word("layer", "global", "relative").read(n)
-		if v == "layer" {
-			v = ""
-		}
-		return v, err
-	},
-	write: func(v any) string {
-		if v == "" {
-			return "layer"
-		}
-		return v.(string)
-	},
+var budget = defaultWord(true, "layer", "global", "relative")
+
+// execution is packed, or fake for the empty string: the way that came first has
+// no mark in the identity of a trial.
+var execution = defaultWord(false, "fake", "packed")
+
+// defaultWord is one of some words; the first is the empty string inside.
+func defaultWord(quote bool, words ...string) kind {
+	return kind{quote: quote,
+		read: func(n *yaml.Node) (any, error) {
+			v, err := word(words...).read(n)
+			if v == words[0] {
+				v = ""
+			}
+			return v, err
+		},
+		write: func(v any) string {
+			if v == "" {
+				return words[0]
+			}
+			return v.(string)
+		},
+	}
 }
 
 // seed is a whole number from 0 to 2⁶⁴-1.

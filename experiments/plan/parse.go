@@ -49,6 +49,7 @@ type source struct {
 	name     string
 	common   entry // model, activations, protocol and calibration
 	tasks    []string
+	speed    *entry // nil without one
 	methods  []*entry
 	baseline *condition
 }
@@ -112,7 +113,7 @@ func (p *parser) parse(data []byte) *source {
 		return nil
 	}
 	src := &source{common: entry{line: root.Line}}
-	sections := []string{"name", "model", "protocol", "calibration", "stress", "activations", "tasks", "baseline", "methods", "only", "skip", "zip"}
+	sections := []string{"name", "model", "protocol", "calibration", "stress", "activations", "execution", "tasks", "speed", "baseline", "methods", "only", "skip", "zip"}
 	fields := p.mapping(root, "", sections)
 	src.name = p.name(root, fields["name"])
 	src.common.settings = p.settings(fields, root, "", section(""))
@@ -133,6 +134,9 @@ func (p *parser) parse(data []byte) *source {
 	})
 	p.filters(&src.common, fields)
 	src.tasks = p.tasks(fields["tasks"].value)
+	if n := fields["speed"].value; n != nil {
+		src.speed = p.speed(n)
+	}
 	if n := fields["baseline"].value; n != nil {
 		src.baseline = p.condition(n, "baseline")
 	}

@@ -29,6 +29,13 @@ func (s *Sweep) YAML() ([]byte, error) {
 		}
 		add(root, "tasks", list)
 	}
+	if src.speed != nil {
+		m := &yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle}
+		for _, st := range src.speed.settings {
+			add(m, st.key.name, st.node())
+		}
+		add(root, "speed", m)
+	}
 	addFilters(root, &src.common)
 	if src.baseline != nil {
 		add(root, "baseline", src.baseline.node())

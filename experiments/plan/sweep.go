@@ -47,6 +47,12 @@ func (p *parser) expand(src *source) []Trial {
 			})
 		}
 	})
+	if s := src.speed; s != nil {
+		speed := s.speed()
+		for i := range trials {
+			trials[i].Speed = speed
+		}
+	}
 	p.unused(src, use)
 	if len(p.errs) == 0 && len(trials) == 0 {
 		p.errorf(src.common.line, "methods", "no trial passes the filters")

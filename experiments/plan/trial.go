@@ -24,6 +24,14 @@ type Trial struct {
 	// Tasks are zero-shot tasks, builtin:NAME or TASK=FILE, joined by commas so
 	// that trials stay comparable; TaskList splits them.
 	Tasks string `json:"tasks,omitempty"`
+	// Execution is "packed" where quantized layers run on the kernels for packed
+	// weights; empty for fake quantization, a float32 product with what the codes
+	// stand for. Both compute the same up to the rounding of sums.
+	Execution string `json:"execution,omitempty"`
+
+	// Speed asks for times of layers in the form of the trial, nil for none.
+	// Trials of a sweep share it, so that they stay comparable.
+	Speed *Speed `json:"speed,omitempty"`
 
 	// Label is short and unique within the sweep; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
@@ -38,6 +46,15 @@ func (t *Trial) TaskList() []string {
 		return nil
 	}
 	return strings.Split(t.Tasks, ",")
+}
+
+// Speed says which products to time.
+type Speed struct {
+	Shapes  []string `json:"shapes"` // see ShapesOf
+	Tokens  []int    `json:"tokens"`
+	Engine  string   `json:"engine"`
+	Repeats int      `json:"repeats"`
+	Cache   string   `json:"cache"`
 }
 
 // Protocol says which tokens are scored and what the model sees before them.

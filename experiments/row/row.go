@@ -96,15 +96,22 @@ const (
 	OutputNMSE     = "output_nmse"     // ||Y - reference||² / ||reference||²
 	ReadBandwidth  = "read_bandwidth"  // yardstick; B/s
 	PeakRate       = "peak_rate"       // yardstick; FLOP/s
-	PrefillRate    = "prefill_rate"    // tokens of the prompt over time; token/s
-	DecodeRate     = "decode_rate"     // generated tokens over time; token/s
-	PrefillTime    = "prefill_time"    // s
-	DecodeTime     = "decode_time"     // s, of all generated tokens
+	PrefillTime    = "prefill_time"    // of the prompt and the first token; s
+	DecodeTime     = "decode_time"     // of the tokens after the first; s
+	PrefillRate    = "prefill_rate"    // tokens of the prompt over PrefillTime; token/s
+	DecodeRate     = "decode_rate"     // tokens after the first over DecodeTime; token/s
 )
 
-// TimeOver is the name of the value that compares a time with that of another
-// variant, repeat by repeat.
-func TimeOver(variant string) string { return Time + "_over/" + variant }
+// Over is the name of the value that compares a time with that of another
+// variant, repeat by repeat: "time_over/dense4".
+func Over(time, variant string) string { return time + "_over/" + variant }
+
+// TimeOver is Over(Time, variant).
+func TimeOver(variant string) string { return Over(Time, variant) }
+
+// Speed is the name of a value of a timed product among those of a trial:
+// "speed/llama3-8b down 4096x14336 M=1/time".
+func Speed(product, value string) string { return "speed/" + product + "/" + value }
 
 // TaskMetric is the name of the value, and of its series over the items, that a
 // zero-shot task has of a metric: "choice/acc".

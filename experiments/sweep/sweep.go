@@ -17,6 +17,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
@@ -100,7 +101,7 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		only[id] = true
 	}
 	r := &runner{lab: lab, o: o, w: w, env: env, done: done, only: only, res: &res}
-	if err := r.groups(ctx, sw.Trials); err != nil {
+	if err := errors.Join(r.groups(ctx, sw.Trials), r.speed.Close()); err != nil {
 		return res, err
 	}
 	if len(r.only) > 0 {
@@ -184,6 +185,10 @@ type runner struct {
 	env  string
 	done map[string]*row.Row
 	only map[string]bool // IDs asked for and not met yet
+
+	// Trials run side by side, but a time is taken while nothing else runs.
+	alone sync.RWMutex
+	speed bench.Speed // used by who holds alone for writing
 
 	mu  sync.Mutex // guards w, res and calls of Progress
 	w   *row.Writer
@@ -283,9 +288,19 @@ func jobs(asked, trials int) int {
 // one runs t and writes its row. An error ends the sweep.
 func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error {
 	start := time.Now()
+	r.alone.RLock()
 	out, err := s.Run(ctx, t)
+	r.alone.RUnlock()
 	if err != nil {
 		return err
+	}
+	if t.Speed != nil && out.Status == row.OK {
+		r.alone.Lock()
+		err := r.speed.Measure(ctx, &t, out)
+		r.alone.Unlock()
+		if err != nil {
+			return err
+		}
 	}
 	out.Env = r.env
 	r.mu.Lock()

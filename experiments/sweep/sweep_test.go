@@ -335,3 +335,51 @@ func TestBadSurroundings(t *testing.T) {
 		})
 	}
 }
+
+// TestSpeed times a small layer beside the accuracy of trials with kernels, and
+// says of the one without that it has none.
+func TestSpeed(t *testing.T) {
+	sw := parse(t, `
+name: speed
+model: builtin:tiny-llama3
+protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 128}
+calibration: {text: builtin:calibration, tokens: 256, seed: 1}
+activations: a8
+execution: packed
+speed: {shapes: 32x256, tokens: [1, 2], repeats: 3, engine: cpu}
+methods:
+  - {method: none}
+  - {method: mosaic, density: 10%, block: 16x16, criterion: [error, random]}
+  - {method: rtn, format: int3, group: 128}
+`)
+	dir := t.TempDir()
+	res, err := Run(t.Context(), newLab(t), sw, Options{Dir: dir, Jobs: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Ran != 4 || res.Failed != 1 { // int3 has no packed execution
+		t.Fatalf("%+v", res)
+	}
+	all := rows(t, dir)
+	times := map[string]float64{}
+	for label, r := range all {
+		if r.Status != row.OK {
+			continue
+		}
+		v, ok := r.Value("speed/32x256 M=2/time")
+		if !ok || !(v.Value > 0) || v.Low == nil {
+			t.Errorf("%s: %+v", label, v)
+		}
+		times[label] = v.Value
+		_, over := r.Value("speed/32x256 M=1/time_over/w16a16")
+		if none := r.Axes["method"] == "none"; over == none {
+			t.Errorf("%s: time over 16 bits: %v", label, over)
+		}
+		if r.Execution == nil || r.Execution.Kernel == "" {
+			t.Errorf("%s: execution %+v", label, r.Execution)
+		}
+	}
+	if a, b := times["mosaic error"], times["mosaic random"]; a == 0 || a != b {
+		t.Errorf("the same form was timed twice: %v and %v of %v", a, b, times)
+	}
+}

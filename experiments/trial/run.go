@@ -105,6 +105,10 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if err != nil {
 		return nil, err
 	}
+	packed := t.Execution == "packed" && method != nil
+	if packed {
+		r.Execution = execution()
+	}
 	all, err := s.storedBytes()
 	if err != nil {
 		return nil, err
@@ -171,7 +175,15 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		for _, text := range out.Warnings {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
 		}
-		q.replacements[l.Name] = llm.Replacement{Weights: out.Quantized, Act: out.Inputs(act)}
+		replacement := llm.Replacement{Weights: out.Quantized, Act: out.Inputs(act)}
+		if packed {
+			p, err := Pack(out.Quantized, Scheme(t.Activations), variantOf(out.Quantized))
+			if err != nil {
+				return fmt.Errorf("execution packed: %s: %w", l.Name, err)
+			}
+			replacement = llm.Replacement{Weights: out.Quantized, Product: p}
+		}
+		q.replacements[l.Name] = replacement
 		return nil
 	})
 	if err != nil {

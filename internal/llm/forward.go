@@ -30,10 +30,14 @@ func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string
 	return s.x, nil
 }
 
-// Logits sets dst [M,V] = hidden·lm_headᵀ. The output layer is never replaced.
-// NaN or Inf in the result is an error.
+// Logits sets dst [M,V] = hidden·lm_headᵀ. The weights of the output layer are
+// never replaced. NaN or Inf in the result is an error.
 func (m *Model) Logits(dst, hidden gemm.Matrix) error {
-	gemm.MulNT(dst, hidden, m.head)
+	if m.output != nil {
+		m.output.MulNT(dst, hidden)
+	} else {
+		gemm.MulNT(dst, hidden, m.head)
+	}
 	if bad := notFinite(dst); bad >= 0 {
 		if err := checkFinite(m.headName, m.head); err != nil {
 			return fmt.Errorf("llm: %s: %w", m.name, err)
@@ -240,7 +244,11 @@ func (r *run) linears(l, site int, x gemm.Matrix, out ...gemm.Matrix) {
 				})
 			}
 		}
-		gemm.MulNT(out[i], in, w.weights)
+		if w.product != nil {
+			w.product.MulNT(out[i], in)
+		} else {
+			gemm.MulNT(out[i], in, w.weights)
+		}
 		if w.bias != nil {
 			parallelRows(out[i], func(i0, i1 int) {
 				for j := i0; j < i1; j++ {

@@ -15,7 +15,8 @@ import (
 type Model struct {
 	*base
 	layers []layer
-	fake   bool // some linear layer has Activations
+	fake   bool    // some linear layer has Activations
+	output Product // executes head, or nil
 }
 
 // base is what all views share.
@@ -49,6 +50,7 @@ type linear struct {
 	weights gemm.Source
 	bias    []float32 // or nil
 	act     quant.Activations
+	product Product // or nil, for weights and act
 }
 
 // The inputs of the linear layers of a layer, in order of execution.
@@ -77,6 +79,19 @@ type Linear struct {
 type Replacement struct {
 	Weights gemm.Source       // nil keeps the weights
 	Act     quant.Activations // fake quantization of the inputs; the zero value is none
+	// Product, where not nil, executes the layer in place of a float32 product
+	// with Weights. It rounds its inputs itself, so Act must be zero.
+	Product Product
+}
+
+// Product multiplies by a weight matrix in a form of its own, such as packed
+// 4-bit codes. It must be safe for concurrent use.
+type Product interface {
+	// Dims returns N and K.
+	Dims() (n, k int)
+	// MulNT sets y [M,N] to the product with x [M,K], which it must not modify. A
+	// token that is not finite must give outputs that are not.
+	MulNT(y, x gemm.Matrix)
 }
 
 // Open opens the model in files: config.json and the checkpoint. Every tensor
@@ -128,7 +143,7 @@ func (m *Model) Linears() []Linear {
 // and all biases as in m. It panics on a name that Linears does not list and on
 // weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
-	v := &Model{base: m.base, layers: make([]layer, len(m.layers))}
+	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output}
 	used := 0
 	for l := range m.layers {
 		v.layers[l] = m.layers[l]
@@ -155,6 +170,20 @@ func (m *Model) With(replacements map[string]Replacement) *Model {
 	return v
 }
 
+// Output returns the weights [V,D] of the output layer.
+func (m *Model) Output() gemm.Source { return m.head }
+
+// WithOutput returns a view of m whose output layer is executed by p, which must
+// hold the same weights in another layout. It panics on another shape.
+func (m *Model) WithOutput(p Product) *Model {
+	if n, k := p.Dims(); n != m.vocab || k != m.dim {
+		panic(fmt.Sprintf("llm: %s: product is %dx%d, the output layer %dx%d", m.name, n, k, m.vocab, m.dim))
+	}
+	v := *m
+	v.output = p
+	return &v
+}
+
 func (w *linear) replace(r Replacement) {
 	if r.Weights != nil {
 		n, k := w.weights.Dims()
@@ -163,7 +192,16 @@ func (w *linear) replace(r Replacement) {
 		}
 		w.weights = r.Weights
 	}
-	w.act = r.Act
+	if r.Product != nil {
+		n, k := w.weights.Dims()
+		if rn, rk := r.Product.Dims(); rn != n || rk != k {
+			panic(fmt.Sprintf("llm: %s: product is %dx%d, the layer %dx%d", w.name, rn, rk, n, k))
+		}
+		if r.Act != quant.A16 {
+			panic(fmt.Sprintf("llm: %s: a product rounds its inputs itself, and activations are %s", w.name, r.Act))
+		}
+	}
+	w.act, w.product = r.Act, r.Product
 }
 
 func (m *Model) has(name string) bool {

@@ -408,3 +408,64 @@ func TestGoldensNotice(t *testing.T) {
 		}
 	}
 }
+
+// sourceProduct executes a Source as a Product.
+type sourceProduct struct{ gemm.Source }
+
+func (p sourceProduct) MulNT(y, x gemm.Matrix) { gemm.MulNT(y, x, p.Source) }
+
+// TestProduct: products that compute the same as the layers give the same model.
+func TestProduct(t *testing.T) {
+	m := open(t, Random(shape(), 1))
+	ids := []int32{1, 2, 3, 5, 8}
+	run := func(m *Model) gemm.Matrix {
+		hidden, err := m.Hidden(t.Context(), [][]int32{ids}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := gemm.NewMatrix(len(ids), m.Config().VocabSize)
+		if err := m.Logits(out, hidden); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	calls := 0
+	replacements := map[string]Replacement{}
+	for _, l := range m.Linears() {
+		replacements[l.Name] = Replacement{Product: countedProduct{sourceProduct{l.Weights}, &calls}}
+	}
+	view := m.With(replacements).WithOutput(countedProduct{sourceProduct{m.Output()}, &calls})
+	want, got := run(m), run(view)
+	if calls != len(m.Linears())+1 || !slices.Equal(want.Data, got.Data) {
+		t.Errorf("%d products executed; equal: %v", calls, slices.Equal(want.Data, got.Data))
+	}
+	if got = run(view.With(nil)); calls != 2*(len(m.Linears())+1) || !slices.Equal(want.Data, got.Data) {
+		t.Error("a view of the view executes something else")
+	}
+	panics := func(what string, f func()) {
+		defer func() {
+			if recover() == nil {
+				t.Errorf("%s: no panic", what)
+			}
+		}()
+		f()
+	}
+	l := m.Linears()[0]
+	panics("product of another shape", func() {
+		m.With(map[string]Replacement{l.Name: {Product: sourceProduct{gemm.NewMatrix(l.N, l.K+1)}}})
+	})
+	panics("product and activations", func() {
+		m.With(map[string]Replacement{l.Name: {Product: sourceProduct{l.Weights}, Act: quant.A8}})
+	})
+	panics("output of another shape", func() { m.WithOutput(sourceProduct{gemm.NewMatrix(1, 1)}) })
+}
+
+type countedProduct struct {
+	sourceProduct
+	calls *int
+}
+
+func (p countedProduct) MulNT(y, x gemm.Matrix) {
+	*p.calls++
+	p.sourceProduct.MulNT(y, x)
+}

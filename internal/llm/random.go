@@ -18,6 +18,11 @@ import (
 func Random(c hf.Config, seed uint64) hf.Files {
 	w := &randomWriter{rng: rand.New(rand.NewPCG(seed, 0)), header: map[string]any{}}
 	d, q, kv := c.HiddenSize, c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	// One piece of memory for all, the header in front: growing or moving it would
+	// copy gigabytes. A tensor takes less than 256 bytes of header, and norms and
+	// biases less than 16 rows a layer.
+	w.start = 8 + 256*(4+20*c.Layers)
+	w.data = make([]byte, w.start, w.start+2*(2*c.VocabSize*d+c.Layers*((2*q+2*kv+3*c.MLPSize+16)*d)))
 	w.matrix("model.embed_tokens", c.VocabSize, d, 1, false)
 	if !c.TieEmbeddings {
 		w.matrix("lm_head", c.VocabSize, d, d, false)
@@ -94,11 +99,12 @@ func configJSON(c hf.Config) []byte {
 type randomWriter struct {
 	rng    *rand.Rand
 	header map[string]any
+	start  int // of the first tensor
 	data   []byte
 }
 
 func (w *randomWriter) tensor(name string, shape []int, value func() float32) {
-	start := len(w.data)
+	start := len(w.data) - w.start
 	n := 1
 	for _, s := range shape {
 		n *= s
@@ -106,7 +112,7 @@ func (w *randomWriter) tensor(name string, shape []int, value func() float32) {
 	for range n {
 		w.data = binary.LittleEndian.AppendUint16(w.data, uint16(math.Float32bits(value())>>16))
 	}
-	w.header[name] = map[string]any{"dtype": "BF16", "shape": shape, "data_offsets": [2]int{start, len(w.data)}}
+	w.header[name] = map[string]any{"dtype": "BF16", "shape": shape, "data_offsets": [2]int{start, len(w.data) - w.start}}
 }
 
 func (w *randomWriter) matrix(name string, n, k, fanIn int, bias bool) {
@@ -126,9 +132,13 @@ func (w *randomWriter) safetensors() []byte {
 	if err != nil {
 		panic(err)
 	}
-	for len(header)%8 != 0 {
-		header = append(header, ' ')
+	if len(header) > w.start-8 {
+		panic(fmt.Sprintf("llm: a header of %d bytes does not fit %d", len(header), w.start-8))
 	}
-	file := binary.LittleEndian.AppendUint64(nil, uint64(len(header)))
-	return append(append(file, header...), w.data...)
+	binary.LittleEndian.PutUint64(w.data, uint64(w.start-8))
+	rest := w.data[8+copy(w.data[8:], header) : w.start]
+	for i := range rest {
+		rest[i] = ' '
+	}
+	return w.data
 }

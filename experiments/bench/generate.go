@@ -1,0 +1,244 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+)
+
+// generator is a variant of a model on its way through the repeats.
+type generator struct {
+	variant         string
+	model           *llm.Model
+	bytes           int64 // that the linear layers of one token read
+	kernel          string
+	err             error // why it does not run
+	prefill, decode []float64
+}
+
+// generation measures g.
+func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generation) error {
+	rows := r.describeGeneration(g)
+	if found := r.finished(rows); found != nil {
+		r.res.Finished += len(found)
+		r.res.Rows = append(r.res.Rows, found...)
+		r.o.Progress(found, true, 0)
+		return nil
+	}
+	start := time.Now()
+	model, err := openModel(ctx, lab, g)
+	if err != nil {
+		return err
+	}
+	defer model.Close()
+	output, err := trial.Pack16(model.Output())
+	if err != nil {
+		return err
+	}
+	model = model.WithOutput(output)
+	var gs []*generator
+	// Garbage of packing may not take as much memory again as a large model.
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
+	for _, v := range g.Variants {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		gs = append(gs, newGenerator(model, g, v))
+		debug.FreeOSMemory()
+	}
+	if err := generate(ctx, g, gs); err != nil {
+		return err
+	}
+	for i, v := range gs {
+		if v.err != nil {
+			rows[i].Status, rows[i].Error = row.Failed, v.err.Error()
+			r.res.Failed++
+			continue
+		}
+		v.report(g, gs, rows[i])
+	}
+	if err := r.save(rows); err != nil {
+		return err
+	}
+	r.o.Progress(rows, false, time.Since(start))
+	return nil
+}
+
+// openModel opens the model of g, or makes a random one of its architecture.
+func openModel(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*llm.Model, error) {
+	name, random := strings.CutPrefix(g.Model, plan.RandomPrefix)
+	if !random {
+		files, err := lab.OpenModel(ctx, g.Model)
+		if err != nil {
+			return nil, err
+		}
+		return llm.Open(files)
+	}
+	a, ok := plan.ArchitectureOf(name)
+	if !ok {
+		panic("bench: unknown architecture " + name) // plan has checked it
+	}
+	return llm.Open(llm.Random(hf.Config{
+		ModelType: a.Type, VocabSize: a.Vocab, HiddenSize: a.Hidden, MLPSize: a.MLP, Layers: a.Layers,
+		Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, MaxPositions: a.Positions,
+		RMSNormEps: a.RMSNormEps, RopeTheta: a.RopeTheta, TieEmbeddings: a.Tied, QKNorm: a.QKNorm,
+	}, g.Seed))
+}
+
+// newGenerator makes a view of model whose linear layers execute as variant. 4-bit
+// codes are random, also in a trained model: time does not depend on them.
+func newGenerator(model *llm.Model, g *plan.Generation, variant string) *generator {
+	v := &generator{variant: variant, model: model}
+	replacements := map[string]llm.Replacement{}
+	for i, l := range model.Linears() {
+		if g.Group > 0 && l.K%g.Group != 0 {
+			v.err = fmt.Errorf("%s: group %d does not divide its %d columns", l.Name, g.Group, l.K)
+			return v
+		}
+		p, err := packLinear(l, g, variant, g.Seed+uint64(i))
+		if err != nil {
+			v.err = fmt.Errorf("%s: %w", l.Name, err)
+			return v
+		}
+		v.bytes += p.Bytes()
+		replacements[l.Name] = llm.Replacement{Product: p}
+	}
+	_, v.kernel = trial.Kernel()
+	v.model = model.With(replacements)
+	return v
+}
+
+// packLinear packs l itself as w16a16, and random codes in its place otherwise.
+func packLinear(l llm.Linear, g *plan.Generation, variant string, seed uint64) (trial.Product, error) {
+	if variant == plan.W16A16 {
+		return trial.Pack16(l.Weights)
+	}
+	q := Random(l.N, l.K, &g.Layout, seed).Of(variant)
+	if q == nil {
+		return nil, errors.New("there are no outliers")
+	}
+	return trial.Pack(q, g.Scheme, variant)
+}
+
+// generate runs the repeats of all that can run, in turns.
+func generate(ctx context.Context, g *plan.Generation, all []*generator) error {
+	var run []*generator
+	for _, v := range all {
+		if v.err == nil {
+			run = append(run, v)
+		}
+	}
+	if len(run) == 0 {
+		return nil
+	}
+	rng := rand.New(rand.NewPCG(g.Seed, 3))
+	prompt := make([]int32, g.Prompt)
+	for i := range prompt {
+		prompt[i] = int32(rng.IntN(run[0].model.Config().VocabSize))
+	}
+	for repeat := range g.Repeats + 1 {
+		runtime.GC()
+		for j := range run {
+			v := run[(repeat+j)%len(run)]
+			prefill, decode, err := v.generate(ctx, prompt, g.Tokens)
+			if err != nil {
+				return err
+			}
+			if repeat > 0 { // the first is a warm-up
+				v.prefill, v.decode = append(v.prefill, prefill.Seconds()), append(v.decode, decode.Seconds())
+			}
+		}
+	}
+	return nil
+}
+
+// generate reads prompt and generates tokens, each the most likely one.
+func (v *generator) generate(ctx context.Context, prompt []int32, tokens int) (prefill, decode time.Duration, err error) {
+	cache := v.model.NewCache(len(prompt) + tokens)
+	logits := gemm.NewMatrix(1, v.model.Config().VocabSize)
+	next := func(in []int32) ([]int32, error) {
+		hidden, err := v.model.Decode(ctx, cache, in)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.model.Logits(logits, hidden.View(hidden.Rows-1, hidden.Rows, 0, hidden.Cols)); err != nil {
+			return nil, err
+		}
+		best := 0
+		for i, l := range logits.Data {
+			if l > logits.Data[best] {
+				best = i
+			}
+		}
+		return []int32{int32(best)}, nil
+	}
+	start := time.Now()
+	token, err := next(prompt)
+	if err != nil {
+		return 0, 0, err
+	}
+	first := time.Now()
+	for range tokens - 1 {
+		if token, err = next(token); err != nil {
+			return 0, 0, err
+		}
+	}
+	return first.Sub(start), time.Since(first), nil
+}
+
+func (v *generator) report(g *plan.Generation, all []*generator, r *row.Row) {
+	r.Execution.Kernel = v.kernel
+	add := func(name, unit string, x []float64) {
+		e := Bootstrap(x)
+		r.Values = append(r.Values, row.Value{Name: name, Value: e.Value, Unit: unit, Low: &e.Low, High: &e.High})
+	}
+	for _, m := range []struct {
+		time, rate string
+		tokens     int
+		of         func(*generator) []float64
+	}{
+		{row.PrefillTime, row.PrefillRate, g.Prompt, func(v *generator) []float64 { return v.prefill }},
+		{row.DecodeTime, row.DecodeRate, g.Tokens - 1, func(v *generator) []float64 { return v.decode }},
+	} {
+		if m.tokens == 0 {
+			continue
+		}
+		add(m.time, "s", m.of(v))
+		add(m.rate, "token/s", per(float64(m.tokens), m.of(v)))
+		for _, o := range all {
+			if o != v && o.err == nil {
+				add(row.Over(m.time, o.variant), "", Quotients(m.of(v), m.of(o)))
+			}
+		}
+		r.Series = append(r.Series, row.Series{Name: m.time, Unit: "s", Values: m.of(v)})
+	}
+	r.Values = append(r.Values, row.Value{Name: row.WeightBytes, Value: float64(v.bytes), Unit: "B"})
+}
+
+// describeGeneration returns the rows of g without results.
+func (r *runner) describeGeneration(g *plan.Generation) []*row.Row {
+	var rows []*row.Row
+	for _, v := range g.Variants {
+		axes := layoutAxes(&g.Layout)
+		axes["bench"], axes["engine"], axes["variant"], axes["model"] = "generate", "cpu", v, g.Model
+		axes["prompt"], axes["tokens"] = strconv.Itoa(g.Prompt), strconv.Itoa(g.Tokens)
+		label := fmt.Sprintf("%s, %s, %d+%d tokens %s", g.Model, describeLayout(&g.Layout), g.Prompt, g.Tokens, v)
+		o := r.newRow(g, v, label, axes)
+		o.Execution.Engine, o.Execution.Device = "cpu", r.cpu
+		rows = append(rows, o)
+	}
+	return rows
+}

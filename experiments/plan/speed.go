@@ -1,0 +1,88 @@
+package plan
+
+import "gopkg.in/yaml.v3"
+
+// speedKeys are the settings of a sweep's speed section. Lists are not swept:
+// every trial has the times of all.
+var speedKeys = append([]*key{
+	{name: "shapes", kind: shapes},
+	{name: "tokens", kind: integer(1, 1<<16), fallback: always(1)},
+	{name: "engine", kind: word("auto", "cpu", "cuda"), fallback: always("auto")},
+}, timingKeys(15)[:2]...)
+
+// speed reads the section.
+func (p *parser) speed(n *yaml.Node) *entry {
+	before := len(p.errs)
+	e := p.benchEntry(n, p.mapping(n, "speed", names(speedKeys)), "speed", speedKeys, &yaml.Node{})
+	for _, name := range []string{"engine", "repeats", "cache"} {
+		if s := e.setting(name); s != nil && len(s.values) > 1 {
+			p.errorf(s.line, s.path, "is a list; it is one for all trials")
+		}
+	}
+	if len(p.errs) > before {
+		return nil
+	}
+	return e
+}
+
+// speed returns what the settings say.
+func (e *entry) speed() *Speed {
+	s := &Speed{Engine: e.setting("engine").values[0].(string), Repeats: e.setting("repeats").values[0].(int), Cache: e.setting("cache").values[0].(string)}
+	for _, v := range e.setting("shapes").values {
+		s.Shapes = append(s.Shapes, v.(string))
+	}
+	for _, v := range e.setting("tokens").values {
+		s.Tokens = append(s.Tokens, v.(int))
+	}
+	return s
+}
+
+// Products returns the products to time for t: in the form of its weights beside
+// dense4 of the same group and w16a16. why tells what cannot be timed.
+func (t *Trial) Products() (products []Product, own string, why string) {
+	m := &t.Method
+	l := Layout{Scheme: "w4" + t.Activations, Group: m.Group}
+	switch {
+	case m.Name == "none":
+		own, l.Group = W16A16, 128
+	case m.Format != "int4":
+		return nil, "", "there is no kernel for the format " + m.Format
+	case m.AWQ:
+		return nil, "", "there is no kernel for the channel scales of AWQ"
+	case m.Name == "spqr" && m.Outliers == 0:
+		return nil, "", "how many outliers a threshold gives depends on the weights"
+	case m.Name == "spqr":
+		own, l.Outliers = Outlier16, m.Outliers
+	case m.Name == "mosaic" && m.ResidualBits != 4:
+		return nil, "", "there is no kernel for residuals of other than 4 bits"
+	case m.Name == "mosaic" && m.Density > 0:
+		own, l.Density, l.Block, l.RowScale = Zipper, m.Density, m.Block, m.ResidualScale == "row"
+	case m.Name == "rtn" || m.Name == "gptq" || m.Name == "mosaic":
+		own = Dense4
+	default:
+		return nil, "", "there is no kernel for the method " + m.Name
+	}
+	l.Variants = []string{W16A16}
+	if own != W16A16 {
+		l.Variants = append(l.Variants, Dense4)
+	}
+	if own != W16A16 && own != Dense4 {
+		l.Variants = append(l.Variants, own)
+	}
+	for _, ref := range t.Speed.Shapes {
+		all, err := ShapesOf(ref)
+		if err != nil {
+			panic("plan: " + err.Error()) // the kind has checked it
+		}
+		for _, s := range all {
+			for _, tokens := range t.Speed.Tokens {
+				if l.Group > 0 && s.K%l.Group != 0 {
+					return nil, "", "the group " + groupSize.write(l.Group) + " does not divide the columns of " + s.String()
+				}
+				products = append(products, Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: tokens, Layout: l,
+					Timing: Timing{Repeats: t.Speed.Repeats, Cache: t.Speed.Cache, Seed: 1}})
+			}
+		}
+	}
+	return products, own, ""
+}
