@@ -2,10 +2,22 @@
 // codes are unpacked in registers, never to floats in memory, and MosaicQuant's
 // sparse residual (arXiv 2606.15652, ZipperEngine) gets no pass of its own.
 //
-// The scheme is W4A8: Y = X·Ŵᵀ, X [M,K] quantized per token to int8 exactly as
-// quant.A8 does, Ŵ [N,K] a symmetric 4-bit base with an optional 4-bit block
-// residual. Products are summed as integers within a group or a block, then
-// scaled and added in float32. Reference states the result in float64.
+// Y = X·Ŵᵀ, X [M,K], Ŵ [N,K] a symmetric 4-bit base with an optional 4-bit block
+// residual. PrepackFor chooses the scheme by the format of the activations:
+//
+//   - W4A8: X is quantized per token to int8 exactly as quant.A8 does. Products are
+//     summed as integers within a group or a block, then scaled and added in
+//     float32.
+//   - W4A4: the same with quant.A4, int4 with a scale for every 128 channels of a
+//     token. It computes what int4 units would, on int8 units: what it shows is
+//     accuracy, its speed is that of W4A8.
+//   - W4A16: X stays float32, codes become float32 in registers.
+//
+// Reference states the results in float64.
+//
+// The variants that judge Zipped execute the same matrix otherwise: Dense4
+// without the residual, Separate with the residual in a pass of its own. Outlier16
+// is a 4-bit base with 16-bit outliers, W16A16 bfloat16 weights (PrepackBF16).
 //
 // # The stream
 //
@@ -41,7 +53,64 @@
 // So int4 g128 takes 4.125 bits per weight, and a residual of 16x64 blocks
 // 4.06 for every weight it covers.
 //
+// With quant.A4 groups and blocks of more than 128 columns are cut there, and
+// their scales repeated. Bfloat16 weights are panels of 16 rows too; see
+// PrepackBF16. Outliers are compressed sparse rows of 4 bytes per outlier.
+//
+// # Kernels
+//
 // Kernels ascend: generic states what is computed, avx2 does 32 products at a
-// time and avx512 64. They give the same bits. The environment variable
-// MOSAICQUANT_CPU forces one, as in internal/gemm.
+// time and avx512 64. With integer activations they give the same bits. The
+// environment variable MOSAICQUANT_CPU forces one, as in internal/gemm. Other
+// processors, arm64 among them, run the generic one.
+//
+// A panel is multiplied by up to 8 tokens in one pass of avx512, 2 of avx2.
+//
+// # Speed
+//
+// The figures are of one machine, 2 cores with AVX-512 VNNI (AMD EPYC, Zen 5)
+// that were never quite alone; layers 14336x4096 and 4096x14336, groups of 128,
+// 10 % of the blocks 16x64, W4A8 unless said otherwise. BenchmarkLayer prints them;
+// with M = 1 they are medians of 25 products in random order:
+//
+//	                                14336x4096   4096x14336
+//	dense4, share of read bandwidth       0.94         0.85
+//	zipper / dense4                      1.112        1.107   1.10 by bytes
+//	separate / zipper                     1.06         0.98   1.00 by bytes
+//	w16a16 / zipper                       3.38         3.48   3.5 by bytes
+//	zipper / dense4, W4A16                1.09         1.15
+//
+// Half of the way there were large pages: on small ones dense4 read 0.64 and
+// 0.51 of the bandwidth, in whatever order the variants' memory was laid out.
+//
+// With M = 4 and more, kernels wait for the integer units, and what a block costs
+// is not its bytes. Of a panel in the cache (lowest of many times, ns):
+//
+//	          dense4, M = 1  4    8     zipper, M = 1  4     8     separate, M = 1  4     8
+//	16x64     351   788  1380           428   919   1564           453   912   1612
+//	4x16                                781   1469  2507           843   1531  2587
+//	1x128                               564   1081  1894           581   1160  1955
+//	1x32                                1537  2757  4004           1652  2647  4076
+//
+// A strip of 16x64 ends with the same 5 instructions per token as a group of 128
+// columns, which is why zipper / dense4 is 1.14 with M = 8 where 1.12 was hoped
+// for, and blocks of 128 columns would do better. Thin strips are worse: one of
+// 1x32 fills a quarter of a register and is summed across lanes for itself, 1.8
+// times dense4 for 4x16 and 2.8 times for 1x32. Several strips in one register
+// would halve that; the stream would have to name a row for each.
+//
+// Separate reads the same bytes. Its second pass reads activations from the cache
+// and Y, and waits once more for all cores: 0 to 8 % in the cache, and next to
+// nothing once memory sets the pace, where zipper pays for a count of strips
+// that branches cannot foresee in every tile. So one stream gains little on a
+// CPU; on one core there is nothing else to gain, and none is.
+//
+// There is no separate path for prefills, because unpacking is not what they wait
+// for: with 8 tokens a cell takes 16 VPDPBUSD and 4 instructions that unpack it. A
+// kernel without these 4 took 1281 ns for a panel of 4096 columns instead of 1290,
+// and one whose VPDPBUSD loaded no activations 1281. Codes unpacked once for more
+// tokens would only be more bytes to read. Blocks of columns of activations that fit
+// the L1 cache cost 5 % instead of gaining. With 512 tokens, one core did
+// 260 (K = 4096) and 227 (K = 14336) multiply-adds in a nanosecond, 2.6 and 2.3
+// times the float32 GEMM of internal/gemm; W4A16 did 92 and 88, 0.93 of it.
 package zipper

@@ -12,6 +12,10 @@ import (
 const (
 	taskBytes = 128 << 10
 	tasksEach = 4
+	// With manyTokens, which are read from the L3 cache for every task, a task is
+	// a prefillTask: half of an L2 cache.
+	manyTokens  = 64
+	prefillTask = 512 << 10
 )
 
 // MulNT sets y [M,N] = Q(x)·Ŵᵀ for x [M,K], Q being the rounding of
@@ -58,7 +62,11 @@ func (s *stream) multiply(k panelKernels, y gemm.Matrix, a *activations, add boo
 		p = 1
 	}
 	panels := len(s.starts) - 1
-	perTask := max(1, min(taskBytes*panels/max(1, len(s.data)), panels/(tasksEach*p)))
+	size := taskBytes
+	if y.Rows >= manyTokens {
+		size = prefillTask
+	}
+	perTask := max(1, min(size*panels/max(1, len(s.data)), panels/(tasksEach*p)))
 	tasks := ceilDiv(panels, perTask)
 	parallel(p, tasks, func(task int) {
 		sh := s.shape

@@ -364,8 +364,8 @@ func FuzzKernels(f *testing.F) {
 // nor on the number of goroutines.
 func TestOneTokenAtATime(t *testing.T) {
 	forKernels(t, schemeA8, func(t *testing.T) {
-		l := layout{n: 500, k: 2048, group: 128, r: 16, c: 16, density: 0.2}
-		w, x := prepack(t, l.random(1, anyScale), Separate), normal(1, 28, l.k)
+		l := layout{n: 300, k: 1024, group: 128, r: 16, c: 16, density: 0.2}
+		w, x := prepack(t, l.random(1, anyScale), Separate), normal(1, manyTokens+4, l.k)
 		all := multiply(t, w, x)
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 		for m := range x.Rows {
