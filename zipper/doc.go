@@ -68,49 +68,52 @@
 //
 // # Speed
 //
-// The figures are of one machine, 2 cores with AVX-512 VNNI (AMD EPYC, Zen 5)
-// that were never quite alone; layers 14336x4096 and 4096x14336, groups of 128,
-// 10 % of the blocks 16x64, W4A8 unless said otherwise. BenchmarkLayer prints them;
-// with M = 1 they are medians of 25 products in random order:
+// The figures are of one machine with 2 cores and AVX-512 VNNI (AMD EPYC, Zen 5)
+// that was never quite idle; groups of 128, 10 % of the blocks 16x64, W4A8 unless
+// said otherwise. BenchmarkLayer prints such ratios; these are medians of 25
+// products with M = 1 in random order:
 //
-//	                                14336x4096   4096x14336
-//	dense4, share of read bandwidth       0.94         0.85
-//	zipper / dense4                      1.112        1.107   1.10 by bytes
-//	separate / zipper                     1.06         0.98   1.00 by bytes
-//	w16a16 / zipper                       3.38         3.48   3.5 by bytes
-//	zipper / dense4, W4A16                1.09         1.15
+//	                                   14336x4096   4096x14336
+//	dense4, share of read bandwidth          0.94         0.85
+//	zipper / dense4                         1.112        1.107   1.10 by bytes
+//	separate / zipper                        1.06         0.98   1.00 by bytes
+//	w16a16 / zipper                          3.38         3.48   3.5 by bytes
+//	zipper / dense4, W4A16                   1.09         1.15   1.10 by bytes
 //
-// Half of the way there were large pages: on small ones dense4 read 0.64 and
-// 0.51 of the bandwidth, in whatever order the variants' memory was laid out.
+// Streams lie on large pages, where the system has any. On small ones the same
+// dense4 stream was read at 20.9 GB/s instead of 30.9 (medians of 60), and a
+// zipped one at anything between 19 and 28, by the luck of where it came to lie:
+// more than any difference between variants.
 //
-// With M = 4 and more, kernels wait for the integer units, and what a block costs
-// is not its bytes. Of a panel in the cache (lowest of many times, ns):
+// With more tokens kernels wait for the integer units. A panel of 4096 columns
+// that stays in the cache took, at best, in ns:
 //
-//	          dense4, M = 1  4    8     zipper, M = 1  4     8     separate, M = 1  4     8
-//	16x64     351   788  1380           428   919   1564           453   912   1612
-//	4x16                                781   1469  2507           843   1531  2587
-//	1x128                               564   1081  1894           581   1160  1955
-//	1x32                                1537  2757  4004           1652  2647  4076
+//	M                         1      4      8
+//	dense4                  351    788   1380
+//	zipper, 16x64           428    919   1564
+//	zipper, 1x128           564   1081   1894
+//	zipper, 4x16            781   1469   2507
+//	zipper, 1x32           1537   2757   4004
+//	separate, 16x64         453    912   1612
+//	separate, 1x32         1652   2647   4076
 //
-// A strip of 16x64 ends with the same 5 instructions per token as a group of 128
-// columns, which is why zipper / dense4 is 1.14 with M = 8 where 1.12 was hoped
-// for, and blocks of 128 columns would do better. Thin strips are worse: one of
-// 1x32 fills a quarter of a register and is summed across lanes for itself, 1.8
-// times dense4 for 4x16 and 2.8 times for 1x32. Several strips in one register
-// would halve that; the stream would have to name a row for each.
+// So zipper / dense4 is 1.13 to 1.17 from M = 4 on, where 1.12 was hoped for: a
+// strip costs its products and, for every token, 5 instructions that begin and end
+// a sum. Thin strips cost much more, because each fills only a part of a register
+// (1x32 a quarter) and is summed across lanes for itself. Several of them in one
+// register, with a row for each in the head, would be the remedy.
 //
-// Separate reads the same bytes. Its second pass reads activations from the cache
-// and Y, and waits once more for all cores: 0 to 8 % in the cache, and next to
-// nothing once memory sets the pace, where zipper pays for a count of strips
-// that branches cannot foresee in every tile. So one stream gains little on a
-// CPU; on one core there is nothing else to gain, and none is.
+// Separate reads the same bytes, so it can lose only what a second pass costs
+// besides: activations once more, from the cache, Y once more, and another wait for
+// the slowest core. That is -1 to 8 % in the cache, and within the noise where
+// memory sets the pace. On a CPU one stream gains little over two.
 //
 // There is no separate path for prefills, because unpacking is not what they wait
-// for: with 8 tokens a cell takes 16 VPDPBUSD and 4 instructions that unpack it. A
-// kernel without these 4 took 1281 ns for a panel of 4096 columns instead of 1290,
-// and one whose VPDPBUSD loaded no activations 1281. Codes unpacked once for more
-// tokens would only be more bytes to read. Blocks of columns of activations that fit
-// the L1 cache cost 5 % instead of gaining. With 512 tokens, one core did
-// 260 (K = 4096) and 227 (K = 14336) multiply-adds in a nanosecond, 2.6 and 2.3
-// times the float32 GEMM of internal/gemm; W4A16 did 92 and 88, 0.93 of it.
+// for: with 8 tokens a cell takes 16 VPDPBUSD and 3 instructions that unpack it. A
+// kernel with moves instead took 1281 ns for a panel instead of 1290, and one whose
+// VPDPBUSD loaded no activations 1281. Codes unpacked once for more tokens would
+// only be more bytes to read. Blocks of columns of activations that fit the L1 cache
+// cost 5 % instead of gaining. With 512 tokens one core did 260 (K = 4096) and 227
+// (K = 14336) multiply-adds in a nanosecond, 2.6 and 2.4 times the float32 GEMM of
+// internal/gemm, and W4A16 92 and 88, 0.94 times.
 package zipper
