@@ -105,7 +105,7 @@
 //
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for
-// the slowest core. That is -1 to 8 % in the cache, and within the noise where
+// the slowest core. That is -4 to 8 % in the cache, and within the noise where
 // memory sets the pace. On a CPU one stream gains little over two.
 //
 // There is no separate path for prefills, because unpacking is not what they wait
