@@ -1,6 +1,7 @@
 // test.cc: every kernel, emulated, against a float64 reference.
 //
 //   test [-seed S] [-cases C] [-only PART-OF-NAME] [-small]
+//   test -table    name, tokens, rows, threads, shared memory of every kernel
 //
 // Weights, residual and activations are random; sizes are odd, outputs and
 // workspaces poisoned, and every buffer ends at a page that cannot be touched.
@@ -236,7 +237,10 @@ int main(int argc, char** argv) {
     else if (a == "-seed" && i + 1 < argc) seed = atoi(argv[++i]);
     else if (a == "-cases" && i + 1 < argc) cases = atoi(argv[++i]);
     else if (a == "-only" && i + 1 < argc) only = argv[++i];
-    else die("unknown argument " + a);
+    else if (a == "-table") {
+      for (auto& [name, k] : emu::registry()) printf("%s\t%u\t%u\t%u\t%u\n", name.c_str(), k.tokens, k.rows, k.threads, k.smem);
+      return 0;
+    } else die("unknown argument " + a);
   }
   rng.seed(seed);
   unsigned ran = 0, kernels = 0;

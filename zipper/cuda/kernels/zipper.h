@@ -36,11 +36,11 @@ enum { OUT_F32, OUT_F16, OUT_BF16 };  // ytype
 
 // The parameters of ABI.md.
 struct Args {
-  u8* y; u64 ytype;
-  const u8* x; u64 ldx; const float* xs; u64 xgroup;
-  const u8* w; const u8* s; u64 group;
-  const u32* index; const u8* r; const u8* rs; u64 rform;
-  u64 m, n, kt;
+  u8* y; u32 ytype;
+  const u8* x; u64 ldx; const float* xs; u32 xgroup;
+  const u8* w; const u8* s; u32 group;
+  const u32* index; const u8* r; const u8* rs; u32 rform;
+  u32 m, n, kt;
   f32x4* part; u32* count;
 };
 
@@ -80,7 +80,7 @@ template <class C> struct Walk {
     j = start = first, end = last, lane = lane_;
     if constexpr (C::KIND != DENSE) {
       UNROLL for (int p = 0; p < PW; p++) {
-        index[p] = a.index + (panel + p) * a.kt;
+        index[p] = a.index + (u64)(panel + p) * a.kt;
         next[p] = fetch(p, first + lane);
       }
       turn();
@@ -129,7 +129,8 @@ template <class C> struct Task {
   const Args& a;
   u32 warp, lane, panel, token; // its first panel and token
   Walk<C> walk;
-  u32 group, left; // scale group of the base at walk.j, and its tiles left; groups of 32: 2·j
+  u32 groups;      // of scales in a row of the base
+  u32 group, left; // the one at walk.j, and its tiles left; groups of 32: 2·j
   float acc[PW][OCTETS][4];
 
   INLINE Task(const Args& args) : a(args) {
@@ -138,10 +139,12 @@ template <class C> struct Task {
     token = blockIdx.y * C::TOKENS;
     u32 slices = gridDim.z * (C::ALONG_K ? C::WARPS : 1);
     u32 slice = C::ALONG_K ? blockIdx.z * C::WARPS + warp : blockIdx.z;
-    u32 first = (u32)(a.kt * slice / slices);
-    walk.begin(a, panel, first, (u32)(a.kt * (slice + 1) / slices), lane);
+    u32 whole = a.kt / slices, rest = a.kt % slices; // the first slices have one tile more
+    u32 first = slice * whole + (slice < rest ? slice : rest);
+    walk.begin(a, panel, first, first + whole + (slice < rest), lane);
     if constexpr (C::KIND != SPARSE) {
-      u32 tiles = (u32)(a.group / 64);
+      u32 tiles = a.group / 64;
+      groups = tiles ? (a.kt + tiles - 1) / tiles : 2 * a.kt;
       group = tiles ? first / tiles : 2 * first;
       left = tiles ? tiles - first % tiles : 0;
     }
@@ -166,32 +169,33 @@ template <class C> struct Task {
   }
   INLINE void fill_activations(u8* to) const {
     constexpr u32 CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS;
-    u32 first = C::ALONG_K ? lane : threadIdx.x;
-    for (u32 i = first; i < C::TOKENS * CHUNKS; i += STEP) {
-      u32 t = i / CHUNKS, chunk = i % CHUNKS;
+    constexpr u32 ROUND = STEP / CHUNKS; // tokens copied at once
+    u32 first = C::ALONG_K ? lane : threadIdx.x, chunk = first % CHUNKS;
+    const u8* from = a.x + (token + first / CHUNKS) * a.ldx + (u64)walk.j * P::ROW + chunk * 16;
+    UNROLL for (u32 at = 0; at < C::TOKENS; at += ROUND, from += ROUND * a.ldx) {
+      u32 t = at + first / CHUNKS;
+      if (C::TOKENS % ROUND != 0 && t >= C::TOKENS) break;
       bool real = token + t < a.m;
-      const u8* from = real ? a.x + (token + t) * a.ldx + (u64)walk.j * P::ROW + chunk * 16 : a.x;
-      cp_async16_or_zero(to + swizzle<P::ROW>(t, chunk), from, real);
+      cp_async16_or_zero(to + swizzle<P::ROW>(t, chunk), real ? from : a.x, real);
     }
     if constexpr (P::GROUP_SCALES) {
-      u64 groups = (64 * a.kt + a.xgroup - 1) / a.xgroup, g = 64 * (u64)walk.j / a.xgroup;
+      u32 tiles = a.xgroup / 64, groups = (a.kt + tiles - 1) / tiles, g = walk.j / tiles;
       for (u32 t = first; t < C::TOKENS; t += STEP) {
         bool real = token + t < a.m;
-        cp_async4_or_zero(to + C::XS + 4 * t, real ? a.xs + (token + t) * groups + g : a.xs, real);
+        cp_async4_or_zero(to + C::XS + 4 * t, real ? a.xs + (u64)(token + t) * groups + g : a.xs, real);
       }
     }
   }
   INLINE void fill_base(u8* to) {
     UNROLL for (int p = 0; p < PW; p++)
-      cp_async16(to + p * 512 + lane * 16, a.w + ((panel + p) * a.kt + walk.j) * 512 + lane * 16);
+      cp_async16(to + p * 512 + lane * 16, a.w + ((u64)(panel + p) * a.kt + walk.j) * 512 + lane * 16);
     u32 count = a.group == 32 ? 2 : 1; // of groups in this tile, 32 bytes each
-    u64 groups = (64 * a.kt + a.group - 1) / a.group;
     u32 p = lane / (2 * count), chunk = lane % (2 * count);
-    if (p < PW) cp_async16(to + C::S + p * 64 + chunk * 16, a.s + ((panel + p) * groups + group) * 32 + chunk * 16);
+    if (p < PW) cp_async16(to + C::S + p * 64 + chunk * 16, a.s + ((u64)(panel + p) * groups + group) * 32 + chunk * 16);
     if (count == 2) {
       group += 2;
     } else if (--left == 0) {
-      group++, left = (u32)(a.group / 64);
+      group++, left = a.group / 64;
     }
   }
   // fill_residual copies the tile, or the 1 to 4 cells, that the entry names.
@@ -340,7 +344,7 @@ template <class C> struct Task {
       if (m + i >= a.m) return;
       float x = v.v[i], y = v.v[i + 2];
       if constexpr (P::TOKEN_SCALES) x *= a.xs[m + i], y *= a.xs[m + i];
-      write((m + i) * a.n + n, x, y, both);
+      write((u64)(m + i) * a.n + n, x, y, both);
     }
   }
   // write puts, or in a sparse kernel adds, x and (if both) y at element at of Y.
@@ -379,7 +383,7 @@ template <class C> struct Task {
   // shared memory in either case, so that the code of a store is there once.
   INLINE void finish() {
     f32x4* sums = (f32x4*)DYN_SMEM; // [warp][fragment][lane], over the ring
-    sync_block();
+    sync_block(); // the ring is free
     UNROLL for (int o = 0; o < OCTETS; o++)
       UNROLL for (int p = 0; p < PW; p++)
         sums[(warp * C::FRAGMENTS + p + PW * o) * 32 + lane] = {{acc[p][o][0], acc[p][o][1], acc[p][o][2], acc[p][o][3]}};
