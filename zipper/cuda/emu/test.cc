@@ -1,6 +1,6 @@
 // test.cc: every kernel, emulated, against a float64 reference.
 //
-//   test [-seed S] [-cases C] [-only PART-OF-NAME] [-small]
+//   test [-seed S] [-cases C] [-only PART-OF-NAME] [-small | -long]
 //   test -table    name, tokens, rows, threads, shared memory of every kernel
 //
 // Weights, residual and activations are random; sizes are odd, outputs and
@@ -211,13 +211,15 @@ static double run(const string& name, const emu::Kernel& k, Problem& p) {
   return worst;
 }
 
-static Case random_case(Scheme s, unsigned tokens, bool small) {
+enum Size { ORDINARY, SMALL, LONG }; // long: K beyond 32 tiles for every warp, where the index turns
+
+static Case random_case(Scheme s, const emu::Kernel& k, Size size) {
   Case c;
   c.scheme = s;
-  c.m = below(3) ? 1 + below(tokens + 3) : tokens;
-  if (small) c.m = std::min(c.m, 9);
-  c.n = small ? 1 + below(160) : pick({1, 15, 16, 17, 31, 33, 63, 96, 127, 128, 129, 160, 193, 255});
-  c.k = small ? 1 + below(300) : pick({1, 7, 16, 31, 63, 64, 65, 127, 128, 129, 191, 320, 511, 512, 513, 1000});
+  c.m = below(3) ? 1 + below(k.tokens + 3) : k.tokens;
+  if (size != ORDINARY) c.m = std::min(c.m, 9);
+  c.n = size == SMALL ? 1 + below(160) : size == LONG ? 1 + below(40) : pick({1, 15, 16, 17, 31, 33, 63, 96, 127, 128, 129, 160, 193, 255});
+  c.k = size == SMALL ? 1 + below(300) : size == LONG ? (k.rows == 32 ? 8300 : 2100) + below(200) : pick({1, 7, 16, 31, 63, 64, 65, 127, 128, 129, 191, 320, 511, 512, 513, 1000});
   c.group = pick({32, 64, 128, 0});
   c.xgroup = pick({64, 128});
   c.wide = below(2), c.rows = below(2), c.exact = below(2);
@@ -230,10 +232,11 @@ static Case random_case(Scheme s, unsigned tokens, bool small) {
 int main(int argc, char** argv) {
   unsigned seed = 1, cases = 8;
   string only;
-  bool small = false;
+  Size size = ORDINARY;
   for (int i = 1; i < argc; i++) {
     string a = argv[i];
-    if (a == "-small") small = true;
+    if (a == "-small") size = SMALL;
+    else if (a == "-long") size = LONG;
     else if (a == "-seed" && i + 1 < argc) seed = atoi(argv[++i]);
     else if (a == "-cases" && i + 1 < argc) cases = atoi(argv[++i]);
     else if (a == "-only" && i + 1 < argc) only = argv[++i];
@@ -254,7 +257,7 @@ int main(int argc, char** argv) {
       for (auto& [prefix, scheme] : schemes) {
         if (name.rfind(prefix + "_", 0) != 0) continue;
         matrix = true;
-        Problem p(random_case(scheme, k.tokens, small));
+        Problem p(random_case(scheme, k, size));
         worst = std::max(worst, run(name, k, p));
       }
       if (!matrix) test_other(name, k);
