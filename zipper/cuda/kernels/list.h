@@ -1,7 +1,7 @@
 // list.h: the matrix kernels. ABI.md says what the names mean.
 //
-// Shared memory is sized so that two blocks fit into an SM of sm_80 (164 KB) and
-// sm_90 (228 KB), and one into an SM of sm_86 and sm_89 (100 KB).
+// A block's shared memory fits into an SM of sm_86 and sm_89 (100 KB), and twice into
+// one of sm_90 (228 KB); into one of sm_80 (164 KB) twice where it is below 81 KB.
 #pragma once
 #include "zipper.h"
 

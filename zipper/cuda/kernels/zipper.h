@@ -25,8 +25,9 @@
 // Above that, gridDim.z slices K once more (split-K); the block that finishes
 // last adds the partial sums, always in the same order.
 //
-// Registers (PW 2): accumulators TOKENS, operands of W 32 (W4A16), of X 8, sums of
-// a group 8, and about 40 for addresses: 216 at 128 tokens.
+// Registers of a lane, PW 2: accumulators TOKENS, operands of W 32 (W4A16) or 16, of
+// X 8, sums of a group 8, and addresses. At 128 tokens all 255 are taken and a few
+// bytes spilled; table.tsv has the figures of every kernel.
 #pragma once
 #include "scheme.h"
 
@@ -334,8 +335,7 @@ template <class C> struct Task {
     cp_async_wait<0>();
   }
 
-  // Fragments q = p + PW·o, whose four numbers are rows 2g, 2g of tokens 2t, 2t+1,
-  // then rows 2g+1.
+  // store writes fragment q = p + PW·o: row 2g of tokens 2t and 2t+1, then row 2g+1.
   INLINE void store(u32 q, f32x4 v) const {
     u32 n = (panel + q % PW) * 16 + lane / 4 * 2, m = token + q / PW * 8 + lane % 4 * 2;
     if (n >= a.n) return;
