@@ -76,34 +76,23 @@ func channelScales(s []float64) []uint16 {
 
 // scaled returns the problem of W·diag(s) and x/s.
 func (p Problem) scaled(scales []uint16) Problem {
-	s := make([]float64, len(scales))
+	s := make([]float32, len(scales))
 	for j, v := range scales {
-		s[j] = float64(fromF16(v))
+		s[j] = fromF16(v)
 	}
 	w := gemm.NewMatrix(p.Weights.Rows, p.Weights.Cols)
 	for i := range w.Rows {
 		dst := w.Row(i)
 		for j, v := range p.Weights.Row(i) {
-			dst[j] = float32(float64(v) * s[j])
+			dst[j] = v * s[j]
 		}
 	}
 	p.Weights = w
-	if m := p.Moments; m != nil {
-		c := &Moments{K: m.K, Tokens: m.Tokens, H: make([]float64, len(m.H)), factors: &factors{}}
-		for i := range m.K {
-			for j := range m.K {
-				c.H[i*m.K+j] = m.H[i*m.K+j] / (s[i] * s[j])
-			}
-		}
-		over := func(v []float32) []float32 {
-			out := make([]float32, len(v))
-			for j, x := range v {
-				out[j] = float32(float64(x) / s[j])
-			}
-			return out
-		}
-		c.AbsMax, c.Mean, c.MeanAbs = over(m.AbsMax), over(m.Mean), over(m.MeanAbs)
-		p.Moments = c
+	if p.Moments != nil {
+		p.Moments = p.Moments.Scaled(s)
+	}
+	if p.HeldOut != nil {
+		p.HeldOut = p.HeldOut.Scaled(s)
 	}
 	return p
 }

@@ -321,7 +321,15 @@ func TestAWQ(t *testing.T) {
 			t.Errorf("scales are not undone: %g of %g is lost", lost, total)
 		}
 	}
-	p := problem(t, 4, 96, 1)
+	// Held-out moments are scaled too: with those of the calibration the oracle is
+	// greedy, also over scales.
+	p := problem(t, 16, 96, 1)
+	p.HeldOut = p.Moments
+	oracle, greedy := NewMosaic(RTN{Int4(32), absmax}, 4, 8, .2), NewMosaic(RTN{Int4(32), absmax}, 4, 8, .2)
+	oracle.Criterion, greedy.Criterion = Oracle, Greedy
+	if !equal(quantize(t, AWQ{oracle, Int4(32)}, p).Dequantize(), quantize(t, AWQ{greedy, Int4(32)}, p).Dequantize()) {
+		t.Error("the oracle sees other inputs than the scaled ones")
+	}
 	p.Moments.MeanAbs = nil
 	if _, err := (AWQ{RTN{Int4(32), absmax}, Int4(32)}).Quantize(p); err == nil {
 		t.Error("AWQ without mean inputs is accepted")

@@ -38,21 +38,22 @@ func TestFormatDefaults(t *testing.T) {
 
 func TestErrorsOfBaselines(t *testing.T) {
 	for text, want := range map[string]string{
-		"{method: rtn, format: mxfp4, group: 64}":                 "x.yaml:6: methods[0].group: 64 is no group of mxfp4, which has 32",
-		"{method: gptq, format: [int4, nvfp4], group: [16, 128]}": "x.yaml:6: methods[0].group: 128 is no group of nvfp4, which has 16",
-		"{method: rtn, format: nf5}":                              `x.yaml:6: methods[0].format: "nf5" is not one of int4`,
-		"{method: rtn, scale: ceil}":                              "x.yaml:6: methods[0].scale: ceil is a rule of mxfp4 alone",
-		"{method: rtn, scale: clip, format: any4}":                "x.yaml:6: methods[0].scale: clip does not exist for any4",
-		"{method: gptq, groups: dynamic, format: any4}":           "x.yaml:6: methods[0].groups: dynamic groups are not possible with any4",
-		"{method: spqr}":                                          "x.yaml:6: methods[0].outliers: is missing",
-		"{method: spqr, outliers: 1%, threshold: 0.2}":            "x.yaml:6: methods[0].outliers: has no effect here: it needs threshold left out",
-		"{method: quik}":                                          "x.yaml:6: methods[0].columns: is missing",
-		"{method: quik, columns: 128}":                            "x.yaml:6: methods[0].columns: 128 is outside 0%..90%",
-		"{method: svdquant}":                                      "x.yaml:6: methods[0].rank: is missing",
-		"{method: svdquant, rank: 4, damp: 0.1}":                  "x.yaml:6: methods[0].damp: has no effect here: it needs base gptq",
-		"{method: atom, columns: 10%, awq: true}":                 "x.yaml:6: methods[0].awq: method atom has no such setting",
-		"{method: mosaic, density: 1%, block: Mx1}":               `x.yaml:6: methods[0].block: "Mx1" is not ROWSxCOLUMNS`,
-		"{method: mosaic, density: 1%, block: 0x1}":               `x.yaml:6: methods[0].block: "0x1" is not ROWSxCOLUMNS`,
+		"{method: rtn, format: mxfp4, group: 64}":                  "x.yaml:6: methods[0].group: 64 is no group of mxfp4, which has 32",
+		"{method: gptq, format: [int4, nvfp4], group: [16, 128]}":  "x.yaml:6: methods[0].group: 128 is no group of nvfp4, which has 16",
+		"{method: rtn, format: nf5}":                               `x.yaml:6: methods[0].format: "nf5" is not one of int4`,
+		"{method: rtn, scale: ceil}":                               "x.yaml:6: methods[0].scale: ceil is a rule of mxfp4 alone",
+		"{method: rtn, scale: clip, format: any4}":                 "x.yaml:6: methods[0].scale: clip does not exist for any4",
+		"{method: gptq, groups: dynamic, format: any4}":            "x.yaml:6: methods[0].groups: dynamic groups are not possible with any4",
+		"{method: spqr}":                                           "x.yaml:6: methods[0].outliers: is missing",
+		"{method: spqr, outliers: 1%, threshold: 0.2}":             "x.yaml:6: methods[0].outliers: has no effect here: it needs threshold left out",
+		"{method: quik}":                                           "x.yaml:6: methods[0].columns: is missing",
+		"{method: quik, columns: 128}":                             "x.yaml:6: methods[0].columns: 128 is outside 0%..90%",
+		"{method: svdquant}":                                       "x.yaml:6: methods[0].rank: is missing",
+		"{method: svdquant, rank: 4, damp: 0.1}":                   "x.yaml:6: methods[0].damp: has no effect here: it needs base gptq",
+		"{method: atom, columns: 10%, awq: true}":                  "x.yaml:6: methods[0].awq: method atom has no such setting",
+		"{method: mosaic, density: 1%, budget: global, awq: true}": "x.yaml:6: methods[0].awq: true does not go with a shared budget",
+		"{method: mosaic, density: 1%, block: Mx1}":                `x.yaml:6: methods[0].block: "Mx1" is not ROWSxCOLUMNS`,
+		"{method: mosaic, density: 1%, block: 0x1}":                `x.yaml:6: methods[0].block: "0x1" is not ROWSxCOLUMNS`,
 	} {
 		if _, err := Parse("x.yaml", []byte(header+"methods:\n- "+text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n got: %v\nwant: %s", text, err, want)

@@ -257,6 +257,7 @@ var constraints = []constraint{
 	{"budget", func(t *Trial) bool {
 		return t.Method.Budget != "" && (t.Method.Criterion == "greedy" || t.Method.Criterion == "oracle")
 	}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},
+	{"awq", func(t *Trial) bool { return t.Method.AWQ && t.Method.Budget != "" }, "does not go with a shared budget, which compares layers before their channels are scaled"},
 	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
 }
 
