@@ -63,6 +63,19 @@ func variantOf(q *quant.Quantized) string {
 	return plan.Dense4
 }
 
+// packAll lays all of q out for inputs rounded as the model's activations say. A
+// layer that rounds its inputs in another way has no kernel.
+func packAll(q *quant.Quantized, activations string) (Product, error) {
+	act, err := quant.ParseActivations(activations)
+	if err != nil {
+		return nil, err
+	}
+	if in := q.Inputs(act); in != act {
+		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
+	}
+	return Pack(q, Scheme(activations), variantOf(q))
+}
+
 // Kernel returns the kernel asked for and the one in use.
 func Kernel() (requested, engaged string) {
 	return cmp.Or(os.Getenv("MOSAICQUANT_CPU"), "auto"), zipper.Kernel()

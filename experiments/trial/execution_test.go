@@ -141,6 +141,28 @@ func distance(a, b gemm.Matrix) float64 {
 	return s
 }
 
+// TestPackWiderInputs: a layer that keeps its inputs wider than the model does is
+// not executed as if it did not.
+func TestPackWiderInputs(t *testing.T) {
+	w := gemm.NewMatrix(16, 128)
+	for i := range w.Data {
+		w.Data[i] = float32(i%13) - 6
+	}
+	q, err := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}.Quantize(quant.Problem{Name: "w", Weights: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.InputBits = 8
+	if _, err := packAll(q, "a4"); err == nil || !strings.Contains(err.Error(), "inputs are rounded to a8") {
+		t.Errorf("error %v", err)
+	}
+	for _, act := range []string{"a8", "a16"} {
+		if _, err := packAll(q, act); err != nil {
+			t.Errorf("%s: %v", act, err)
+		}
+	}
+}
+
 // TestPackedTrial runs trials of a sweep on the kernels, and one that has none.
 func TestPackedTrial(t *testing.T) {
 	lab := testLab(t)

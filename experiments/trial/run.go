@@ -177,7 +177,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		}
 		replacement := llm.Replacement{Weights: out.Quantized, Act: out.Inputs(act)}
 		if packed {
-			p, err := Pack(out.Quantized, Scheme(t.Activations), variantOf(out.Quantized))
+			p, err := packAll(out.Quantized, t.Activations)
 			if err != nil {
 				return fmt.Errorf("execution packed: %s: %w", l.Name, err)
 			}
