@@ -130,6 +130,9 @@ methods:
 			t.Errorf("%s takes %v bits, a budget for each layer %v", label, a, b)
 		}
 	}
+	if w := strings.Join(m["mosaic 16x16 oracle"].Warnings, "\n"); !strings.Contains(w, "evaluated text") {
+		t.Errorf("oracle does not say what it knows: %q", w)
+	}
 	if a, b := value(t, m["mosaic 16x16 oracle"], row.KLMean), value(t, layer, row.KLMean); a == b {
 		t.Error("oracle chooses what delta does")
 	}

@@ -48,6 +48,9 @@ func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
 
 func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	r.Warnings = append(r.Warnings, s.warnings...)
+	if t.Method.Criterion == "oracle" {
+		r.Warnings = append(r.Warnings, "criterion oracle chose its blocks on the evaluated text: a bound, not a method")
+	}
 	start := time.Now()
 	q, err := s.quantize(ctx, t, r)
 	if err != nil {

@@ -227,6 +227,9 @@ func (s *Subject) sampleCalibration() error {
 		return fmt.Errorf("calibration.text: %w", err)
 	}
 	s.content["calibration"] = sha
+	if sha == s.content["text"] {
+		s.warnings = append(s.warnings, "calibrated on the evaluated text itself: a bound, not a fair setting")
+	}
 	s.calibrators, err = sample(s.tokenizer.Encode(text), s.calibration, s.bos)
 	if err != nil {
 		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
