@@ -92,8 +92,13 @@ func isScheme(e *Entry, scheme string) bool {
 	if get("activations") != map[string]string{"W4A4": "a4", "W4A8": "a8"}[width] || !slices.Contains([]string{"int4", "int4a"}, get("format")) {
 		return false
 	}
+	if (get("awq") == "true") != (name == "AWQ") {
+		return false
+	}
 	density, hasDensity := number(get("density"))
 	switch name {
+	case "AWQ":
+		return get("method") == "rtn"
 	case "MosaicQuant", "channel residual":
 		channels := strings.HasPrefix(get("block"), "Nx") // blocks of whole input channels
 		return get("method") == "mosaic" && hasDensity && density == 0.1 && get("criterion") == "delta" &&

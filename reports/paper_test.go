@@ -221,3 +221,37 @@ func TestTablesZeroShot(t *testing.T) {
 		t.Errorf("csv:\n%s", csv)
 	}
 }
+
+func TestSchemes(t *testing.T) {
+	row := func(axes ...string) *Entry {
+		a := map[string]string{"activations": "a8", "format": "int4"}
+		for i := 0; i < len(axes); i += 2 {
+			a[axes[i]] = axes[i+1]
+		}
+		return &Entry{Row: row.Row{Axes: a}}
+	}
+	mosaic := []string{"method", "mosaic", "base", "rtn", "density", "0.1", "criterion", "delta", "residual_bits", "4", "block"}
+	for _, c := range []struct {
+		e    *Entry
+		want string
+	}{
+		{row("method", "rtn"), "RTN no residual"},
+		{row("method", "rtn", "awq", "false"), "RTN no residual"},
+		{row("method", "rtn", "awq", "true"), "AWQ"},
+		{row("method", "gptq"), "GPTQ"},
+		{row("method", "gptq", "awq", "true"), ""},
+		{row(append(mosaic, "16x16")...), "MosaicQuant"},
+		{row(append(mosaic, "Nx1")...), "channel residual"},
+		{row(append(mosaic, "16x16", "awq", "true")...), ""},
+	} {
+		var got []string
+		for _, scheme := range []string{"RTN", "GPTQ", "AWQ", "no residual", "channel residual", "MosaicQuant"} {
+			if isScheme(c.e, scheme+" W4A8") {
+				got = append(got, scheme)
+			}
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%v is %q, want %q", c.e.Axes, got, c.want)
+		}
+	}
+}

@@ -254,6 +254,7 @@ var constraints = []constraint{
 	}, "groups are not possible with any4, int3b, int4b and scale: clip, whose grids are found beforehand"},
 	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
 	{"budget", func(t *Trial) bool { return t.Method.Budget != "" && t.Method.Joint }, "needs joint: false"},
+	{"budget", func(t *Trial) bool { return t.Method.Budget != "" && t.Method.AWQ }, "needs awq: false: scores are those of an unscaled residual"},
 	{"budget", func(t *Trial) bool {
 		return t.Method.Budget != "" && (t.Method.Criterion == "greedy" || t.Method.Criterion == "oracle")
 	}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},

@@ -18,10 +18,10 @@ import (
 var Criteria = []string{"random", "weight", "error", "diag", "delta", "full", "greedy", "oracle"}
 
 // StudyOf reduces a trial of mosaic to what a study of criteria depends on; ok is
-// false where it has no criterion to study: another method, or a joint residual,
-// whose blocks are chosen before there is a base.
+// false where it has no criterion to study: another method, a joint residual,
+// whose blocks are chosen before there is a base, or one that AWQ scales.
 func StudyOf(t plan.Trial) (study plan.Trial, ok bool) {
-	if t.Method.Name != "mosaic" || t.Method.Joint {
+	if t.Method.Name != "mosaic" || t.Method.Joint || t.Method.AWQ {
 		return t, false
 	}
 	t.Activations, t.Tasks, t.Label, t.Baseline = "a16", "", "", ""
