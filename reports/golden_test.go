@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,6 +25,7 @@ func goldenInput() Input {
 			rows = append(rows, withSpeed(r, .27, .31))
 		}
 	}
+	slices.SortFunc(rows, func(a, b row.Row) int { return strings.Compare(a.Label, b.Label) }) // sweep has no order
 	none := s.row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9)
 	rows = append(rows, none)
 	for i := range rows {
@@ -34,7 +36,7 @@ func goldenInput() Input {
 	failed.Status, failed.Values, failed.Series, failed.Error = row.Failed, nil, nil, "K=688 not divisible by group 100"
 	rows = append(append(rows, failed), timedRows(nil)[:8]...)
 	return Input{Title: "golden", Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
-		Env: map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Kernel: "avx2", Commit: "0123abc"}},
+		Env:     map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Kernel: "avx2", Commit: "0123abc"}},
 		Command: "go run ./experiments sweep", Commands: map[string]string{rows[0].Trial: "go run ./experiments sweep --trial " + rows[0].Trial}}
 }
 
