@@ -1,0 +1,248 @@
+package cuda
+
+import (
+	"encoding/binary"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Scheme is how weights meet activations.
+type Scheme string
+
+const (
+	W4A16Half Scheme = "w4a16_f16"  // activations in half precision
+	W4A16BF16 Scheme = "w4a16_bf16" // activations in bfloat16
+	W4A8      Scheme = "w4a8"       // activations as quant.A8
+	W4A4      Scheme = "w4a4"       // activations as quant.A4; native up to Ada, emulated on Hopper
+)
+
+// Sizes of kernels/ABI.md.
+const (
+	panelRows  = 16
+	tileCols   = 64
+	cellCols   = 16
+	cells      = tileCols / cellCols
+	cellBytes  = panelRows * cellCols / 2
+	tileBytes  = panelRows * tileCols / 2
+	padRows    = 128       // N is padded to a multiple of it
+	maxTiles   = 1 << 28   // of a residual
+	maxColumns = 1<<20 - 1 // keeps offsets and integer sums of a row within 31 bits
+	zeroCode   = 8
+)
+
+// Bits of rform, the form of residual tiles.
+const (
+	formTiles     = 1 << iota // 16x64, else cells of 16x16
+	formRowScales             // 16 half-precision scales of a tile, else one in float32
+)
+
+// Layout is Ŵ [N,K] as the kernels read it: a permutation of quant's canonical
+// codes, padded to panels of 16 rows and tiles of 64 columns. Its fields are the
+// buffers of kernels/ABI.md.
+type Layout struct {
+	N, K   int
+	Scheme Scheme
+	Panels int // P
+	Tiles  int // KT
+	Group  int // columns that share a scale, as kernels count: 64·KT for a row
+
+	W []byte // tiles of the base [P,KT]
+	S []byte // half [P,groups,16]
+
+	Index []byte // u32 [P,KT]; nil without a residual
+	R     []byte
+	RS    []byte
+	RForm int
+
+	// Outliers; nil without.
+	Ptr, Cols, Values []byte
+
+	format   quant.Format
+	residual *quant.Residual // all but codes and scales
+	outliers *quant.Outliers // widths of the index
+}
+
+// order is where a scheme keeps the codes of a 16x16 cell.
+type order struct {
+	flip byte // what turns the unsigned code u into what is stored
+	// place [row·16+column] is 8·lane+i: nibble i of that lane's word.
+	place [panelRows * cellCols]uint8
+}
+
+var orders = map[Scheme]*order{
+	W4A16Half: newOrder(0, half), W4A16BF16: newOrder(0, half),
+	W4A8: newOrder(8, func(t, i int) (int, int) { return i % 2, 4*t + i/2 }),
+	W4A4: newOrder(8, func(t, i int) (int, int) { return i / 4, 4*t + i%4 }),
+}
+
+func half(t, i int) (row, col int) { return i % 2, 2*t + i/4 + 8*(i/2%2) }
+
+// newOrder takes for nibble i of the lanes whose number is t mod 4 its column
+// and which of the lane's two rows it lies in.
+func newOrder(flip byte, at func(t, i int) (row, col int)) *order {
+	o := &order{flip: flip}
+	for lane := range 32 {
+		for i := range 8 {
+			row, col := at(lane%4, i)
+			o.place[(lane/4*2+row)*cellCols+col] = uint8(8*lane + i)
+		}
+	}
+	return o
+}
+
+// nibble returns where the code of a row and column is in a tile: a byte and a
+// shift. In a 16x64 tile the words of a lane's four cells follow each other.
+func (o *order) nibble(row, col int) (at int, shift uint8) {
+	p := o.place[row*cellCols+col%cellCols]
+	return int(p>>3)*16 + col/cellCols*4 + int(p&7)>>1, p & 1 * 4
+}
+
+// cellNibble is nibble in a cell of its own.
+func (o *order) cellNibble(row, col int) (at int, shift uint8) {
+	p := o.place[row*cellCols+col]
+	return int(p >> 1), p & 1 * 4
+}
+
+// zeros fills b with codes of value 0.
+func (o *order) zeros(b []byte) {
+	v := (zeroCode ^ o.flip) * 0x11
+	for i := range b {
+		b[i] = v
+	}
+}
+
+// NewLayout lays q out for the kernels of a scheme. It reports what they cannot
+// hold: bases other than symmetric int4 with groups of 32, of a multiple of 64 or
+// of a row, and residual blocks whose rows neither divide 16 nor are a multiple of
+// it, whose columns are not a multiple of 16, or whose codes are wider than 4 bits.
+// Beyond its result it needs no memory that grows with q, which it does not modify.
+func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
+	o, ok := orders[scheme]
+	if !ok {
+		return nil, fmt.Errorf("cuda: unknown scheme %q", scheme)
+	}
+	if err := check(q); err != nil {
+		return nil, err
+	}
+	b := q.Base
+	l := &Layout{N: b.N, K: b.K, Scheme: scheme, Panels: padRows / panelRows * ceilDiv(b.N, padRows), Tiles: ceilDiv(b.K, tileCols), format: b.Format}
+	l.Group = b.Format.Group
+	if l.Group == 0 {
+		l.Group = tileCols * l.Tiles
+	}
+	l.W = make([]byte, l.Panels*l.Tiles*tileBytes)
+	l.S = make([]byte, 2*l.Panels*l.groups()*panelRows)
+	o.zeros(l.W)
+	parallel(ceilDiv(b.N, panelRows), func(p int) { l.packPanel(b, o, p) })
+	if q.Outliers != nil {
+		l.packOutliers(q.Outliers, o)
+	}
+	if q.Residual != nil {
+		return l, l.packResidual(q.Residual, o)
+	}
+	return l, nil
+}
+
+// groups is the number of groups of a row, padding included.
+func (l *Layout) groups() int { return ceilDiv(tileCols*l.Tiles, l.Group) }
+
+func check(q *quant.Quantized) error {
+	b := q.Base
+	if b.Format.Bits != 4 || b.Format.Affine {
+		return fmt.Errorf("cuda: base format %s: only symmetric int4 has kernels", b.Format)
+	}
+	if b.N < 1 || b.K < 1 || b.K > maxColumns {
+		return fmt.Errorf("cuda: weights of %dx%d, want at least 1x1 and at most %d columns", b.N, b.K, maxColumns)
+	}
+	if g := b.Format.Group; g != 0 && g != 32 && g%tileCols != 0 {
+		return fmt.Errorf("cuda: group %d, want 32, a multiple of %d, or a row", g, tileCols)
+	} else if g != 0 && b.K%g != 0 {
+		return fmt.Errorf("cuda: K=%d not divisible by group %d", b.K, g)
+	}
+	if o := q.Outliers; o != nil && (o.N != b.N || o.K != b.K) {
+		return fmt.Errorf("cuda: outliers of %dx%d on a base of %dx%d", o.N, o.K, b.N, b.K)
+	}
+	r := q.Residual
+	if r == nil {
+		return nil
+	}
+	if r.N != b.N || r.K != b.K {
+		return fmt.Errorf("cuda: residual of %dx%d on a base of %dx%d", r.N, r.K, b.N, b.K)
+	}
+	if r.Bits < 2 || r.Bits > 4 {
+		return fmt.Errorf("cuda: residual bits=%d: only 2 to 4 have kernels", r.Bits)
+	}
+	if panelRows%r.BlockRows != 0 && r.BlockRows%panelRows != 0 {
+		return fmt.Errorf("cuda: residual block %dx%d: rows neither divide %d nor are a multiple of it", r.BlockRows, r.BlockCols, panelRows)
+	}
+	if r.BlockCols%cellCols != 0 {
+		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+	}
+	return nil
+}
+
+// packPanel writes the codes and scales of 16 rows of the base.
+func (l *Layout) packPanel(b *quant.Packed, o *order, p int) {
+	rowLen, groups := (b.K+1)/2, len(b.Scales)/b.N
+	for i := range min(panelRows, b.N-p*panelRows) {
+		n := p*panelRows + i
+		row := b.Codes[n*rowLen : (n+1)*rowLen]
+		for k := range b.K {
+			at, shift := o.nibble(i, k%tileCols)
+			to := &l.W[(p*l.Tiles+k/tileCols)*tileBytes+at]
+			code := row[k>>1] >> (k & 1 * 4) & 15
+			*to = *to&^(15<<shift) | (code^o.flip)<<shift
+		}
+		for g, s := range b.Scales[n*groups : (n+1)*groups] {
+			binary.LittleEndian.PutUint16(l.S[2*((p*l.groups()+g)*panelRows+i):], s)
+		}
+	}
+}
+
+// packOutliers copies the outliers, and zeroes the codes that they replace.
+func (l *Layout) packOutliers(x *quant.Outliers, o *order) {
+	l.outliers = &quant.Outliers{N: x.N, K: x.K, RowPtr: quant.Ints{Width: x.RowPtr.Width}, Cols: quant.Ints{Width: x.Cols.Width}}
+	l.Ptr, l.Cols, l.Values = make([]byte, 4*(x.N+1)), make([]byte, 4*x.Count()), make([]byte, 2*x.Count())
+	for n := range x.N + 1 {
+		binary.LittleEndian.PutUint32(l.Ptr[4*n:], uint32(x.RowPtr.At(n)))
+	}
+	for n := range x.N {
+		for i := x.RowPtr.At(n); i < x.RowPtr.At(n+1); i++ {
+			k := x.Cols.At(i)
+			binary.LittleEndian.PutUint32(l.Cols[4*i:], uint32(k))
+			binary.LittleEndian.PutUint16(l.Values[2*i:], x.Values[i])
+			at, shift := o.nibble(n%panelRows, k%tileCols)
+			to := &l.W[(n/panelRows*l.Tiles+k/tileCols)*tileBytes+at]
+			*to = *to&^(15<<shift) | (zeroCode^o.flip)<<shift
+		}
+	}
+}
+
+// Bytes is the size of all buffers, padding included.
+func (l *Layout) Bytes() int64 {
+	var n int64
+	for _, b := range [][]byte{l.W, l.S, l.Index, l.R, l.RS, l.Ptr, l.Cols, l.Values} {
+		n += int64(len(b))
+	}
+	return n
+}
+
+// parallel calls f(0) ... f(n-1) on all cores.
+func parallel(n int, f func(i int)) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -1,0 +1,148 @@
+package cuda
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+// Type is a type of activations and outputs on the device, with the numbers of
+// kernels/ABI.md.
+type Type int
+
+const (
+	Float32  Type = 0
+	Half     Type = 1
+	BFloat16 Type = 2
+)
+
+func (t Type) bytes() int {
+	if t == Float32 {
+		return 4
+	}
+	return 2
+}
+
+// Variants of execution: what the paper compares.
+const (
+	W16A16    = "w16a16"    // bfloat16 weights in cuBLAS
+	Dense4    = "dense4"    // the 4-bit base alone: the lower bound of time, another result
+	Separate  = "separate"  // the base, then the residual in a kernel of its own
+	Zipper    = "zipper"    // base and residual in one kernel
+	Outlier16 = "outlier16" // the base, then half-precision outliers in CSR
+)
+
+// Tile is the choice that a matrix kernel leaves open: tokens of a block, and
+// the number of blocks that share a column of K.
+type Tile struct{ Tokens, Splits int }
+
+// String returns "t16 s4".
+func (t Tile) String() string { return fmt.Sprintf("t%d s%d", t.Tokens, t.Splits) }
+
+// ParseTile reads what String writes, "t16 s4" or "t16" for one split.
+func ParseTile(text string) (Tile, error) {
+	t := Tile{Splits: 1}
+	if n, _ := fmt.Sscanf(text, "t%d s%d", &t.Tokens, &t.Splits); n == 0 || t.Tokens < 1 || t.Splits < 1 || t.Splits > maxSplits {
+		return Tile{}, fmt.Errorf("tile %q: want for example \"t16 s4\"", text)
+	}
+	return t, nil
+}
+
+const maxSplits = 64
+
+// Options of a layer.
+type Options struct {
+	Input, Output Type
+	// Tile forces the choice of the matrix kernels; with zero Tokens every Load
+	// tries those that suit its M, and keeps the fastest.
+	Tile Tile
+
+	sparse Tile // the same for the residual's own kernel
+}
+
+// tiles returns the choices that are worth trying for m tokens and n rows of
+// weights on so many SMs, the likeliest first. tokens lists what kernels exist.
+func tiles(tokens []int, rows, m, n, columnTiles, sms int, split bool) []Tile {
+	var all []Tile
+	smallest := math.MaxInt
+	for _, t := range tokens {
+		smallest = min(smallest, t)
+	}
+	for _, t := range tokens {
+		if t > max(smallest, 2*m) || t*16 < m && t < 64 {
+			continue // more than half of it idle, or weights read very often
+		}
+		blocks := ceilDiv(n, rows) * ceilDiv(m, t)
+		for s := 1; s <= min(maxSplits, columnTiles); s *= 2 {
+			if s > 1 && (!split || blocks*s > 4*sms) {
+				break
+			}
+			all = append(all, Tile{t, s})
+		}
+	}
+	return all
+}
+
+// encode writes x to rows of ld elements of type t, zeros behind its columns.
+func encode(x gemm.Matrix, ld int, t Type) []byte {
+	size := t.bytes()
+	b := make([]byte, x.Rows*ld*size)
+	for i := range x.Rows {
+		out := b[i*ld*size:]
+		for j, v := range x.Row(i) {
+			switch t {
+			case Float32:
+				u := math.Float32bits(v)
+				out[4*j], out[4*j+1], out[4*j+2], out[4*j+3] = byte(u), byte(u>>8), byte(u>>16), byte(u>>24)
+			case Half:
+				u := toHalf(v)
+				out[2*j], out[2*j+1] = byte(u), byte(u>>8)
+			case BFloat16:
+				u := toBF16(v)
+				out[2*j], out[2*j+1] = byte(u), byte(u>>8)
+			}
+		}
+	}
+	return b
+}
+
+// decode reads what kernels wrote: y [m,n] of type t.
+func decode(b []byte, m, n int, t Type) gemm.Matrix {
+	y := gemm.NewMatrix(m, n)
+	switch t {
+	case Float32:
+		for i := range y.Data {
+			y.Data[i] = math.Float32frombits(uint32(b[4*i]) | uint32(b[4*i+1])<<8 | uint32(b[4*i+2])<<16 | uint32(b[4*i+3])<<24)
+		}
+	case Half:
+		gemm.DecodeF16(y.Data, b)
+	case BFloat16:
+		gemm.DecodeBF16(y.Data, b)
+	}
+	return y
+}
+
+// toBF16 rounds to bfloat16, ties to even.
+func toBF16(v float32) uint16 {
+	u := math.Float32bits(v)
+	if u&0x7fffffff > 0x7f800000 {
+		return uint16(u>>16) | 0x40 // stays NaN
+	}
+	return uint16((u + 0x7fff + u>>16&1) >> 16)
+}
+
+// toHalf rounds to half precision, ties to even.
+func toHalf(v float32) uint16 {
+	u := math.Float32bits(v)
+	sign, abs := uint16(u>>16&0x8000), u&0x7fffffff
+	switch {
+	case abs > 0x7f800000:
+		return sign | 0x7e00
+	case abs >= 0x477ff000: // rounds to infinity
+		return sign | 0x7c00
+	case abs >= 0x38800000:
+		return sign | uint16((abs-0x38000000+0xfff+abs>>13&1)>>13)
+	}
+	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*(1<<24)))
+}
