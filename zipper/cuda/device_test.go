@@ -1,0 +1,375 @@
+//go:build cuda && linux && cgo
+
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/zipper"
+	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
+)
+
+// These tests run on a GPU, or on the fake driver, where the very kernels are
+// emulated: scripts/cuda-check.
+
+func openDevice(t testing.TB) *Device {
+	t.Helper()
+	d, err := Open(0)
+	if err != nil {
+		t.Skipf("needs a CUDA device: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// random is x [m,k] of normal numbers, some rows all zero.
+func random(seed uint64, m, k int) gemm.Matrix {
+	rng := rand.New(rand.NewPCG(seed, 9))
+	x := gemm.NewMatrix(m, k)
+	for i := range m {
+		if m > 2 && i == m/2 {
+			continue
+		}
+		for j := range x.Row(i) {
+			x.Row(i)[j] = float32(rng.NormFloat64())
+		}
+	}
+	return x
+}
+
+// reference is Y [M,N] in float64 from the canonical form, and the same of
+// absolute values: zipper.Reference, which knows neither
+// outliers nor narrower residuals.
+func reference(q *quant.Quantized, scheme Scheme, x gemm.Matrix) (y, size []float64) {
+	a := map[Scheme]quant.Activations{W4A8: quant.A8, W4A4: quant.A4}[scheme]
+	switch scheme {
+	case W4A16Half:
+		x = decode(encode(x, x.Cols, Half), x.Rows, x.Cols, Half)
+	case W4A16BF16:
+		x = decode(encode(x, x.Cols, BFloat16), x.Rows, x.Cols, BFloat16)
+	}
+	if q.Outliers == nil && (q.Residual == nil || q.Residual.Bits == 4) {
+		return zipper.Reference(q, x, a)
+	}
+	x = x.Clone()
+	a.Apply(x)
+	n, k := q.Dims()
+	w := q.Dequantize()
+	y, size = make([]float64, x.Rows*n), make([]float64, x.Rows*n)
+	for m := range x.Rows {
+		for i := range n {
+			for j := range k {
+				v := float64(x.Row(m)[j]) * float64(w.Row(i)[j])
+				y[m*n+i] += v
+				size[m*n+i] += math.Abs(v)
+			}
+		}
+	}
+	return y, size
+}
+
+// of is what a variant executes of q.
+func of(q *quant.Quantized, variant string) *quant.Quantized {
+	switch variant {
+	case Dense4:
+		return &quant.Quantized{Base: q.Base}
+	case Outlier16:
+		return &quant.Quantized{Base: q.Base, Outliers: q.Outliers}
+	}
+	return q
+}
+
+// run multiplies and compares with the reference. What a sum in float32 of K
+// products may lose, and the rounding of Y, bound the difference.
+func run(t *testing.T, d *Device, q *quant.Quantized, scheme Scheme, variant string, o Options, ms ...int) {
+	t.Helper()
+	q = of(q, variant)
+	l, err := NewLayout(q, scheme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := d.NewLayer(l, variant, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := layer.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, m := range ms {
+		x := random(uint64(m), m, l.K)
+		x = decode(encode(x, x.Cols, o.Input), x.Rows, x.Cols, o.Input)
+		if err := layer.Load(x); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second shows what the first left behind
+			if _, err := layer.Run(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := layer.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, size := reference(q, scheme, x)
+		sum := float64(l.K+64) * 0x1p-24
+		round := map[Type]float64{Float32: 0x1p-24, Half: 0x1p-10, BFloat16: 0x1p-7}[o.Output]
+		for i, w := range want {
+			bound := size[i]*sum + 2*math.Abs(w)*round + 1e-7
+			if variant == Separate || variant == Outlier16 { // what the first kernel wrote was rounded, too
+				bound += size[i] * round
+			}
+			if e := math.Abs(float64(got.Data[i]) - w); !(e <= bound) {
+				t.Fatalf("%s %s of %dx%d, M=%d, %s: y[%d,%d] = %g, want %g within %g", scheme, variant, l.N, l.K, m, layer.Kernel(), i/l.N, i%l.N, got.Data[i], w, bound)
+			}
+		}
+	}
+}
+
+// TestProducts compares every scheme and variant with the float64 reference, on
+// all forms of residual and awkward sizes.
+func TestProducts(t *testing.T) {
+	d := openDevice(t)
+	all := shapes()
+	if d.Info.Emulated { // every third, for the time it takes
+		var some []shape
+		for i, s := range all {
+			if i%3 == 0 && s.n < 140 {
+				some = append(some, s)
+			}
+		}
+		all = some
+	}
+	for i, s := range all {
+		q := s.random(uint64(i))
+		for j, scheme := range schemes {
+			for h, variant := range []string{Dense4, Separate, Zipper, Outlier16} {
+				if s.outliers > 0 != (variant == Outlier16) || scheme == W4A4 && variant == Outlier16 {
+					continue
+				}
+				o := Options{Input: Type((i + j) % 3), Output: Type((i + h) % 3)}
+				run(t, d, q, scheme, variant, o, []int{1, 3, 16, 40}[(i+j+h)%4])
+			}
+		}
+	}
+}
+
+// TestEveryKernel forces each matrix kernel in turn, split and whole, on sizes
+// that leave rest in all three dimensions.
+func TestEveryKernel(t *testing.T) {
+	d := openDevice(t)
+	s := shape{n: 140, k: 256, group: 64, r: 16, c: 64, bits: 4, density: 0.3}
+	q := s.random(1)
+	seen := map[string]bool{}
+	for _, scheme := range schemes {
+		for variant, kind := range map[string]string{Dense4: "dense", Zipper: "zip", Separate: "sparse"} {
+			for _, tokens := range d.tokens(scheme, kind) {
+				for _, splits := range []int{1, 3, 11} {
+					if variant == Separate && splits > 1 || d.Info.Emulated && tokens > 32 && splits == 3 {
+						continue
+					}
+					o := Options{Output: Half, Tile: Tile{tokens, splits}}
+					if variant == Separate {
+						o.Tile = Tile{}
+						o.sparse = Tile{tokens, 1}
+					}
+					run(t, d, q, scheme, variant, o, tokens+3)
+					seen[fmt.Sprintf("%s_%s_t%d", scheme, kind, tokens)] = true
+				}
+			}
+		}
+	}
+	for name, k := range d.table {
+		if k.tokens > 0 && strings.HasPrefix(name, "w4a") && !seen[name] {
+			t.Errorf("kernel %s was never run", name)
+		}
+	}
+}
+
+func TestCuBLAS(t *testing.T) {
+	d := openDevice(t)
+	if _, err := d.CuBLAS(); err != nil {
+		t.Skip(err)
+	}
+	q := shape{n: 72, k: 128, group: 64, r: 16, c: 16, bits: 4, density: 0.5}.random(1)
+	l, err := d.NewLayer16(q, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	x := random(1, 5, 128)
+	if err := l.Load(x); err != nil {
+		t.Fatal(err)
+	}
+	if took, err := l.Run(); err != nil || took <= 0 {
+		t.Fatal(took, err)
+	}
+	y, err := l.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, size := reference(q, W4A16BF16, x)
+	for i, w := range want {
+		if e := math.Abs(float64(y.Data[i]) - w); !(e <= size[i]*0x1p-7) {
+			t.Fatalf("y[%d] = %g, want %g", i, y.Data[i], w)
+		}
+	}
+	if l.Bytes(1) != 2*72*128 || !strings.HasPrefix(l.Kernel(), "cuBLAS ") {
+		t.Error(l.Bytes(1), l.Kernel())
+	}
+}
+
+// TestNotFinite: a token that is not finite gives NaN, and no other does.
+func TestNotFinite(t *testing.T) {
+	d := openDevice(t)
+	q := shape{n: 20, k: 128, group: 64}.random(1)
+	l, err := NewLayout(q, W4A8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer, err := d.NewLayer(l, Dense4, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer layer.Close()
+	x := random(1, 3, 128)
+	x.Row(1)[77] = float32(math.Inf(1))
+	if err := errors.Join(layer.Load(x)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := layer.Run(); err != nil {
+		t.Fatal(err)
+	}
+	y, err := layer.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, v := range y.Data {
+		if math.IsNaN(float64(v)) != (i/20 == 1) {
+			t.Fatalf("y[%d,%d] = %g", i/20, i%20, v)
+		}
+	}
+}
+
+// everything is a life of a device: opened, used in all variants, closed.
+func everything() (err error) {
+	d, err := Open(0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	q := shape{n: 20, k: 128, group: 64, r: 16, c: 16, bits: 4, density: 0.5}.random(1)
+	x := random(1, 2, 128)
+	use := func(l *Layer, err error) error {
+		if err != nil {
+			return err
+		}
+		err = l.Load(x)
+		if err == nil {
+			_, err = l.Run()
+		}
+		if err == nil {
+			_, err = l.Output()
+		}
+		return errors.Join(err, l.Close())
+	}
+	l, err := NewLayout(q, W4A8)
+	if err != nil {
+		return err
+	}
+	for _, v := range []string{Separate, Zipper} {
+		if err := use(d.NewLayer(l, v, Options{Tile: Tile{8, 2}})); err != nil {
+			return err
+		}
+	}
+	if err := use(d.NewLayer16(q, Options{})); err != nil {
+		return err
+	}
+	if err := d.Flush(); err != nil {
+		return err
+	}
+	if _, err := d.CopyBandwidth(4096); err != nil {
+		return err
+	}
+	_, err = d.GEMMRate(16)
+	return err
+}
+
+// TestFaults lets every driver call fail once: there must be an error that names
+// a call, or a fallback that says so, and nothing may be left.
+func TestFaults(t *testing.T) {
+	if !openDevice(t).Info.Emulated {
+		t.Skip("needs the fake driver")
+	}
+	calls := func() int { return driver.FakeCalls() }
+	before := calls()
+	if err := everything(); err != nil {
+		t.Fatal(err)
+	}
+	total, objects := calls()-before, driver.FakeObjects()
+	t.Logf("%d calls", total)
+	for i := range total {
+		t.Setenv("FAKE_CUDA_FAIL", fmt.Sprintf("%d:719", calls()+i+1))
+		err := everything()
+		os.Unsetenv("FAKE_CUDA_FAIL")
+		var e *driver.Error
+		if err == nil {
+			if i > 12 { // the UUID of a device is optional
+				t.Errorf("call %d fails without error", i+1)
+			}
+		} else if !errors.As(err, &e) || e.Code != 719 || strings.Contains(err.Error(), "never freed") {
+			t.Errorf("call %d: %v", i+1, err)
+		}
+		if left := driver.FakeObjects(); left != objects {
+			t.Fatalf("call %d (%v): left %s, before %s", i+1, err, left, objects)
+		}
+	}
+}
+
+func TestOutOfMemory(t *testing.T) {
+	d := openDevice(t)
+	if !d.Info.Emulated {
+		t.Skip("needs the fake driver")
+	}
+	objects := driver.FakeObjects()
+	t.Setenv("FAKE_CUDA_MEMORY", fmt.Sprint(8<<20))
+	l, err := NewLayout(shape{n: 4096, k: 4096, group: 64}.random(1), W4A8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.NewLayer(l, Dense4, Options{}); !driver.IsOutOfMemory(err) {
+		t.Errorf("error %v", err)
+	}
+	if left := driver.FakeObjects(); left != objects {
+		t.Errorf("left %s, before %s", left, objects)
+	}
+}
+
+func TestTiles(t *testing.T) {
+	for _, c := range []struct {
+		m, n int
+		want []Tile
+	}{
+		{1, 4096, []Tile{{8, 1}, {8, 2}, {8, 4}, {8, 8}}},
+		{2048, 4096, []Tile{{64, 1}, {128, 1}}},
+	} {
+		got := tiles([]int{8, 16, 32, 64, 128}, 64, c.m, c.n, 64, 132, true)
+		if !slices.Equal(got, c.want) {
+			t.Errorf("M=%d: %v, want %v", c.m, got, c.want)
+		}
+	}
+}
