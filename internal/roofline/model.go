@@ -1,0 +1,214 @@
+// Package roofline predicts the time of a product with quantized weights from
+// the data sheet of a GPU, with no measurement: what the memory must move, what
+// the tensor cores must multiply and the other cores unpack, which of these
+// overlap, how many blocks there are for how many SMs, and what a launch costs.
+//
+// A prediction says what a kernel that does its work well should take, and so
+// where a measured one has room. It is never a measurement, and everything that
+// writes one says so. The assumptions beyond data sheets are the constants of
+// this file; they are the same for all devices.
+package roofline
+
+import (
+	"fmt"
+	"math"
+)
+
+// Assumptions.
+const (
+	// streaming is the share of the data sheet's bandwidth that a long copy gets.
+	streaming = 0.92
+	// tensor is the share of their rate that tensor cores reach in a long loop.
+	tensor = 0.85
+	// launch is the time from the end of a kernel to the first load of the next
+	// one in a stream.
+	launch = 1.5e-6
+	// latency of the memory; each kernel waits for it once to begin, and once more
+	// where it must read an index before it knows what to load.
+	latency = 0.8e-6
+	// stages x stageBytes is what a block has in flight, blocksPerSM how many
+	// blocks an SM holds.
+	stages      = 4
+	stageBytes  = 6 << 10
+	blocksPerSM = 2
+	// rowsPerBlock of weights, as in our kernels.
+	rowsPerBlock = 128
+	maxTokens    = 128
+	maxSplits    = 16
+)
+
+// unpacking is the number of 32-bit operations that turn a 4-bit weight into
+// what the tensor cores take: half precision two at a time by masks and a
+// subtraction on another pipe, int8 four at a time, 4-bit as it is.
+var unpacking = map[string]float64{"w4a16": 0.75, "w4a8": 0.5, "w4a4": 0}
+
+// Product is what to predict.
+type Product struct {
+	M, N, K int
+	Scheme  string  // w4a16, w4a8, w4a4
+	Variant string  // w16a16, dense4, separate, outlier16, zipper
+	Group   int     // weights that share a scale; 0: the row
+	Density float64 // share of the blocks
+	// BlockBits is what a residual weight takes, its scale included; 0: 4 bits
+	// and a half-precision scale for 16x64.
+	BlockBits float64
+}
+
+// Prediction is a time and where it goes. All times are in seconds.
+type Prediction struct {
+	Time    float64
+	Kernels []Kernel
+	// Emulated says that the device has no tensor cores for the scheme.
+	Emulated bool
+}
+
+// Kernel is one launch of a product. Memory, Tensor and Unpack overlap; the
+// longest counts. Fixed does not.
+type Kernel struct {
+	Name                          string
+	Memory, Tensor, Unpack, Fixed float64
+	Bytes                         float64 // moved
+	Blocks, Splits                int
+	Waves                         float64 // of blocks, per SM
+}
+
+// Time is what the kernel takes.
+func (k *Kernel) Time() float64 { return max(k.Memory, k.Tensor, k.Unpack) + k.Fixed }
+
+// Bound names what the kernel waits for: memory, tensor, unpack or launch.
+func (k *Kernel) Bound() string {
+	switch longest := max(k.Memory, k.Tensor, k.Unpack, k.Fixed); longest {
+	case k.Fixed:
+		return "launch"
+	case k.Memory:
+		return "memory"
+	case k.Tensor:
+		return "tensor"
+	}
+	return "unpack"
+}
+
+// Predict returns the time of p on d. It reports products that make no sense.
+func Predict(d Device, p Product) (Prediction, error) {
+	if p.M < 1 || p.N < 1 || p.K < 1 || !(p.Density >= 0 && p.Density <= 1) || p.Group < 0 {
+		return Prediction{}, fmt.Errorf("roofline: product %+v", p)
+	}
+	if _, ok := unpacking[p.Scheme]; !ok {
+		return Prediction{}, fmt.Errorf("roofline: unknown scheme %q", p.Scheme)
+	}
+	if p.BlockBits == 0 {
+		p.BlockBits = 4 + 32.0/(16*64) // our 16x64 tiles keep their scale in float32
+	}
+	m, n, k := float64(p.M), float64(p.N), float64(p.K)
+	weights := n * k
+	group := float64(p.Group)
+	if p.Group == 0 {
+		group = k
+	}
+	x := map[string]float64{"w4a16": 2, "w4a8": 1, "w4a4": 0.5}[p.Scheme] // bytes of an activation
+	rate, emulated := d.rate(p.Scheme)
+	out := Prediction{Emulated: emulated && p.Variant != "w16a16"}
+	add := func(k Kernel) { out.Kernels = append(out.Kernels, k) }
+
+	if p.Variant == "w16a16" {
+		add(d.kernel("gemm bf16", p, 0, 2*weights+2*m*k+2*m*n, 2*m*weights/(d.BF16*tensor), 0, false))
+		return out.sum(), nil
+	}
+	if p.Scheme != "w4a16" { // activations are rounded first
+		add(d.small("quantize", m*k*(2+x)))
+	}
+	base := weights*(0.5+2/group) + m*k*x + 2*m*n
+	multiply := 2 * pad(m, 8) * weights / rate
+	unpack := weights * math.Ceil(m/maxTokens) * unpacking[p.Scheme] / (float64(d.SMs*d.Lanes) * d.ClockHz)
+	residual := p.Density * weights * p.BlockBits / 8
+	index := 4 * n * k / (16 * 64)
+	if p.Density == 0 {
+		index = 0
+	}
+	// Work is counted in tiles of 16x64; that of the residual varies from block to
+	// block by chance.
+	tiles := k / 64 * rowsPerBlock / 16
+	deviation := 2 * math.Sqrt(p.Density*(1-p.Density)/tiles)
+	if p.Variant != "zipper" {
+		add(d.kernel("dense", p, 0, base, multiply, unpack, false))
+	}
+	switch p.Variant {
+	case "dense4":
+	case "zipper":
+		add(d.kernel("zip", p, deviation/(1+p.Density), base+residual+index, multiply*(1+p.Density), unpack*(1+p.Density), false))
+	case "separate":
+		if p.Density > 0 {
+			// The second kernel reads the activations again, and the outputs, which
+			// it writes a second time.
+			add(d.kernel("sparse", p, deviation/p.Density, residual+index+m*k*x+4*m*n, multiply*p.Density, unpack*p.Density, true))
+		}
+	case "outlier16":
+		if p.Density > 0 {
+			count := residual / 6 // as many as take the bytes of the residual
+			// Each outlier is an address, a load and a multiplication per token.
+			scalar := count * m * 3 / (float64(d.SMs*d.Lanes) * d.ClockHz)
+			add(d.kernel("outliers", p, 0, 6*count+4*n+m*k*x+4*m*n, 0, scalar, true))
+		}
+	default:
+		return Prediction{}, fmt.Errorf("roofline: unknown variant %q", p.Variant)
+	}
+	return out.sum(), nil
+}
+
+// rate is what the tensor cores do per second for a scheme.
+func (d Device) rate(scheme string) (rate float64, emulated bool) {
+	switch scheme {
+	case "w4a16":
+		rate = d.BF16
+	case "w4a8":
+		rate = d.Int8
+	default:
+		if rate = d.Int4; rate == 0 {
+			rate, emulated = d.Int8, true // as the compiler does: through int8
+		}
+	}
+	return rate * d.MMA * tensor, emulated
+}
+
+// kernel shapes a launch: it splits K until there are blocks for all SMs, and
+// then counts waves. The last block to end has uneven more work than the mean, as
+// a share of it; indexed kernels must read an index before their data.
+func (d Device) kernel(name string, p Product, uneven, bytes, multiply, unpack float64, indexed bool) Kernel {
+	tokens := min(maxTokens, int(pad(float64(p.M), 8)))
+	blocks := (p.N + rowsPerBlock - 1) / rowsPerBlock * ((p.M + tokens - 1) / tokens)
+	slots := d.SMs * blocksPerSM
+	splits := 1
+	for !indexed && splits < maxSplits && blocks*splits*2 <= 2*slots && 64*splits*2 <= p.K {
+		splits *= 2
+	}
+	k := Kernel{Name: name, Bytes: bytes, Blocks: blocks * splits, Splits: splits, Fixed: launch + latency}
+	if splits > 1 { // partial sums go out and come back, mostly through the L2 cache
+		k.Fixed += latency
+	}
+	if indexed {
+		k.Fixed += latency
+	}
+	// Little's law: what is in flight over the latency bounds the bandwidth.
+	inFlight := float64(min(k.Blocks, slots)) * stages * stageBytes
+	k.Memory = bytes / min(d.Bandwidth*streaming, inFlight/latency)
+	// The tensor cores of an SM wait while the last wave is not full.
+	per := float64(k.Blocks) / float64(d.SMs)
+	k.Waves = math.Ceil(per)
+	idle := k.Waves / per * (1 + uneven/k.Waves)
+	k.Tensor, k.Unpack = multiply*idle, unpack*idle
+	return k
+}
+
+// small is a kernel that streams bytes, most of them in the L2 cache.
+func (d Device) small(name string, bytes float64) Kernel {
+	return Kernel{Name: name, Bytes: bytes, Memory: bytes / (d.Bandwidth * streaming), Fixed: launch + latency}
+}
+
+func (p Prediction) sum() Prediction {
+	for i := range p.Kernels {
+		p.Time += p.Kernels[i].Time()
+	}
+	return p
+}
+
+func pad(v, to float64) float64 { return math.Ceil(v/to) * to }
