@@ -30,7 +30,7 @@ func TestArrows(t *testing.T) {
 		"experiments/slurm":  {},
 		"reports":            {"experiments/row"},
 		"experiments/trial":  {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "experiments/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "experiments/row", "internal/gemm", "internal/hf", "internal/llm", "quant", "zipper"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "experiments/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

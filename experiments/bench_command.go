@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ import (
 )
 
 func benchCommand() *cobra.Command {
-	var config, out, cache string
+	var config, out, cache, device string
 	var o bench.Options
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -31,6 +32,7 @@ A run resumes: what this program measured on this device is not measured again.
 For figures to keep, let the machine do nothing else meanwhile.`,
 		Example: `  go run ./experiments bench
   go run ./experiments bench -c configs/kernels-smoke.yaml
+  go run ./experiments bench -c configs/kernels-gpu.yaml --predict h200
   go build -o mosaicquant ./experiments && ./mosaicquant bench -c my.yaml -o results/my --fresh`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,6 +42,12 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 			}
 			if o.Dir = out; out == "" {
 				o.Dir = filepath.Join("results", b.Name)
+			}
+			if device != "" {
+				if out == "" {
+					o.Dir += "-predicted-" + device
+				}
+				return bench.Predict(cmd.OutOrStdout(), b, device, o.Dir)
 			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
@@ -52,6 +60,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 	f.StringVarP(&config, "config", "c", "configs/kernels.yaml", "bench `file`")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the file)")
 	f.StringVar(&cache, "cache", "", "cache `folder` for models from the hub (default: the user's cache folder)")
+	f.StringVar(&device, "predict", "", "measure nothing: what a model of the `device` expects of a GPU ("+strings.Join(bench.PredictedDevices(), ", ")+")")
 	f.BoolVar(&o.Fresh, "fresh", false, "measure again what is finished")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -36,6 +37,9 @@ func doctorCommand() *cobra.Command {
 			fmt.Fprintf(w, "CPU features\t%s\n", strings.Join(e.Features, " "))
 			fmt.Fprintf(w, "float32 kernels\t%s\n", strings.Join(gemm.Kernels(), " "))
 			fmt.Fprintf(w, "kernel in use\t%s (MOSAICQUANT_CPU forces one)\n", e.Kernel)
+			for _, line := range bench.CUDAStatus() {
+				fmt.Fprintf(w, "engine cuda\t%s\n", line)
+			}
 			fmt.Fprintf(w, "cache\t%s\n", cache)
 			fmt.Fprintf(w, "builtin models\t%s\n", strings.Join(builtin.Models(), ", "))
 			fmt.Fprintf(w, "builtin texts\t%s\n", strings.Join(builtin.Texts(), ", "))

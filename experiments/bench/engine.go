@@ -31,6 +31,9 @@ type Engine interface {
 	Close() error
 }
 
+// stater is an engine that can tell its device's clocks.
+type stater interface{ State() map[string]float64 }
+
 // Layer is a weight matrix Ŵ [N,K] ready to multiply.
 type Layer interface {
 	// Bytes is what one product with m tokens reads of the weights, padding and

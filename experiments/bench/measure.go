@@ -61,7 +61,7 @@ type measured struct {
 
 // measure runs p. It returns early with ctx's error when ctx ends.
 func measure(ctx context.Context, e Engine, p *plan.Product, w *Weights, cs []*contender) (*measured, error) {
-	x := normal(p.Seed+1, p.Tokens, p.K)
+	x := roundBF16(normal(p.Seed+1, p.Tokens, p.K))
 	var run []*contender
 	for _, c := range cs {
 		c.times = nil

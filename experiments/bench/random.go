@@ -124,6 +124,16 @@ func intWidth(limit int) int {
 	return 4
 }
 
+// roundBF16 rounds x in place to bfloat16, ties to even: activations as models
+// have them, so that an engine that takes bfloat16 multiplies the very same.
+func roundBF16(x gemm.Matrix) gemm.Matrix {
+	for i, v := range x.Data {
+		u := math.Float32bits(v)
+		x.Data[i] = math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff)
+	}
+	return x
+}
+
 // normal returns m tokens of k standard normal activations.
 func normal(seed uint64, m, k int) gemm.Matrix {
 	rng := rand.New(rand.NewPCG(seed, 2))

@@ -55,6 +55,9 @@ func Run(ctx context.Context, lab *trial.Lab, b *plan.Bench, o Options) (res *Re
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	if f, ok := e.(warner); ok && f.Warning() != "" {
+		o.Note("%s", f.Warning())
+	}
 	w, warning, err := row.OpenWriter(o.Dir)
 	if err != nil {
 		return nil, err
@@ -99,21 +102,29 @@ func Run(ctx context.Context, lab *trial.Lab, b *plan.Bench, o Options) (res *Re
 	return res, nil
 }
 
-// Open opens the named engine, or for auto the best one there is.
+// Open opens the named engine, or for auto the best one there is. Where this
+// program has the engine but the machine lacks what it needs, the CPU takes its
+// place, and says so in every row.
 func Open(name string) (Engine, error) {
+	wanted := name
 	if name == "auto" {
-		name = "cpu"
-		if Engines["cuda"] != nil {
-			if e, err := Engines["cuda"](); err == nil {
-				return e, nil
-			}
+		if wanted = "cuda"; Engines[wanted] == nil {
+			wanted = "cpu"
 		}
 	}
-	open := Engines[name]
+	open := Engines[wanted]
 	if open == nil {
 		return nil, fmt.Errorf("engine %s: this program was built without it (go build -tags %s)", name, name)
 	}
-	return open()
+	e, err := open()
+	if err == nil || wanted == "cpu" {
+		return e, err
+	}
+	instead, cpuErr := Engines["cpu"]()
+	if cpuErr != nil {
+		return nil, errors.Join(err, cpuErr)
+	}
+	return &fallback{instead, name, err}, nil
 }
 
 // epoch is part of every row's identity. Raise it when the protocol changes.
@@ -213,8 +224,13 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 			}
 			return fmt.Errorf("%s, %d tokens: %w", p.Shape(), p.Tokens, err)
 		}
+		var state map[string]float64
+		if e, ok := r.engine.(stater); ok {
+			state = e.State()
+		}
 		for i, c := range cs {
 			out := rows[i]
+			out.Execution.State = state
 			if c.err != nil {
 				out.Status, out.Error = row.Failed, c.err.Error()
 				r.res.Failed++
@@ -288,11 +304,17 @@ func (r *runner) newRow(what any, variant, label string, axes map[string]string)
 	if err != nil {
 		panic("bench: " + err.Error()) // plan lets no NaN through
 	}
-	return &row.Row{
+	out := &row.Row{
 		Schema: row.Schema, Trial: identity(what, variant, r.content), Label: label, Axes: axes, Config: config,
 		Env: r.env, Status: row.OK, Start: time.Now().UTC().Format(time.RFC3339),
 		Execution: &row.Execution{Engine: r.engine.Name(), Device: r.engine.Device(), Requested: r.engine.Requested()},
 	}
+	if e, ok := r.engine.(warner); ok {
+		if text := e.Warning(); text != "" {
+			out.Warnings = append(out.Warnings, text)
+		}
+	}
+	return out
 }
 
 func layoutAxes(l *plan.Layout) map[string]string {

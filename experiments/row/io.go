@@ -223,8 +223,8 @@ func (r *Row) check() error {
 		return fmt.Errorf("row %q: schema is %d, want 1 to %d", r.Trial, r.Schema, Schema)
 	case r.Trial == "":
 		return errors.New("row: trial is empty")
-	case r.Status != OK && r.Status != Failed:
-		return fmt.Errorf("row %q: status is %q, want %q or %q", r.Trial, r.Status, OK, Failed)
+	case r.Status != OK && r.Status != Failed && r.Status != Predicted:
+		return fmt.Errorf("row %q: status is %q, want %q, %q or %q", r.Trial, r.Status, OK, Failed, Predicted)
 	}
 	return nil
 }

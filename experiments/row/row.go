@@ -14,6 +14,8 @@ type Status string
 const (
 	OK     Status = "ok"
 	Failed Status = "failed"
+	// Predicted rows come from a model of a device: nothing was measured.
+	Predicted Status = "predicted"
 )
 
 // Row is the result of one trial.
@@ -62,6 +64,9 @@ type Execution struct {
 	Requested string `json:"requested"`        // kernel asked for, or auto
 	Kernel    string `json:"kernel,omitempty"` // kernel engaged
 	Cache     string `json:"cache,omitempty"`  // what the last-level cache held, in words
+	// State is what the device said of itself right after the product: clocks,
+	// power, temperature, by name and unit.
+	State map[string]float64 `json:"state,omitempty"`
 	// Yardsticks tells how each yardstick of the row was measured.
 	Yardsticks map[string]string `json:"yardsticks,omitempty"`
 }
@@ -98,8 +103,10 @@ const (
 	PeakRate       = "peak_rate"       // yardstick; FLOP/s
 	PrefillTime    = "prefill_time"    // of the prompt and the first token; s
 	DecodeTime     = "decode_time"     // of the tokens after the first; s
-	PrefillRate    = "prefill_rate"    // tokens of the prompt over PrefillTime; token/s
-	DecodeRate     = "decode_rate"     // tokens after the first over DecodeTime; token/s
+	// PredictedTime is of rows whose status is Predicted.
+	PredictedTime = "predicted_time" // s
+	PrefillRate   = "prefill_rate"   // tokens of the prompt over PrefillTime; token/s
+	DecodeRate    = "decode_rate"    // tokens after the first over DecodeTime; token/s
 )
 
 // Over is the name of the value that compares a time with that of another

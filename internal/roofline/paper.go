@@ -106,13 +106,13 @@ func sparseShare(m int) func(Device) (float64, error) {
 	}
 }
 
-// Verdict says in a word how a prediction compares: agrees, within 5 % of the
+// Verdict says in a word how a prediction compares: agrees, within 2 % of the
 // reported range, or higher or lower.
 func (r Reported) Verdict(v float64) string {
 	switch {
-	case v > 1.05*r.High:
+	case v > 1.02*r.High:
 		return "higher"
-	case v < r.Low/1.05:
+	case v < r.Low/1.02:
 		return "lower"
 	}
 	return "agrees"
