@@ -53,7 +53,13 @@
 // Series, one entry per repeat: time, read_bandwidth, peak_rate. Row.Execution
 // names engine, device, the requested and the engaged kernel, the cache and
 // the yardsticks in words. A variant that the engine has no kernel for is a row
-// with status failed that says so.
+// with status failed that says so. Where the CPU stands in for an engine that
+// could not be opened, the requested kernel names that engine and why, and a
+// warning repeats it; kernels of the emulated CUDA device carry a warning, too.
+// Row.Execution.State has the device's clocks right after the repeats.
+//
+// A prediction (Predict) is no measurement: its status is predicted, its axis
+// bench "prediction", its engine "model", and its only value predicted_time.
 //
 // A model that reads a prompt and generates is one row per variant too, on the
 // engine cpu. Axes: bench (generate), engine, model, scheme, variant, group,

@@ -359,6 +359,42 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
+// TestImages: every kernel of the table is in its image, with as many 64-bit
+// parameters as kernels/ABI.md gives it and a launch bound of its threads.
+func TestImages(t *testing.T) {
+	text, err := images.ReadFile("kernels/table.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := readTable(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parameters := map[string]int{"quantize_a8": 9, "quantize_a4": 10, "convert_a16": 9, "outliers": 11, "copy16": 3}
+	for name, k := range table {
+		image, err := readImage(k.image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, entry, ok := strings.Cut(string(image), ".entry "+name+"(")
+		if !ok {
+			t.Errorf("%s is not in image %s", name, k.image)
+			continue
+		}
+		head, _, _ := strings.Cut(entry, "{")
+		want := 18
+		if n, other := parameters[name]; other {
+			want = n
+		}
+		if got := strings.Count(head, ".param .u64 "); got != want || strings.Count(head, ".param ") != want {
+			t.Errorf("%s has %d parameters of 64 bits, want %d", name, got, want)
+		}
+		if !strings.Contains(head, fmt.Sprintf(".maxntid %d,", k.threads)) {
+			t.Errorf("%s: the table says %d threads, the image%s", name, k.threads, head)
+		}
+	}
+}
+
 func TestTiles(t *testing.T) {
 	for _, c := range []struct {
 		m, n int
