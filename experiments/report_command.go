@@ -23,10 +23,11 @@ func reportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "report DIR",
 		Short: "Draw the report of a results folder from its rows",
-		Long: `Report reads DIR/rows.jsonl (and DIR/rows, where slices write), config.yaml and
-env.json and writes DIR/report.html,
-the same as report.md and as a Jupyter notebook, plots and tables. The same rows give the same bytes. With --assets the charts of
-the page become interactive; the script is bundled into the page.
+		Long: `Report reads DIR/rows.jsonl (and DIR/rows, where slices write), criteria.jsonl,
+config.yaml and env.json and writes DIR/report.html, the same as report.md and as
+a Jupyter notebook, plots and tables. The same rows give the same bytes. With
+--assets the charts of the page become interactive; the script is bundled into
+the page.
 
 With --serve nothing is written: the page is served to this machine and follows a
 running sweep until Ctrl-C.`,
@@ -64,16 +65,23 @@ func writeReport(out io.Writer, dir, assets string) error {
 	if err := reports.Write(dir, in); err != nil {
 		return err
 	}
-	return reports.Summary(out, reports.Build(in.Rows))
+	return reports.Summary(out, in.Table())
 }
 
 // readFolder reads what the results folder dir holds.
 func readFolder(dir string) (reports.Input, error) {
-	rows, warnings, err := readRows(dir)
+	criteria, err := row.ReadCriteria(dir)
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Warnings: warnings}
+	rows, warnings, err := readRows(dir)
+	if errors.Is(err, fs.ErrNotExist) && criteria != nil { // a folder of studies alone
+		err = nil
+	}
+	if err != nil {
+		return reports.Input{}, err
+	}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings}
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}

@@ -108,6 +108,12 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 			show(f, m.Title())
 		}
 	}
+	for i, s := range t.Studies {
+		text(fmt.Sprintf("criteria-%d", i+1), "%s", s.markdown())
+		for _, f := range figures[len(t.Groups)+len(t.Timings)+i] {
+			show(f, s.Label)
+		}
+	}
 	if w := t.warningsMarkdown(in); w != "" {
 		text("warnings", "## Failures and warnings\n\n%s", w)
 	}

@@ -236,7 +236,14 @@ func Summary(w io.Writer, t *Table) error {
 	for _, e := range t.Failed {
 		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label, short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
 	}
-	if len(t.Groups)+len(t.Timings)+len(t.Failed) == 0 {
+	for i, s := range t.Studies {
+		if i+len(t.Groups)+len(t.Timings) > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(s.Label + "\n")
+		align(&b, s.lines())
+	}
+	if len(t.Groups)+len(t.Timings)+len(t.Studies)+len(t.Failed) == 0 {
 		b.WriteString("no rows\n")
 	}
 	_, err := io.WriteString(w, b.String())

@@ -25,6 +25,14 @@ type cell int
 // Next returns the next cell's number.
 func (c *cell) Next() int { *c++; return int(*c) }
 
+// pageStudy is a study of the criteria on the page.
+type pageStudy struct {
+	*Study
+	Lines         [][]string // head first
+	Finding, Note string
+	Figures       []drawn
+}
+
 type drawn struct {
 	*figure
 	SVG   template.HTML
@@ -109,6 +117,15 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		}
 		timings = append(timings, pt)
 	}
+	var chosen []pageStudy
+	for i, s := range t.Studies {
+		ps := pageStudy{Study: s, Lines: s.lines(), Finding: s.finding(), Note: s.note()}
+		var err error
+		if ps.Figures, err = inline(figures[len(t.Groups)+len(t.Timings)+i]); err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, ps)
+	}
 	all := t.entries()
 	measured := all[:len(all)-len(t.Failed)]
 	var loads []template.HTML
@@ -146,7 +163,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	var number cell
 	var b bytes.Buffer
 	err = tmpl.Execute(&b, map[string]any{
-		"In": in, "Table": t, "Groups": groups, "Timings": timings, "OK": len(measured), "All": all, "Warned": warned(measured),
+		"In": in, "Table": t, "Groups": groups, "Timings": timings, "Studies": chosen, "OK": len(measured), "All": all, "Warned": warned(measured),
 		"Style": template.CSS(pageStyle), "Policy": policy(scripts...) + connect, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
 		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote,

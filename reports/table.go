@@ -17,6 +17,7 @@ import (
 type Table struct {
 	Groups   []*Group
 	Timings  []*Timing // rows of experiments bench
+	Studies  []*Study  // of the criteria
 	Failed   []*Entry  // trials without values
 	Replaced int       // earlier rows of a trial that was run again
 	Warnings []string  // about the table as a whole
@@ -78,12 +79,12 @@ func Build(rows []row.Row) *Table {
 	var timed []*Entry
 	for _, r := range kept {
 		e := newEntry(clean(r))
-		if e.Status != row.OK {
-			t.Failed = append(t.Failed, e)
-			continue
-		}
 		if e.isTiming() {
 			timed = append(timed, e)
+			continue
+		}
+		if e.Status != row.OK {
+			t.Failed = append(t.Failed, e)
 			continue
 		}
 		key := [3]string{subject(&e.Row), setting(&e.Row, "protocol"), setting(&e.Row, "activations")}

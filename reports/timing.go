@@ -39,7 +39,7 @@ const variantNames = "dense4: the 4-bit base alone, a lower bound that computes 
 	"outlier16: as many bytes of half-precision outliers. w16a16: 16-bit weights."
 
 // isTiming reports whether e is a row of experiments bench.
-func (e *Entry) isTiming() bool { return e.Axes["bench"] != "" }
+func (e *Entry) isTiming() bool { return e.Axes["bench"] != "" && e.Status != row.Failed }
 
 // timings sorts the timed rows into what may be compared.
 func (t *Table) timings(entries []*Entry) {
@@ -49,7 +49,7 @@ func (t *Table) timings(entries []*Entry) {
 	}
 	by := map[[5]string]*home{}
 	for _, e := range entries {
-		key := [5]string{e.Axes["engine"], "", e.Axes["scheme"], e.Axes["cache"], e.Axes["source"]}
+		key := [5]string{e.Axes["engine"], "", e.Axes["scheme"], e.Axes["cache"], string(e.Status)}
 		if x := e.Execution; x != nil {
 			key[1] = x.Device
 		}
@@ -95,6 +95,9 @@ func (t *Table) timings(entries []*Entry) {
 			slices.SortStableFunc(list, func(a, b *Product) int { return natural(a.Name, b.Name) })
 			for _, p := range list {
 				slices.SortStableFunc(p.Variants, func(a, b *Entry) int { return cmp.Compare(variantRank(a), variantRank(b)) })
+				if m.Predicted {
+					p.predict()
+				}
 			}
 		}
 	}
@@ -197,7 +200,24 @@ func (e *Entry) timed(name string) (Estimate, bool) {
 
 // predicted reports whether e was computed from a model of a device, not
 // measured.
-func (e *Entry) predicted() bool { return e.Axes["source"] == "prediction" }
+func (e *Entry) predicted() bool { return e.Status == row.Predicted }
+
+// predict gives the predicted rows of p, which hold a time alone, what rows of
+// measurements hold: the time under its name, and the ratios between variants.
+func (p *Product) predict() {
+	for _, e := range p.Variants {
+		own, ok := e.Value(row.PredictedTime)
+		if !ok {
+			continue
+		}
+		e.Values = append(e.Values, row.Value{Name: row.Time, Value: own, Unit: "s"})
+		for _, o := range p.Variants {
+			if t, ok := o.Value(row.PredictedTime); ok && o != e && t > 0 {
+				e.Values = append(e.Values, row.Value{Name: row.Over(row.Time, o.Axes["variant"]), Value: own / t})
+			}
+		}
+	}
+}
 
 // Title names the group of timings.
 func (m *Timing) Title() string {

@@ -112,8 +112,14 @@ func TestTimings(t *testing.T) {
 
 // Predictions stand apart from measurements, and say what they are.
 func TestPredictions(t *testing.T) {
-	rows := append(timedRows(nil), timedRows(map[string]string{"source": "prediction"})...)
-	table := Build(rows)
+	predicted := timedRows(map[string]string{"bench": "prediction", "engine": "model"})
+	for i, r := range predicted {
+		predicted[i].Status, predicted[i].Values = row.Predicted, []row.Value{{Name: row.PredictedTime, Value: r.Values[0].Value, Unit: "s"}}
+	}
+	table := Build(append(timedRows(nil), predicted...))
+	if len(table.Failed) > 0 {
+		t.Errorf("%d predictions count as failures", len(table.Failed))
+	}
 	if len(table.Timings) != 2 || table.Timings[0].Predicted == table.Timings[1].Predicted {
 		t.Fatalf("%d sets of timings", len(table.Timings))
 	}

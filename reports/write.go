@@ -13,6 +13,7 @@ type Input struct {
 	Title    string // name of the sweep
 	Question string // what was asked, in a sentence or two; may be empty
 	Rows     []row.Row
+	Criteria []row.Criteria             // studies of the criteria
 	Config   string                     // the resolved YAML
 	Env      map[string]row.Environment // env.json, by the rows' Env key
 	Warnings []string                   // about the sweep as a whole
@@ -32,7 +33,7 @@ type Input struct {
 // reader never sees half a page.
 func Write(dir string, in Input) error {
 	in = in.visible()
-	t := Build(in.Rows)
+	t := in.Table()
 	figures := t.draw()
 	page, err := t.page(in, figures)
 	if err != nil {
@@ -76,14 +77,22 @@ func Write(dir string, in Input) error {
 	return nil
 }
 
+// Table analyses what a report of in shows.
+func (in Input) Table() *Table {
+	t := Build(in.Rows)
+	t.Studies = studies(in.Criteria)
+	return t
+}
+
 // Page returns report.html alone.
 func Page(in Input) ([]byte, error) {
 	in = in.visible()
-	t := Build(in.Rows)
+	t := in.Table()
 	return t.page(in, t.draw())
 }
 
-// draw returns the figures of each group, then those of each set of timings.
+// draw returns the figures of each group, then those of each set of timings and
+// of each study of the criteria.
 func (t *Table) draw() [][]*figure {
 	l := t.looks()
 	var out [][]*figure
@@ -92,6 +101,9 @@ func (t *Table) draw() [][]*figure {
 	}
 	for i, m := range t.Timings {
 		out = append(out, m.figures(i))
+	}
+	for i, s := range t.Studies {
+		out = append(out, s.figures(i))
 	}
 	return out
 }
