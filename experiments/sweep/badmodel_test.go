@@ -28,7 +28,7 @@ func TestBadModel(t *testing.T) {
 			return d
 		}, []string{"model.safetensors", "header"}},
 		{"a shape that lies", "model.safetensors", func(t *testing.T, d []byte) []byte {
-			return replace(t, d, `"shape": [256, 768]`, `"shape": [256, 769]`)
+			return replace(t, d, `"shape":[256,768]`, `"shape":[256,769]`)
 		}, []string{"model.safetensors", "down_proj"}},
 		{"NaN weight", "model.safetensors", func(t *testing.T, d []byte) []byte {
 			n := binary.LittleEndian.Uint64(d)
