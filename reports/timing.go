@@ -85,10 +85,8 @@ func (t *Table) timings(entries []*Entry) {
 		p.Variants = append(p.Variants, e)
 	}
 	slices.SortFunc(t.Timings, func(a, b *Timing) int {
-		if (len(a.Products) == 0) != (len(b.Products) == 0) { // generation after products
-			return cmp.Compare(len(b.Products), len(a.Products))
-		}
-		return cmp.Or(natural(a.Engine, b.Engine), natural(a.Device, b.Device), natural(a.Scheme, b.Scheme), natural(a.Cache, b.Cache), natural(fmt.Sprint(a.Predicted), fmt.Sprint(b.Predicted)))
+		// the scheme that was looked at most comes first
+		return cmp.Or(cmp.Compare(len(b.Products), len(a.Products)), natural(a.Engine, b.Engine), natural(a.Device, b.Device), natural(a.Scheme, b.Scheme), natural(a.Cache, b.Cache), natural(fmt.Sprint(a.Predicted), fmt.Sprint(b.Predicted)))
 	})
 	for _, m := range t.Timings {
 		for _, list := range [][]*Product{m.Products, m.Generated} {
