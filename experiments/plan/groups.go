@@ -1,7 +1,8 @@
 package plan
 
 // Groups divides trials into those that share model, protocol, calibration,
-// stress and tasks, and with them all preparation. Groups and their trials keep their order.
+// stress and tasks, and with them all preparation. Groups and their trials keep
+// their order.
 func Groups(trials []Trial) [][]Trial {
 	type subject struct {
 		model       string

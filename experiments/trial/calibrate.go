@@ -97,11 +97,10 @@ func (s *Subject) statistics(ctx context.Context, site string) (*statistics, err
 }
 
 // calibrate computes the statistics of site and of all others that the store
-// lacks: all calibration
-// sequences advance through the model layer by layer, so that each weight is
-// read once, and memory holds the moments of one layer, 8·K² bytes for each of
-// its four sites, and the hidden states of all tokens. A calibration that was
-// interrupted goes on near the layer that it had come to.
+// lacks: all calibration sequences advance through the model layer by layer, so
+// that each weight is read once, and memory holds the moments of one layer, 8·K²
+// bytes for each of its four sites, and the hidden states of all tokens. A
+// calibration that was interrupted goes on near the layer that it had come to.
 func (s *Subject) calibrate(ctx context.Context, site string) error {
 	missing := make([][]string, s.model.Config().Layers)
 	first, last := -1, -1
