@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -108,7 +109,7 @@ func (g *Group) speedFigure(l looks, tokens string) *figure {
 		s.series[i].bars = points <= crowded
 	}
 	slices.SortStableFunc(timed, func(a, b *Entry) int {
-		return int(math.Copysign(1, a.speed(tokens).Over16.Value-b.speed(tokens).Over16.Value))
+		return cmp.Or(cmp.Compare(a.speed(tokens).Over16.Value, b.speed(tokens).Over16.Value), cmp.Compare(a.KL.Value, b.KL.Value))
 	})
 	for _, e := range timed { // by time: the front goes down
 		if n := len(s.front); n == 0 || e.KL.Value < s.front[n-1].y {

@@ -63,7 +63,7 @@ func (m *Timing) overheadFigure() *figure {
 	}
 	var best place
 	for at, found := range densities {
-		d := cmp.Or(len(found)-len(densities[best]), at.n*at.k-best.n*best.k, best.tokens-at.tokens, cmp.Compare(best.rest, at.rest))
+		d := cmp.Or(len(found)-len(densities[best]), at.n*at.k-best.n*best.k, at.n-best.n, best.tokens-at.tokens, cmp.Compare(best.rest, at.rest))
 		if d > 0 {
 			best = at
 		}

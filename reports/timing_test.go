@@ -139,3 +139,14 @@ func TestPredictions(t *testing.T) {
 		}
 	}
 }
+
+// The same rows give the same figure, also where two shapes have as much to show.
+func TestOverheadIsDetermined(t *testing.T) {
+	rows := append(timedRows(nil), timedRows(map[string]string{"shape": "1024x4096"})...)
+	want := Build(rows).Timings[0].overheadFigure().Caption
+	for range 30 {
+		if got := Build(rows).Timings[0].overheadFigure().Caption; got != want {
+			t.Fatalf("caption %q, then %q", want, got)
+		}
+	}
+}
