@@ -108,7 +108,7 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 	if err := row.Retire(dir, files); err != nil {
 		return err
 	}
-	if err := writeReport(out, dir, ""); err != nil {
+	if err := writeReport(ctx, out, dir, ""); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "\n%s; report: %s\n", countJoined(joined), filepath.Join(dir, "report.html"))

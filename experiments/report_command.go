@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,12 +10,14 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/experiments/slurm"
 	"github.com/mosaicquant/mosaicquant/reports"
 )
 
@@ -25,14 +29,18 @@ func reportCommand() *cobra.Command {
 		Short: "Draw the report of a results folder from its rows",
 		Long: `Report reads DIR/rows.jsonl (and DIR/rows, where slices write), criteria.jsonl,
 config.yaml and env.json and writes DIR/report.html, the same as report.md and as
-a Jupyter notebook, plots and tables. The same rows give the same bytes. With
---assets the charts of the page become interactive; the script is bundled into
-the page.
+a Jupyter notebook, plots and tables. The same rows give the same bytes.
+
+Where there is a network the page's charts become interactive: it loads their
+script from go-echarts' own host, and shows drawings otherwise. --assets bundles
+the script into the page: from a file, from a folder that holds it (an unpacked
+npm package, say), or with the word npm from "npm pack echarts@` + reports.EchartsVersion + `". With
+--assets none the page has drawings alone.
 
 With --serve nothing is written: the page is served to this machine and follows a
 running sweep until Ctrl-C.`,
 		Example: `  go run ./experiments report results/default
-  go run ./experiments report results/default --assets echarts.min.js
+  go run ./experiments report results/default --assets npm
   go run ./experiments report results/default --serve`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,26 +50,28 @@ running sweep until Ctrl-C.`,
 			if cmd.Flags().Changed("addr") {
 				return errors.New("--addr needs --serve")
 			}
-			if err := writeReport(cmd.OutOrStdout(), args[0], assets); err != nil {
+			if err := writeReport(cmd.Context(), cmd.OutOrStdout(), args[0], assets); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "\nreport: %s\n", filepath.Join(args[0], "report.html"))
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&assets, "assets", "", "echarts.min.js `file` to bundle, "+reports.EchartsVersion)
+	cmd.Flags().StringVar(&assets, "assets", "", "bundle echarts.min.js "+reports.EchartsVersion+": a `file`, a folder, npm or none")
 	cmd.Flags().BoolVar(&serve, "serve", false, "serve the page to this machine, updated while the sweep runs")
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "loopback `address` to serve at; port 0 chooses one")
 	return cmd
 }
 
 // writeReport draws the report of the folder dir and prints its table.
-func writeReport(out io.Writer, dir, assets string) error {
+func writeReport(ctx context.Context, out io.Writer, dir, assets string) error {
 	in, err := readFolder(dir)
 	if err != nil {
 		return err
 	}
-	in.Assets = assets
+	if err := useAssets(ctx, &in, assets); err != nil {
+		return err
+	}
 	if err := reports.Write(dir, in); err != nil {
 		return err
 	}
@@ -122,10 +132,12 @@ func describeSweep(in *reports.Input, dir string) error {
 		return err
 	}
 	in.Config = string(config)
+	home := homeOf(dir)
 	if b, err := plan.ParseBench(file, config); err == nil {
-		home := path.Join("results", b.Name)
-		in.Title, in.Folder = b.Name, home
-		in.Command = fmt.Sprintf("go run ./experiments bench -c %s/config.yaml -o %s", home, home)
+		own := path.Join("results", b.Name)
+		in.Title, in.Folder = b.Name, cmp.Or(home, own)
+		in.Command = fmt.Sprintf("go run ./experiments bench -c %s -o %s", slurm.Quote(in.Folder+"/config.yaml"), own)
+		in.Draw, in.Question = "go run ./experiments report "+slurm.Quote(in.Folder), b.Question
 		return nil
 	}
 	sw, err := plan.Parse(file, config)
@@ -133,14 +145,38 @@ func describeSweep(in *reports.Input, dir string) error {
 		in.Warnings = append(in.Warnings, fmt.Sprintf("this version cannot run the sweep file again, so commands are left out: %s", strings.ReplaceAll(err.Error(), file, "config.yaml")))
 		return nil
 	}
-	// Commands name the usual place of the results and not dir, so that a
-	// report does not depend on where it was drawn.
-	home := path.Join("results", sw.Name)
-	in.Title, in.Folder = sw.Name, home
-	in.Command = fmt.Sprintf("go run ./experiments sweep -c %s/config.yaml -o %s", home, home)
+	own := path.Join("results", sw.Name)
+	in.Title, in.Folder = sw.Name, cmp.Or(home, own)
+	in.Command = fmt.Sprintf("go run ./experiments sweep -c %s -o %s", slurm.Quote(in.Folder+"/config.yaml"), own)
+	in.Question = sw.Question
+	in.Draw = "go run ./experiments report " + slurm.Quote(in.Folder)
 	in.Commands = map[string]string{}
 	for _, r := range in.Rows {
-		in.Commands[r.Trial] = fmt.Sprintf("go run ./experiments sweep -c %s/config.yaml -o results/again --trial %s", home, r.Trial)
+		in.Commands[r.Trial] = fmt.Sprintf("go run ./experiments sweep -c %s -o results/again --trial %s", slurm.Quote(in.Folder+"/config.yaml"), r.Trial)
 	}
 	return nil
+}
+
+// homeOf returns the path of the folder dir from the root of this repository,
+// where commands run, whatever the working directory; "" outside of it. What
+// commands read is named there, and what they write is results/NAME, so that no
+// command of a committed run writes into it.
+func homeOf(dir string) string {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	for root := filepath.Dir(dir); ; root = filepath.Dir(root) {
+		mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+		if err == nil && slices.Contains(strings.Split(string(mod), "\n"), "module github.com/mosaicquant/mosaicquant") {
+			home, err := filepath.Rel(root, dir)
+			if err != nil {
+				return ""
+			}
+			return filepath.ToSlash(home)
+		}
+		if root == filepath.Dir(root) {
+			return ""
+		}
+	}
 }

@@ -33,7 +33,11 @@ func serveReport(ctx context.Context, out io.Writer, dir, assets, addr string) e
 	if err != nil {
 		return err
 	}
-	l := &liveReport{dir: dir, assets: assets}
+	l := &liveReport{dir: dir}
+	if err := useAssets(ctx, &l.assets, assets); err != nil {
+		ln.Close()
+		return err
+	}
 	if _, _, err := l.render(); err != nil { // say now what would fail later
 		ln.Close()
 		return err
@@ -82,7 +86,8 @@ func isLoopback(host string) bool {
 
 // liveReport draws a results folder again whenever its files have changed.
 type liveReport struct {
-	dir, assets string
+	dir    string
+	assets reports.Input // Script and NoCharts alone
 
 	mu   sync.Mutex
 	live reports.Live
@@ -144,7 +149,7 @@ func (l *liveReport) render() ([]byte, reports.Live, error) {
 	}
 	if l.page == nil {
 		in := l.in
-		in.Assets, in.Live = l.assets, &l.live
+		in.Script, in.NoCharts, in.Live = l.assets.Script, l.assets.NoCharts, &l.live
 		page, err := reports.Page(in)
 		if err != nil {
 			return nil, l.live, err

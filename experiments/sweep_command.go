@@ -136,7 +136,7 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 			res.Ran, time.Since(start).Round(100*time.Millisecond), res.Finished, res.Failed, filepath.Join(o.Dir, row.Parts))
 		return nil
 	}
-	if err := writeReport(cmd.OutOrStdout(), o.Dir, ""); err != nil {
+	if err := writeReport(cmd.Context(), cmd.OutOrStdout(), o.Dir, ""); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "\n%d trials in %s (%d were finished before); report: %s\n",

@@ -35,8 +35,8 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 		out = append(out, block{key: key, text: fmt.Sprintf(format, args...)})
 	}
 	intro := "# " + inMarkdown(in.Title) + "\n"
-	if in.Question != "" {
-		intro += "\n" + inMarkdown(in.Question) + "\n"
+	for _, p := range paragraphs(in.Question) {
+		intro += "\n" + inMarkdown(p) + "\n"
 	}
 	all := t.entries()
 	intro += fmt.Sprintf("\n%s measured, %d failed.", plural(len(all)-len(t.Failed), "trial", "trials"), len(t.Failed))
@@ -56,8 +56,8 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 	}
 	if len(t.Groups) > 0 {
 		b := block{key: "results"}
-		if in.Folder != "" {
-			b.code = []string{"!go run ./experiments report " + in.Folder}
+		if in.Draw != "" {
+			b.code = []string{shell(in.Draw)}
 		}
 		for _, g := range t.Groups {
 			b.shows = append(b.shows, output{title: g.Title(), table: g.lines()})

@@ -1,13 +1,13 @@
 package reports
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/go-echarts/go-echarts/v2/charts"
@@ -27,30 +27,34 @@ const (
 //go:embed loader.js
 var loader string
 
-// script reads and checks the chart script at path.
-func script(path string) (string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", fmt.Errorf("reports: chart script: %w", err)
+// CheckScript fails unless text is the script of EchartsVersion.
+func CheckScript(text string) error {
+	if s := sha256.Sum256([]byte(text)); hex.EncodeToString(s[:]) != EchartsSHA256 {
+		return fmt.Errorf("reports: the chart script has SHA-256 %x, want echarts %s's %s", s, EchartsVersion, EchartsSHA256)
 	}
-	if s := sha256.Sum256(data); hex.EncodeToString(s[:]) != EchartsSHA256 {
-		return "", fmt.Errorf("reports: chart script %s has SHA-256 %x, want echarts %s's %s", path, s, EchartsVersion, EchartsSHA256)
-	}
-	return string(data), nil
+	return nil
 }
 
-// policy is the page's Content-Security-Policy: no network at all, and of
-// scripts only those given. Styles are inline, as drawings carry theirs.
-func policy(scripts ...string) string {
-	src := "'none'"
-	if len(scripts) > 0 {
-		var hashes []string
-		for _, s := range scripts {
-			h := sha256.Sum256([]byte(s))
-			hashes = append(hashes, "'sha256-"+base64.StdEncoding.EncodeToString(h[:])+"'")
-		}
-		src = strings.Join(hashes, " ")
+// usualScript is where go-echarts has its pages load the chart script from.
+func usualScript() string {
+	c := charts.NewScatter()
+	c.Validate()
+	return c.JSAssets.Values[0]
+}
+
+// policy is the page's Content-Security-Policy: of scripts those given and the
+// one at the address from, where that is not empty; no other network. Styles
+// are inline, as drawings carry theirs.
+func policy(from string, scripts ...string) string {
+	var allowed []string
+	if from != "" {
+		allowed = append(allowed, from)
 	}
+	for _, s := range scripts {
+		h := sha256.Sum256([]byte(s))
+		allowed = append(allowed, "'sha256-"+base64.StdEncoding.EncodeToString(h[:])+"'")
+	}
+	src := cmp.Or(strings.Join(allowed, " "), "'none'")
 	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + src
 }
 

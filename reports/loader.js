@@ -1,35 +1,54 @@
 (function () {
   "use strict";
-  var ink = getComputedStyle(document.body).color;
-  var soft = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
-  document.querySelectorAll("figure[data-figure]").forEach(function (figure) {
-    var data = figure.querySelector('script[type="application/json"]');
-    if (!data) return;
-    var box = document.createElement("div");
-    box.className = "chart";
-    figure.insertBefore(box, figure.firstChild);
-    try {
-      var options = JSON.parse(data.textContent);
-      options.textStyle = { color: ink };
-      options.backgroundColor = "transparent";
-      options.legend.textStyle = { color: ink };
-      options.legend.itemWidth = options.legend.itemHeight = 12;
-      ["xAxis", "yAxis"].forEach(function (name) {
-        options[name].forEach(function (axis) {
-          axis.axisLabel = { color: ink, showMinLabel: false, showMaxLabel: false, formatter: function (v) { return String(Number(v.toPrecision(3))); } };
-          axis.nameTextStyle = { color: ink };
-          axis.axisLine = { show: true, onZero: false, lineStyle: { color: ink } };
-          axis.splitLine = { lineStyle: { color: soft } };
-          if (axis.type === "log") axis.logBase = 2;
-        });
+  // paint gives the options the page's colours, which follow the theme.
+  function paint(options) {
+    var ink = getComputedStyle(document.body).color;
+    var soft = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
+    options.textStyle = { color: ink };
+    options.backgroundColor = "transparent";
+    options.legend.textStyle = { color: ink };
+    options.legend.pageTextStyle = { color: ink };
+    options.legend.pageIconColor = ink;
+    options.legend.itemWidth = options.legend.itemHeight = 12;
+    ["xAxis", "yAxis"].forEach(function (name) {
+      options[name].forEach(function (axis) {
+        axis.axisLabel = { color: ink, showMinLabel: false, showMaxLabel: false, hideOverlap: true, formatter: function (v) { return String(Number(v.toPrecision(3))); } };
+        axis.nameTextStyle = { color: ink };
+        axis.axisLine = { show: true, onZero: false, lineStyle: { color: ink } };
+        axis.splitLine = { lineStyle: { color: soft } };
+        if (axis.type === "log") axis.logBase = 2;
       });
-      var chart = echarts.init(box, null, { renderer: "svg" });
-      chart.setOption(options);
-      figure.setAttribute("data-drawn", "chart");
-      new ResizeObserver(function () { chart.resize(); }).observe(box);
-    } catch (problem) {
-      box.remove();
-      console.error("chart " + figure.dataset.figure + ": " + problem);
-    }
-  });
+    });
+    return options;
+  }
+  function draw() {
+    document.querySelectorAll("figure[data-figure]").forEach(function (figure) {
+      var data = figure.querySelector('script[type="application/json"]');
+      if (!data) return;
+      var box = document.createElement("div");
+      box.className = "chart";
+      figure.insertBefore(box, figure.firstChild);
+      try {
+        var chart = echarts.init(box, null, { renderer: "svg" });
+        chart.setOption(paint(JSON.parse(data.textContent)));
+        figure.setAttribute("data-drawn", "chart");
+        new ResizeObserver(function () { chart.resize(); }).observe(box);
+        matchMedia("(prefers-color-scheme: dark)").addEventListener("change", function () {
+          chart.setOption(paint(JSON.parse(data.textContent)));
+        });
+      } catch (problem) {
+        box.remove();
+        console.error("chart " + figure.dataset.figure + ": " + problem);
+      }
+    });
+  }
+  if (window.echarts) {
+    draw();
+  } else if (document.body.dataset.charts && navigator.onLine) {
+    var script = document.createElement("script"); // without it the drawings stay
+    script.src = document.body.dataset.charts;
+    script.referrerPolicy = "no-referrer";
+    script.onload = draw;
+    document.head.appendChild(script);
+  }
 })();

@@ -73,7 +73,7 @@ func readNotebook(t *testing.T, data []byte) parsed {
 func TestNotebook(t *testing.T) {
 	dir := t.TempDir()
 	in := syntheticInput()
-	in.Folder = "results/synthetic"
+	in.Folder, in.Draw = "results/synthetic", "go run ./experiments report results/synthetic"
 	if err := Write(dir, in); err != nil {
 		t.Fatal(err)
 	}

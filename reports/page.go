@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 )
@@ -71,12 +72,16 @@ const isoLimit = 60
 
 func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	var scripts []string
-	if in.Assets != "" {
-		s, err := script(in.Assets)
-		if err != nil {
+	from := ""
+	switch {
+	case in.NoCharts:
+	case in.Script != "":
+		if err := CheckScript(in.Script); err != nil {
 			return nil, err
 		}
-		scripts = []string{s, loader}
+		scripts = []string{in.Script, loader}
+	case slices.ContainsFunc(slices.Concat(figures...), func(f *figure) bool { return f.chart != nil }):
+		scripts, from = []string{loader}, usualScript()
 	}
 	charts := len(scripts) > 0
 	connect := ""
@@ -155,7 +160,8 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		"rows": func(label string, lines [][]string) map[string]any { // where the rows are at home
 			return map[string]any{"Label": label, "Lines": lines, "IDs": true}
 		},
-		"limit": func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
+		"paragraphs": paragraphs,
+		"limit":      func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
 	}).Parse(pageTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("reports: page template: %w", err)
@@ -164,7 +170,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 	var b bytes.Buffer
 	err = tmpl.Execute(&b, map[string]any{
 		"In": in, "Table": t, "Groups": groups, "Timings": timings, "Studies": chosen, "OK": len(measured), "All": all, "Warned": warned(measured),
-		"Style": template.CSS(pageStyle), "Policy": policy(scripts...) + connect, "Scripts": loads, "Charts": charts, "Cell": &number,
+		"Style": template.CSS(pageStyle), "Policy": policy(from, scripts...) + connect, "From": from, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
 		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote,
 	})
@@ -172,6 +178,11 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		return nil, fmt.Errorf("reports: page: %w", err)
 	}
 	return b.Bytes(), nil
+}
+
+// paragraphs splits text at empty lines.
+func paragraphs(text string) []string {
+	return strings.FieldsFunc(strings.ReplaceAll(text, "\n\n", "\x00"), func(r rune) bool { return r == 0 })
 }
 
 // present tells which optional columns of the main table have content.

@@ -19,11 +19,14 @@ type Input struct {
 	Warnings []string                   // about the sweep as a whole
 	Command  string                     // runs the whole sweep again
 	Commands map[string]string          // by trial: runs that trial again
-	Folder   string                     // where the commands put the report, from the repository's root
-	// Assets is the path of echarts.min.js (see EchartsVersion) to inline for
-	// interactive charts; with "" the drawings stay.
-	Assets string
-	Live   *Live // on a page that is served while the sweep runs
+	Draw     string                     // draws the report again
+	Folder   string                     // where the report is, from the repository's root
+	// Script is the text of echarts.min.js (see EchartsVersion) to inline for
+	// interactive charts. With "" the page loads it from go-echarts' own host
+	// where there is a network; the drawings stay where there is none.
+	Script   string
+	NoCharts bool  // leave the drawings; no script at all
+	Live     *Live // on a page that is served while the sweep runs
 }
 
 // Write draws the report of in into dir: report.html, the same as report.md and
@@ -111,6 +114,7 @@ func (t *Table) draw() [][]*figure {
 func (in Input) visible() Input {
 	in.Title, in.Question = visible(in.Title, false), visible(in.Question, true)
 	in.Config, in.Command, in.Folder = visible(in.Config, true), visible(in.Command, true), visible(in.Folder, false)
+	in.Draw = visible(in.Draw, true)
 	warnings := make([]string, len(in.Warnings))
 	for i, w := range in.Warnings {
 		warnings[i] = visible(w, true)

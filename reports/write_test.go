@@ -12,7 +12,13 @@ func TestLook(t *testing.T) {
 		t.Skip("MOSAICQUANT_REPORT_DIR is not set: no folder to write a report for looking at")
 	}
 	in := syntheticInput()
-	in.Assets = os.Getenv("MOSAICQUANT_ECHARTS")
+	if path := os.Getenv("MOSAICQUANT_ECHARTS"); path != "" {
+		script, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Script = string(script)
+	}
 	if err := Write(dir, in); err != nil {
 		t.Fatal(err)
 	}

@@ -11,13 +11,15 @@ import (
 
 // Bench is a validated bench file.
 type Bench struct {
-	Name string
+	Name     string
+	Question string // as a Sweep's
 	// Engine is cpu, cuda or auto, the best one there is.
 	Engine      string
 	Products    []Product
 	Generations []Generation
 
-	root *yaml.Node
+	opening string
+	root    *yaml.Node
 }
 
 // Variants of execution.
@@ -110,6 +112,8 @@ func ParseBench(name string, data []byte) (*Bench, error) {
 	if err := p.err(); err != nil {
 		return nil, err
 	}
+	b.opening = opening(data)
+	b.Question = prose(b.opening)
 	return b, nil
 }
 
@@ -260,9 +264,10 @@ func value(c []chosen, name string) any {
 	panic("plan: no setting " + name)
 }
 
-// YAML returns the bench with every default written out.
+// YAML returns the bench with every default written out, under its question.
 func (b *Bench) YAML() ([]byte, error) {
 	var buf bytes.Buffer
+	buf.WriteString(comment(b.opening))
 	enc := yaml.NewEncoder(&buf)
 	enc.SetIndent(2)
 	if err := enc.Encode(b.root); err != nil {

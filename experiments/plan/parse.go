@@ -47,7 +47,8 @@ type condition struct {
 // source is a sweep file as read, before lists are multiplied out.
 type source struct {
 	name     string
-	common   entry // model, activations, protocol and calibration
+	opening  string // the comment on top
+	common   entry  // model, activations, protocol and calibration
 	tasks    []string
 	speed    *entry // nil without one
 	methods  []*entry
@@ -66,7 +67,8 @@ func Parse(name string, data []byte) (*Sweep, error) {
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	return &Sweep{Name: src.name, Trials: trials, source: src}, nil
+	src.opening = opening(data)
+	return &Sweep{Name: src.name, Question: prose(src.opening), Trials: trials, source: src}, nil
 }
 
 type lineError struct {

@@ -6,7 +6,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// YAML returns the sweep with every default written out. Reading it again
+// YAML returns the sweep with every default written out, under its question. Reading it again
 // gives the same trials, also under a later version with other defaults.
 func (s *Sweep) YAML() ([]byte, error) {
 	src := s.source
@@ -51,6 +51,7 @@ func (s *Sweep) YAML() ([]byte, error) {
 	}
 	add(root, "methods", methods)
 	var b bytes.Buffer
+	b.WriteString(comment(src.opening))
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(root); err != nil {

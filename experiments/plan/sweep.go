@@ -8,7 +8,8 @@ import (
 
 // Sweep is a validated sweep file.
 type Sweep struct {
-	Name string
+	Name     string
+	Question string // the comment that the file opens with, a line per paragraph
 	// Trials are distinct and labelled; models vary slowest, methods fastest,
 	// in the order of the file.
 	Trials []Trial

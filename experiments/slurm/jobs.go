@@ -67,7 +67,7 @@ type Job struct {
 func (s *Study) Prepare() Job {
 	return s.job("prepare", []string{"--array=" + Ranges(count(s.Groups)), s.log("prepare-%a"), "--requeue"},
 		"The second moments and the 16-bit reference that the slices share.",
-		"sweep", "--prepare", "--slice", task(s.Groups), "--config", quote(filepath.Join(s.Dir, "config.yaml")), "--cache", quote(s.Cache))
+		"sweep", "--prepare", "--slice", task(s.Groups), "--config", Quote(filepath.Join(s.Dir, "config.yaml")), "--cache", Quote(s.Cache))
 }
 
 // Array is the job that runs the given slices once the job after has succeeded.
@@ -81,7 +81,7 @@ func (s *Study) Array(slices []int, after string) Job {
 		args = append(args, "--gres="+g)
 	}
 	return s.job("slices", args, "One slice of the trials. It may run again, or twice at a time: rows are joined.",
-		"sweep", "--slice", task(s.Slices), "--config", quote(filepath.Join(s.Dir, "config.yaml")), "--output", quote(s.Dir), "--cache", quote(s.Cache))
+		"sweep", "--slice", task(s.Slices), "--config", Quote(filepath.Join(s.Dir, "config.yaml")), "--output", Quote(s.Dir), "--cache", Quote(s.Cache))
 }
 
 // Merge is the job that joins the rows and draws the report once the job after
@@ -92,7 +92,7 @@ func (s *Study) Merge(after string, others ...string) Job {
 		dependency += ",afterany:" + strings.Join(others, ":")
 	}
 	return s.job("merge", []string{dependency, s.log("merge"), "--requeue"}, "Joins the rows of all slices and draws the report.",
-		"merge", "--wait", "2m", quote(s.Dir))
+		"merge", "--wait", "2m", Quote(s.Dir))
 }
 
 // job writes a job. Everything that depends on the user's names goes to sbatch
@@ -110,7 +110,7 @@ func (s *Study) job(name string, args []string, about string, command ...string)
 	}
 	// exec: Slurm signals the processes of the task, and the shell would die of
 	// a SIGTERM that the program uses to end well.
-	script := fmt.Sprintf("#!/bin/sh\n# %s\nexec %s %s\n", about, quote(s.Program), strings.Join(command, " "))
+	script := fmt.Sprintf("#!/bin/sh\n# %s\nexec %s %s\n", about, Quote(s.Program), strings.Join(command, " "))
 	return Job{Name: name, Args: all, Script: script}
 }
 
@@ -124,7 +124,7 @@ func (s *Study) log(name string) string {
 func (j Job) String() string {
 	var words []string
 	for _, a := range j.Args {
-		words = append(words, quote(a))
+		words = append(words, Quote(a))
 	}
 	return fmt.Sprintf("sbatch %s <%s.sh\n\n%s", strings.Join(words, " "), j.Name, j.Script)
 }
@@ -132,8 +132,8 @@ func (j Job) String() string {
 // task is the slice of n that a task of an array runs.
 func task(n int) string { return fmt.Sprintf(`"$SLURM_ARRAY_TASK_ID/%d"`, n) }
 
-// quote makes s one word of a POSIX shell.
-func quote(s string) string {
+// Quote makes s one word of a POSIX shell.
+func Quote(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,%+@"
 	if s != "" && strings.Trim(s, plain) == "" {
 		return s
