@@ -211,7 +211,7 @@ func (g *Group) isoLines() [][]string {
 		if i.Upper != nil {
 			rows += " to " + i.Upper.ID
 		}
-		lines = append(lines, []string{i.Entry.ID, i.Entry.Label, fixed(i.Entry.Bits, 3), i.Family, rows, percentOf(i.Ratio.Value), interval(i.Ratio, percentOf), pvalue(i.Holm)})
+		lines = append(lines, []string{i.Entry.ID, i.Entry.Name, fixed(i.Entry.Bits, 3), i.Family, rows, percentOf(i.Ratio.Value), interval(i.Ratio, percentOf), pvalue(i.Holm)})
 	}
 	return lines
 }

@@ -32,7 +32,7 @@ func valueColumn(name, value string, f func(float64) string) column {
 // columns are the results' columns in Markdown and on the terminal.
 var columns = []column{
 	{"row", func(e *Entry) string { return e.ID }},
-	{"label", func(e *Entry) string { return e.Label }},
+	{"label", func(e *Entry) string { return e.Name }},
 	{"bits/weight", func(e *Entry) string {
 		if !e.HasBits {
 			return ""

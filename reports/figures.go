@@ -135,7 +135,7 @@ func (g *Group) byMethod(l looks, value func(*Entry) (Estimate, bool)) (all []se
 			byName[e.Family] = i
 			all = append(all, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker, symbol: l[e.Family].symbol})
 		}
-		all[i].points = append(all[i].points, point{e.Bits, est.Value, est.Low, est.High, e.Label})
+		all[i].points = append(all[i].points, point{e.Bits, est.Value, est.Low, est.High, e.Name})
 		points++
 	}
 	slices.SortFunc(all, func(a, b series) int { return byFamily(a.name, b.name) })
@@ -184,7 +184,7 @@ func (g *Group) perplexityFigure(l looks) *figure {
 	if n == 0 {
 		return nil
 	}
-	caption := "Perplexity over that of the row's baseline (" + list(g.Baseline, 3) + "), paired window by window. Below the line is better than the baseline."
+	caption := "Perplexity over that of the row's baseline (" + list(g.baselines(), 3) + "), paired window by window. Below the line is better than the baseline."
 	if n <= crowded {
 		caption += " Bars: 95 % interval of the paired ratio, each row on its own."
 	}
@@ -304,7 +304,7 @@ func (m measure) curve(rows []*Entry) (series, bool) {
 	for _, e := range largest(rows, func(e *Entry) string { return spell(e, sharedAxes([]*Entry{e}, "density")) }) {
 		if d, ok := number(e.Axes["density"]); ok && d > 0 {
 			v, low, high, _ := m.of(e)
-			r.points = append(r.points, point{d, v, low, high, e.Label})
+			r.points = append(r.points, point{d, v, low, high, e.Name})
 		}
 	}
 	slices.SortFunc(r.points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
@@ -448,9 +448,9 @@ func (st sheet) rowLabels(c draw.Canvas, rows []*Entry) (style text.Style, label
 	style = st.text(0.95, text.XRight, -0.4)
 	limit := (c.Max.X - c.Min.X) * 0.45
 	for _, e := range rows {
-		s := short(e.Label, 60)
+		s := short(e.Name, 60)
 		for n := 59; n > 1 && style.Width(s) > limit; n-- {
-			s = short(e.Label, n)
+			s = short(e.Name, n)
 		}
 		labels, width = append(labels, s), max(width, style.Width(s))
 	}

@@ -28,7 +28,7 @@ func (g *Group) findings() []finding {
 			}
 		}
 		b := g.Best
-		text := fmt.Sprintf("Lowest divergence: %s, mean KL %s nat/token", b.Label, withInterval(*b.KL, sig))
+		text := fmt.Sprintf("Lowest divergence: %s, mean KL %s nat/token", b.Name, withInterval(*b.KL, sig))
 		if b.HasBits {
 			text += fmt.Sprintf(" at %s bits per weight", fixed(b.Bits, 3))
 		}
@@ -47,7 +47,7 @@ func (g *Group) findings() []finding {
 	out = append(out, g.isoTimeFindings()...)
 	if n, better, worse, rows := g.againstBaseline(); n > 0 {
 		add(rows, "Against the named baseline (%s), perplexity is lower in %d and higher in %d of %d paired comparisons after Holm's correction, and not distinguishable in the other %d.",
-			list(g.Baseline, 3), better, worse, n, n-better-worse)
+			list(g.baselines(), 3), better, worse, n, n-better-worse)
 	}
 	out = append(out, g.taskFinding()...)
 	for _, f := range g.Effects {
@@ -77,7 +77,7 @@ func withInterval(e Estimate, f func(float64) string) string {
 func labels(rows []*Entry, n int) string {
 	var names []string
 	for _, e := range rows {
-		names = append(names, e.Label)
+		names = append(names, e.Name)
 	}
 	return list(names, n)
 }
@@ -150,7 +150,7 @@ func (g *Group) isoFindings() []finding {
 			text += fmt.Sprintf(" %s of %s found no %s row of equal size.", plural(without, "further row", "further rows"), p.family, p.rival)
 		}
 		describe := func(iso Iso) string {
-			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Label, fixed(iso.Entry.Bits, 3), percentOf(iso.Ratio.Value), interval(iso.Ratio, percentOf))
+			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Name, fixed(iso.Entry.Bits, 3), percentOf(iso.Ratio.Value), interval(iso.Ratio, percentOf))
 		}
 		if n > 1 {
 			text += " Most favourable: " + describe(lo) + "; least: " + describe(hi) + "."

@@ -30,7 +30,7 @@ var latexColumns = []struct {
 	cell        func(*Entry) string
 }{
 	{"row", "l", func(e *Entry) string { return e.ID }},
-	{"label", "l", func(e *Entry) string { return inLatex(e.Label) }},
+	{"label", "l", func(e *Entry) string { return inLatex(e.Name) }},
 	{"bits/weight", "r", func(e *Entry) string {
 		if !e.HasBits {
 			return ""

@@ -96,7 +96,7 @@ func (g *Group) speedFigure(l looks, tokens string) *figure {
 			byName[e.Family] = i
 			s.series = append(s.series, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker, symbol: l[e.Family].symbol})
 		}
-		s.series[i].points = append(s.series[i].points, point{v.Over16.Value, e.KL.Value, e.KL.Low, e.KL.High, e.Label})
+		s.series[i].points = append(s.series[i].points, point{v.Over16.Value, e.KL.Value, e.KL.Low, e.KL.High, e.Name})
 		points++
 		layers = v.Layers
 		timed = append(timed, e)
@@ -188,7 +188,7 @@ func (g *Group) isoTimeLines() [][]string {
 		time := func(e *Entry) string {
 			return withInterval(e.speed(i.Tokens).Over16, func(v float64) string { return fixed(v, 3) })
 		}
-		lines = append(lines, []string{i.Entry.ID, i.Entry.Label, i.Tokens, time(i.Entry), i.Rival.ID, i.Rival.Label, time(i.Rival), percentOf(i.Ratio.Value), interval(i.Ratio, percentOf), pvalue(i.Holm)})
+		lines = append(lines, []string{i.Entry.ID, i.Entry.Name, i.Tokens, time(i.Entry), i.Rival.ID, i.Rival.Name, time(i.Rival), percentOf(i.Ratio.Value), interval(i.Ratio, percentOf), pvalue(i.Holm)})
 	}
 	return lines
 }

@@ -35,6 +35,7 @@ type Group struct {
 	Iso      []Iso     // comparisons at equal bits
 	IsoTime  []IsoTime // comparisons at equal time
 	Effects  []Effect  // of the axes of mosaic, in matched pairs
+	drop     []string  // words that labels share and names leave out
 	Windows  int       // evaluation windows, 0 where rows differ or have none
 	Baseline []string  // labels of the named baselines
 
@@ -46,6 +47,7 @@ type Group struct {
 type Entry struct {
 	row.Row
 	ID     string // r1, r2 ...: how the page refers to the row
+	Name   string // the label inside its group; the label itself outside of any
 	Family string // method, with mosaic's base: what colour and marker follow
 
 	Bits            float64
@@ -111,6 +113,7 @@ func Build(rows []row.Row) *Table {
 			e.ID = "r" + strconv.Itoa(n)
 		}
 		g.Windows = g.windows()
+		g.setNames()
 	}
 	for _, e := range t.timed() {
 		n++
@@ -141,7 +144,7 @@ func (t *Table) entries() []*Entry {
 }
 
 func newEntry(r row.Row) *Entry {
-	e := &Entry{Row: r, Family: family(&r), Reference: setting(&r, "method") == "none"}
+	e := &Entry{Row: r, Name: r.Label, Family: family(&r), Reference: setting(&r, "method") == "none"}
 	e.Bits, e.HasBits = e.Value(row.BitsPerWeight)
 	e.tokens, e.nll = r.Windows(row.WindowTokens), r.Windows(row.WindowNLL)
 	e.kl, e.top1 = r.Windows(row.WindowKL), r.Windows(row.WindowTop1)

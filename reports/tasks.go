@@ -186,7 +186,7 @@ func (g *Group) taskLines() [][]string {
 		if len(e.Tasks) == 0 {
 			continue
 		}
-		line := []string{e.ID, e.Label}
+		line := []string{e.ID, e.Name}
 		for _, name := range g.TaskNames {
 			s := e.Task(name)
 			if s == nil {
