@@ -7,32 +7,30 @@ import (
 	"strings"
 )
 
-// Effect is what changing one setting of mosaic does to the divergence, all
+// Effect is what changing one setting of a method does to the divergence, all
 // other settings equal: the geometric mean, over the matched pairs, of the
 // ratio of mean KL. Its interval covers the windows, with the pairs as they
 // are; it says nothing of settings that were not swept.
 type Effect struct {
-	Axis, From, To string
-	Pairs          int
-	Lower          int      // pairs in which To has the lower divergence
-	Ratio          Estimate // KL with To over KL with From
-	BitsChange     float64  // mean of bits(To) - bits(From)
-	Holm           float64  // corrected over the group's effects
+	Method, Axis, From, To string
+
+	Pairs      int
+	Lower      int      // pairs in which To has the lower divergence
+	Ratio      Estimate // KL with To over KL with From
+	BitsChange float64  // mean of bits(To) - bits(From)
+	Holm       float64  // corrected over the group's effects
+}
+
+// bits is the change of the bits per weight as text, "" where there is none.
+func (f Effect) bits() string {
+	if b := signed(f.BitsChange, 3); b != "0.000" {
+		return b + " bits"
+	}
+	return ""
 }
 
 // contextAxes are settings that define a group or a family, not an ablation.
 var contextAxes = []string{"model", "protocol", "activations", "method"}
-
-// mosaicRows returns the rows of the method with a divergence and windows.
-func (g *Group) mosaicRows() []*Entry {
-	var rows []*Entry
-	for _, e := range g.Entries {
-		if setting(&e.Row, "method") == "mosaic" && e.KL != nil && e.KL.Value > 0 {
-			rows = append(rows, e)
-		}
-	}
-	return rows
-}
 
 // varying returns the axes, context aside, that take several values in rows,
 // sorted, and those values in natural order.
@@ -55,34 +53,30 @@ func varying(rows []*Entry) (axes []string, values map[string][]string) {
 	return axes, values
 }
 
-// effects compares, along each varying axis other than density, each value
-// with the one that most rows have.
+// effects compares, within each method and along each varying axis other than
+// density, each value with one: that of the group's baseline, else the one that
+// most rows have.
 func (g *Group) effects() []Effect {
-	rows := g.mosaicRows()
-	axes, values := varying(rows)
+	of := map[string][]*Entry{}
+	for _, e := range g.Entries {
+		if m := setting(&e.Row, "method"); e.KL != nil && e.KL.Value > 0 && !e.Reference {
+			of[m] = append(of[m], e)
+		}
+	}
 	var out []Effect
-	for _, axis := range axes {
-		if axis == "density" {
-			continue // a curve, not a contrast: drawn instead
-		}
-		count := map[string]int{}
-		for _, e := range rows {
-			if v, ok := e.Axes[axis]; ok {
-				count[v]++
+	for _, method := range slices.SortedFunc(maps.Keys(of), byMethod) {
+		rows := of[method]
+		axes, values := varying(rows)
+		for _, axis := range axes {
+			if axis == "density" {
+				continue // a curve, not a contrast: drawn instead
 			}
-		}
-		from := values[axis][0]
-		for _, v := range values[axis] {
-			if count[v] > count[from] {
-				from = v
-			}
-		}
-		for _, to := range values[axis] {
-			if to == from {
-				continue
-			}
-			if ef, ok := effect(rows, axis, from, to); ok {
-				out = append(out, ef)
+			from := g.usual(rows, axis, values[axis])
+			for _, to := range values[axis] {
+				if ef, ok := effect(rows, axis, from, to); to != from && ok {
+					ef.Method = method
+					out = append(out, ef)
+				}
 			}
 		}
 	}
@@ -94,6 +88,44 @@ func (g *Group) effects() []Effect {
 		out[i].Holm = p
 	}
 	return out
+}
+
+// byMethod puts mosaic, which the sweeps are about, first.
+func byMethod(a, b string) int {
+	switch {
+	case a == b:
+		return 0
+	case a == "mosaic":
+		return -1
+	case b == "mosaic":
+		return 1
+	}
+	return byFamily(a, b)
+}
+
+// usual is the value that rows are compared with along axis: that of the
+// group's baseline, if it is among the values, else the most frequent one.
+func (g *Group) usual(rows []*Entry, axis string, values []string) string {
+	if len(g.Baseline) == 1 {
+		for _, e := range g.Entries {
+			if v, ok := e.Axes[axis]; ok && e.Label == g.Baseline[0] && slices.Contains(values, v) {
+				return v
+			}
+		}
+	}
+	count := map[string]int{}
+	for _, e := range rows {
+		if v, ok := e.Axes[axis]; ok {
+			count[v]++
+		}
+	}
+	usual := values[0]
+	for _, v := range values {
+		if count[v] > count[usual] {
+			usual = v
+		}
+	}
+	return usual
 }
 
 // effect compares rows that agree in all settings that every row with one of

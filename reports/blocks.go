@@ -36,7 +36,11 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 	}
 	intro := "# " + inMarkdown(in.Title) + "\n"
 	for _, p := range paragraphs(in.Question) {
-		intro += "\n" + inMarkdown(p) + "\n"
+		if indented(p) {
+			intro += "\n" + fenced("", p)
+		} else {
+			intro += "\n" + inMarkdown(p) + "\n"
+		}
 	}
 	all := t.entries()
 	intro += fmt.Sprintf("\n%s measured, %d failed.", plural(len(all)-len(t.Failed), "trial", "trials"), len(t.Failed))
@@ -73,6 +77,12 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 		}
 		out = append(out, block{key: "figure-" + f.Key, shows: []output{{figure: f, png: png[f.Key]}},
 			code: []string{"from IPython.display import Image", "Image(" + string(name) + ")"}})
+		if f.Lines != nil {
+			text("numbers-"+f.Key, "%s\n%s", markdownTable(f.Lines), f.LinesNote)
+		}
+	}
+	if lines := t.acrossLines(); lines != nil {
+		text("across", "## What each setting does, side by side\n\n%s\n%s", markdownTable(lines), inMarkdown(acrossNote))
 	}
 	for i, g := range t.Groups {
 		suffix := ""
@@ -85,9 +95,6 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 		}
 		if lines := g.taskLines(); lines != nil {
 			text("tasks"+suffix, "## Zero-shot tasks\n\n%s\n%s", markdownTable(lines), taskNote)
-		}
-		if len(g.Effects) > 0 {
-			text("effects"+suffix, "## The same effects, in numbers\n\n%s\nGeometric mean over pairs of rows that differ in this setting alone, paired by window.", markdownTable(g.effectLines()))
 		}
 		if len(g.Iso) > 0 {
 			more := ""
@@ -197,9 +204,9 @@ func (g *Group) findingsMarkdown() string {
 }
 
 func (g *Group) effectLines() [][]string {
-	lines := [][]string{{"setting", "from", "to", "pairs", "KL lower in", "KL change", "95 % interval", "p, Holm", "bits / weight change"}}
+	lines := [][]string{{"method", "setting", "from", "to", "pairs", "KL lower in", "KL change", "95 % interval", "p, Holm", "bits / weight change"}}
 	for _, f := range g.Effects {
-		lines = append(lines, []string{f.Axis, named(f.From), named(f.To), fmt.Sprint(f.Pairs), fmt.Sprint(f.Lower), percentOf(f.Ratio.Value), interval(f.Ratio, percentOf), pvalue(f.Holm), signed(f.BitsChange, 3)})
+		lines = append(lines, []string{f.Method, f.Axis, named(f.From), named(f.To), fmt.Sprint(f.Pairs), fmt.Sprint(f.Lower), percentOf(f.Ratio.Value), interval(f.Ratio, percentOf), pvalue(f.Holm), signed(f.BitsChange, 3)})
 	}
 	return lines
 }

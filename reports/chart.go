@@ -58,8 +58,10 @@ func policy(from string, scripts ...string) string {
 	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + src
 }
 
-// chart returns s as ECharts options: data only. The default tooltip formatter
-// escapes names, so no function of ours ever builds markup from them.
+// chart returns s as ECharts options, and beside them the ticks of each axis
+// with their labels: ECharts' own, on logarithmic axes, are powers of one base.
+// It is data only. The default tooltip formatter escapes names, so no function
+// of ours ever builds markup from them.
 func (s *xy) chart() []byte {
 	p := plot.New()
 	s.axes(p)
@@ -72,7 +74,6 @@ func (s *xy) chart() []byte {
 	c := charts.NewScatter()
 	c.SetGlobalOptions(
 		charts.WithInitializationOpts(opts.Initialization{ChartID: "chart"}), // otherwise random
-		charts.WithLegendOpts(opts.Legend{Show: opts.Bool(true), Type: "scroll", Top: "0"}),
 		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Trigger: "item"}),
 		charts.WithXAxisOpts(opts.XAxis{Type: kind(s.xLog), Name: s.xLabel, NameLocation: "middle", NameGap: 28, Min: p.X.Min, Max: p.X.Max}),
 		charts.WithYAxisOpts(opts.YAxis{Type: kind(s.yLog), Name: s.yLabel, NameLocation: "middle", NameGap: 58, Min: p.Y.Min, Max: p.Y.Max}),
@@ -80,6 +81,12 @@ func (s *xy) chart() []byte {
 		charts.WithDataZoomOpts(opts.DataZoom{Type: "inside", XAxisIndex: 0}, opts.DataZoom{Type: "inside", YAxisIndex: 0}),
 		charts.WithAnimation(false),
 	)
+	type item struct {
+		Name string `json:"name"`
+		Icon string `json:"icon,omitempty"`
+	}
+	const dash = "path://M0,4L7,4L7,6L0,6ZM11,4L18,4L18,6L11,6Z"
+	var legend []item
 	// lines draws without symbols: a pair of null values lifts the pen.
 	lines := func(name, color, dash string, data [][]any) charts.SingleSeries {
 		l := charts.SingleSeries{Name: name, Type: "line", Data: data, Symbol: "none"}
@@ -89,6 +96,10 @@ func (s *xy) chart() []byte {
 	}
 	for _, r := range s.series {
 		name := short(r.name, 48)
+		legend = append(legend, item{Name: name})
+		if r.marker == nil {
+			legend[len(legend)-1].Icon = "path://M0,4L18,4L18,6L0,6Z"
+		}
 		var data []opts.ScatterData
 		var curve, bars [][]any
 		for _, q := range r.points {
@@ -116,15 +127,34 @@ func (s *xy) chart() []byte {
 		}
 		l := lines("Pareto front", "#808080", "dashed", data)
 		l.Step = "end"
+		legend = append(legend, item{"Pareto front", dash})
 		c.MultiSeries = append(c.MultiSeries, l)
 	}
 	if s.level != nil {
 		c.MultiSeries = append(c.MultiSeries, lines("baseline", "#808080", "solid", [][]any{{p.X.Min, *s.level}, {p.X.Max, *s.level}}))
 	}
 	c.Validate()
-	b, err := json.Marshal(c.JSON()) // escapes <, > and &: safe inside a script element
+	options := c.JSON()
+	options["legend"] = map[string]any{"type": "scroll", "top": "0", "data": legend}
+	b, err := json.Marshal(map[string]any{"options": options, "ticks": map[string][]tick{"xAxis": labelled(p.X), "yAxis": labelled(p.Y)}}) // escapes <, > and &: safe inside a script element
 	if err != nil {
 		panic("reports: chart options: " + err.Error()) // numbers are finite, the rest is plain data
 	}
 	return b
+}
+
+// tick is a labelled place on an axis of a chart.
+type tick struct {
+	At    float64 `json:"at"`
+	Label string  `json:"label"`
+}
+
+func labelled(a plot.Axis) []tick {
+	var out []tick
+	for _, t := range a.Tick.Marker.Ticks(a.Min, a.Max) {
+		if t.Label != "" {
+			out = append(out, tick{t.Value, t.Label})
+		}
+	}
+	return out
 }

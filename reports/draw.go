@@ -22,9 +22,13 @@ type figure struct {
 	Key     string // file name and anchor
 	Title   string
 	Caption string
-	height  func(width vg.Length) vg.Length
-	draw    func(c draw.Canvas, st sheet)
-	chart   []byte // the interactive version's options (JSON); nil without one
+
+	Lines     [][]string // its numbers as a table, head first, where no other table has them
+	LinesNote string
+
+	height func(width vg.Length) vg.Length
+	draw   func(c draw.Canvas, st sheet)
+	chart  []byte // the interactive version's options (JSON); nil without one
 }
 
 // sheet is what a figure is drawn on: its font size and its ink.

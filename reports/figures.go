@@ -30,6 +30,8 @@ func (g *Group) figures(index int, l looks) []*figure {
 		}
 	}
 	add(g.divergenceFigure(l))
+	add(g.rowsFigure(l))
+	add(g.effectsFigure())
 	add(g.perplexityFigure(l))
 	for _, tokens := range g.batches() {
 		add(g.speedFigure(l, tokens))
@@ -39,7 +41,6 @@ func (g *Group) figures(index int, l looks) []*figure {
 			add(f)
 		}
 	}
-	add(g.effectsFigure())
 	add(g.layerFigure())
 	add(g.ledgerFigure())
 	return out
@@ -349,14 +350,23 @@ func (g *Group) effectsFigure() *figure {
 	}
 	drawForest := func(c draw.Canvas, st sheet) {
 		label := st.text(0.9, text.XRight, -0.4)
+		several := effects[0].Method != effects[len(effects)-1].Method
 		name := func(f Effect) string {
-			return short(fmt.Sprintf("%s %s, for %s", f.Axis, named(f.To), named(f.From)), 40)
+			text := fmt.Sprintf("%s %s, for %s", f.Axis, named(f.To), named(f.From))
+			if several {
+				text = f.Method + ": " + text
+			}
+			return short(text, 48)
 		}
 		left := vg.Length(0)
 		for _, f := range effects {
 			left = max(left, label.Width(name(f)))
 		}
 		left = min(left, (c.Max.X-c.Min.X)*0.5) + st.size
+		bits, right := st.text(0.9, text.XLeft, -0.4), vg.Length(0)
+		for _, f := range effects {
+			right = max(right, bits.Width(f.bits()))
+		}
 		p := st.plot("KL, ratio to the setting it replaces", "")
 		p.HideY()
 		span(&p.X, lo, hi, true)
@@ -378,14 +388,17 @@ func (g *Group) effectsFigure() *figure {
 					col = palette[5]
 				}
 				circle(c, vg.Point{X: tx(f.Ratio.Value), Y: y}, st.size*0.36, col)
+				c.FillText(bits, vg.Point{X: c.Max.X + st.size*0.5, Y: y}, f.bits())
 			}
 		}))
-		p.Draw(draw.Crop(c, left, -st.size*0.8, 0, -st.size*0.4))
+		p.Draw(draw.Crop(c, left, -right-st.size*0.8, 0, -st.size*0.4))
 	}
 	return &figure{
-		Key: "effects", Title: "Effect of each setting of MosaicQuant",
-		Caption: "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable.",
-		height:  rowsHeight(len(effects), 4.5), draw: drawForest,
+		Key: "effects", Title: "Effect of each setting",
+		Caption:   "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable.",
+		Lines:     g.effectLines(),
+		LinesNote: "Geometric mean over pairs of rows that differ in this setting alone, paired by window. The interval covers the windows, with the pairs as they are. Settings that change the bits per weight are not compared at equal size here.",
+		height:    rowsHeight(len(effects), 4.5), draw: drawForest,
 	}
 }
 

@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,19 +46,12 @@ func (g *Group) findings() []finding {
 	out = append(out, g.frontFinding()...)
 	out = append(out, g.isoFindings()...)
 	out = append(out, g.isoTimeFindings()...)
-	if n, better, worse, rows := g.againstBaseline(); n > 0 {
-		add(rows, "Against the named baseline (%s), perplexity is lower in %d and higher in %d of %d paired comparisons after Holm's correction, and not distinguishable in the other %d.",
-			list(g.baselines(), 3), better, worse, n, n-better-worse)
+	if n, kl, ppl, rows := g.againstBaseline(); n > 0 {
+		add(rows, "Against the named baseline (%s), in %s: divergence lower in %d, higher in %d; perplexity lower in %d, higher in %d; else not distinguishable.",
+			list(g.baselines(), 3), plural(n, "paired comparison", "paired comparisons"), kl[0], kl[1], ppl[0], ppl[1])
 	}
 	out = append(out, g.taskFinding()...)
-	for _, f := range g.Effects {
-		if f.Holm < 1-Level {
-			add(nil, "MosaicQuant, %s %s instead of %s: KL %s, 95\u00a0%% interval %s, over %s (lower in %d); bits per weight change by %s on average.",
-				f.Axis, named(f.To), named(f.From), percentOf(f.Ratio.Value), interval(f.Ratio, percentOf),
-				plural(f.Pairs, "matched pair", "matched pairs"), f.Lower, signed(f.BitsChange, 3))
-		}
-	}
-	return out
+	return append(out, g.effectFindings()...)
 }
 
 func named(v string) string {
@@ -173,22 +167,92 @@ func (g *Group) count(family string) int {
 	return n
 }
 
-func (g *Group) againstBaseline() (n, better, worse int, rows []*Entry) {
+// againstBaseline counts the n comparisons with baselines in which divergence
+// and perplexity are lower and higher, and returns the rows of these.
+func (g *Group) againstBaseline() (n int, kl, ppl [2]int, rows []*Entry) {
 	for _, e := range g.Entries {
-		if e.Versus == nil || !e.Versus.NLL.Interval() {
+		v := e.Versus
+		if v == nil || !v.NLL.Interval() {
 			continue
 		}
 		n++
-		if e.Versus.HolmNLL < 1-Level {
-			if e.Versus.NLL.Value < 0 {
-				better++
-			} else {
-				worse++
+		count := func(to *[2]int, holm, difference float64) bool {
+			switch {
+			case !(holm < 1-Level):
+				return false
+			case difference < 0:
+				to[0]++
+			default:
+				to[1]++
 			}
+			return true
+		}
+		one, other := count(&kl, v.HolmKL, v.KL.Value), count(&ppl, v.HolmNLL, v.NLL.Value)
+		if one || other {
 			rows = append(rows, e)
 		}
 	}
-	return n, better, worse, rows
+	return n, kl, ppl, rows
+}
+
+// effectFindings says for each setting what its values do.
+func (g *Group) effectFindings() []finding {
+	var out []finding
+	for i := 0; i < len(g.Effects); {
+		same := g.Effects[i:]
+		for j, f := range same {
+			if f.Method != same[0].Method || f.Axis != same[0].Axis {
+				same = same[:j]
+				break
+			}
+		}
+		i += len(same)
+		out = append(out, finding{settingFinding(same), nil})
+	}
+	return out
+}
+
+// settingFinding is the finding of the effects of one setting of one method.
+func settingFinding(effects []Effect) string {
+	sorted := slices.Clone(effects)
+	slices.SortStableFunc(sorted, func(a, b Effect) int { return cmp.Compare(a.Ratio.Value, b.Ratio.Value) })
+	pairs := sorted[0].Pairs
+	var lower, higher, unclear []string
+	for _, f := range sorted {
+		text := fmt.Sprintf("%s (%s %s", named(f.To), percentOf(f.Ratio.Value), interval(f.Ratio, percentOf))
+		if b := f.bits(); b != "" {
+			text += ", " + b
+		}
+		if f.Pairs != pairs {
+			text += fmt.Sprintf(", %s", plural(f.Pairs, "pair", "pairs"))
+		}
+		switch claimed := f.Holm < 1-Level; {
+		case claimed && f.Ratio.Value < 1:
+			if f.Lower < f.Pairs {
+				text += fmt.Sprintf(", though not in %d of %d", f.Pairs-f.Lower, f.Pairs)
+			}
+			lower = append(lower, text+")")
+		case claimed:
+			if f.Lower > 0 {
+				text += fmt.Sprintf(", though not in %d of %d", f.Lower, f.Pairs)
+			}
+			higher = append(higher, text+")")
+		default:
+			unclear = append(unclear, text+")")
+		}
+	}
+	var parts []string
+	for _, p := range []struct {
+		says   string
+		values []string
+	}{{"lower with ", lower}, {"higher with ", higher}, {"not distinguishable with ", unclear}} {
+		if len(p.values) > 0 {
+			parts = append(parts, p.says+list(p.values, 10))
+		}
+	}
+	f := sorted[0]
+	return fmt.Sprintf("%s: %s against %s, all else equal (%s): divergence %s.", f.Method, f.Axis, named(f.From),
+		plural(pairs, "matched pair", "matched pairs"), strings.Join(parts, "; "))
 }
 
 // scope says what the group's numbers stand on.

@@ -1,7 +1,8 @@
 (function () {
   "use strict";
   // paint gives the options the page's colours, which follow the theme.
-  function paint(options) {
+  function paint(data) {
+    var options = data.options;
     var ink = getComputedStyle(document.body).color;
     var soft = getComputedStyle(document.documentElement).getPropertyValue("--line").trim();
     options.textStyle = { color: ink };
@@ -9,10 +10,19 @@
     options.legend.textStyle = { color: ink };
     options.legend.pageTextStyle = { color: ink };
     options.legend.pageIconColor = ink;
-    options.legend.itemWidth = options.legend.itemHeight = 12;
+    options.legend.itemWidth = options.legend.itemHeight = 13;
+    options.dataZoom.forEach(function (zoom) { // the wheel alone scrolls the page
+      zoom.zoomOnMouseWheel = zoom.moveOnMouseMove = "ctrl";
+      zoom.preventDefaultMouseMove = false;
+    });
     ["xAxis", "yAxis"].forEach(function (name) {
       options[name].forEach(function (axis) {
-        axis.axisLabel = { color: ink, showMinLabel: false, showMaxLabel: false, hideOverlap: true, formatter: function (v) { return String(Number(v.toPrecision(3))); } };
+        var places = data.ticks[name].map(function (t) { return t.at; });
+        axis.axisTick = { customValues: places };
+        axis.axisLabel = { color: ink, hideOverlap: true, customValues: places, formatter: function (v) {
+          var at = places.indexOf(v);
+          return at < 0 ? String(Number(v.toPrecision(3))) : data.ticks[name][at].label;
+        } };
         axis.nameTextStyle = { color: ink };
         axis.axisLine = { show: true, onZero: false, lineStyle: { color: ink } };
         axis.splitLine = { lineStyle: { color: soft } };

@@ -160,8 +160,11 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		"rows": func(label string, lines [][]string) map[string]any { // where the rows are at home
 			return map[string]any{"Label": label, "Lines": lines, "IDs": true}
 		},
-		"paragraphs": paragraphs,
-		"limit":      func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
+		"plain": func(names int, label string, lines [][]string) map[string]any { // the first columns are names
+			return map[string]any{"Label": label, "Lines": lines, "Names": names}
+		},
+		"cut": cutInterval, "paragraphs": paragraphs, "indented": indented,
+		"limit": func(v []Iso) []Iso { return v[:min(len(v), isoLimit)] },
 	}).Parse(pageTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("reports: page template: %w", err)
@@ -172,13 +175,23 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		"In": in, "Table": t, "Groups": groups, "Timings": timings, "Studies": chosen, "OK": len(measured), "All": all, "Warned": warned(measured),
 		"Style": template.CSS(pageStyle), "Policy": policy(from, scripts...) + connect, "From": from, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
-		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote,
+		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote, "Across": t.acrossLines(), "AcrossNote": acrossNote,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reports: page: %w", err)
 	}
 	return b.Bytes(), nil
 }
+
+// cutInterval splits "value [low, high]" before the bracket.
+func cutInterval(s string) [2]string {
+	if i := strings.LastIndex(s, " ["); i > 0 && strings.HasSuffix(s, "]") {
+		return [2]string{s[:i], s[i+1:]}
+	}
+	return [2]string{s}
+}
+
+func indented(s string) bool { return strings.HasPrefix(s, " ") || strings.HasPrefix(s, "\t") }
 
 // paragraphs splits text at empty lines.
 func paragraphs(text string) []string {

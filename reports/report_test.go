@@ -43,8 +43,8 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys := regexp.MustCompile(`data-figure="([^"]+)"`).FindAllStringSubmatch(string(page), -1)
-	if len(keys) != 14 {
-		t.Errorf("%d figures on the page, want seven for each of two groups", len(keys))
+	if len(keys) != 16 {
+		t.Errorf("%d figures on the page, want eight for each of two groups", len(keys))
 	}
 	for _, k := range keys {
 		data, err := os.ReadFile(filepath.Join(dir, "plots", k[1]+".png"))
@@ -272,7 +272,7 @@ func TestProtocolLine(t *testing.T) {
 func TestRowLabels(t *testing.T) {
 	c := draw.New(vgsvg.New(columnWidth, columnWidth))
 	long := "mosaic gptq g128 10% 16x64 delta r3 row-scale joint hessian dynamic natural-order"
-	style, labels, width := sheet{columnFont, fileInk}.rowLabels(c, []*Entry{{Row: row.Row{Label: "rtn"}}, {Row: row.Row{Label: long}}})
+	style, labels, width := sheet{columnFont, fileInk}.rowLabels(c, []*Entry{{Name: "rtn"}, {Name: long}})
 	if labels[0] != "rtn" || !strings.HasSuffix(labels[1], "…") || !strings.HasPrefix(long, strings.TrimSuffix(labels[1], "…")) {
 		t.Errorf("labels %q", labels)
 	}
@@ -385,8 +385,8 @@ func TestNoClaim(t *testing.T) {
 	}
 	rows = append(rows, s.row("rtn g128", "a16", map[string]string{"method": "rtn"}, 4.3, 0.05))
 	g := Build(rows).Groups[0]
-	if n, better, worse, _ := g.againstBaseline(); n != 20 || better+worse != 0 {
-		t.Errorf("%d comparisons, %d better, %d worse: want 20, 0, 0", n, better, worse)
+	if n, kl, ppl, _ := g.againstBaseline(); n != 20 || kl != [2]int{} || ppl != [2]int{} {
+		t.Errorf("%d comparisons, divergence %v, perplexity %v: want 20 and no claim", n, kl, ppl)
 	}
 	for _, f := range g.Effects {
 		if f.Holm < 0.05 {

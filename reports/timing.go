@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/csv"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,19 +157,35 @@ func productName(e *Entry, axes ...string) string {
 	return strings.Join(parts, ", ")
 }
 
-// heldAxes names those of the axes that have one value in all rows.
-func heldAxes(rows []*Entry, axes ...string) string {
-	var held []string
+// usualAxes returns, for each of the axes, the value that more than half of the
+// rows have, where there is one.
+func usualAxes(rows []*Entry, axes ...string) map[string]string {
+	usual := map[string]string{}
 	for _, a := range axes {
-		v := rows[0].Axes[a]
-		if v != "" && !slices.ContainsFunc(rows, func(e *Entry) bool { return e.Axes[a] != v }) {
-			if d, ok := number(v); ok && a == "density" {
-				v = percentage(d)
+		count := map[string]int{}
+		for _, e := range rows {
+			v := e.Axes[a]
+			if count[v]++; v != "" && 2*count[v] > len(rows) {
+				usual[a] = v
 			}
-			held = append(held, a+" "+v)
 		}
 	}
-	return strings.Join(held, ", ")
+	return usual
+}
+
+func spellUsual(usual map[string]string) string {
+	var parts []string
+	for _, a := range slices.Sorted(maps.Keys(usual)) {
+		v := usual[a]
+		if d, ok := number(v); ok && a == "density" {
+			v = percentage(d)
+		}
+		if a == "tokens" {
+			a, v = "M", "= "+v
+		}
+		parts = append(parts, a+" "+v)
+	}
+	return strings.Join(parts, ", ")
 }
 
 func percentage(v float64) string { return strconv.FormatFloat(100*v, 'g', 6, 64) + "\u00a0%" }

@@ -173,17 +173,20 @@ func (m *Timing) ratioFigure() *figure {
 	for _, p := range products {
 		first = append(first, p.variant("dense4"))
 	}
-	varies, _ := varying(first)
-	for _, a := range []string{"model", "shape", "layer"} {
-		varies = append(varies, a)
-	}
+	usual := usualAxes(first, "scheme", "group", "density", "block", "tokens")
 	names := make([]string, len(products))
 	for i, e := range first {
-		names[i] = productName(e, varies...)
+		says := []string{"model", "shape", "layer"}
+		for a, v := range e.Axes {
+			if usual[a] != v {
+				says = append(says, a)
+			}
+		}
+		names[i] = productName(e, says...)
 	}
 	note := ""
-	if held := heldAxes(first, "scheme", "group", "density", "block", "tokens"); held != "" {
-		note = " Everywhere: " + held + "."
+	if u := spellUsual(usual); u != "" {
+		note = " Unless a line says otherwise: " + u + "."
 	}
 	if total > len(products) {
 		note += fmt.Sprintf(" %d of %d products, at even steps.", len(products), total)
@@ -202,7 +205,7 @@ func (m *Timing) ratioFigure() *figure {
 // ceilings that were measured in the same run.
 func (m *Timing) rooflineFigure() *figure {
 	var bandwidths, peaks []float64
-	s := &xy{xLabel: "FLOP per byte of weights read", yLabel: "FLOP/s", xLog: true, yLog: true}
+	s := &xy{xLabel: "FLOP per byte of weights read", yLabel: "GFLOP/s", xLog: true, yLog: true}
 	for _, name := range variantOrder {
 		r := variantSeries(name)
 		for _, p := range m.Products {
@@ -216,7 +219,7 @@ func (m *Timing) rooflineFigure() *figure {
 				continue
 			}
 			x := 2 * float64(p.Tokens) * float64(p.N) * float64(p.K) / size.Value
-			r.points = append(r.points, point{x, rate.Value, rate.Low, rate.High, p.Name + " " + name})
+			r.points = append(r.points, point{x, rate.Value / 1e9, rate.Low / 1e9, rate.High / 1e9, p.Name + " " + name})
 			if b, ok := e.timed(row.ReadBandwidth); ok {
 				bandwidths = append(bandwidths, b.Value)
 			}
@@ -247,15 +250,16 @@ func (m *Timing) rooflineFigure() *figure {
 	}
 	for i := range 9 {
 		x := lo * math.Pow(knee/lo, float64(i)/8)
-		ceiling.points = append(ceiling.points, point{x, x * bandwidth, x * bandwidth, x * bandwidth, "read bandwidth"})
+		y := x * bandwidth / 1e9
+		ceiling.points = append(ceiling.points, point{x, y, y, y, "read bandwidth"})
 	}
 	s.series = append(s.series, ceiling)
 	caption := "Rate of every product over its arithmetic intensity. The slope is the read bandwidth measured in the same run (median " + sig(bandwidth/1e9) + " GB/s)"
 	if len(peaks) > 0 && knee < hi {
-		peak := quantileOf(peaks, 0.5)
+		peak := quantileOf(peaks, 0.5) / 1e9
 		s.series = append(s.series, series{name: "peak rate yardstick", line: true, color: palette[7], symbol: "none",
 			points: []point{{knee, peak, peak, peak, "peak"}, {hi, peak, peak, peak, "peak"}}})
-		caption += fmt.Sprintf(", the level the peak yardstick (median %s GFLOP/s)", sig(peak/1e9))
+		caption += fmt.Sprintf(", the level the peak yardstick (median %s GFLOP/s)", sig(peak))
 	}
 	caption += ". A point above the slope had part of its weights in a cache, or the machine was faster then."
 	if p := m.Products[0].Variants[0].Execution; p != nil {
