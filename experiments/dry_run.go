@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 )
 
@@ -39,8 +40,12 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%d trials, about %s at %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time\n",
+	fmt.Fprintf(out, "\n%d trials, about %s at %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time",
 		n, seconds(total), speed/1e9, mebibytes(memory))
+	if m := row.Memory(); m > 0 {
+		fmt.Fprintf(out, " (this machine has %s)", mebibytes(m))
+	}
+	fmt.Fprintln(out)
 	return nil
 }
 

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/mosaicquant/mosaicquant/experiments/row"
 )
 
 // Exit codes beside 0 and 1 (an error, or trials that failed).
@@ -30,6 +32,11 @@ func main() {
 		// The heap is a few large arrays without pointers: collecting them often
 		// costs little, and letting them pile up costs memory.
 		debug.SetGCPercent(40)
+	}
+	if m := row.Memory(); m > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// Where memory is short the heap is collected before it outgrows the
+		// machine. The rest is for the system and the pages of weights.
+		debug.SetMemoryLimit(m / 4 * 3)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends cleanly; a second one kills as usual. What takes too

@@ -80,7 +80,7 @@ computes what slices share, on one machine, into the cache they share.`,
 	f.StringVarP(&config, "config", "c", "configs/default.yaml", "sweep `file`")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
-	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2)")
+	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2, or 1 where memory is short)")
 	f.StringSliceVar(&o.Only, "trial", nil, "run only the trials with these `ids` (see --dry-run)")
 	f.BoolVar(&o.Fresh, "fresh", false, "set finished rows aside and run everything again")
 	f.BoolVar(&dryRun, "dry-run", false, "list the trials and estimate time and memory, then stop")

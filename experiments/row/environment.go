@@ -32,7 +32,7 @@ type Environment struct {
 	CPU        string   `json:"cpu"`
 	Cores      int      `json:"cores"`
 	GOMAXPROCS int      `json:"gomaxprocs"`
-	Memory     int64    `json:"memory_bytes,omitempty"` // of the machine; 0 = unknown
+	Memory     int64    `json:"memory_bytes,omitempty"` // see the function Memory
 	Features   []string `json:"cpu_features"`
 	Kernel     string   `json:"kernel"`            // float32 GEMM in use
 	Commit     string   `json:"commit"`            // "unknown" where neither the build nor git tells
@@ -50,7 +50,7 @@ func Capture(kernel string, features []string) Environment {
 		CPU:        cpuModel(),
 		Cores:      runtime.NumCPU(),
 		GOMAXPROCS: runtime.GOMAXPROCS(0),
-		Memory:     memory(),
+		Memory:     Memory(),
 		Features:   features,
 		Kernel:     kernel,
 	}

@@ -11,8 +11,8 @@ func cpuModel() string {
 	return name
 }
 
-// memory is the machine's memory in bytes; 0 = unknown.
-func memory() int64 {
+// Memory is the machine's memory in bytes; 0 = unknown.
+func Memory() int64 {
 	// Sysctl takes the value for a string and cuts a final NUL, here the
 	// highest byte of a little-endian 64-bit count.
 	s, err := syscall.Sysctl("hw.memsize")

@@ -6,4 +6,5 @@ package row
 
 func cpuModel() string { return "unknown" }
 
-func memory() int64 { return 0 }
+// Memory is the machine's memory in bytes; 0 = unknown.
+func Memory() int64 { return 0 }

@@ -27,7 +27,7 @@ import (
 // Options of a run.
 type Options struct {
 	Dir   string // results folder
-	Jobs  int    // trials side by side; 0 chooses
+	Jobs  int    // trials side by side; 0 chooses by cores and memory
 	Fresh bool   // set finished rows aside and run everything again
 	// Part, where not empty, makes this one of many processes that write to Dir
 	// at the same time, without locks: rows go to a file of its own, see
@@ -252,7 +252,15 @@ func (r *runner) trials(ctx context.Context, s *trial.Subject, todo []plan.Trial
 	defer cancel(nil)
 	queue := make(chan plan.Trial)
 	var wg sync.WaitGroup
-	for range jobs(r.o.Jobs, len(todo)) {
+	var each int64
+	for _, t := range todo {
+		each = max(each, s.Memory(t))
+	}
+	n, note := jobs(r.o.Jobs, len(todo), each, row.Memory())
+	if note != "" {
+		r.o.Progress.Note("%s", note)
+	}
+	for range n {
 		wg.Go(func() {
 			for t := range queue {
 				if err := r.one(ctx, s, t); err != nil {
@@ -275,14 +283,32 @@ feed:
 	return context.Cause(ctx)
 }
 
-// jobs is the number of trials to run side by side. All arithmetic is done by
-// goroutines on GOMAXPROCS threads, so more trials never mean more threads; a
-// second one fills the gaps that serial parts of the first leave.
-func jobs(asked, trials int) int {
+// jobs is the number of trials to run side by side, and a remark where memory
+// decides it. All arithmetic is done by goroutines on GOMAXPROCS threads, so more
+// trials never mean more threads; a second one fills the gaps that serial parts
+// of the first leave. each is what a trial takes of the machine's memory, 0 =
+// unknown; a quarter of that is left to the system and the pages of weights.
+func jobs(asked, trials int, each, memory int64) (n int, note string) {
+	n = min(asked, trials)
 	if asked < 1 {
-		asked = min(2, runtime.GOMAXPROCS(0))
+		n = min(2, runtime.GOMAXPROCS(0), trials)
 	}
-	return min(asked, trials)
+	room := memory / 4 * 3
+	if memory == 0 || int64(n)*each <= room {
+		return n, ""
+	}
+	const gib = 1 << 30
+	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB", float64(each)/gib, float64(memory)/gib)
+	if asked > 0 {
+		return n, fmt.Sprintf("%s: %d side by side, as asked, may be more than it holds", need, n)
+	}
+	for n > 1 && int64(n)*each > room {
+		n--
+	}
+	if each > room {
+		return n, need + ": one may be more than it holds"
+	}
+	return n, fmt.Sprintf("%s: %d at a time", need, n)
 }
 
 // one runs t and writes its row. An error ends the sweep.

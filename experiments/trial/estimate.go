@@ -12,7 +12,7 @@ import (
 // Estimate is what a trial is expected to take.
 type Estimate struct {
 	Seconds float64 // alone on this machine
-	Memory  int64   // bytes, beside the mapped weights
+	Memory  int64   // bytes, see Subject.Memory
 }
 
 // Speed is this machine's float32 matrix rate in FLOP/s, from a probe of a
@@ -78,7 +78,6 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 	}
 	var e Estimate
 	var linear float64
-	var layerBytes int64
 	linears := s.model.Linears()
 	for i, l := range linears {
 		n, k := float64(l.N), float64(l.K)
@@ -107,8 +106,6 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 		if m.Budget != "" { // scores first
 			e.Seconds += e.Seconds - before
 		}
-		layerBytes = max(layerBytes, 4*4*int64(l.N)*int64(l.K)+3*8*int64(l.K)*int64(l.K))
-		e.Memory += int64(l.N) * int64(l.K) * 5 / 8 // 4-bit codes, scales, a residual
 	}
 	read := 0
 	for _, w := range s.windows {
@@ -124,8 +121,7 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 	head := 2 * 2 * float64(c.VocabSize) * float64(c.HiddenSize)
 	attention := 2 * float64(c.Layers) * float64(s.protocol.Context) * float64(c.Heads*c.HeadDim)
 	e.Seconds += float64(read) * ((linear+head+attention)/speed + float64(c.VocabSize)*perLogit/cores)
-	forward := 4 * batchTokens * int64(2*c.HiddenSize+max(4*c.Heads*c.HeadDim, 3*c.MLPSize))
-	e.Memory += max(layerBytes, forward+2*4*logitFloats)
+	e.Memory = s.Memory(t)
 	return e
 }
 

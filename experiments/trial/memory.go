@@ -1,0 +1,74 @@
+package trial
+
+import "github.com/mosaicquant/mosaicquant/experiments/plan"
+
+// garbage is what the heap holds for each byte in use before it is collected,
+// see debug.SetGCPercent in the command.
+const garbage = 1.4
+
+// Memory is about how many bytes the trial t holds at most while it runs alone,
+// the calibration that may come first included. Not counted are weights: they are
+// mapped from files, and the system drops their pages where it needs them.
+//
+// The most is held while a layer is quantized (its second moments [K,K] and what
+// the method makes of them, and copies of its weights [N,K]), or while the model
+// runs over a batch of tokens; the packed layers before it are there as well.
+func (s *Subject) Memory(t plan.Trial) int64 {
+	m, c := t.Method, s.model.Config()
+	tokens := int64(min(batchTokens, s.protocol.Context*len(s.windows)))
+	forward := func(tokens int64) int64 {
+		wide := max(4*c.Heads*c.HeadDim, 2*c.MLPSize)
+		if t.Activations != "a16" {
+			wide += max(c.Heads*c.HeadDim, c.MLPSize, c.HiddenSize)
+		}
+		return 4 * tokens * int64(2*c.HiddenSize+wide)
+	}
+	most := forward(tokens) + 4*tokens*int64(c.HiddenSize) + 2*4*logitFloats
+	var packed, moments, quantizing int64
+	if m.Name != "none" {
+		squares, copies := arrays(m)
+		for i, l := range s.linears {
+			n, k := int64(l.N), int64(l.K)
+			if i == 0 || s.linears[i-1].Site != l.Site {
+				if i > 0 && s.linears[i-1].Layer != l.Layer {
+					moments = 0
+				}
+				moments += 8 * k * k
+			}
+			read := int64(s.calibration.Tokens)
+			most = max(most, moments+4*read*int64(c.HiddenSize)+forward(min(read, batchTokens))+2*4*n*k)
+			quantizing = max(quantizing, squares*k*k+copies*n*k)
+			packed += n * k * 5 / 8 // codes, scales, a residual
+		}
+		if t.Execution == "packed" {
+			packed *= 2
+		}
+		most = max(most, packed+quantizing, packed+forward(tokens))
+	}
+	return int64(garbage * float64(most))
+}
+
+// arrays returns how many bytes the method m holds for each element of H [K,K]
+// and for each weight [N,K] of the layer that it quantizes.
+func arrays(m plan.Method) (squares, copies int64) {
+	squares, copies = 8, 16
+	if m.Name == "gptq" || m.Name == "spqr" || m.Name == "quik" || m.Name == "atom" || m.Base == "gptq" {
+		squares += 8 // the factor of H
+	}
+	if m.Name == "quik" || m.Name == "atom" {
+		squares += 16 // H of the channels that are not kept, and what it loses to the others
+	}
+	if m.Refine > 0 || m.Scale == "clip" || m.Criterion == "full" || m.Criterion == "greedy" || m.Criterion == "oracle" {
+		squares += 4 // H in float32
+	}
+	if m.Criterion == "oracle" {
+		squares += 8 // H of the evaluated text
+	}
+	if m.Smoothing > 0 {
+		squares = max(squares, 16) // H before and after
+	}
+	if m.Name == "mosaic" || m.AWQ || m.Name == "svdquant" {
+		copies += 8
+	}
+	return squares, copies
+}
