@@ -305,7 +305,7 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 	for n > 1 && int64(n)*each > room {
 		n--
 	}
-	if each > room {
+	if each > memory {
 		return n, need + ": one may be more than it holds"
 	}
 	return n, fmt.Sprintf("%s: %d at a time", need, n)

@@ -71,16 +71,27 @@ var (
 	keepLayer = time.Second
 )
 
-// statistics returns the statistics of a site as the 16-bit model sees it, from
-// the store or by running the model over the calibration sequences.
-func (s *Subject) statistics(ctx context.Context, site string) (*statistics, error) {
-	st, err := s.storedStatistics(site)
+// calibration hands out the statistics of sites, from the store or by running the
+// model over the calibration sequences. It is for one goroutine.
+type calibration struct {
+	s *Subject
+	// Where the store takes nothing (a full disk, see store.Keep), the statistics
+	// of one layer are held here, and the streams before the next layer: a caller
+	// that asks for sites in order costs one pass over the model all the same.
+	held    map[string]*statistics
+	streams []*llm.Stream
+}
+
+// statistics returns the statistics of a site as the 16-bit model sees it.
+func (c *calibration) statistics(ctx context.Context, site string) (*statistics, error) {
+	s := c.s
+	st, err := c.find(site)
 	if errors.Is(err, store.ErrAbsent) {
 		s.calibrating.Lock() // other trials want the same
 		defer s.calibrating.Unlock()
-		if st, err = s.storedStatistics(site); errors.Is(err, store.ErrAbsent) {
-			if err = s.calibrate(ctx, site); err == nil {
-				st, err = s.storedStatistics(site)
+		if st, err = c.find(site); errors.Is(err, store.ErrAbsent) {
+			if err = c.run(ctx, site); err == nil {
+				st, err = c.find(site)
 			}
 		}
 	}
@@ -96,15 +107,28 @@ func (s *Subject) statistics(ctx context.Context, site string) (*statistics, err
 	return st, nil
 }
 
-// calibrate computes the statistics of site and of all others that the store
-// lacks: all calibration sequences advance through the model layer by layer, so
-// that each weight is read once, and memory holds the moments of one layer, 8·K²
-// bytes for each of its four sites, and the hidden states of all tokens. A
-// calibration that was interrupted goes on near the layer that it had come to.
-func (s *Subject) calibrate(ctx context.Context, site string) error {
+// find returns what is held or stored; store.ErrAbsent for neither.
+func (c *calibration) find(site string) (*statistics, error) {
+	if st := c.held[site]; st != nil {
+		return st, nil
+	}
+	return c.s.storedStatistics(site)
+}
+
+// run computes the statistics of site and of all others that the store lacks:
+// all calibration sequences advance through the model layer by layer, so that
+// each weight is read once, and memory holds the moments of one layer, 8·K² bytes
+// for each of its four sites, and the hidden states of all tokens. A calibration
+// that was interrupted goes on near the layer that it had come to. One that
+// cannot store what it computes ends after the layer of site.
+func (c *calibration) run(ctx context.Context, site string) error {
+	s := c.s
 	missing := make([][]string, s.model.Config().Layers)
-	first, last := -1, -1
+	first, target, last := -1, 0, -1
 	for i, l := range s.linears {
+		if l.Site == site {
+			target = l.Layer
+		}
 		if i > 0 && s.linears[i-1].Site == l.Site || l.Site != site && s.lab.Store.Has(s.statisticsKey(l.Site)) {
 			continue
 		}
@@ -113,21 +137,37 @@ func (s *Subject) calibrate(ctx context.Context, site string) error {
 			first = l.Layer
 		}
 	}
-	streams, err := s.streams(first)
-	if err != nil {
-		return err
+	streams := c.streams
+	c.held, c.streams = nil, nil
+	if streams == nil || streams[0].Layer() > target {
+		var err error
+		if streams, err = s.startStreams(first); err != nil {
+			return err
+		}
+		if first > 0 {
+			s.note("calibration goes on: statistics of layers before %d of %d are in the cache; the model runs from layer %d", first, len(missing), streams[0].Layer())
+		}
 	}
 	saved, since := streams[0].Layer(), time.Now()
 	for l := streams[0].Layer(); l <= last; l++ {
-		if err := s.calibrateLayer(ctx, streams, missing[l]); err != nil {
+		held, err := s.calibrateLayer(ctx, streams, missing[l], l == target)
+		if err != nil {
 			return err
 		}
+		if held != nil {
+			c.held, c.streams = held, streams
+			break
+		}
 		if l < last && time.Since(since) > checkpointAfter {
-			if err := s.saveStreams(streams); err != nil {
+			kept, err := s.saveStreams(streams)
+			if err != nil {
 				return err
 			}
-			s.lab.Store.Delete(s.streamsKey(saved))
-			saved, since = l+1, time.Now()
+			since = time.Now()
+			if kept {
+				s.lab.Store.Delete(s.streamsKey(saved))
+				saved = l + 1
+			}
 		}
 	}
 	s.lab.Store.Delete(s.streamsKey(saved))
@@ -135,8 +175,9 @@ func (s *Subject) calibrate(ctx context.Context, site string) error {
 }
 
 // calibrateLayer advances the streams by a layer and stores the statistics of
-// the given sites in it.
-func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string) error {
+// the given sites in it. If hold is set it returns those that the store did not
+// take, nil where it took all.
+func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string, hold bool) (held map[string]*statistics, err error) {
 	sums := map[string]*quant.Accumulator{}
 	for _, l := range s.linears {
 		if slices.Contains(sites, l.Site) && sums[l.Site] == nil {
@@ -153,16 +194,16 @@ func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sit
 	}
 	for _, stream := range streams {
 		if err := stream.Advance(ctx, tap); err != nil {
-			return err
+			return nil, err
 		}
 		if failed != nil {
-			return failed
+			return nil, failed
 		}
 	}
 	for _, site := range sites {
 		m, err := sums[site].Finish()
 		if err != nil {
-			return fmt.Errorf("calibration: %s: %w", site, err)
+			return nil, fmt.Errorf("calibration: %s: %w", site, err)
 		}
 		delete(sums, site)
 		st := &statistics{moments: m}
@@ -171,16 +212,23 @@ func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sit
 				st.energies = append(st.energies, outputEnergy(l, m))
 			}
 		}
-		if err := s.lab.Store.Put(s.statisticsKey(site), st.encode); err != nil {
-			return err
+		kept, err := s.lab.Store.Keep(s.statisticsKey(site), st.encode)
+		if err != nil {
+			return nil, err
+		}
+		if !kept && hold {
+			if held == nil {
+				held = map[string]*statistics{}
+			}
+			held[site] = st
 		}
 	}
-	return nil
+	return held, nil
 }
 
-// streams returns the streams of the calibration sequences before the given
+// startStreams returns the streams of the calibration sequences before the given
 // layer, or the last one before it that the store has them for.
-func (s *Subject) streams(layer int) ([]*llm.Stream, error) {
+func (s *Subject) startStreams(layer int) ([]*llm.Stream, error) {
 	var batches [][][]int32
 	for rest := s.calibrators; len(rest) > 0; {
 		n := min(len(rest), max(1, batchTokens/len(rest[0])))
@@ -224,7 +272,7 @@ func (s *Subject) streams(layer int) ([]*llm.Stream, error) {
 }
 
 // saveStreams stores the streams, all before the same layer.
-func (s *Subject) saveStreams(streams []*llm.Stream) error {
+func (s *Subject) saveStreams(streams []*llm.Stream) (kept bool, err error) {
 	states := gemm.NewMatrix(0, streams[0].State().Cols)
 	for _, stream := range streams {
 		x := stream.State()
@@ -233,7 +281,7 @@ func (s *Subject) saveStreams(streams []*llm.Stream) error {
 		}
 		states.Rows += x.Rows
 	}
-	return s.lab.Store.Put(s.streamsKey(streams[0].Layer()), func(w io.Writer) error { return matrixCodec.Write(w, states) })
+	return s.lab.Store.Keep(s.streamsKey(streams[0].Layer()), func(w io.Writer) error { return matrixCodec.Write(w, states) })
 }
 
 // encode writes the energies, after their number, and the moments.

@@ -27,6 +27,7 @@ func (in *inputs) problem(t plan.Trial, i int, l llm.Linear) quant.Problem {
 // subject's model scaled by scales (nil without), in order. It holds the
 // statistics of one site at a time.
 func (s *Subject) each(ctx context.Context, model *llm.Model, scales map[string][]float32, heldOut bool, f func(i int, l llm.Linear, in *inputs) error) error {
+	calibrated, heldOutCalibrated := &calibration{s: s}, &calibration{s: s.heldOut}
 	var st *statistics
 	var held *quant.Moments
 	linears := model.Linears()
@@ -40,11 +41,11 @@ func (s *Subject) each(ctx context.Context, model *llm.Model, scales map[string]
 		}
 		if place == 0 {
 			var err error
-			if st, err = s.scaledStatistics(ctx, l.Site, scales); err != nil {
+			if st, err = calibrated.scaled(ctx, l.Site, scales); err != nil {
 				return err
 			}
 			if heldOut {
-				other, err := s.heldOut.scaledStatistics(ctx, l.Site, scales)
+				other, err := heldOutCalibrated.scaled(ctx, l.Site, scales)
 				if err != nil {
 					return err
 				}
@@ -62,15 +63,15 @@ func (s *Subject) each(ctx context.Context, model *llm.Model, scales map[string]
 	return nil
 }
 
-// scaledStatistics returns the statistics of a site after smoothing, its energies
-// still those of before.
-func (s *Subject) scaledStatistics(ctx context.Context, site string, scales map[string][]float32) (*statistics, error) {
-	st, err := s.statistics(ctx, site)
+// scaled returns the statistics of a site after smoothing, its energies still
+// those of before.
+func (c *calibration) scaled(ctx context.Context, site string, scales map[string][]float32) (*statistics, error) {
+	plain, err := c.statistics(ctx, site)
 	if err != nil || scales[site] == nil {
-		return st, err
+		return plain, err
 	}
-	keep := st.moments.Keep
-	st.moments = st.moments.Scaled(scales[site])
+	keep := plain.moments.Keep
+	st := &statistics{moments: plain.moments.Scaled(scales[site]), energies: plain.energies}
 	if keep != nil {
 		hash := sha256.New()
 		binary.Write(hash, binary.LittleEndian, scales[site]) // a hash takes whatever comes

@@ -54,11 +54,24 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 	}
 	q.weightLost, q.weightEnergy = quant.WeightError(w, q)
 	if time.Since(start) > keepLayer {
-		if err := s.lab.Store.Put(key, q.encode); err != nil {
+		if _, err := s.lab.Store.Keep(key, q.encode); err != nil {
 			return nil, err
 		}
 	}
 	return q, nil
+}
+
+// noteStored tells how many layers of the trial t an earlier run has left.
+func (s *Subject) noteStored(t plan.Trial) {
+	n := 0
+	for i := range s.linears {
+		if key, err := s.layerKey(t, i); err == nil && s.lab.Store.Has(key) {
+			n++
+		}
+	}
+	if n > 0 {
+		s.note("%s: goes on: %d of %d linear layers were quantized by a run that did not end", t.Label, n, len(s.linears))
+	}
 }
 
 // dropLayers deletes the layers that the trial t stored.

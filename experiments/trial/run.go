@@ -150,6 +150,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			return nil, err
 		}
 	}
+	s.noteStored(t)
 	ledger := map[string]int{}
 	err = s.each(ctx, model, scales, t.Method.Criterion == "oracle", func(i int, l llm.Linear, in *inputs) error {
 		method := method

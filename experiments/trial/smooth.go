@@ -44,25 +44,28 @@ func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][
 	model := s.model
 	for _, step := range steps {
 		weights := map[string][]float32{}
+		var sites []string
 		for _, l := range model.Linears() {
 			if !strings.HasSuffix(l.Site, step[0]) && !strings.HasSuffix(l.Site, step[1]) {
 				continue
 			}
 			if weights[l.Site] == nil {
 				weights[l.Site] = make([]float32, l.K)
+				sites = append(sites, l.Site)
 			}
 			quant.RaiseColumnMax(weights[l.Site], load(l))
 		}
-		for site, weight := range weights {
+		calibrated := &calibration{s: s}
+		for _, site := range sites {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			st, err := s.statistics(ctx, site)
+			st, err := calibrated.statistics(ctx, site)
 			if err != nil {
 				return nil, err
 			}
 			from := model.Producers(site)
-			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weight, from), m.Smoothing)
+			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Smoothing)
 		}
 		var err error
 		if model, err = s.model.Scale(scales); err != nil {

@@ -28,7 +28,7 @@ const epoch = "3"
 type Lab struct {
 	Store    *store.Store
 	HubCache string    // folder for models from the hub
-	Progress io.Writer // of downloads
+	Progress io.Writer // of downloads, and for remarks; nil tells nobody of these
 }
 
 // OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME or a
@@ -235,6 +235,13 @@ func (s *Subject) sampleCalibration() error {
 		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
 	}
 	return nil
+}
+
+// note tells of what a reader of the log may want to know.
+func (s *Subject) note(format string, args ...any) {
+	if s.lab.Progress != nil {
+		fmt.Fprintf(s.lab.Progress, "note: "+format+"\n", args...)
+	}
 }
 
 // Close releases the model.

@@ -18,11 +18,11 @@ const tempPrefix = ".writing-"
 // whose writer has died.
 const staleAfter = 24 * time.Hour
 
-// Delete drops the value of k, if there is one. What cannot be deleted stays,
-// with a warning.
+// Delete drops the value of k, if there is one. One that cannot be deleted stays,
+// a failure as those that Keep warns of.
 func (s *Store) Delete(k Key) {
 	if err := os.Remove(s.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.warn(fmt.Sprintf("store: %v", err))
+		s.fail(fmt.Errorf("store: %w", err))
 	}
 }
 

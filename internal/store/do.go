@@ -25,7 +25,7 @@ type call struct {
 // computation and one value, which nobody may modify; each waits no longer
 // than its own ctx. When the caller that computes is cancelled, one of those
 // who wait computes instead. A value that cannot be stored is returned all the
-// same, with a warning: a full disk costs time, not results.
+// same, see Keep.
 func Do[T any](ctx context.Context, s *Store, k Key, codec Codec[T], compute func(context.Context) (T, error)) (T, error) {
 	var zero T
 	for {
@@ -78,7 +78,7 @@ func lead[T any](ctx context.Context, s *Store, k Key, c *call, codec Codec[T], 
 			s.warn(fmt.Sprintf("%v; it is computed again", err))
 		}
 		if v, err = compute(ctx); err == nil {
-			if err := s.Put(k, func(w io.Writer) error { return codec.Write(w, v) }); err != nil {
+			if _, err := s.Keep(k, func(w io.Writer) error { return codec.Write(w, v) }); err != nil {
 				s.warn(err.Error())
 			}
 		}

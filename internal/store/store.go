@@ -66,6 +66,7 @@ type Store struct {
 
 	mu     sync.Mutex
 	flight map[Key]*call
+	failed error // see Failed
 }
 
 // DefaultDir is the folder mosaicquant in the user's cache folder.
@@ -78,8 +79,8 @@ func DefaultDir() (string, error) {
 }
 
 // Open returns the store in the folder dir, which it creates where missing.
-// warn is told of damaged files and of values that cannot be kept; it may be
-// called from several goroutines.
+// warn is told of damaged files, and once of a disk that cannot be written or
+// read; it may be called from several goroutines.
 func Open(dir string, warn func(string)) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -109,9 +110,47 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Put stores what write writes, replacing an earlier value. If anything fails,
 // the store is as before; the error names the file.
-func (s *Store) Put(k Key, write func(w io.Writer) error) (err error) {
+func (s *Store) Put(k Key, write func(w io.Writer) error) error {
+	_, err := s.put(k, write)
+	return err
+}
+
+// Keep is Put for a value that can be computed again: a disk that is full or
+// cannot be written costs time, not results. Such a failure is a warning, given
+// once, and kept is false; an error is one of write itself.
+func (s *Store) Keep(k Key, write func(w io.Writer) error) (kept bool, err error) {
+	own, err := s.put(k, write)
+	if err == nil || own {
+		return err == nil, err
+	}
+	s.fail(err)
+	return false, nil
+}
+
+// fail warns of the first failure of the disk.
+func (s *Store) fail(err error) {
+	s.mu.Lock()
+	first := s.failed == nil
+	if first {
+		s.failed = err
+	}
+	s.mu.Unlock()
+	if first {
+		s.warn(fmt.Sprintf("%v; the run goes on without this cache: what it cannot keep is computed again where it is needed (said once)", err))
+	}
+}
+
+// Failed returns the failure that s has warned of, nil if there was none.
+func (s *Store) Failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// put is Put; own tells that the error is one of write, not of the disk.
+func (s *Store) put(k Key, write func(w io.Writer) error) (own bool, err error) {
 	path := s.path(k)
-	fail := func(err error) error { return fmt.Errorf("store: write %s: %w", path, err) }
+	fail := func(err error) (bool, error) { return own, fmt.Errorf("store: write %s: %w", path, err) }
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fail(err)
 	}
@@ -131,6 +170,7 @@ func (s *Store) Put(k Key, write func(w io.Writer) error) (err error) {
 	sw := &sumWriter{w: f, crc: crc32.New(castagnoli)}
 	buf := bufio.NewWriterSize(sw, 1<<20)
 	if err := write(buf); err != nil {
+		own = sw.err == nil
 		return fail(err)
 	}
 	if err := buf.Flush(); err != nil {
@@ -152,19 +192,21 @@ func (s *Store) Put(k Key, write func(w io.Writer) error) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return fail(err)
 	}
-	return nil
+	return false, nil
 }
 
 type sumWriter struct {
 	w   io.Writer
 	n   int64
 	crc hash.Hash32
+	err error // the last of w
 }
 
 func (s *sumWriter) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
 	s.n += int64(n)
 	s.crc.Write(p[:n])
+	s.err = err
 	return n, err
 }
 
@@ -176,10 +218,11 @@ func (s *Store) Has(k Key) bool {
 
 // Get calls read with the value of k and its size in bytes. The whole value
 // has been checked before, in one pass over the file, so that read never sees
-// damaged bytes. It returns ErrAbsent where there is no value or only a
-// damaged one, and whatever read returns. On a network file system another
-// machine can replace the value's file while it is read, which makes the open
-// one stale; it is opened once more then, and read is called again.
+// damaged bytes. It returns ErrAbsent where there is no value or only one that
+// is damaged or cannot be opened, and whatever read returns. On a network file
+// system another machine can replace the value's file while it is read, which
+// makes the open one stale; it is opened once more then, and read is called
+// again.
 func (s *Store) Get(k Key, read func(r io.Reader, size int64) error) error {
 	err := s.get(k, read)
 	if errors.Is(err, syscall.ESTALE) {
@@ -194,8 +237,12 @@ func (s *Store) get(k Key, read func(r io.Reader, size int64) error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return ErrAbsent
 	}
-	if err != nil {
+	if errors.Is(err, syscall.ESTALE) {
 		return fmt.Errorf("store: %w", err)
+	}
+	if err != nil {
+		s.fail(fmt.Errorf("store: %w", err))
+		return ErrAbsent
 	}
 	defer f.Close()
 	size, err := verify(f, k)

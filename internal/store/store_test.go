@@ -147,18 +147,21 @@ func TestDamage(t *testing.T) {
 }
 
 func TestFailedPut(t *testing.T) {
-	s, _ := open(t)
+	s, warnings := open(t)
 	k := NewKey("moments", 1, "x")
 	put(t, s, k, "first")
 	boom := errors.New("boom")
-	err := s.Put(k, func(w io.Writer) error {
+	write := func(w io.Writer) error {
 		if _, err := w.Write(make([]byte, 3<<20)); err != nil {
 			return err
 		}
 		return boom
-	})
-	if !errors.Is(err, boom) || !strings.Contains(err.Error(), s.path(k)) {
+	}
+	if err := s.Put(k, write); !errors.Is(err, boom) || !strings.Contains(err.Error(), s.path(k)) {
 		t.Errorf("error %v", err)
+	}
+	if kept, err := s.Keep(k, write); kept || !errors.Is(err, boom) || s.Failed() != nil || len(warnings()) > 0 {
+		t.Errorf("an error of the value itself: kept %t, error %v, failure of the store %v", kept, err, s.Failed())
 	}
 	if got, err := get(s, k); err != nil || got != "first" {
 		t.Errorf("the earlier value became %q, %v", got, err)
@@ -315,7 +318,7 @@ func TestDoWithoutDisk(t *testing.T) {
 	if err != nil || v != "value" {
 		t.Errorf("%q, %v", v, err)
 	}
-	if w := warnings(); len(w) == 0 || !strings.Contains(w[len(w)-1], s.path(k)) {
+	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], s.path(k)) {
 		t.Errorf("warnings %q", w)
 	}
 }
