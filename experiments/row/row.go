@@ -138,6 +138,9 @@ const (
 	WindowNLL    = "window_nll"    // nat
 	WindowKL     = "window_kl"     // nat
 	WindowTop1   = "window_top1"   // agreeing tokens
+	// LayerTime is what quantizing each of Layers took, in their order; s. Layers
+	// that share inputs share what is made of these, which the first of them pays.
+	LayerTime = "layer_time"
 )
 
 // Layer is what happened to one linear layer W [N,K].

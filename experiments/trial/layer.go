@@ -24,6 +24,7 @@ type layer struct {
 	baseLost     float64 // that of the base alone, where there is a residual
 	weightLost   float64 // ||E||²
 	weightEnergy float64 // ||W||²
+	seconds      float64 // that the method took, in whichever run
 }
 
 // layer quantizes the i-th linear layer l, unless an earlier run of the same
@@ -41,13 +42,14 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 			return nil, err
 		}
 	}
-	start := time.Now()
 	p := in.problem(t, i, l)
 	p.Weights = load(l)
 	w, moments := p.Weights, in.moments
+	start := time.Now()
 	if q.Quantized, err = method.Quantize(p); err != nil {
 		return nil, err
 	}
+	q.seconds = time.Since(start).Seconds()
 	q.lost = quant.OutputError(w, q, moments)
 	if q.Residual != nil {
 		q.baseLost = quant.OutputError(w, q.WithoutResidual(), moments)
@@ -94,11 +96,11 @@ func (s *Subject) layerKey(t plan.Trial, i int) (store.Key, error) {
 	if t.Method.Criterion == "oracle" {
 		parts = append(parts, s.heldOut.statisticsKey(l.Site).String())
 	}
-	return store.NewKey("layer", 2, parts...), nil
+	return store.NewKey("layer", 3, parts...), nil
 }
 
 func (q *layer) measures() []*float64 {
-	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy}
+	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds}
 }
 
 func (q *layer) encode(w io.Writer) error {

@@ -151,6 +151,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		}
 	}
 	s.noteStored(t)
+	times := row.Series{Name: row.LayerTime, Unit: "s"}
 	ledger := map[string]int{}
 	err = s.each(ctx, model, scales, t.Method.Criterion == "oracle", func(i int, l llm.Linear, in *inputs) error {
 		method := method
@@ -176,6 +177,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		q.total += in.energy
 		q.bytes += out.Ledger().Total()
 		r.Layers = append(r.Layers, out.row(l, in.energy))
+		times.Values = append(times.Values, out.seconds)
 		for _, text := range out.Warnings {
 			r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.Name, text))
 		}
@@ -193,6 +195,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if err != nil {
 		return nil, err
 	}
+	r.Series = append(r.Series, times)
 	return q, nil
 }
 

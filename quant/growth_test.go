@@ -1,0 +1,187 @@
+//go:build unix
+
+package quant
+
+import (
+	flags "flag"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+)
+
+var (
+	growthN = flags.Int("growth-n", 1024, "rows of the layers of BenchmarkGrowth")
+	growthK = flags.String("growth-k", "256,512,1024", "columns of the layers of BenchmarkGrowth")
+)
+
+// BenchmarkGrowth measures how the time for a layer [N,K] grows with K: what all
+// methods share (second moments, the factor of H, the error of the layer's
+// output), and each method where the factor is there already. At the end it
+// prints a table of the processor time of all threads, which says more than the
+// clock on a machine that does other things as well. Its last columns are the
+// exponent p of the least squares fit t ~ K^p, and the one between the two largest
+// K: small K are dominated by work in proportion to N·K, large ones by N·K² and K³.
+//
+//	go test ./quant -run '^$' -bench Growth -benchtime 1x -growth-n 2048 -growth-k 256,512,1024,2048,4096
+func BenchmarkGrowth(b *testing.B) {
+	var ks []int
+	for _, text := range strings.Split(*growthK, ",") {
+		k, err := strconv.Atoi(text)
+		if err != nil || k < 128 || k%128 != 0 {
+			b.Fatalf("-growth-k %q: want multiples of 128", text)
+		}
+		ks = append(ks, k)
+	}
+	rtn, gptq := RTN{Int4(128), Scale{Rule: AbsMax}}, NewGPTQ(Int4(128))
+	refined := gptq
+	refined.Refine = 4
+	joint := NewMosaic(gptq, 1, 16, .1)
+	joint.Joint, joint.Criterion, joint.Refine = true, Relief, 4
+	run := func(m Quantizer) func(*testing.B, *growth) {
+		return func(b *testing.B, g *growth) { quantize(b, m, g.problem) }
+	}
+	steps := []struct {
+		name string
+		run  func(*testing.B, *growth)
+	}{
+		{"moments of 1024 tokens", func(b *testing.B, g *growth) {
+			if err := NewAccumulator(g.x.Cols).Add(g.x); err != nil {
+				b.Fatal(err)
+			}
+		}},
+		{"factor of H", func(b *testing.B, g *growth) {
+			m := g.problem.Moments
+			m.factors = &factors{}
+			if _, err := m.factor(gptq.Damping, true); err != nil {
+				b.Fatal(err)
+			}
+		}},
+		{"output error", func(b *testing.B, g *growth) { OutputEnergy(g.problem.Weights, g.problem.Moments) }},
+		{"rtn", run(rtn)},
+		{"gptq", run(gptq)},
+		{"gptq refine4", run(refined)},
+		{"mosaic rtn 16x64 delta", run(NewMosaic(rtn, 16, 64, .1))},
+		{"mosaic joint 1x16 relief refine4", run(joint)},
+	}
+	seconds := make([][]float64, len(steps)) // by K; 0 = not asked for
+	for i := range seconds {
+		seconds[i] = make([]float64, len(ks))
+	}
+	for j, k := range ks {
+		var g *growth
+		for i, step := range steps {
+			b.Run(fmt.Sprintf("K=%d/%s", k, step.name), func(b *testing.B) {
+				if g == nil {
+					g = newGrowth(b, *growthN, k, 1024)
+				}
+				if m := g.problem.Moments; strings.Contains(step.name, "gptq") || strings.Contains(step.name, "joint") {
+					if _, err := m.factor(gptq.Damping, true); err != nil {
+						b.Fatal(err)
+					}
+				}
+				start := processor(b)
+				for b.Loop() {
+					step.run(b, g)
+				}
+				seconds[i][j] = (processor(b) - start) / float64(b.N)
+				b.ReportMetric(seconds[i][j], "cpu-s/op")
+			})
+		}
+	}
+	b.Logf("seconds of processor time for a layer of %d rows\n%s", *growthN, growthTable(ks, seconds, func(i int) string { return steps[i].name }))
+}
+
+// processor is the time in seconds that all threads have run.
+func processor(b *testing.B) float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// growthTable is Markdown; steps that were not measured at every K are without
+// exponents, or left out.
+func growthTable(ks []int, seconds [][]float64, name func(int) string) string {
+	var w strings.Builder
+	w.WriteString("| step |")
+	for _, k := range ks {
+		fmt.Fprintf(&w, " K=%d |", k)
+	}
+	w.WriteString(" exponent | last |\n|---|")
+	w.WriteString(strings.Repeat("---|", len(ks)+2))
+	for i, t := range seconds {
+		if slices.Max(t) == 0 {
+			continue
+		}
+		fmt.Fprintf(&w, "\n| %s |", name(i))
+		for _, s := range t {
+			if s == 0 {
+				w.WriteString(" |")
+			} else {
+				fmt.Fprintf(&w, " %.3g |", s)
+			}
+		}
+		if n := len(ks); n < 2 || slices.Min(t) == 0 {
+			w.WriteString(" | |")
+		} else {
+			fmt.Fprintf(&w, " %.2f | %.2f |", slope(ks, t), slope(ks[n-2:], t[n-2:]))
+		}
+	}
+	return w.String()
+}
+
+// growth is a layer and inputs of it.
+type growth struct {
+	problem Problem
+	x       Matrix // [tokens,K]
+}
+
+// newGrowth returns a layer with Gaussian weights. H is that of channels of many
+// energies, each correlated with its neighbours: computing it from enough tokens
+// would take longer than what is measured.
+func newGrowth(b *testing.B, n, k, tokens int) *growth {
+	r := rand.New(rand.NewPCG(uint64(k), 1))
+	g := &growth{problem: Problem{Name: "layer", Weights: gemm.NewMatrix(n, k)}, x: gemm.NewMatrix(tokens, k)}
+	for _, m := range []Matrix{g.problem.Weights, g.x} {
+		for i := range m.Data {
+			m.Data[i] = float32(r.NormFloat64())
+		}
+	}
+	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), Mean: make([]float32, k), MeanAbs: make([]float32, k), factors: &factors{}}
+	scale := make([]float64, k)
+	for j := range scale {
+		scale[j] = math.Exp(r.NormFloat64())
+		m.AbsMax[j], m.MeanAbs[j] = float32(3*scale[j]), float32(scale[j])
+	}
+	for i := range k {
+		for j := range k {
+			if d := max(i-j, j-i); d < 64 { // below the precision of float32 farther away
+				m.H[i*k+j] = float64(float32(scale[i] * scale[j] * math.Ldexp(1, -d)))
+			}
+		}
+	}
+	if err := m.check(); err != nil {
+		b.Fatal(err)
+	}
+	g.problem.Moments = m
+	return g
+}
+
+// slope returns the exponent p of the least squares fit t ~ k^p.
+func slope(k []int, t []float64) float64 {
+	var x, y, xx, xy float64
+	for i := range k {
+		a, c := math.Log(float64(k[i])), math.Log(t[i])
+		x, y, xx, xy = x+a, y+c, xx+a*a, xy+a*c
+	}
+	n := float64(len(k))
+	return (n*xy - x*y) / (n*xx - x*x)
+}
