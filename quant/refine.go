@@ -1,8 +1,6 @@
 package quant
 
 import (
-	"math"
-
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
 
@@ -10,8 +8,8 @@ import (
 // is stored, under the full H without damping (QuantEase, arXiv:2309.01885, who
 // descend over the codes of a plain base). The coordinates are, from left to
 // right: the scale of each base group and of each kept residual block, which
-// moves to the stored number nearest its optimum, and then the code of
-// each weight, base and residual code together. A step is taken only if it
+// moves to the stored number nearest its optimum (Bilevel has other steps, see
+// there), and then the code of each weight, base and residual code together. A step is taken only if it
 // lowers the objective by more than rounding could feign, so no round raises it.
 //
 // Columns are taken in blocks of at most 128: inside a block every step sees
@@ -31,6 +29,9 @@ func (s *pass) refine(rounds int, res *sparse) {
 	unit := 1 // rows that share a scale go together
 	if res != nil && !res.rowScales {
 		unit = res.t.r
+	}
+	if s.fitter.format.Kind == Bilevel {
+		unit = lcm(unit, bilevelRows)
 	}
 	h := s.problem.Moments.float32()
 	e, g := gemm.NewMatrix(n, k), gemm.NewMatrix(n, k)
@@ -89,116 +90,83 @@ func (d *descent) row(j int) []float64 {
 // carry float32 errors of some 2^-24·√K of it.
 const margin = 1e-4
 
-// rows descends over rows n0..n1-1. g [N,K] is E·H; what the steps add to E is
-// left in change [N, c1-c0].
+// rows descends over rows n0..n1-1, which share no scale with others. g [N,K] is
+// E·H; what the steps add to E is left in change [N, c1-c0].
 func (d *descent) rows(n0, n1 int, g, change Matrix) {
-	n, k := d.problem.Weights.Dims()
-	size, _ := d.fitter.format.groups(k)
-	groups := len(d.grids) / n
-	width := d.c1 - d.c0
-	gradient := make([][]float64, n1-n0)
-	for i := range gradient {
-		gradient[i] = make([]float64, width)
+	s := &strip{descent: d, n0: n0, gradient: make([][]float64, n1-n0), change: change}
+	for i := range s.gradient {
+		s.gradient[i] = make([]float64, d.c1-d.c0)
 		for j, v := range g.Row(n0 + i)[d.c0:d.c1] {
-			gradient[i][j] = float64(v)
+			s.gradient[i][j] = float64(v)
 		}
-		clear(change.Row(n0 + i)[:width])
+		clear(change.Row(n0 + i)[:d.c1-d.c0])
 	}
-	// move adds delta to the stored weight [n0+i,j]; gradients are still needed
-	// from column from on.
-	move := func(i, j int, delta float64, from int) {
-		if delta == 0 {
-			return
-		}
-		change.Row(n0 + i)[j-d.c0] -= float32(delta)
-		gi := gradient[i][from-d.c0:]
-		for t, h := range d.row(j)[from-d.c0:] {
-			gi[t] -= delta * h
-		}
+	s.baseScales()
+	if d.res != nil {
+		s.residualScales()
 	}
-	// scale moves the scale of codes [rows, columns lo..hi-1] on grid s.
-	scale := func(s *grid, codes []uint8, rows [2]int, lo, hi int) {
-		var slope, curve float64
-		c := make([]float64, hi-lo)
-		for i := rows[0]; i < rows[1]; i++ {
-			for j := range c {
-				c[j] = s.level(codes[(n0+i)*k+lo+j])
-			}
-			for j, v := range c {
-				if v != 0 {
-					slope += v * gradient[i][lo+j-d.c0]
-					curve += v * dot(d.row(lo + j)[lo-d.c0:hi-d.c0], c)
-				}
-			}
-		}
-		if !(curve > 0) || s.scale == 0 {
-			return
-		}
-		bits, to := s.storable(s.scale + slope/curve)
-		delta := to - s.scale
-		if !(to > 0) || math.IsInf(to, 0) || !(delta*(2*slope-delta*curve) > margin*delta*delta*curve) {
-			return
-		}
-		for i := rows[0]; i < rows[1]; i++ {
-			for j := lo; j < hi; j++ {
-				move(i, j, delta*s.level(codes[(n0+i)*k+j]), d.c0)
-			}
-		}
-		s.bits, s.scale = bits, to
+	for i := range s.gradient {
+		s.rowCodes(i)
 	}
+}
 
-	for at := d.c0 / size * size; at < d.c1; at += size {
-		if at < d.c0 || at+size > d.c1 {
+// strip is a descent over some rows.
+type strip struct {
+	*descent
+	n0       int
+	gradient [][]float64 // [rows, columns c0..c1-1] of E·H
+	change   Matrix      // [N, c1-c0]
+}
+
+// rowOf returns the codes of row n0+i of a matrix of codes.
+func (s *strip) rowOf(codes []uint8, i int) []uint8 {
+	k := s.problem.Weights.Cols
+	return codes[(s.n0+i)*k : (s.n0+i+1)*k]
+}
+
+// move adds delta to the stored weight [n0+i,j]; gradients are still needed from
+// column from on.
+func (s *strip) move(i, j int, delta float64, from int) {
+	if delta == 0 {
+		return
+	}
+	s.change.Row(s.n0 + i)[j-s.c0] -= float32(delta)
+	gi := s.gradient[i][from-s.c0:]
+	for t, h := range s.row(j)[from-s.c0:] {
+		gi[t] -= delta * h
+	}
+}
+
+// rowCodes takes the steps of the codes of row n0+i.
+func (s *strip) rowCodes(i int) {
+	n, _ := s.problem.Weights.Dims()
+	size, _ := s.fitter.format.groups(s.problem.Weights.Cols)
+	grids := s.grids[(s.n0+i)*(len(s.grids)/n):]
+	codes := s.rowOf(s.codes, i)
+	for j := s.c0; j < s.c1; j++ {
+		curve := s.row(j)[j-s.c0]
+		if curve == 0 {
 			continue
 		}
-		for i := range gradient {
-			scale(&d.grids[(n0+i)*groups+at/size], d.codes, [2]int{i, i + 1}, at, at+size)
-		}
-	}
-	if d.res != nil {
-		c := d.res.t.c
-		for at := ceilDiv(d.c0, c) * c; at < d.c1 && min(at+c, k) <= d.c1; at += c {
-			end := min(at+c, k)
-			for i := 0; i < len(gradient); i++ {
-				r := d.res.grid(n0+i, at)
-				rows := [2]int{i, i + 1}
-				if !d.res.rowScales {
-					rows[1] = len(gradient)
-					i = rows[1]
-				}
-				if r != nil {
-					scale(r, d.res.codes, rows, at, end)
-				}
-			}
-		}
-	}
-	for i := range gradient {
-		codes := d.codes[(n0+i)*k : (n0+i+1)*k]
-		for j := d.c0; j < d.c1; j++ {
-			curve := d.row(j)[j-d.c0]
-			if curve == 0 {
-				continue
-			}
-			b, r := &d.grids[(n0+i)*groups+j/size], d.res.grid(n0+i, j)
-			slope := gradient[i][j-d.c0]
-			if r == nil {
-				now := b.value(codes[j])
-				u := b.code(now + slope/curve)
-				delta := b.value(u) - now
-				if delta*(2*slope-delta*curve) > margin*delta*delta*curve {
-					codes[j] = u
-					move(i, j, delta, j)
-				}
-				continue
-			}
-			rc := &d.res.codes[(n0+i)*k+j]
-			now := b.value(codes[j]) + r.value(*rc)
-			u, v := nearestPair(b, r, now+slope/curve)
-			delta := b.value(u) + r.value(v) - now
+		b, r := &grids[j/size], s.res.grid(s.n0+i, j)
+		slope := s.gradient[i][j-s.c0]
+		if r == nil {
+			now := b.value(codes[j])
+			u := b.code(now + slope/curve)
+			delta := b.value(u) - now
 			if delta*(2*slope-delta*curve) > margin*delta*delta*curve {
-				codes[j], *rc = u, v
-				move(i, j, delta, j)
+				codes[j] = u
+				s.move(i, j, delta, j)
 			}
+			continue
+		}
+		rc := &s.rowOf(s.res.codes, i)[j]
+		now := b.value(codes[j]) + r.value(*rc)
+		u, v := nearestPair(b, r, now+slope/curve)
+		delta := b.value(u) + r.value(v) - now
+		if delta*(2*slope-delta*curve) > margin*delta*delta*curve {
+			codes[j], *rc = u, v
+			s.move(i, j, delta, j)
 		}
 	}
 }

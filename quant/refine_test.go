@@ -12,7 +12,8 @@ import (
 func TestRefineNeverRaises(t *testing.T) {
 	problems := []Problem{problem(t, 18, 256, 41), factorProblem(t, 18, 384, .9)}
 	for _, p := range problems {
-		for _, f := range []Format{Int4(32), Int4(128), Int4(0), {Bits: 4, Affine: true, Group: 64}, {Bits: 2, Group: 16}} {
+		for _, f := range []Format{Int4(32), Int4(128), Int4(0), {Bits: 4, Affine: true, Group: 64}, {Bits: 2, Group: 16},
+			{Bits: 4, Affine: true, Group: 16, Kind: Bilevel}, {Bits: 3, Affine: true, Group: 32, Kind: Bilevel}, {Bits: 4, Group: 32, Kind: NF4}} {
 			if p.Weights.Cols%96 == 0 && f.Group == 32 {
 				f.Group = 96 // blocks of 96 columns
 			}
@@ -21,6 +22,9 @@ func TestRefineNeverRaises(t *testing.T) {
 				"dynamic": func(rounds int) Quantizer {
 					return GPTQ{Format: f, Scale: Scale{Rule: SearchHessian}, Damping: .01, DynamicGroups: true, Refine: rounds}
 				},
+			}
+			if f.Kind == Bilevel {
+				delete(methods, "dynamic")
 			}
 			for _, shape := range [][2]int{{1, 16}, {4, 24}, {16, 64}} {
 				for _, rows := range []bool{false, true} {
@@ -71,6 +75,43 @@ func TestRefineEndsWhereNoCodeHelps(t *testing.T) {
 			}
 		}
 		q.Base.Codes[i] = b
+	}
+}
+
+// The same of the scale and zero of a Bilevel group: after many rounds no other
+// pair of codes is better, judged by what is stored.
+func TestRefineEndsWhereNoBilevelScaleHelps(t *testing.T) {
+	p := problem(t, 18, 64, 44)
+	m := NewGPTQ(Format{Bits: 4, Affine: true, Group: 16, Kind: Bilevel})
+	start := objective(p, quantize(t, m, p).Dequantize())
+	m.Refine = 60
+	q := quantize(t, m, p)
+	lost := objective(p, q.Dequantize())
+	if !(lost < .9*start) {
+		t.Errorf("%g after refinement, %g before", lost, start)
+	}
+	const groups = 4
+	length := packedLen(groups, bilevelBits)
+	set := func(row []byte, g int, code uint8) {
+		for b := range bilevelBits {
+			at := g*bilevelBits + b
+			row[at>>3] = row[at>>3]&^(1<<(at&7)) | code>>b&1<<(at&7)
+		}
+	}
+	for i := range p.Weights.Rows {
+		scales, zeros := q.Base.ScaleBytes[i*length:(i+1)*length], q.Base.Zeros[i*length:(i+1)*length]
+		for g := range groups {
+			s, z := codeAt(scales, g, bilevelBits), codeAt(zeros, g, bilevelBits)
+			for c := range uint8(64) {
+				set(scales, g, c>>3)
+				set(zeros, g, c&7)
+				if now := objective(p, q.Dequantize()); !(now > lost*(1-1e-5)) {
+					t.Errorf("row %d, group %d: %g with codes %d and %d, %g with %d and %d", i, g, now, c>>3, c&7, lost, s, z)
+				}
+			}
+			set(scales, g, s)
+			set(zeros, g, z)
+		}
 	}
 }
 

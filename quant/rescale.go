@@ -1,0 +1,226 @@
+package quant
+
+import "math"
+
+// The steps of refine that move scales.
+
+// baseScales moves the scales of all groups that lie within columns c0..c1-1.
+func (s *strip) baseScales() {
+	n, k := s.problem.Weights.Dims()
+	size, _ := s.fitter.format.groups(k)
+	groups := len(s.grids) / n
+	for at := ceilDiv(s.c0, size) * size; at+size <= s.c1; at += size {
+		if s.fitter.format.Kind == Bilevel {
+			for i := 0; i < len(s.gradient); i += bilevelRows {
+				s.bilevel(i, min(i+bilevelRows, len(s.gradient)), at, at+size)
+			}
+			continue
+		}
+		for i := range s.gradient {
+			s.scale(&s.grids[(s.n0+i)*groups+at/size], s.codes, i, i+1, at, at+size)
+		}
+	}
+}
+
+// residualScales moves the scales of all kept blocks that lie within columns
+// c0..c1-1.
+func (s *strip) residualScales() {
+	k := s.problem.Weights.Cols
+	rows, c := s.res.t.r, s.res.t.c
+	if s.res.rowScales {
+		rows = 1
+	}
+	for at := ceilDiv(s.c0, c) * c; at < s.c1 && min(at+c, k) <= s.c1; at += c {
+		for i := 0; i < len(s.gradient); i += rows {
+			if r := s.res.grid(s.n0+i, at); r != nil {
+				s.scale(r, s.res.codes, i, min(i+rows, len(s.gradient)), at, min(at+c, k))
+			}
+		}
+	}
+}
+
+// scale moves the scale of codes [rows i0..i1-1, columns lo..hi-1] on grid g.
+func (s *strip) scale(g *grid, codes []uint8, i0, i1, lo, hi int) {
+	var slope, curve float64
+	c := make([]float64, hi-lo)
+	for i := i0; i < i1; i++ {
+		for j, u := range s.rowOf(codes, i)[lo:hi] {
+			c[j] = g.level(u)
+		}
+		for j, v := range c {
+			if v != 0 {
+				slope += v * s.gradient[i][lo+j-s.c0]
+				curve += v * dot(s.row(lo + j)[lo-s.c0:hi-s.c0], c)
+			}
+		}
+	}
+	if !(curve > 0) || g.scale == 0 {
+		return
+	}
+	bits, to := g.storable(g.scale + slope/curve)
+	delta := to - g.scale
+	if !(to > 0) || math.IsInf(to, 0) || !(delta*(2*slope-delta*curve) > margin*delta*delta*curve) {
+		return
+	}
+	for i := i0; i < i1; i++ {
+		for j, u := range s.rowOf(codes, i)[lo:hi] {
+			s.move(i, lo+j, delta*g.level(u), s.c0)
+		}
+	}
+	g.bits, g.scale = bits, to
+}
+
+// line is a Bilevel group, whose values are u·scale + offset, as a quadratic
+// form in scale and offset: if they move by x and y, the objective falls by
+// 2·(x·u + y·one) - x²·uu - 2·x·y·u1 - y²·oneone.
+type line struct {
+	grid            *grid
+	u, one          float64 // codes·gradient, and the sum of the gradient
+	uu, u1, oneone  float64 // codes·H·codes, codes·H·1 and 1·H·1
+	scale0, offset0 float64 // before any step
+}
+
+// gain is the fall of the objective, and the curvature part of it, if scale and
+// offset become these.
+func (l *line) gain(scale, offset float64) (gain, curve float64) {
+	x, y := scale-l.grid.scale, offset-l.grid.offset
+	curve = x*x*l.uu + 2*x*y*l.u1 + y*y*l.oneone
+	return 2*(x*l.u+y*l.one) - curve, curve
+}
+
+// set moves scale and offset.
+func (l *line) set(scale, offset float64) {
+	x, y := scale-l.grid.scale, offset-l.grid.offset
+	l.u -= x*l.uu + y*l.u1
+	l.one -= x*l.u1 + y*l.oneone
+	l.grid.scale, l.grid.offset = scale, offset
+}
+
+// bilevel takes the steps of a Bilevel group of rows i0..i1-1, which share a
+// second level, in columns lo..hi-1. First each row's pair of codes for scale
+// and zero becomes the best of all pairs; then step and base of the scales, and
+// those of the zeros, move to the half-precision numbers nearest their optimum.
+func (s *strip) bilevel(i0, i1, lo, hi int) {
+	groups := len(s.grids) / s.problem.Weights.Rows
+	size := hi - lo
+	ones := make([]float64, size) // H·1
+	var oneone float64
+	for j := range ones {
+		for _, v := range s.row(lo + j)[lo-s.c0 : hi-s.c0] {
+			ones[j] += v
+		}
+		oneone += ones[j]
+	}
+	if !(oneone > 0) {
+		return
+	}
+	lines := make([]line, i1-i0)
+	u := make([]float64, size)
+	for i := range lines {
+		l := &lines[i]
+		*l = line{grid: &s.grids[(s.n0+i0+i)*groups+lo/size], oneone: oneone}
+		l.scale0, l.offset0 = l.grid.scale, l.grid.offset
+		for j, code := range s.rowOf(s.codes, i0+i)[lo:hi] {
+			u[j] = float64(code)
+		}
+		for j, g := range s.gradient[i0+i][lo-s.c0 : hi-s.c0] {
+			l.u += u[j] * g
+			l.one += g
+			l.u1 += u[j] * ones[j]
+			if u[j] != 0 {
+				l.uu += u[j] * dot(s.row(lo + j)[lo-s.c0:hi-s.c0], u)
+			}
+		}
+	}
+	second := *lines[0].grid.second
+	for i := range lines {
+		lines[i].chooseCodes(second[:])
+	}
+	for level := 0; level < 4; level += 2 {
+		to := second
+		to[level], to[level+1] = refit(lines, second, level == 2)
+		var gain, curve float64
+		valid := true
+		for i := range lines {
+			g := lines[i].grid
+			scale, offset := bilevelDecode(to[:], uint8(g.bits), uint8(g.offsetBits))
+			a, b := lines[i].gain(scale, offset)
+			gain, curve = gain+a, curve+b
+			valid = valid && scale > 0
+		}
+		if valid && gain > margin*curve {
+			second = to
+			for i := range lines {
+				lines[i].set(bilevelDecode(to[:], uint8(lines[i].grid.bits), uint8(lines[i].grid.offsetBits)))
+			}
+		}
+	}
+	for i := range lines {
+		l := &lines[i]
+		l.grid.second = &second
+		for j, code := range s.rowOf(s.codes, i0+i)[lo:hi] {
+			s.move(i0+i, lo+j, float64(code)*(l.grid.scale-l.scale0)+(l.grid.offset-l.offset0), s.c0)
+		}
+	}
+}
+
+// chooseCodes sets the codes of scale and zero to the best there are.
+func (l *line) chooseCodes(second []uint16) {
+	best, at := 0.0, -1
+	for c := range 1 << (2 * bilevelBits) {
+		scale, offset := bilevelDecode(second, uint8(c>>bilevelBits), uint8(c&(1<<bilevelBits-1)))
+		if gain, curve := l.gain(scale, offset); scale > 0 && gain > best && gain > margin*curve {
+			best, at = gain, c
+		}
+	}
+	if at < 0 {
+		return
+	}
+	l.set(bilevelDecode(second, uint8(at>>bilevelBits), uint8(at&(1<<bilevelBits-1))))
+	l.grid.bits, l.grid.offsetBits = uint16(at>>bilevelBits), uint16(at&(1<<bilevelBits-1))
+}
+
+// refit returns step and base of the scales, or of the zeros, where the
+// objective is least, as half-precision numbers.
+func refit(lines []line, second [4]uint16, zeros bool) (step, base uint16) {
+	// The objective is Σ curve·d² - 2·slope·d over the rows, d = x + code·y being
+	// the move of a row's scale or zero.
+	var c, ck, ckk, s, sk float64
+	for i := range lines {
+		l := &lines[i]
+		g := l.grid
+		zero := 0.0
+		if g.scale != 0 {
+			zero = -g.offset / g.scale
+		}
+		code := float64(g.bits)
+		slope, curve := l.u-zero*l.one, l.uu-2*zero*l.u1+zero*zero*l.oneone
+		if zeros {
+			code = float64(g.offsetBits)
+			slope, curve = -g.scale*l.one, g.scale*g.scale*l.oneone
+		}
+		c, ck, ckk = c+curve, ck+code*curve, ckk+code*code*curve
+		s, sk = s+slope, sk+code*slope
+	}
+	at := 0
+	if zeros {
+		at = 2
+	}
+	step, base = second[at], second[at+1]
+	if !(c > 0) {
+		return step, base
+	}
+	x, y := s/c, 0.0
+	if det := c*ckk - ck*ck; det > 1e-9*c*ckk {
+		x, y = (s*ckk-sk*ck)/det, (c*sk-ck*s)/det
+	}
+	return toF16(float32(float64(fromF16(step)) + y)), toF16(float32(float64(fromF16(base)) + x))
+}
+
+func lcm(a, b int) int {
+	x, y := a, b
+	for y != 0 {
+		x, y = y, x%y
+	}
+	return a / x * b
+}
