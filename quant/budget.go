@@ -8,19 +8,33 @@ import (
 
 // Scores returns the score of every block of p under the criterion, block row by
 // block row, and what a kept block stores: the bytes of its codes, scales and
-// index. Blocks at the borders store as much as the others.
+// index. Blocks at the borders store as much as the others. Whatever the
+// density, the blocks kept are those of the largest scores.
 func (m Mosaic) Scores(p Problem) (scores []float64, bytes int, err error) {
-	if m.Criterion == Greedy || m.Criterion == Oracle || m.Criterion == Relief {
+	if m.Criterion == Greedy || m.Criterion == Oracle {
 		return nil, 0, p.errorf("criterion %q has no scores that hold for any choice of blocks", m.Criterion)
 	}
-	t, e, res, err := m.candidates(p)
+	var t tiling
+	if m, err = m.check(p); err != nil {
+		return nil, 0, err
+	}
+	if m.Joint {
+		var s *pass
+		if s, t, err = m.startJoint(p); err == nil {
+			scores, err = m.jointScores(s, t, s.lambda(), Format{Bits: m.Bits})
+		}
+	} else {
+		var e Matrix
+		var res quantizedResidual
+		if t, e, res, err = m.candidates(p); err == nil {
+			scores = m.score(p, t, e, p.diag(), res)
+		}
+	}
 	if err != nil {
 		return nil, 0, err
 	}
-	m.BlockRows = t.r
-	one := t.gather(res, []int{0}, m)
-	bytes = len(one.Codes) + 2*len(one.Scales) + len(one.Cols.Data)
-	return m.score(p, t, e, p.diag(), res), bytes, nil
+	r := Residual{BlockRows: m.BlockRows, RowScales: m.RowScales}
+	return scores, packedLen(t.r*t.c, m.Bits) + 2*r.scalesPerBlock() + intWidth(t.cols()-1), nil
 }
 
 // Share divides a budget between layers: scores[l] are those of the blocks of

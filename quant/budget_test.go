@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -61,6 +62,47 @@ func TestScoresAreGains(t *testing.T) {
 			all := quantize(t, m, p).Residual
 			if stored := len(all.Codes) + 2*len(all.Scales) + len(all.Cols.Data); stored != bytes*count {
 				t.Errorf("%d blocks store %d bytes, one %d", count, stored, bytes)
+			}
+		}
+	}
+}
+
+// A joint residual keeps the blocks of the largest scores, whatever its density.
+func TestJointScoresChoose(t *testing.T) {
+	p := problem(t, 10, 144, 7)
+	for _, c := range []Criterion{Delta, Diag, Error, Weight, Random, Relief} {
+		for _, shape := range [][2]int{{1, 8}, {3, 16}, {4, 72}} {
+			m := NewMosaic(NewGPTQ(Int4(48)), shape[0], shape[1], 0)
+			m.Joint, m.Criterion, m.Bits = true, c, 2
+			scores, bytes, err := m.Scores(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tl := tiling{n: 10, k: 144, r: shape[0], c: shape[1]}
+			if len(scores) != tl.count() {
+				t.Fatalf("%d scores for %d blocks", len(scores), tl.count())
+			}
+			for _, m.Density = range []float64{.1, .25, .6, 1} {
+				r := quantize(t, m, p).Residual
+				var kept []int
+				for b := range r.RowPtr.Len() - 1 {
+					for i := r.RowPtr.At(b); i < r.RowPtr.At(b+1); i++ {
+						kept = append(kept, b*tl.cols()+r.Cols.At(i))
+					}
+				}
+				if stored := len(r.Codes) + 2*len(r.Scales) + len(r.Cols.Data); stored != bytes*len(kept) {
+					t.Errorf("%d blocks store %d bytes, one %d", len(kept), stored, bytes)
+				}
+				sum := func(blocks []int) (s float64) {
+					for _, b := range blocks {
+						s += scores[b]
+					}
+					return s
+				}
+				if best := largest(scores, len(kept)); !slices.Equal(kept, best) {
+					// Blocks of one score are alike.
+					near(t, fmt.Sprintf("%s %v, %d blocks: sum of other scores", c, shape, len(kept)), sum(kept), sum(best), 1e-12)
+				}
 			}
 		}
 	}

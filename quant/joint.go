@@ -19,26 +19,11 @@ import (
 // scales, and criteria that look at errors see those of a first run without
 // residual. Base scales are fitted to the weights without residual alone.
 func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
-	base, ok := m.Base.(GPTQ)
-	switch {
-	case !ok:
-		return nil, p.errorf("joint residual needs a GPTQ base, got %T", m.Base)
-	case base.DynamicGroups:
-		return nil, p.errorf("joint residual needs static groups: blocks are chosen before the loop")
-	case base.Refine != 0:
-		return nil, p.errorf("joint residual is refined together with its base, which asks for %d rounds of its own", base.Refine)
-	case m.Criterion == Full || m.Criterion == Greedy || m.Criterion == Oracle:
-		return nil, p.errorf("joint residual with criterion %q: losses of GPTQ's loop add up without cross terms, which is delta", m.Criterion)
-	}
-	s, err := base.start(p)
+	s, t, err := m.startJoint(p)
 	if err != nil {
 		return nil, err
 	}
-	if s.grids, err = fitAll(p, p.Weights, s.fitter, nil); err != nil {
-		return nil, err
-	}
-	t := tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
-	size, groups := base.Format.groups(t.k)
+	size, groups := s.fitter.format.groups(t.k)
 	var res *sparse
 	if count := int(math.Round(m.Density * float64(t.count()))); count > 0 {
 		lambda := s.lambda()
@@ -68,7 +53,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 				return b.value(*code), nil
 			}
 			var v uint8
-			*code, v = nearestPair(b, r, w)
+			*code, v = res.pair(b, r, w)
 			res.codes[row*t.k+col] = v
 			return b.value(*code) + r.value(v), nil
 		}
@@ -84,12 +69,49 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 	return q, nil
 }
 
+// startJoint validates m, whose block shape is known, and returns the base ready
+// to run without residual.
+func (m Mosaic) startJoint(p Problem) (*pass, tiling, error) {
+	var t tiling
+	base, ok := m.Base.(GPTQ)
+	switch {
+	case !ok:
+		return nil, t, p.errorf("joint residual needs a GPTQ base, got %T", m.Base)
+	case base.DynamicGroups:
+		return nil, t, p.errorf("joint residual needs static groups: blocks are chosen before the loop")
+	case base.Refine != 0:
+		return nil, t, p.errorf("joint residual is refined together with its base, which asks for %d rounds of its own", base.Refine)
+	case m.Criterion == Full || m.Criterion == Greedy || m.Criterion == Oracle:
+		return nil, t, p.errorf("joint residual with criterion %q: losses of GPTQ's loop add up without cross terms, which is delta", m.Criterion)
+	}
+	s, err := base.start(p)
+	if err != nil {
+		return nil, t, err
+	}
+	s.grids, err = fitAll(p, p.Weights, s.fitter, nil)
+	return s, tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}, err
+}
+
 // jointBlocks returns the count blocks to keep, ascending; s is ready to run
 // without residual.
 func (m Mosaic) jointBlocks(s *pass, t tiling, lambda []float64, count int, f Format) ([]int, error) {
+	if m.Criterion == Relief {
+		return relief(s.problem, s.fitter, t, lambda, count)
+	}
+	scores, err := m.jointScores(s, t, lambda, f)
+	if err != nil {
+		return nil, err
+	}
+	return largest(scores, count), nil
+}
+
+// jointScores returns the score of every block: what it takes off the loop's own
+// tr(E·H·Eᵀ), except for criteria that count something else. s is ready to run
+// without residual, and so it is afterwards.
+func (m Mosaic) jointScores(s *pass, t tiling, lambda []float64, f Format) ([]float64, error) {
 	p := s.problem
 	if m.Criterion == Relief {
-		return relief(p, s.fitter, t, lambda, count)
+		return reliefScores(p, s.fitter, t, lambda)
 	}
 	size, groups := s.fitter.format.groups(t.k)
 	d := gemm.NewMatrix(t.n, t.k)
@@ -106,7 +128,7 @@ func (m Mosaic) jointBlocks(s *pass, t tiling, lambda []float64, count int, f Fo
 	if err != nil {
 		return nil, err
 	}
-	return m.choose(p, t, d, lambda, q, count), nil
+	return m.score(p, t, d, lambda, q), nil
 }
 
 // covered marks the weights [N*K] of the kept blocks, but for groups that are
@@ -134,6 +156,7 @@ func (t tiling) covered(kept []int, group int) []bool {
 type sparse struct {
 	t         tiling
 	rowScales bool
+	pair      func(base, res *grid, w float64) (u, v uint8)
 	kept      []int
 	keep      []bool  // [blocks]
 	grids     []grid  // [blocks], or [blocks, rows of a block]
@@ -144,6 +167,9 @@ func newSparse(t tiling, m Mosaic, q quantizedResidual, kept []int) *sparse {
 	s := &sparse{t: t, rowScales: m.RowScales, kept: kept, keep: make([]bool, t.count()), grids: make([]grid, len(q.scales)), codes: q.codes}
 	for _, b := range kept {
 		s.keep[b] = true
+	}
+	if s.pair = nearPair; m.AllPairs {
+		s.pair = nearestPair
 	}
 	f := Format{Bits: m.Bits}
 	for i, bits := range q.scales {

@@ -55,6 +55,11 @@ type Mosaic struct {
 	// Joint quantizes base and residual together in the column loop of a GPTQ
 	// base, our own step beyond the paper.
 	Joint bool
+	// AllPairs lets a joint residual find the nearest of all pairs of base and
+	// residual code. Without it only base codes beside the weight are tried, which
+	// misses pairs where the residual's step is larger than the base's: grids that
+	// are shifted by the residual lie between each other, and are finer together.
+	AllPairs bool
 	// Refine is a number of rounds of coordinate descent over base and residual
 	// of a joint result.
 	Refine int
@@ -66,41 +71,55 @@ func NewMosaic(base Quantizer, rows, cols int, density float64) Mosaic {
 		Criterion: Delta, Bits: 4, Scale: Scale{Rule: AbsMax}}
 }
 
-// Quantize implements Quantizer.
-func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
+// check reports settings that do not exist, and returns m with the number of
+// rows of its blocks.
+func (m Mosaic) check(p Problem) (Mosaic, error) {
 	f := Format{Bits: m.Bits}
 	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full || m.Criterion == Greedy || m.Criterion == Oracle
 	if err := p.check(f, m.Scale, needs); err != nil {
-		return nil, err
+		return m, err
 	}
 	switch m.Criterion {
 	case Delta, Diag, Error, Weight, Random, Full, Greedy, Oracle, Relief:
 	default:
-		return nil, p.errorf("unknown criterion %q", m.Criterion)
+		return m, p.errorf("unknown criterion %q", m.Criterion)
 	}
 	if m.Criterion == Oracle && (p.HeldOut == nil || p.HeldOut.K != p.Weights.Cols) {
-		return nil, p.errorf("criterion %q needs moments of held-out activations", Oracle)
+		return m, p.errorf("criterion %q needs moments of held-out activations", Oracle)
 	}
 	if m.BlockRows == 0 {
 		m.BlockRows = p.Weights.Rows
 	}
 	if m.BlockRows < 1 || m.BlockCols < 1 || m.BlockRows > 1<<20 || m.BlockCols > 1<<20 {
-		return nil, p.errorf("residual block %dx%d", m.BlockRows, m.BlockCols)
+		return m, p.errorf("residual block %dx%d", m.BlockRows, m.BlockCols)
 	}
 	if !(m.Density >= 0 && m.Density <= 1) {
-		return nil, p.errorf("residual density %g outside [0,1]", m.Density)
+		return m, p.errorf("residual density %g outside [0,1]", m.Density)
 	}
 	if m.Base == nil {
-		return nil, p.errorf("mosaic has no base method")
+		return m, p.errorf("mosaic has no base method")
+	}
+	if m.AllPairs && !m.Joint {
+		return m, p.errorf("pairs of codes need a joint residual")
 	}
 	if m.Refine < 0 || m.Refine > 0 && !m.Joint {
-		return nil, p.errorf("%d rounds of refinement: they need a joint residual", m.Refine)
+		return m, p.errorf("%d rounds of refinement: they need a joint residual", m.Refine)
 	}
+	if m.Criterion == Relief && !m.Joint {
+		return m, p.errorf("criterion %q needs a joint residual", Relief)
+	}
+	return m, nil
+}
+
+// Quantize implements Quantizer.
+func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
+	m, err := m.check(p)
+	if err != nil {
+		return nil, err
+	}
+	f := Format{Bits: m.Bits}
 	if m.Joint {
 		return m.joint(p, f)
-	}
-	if m.Criterion == Relief {
-		return nil, p.errorf("criterion %q needs a joint residual", Relief)
 	}
 	q, err := m.Base.Quantize(p)
 	if err != nil {

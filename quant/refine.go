@@ -1,6 +1,8 @@
 package quant
 
 import (
+	"math"
+
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
 
@@ -162,7 +164,7 @@ func (s *strip) rowCodes(i int) {
 		}
 		rc := &s.rowOf(s.res.codes, i)[j]
 		now := b.value(codes[j]) + r.value(*rc)
-		u, v := nearestPair(b, r, now+slope/curve)
+		u, v := s.res.pair(b, r, now+slope/curve)
 		delta := b.value(u) + r.value(v) - now
 		if delta*(2*slope-delta*curve) > margin*delta*delta*curve {
 			codes[j], *rc = u, v
@@ -171,10 +173,10 @@ func (s *strip) rowCodes(i int) {
 	}
 }
 
-// nearestPair returns the base and residual code whose sum is nearest to w. The
-// base code nearest to w, or one beside it where the residual does not reach
-// far enough.
-func nearestPair(base, res *grid, w float64) (u, v uint8) {
+// nearPair returns the base and residual code whose sum is nearest to w. The base
+// code nearest to w, or one beside it where the residual does not reach far
+// enough.
+func nearPair(base, res *grid, w float64) (u, v uint8) {
 	u = base.code(w)
 	v = res.code(w - base.value(u))
 	least := abs(w - base.value(u) - res.value(v))
@@ -186,6 +188,20 @@ func nearestPair(base, res *grid, w float64) (u, v uint8) {
 		y := res.code(w - x)
 		if d := abs(w - x - res.value(y)); d < least {
 			u, v, least = uint8(near), y, d
+		}
+	}
+	return u, v
+}
+
+// nearestPair returns the pair of base and residual code whose sum is nearest to
+// w, of all pairs there are.
+func nearestPair(base, res *grid, w float64) (u, v uint8) {
+	least := math.Inf(1)
+	for y := res.lo; y <= res.hi; y++ {
+		r := res.value(uint8(y))
+		x := base.code(w - r)
+		if d := abs(w - r - base.value(x)); d < least {
+			u, v, least = x, uint8(y), d
 		}
 	}
 	return u, v

@@ -30,7 +30,7 @@ func TestRefineNeverRaises(t *testing.T) {
 				for _, rows := range []bool{false, true} {
 					methods[fmt.Sprintf("joint %v rows=%v", shape, rows)] = func(rounds int) Quantizer {
 						m := NewMosaic(NewGPTQ(f), shape[0], shape[1], .15)
-						m.Joint, m.Criterion, m.RowScales, m.Refine = true, Relief, rows, rounds
+						m.Joint, m.Criterion, m.RowScales, m.AllPairs, m.Refine = true, Relief, rows, rows, rounds
 						return m
 					}
 				}
@@ -115,14 +115,44 @@ func TestRefineEndsWhereNoBilevelScaleHelps(t *testing.T) {
 	}
 }
 
-// A pair of codes is the nearest of all pairs as long as the residual is the
-// finer grid, and never worse than base first, residual second.
+// The nearest pair against all pairs, on grids of all kinds and steps of the
+// residual below and above the base's.
 func TestNearestPair(t *testing.T) {
+	bases := []grid{{scale: .5, zero: 8, lo: 1, hi: 15}, {scale: .5, zero: 3, hi: 15}, {scale: .3, offset: -1.7, hi: 15},
+		{scale: 4, levels: fixedLevels[NF4], zero: 7, hi: 15}, {scale: 1, levels: fixedLevels[FP4], zero: 7, hi: 14}, {zero: 8, lo: 1, hi: 15}}
+	for _, base := range bases {
+		for _, bits := range []int{2, 4} {
+			f := Format{Bits: bits}
+			for _, scale := range []float64{0, .03, .17, .8, 2.9} {
+				res := grid{scale: scale, zero: f.offset(), lo: f.lowest(), hi: f.highest()}
+				for w := -8.0; w <= 8; w += .137 {
+					u, v := nearestPair(&base, &res, w)
+					near, nv := nearPair(&base, &res, w)
+					got := abs(w - base.value(u) - res.value(v))
+					if d := abs(w - base.value(near) - res.value(nv)); d < got-1e-12 {
+						t.Fatalf("scale %g: %g is off by %g, by %g with the near pair", scale, w, got, d)
+					}
+					for x := base.lo; x <= base.hi; x++ {
+						for y := res.lo; y <= res.hi; y++ {
+							if d := abs(w - base.value(uint8(x)) - res.value(uint8(y))); d < got-1e-12 {
+								t.Fatalf("scale %g: %g is off by %g, by %g with codes %d and %d", scale, w, got, d, x, y)
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// A near pair is the nearest of all pairs as long as the residual is the finer
+// grid, and never worse than base first, residual second.
+func TestNearPair(t *testing.T) {
 	base := grid{scale: .5, zero: 8, lo: 1, hi: 15}
 	for _, scale := range []float64{.5 / 14, .1, .03, 0} {
 		res := grid{scale: scale, zero: 8, lo: 1, hi: 15}
 		for w := -5.0; w <= 5; w += .0137 {
-			u, v := nearestPair(&base, &res, w)
+			u, v := nearPair(&base, &res, w)
 			got := abs(w - base.value(u) - res.value(v))
 			for x := base.lo; x <= base.hi; x++ {
 				for y := res.lo; y <= res.hi; y++ {
@@ -146,13 +176,15 @@ func TestRefineErrors(t *testing.T) {
 	full, alone := twice, separate
 	full.Base, full.Criterion = NewGPTQ(Int4(32)), Full
 	alone.Refine, alone.Criterion = 0, Relief
+	pairs := alone
+	pairs.Criterion, pairs.AllPairs = Delta, true
 	for _, c := range []struct {
 		m    Quantizer
 		want string
 	}{
 		{negative, "layer: -1 rounds"}, {separate, "layer: 1 rounds of refinement: they need a joint"},
 		{twice, "layer: joint residual is refined together"}, {full, `layer: joint residual with criterion "full"`},
-		{alone, `layer: criterion "relief" needs a joint`}, {SpQR{GPTQ: refined, Share: .1}, "layer: SpQR has no rounds"},
+		{alone, `layer: criterion "relief" needs a joint`}, {pairs, "layer: pairs of codes need a joint"}, {SpQR{GPTQ: refined, Share: .1}, "layer: SpQR has no rounds"},
 	} {
 		if _, err := c.m.Quantize(p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)

@@ -2,6 +2,7 @@ package quant
 
 import (
 	"container/heap"
+	"math"
 	"sort"
 )
 
@@ -16,23 +17,7 @@ import (
 // out anew in every run of the column loop. Blocks are taken one by one, each
 // time the one of largest gain; those that share groups are then scored again.
 func relief(p Problem, f fitter, t tiling, lambda []float64, count int) ([]int, error) {
-	size, _ := f.format.groups(t.k)
-	s := &reliefSearch{
-		search: search{t: t, gain: make([]float64, t.count()), taken: make([]bool, t.count())},
-		p:      p, fit: fitter{format: f.format, scale: Scale{Rule: AbsMax}}.matrix(p.Weights, nil), lambda: lambda, size: size,
-	}
-	// A unit is what shares groups: the rows of a block row by the columns of a
-	// group, or of a block where that is wider, or all if neither divides the
-	// other. Units do not interact.
-	switch {
-	case size%t.c == 0:
-		s.span = size
-	case t.c%size == 0:
-		s.span = t.c
-	default:
-		s.span = t.k
-	}
-	s.rows = make([]int, ceilDiv(t.n, t.r)*ceilDiv(t.k, s.span))
+	s := newReliefSearch(p, f, t, lambda)
 	err := parallel(len(s.rows), func(u int) (err error) {
 		s.rows[u], err = s.score(u)
 		return err
@@ -61,6 +46,26 @@ func relief(p Problem, f fitter, t tiling, lambda []float64, count int) ([]int, 
 	return kept, nil
 }
 
+// reliefScores returns a score for every block, such that those of the largest
+// scores are the blocks that relief takes, however many: the gain of a block
+// when its turn comes, or the least gain taken before it in its unit, since a
+// block can become worth more once another one has gone.
+func reliefScores(p Problem, f fitter, t tiling, lambda []float64) ([]float64, error) {
+	s := newReliefSearch(p, f, t, lambda)
+	scores := make([]float64, t.count())
+	err := parallel(len(s.rows), func(u int) error {
+		for least := math.Inf(1); ; {
+			b, err := s.score(u)
+			if err != nil || b < 0 {
+				return err
+			}
+			least = min(least, s.gain[b])
+			scores[b], s.taken[b] = least, true
+		}
+	})
+	return scores, err
+}
+
 // reliefSearch is a search with one heap entry for each unit.
 type reliefSearch struct {
 	search
@@ -69,6 +74,27 @@ type reliefSearch struct {
 	lambda []float64
 	size   int // columns of a group
 	span   int // columns of a unit
+}
+
+func newReliefSearch(p Problem, f fitter, t tiling, lambda []float64) *reliefSearch {
+	size, _ := f.format.groups(t.k)
+	s := &reliefSearch{
+		search: search{t: t, gain: make([]float64, t.count()), taken: make([]bool, t.count())},
+		p:      p, fit: fitter{format: f.format, scale: Scale{Rule: AbsMax}}.matrix(p.Weights, nil), lambda: lambda, size: size,
+	}
+	// A unit is what shares groups: the rows of a block row by the columns of a
+	// group, or of a block where that is wider, or all if neither divides the
+	// other. Units do not interact.
+	switch {
+	case size%t.c == 0:
+		s.span = size
+	case t.c%size == 0:
+		s.span = t.c
+	default:
+		s.span = t.k
+	}
+	s.rows = make([]int, ceilDiv(t.n, t.r)*ceilDiv(t.k, s.span))
+	return s
 }
 
 // score brings the gains of unit u up to date and returns its best block left,

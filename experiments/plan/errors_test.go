@@ -82,7 +82,6 @@ func TestErrors(t *testing.T) {
 		{method("{method: mosaic, density: 5%, block: Nx0}"), "x.yaml:6: methods[0].block: "},
 		{method("{method: mosaic, density: 5%, budget: all}"), `x.yaml:6: methods[0].budget: "all" is not one of layer, global, relative`},
 		{method("{method: mosaic, density: 5%, budget: global, criterion: greedy}"), "x.yaml:6: methods[0].budget: global needs a criterion whose scores"},
-		{method("{method: mosaic, base: gptq, density: 5%, budget: global, joint: true}"), "x.yaml:6: methods[0].budget: global needs joint: false"},
 		{method("{method: mosaic, density: 5%, block: 0x16}"), "x.yaml:6: methods[0].block: "},
 		{method("{method: mosaic, density: 5%, criterion: detla}"), "did you mean delta?"},
 		{method("{method: mosaic, density: 5%, residual_bits: 5}"), "x.yaml:6: methods[0].residual_bits: 5 is outside 2..4"},

@@ -226,6 +226,8 @@ var keys = []*key{
 		fallback: always("block"), methods: []string{"mosaic"}, label: prefix("", suffix("-scale")), quiet: true},
 	{name: "joint", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Joint },
 		fallback: always(false), methods: []string{"mosaic"}, applies: gptqBase, needs: "base gptq", label: either("joint", "separate"), quiet: true},
+	{name: "pairs", section: "method", kind: pairs, field: func(t *Trial) any { return &t.Method.Pairs },
+		fallback: always(""), methods: []string{"mosaic"}, applies: func(m *Method) bool { return m.Joint }, needs: "joint: true", label: prefix("", suffix("-pairs")), quiet: true},
 	{name: "refine", section: "method", kind: integer(0, 100), field: func(t *Trial) any { return &t.Method.Refine },
 		fallback: always(0), methods: []string{"gptq", "mosaic"}, applies: refinable, needs: "method gptq or joint: true", label: prefix("refine", nil), quiet: true},
 
@@ -253,7 +255,6 @@ var constraints = []constraint{
 		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b"}, t.Method.Format))
 	}, "groups are not possible with any4, int3b, int4b and scale: clip, whose grids are found beforehand"},
 	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
-	{"budget", func(t *Trial) bool { return t.Method.Budget != "" && t.Method.Joint }, "needs joint: false"},
 	{"budget", func(t *Trial) bool { return t.Method.Budget != "" && t.Method.AWQ }, "needs awq: false: scores are those of an unscaled residual"},
 	{"budget", func(t *Trial) bool {
 		return t.Method.Budget != "" && (t.Method.Criterion == "greedy" || t.Method.Criterion == "oracle")

@@ -92,6 +92,10 @@ var groupSize = kind{
 // relative to the layer's output (relative).
 var budget = defaultWord(true, "layer", "global", "relative")
 
+// pairs says how a joint residual finds the codes of base and residual: near ones
+// (the empty string), or the best of all pairs.
+var pairs = defaultWord(true, "near", "all")
+
 // execution is packed, or fake for the empty string: the way that came first has
 // no mark in the identity of a trial.
 var execution = defaultWord(false, "fake", "packed")

@@ -120,6 +120,7 @@ type Method struct {
 	ResidualBits  int     `json:"residual_bits,omitempty"`
 	ResidualScale string  `json:"residual_scale,omitempty"` // one per block, or per row of a block
 	Joint         bool    `json:"joint,omitempty"`          // base and residual are fitted together
+	Pairs         string  `json:"pairs,omitempty"`          // codes of base and residual tried together: all, or empty: near ones
 	Refine        int     `json:"refine,omitempty"`         // rounds of coordinate descent over codes and scales
 }
 

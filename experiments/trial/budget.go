@@ -14,7 +14,8 @@ import (
 // budget: the bytes that m.Density of the blocks of every layer cost. Each layer
 // is quantized once more for its scores; memory is 4 bytes for each block of the
 // model, beside one layer. Scores are falls of tr(E·H·Eᵀ), in the units of the
-// layer's outputs, or, for the budget relative, shares of its tr(W·H·Wᵀ).
+// layer's outputs, or, for the budget relative, shares of its tr(W·H·Wᵀ); those of
+// a joint residual are falls of what GPTQ's loop makes of it.
 func (s *Subject) densities(ctx context.Context, t plan.Trial, method quant.Quantizer, model *llm.Model, scales map[string][]float32) ([]float64, error) {
 	m, ok := method.(quant.Mosaic)
 	if !ok {

@@ -48,7 +48,7 @@ func unscaled(m plan.Method, format quant.Format, scale quant.Scale) (quant.Quan
 		return quant.Mosaic{
 			Base: bases[m.Base], BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Density: m.Density,
 			Criterion: quant.Criterion(m.Criterion), Bits: m.ResidualBits, RowScales: m.ResidualScale == "row",
-			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint, Refine: m.Refine,
+			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint, AllPairs: m.Pairs == "all", Refine: m.Refine,
 		}, nil
 	case "quik":
 		return quant.Mixed{Base: gptq, Score: quant.ByAbsMax, Share: m.Columns, Bits: 16, Int8Down: m.Int8Down}, nil

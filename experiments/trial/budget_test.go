@@ -1,0 +1,92 @@
+package trial
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/row"
+)
+
+// Layers that share the budget of a joint residual keep as many blocks as layers
+// of one density, but not the same shares; and a trial that was killed ends with
+// the same row.
+func TestJointBudget(t *testing.T) {
+	defer func(a time.Duration) { keepLayer = a }(keepLayer)
+	keepLayer = 0
+	lab := testLab(t)
+	trial := func(criterion, budget string) plan.Trial {
+		return plan.Trial{Model: "builtin:tiny-llama3", Activations: "a16",
+			Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
+			Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 2048, Context: 64},
+			Method: plan.Method{Name: "mosaic", Base: "gptq", Format: "int4", Group: 128, Scale: "absmax", Order: "act", Groups: "static", Damp: .01,
+				Density: .05, Block: plan.Block{Rows: 1, Cols: 16}, Criterion: criterion, Budget: budget, ResidualBits: 2, ResidualScale: "block", Joint: true}}
+	}
+	run := func(ctx context.Context, tr plan.Trial) *row.Row {
+		t.Helper()
+		s, err := lab.Open(ctx, tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		r, err := s.Run(ctx, tr)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil || r.Status != row.OK {
+			t.Fatal(err, r.Error)
+		}
+		return r
+	}
+	residual := func(r *row.Row) (n int64) {
+		for _, i := range r.Ledger {
+			if i.Name == "residual codes" || i.Name == "residual scales" {
+				n += i.Bytes
+			}
+		}
+		return n
+	}
+	for criterion, budget := range map[string]string{"relief": "global", "delta": "relative"} {
+		layer, tr := run(t.Context(), trial(criterion, "")), trial(criterion, budget)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { // kill it once it has stored five layers
+			defer cancel()
+			for ctx.Err() == nil {
+				items, _ := lab.Store.List() // files may go while it reads
+				layers := 0
+				for _, i := range items {
+					if i.Kind == "layer" {
+						layers++
+					}
+				}
+				if layers >= 5 {
+					return
+				}
+				time.Sleep(time.Millisecond)
+			}
+		}()
+		if run(ctx, tr) != nil {
+			t.Logf("%s %s was over before it could be killed", criterion, budget)
+		}
+		cancel()
+		shared, whole := run(t.Context(), tr), run(t.Context(), tr)
+		if residual(layer) != residual(shared) {
+			t.Errorf("%s %s: residual of %d bytes, %d without sharing", criterion, budget, residual(shared), residual(layer))
+		}
+		var density []float64
+		for i, l := range shared.Layers {
+			density = append(density, l.Density)
+			if again := whole.Layers[i]; again.Density != l.Density || again.OutputError != l.OutputError {
+				t.Errorf("%s %s: layer %s differs after an interruption: %+v, %+v", criterion, budget, l.Name, l, again)
+			}
+		}
+		if slices.Max(density) < 1.5*slices.Min(density) {
+			t.Errorf("%s %s: densities between %g and %g", criterion, budget, slices.Min(density), slices.Max(density))
+		}
+		if !slices.Equal(shared.Windows(row.WindowKL), whole.Windows(row.WindowKL)) {
+			t.Errorf("%s %s: windows differ", criterion, budget)
+		}
+	}
+}
