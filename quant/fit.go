@@ -89,6 +89,9 @@ func (f fitter) matrix(w Matrix, skip []bool) fitter {
 		}
 	}
 	f.tensor = m / (6 * maxE4M3)
+	if f.scale.Rule == FourOverSix {
+		f.tensor = m / (6 * 256)
+	}
 	return f
 }
 
@@ -109,6 +112,13 @@ func (f fitter) fit(w []float32, h []float64, block Matrix, skip []bool) (grid, 
 	}
 	best, err := f.grid(lo, hi)
 	if err != nil || f.scale.Rule == AbsMax || f.scale.Rule == Ceil || best.scale == 0 {
+		return best, err
+	}
+	if f.scale.Rule == FourOverSix {
+		four, err := f.grid(1.5*lo, 1.5*hi)
+		if err == nil && f.loss(&four, w, nil, block, skip, math.Inf(1)) < f.loss(&best, w, nil, block, skip, math.Inf(1)) {
+			best = four
+		}
 		return best, err
 	}
 	first, count, step := 0, 80, .01
@@ -206,7 +216,7 @@ func (f fitter) loss(g *grid, w []float32, h []float64, block Matrix, skip []boo
 		switch {
 		case hessian:
 			sum += h[i] * d * d
-		case f.scale.Norm == 2:
+		case f.scale.Norm == 2, f.scale.Rule == FourOverSix:
 			sum += d * d
 		default:
 			sum += math.Pow(math.Abs(d), f.scale.Norm)

@@ -157,6 +157,11 @@ const (
 	// Ceil is a rule of MXFP4 alone, the smallest power of two that clips no
 	// weight: 2^ceil(log2(max|w|/6)).
 	Ceil ScaleRule = "ceil"
+	// FourOverSix is a rule of NVFP4 alone (Cook et al. 2025, arXiv:2512.02010): the
+	// largest weight of the group becomes 6 scales or, if Σ(w-ŵ)² is then less, 4
+	// of them, which avoids the wide gap between 4 and 6. The tensor scale is
+	// max|W|/(6·256) as in the authors' code, so that the larger scale of 4 fits E4M3.
+	FourOverSix ScaleRule = "foursix"
 )
 
 // For Any4 AbsMax, SearchMSE and SearchHessian do not search a range, but say
@@ -167,7 +172,7 @@ const (
 // Validate reports an unknown rule or a norm that is not positive.
 func (s Scale) Validate() error {
 	switch s.Rule {
-	case AbsMax, SearchHessian, SearchClip, Ceil:
+	case AbsMax, SearchHessian, SearchClip, Ceil, FourOverSix:
 		if s.Norm != 0 {
 			return fmt.Errorf("quant: scale rule %q takes no norm, got %g", s.Rule, s.Norm)
 		}
@@ -176,14 +181,14 @@ func (s Scale) Validate() error {
 			return fmt.Errorf("quant: scale rule %q needs a norm in (0,16], got %g", s.Rule, s.Norm)
 		}
 	default:
-		return fmt.Errorf("quant: unknown scale rule %q (%s, %s, %s, %s, %s)", s.Rule, AbsMax, SearchMSE, SearchHessian, SearchClip, Ceil)
+		return fmt.Errorf("quant: unknown scale rule %q (%s, %s, %s, %s, %s, %s)", s.Rule, AbsMax, SearchMSE, SearchHessian, SearchClip, Ceil, FourOverSix)
 	}
 	return nil
 }
 
 // of reports a rule that does not exist for the format.
 func (s Scale) of(f Format) error {
-	if s.Rule == Ceil && f.Kind != MXFP4 || s.Rule == SearchClip && f.Kind == Any4 {
+	if s.Rule == Ceil && f.Kind != MXFP4 || s.Rule == FourOverSix && f.Kind != NVFP4 || s.Rule == SearchClip && f.Kind == Any4 {
 		return fmt.Errorf("quant: scale rule %q does not exist for %s", s.Rule, f)
 	}
 	if f.Kind == Any4 && s.Rule == SearchMSE && s.Norm != 2 {

@@ -187,7 +187,7 @@ var keys = []*key{
 		fallback: defaultFormat, methods: quantized, label: prefix("", nil), quiet: true},
 	{name: "group", section: "method", kind: groupSize, field: func(t *Trial) any { return &t.Method.Group },
 		fallback: defaultGroup, methods: quantized, label: groupLabel},
-	{name: "scale", section: "method", kind: word("absmax", "mse", "hessian", "clip", "ceil"), field: func(t *Trial) any { return &t.Method.Scale },
+	{name: "scale", section: "method", kind: word("absmax", "mse", "hessian", "clip", "ceil", "foursix"), field: func(t *Trial) any { return &t.Method.Scale },
 		fallback: always("absmax"), methods: quantized, label: prefix("", nil), quiet: true},
 	{name: "order", section: "method", kind: word("act", "natural"), field: func(t *Trial) any { return &t.Method.Order },
 		fallback: always("act"), methods: columns, applies: gptqBase, needs: "base gptq", label: prefix("", suffix("-order")), quiet: true},
@@ -250,6 +250,7 @@ var constraints = []constraint{
 	{"group", func(t *Trial) bool { return t.Method.Format == "mxfp4" && t.Method.Group != 32 }, "is no group of mxfp4, which has 32"},
 	{"group", func(t *Trial) bool { return t.Method.Format == "nvfp4" && t.Method.Group != 16 }, "is no group of nvfp4, which has 16"},
 	{"scale", func(t *Trial) bool { return t.Method.Scale == "ceil" && t.Method.Format != "mxfp4" }, "is a rule of mxfp4 alone"},
+	{"scale", func(t *Trial) bool { return t.Method.Scale == "foursix" && t.Method.Format != "nvfp4" }, "is a rule of nvfp4 alone"},
 	{"scale", func(t *Trial) bool { return t.Method.Scale == "clip" && t.Method.Format == "any4" }, "does not exist for any4, whose table is learned"},
 	{"groups", func(t *Trial) bool {
 		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b"}, t.Method.Format))

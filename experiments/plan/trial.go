@@ -94,7 +94,7 @@ type Method struct {
 
 	Format string `json:"format,omitempty"` // grid of the dense base
 	Group  int    `json:"group,omitempty"`  // weights along K that share a scale; 0 = the whole row
-	Scale  string `json:"scale,omitempty"`  // how scales are found: absmax, mse, hessian, clip, ceil
+	Scale  string `json:"scale,omitempty"`  // how scales are found: absmax, mse, hessian, clip, ceil, foursix
 
 	Order  string  `json:"order,omitempty"`  // of GPTQ's columns: act, natural
 	Groups string  `json:"groups,omitempty"` // GPTQ's scales: static, dynamic
