@@ -37,17 +37,46 @@ func (f fitter) any4(w []float32, skip []bool) (grid, error) {
 // any4Tables finds the table of each row for its fitted groups. Draws come from
 // the problem's seed, name and row.
 func (f fitter) any4Tables(p Problem, w Matrix, grids []grid, skip []bool) error {
-	weight := make([]float64, w.Cols) // of a column, before that of the scale
-	power := 2.0
+	weight, power, err := f.any4Weights(p, w.Cols)
+	if err != nil {
+		return err
+	}
+	_, count := f.format.groups(w.Cols)
+	name := fnv.New64a()
+	name.Write([]byte(p.Name))
+	return parallel(w.Rows, func(i int) error {
+		var out []bool
+		if skip != nil {
+			out = skip[i*w.Cols : (i+1)*w.Cols]
+		}
+		row := grids[i*count : (i+1)*count]
+		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()+uint64(i)))
+		table := kmeans(any4Points(w.Row(i), row, weight, power, out), 16, draw)
+		for c, v := range table {
+			table[c] = float64(fromF16(toF16(float32(v))))
+		}
+		slices.Sort(table)
+		l := newLevels(table)
+		for g := range row {
+			row[g].levels, row[g].zero = l, int(l.zero)
+		}
+		return nil
+	})
+}
+
+// any4Weights returns how k-means weighs a weight of column j and scale α:
+// weight[j]·α^power.
+func (f fitter) any4Weights(p Problem, k int) (weight []float64, power float64, err error) {
+	weight = make([]float64, k)
 	switch f.scale.Rule {
 	case AbsMax:
-		power = 1
-		if p.Moments == nil || len(p.Moments.Mean) != w.Cols {
-			return p.errorf("any4 weighs by the mean input of each channel, and has none")
+		if p.Moments == nil || len(p.Moments.Mean) != k {
+			return nil, 0, p.errorf("any4 weighs by the mean input of each channel, and has none")
 		}
 		for j, v := range p.Moments.Mean {
 			weight[j] = math.Abs(float64(v))
 		}
+		return weight, 1, nil
 	case SearchHessian:
 		copy(weight, p.diag())
 	default:
@@ -55,40 +84,32 @@ func (f fitter) any4Tables(p Problem, w Matrix, grids []grid, skip []bool) error
 			weight[j] = 1
 		}
 	}
-	size, count := f.format.groups(w.Cols)
-	name := fnv.New64a()
-	name.Write([]byte(p.Name))
-	return parallel(w.Rows, func(i int) error {
-		points := make([]point, w.Cols)
-		var total float64
-		for j, v := range w.Row(i) {
-			g := &grids[i*count+j/size]
-			if g.scale == 0 || skip != nil && skip[i*w.Cols+j] {
-				continue
+	return weight, 2, nil
+}
+
+// any4Points are the weights of a row relative to their groups' grids; those of
+// a group of scale 0 and those that do not count have no weight. Where nothing
+// else has one (dead channels only), all count alike.
+func any4Points(w []float32, grids []grid, weight []float64, power float64, skip []bool) []point {
+	size := len(w) / len(grids)
+	points := make([]point, len(w))
+	var total float64
+	for j, v := range w {
+		g := &grids[j/size]
+		if g.scale == 0 || skip != nil && skip[j] {
+			continue
+		}
+		points[j] = point{(float64(v) - g.offset) / g.scale, weight[j] * math.Pow(g.scale, power)}
+		total += points[j].weight
+	}
+	if !(total > 0) {
+		for j := range points {
+			if grids[j/size].scale > 0 {
+				points[j].weight = 1
 			}
-			points[j] = point{(float64(v) - g.offset) / g.scale, weight[j] * math.Pow(g.scale, power)}
-			total += points[j].weight
 		}
-		if !(total > 0) { // dead channels only
-			for j := range points {
-				if g := &grids[i*count+j/size]; g.scale > 0 {
-					points[j].weight = 1
-				}
-			}
-		}
-		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()+uint64(i)))
-		table := kmeans(points, 16, draw)
-		for c, v := range table {
-			table[c] = float64(fromF16(toF16(float32(v))))
-		}
-		slices.Sort(table)
-		l := newLevels(table)
-		for g := range count {
-			gr := &grids[i*count+g]
-			gr.levels, gr.zero = l, int(l.zero)
-		}
-		return nil
-	})
+	}
+	return points
 }
 
 // point is a number with a weight >= 0.

@@ -230,3 +230,59 @@ func TestJoint(t *testing.T) {
 		t.Error("a joint RTN base is accepted")
 	}
 }
+
+// Scores of the criteria that look at the block alone, by their definitions.
+func TestScoresByDefinition(t *testing.T) {
+	p := problem(t, 9, 70, 12)
+	m := NewMosaic(RTN{Int4(35), Scale{Rule: AbsMax}}, 4, 16, 1)
+	e, h := difference(p.Weights, quantize(t, m.Base, p)), p.Moments.Diag()
+	for c, term := range map[Criterion]func(i, j int) float64{
+		Diag:   func(i, j int) float64 { return h[j] * float64(e.Row(i)[j]) * float64(e.Row(i)[j]) },
+		Error:  func(i, j int) float64 { return float64(e.Row(i)[j]) * float64(e.Row(i)[j]) },
+		Weight: func(i, j int) float64 { return abs(float64(p.Weights.Row(i)[j])) },
+	} {
+		m.Criterion = c
+		scores, _, err := m.Scores(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := make([]float64, 3*5)
+		for i := range 9 {
+			for j := range 70 {
+				want[i/4*5+j/16] += term(i, j)
+			}
+		}
+		for b, got := range scores {
+			near(t, fmt.Sprintf("%s of block %d", c, b), got, want[b], 1e-9)
+		}
+	}
+	m.Criterion = Random
+	draw := func(name string, seed uint64) string {
+		p := p
+		p.Name, p.Seed = name, seed
+		scores, _, err := m.Scores(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(scores)
+	}
+	first := draw("a", 1)
+	if first != draw("a", 1) || first == draw("b", 1) || first == draw("a", 2) {
+		t.Error("random scores do not come from seed and layer")
+	}
+}
+
+// Densities round to the nearest number of blocks.
+func TestDensityRounds(t *testing.T) {
+	p := problem(t, 8, 64, 1) // 16 blocks of 4 x 8
+	for density, want := range map[float64]int{.03: 0, .04: 1, .15: 2, .16: 3, .97: 16} {
+		q := quantize(t, NewMosaic(RTN{Int4(32), Scale{Rule: AbsMax}}, 4, 8, density), p)
+		got := 0
+		if q.Residual != nil {
+			got = q.Residual.Blocks()
+		}
+		if got != want {
+			t.Errorf("density %g keeps %d of 16 blocks, want %d", density, got, want)
+		}
+	}
+}

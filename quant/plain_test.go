@@ -16,6 +16,9 @@ type plain struct {
 	damping           float64
 	actOrder, dynamic bool
 	keep              [][]bool // [N][K] weights stored in half precision; nil without
+	// threshold, where not 0, keeps what the loop finds: (w-q)² over the running
+	// diagonal of the inverse above it. keep then only leaves weights out of grids.
+	threshold float64
 }
 
 // plainGrid is a grid in real numbers: ŵ = (clamp(round(w/step) + zero) - zero)·step.
@@ -141,7 +144,11 @@ func (m plain) quantize(p Problem) Matrix {
 				fit(i, c/size)
 			}
 			q := grids[i][c/size].round(w[i][c])
-			if m.keep != nil && m.keep[i][c] {
+			kept := m.keep != nil && m.keep[i][c]
+			if m.threshold > 0 {
+				kept = (w[i][c]-q)*(w[i][c]-q)/inv[c][c] > m.threshold
+			}
+			if kept {
 				q = float64(fromF16(toF16(float32(w[i][c]))))
 			}
 			e := (w[i][c] - q) / inv[c][c]
