@@ -157,8 +157,13 @@ func TestFactorIsKept(t *testing.T) {
 			}
 		}
 	}
-	if computed != 2 {
-		t.Errorf("%d factors were computed, want 2", computed)
+	m := *p.Moments
+	m.Keep, m.factors = keep, &factors{}
+	if f, err := m.factor(.5, true); err != nil || slices.Equal(f.u, first[1].u) {
+		t.Errorf("another damping has the same factor, or none: %v", err)
+	}
+	if computed != 3 {
+		t.Errorf("%d factors were computed, want 3", computed)
 	}
 	for name, data := range kept {
 		for _, n := range []int{0, 7, 8, 23, 24, len(data) / 2, len(data) - 1} {

@@ -528,3 +528,98 @@ func ExampleParseFormat() {
 	// nvfp4 g16 <nil>
 	// quant: mxfp4 has groups of 32, not 64
 }
+
+// A scale is stored as the nearest number that its kind can store.
+func TestStorableScales(t *testing.T) {
+	draw := rand.New(rand.NewPCG(6, 6))
+	for _, g := range []grid{{kind: Integer}, {kind: NF4}, {kind: MXFP4}, {kind: NVFP4, tensor: 3e-3}} {
+		decode := func(bits int) float64 {
+			switch g.kind {
+			case MXFP4:
+				return fromE8M0(uint8(bits))
+			case NVFP4:
+				return g.nvScale(uint8(bits))
+			}
+			return float64(fromF16(uint16(bits)))
+		}
+		for range 500 {
+			s := math.Exp(4*draw.Float64() - 4)
+			bits, got := g.storable(s)
+			if decode(int(bits)) != got {
+				t.Fatalf("kind %d: bits %#x are %g, not %g", g.kind, bits, decode(int(bits)), got)
+			}
+			for _, other := range []float64{decode(int(bits) - 1), decode(int(bits) + 1)} {
+				if math.Abs(other-s) < math.Abs(got-s)*(1-1e-6) {
+					t.Errorf("kind %d: %g is stored as %g, but %g is nearer", g.kind, s, got, other)
+				}
+			}
+		}
+	}
+}
+
+// Searches against trying every range that they may: the scale and zero of least
+// error, first come first served, and no range below the last.
+func TestSearchesAgainstAllRanges(t *testing.T) {
+	p := problem(t, 12, 64, 14)
+	for i := range 12 {
+		p.Weights.Row(i)[i] = 40 // a weight that is best cut off where its error does not count
+	}
+	for j := range 12 {
+		for i := range 64 {
+			p.Moments.H[j*64+i], p.Moments.H[i*64+j] = 0, 0
+		}
+	}
+	h := p.Moments.Diag()
+	for _, f := range []Format{Int4(32), {Bits: 4, Affine: true, Group: 32}, {Bits: 3, Affine: true, Group: 16}} {
+		for _, s := range []Scale{{Rule: SearchMSE, Norm: 2}, {Rule: SearchHessian}, {Rule: SearchClip}} {
+			q := quantize(t, RTN{f, s}, p).Base
+			_, groups := f.groups(64)
+			count, step := 80, .01
+			if s.Rule == SearchClip {
+				count, step = 10, .05
+			}
+			for i := range 12 {
+				for g := range groups {
+					w := p.Weights.Row(i)[g*f.Group : (g+1)*f.Group]
+					var lo, hi float64
+					for _, v := range w {
+						lo, hi = min(lo, float64(v)), max(hi, float64(v))
+					}
+					least, best := math.Inf(1), plainGrid{}
+					for c := range count {
+						gr := plain{format: f, scale: Scale{Rule: AbsMax}}.fit([]float64{lo * (1 - float64(c)*step), hi * (1 - float64(c)*step)}, []float64{0, 0}, nil)
+						d := make([]float64, len(w))
+						for j, v := range w {
+							d[j] = float64(v) - gr.round(float64(v))
+						}
+						var loss float64
+						for j, v := range d {
+							switch s.Rule {
+							case SearchMSE:
+								loss += v * v
+							case SearchHessian:
+								loss += h[g*f.Group+j] * v * v
+							default:
+								for l, u := range d {
+									loss += v * p.Moments.H[(g*f.Group+j)*64+g*f.Group+l] * u
+								}
+							}
+						}
+						if loss < least*(1-1e-6) {
+							least, best = loss, gr
+						}
+					}
+					if got := float64(fromF16(q.Scales[i*groups+g])); got != best.step {
+						t.Errorf("%s %s: scale [%d,%d] is %g, want %g", f, s.Rule, i, g, got, best.step)
+					}
+					if f.Affine {
+						at := packedLen(groups, f.Bits)
+						if got := codeAt(q.Zeros[i*at:(i+1)*at], g, f.Bits); float64(got) != best.zero {
+							t.Errorf("%s %s: zero [%d,%d] is %d, want %g", f, s.Rule, i, g, got, best.zero)
+						}
+					}
+				}
+			}
+		}
+	}
+}

@@ -102,3 +102,30 @@ func TestGPTQDeadChannel(t *testing.T) {
 		}
 	}
 }
+
+// Dead channels change nothing but themselves: the others come out as in a
+// layer that does not have them.
+func TestGPTQWithoutDeadChannels(t *testing.T) {
+	const k, live = 48, 40
+	p := problem(t, 6, k, 10)
+	order := make([]int, live)
+	for j := range order {
+		order[j] = j
+	}
+	for j := live; j < k; j++ {
+		for i := range k {
+			p.Moments.H[j*k+i], p.Moments.H[i*k+j] = 0, 0
+		}
+		for i := range 6 {
+			p.Weights.Row(i)[j] /= 64 // so that scales of rows do not see them
+		}
+	}
+	sub := Problem{Name: "layer", Weights: p.columns(order), Moments: p.Moments.channels(order)}
+	for _, actOrder := range []bool{true, false} {
+		m := NewGPTQ(Int4(0))
+		m.Damping, m.ActOrder = .3, actOrder
+		if !equal(quantize(t, m, p).Dequantize().View(0, 6, 0, live), quantize(t, m, sub).Dequantize()) {
+			t.Errorf("act-order %v: dead channels change others", actOrder)
+		}
+	}
+}

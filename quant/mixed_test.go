@@ -107,6 +107,12 @@ func TestMixed(t *testing.T) {
 			t.Errorf("channel %d of inputs up to %g: kept %v", j, v, kept)
 		}
 	}
+	// A channel that just reaches the threshold is kept.
+	at := slices.IndexFunc(p.Moments.AbsMax, func(v float32) bool { return v > 4 })
+	int8.Threshold = float64(p.Moments.AbsMax[at])
+	if q = quantize(t, int8, p); q.Columns.position[at] < 256-q.Columns.Count {
+		t.Errorf("channel %d of inputs up to the threshold is not kept", at)
+	}
 	int8.Threshold = 1e6
 	if q = quantize(t, int8, p); q.Columns != nil {
 		t.Error("a threshold that nothing reaches keeps channels")
@@ -277,6 +283,25 @@ func TestSVDQuant(t *testing.T) {
 			t.Errorf("rank %d: %g, 5 rounds %g, smoothed %g", rank, got, rounds, smooth)
 		}
 	}
+	// A second round replaces the branch by what the codes of the first lack.
+	coarse := RTN{Format{Bits: 3, Group: 96}, Scale{Rule: AbsMax}}
+	first, second := quantize(t, SVDQuant{Base: coarse, Rank: 8}, p), quantize(t, SVDQuant{Base: coarse, Rank: 8, Rounds: 1}, p)
+	if a, b := objective(p, first.Dequantize()), objective(p, second.Dequantize()); !(b < .98*a) {
+		t.Errorf("a second round leaves %g of %g", b, a)
+	}
+	lacks := difference(p.Weights, first.Base)
+	branch := gemm.NewMatrix(48, 96)
+	second.LowRank.add(branch, 0, 0)
+	want, err := lowRank(lacks, 8, rand.New(rand.NewPCG(5, 5)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	best := gemm.NewMatrix(48, 96)
+	want.add(best, 0, 0)
+	left, total := WeightError(lacks, branch)
+	if least, _ := WeightError(lacks, best); !(left < least+2e-3*total) {
+		t.Errorf("the branch of the second round leaves %g of what the codes lack, at best %g", left, least)
+	}
 	q := quantize(t, SVDQuant{Base: NewGPTQ(Int4(32)), Rank: 4}, p)
 	if want := 4.5 + 16*4*(48.+96)/(48*96); q.BitsPerWeight() != want {
 		t.Errorf("%g bits, want %g", q.BitsPerWeight(), want)
@@ -432,5 +457,82 @@ func TestChannelBlocks(t *testing.T) {
 	want := NewMosaic(m.Base, 40, 1, .125)
 	if !equal(q.Dequantize(), quantize(t, want, p).Dequantize()) {
 		t.Error("0 rows are not all rows")
+	}
+}
+
+// Searches for channel scales find the best of all that they may try: AWQ's 20
+// powers, SVDQuant's 41 pairs.
+func TestChannelScaleSearches(t *testing.T) {
+	rtn := RTN{Int4(32), Scale{Rule: AbsMax}}
+	var powers, pairs []int
+	for seed := range uint64(4) {
+		p := problem(t, 24, 96, 80+seed)
+		if seed >= 2 { // weights that answer strong inputs
+			for i := range 24 {
+				for j := range 96 {
+					p.Weights.Row(i)[j] /= float32(math.Pow(float64(p.Moments.MeanAbs[j]), .9))
+				}
+			}
+		}
+		if seed == 3 {
+			for i := range p.Weights.Rows {
+				p.Weights.Row(i)[7] *= 30
+			}
+		}
+		top := make([]float64, 96)
+		for i := range 24 {
+			for j, v := range p.Weights.Row(i) {
+				top[j] = max(top[j], math.Abs(float64(v)))
+			}
+		}
+		argmin := func(candidates [][]uint16, m Quantizer) (best int) {
+			least := math.Inf(1)
+			for i, s := range candidates {
+				q, err := m.Quantize(p.scaled(s))
+				if err != nil {
+					t.Fatal(err)
+				}
+				q.ChannelScales = s
+				if l := objective(p, q.Dequantize()); l < least {
+					least, best = l, i
+				}
+			}
+			return best
+		}
+		check := func(m Quantizer, want []uint16) {
+			t.Helper()
+			got := quantize(t, m, p).ChannelScales
+			if got == nil {
+				got = slices.Repeat([]uint16{toF16(1)}, 96)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("seed %d: %T has other scales than the best", seed, m)
+			}
+		}
+		var awq, svd [][]uint16
+		for i := range 20 {
+			awq = append(awq, awqScales(p.Moments, float64(i)/20))
+		}
+		best := argmin(awq, rtn)
+		powers = append(powers, best)
+		check(AWQ{rtn, rtn.Format}, awq[best])
+		for i := range 21 {
+			for _, b := range []float64{0, 1 - float64(i)/20} {
+				s := make([]float64, 96)
+				for j := range s {
+					s[j] = math.Pow(float64(p.Moments.AbsMax[j]), float64(i)/20) / math.Pow(top[j], b)
+				}
+				if i > 0 || b == 0 {
+					svd = append(svd, channelScales(s))
+				}
+			}
+		}
+		best = argmin(svd, SVDQuant{Base: rtn, Rank: 4})
+		pairs = append(pairs, best)
+		check(SVDQuant{Base: rtn, Rank: 4, Smooth: true}, svd[best])
+	}
+	t.Logf("best powers %v, best pairs %v", powers, pairs)
+	if slices.Max(powers) < 10 || slices.Min(powers) > 8 {
+		t.Errorf("best powers %v: a poor test", powers)
 	}
 }

@@ -3,7 +3,9 @@ package quant
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
 	"testing"
 )
 
@@ -228,6 +230,112 @@ func TestJoint(t *testing.T) {
 	m.Joint = true
 	if _, err := m.Quantize(p); err == nil {
 		t.Error("a joint RTN base is accepted")
+	}
+}
+
+// The blocks of a joint residual are those whose errors in GPTQ's loop, weighted
+// by 1/U_jj², the residual lowers most.
+func TestJointBlocks(t *testing.T) {
+	const n, k, rows, cols = 8, 96, 2, 16
+	p := problem(t, n, k, 16)
+	base := NewGPTQ(Int4(48))
+	loop := plain{format: base.Format, scale: base.Scale, damping: .01, actOrder: true, errors: make([][]float64, n)}
+	for i := range loop.errors {
+		loop.errors[i] = make([]float64, k)
+	}
+	loop.quantize(p)
+	s, err := base.start(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lambda := make([]float64, k)
+	for i, c := range s.order {
+		lambda[c] = 1 / (s.u[i*k+i] * s.u[i*k+i])
+	}
+	score := make([]float64, n/rows*(k/cols))
+	for b := range score {
+		var top float64
+		each := func(f func(d float64, j int)) {
+			for i := b / (k / cols) * rows; i < b/(k/cols)*rows+rows; i++ {
+				for j := b % (k / cols) * cols; j < b%(k/cols)*cols+cols; j++ {
+					f(loop.errors[i][j], j)
+				}
+			}
+		}
+		each(func(d float64, j int) { top = max(top, abs(d)) })
+		step := float64(fromF16(toF16(float32(top / 7))))
+		each(func(d float64, j int) {
+			left := d - max(-7, min(7, math.RoundToEven(d/step)))*step
+			score[b] += lambda[j] * (d*d - left*left)
+		})
+	}
+	for _, count := range []int{3, 9, 17} {
+		m := NewMosaic(base, rows, cols, float64(count)/float64(len(score)))
+		m.Joint = true
+		r := quantize(t, m, p).Residual
+		var got []int
+		for b := range n / rows {
+			for i := r.RowPtr.At(b); i < r.RowPtr.At(b+1); i++ {
+				got = append(got, b*(k/cols)+r.Cols.At(i))
+			}
+		}
+		if want := largest(score, count); !slices.Equal(got, want) {
+			t.Errorf("%d blocks: %v, want %v", count, got, want)
+		}
+	}
+}
+
+// The joint loop against plain elimination that gives each weight of a kept
+// block the nearest of all sums of two levels, with the base code nearest to it
+// or one beside that.
+func TestJointAgainstPlainElimination(t *testing.T) {
+	const n, k, group, cols = 12, 96, 48, 16
+	p := problem(t, n, k, 17)
+	for _, bits := range []int{4, 2} {
+		m := NewMosaic(NewGPTQ(Int4(group)), 1, cols, .4)
+		m.Joint, m.Bits = true, bits
+		q := quantize(t, m, p)
+		scale := make(map[int]float64) // of a kept block
+		for i := range n {
+			for b := q.Residual.RowPtr.At(i); b < q.Residual.RowPtr.At(i+1); b++ {
+				scale[i*(k/cols)+q.Residual.Cols.At(b)] = float64(fromF16(q.Residual.Scales[b]))
+			}
+		}
+		second, top := 0, 1<<(bits-1)-1
+		loop := plain{format: Int4(group), scale: Scale{Rule: AbsMax}, damping: .01, actOrder: true}
+		loop.nearest = func(i, c int, w float64) float64 {
+			base := float64(fromF16(q.Base.Scales[i*(k/group)+c/group]))
+			first := max(-7, min(7, math.RoundToEven(w/base)))
+			res, kept := scale[i*(k/cols)+c/cols]
+			if !kept {
+				return first * base
+			}
+			best, code := first*base, first
+			for u := max(-7, int(first)-1); u <= min(7, int(first)+1); u++ {
+				for v := -top; v <= top; v++ {
+					if x := float64(u)*base + float64(v)*res; abs(w-x) < abs(w-best)-1e-9 {
+						best, code = x, float64(u)
+					}
+				}
+			}
+			if code != first {
+				second++
+			}
+			return best
+		}
+		want, got, differ := loop.quantize(p), q.Dequantize(), 0
+		for i, v := range got.Data {
+			if !(abs(float64(v-want.Data[i])) < 1e-4) {
+				differ++
+			}
+		}
+		t.Logf("%d bits: %d of %d weights differ, %d have not the nearest base code", bits, differ, n*k, second)
+		if differ > n*k/50 { // roundings that fall the other way
+			t.Errorf("%d bits: %d of %d weights differ", bits, differ, n*k)
+		}
+		if second < 5 {
+			t.Errorf("%d bits: the nearest base code is always the best: a poor test", bits)
+		}
 	}
 }
 

@@ -19,6 +19,9 @@ type plain struct {
 	// threshold, where not 0, keeps what the loop finds: (w-q)² over the running
 	// diagonal of the inverse above it. keep then only leaves weights out of grids.
 	threshold float64
+	errors    [][]float64 // [N][K] where not nil gets w-q of the loop
+	// nearest, where not nil, rounds w at [i,c] in place of the grids.
+	nearest func(i, c int, w float64) float64
 }
 
 // plainGrid is a grid in real numbers: ŵ = (clamp(round(w/step) + zero) - zero)·step.
@@ -144,12 +147,18 @@ func (m plain) quantize(p Problem) Matrix {
 				fit(i, c/size)
 			}
 			q := grids[i][c/size].round(w[i][c])
+			if m.nearest != nil {
+				q = m.nearest(i, c, w[i][c])
+			}
 			kept := m.keep != nil && m.keep[i][c]
 			if m.threshold > 0 {
 				kept = (w[i][c]-q)*(w[i][c]-q)/inv[c][c] > m.threshold
 			}
 			if kept {
 				q = float64(fromF16(toF16(float32(w[i][c]))))
+			}
+			if m.errors != nil {
+				m.errors[i][c] = w[i][c] - q
 			}
 			e := (w[i][c] - q) / inv[c][c]
 			for _, j := range order[at:] {

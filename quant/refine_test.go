@@ -76,6 +76,17 @@ func TestRefineEndsWhereNoCodeHelps(t *testing.T) {
 		}
 		q.Base.Codes[i] = b
 	}
+	for _, scales := range [][]uint16{q.Base.Scales, q.Residual.Scales} {
+		for i, s := range scales {
+			for _, step := range []int{-12, -4, 4, 12} {
+				scales[i] = uint16(int(s) + step)
+				if now := objective(p, q.Dequantize()); !(now > lost*(1-1e-4)) {
+					t.Errorf("scale %d of %d, %d steps away: %g, %g before", i, len(scales), step, now, lost)
+				}
+			}
+			scales[i] = s
+		}
+	}
 }
 
 // The same of the scale and zero of a Bilevel group: after many rounds no other
