@@ -81,6 +81,8 @@ func TestErrors(t *testing.T) {
 		{method("{method: mosaic, density: 5%, block: 16x}"), `x.yaml:6: methods[0].block: "16x" is not ROWSxCOLUMNS`},
 		{method("{method: mosaic, density: 5%, block: Nx0}"), "x.yaml:6: methods[0].block: "},
 		{method("{method: mosaic, density: 5%, budget: all}"), `x.yaml:6: methods[0].budget: "all" is not one of layer, global, relative`},
+		{method("{method: gptq, format: nvfp4, budget: global}"), "x.yaml:6: methods[0].budget: global of gptq is shared by groups of several sizes"},
+		{method("{method: rtn, budget: global}"), "x.yaml:6: methods[0].budget: method rtn has no such setting"},
 		{method("{method: mosaic, density: 5%, budget: global, criterion: greedy}"), "x.yaml:6: methods[0].budget: global needs a criterion whose scores"},
 		{method("{method: mosaic, density: 5%, block: 0x16}"), "x.yaml:6: methods[0].block: "},
 		{method("{method: mosaic, density: 5%, criterion: detla}"), "did you mean delta?"},

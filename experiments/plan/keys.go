@@ -219,7 +219,7 @@ var keys = []*key{
 		field:    func(t *Trial) any { return &t.Method.Criterion },
 		fallback: always("delta"), methods: []string{"mosaic"}, label: prefix("", nil)},
 	{name: "budget", section: "method", kind: budget, field: func(t *Trial) any { return &t.Method.Budget },
-		fallback: always(""), methods: []string{"mosaic"}, label: prefix("", suffix("-budget")), quiet: true},
+		fallback: always(""), methods: []string{"gptq", "mosaic"}, label: prefix("", suffix("-budget")), quiet: true},
 	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },
 		fallback: always(4), methods: []string{"mosaic"}, label: prefix("r", nil), quiet: true},
 	{name: "residual_scale", section: "method", kind: word("block", "row"), field: func(t *Trial) any { return &t.Method.ResidualScale },
@@ -256,6 +256,9 @@ var constraints = []constraint{
 		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b"}, t.Method.Format))
 	}, "groups are not possible with any4, int3b, int4b and scale: clip, whose grids are found beforehand"},
 	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
+	{"budget", func(t *Trial) bool {
+		return t.Method.Budget != "" && t.Method.Name == "gptq" && (t.Method.Group < 8 || fixedGroups[t.Method.Format] != 0)
+	}, "of gptq is shared by groups of several sizes: it needs a format that has them, and groups of 8 or more"},
 	{"budget", func(t *Trial) bool { return t.Method.Budget != "" && t.Method.AWQ }, "needs awq: false: scores are those of an unscaled residual"},
 	{"budget", func(t *Trial) bool {
 		return t.Method.Budget != "" && (t.Method.Criterion == "greedy" || t.Method.Criterion == "oracle")

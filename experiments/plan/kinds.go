@@ -87,7 +87,8 @@ var groupSize = kind{
 	},
 }
 
-// budget says what shares a budget of residual blocks: each layer has its own
+// budget says what shares a budget of residual blocks, or of a plain GPTQ's
+// groups: each layer has its own
 // (layer, the empty string), or all layers have one, by gain (global) or by gain
 // relative to the layer's output (relative).
 var budget = defaultWord(true, "layer", "global", "relative")

@@ -116,7 +116,7 @@ type Method struct {
 	Density       float64 `json:"density,omitempty"` // share of blocks with a residual
 	Block         Block   `json:"block,omitzero"`    // shape of a residual block
 	Criterion     string  `json:"criterion,omitempty"`
-	Budget        string  `json:"budget,omitempty"` // shared by all layers: global, relative; empty: each layer's own
+	Budget        string  `json:"budget,omitempty"` // of blocks or groups, shared by all layers: global, relative; empty: each layer's own
 	ResidualBits  int     `json:"residual_bits,omitempty"`
 	ResidualScale string  `json:"residual_scale,omitempty"` // one per block, or per row of a block
 	Joint         bool    `json:"joint,omitempty"`          // base and residual are fitted together

@@ -10,29 +10,41 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// densities returns the density of each linear layer where all layers share one
-// budget: the bytes that m.Density of the blocks of every layer cost. Each layer
-// is quantized once more for its scores; memory is 4 bytes for each block of the
-// model, beside one layer. Scores are falls of tr(E·H·Eᵀ), in the units of the
-// layer's outputs, or, for the budget relative, shares of its tr(W·H·Wᵀ); those of
-// a joint residual are falls of what GPTQ's loop makes of it.
-func (s *Subject) densities(ctx context.Context, t plan.Trial, method quant.Quantizer, model *llm.Model, scales map[string][]float32) ([]float64, error) {
-	m, ok := method.(quant.Mosaic)
-	if !ok {
-		return nil, fmt.Errorf("budget %s: method %s chooses no blocks", t.Method.Budget, t.Method.Name)
+// shared returns the quantizer of each linear layer where all layers share one
+// budget: the bytes that method costs if every layer has its settings. Each layer
+// is quantized beforehand, to see what it would gain. Gains are falls of
+// tr(E·H·Eᵀ), in the units of the layer's outputs, or, for the budget relative,
+// shares of its tr(W·H·Wᵀ).
+func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantizer, model *llm.Model, scales map[string][]float32) ([]quant.Quantizer, error) {
+	// each calls f with all problems.
+	each := func(f func(p quant.Problem, unit float64) error) error {
+		return s.each(ctx, model, scales, false, func(i int, l llm.Linear, in *inputs) error {
+			p := in.problem(t, i, l)
+			p.Weights = load(l)
+			if t.Method.Budget == "relative" && in.energy > 0 {
+				return f(p, in.energy)
+			}
+			return f(p, 1)
+		})
 	}
+	switch m := method.(type) {
+	case quant.Mosaic:
+		return sharedBlocks(m, each)
+	case quant.GPTQ:
+		return sharedGroups(m, each)
+	}
+	return nil, fmt.Errorf("budget %s: method %s has nothing to share", t.Method.Budget, t.Method.Name)
+}
+
+// sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
+// they are. It takes 4 bytes for each block of the model.
+func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var scores [][]float32
 	var cost, count []int
-	err := s.each(ctx, model, scales, false, func(i int, l llm.Linear, in *inputs) error {
-		p := in.problem(t, i, l)
-		p.Weights = load(l)
+	err := each(func(p quant.Problem, unit float64) error {
 		gains, bytes, err := m.Scores(p)
 		if err != nil {
 			return err
-		}
-		unit := 1.0
-		if t.Method.Budget == "relative" && in.energy > 0 {
-			unit = in.energy
 		}
 		short := make([]float32, len(gains))
 		for b, g := range gains {
@@ -45,9 +57,52 @@ func (s *Subject) densities(ctx context.Context, t plan.Trial, method quant.Quan
 	if err != nil {
 		return nil, err
 	}
-	density := make([]float64, len(scores))
+	methods := make([]quant.Quantizer, len(scores))
 	for l, n := range quant.Share(scores, cost, count) {
-		density[l] = float64(n) / float64(len(scores[l]))
+		m.Density = float64(n) / float64(len(scores[l]))
+		methods[l] = m
 	}
-	return density, nil
+	return methods, nil
+}
+
+// sharedGroups gives each layer groups of its own size, from a quarter to four
+// times that of m, by what GPTQ loses with each.
+func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+	var options [][]quant.Option
+	var methods [][]quant.Quantizer
+	var own []int
+	err := each(func(p quant.Problem, unit float64) error {
+		var o []quant.Option
+		var ms []quant.Quantizer
+		for _, quarters := range []int{1, 2, 4, 8, 16} {
+			sized := m
+			sized.Format.Group = m.Format.Group * quarters / 4
+			if m.Format.Group*quarters%4 != 0 || p.Weights.Cols%sized.Format.Group != 0 {
+				continue
+			}
+			if quarters == 4 {
+				own = append(own, len(o))
+			}
+			ms = append(ms, sized)
+			sized.Refine = 0
+			q, err := sized.Quantize(p)
+			if err != nil {
+				return err
+			}
+			o = append(o, quant.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
+		}
+		options, methods = append(options, o), append(methods, ms)
+		if len(own) < len(options) {
+			return fmt.Errorf("%s: K=%d not divisible by group %d", p.Name, p.Weights.Cols, m.Format.Group)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	chosen := make([]quant.Quantizer, len(options))
+	for l, c := range quant.Allocate(options, own) {
+		chosen[l] = methods[l][c]
+	}
+	return chosen, nil
 }

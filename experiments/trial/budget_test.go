@@ -90,3 +90,47 @@ func TestJointBudget(t *testing.T) {
 		}
 	}
 }
+
+// Groups of a size for each layer store no more than groups of one size, lose
+// less, and are not all alike.
+func TestGroupBudget(t *testing.T) {
+	lab := testLab(t)
+	run := func(budget string) *row.Row {
+		t.Helper()
+		tr := plan.Trial{Model: "builtin:tiny-llama3", Activations: "a16",
+			Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
+			Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 2048, Context: 64},
+			Method:      plan.Method{Name: "gptq", Format: "int4", Group: 64, Scale: "absmax", Order: "act", Groups: "static", Damp: .01, Budget: budget}}
+		s, err := lab.Open(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		r, err := s.Run(t.Context(), tr)
+		if err != nil || r.Status != row.OK {
+			t.Fatal(err, r.Error)
+		}
+		return r
+	}
+	value := func(r *row.Row, name string) float64 {
+		v, ok := r.Value(name)
+		if !ok {
+			t.Fatalf("no %s", name)
+		}
+		return v.Value
+	}
+	layer, global := run(""), run("global")
+	if a, b := value(layer, row.BitsPerWeight), value(global, row.BitsPerWeight); !(b <= a && b > a-.02) {
+		t.Errorf("%g bits, %g without sharing", b, a)
+	}
+	if a, b := value(layer, row.OutputError), value(global, row.OutputError); !(b < .98*a) {
+		t.Errorf("output error %g, %g without sharing", b, a)
+	}
+	sizes := map[float64]bool{}
+	for _, l := range global.Layers {
+		sizes[l.BitsPerWeight] = true
+	}
+	if len(sizes) < 3 {
+		t.Errorf("groups of %d sizes only", len(sizes))
+	}
+}

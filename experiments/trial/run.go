@@ -144,9 +144,9 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
 		return q, nil
 	}
-	var density []float64
+	var methods []quant.Quantizer
 	if t.Method.Budget != "" {
-		if density, err = s.densities(ctx, t, method, model, scales); err != nil {
+		if methods, err = s.shared(ctx, t, method, model, scales); err != nil {
 			return nil, err
 		}
 	}
@@ -155,10 +155,8 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	ledger := map[string]int{}
 	err = s.each(ctx, model, scales, t.Method.Criterion == "oracle", func(i int, l llm.Linear, in *inputs) error {
 		method := method
-		if density != nil {
-			m := method.(quant.Mosaic)
-			m.Density = density[i]
-			method = m
+		if methods != nil {
+			method = methods[i]
 		}
 		out, err := s.layer(t, i, l, method, in)
 		if err != nil {
