@@ -10,9 +10,11 @@ import (
 // is stored, under the full H without damping (QuantEase, arXiv:2309.01885, who
 // descend over the codes of a plain base). The coordinates are, from left to
 // right: the scale of each base group and of each kept residual block, which
-// moves to the stored number nearest its optimum (Bilevel has other steps, see
-// there), and then the code of each weight, base and residual code together. A step is taken only if it
-// lowers the objective by more than rounding could feign, so no round raises it.
+// moves to the stored number nearest its optimum, and then the code of each
+// weight, base and residual code together. In a Bilevel base the two codes and
+// the second level of a group take the place of its scale. A step is taken only
+// if it lowers the objective by more than rounding could feign, so no round
+// raises it.
 //
 // Columns are taken in blocks of at most 128: inside a block every step sees
 // all steps before it, and the columns after it are updated by one product. A
