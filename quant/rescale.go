@@ -138,7 +138,7 @@ func (s *strip) bilevel(i0, i1, lo, hi int) {
 	}
 	for level := 0; level < 4; level += 2 {
 		to := second
-		to[level], to[level+1] = refit(lines, second, level == 2)
+		to[level], to[level+1] = refit(lines, second[level], second[level+1], level == 2)
 		var gain, curve float64
 		valid := true
 		for i := range lines {
@@ -181,8 +181,8 @@ func (l *line) chooseCodes(second []uint16) {
 }
 
 // refit returns step and base of the scales, or of the zeros, where the
-// objective is least, as half-precision numbers.
-func refit(lines []line, second [4]uint16, zeros bool) (step, base uint16) {
+// objective is least, as half-precision numbers. It is given those of now.
+func refit(lines []line, step, base uint16, zeros bool) (newStep, newBase uint16) {
 	// The objective is Σ curve·d² - 2·slope·d over the rows, d = x + code·y being
 	// the move of a row's scale or zero.
 	var c, ck, ckk, s, sk float64
@@ -202,11 +202,6 @@ func refit(lines []line, second [4]uint16, zeros bool) (step, base uint16) {
 		c, ck, ckk = c+curve, ck+code*curve, ckk+code*code*curve
 		s, sk = s+slope, sk+code*slope
 	}
-	at := 0
-	if zeros {
-		at = 2
-	}
-	step, base = second[at], second[at+1]
 	if !(c > 0) {
 		return step, base
 	}

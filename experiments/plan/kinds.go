@@ -88,9 +88,8 @@ var groupSize = kind{
 }
 
 // budget says what shares a budget of residual blocks, or of a plain GPTQ's
-// groups: each layer has its own
-// (layer, the empty string), or all layers have one, by gain (global) or by gain
-// relative to the layer's output (relative).
+// groups: each layer has its own (layer, the empty string), or all layers have
+// one, by gain (global) or by gain relative to the layer's output (relative).
 var budget = defaultWord(true, "layer", "global", "relative")
 
 // pairs says how a joint residual finds the codes of base and residual: near ones

@@ -103,7 +103,10 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 				e.Seconds += 2 * m.Density * n * k * k / speed * cores
 			}
 		}
-		if m.Budget != "" { // scores first
+		switch {
+		case m.Budget != "" && m.Name == "gptq": // groups of five sizes first
+			e.Seconds += 5 * (n*k*perRoundedWeight/cores + 5*n*k*k/speed)
+		case m.Budget != "": // scores first
 			e.Seconds += e.Seconds - before
 		}
 	}
