@@ -176,7 +176,7 @@ func (e *encoder) packed(b *Packed) {
 // packed reads and checks a dense matrix.
 func (d *decoder) packed() *Packed {
 	b := &Packed{N: d.int("N", maxDim), K: d.int("K", maxDim)}
-	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", int(Bilevel)))}
+	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", int(NF4DQ)))}
 	b.Format = f
 	if d.err != nil {
 		return b
@@ -200,6 +200,8 @@ func (d *decoder) packed() *Packed {
 		scaleBytes = all
 	case NVFP4:
 		scaleBytes, tensor = all, 4
+	case NF4DQ:
+		scaleBytes, tensor = all, 4+4*ceilDiv(all, doubleBlock)
 	case Bilevel:
 		scaleBytes = b.N * packedLen(groups, bilevelBits)
 		zeros, second = scaleBytes, ceilDiv(b.N, bilevelRows)*groups*4
@@ -222,8 +224,8 @@ func (d *decoder) packed() *Packed {
 	b.Offsets = d.halves("offsets", offsets)
 	b.Tables = d.halves("tables", tables)
 	b.Second = d.halves("second-level scales", second)
-	for _, v := range d.bytes4("tensor scale", tensor) {
-		if !(v >= 0 && v <= math.MaxFloat32/2600) {
+	for i, v := range d.bytes4("tensor scale", tensor) {
+		if mean := f.Kind == NF4DQ && i == 0; !(v >= 0 || mean && v-v == 0) || v > math.MaxFloat32/2600 {
 			d.fail("tensor scale %g is not a scale", v)
 		}
 		b.Tensor = append(b.Tensor, v)

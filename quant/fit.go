@@ -19,7 +19,8 @@ type grid struct {
 	// offset is not 0 in Any4 and Bilevel only; offsetBits is as stored.
 	offset     float64
 	offsetBits uint16
-	tensor     float32    // of NVFP4
+	tensor     float32    // of NVFP4; of NF4DQ, that of 256 scales
+	mean       float32    // of NF4DQ
 	second     *[4]uint16 // of Bilevel, shared by 16 rows
 }
 
@@ -58,6 +59,13 @@ func (g *grid) storable(s float64) (bits uint16, scale float64) {
 		return uint16(b), g.nvScale(b)
 	case Bilevel: // its scale shares step and base with others
 		return g.bits, g.scale
+	case NF4DQ:
+		if g.tensor > 0 {
+			bits = uint16(dynamic.nearest((s - float64(g.mean)) / float64(g.tensor)))
+		} else {
+			bits = uint16(dynamic.zero)
+		}
+		return bits, doubleDecode(uint8(bits), g.tensor, g.mean)
 	}
 	bits = toF16(float32(s))
 	return bits, float64(fromF16(bits))
@@ -96,7 +104,7 @@ func (f fitter) matrix(w Matrix, skip []bool) fitter {
 }
 
 // fit returns the grid for the weights w of one group; that of Any4 has no
-// table, that of Bilevel no second level yet. h [len(w)] are the diagonal second
+// table, those of Bilevel and NF4DQ no second level yet. h [len(w)] are the diagonal second
 // moments of its columns, used by SearchHessian only, and block [len(w),len(w)]
 // is H itself, used by SearchClip; skip, where not nil, marks weights that do
 // not count. It reports a scale that half precision cannot hold.
@@ -183,6 +191,10 @@ func (f fitter) grid(lo, hi float64) (grid, error) {
 		if f.format.Affine {
 			s = (hi - lo) / float64(g.hi)
 		}
+	case NF4DQ:
+		g.zero, g.scale = int(g.levels.zero), m
+		g.bits = toF16(float32(m)) // until all are known
+		return g, nil
 	default:
 		g.zero = int(g.levels.zero)
 		s = m / g.levels.value[g.hi]

@@ -26,7 +26,7 @@ func Int4(g int) Format { return Format{Bits: 4, Group: g} }
 
 // ParseFormat returns the format of the given name with groups of g weights:
 // intB and intBa (symmetric and affine integers of B bits), int3b and int4b
-// (Bilevel), nf4, fp4, bnbfp4, mxfp4, nvfp4 and any4.
+// (Bilevel), nf4, nf4dq, fp4, bnbfp4, mxfp4, nvfp4 and any4.
 func ParseFormat(name string, g int) (Format, error) {
 	f := Format{Bits: 4, Group: g}
 	for k, n := range kindNames {
@@ -83,7 +83,7 @@ func (f Format) Validate() error {
 			return fmt.Errorf("quant: bilevel format with bits=%d, affine=%v: want 2..4 and true", f.Bits, f.Affine)
 		}
 		return nil
-	case NF4, FP4, BnbFP4, MXFP4, NVFP4, Any4:
+	case NF4, FP4, BnbFP4, MXFP4, NVFP4, Any4, NF4DQ:
 	default:
 		return fmt.Errorf("quant: format kind=%d does not exist", f.Kind)
 	}

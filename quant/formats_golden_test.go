@@ -25,7 +25,8 @@ func TestFormatsGolden(t *testing.T) {
 			FromStart           float64 `json:"from_start"`
 			Best, Median, Worst float64
 		}
-		AWQ []float64
+		AWQ   []float64
+		NF4DQ []float64
 	}
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
@@ -69,6 +70,19 @@ func TestFormatsGolden(t *testing.T) {
 				}
 			}
 		}
+	}
+
+	d := gemm.NewMatrix(16, 1536)
+	integers(d, 31)
+	for i := range d.Data {
+		d.Data[i] *= float32(1 + i/64%13)
+	}
+	dq := quantize(t, RTN{Format{Bits: 4, Group: 64, Kind: NF4DQ}, Scale{Rule: AbsMax}}, Problem{Name: "golden", Weights: d}).Base
+	if len(golden.NF4DQ) != len(dq.ScaleBytes) {
+		t.Fatalf("%d scales, want %d", len(dq.ScaleBytes), len(golden.NF4DQ))
+	}
+	for i, want := range golden.NF4DQ {
+		near(t, "a scale of double quantization", doubleDecode(dq.ScaleBytes[i], dq.Tensor[1+i/256], dq.Tensor[0]), want, 1e-6)
 	}
 
 	for _, c := range golden.Any4 {

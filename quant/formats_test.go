@@ -17,6 +17,7 @@ func kinds() []Format {
 		{Bits: 4, Group: 32, Kind: MXFP4}, {Bits: 4, Group: 16, Kind: NVFP4}, {Bits: 4, Affine: true, Group: 48, Kind: Any4},
 		{Bits: 4, Affine: true, Group: 16, Kind: Bilevel}, {Bits: 3, Affine: true, Group: 16, Kind: Bilevel},
 		{Bits: 5, Affine: true, Group: 24},
+		{Bits: 4, Group: 16, Kind: NF4DQ},
 	}
 }
 
@@ -122,7 +123,7 @@ func TestBitsOfFormats(t *testing.T) {
 		group int
 		want  float64
 	}{
-		{"nf4", 64, 4.25}, {"fp4", 32, 4.5}, {"bnbfp4", 64, 4.25}, {"mxfp4", 32, 4.25}, {"nvfp4", 16, 4.5 + 32./(32*256)},
+		{"nf4", 64, 4.25}, {"nf4dq", 64, 4 + 8./64 + 2*32./(32*256)}, {"fp4", 32, 4.5}, {"bnbfp4", 64, 4.25}, {"mxfp4", 32, 4.25}, {"nvfp4", 16, 4.5 + 32./(32*256)},
 		{"any4", 128, 4 + 32./128 + 256./256}, {"int4b", 16, 4.625}, {"int3b", 16, 3.625}, {"int5", 0, 5 + 16./256},
 	} {
 		f, err := ParseFormat(c.name, c.group)
@@ -206,7 +207,7 @@ func TestSearchesOfFormats(t *testing.T) {
 	p := problem(t, 12, 96, 4)
 	h := p.Moments.Diag()
 	for _, f := range kinds() {
-		if f.Kind == Any4 || f.Kind == Bilevel { // weights of k-means; a second level after the search
+		if f.Kind == Any4 || f.Kind == Bilevel || f.Kind == NF4DQ { // weights of k-means; a second level after the search
 			continue
 		}
 		plain := quantize(t, RTN{f, Scale{Rule: AbsMax}}, p).Dequantize()
@@ -621,5 +622,51 @@ func TestSearchesAgainstAllRanges(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Scales of NF4DQ are the nearest that their block of 256 offers, in more blocks
+// than one, and cost little: the error is hardly more than NF4's.
+func TestDoubleQuantization(t *testing.T) {
+	if n := len(dynamic.value); n != 256 || dynamic.value[127] != 0 || dynamic.value[255] != 1 || dynamic.value[0] != -float64(float32(.1+.9*63.5/64)) {
+		t.Fatalf("%d levels from %g", n, dynamic.value[0])
+	}
+	p := problem(t, 40, 256, 23) // 640 groups
+	for i := range 40 {
+		for j := range 256 {
+			p.Weights.Row(i)[j] *= float32(1 + i%7)
+		}
+	}
+	clear(p.Weights.Row(3)[:32])
+	absmax := Scale{Rule: AbsMax}
+	f := Format{Bits: 4, Group: 16, Kind: NF4DQ}
+	q := quantize(t, RTN{f, absmax}, p).Base
+	var mean float64
+	maxima := make([]float64, 640)
+	for g := range maxima {
+		maxima[g] = float64(largestOf(p.Weights.Row(g / 16)[g%16*16:][:16]))
+		mean += maxima[g] / 640
+	}
+	near(t, "mean scale", float64(q.Tensor[0]), mean, 1e-6)
+	for b := 0; b < 640; b += 256 {
+		block := maxima[b:min(b+256, 640)]
+		var m float64
+		for _, v := range block {
+			m = max(m, math.Abs(v-float64(q.Tensor[0])))
+		}
+		near(t, "largest of a block", float64(q.Tensor[1+b/256]), m, 1e-6)
+		for i, v := range block {
+			least, got := math.Inf(1), doubleDecode(q.ScaleBytes[b+i], q.Tensor[1+b/256], q.Tensor[0])
+			for u := range 256 {
+				least = min(least, math.Abs(v-doubleDecode(uint8(u), q.Tensor[1+b/256], q.Tensor[0])))
+			}
+			if d := math.Abs(got - v); !(d <= least+1e-6*v) {
+				t.Errorf("scale %d is %g for a maximum of %g, %g off the nearest", b+i, got, v, least)
+			}
+		}
+	}
+	lost := func(f Format) float64 { return objective(p, quantize(t, RTN{f, absmax}, p).Dequantize()) }
+	if a, b := lost(f), lost(Format{Bits: 4, Group: 16, Kind: NF4}); !(a < 1.03*b) {
+		t.Errorf("objective %g, with 16-bit scales %g", a, b)
 	}
 }

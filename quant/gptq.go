@@ -85,7 +85,7 @@ func (m GPTQ) start(p Problem) (*pass, error) {
 	if m.ActOrder && m.DynamicGroups {
 		return nil, p.errorf("act-order needs static groups: dynamic ones would not be contiguous")
 	}
-	if k := m.Format.Kind; m.DynamicGroups && (k == Any4 || k == Bilevel) {
+	if k := m.Format.Kind; m.DynamicGroups && (k == Any4 || k == Bilevel || k == NF4DQ) {
 		return nil, p.errorf("%s needs static groups: what rows or groups share is found beforehand", m.Format)
 	}
 	if m.DynamicGroups && m.Scale.Rule == SearchClip {

@@ -12,7 +12,7 @@ const (
 	Integer Kind = iota
 	// NF4 has the 16 quantiles of a normal distribution of QLoRA (Dettmers et
 	// al. 2023, arXiv:2305.14314) over ±1; scale max|w|. Codes are bitsandbytes'
-	// indices, which ascend. Its double quantization of scales is not offered.
+	// indices, which ascend. With QLoRA's double quantization of scales it is NF4DQ.
 	NF4
 	// FP4 has the levels of E2M1, ±{0, .5, 1, 1.5, 2, 3, 4, 6}, and half-precision
 	// scales max|w|/6. A code is the E2M1 number: sign, two bits of exponent, one
@@ -37,9 +37,14 @@ const (
 	// arXiv:2306.03078): scale and real zero of a group are codes of 3 bits; 16
 	// consecutive rows share their half-precision step and base at each group.
 	Bilevel
+	// NF4DQ is NF4 with QLoRA's double quantization, 8.125 bits for a scale in
+	// place of 16: a byte for the scale of each group, a float32 for 256 of them and
+	// one for their mean. bitsandbytes finds the codes of weights with the scales of
+	// before, not with the rounded ones.
+	NF4DQ
 )
 
-var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b"}
+var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b", "nf4dq"}
 
 // fixedGroup is the group size that a kind prescribes, 0 for none.
 func (k Kind) fixedGroup() int {
@@ -112,7 +117,7 @@ func signed(magnitudes []float64, code []uint8) *levels {
 }
 
 // fixedLevels are the levels of kinds, nil where they are not constant.
-var fixedLevels = func() [Bilevel + 1]*levels {
+var fixedLevels = func() [NF4DQ + 1]*levels {
 	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
 	e2m1.up = make([]bool, len(e2m1.mid))
 	for i := range e2m1.up {
@@ -129,6 +134,7 @@ var fixedLevels = func() [Bilevel + 1]*levels {
 		MXFP4:   e2m1,
 		NVFP4:   e2m1,
 		Bilevel: nil,
+		NF4DQ:   newLevels(slices.Clone(nf4[:])),
 	}
 }()
 

@@ -9,7 +9,7 @@ type Packed struct {
 	Codes []byte
 	// Scales [N, groups], half precision; nil where the kind has others.
 	Scales []uint16
-	// ScaleBytes are E8M0 (MXFP4) or E4M3 (NVFP4) scales [N, groups], or the
+	// ScaleBytes are E8M0 (MXFP4), E4M3 (NVFP4) or NF4DQ scales [N, groups], or the
 	// codes of Bilevel scales [N, ceil(groups·3/8)], packed like Codes.
 	ScaleBytes []byte
 	// Zeros [N, ceil(groups·b/8)], packed like Codes; nil unless affine. Integers
@@ -20,7 +20,9 @@ type Packed struct {
 	// Second [ceil(N/16), groups, 4] of Bilevel, half precision: step and base of
 	// the scales of 16 rows, step and base of their zeros.
 	Second []uint16
-	Tensor []float32 // [1] of NVFP4
+	// Tensor [1] of NVFP4; of NF4DQ [1+ceil(N·groups/256)]: the mean scale, and the
+	// largest magnitudes of 256 scales less it.
+	Tensor []float32
 }
 
 // Dims returns N and K.
@@ -66,6 +68,8 @@ func (p *Packed) table(t *[16]float32, n, g, groups int) {
 		scale = fromE8M0(p.ScaleBytes[at])
 	case NVFP4:
 		scale = float64(float32(float64(p.Tensor[0]) * fromE4M3(p.ScaleBytes[at])))
+	case NF4DQ:
+		scale = doubleDecode(p.ScaleBytes[at], p.Tensor[1+at/doubleBlock], p.Tensor[0])
 	case Bilevel:
 		l := packedLen(groups, bilevelBits)
 		second := p.Second[(n/bilevelRows*groups+g)*4:]
@@ -157,7 +161,7 @@ func packBase(n, k int, f Format, codes []uint8, grids []grid) *Packed {
 	p := &Packed{N: n, K: k, Format: f, Codes: make([]byte, n*packedLen(k, f.Bits))}
 	zeroBits := f.Bits
 	switch f.Kind {
-	case MXFP4, NVFP4:
+	case MXFP4, NVFP4, NF4DQ:
 		p.ScaleBytes = make([]byte, n*groups)
 	case Bilevel:
 		zeroBits = bilevelBits
@@ -169,6 +173,11 @@ func packBase(n, k int, f Format, codes []uint8, grids []grid) *Packed {
 	switch f.Kind {
 	case NVFP4:
 		p.Tensor = []float32{grids[0].tensor}
+	case NF4DQ:
+		p.Tensor = []float32{grids[0].mean}
+		for g := 0; g < len(grids); g += doubleBlock {
+			p.Tensor = append(p.Tensor, grids[g].tensor)
+		}
 	case Any4:
 		p.Offsets, p.Tables = make([]uint16, n*groups), make([]uint16, n*16)
 	case Integer, Bilevel:

@@ -124,6 +124,8 @@ func fitAll(p Problem, w Matrix, f fitter, skip []bool) ([]grid, error) {
 			err = f.any4Tables(p, w, grids, skip)
 		case Bilevel:
 			err = bilevel(p, w.Rows, grids)
+		case NF4DQ:
+			err = double(p, grids)
 		}
 	}
 	return grids, err

@@ -98,7 +98,7 @@ var (
 // formats are integer grids, bits and "a" for affine (a stored zero) in place of
 // symmetric or "b" for SpQR's bilevel one, and the others of quant.Kind.
 var formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int5", "int5a", "int6", "int6a", "int8", "int8a",
-	"int3b", "int4b", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
+	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
 
 // fixedGroups are the group sizes that formats prescribe.
 var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
@@ -253,8 +253,8 @@ var constraints = []constraint{
 	{"scale", func(t *Trial) bool { return t.Method.Scale == "foursix" && t.Method.Format != "nvfp4" }, "is a rule of nvfp4 alone"},
 	{"scale", func(t *Trial) bool { return t.Method.Scale == "clip" && t.Method.Format == "any4" }, "does not exist for any4, whose table is learned"},
 	{"groups", func(t *Trial) bool {
-		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b"}, t.Method.Format))
-	}, "groups are not possible with any4, int3b, int4b and scale: clip, whose grids are found beforehand"},
+		return t.Method.Groups == "dynamic" && (t.Method.Scale == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq"}, t.Method.Format))
+	}, "groups are not possible with any4, int3b, int4b, nf4dq and scale: clip, whose grids are found beforehand"},
 	{"criterion", func(t *Trial) bool { return t.Method.Criterion == "relief" && !t.Method.Joint }, "needs joint: true"},
 	{"budget", func(t *Trial) bool {
 		return t.Method.Budget != "" && t.Method.Name == "gptq" && (t.Method.Group < 8 || fixedGroups[t.Method.Format] != 0)

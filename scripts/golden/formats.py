@@ -2,6 +2,7 @@
 in the formats of quant's golden test.
 
   nf4, bnbfp4   bitsandbytes' quantize_4bit and dequantize_4bit on the CPU
+  nf4dq         the scales of its double quantization
   fp4, mxfp4,   numbers of ml_dtypes (float4_e2m1fn, float8_e8m0fnu,
   nvfp4, e4m3   float8_e4m3fn); the scale rules are written here from the OCP
                 Microscaling Formats 1.0 specification, 6.3, and NVIDIA's recipe
@@ -21,7 +22,7 @@ import ml_dtypes
 import numpy as np
 import sklearn
 import torch
-from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from bitsandbytes.functional import dequantize_4bit, dequantize_blockwise, quantize_4bit
 from sklearn.cluster import KMeans
 
 N, K, TOKENS = 6, 128, 512
@@ -48,6 +49,13 @@ def weights():
 def bnb(w, kind):
     q, state = quantize_4bit(torch.tensor(w).contiguous(), blocksize=64, quant_type=kind)
     return dequantize_4bit(q, state).numpy().reshape(w.shape)
+
+
+def nf4dq():
+    """Scales of 16 x 24 groups, in two blocks of 256 and less."""
+    w = integers(16 * 1536, 31).reshape(-1, 64) * (1 + np.arange(384) % 13)[:, None] / 64
+    _, state = quantize_4bit(torch.tensor(w.reshape(16, 1536), dtype=torch.float32), blocksize=64, quant_type="nf4", compress_statistics=True)
+    return [float(v) for v in dequantize_blockwise(state.absmax, state.state2) + state.offset]
 
 
 def e2m1(x):
@@ -118,6 +126,7 @@ def main():
     out["values"] = {name: [float(v) for v in np.float32(q).ravel()] for name, q in
                      {"nf4": bnb(w, "nf4"), "bnbfp4": bnb(w, "fp4"), "fp4": fp4(w), "mxfp4": mxfp4(w), "nvfp4": nvfp4(w)}.items()}
     out["e4m3"] = [float(v) for v in np.arange(127, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float64)]
+    out["nf4dq"] = nf4dq()
     out["any4"] = any4()
     out["awq"] = awq()
     print(json.dumps(out))
