@@ -29,6 +29,17 @@ func (f Effect) bits() string {
 	return ""
 }
 
+// none tells that no row of a pair differs from the other in any window.
+func (f Effect) none() bool { return f.Ratio.Low == 1 && f.Ratio.High == 1 }
+
+// change is the change of the divergence with its interval, as text.
+func (f Effect) change() string {
+	if f.none() {
+		return "the same"
+	}
+	return percentOf(f.Ratio.Value) + " " + interval(f.Ratio, percentOf)
+}
+
 // contextAxes are settings that define a group or a family, not an ablation.
 var contextAxes = []string{"model", "protocol", "activations", "method"}
 
@@ -53,6 +64,10 @@ func varying(rows []*Entry) (axes []string, values map[string][]string) {
 	return axes, values
 }
 
+// contrastLimit is how many values a setting may have and still be compared
+// value by value.
+const contrastLimit = 24
+
 // effects compares, within each method and along each varying axis other than
 // density, each value with one: that of the group's baseline, else the one that
 // most rows have.
@@ -70,6 +85,10 @@ func (g *Group) effects() []Effect {
 		for _, axis := range axes {
 			if axis == "density" {
 				continue // a curve, not a contrast: drawn instead
+			}
+			if len(values[axis]) > contrastLimit {
+				g.Unswept = append(g.Unswept, method+", "+axis)
+				continue
 			}
 			from := g.usual(rows, axis, values[axis])
 			for _, to := range values[axis] {

@@ -1,6 +1,9 @@
 package reports
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // shortTitles names the groups of t by what differs between them.
 func (t *Table) shortTitles() []string {
@@ -21,8 +24,34 @@ func (t *Table) shortTitles() []string {
 	return out
 }
 
+// acrossIso counts, for each pair of families, the comparisons at equal bits.
+func (t *Table) acrossIso() [][]string {
+	cells := map[[2]string][]string{}
+	count := map[[2]string]int{}
+	var order [][2]string
+	for i, g := range t.Groups {
+		pairs, sums := g.isoPairs()
+		for _, p := range pairs {
+			if cells[p] == nil {
+				cells[p] = make([]string, len(t.Groups))
+				order = append(order, p)
+			}
+			won, lost := tally(sums[p])
+			cells[p][i] = fmt.Sprintf("lower in %d, higher in %d of %d", len(won), len(lost), len(sums[p]))
+			count[p]++
+		}
+	}
+	var lines [][]string
+	for _, p := range order {
+		if count[p] > 1 {
+			lines = append(lines, append([]string{p[0], "against " + p[1] + " at equal bits"}, cells[p]...))
+		}
+	}
+	return lines
+}
+
 // acrossNote explains acrossLines.
-const acrossNote = "Change of mean KL when one setting is replaced, all else equal, as each group's own table of effects has it; * claimed after Holm's correction within the group. Side by side for reading: nothing is tested across groups."
+const acrossNote = "At equal bits: in how many comparisons the divergence is lower and higher after Holm's correction. Settings: change of mean KL when one setting is replaced, all else equal, as each group's own table of effects has it; * claimed after Holm's correction within the group. Side by side for reading: nothing is tested across groups."
 
 // acrossLines puts the effects that several groups have side by side, head
 // first; nil where there are none.
@@ -38,18 +67,22 @@ func (t *Table) acrossLines() [][]string {
 				cells[k] = make([]string, len(t.Groups))
 				order = append(order, k)
 			}
-			cells[k][i] = percentOf(f.Ratio.Value)
+			text, low, _ := strings.Cut(f.change(), " [")
 			if f.Holm < 1-Level {
-				cells[k][i] += "*"
+				text += "*"
 			}
 			if b := f.bits(); b != "" {
-				cells[k][i] += ", " + b
+				text += ", " + b
 			}
-			cells[k][i] += " " + interval(f.Ratio, percentOf)
+			if low != "" {
+				text += " [" + low
+			}
+			cells[k][i] = text
 			count[k]++
 		}
 	}
 	lines := [][]string{append([]string{"method", "setting"}, t.shortTitles()...)}
+	lines = append(lines, t.acrossIso()...)
 	for _, k := range order {
 		if count[k] > 1 {
 			lines = append(lines, append([]string{k.method, k.axis + " " + named(k.to) + ", for " + named(k.from)}, cells[k]...))

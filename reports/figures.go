@@ -32,7 +32,6 @@ func (g *Group) figures(index int, l looks) []*figure {
 	add(g.divergenceFigure(l))
 	add(g.rowsFigure(l))
 	add(g.effectsFigure())
-	add(g.perplexityFigure(l))
 	for _, tokens := range g.batches() {
 		add(g.speedFigure(l, tokens))
 	}
@@ -41,6 +40,7 @@ func (g *Group) figures(index int, l looks) []*figure {
 			add(f)
 		}
 	}
+	add(g.perplexityFigure(l))
 	add(g.layerFigure())
 	add(g.ledgerFigure())
 	return out
@@ -340,7 +340,9 @@ func (m measure) figure(key, title string, held []string, lines []series) *figur
 
 // effectsFigure draws the paired effects of the settings as a forest plot.
 func (g *Group) effectsFigure() *figure {
-	effects := g.Effects[:min(len(g.Effects), 40)]
+	effects := slices.DeleteFunc(slices.Clone(g.Effects), Effect.none)
+	total := len(effects)
+	effects = effects[:min(total, 40)]
 	if len(effects) == 0 {
 		return nil
 	}
@@ -395,7 +397,7 @@ func (g *Group) effectsFigure() *figure {
 	}
 	return &figure{
 		Key: "effects", Title: "Effect of each setting",
-		Caption:   "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable.",
+		Caption:   "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable." + chosenOf(len(effects), total),
 		Lines:     g.effectLines(),
 		LinesNote: "Geometric mean over pairs of rows that differ in this setting alone, paired by window. The interval covers the windows, with the pairs as they are. Settings that change the bits per weight are not compared at equal size here.",
 		height:    rowsHeight(len(effects), 4.5), draw: drawForest,
@@ -435,6 +437,14 @@ func (g *Group) chosen(n int, has func(*Entry) bool) (rows []*Entry, total int) 
 		}
 	}
 	return rows, len(all)
+}
+
+// chosenOf says that only the first n of total are drawn, where that is so.
+func chosenOf(n, total int) string {
+	if n == total {
+		return ""
+	}
+	return fmt.Sprintf(" The first %d of %d; the table has all.", n, total)
 }
 
 func chosenNote(n, total int) string {

@@ -106,30 +106,12 @@ func (g *Group) frontFinding() []finding {
 // isoFindings sums up, for each pair of families, the comparisons at equal
 // bits, wins and losses alike.
 func (g *Group) isoFindings() []finding {
-	type pair struct{ family, rival string }
-	sums := map[pair][]Iso{}
-	var order []pair
-	for _, iso := range g.Iso {
-		p := pair{iso.Entry.Family, iso.Family}
-		if !strings.HasPrefix(p.family, "mosaic") || strings.HasPrefix(p.rival, "mosaic") {
-			continue
-		}
-		if sums[p] == nil {
-			order = append(order, p)
-		}
-		sums[p] = append(sums[p], iso)
-	}
+	order, sums := g.isoPairs()
 	var out []finding
 	for _, p := range order {
-		var won, lost []*Entry
+		won, lost := tally(sums[p])
 		lo, hi := sums[p][0], sums[p][0]
 		for _, iso := range sums[p] {
-			switch {
-			case iso.Holm < 1-Level && iso.Ratio.Value < 1:
-				won = append(won, iso.Entry)
-			case iso.Holm < 1-Level && iso.Ratio.Value > 1:
-				lost = append(lost, iso.Entry)
-			}
 			if iso.Ratio.Value < lo.Ratio.Value {
 				lo = iso
 			}
@@ -139,9 +121,9 @@ func (g *Group) isoFindings() []finding {
 		}
 		n := len(sums[p])
 		text := fmt.Sprintf("At equal bits per weight, %s against %s: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
-			p.family, p.rival, len(won), len(lost), n-len(won)-len(lost), plural(n, "comparison", "comparisons"))
-		if without := g.count(p.family) - n; without > 0 {
-			text += fmt.Sprintf(" %s of %s found no %s row of equal size.", plural(without, "further row", "further rows"), p.family, p.rival)
+			p[0], p[1], len(won), len(lost), n-len(won)-len(lost), plural(n, "comparison", "comparisons"))
+		if without := g.count(p[0]) - n; without > 0 {
+			text += fmt.Sprintf(" %s of %s found no %s row of equal size.", plural(without, "further row", "further rows"), p[0], p[1])
 		}
 		describe := func(iso Iso) string {
 			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Name, fixed(iso.Entry.Bits, 3), percentOf(iso.Ratio.Value), interval(iso.Ratio, percentOf))
@@ -154,6 +136,36 @@ func (g *Group) isoFindings() []finding {
 		out = append(out, finding{text, append(won, lost...)})
 	}
 	return out
+}
+
+// isoPairs sorts the comparisons of mosaic with others at equal bits by the two
+// families.
+func (g *Group) isoPairs() (order [][2]string, of map[[2]string][]Iso) {
+	of = map[[2]string][]Iso{}
+	for _, iso := range g.Iso {
+		p := [2]string{iso.Entry.Family, iso.Family}
+		if !strings.HasPrefix(p[0], "mosaic") || strings.HasPrefix(p[1], "mosaic") {
+			continue
+		}
+		if of[p] == nil {
+			order = append(order, p)
+		}
+		of[p] = append(of[p], iso)
+	}
+	return order, of
+}
+
+// tally returns the rows that are claimed to be better and worse than the rival.
+func tally(isos []Iso) (won, lost []*Entry) {
+	for _, iso := range isos {
+		switch {
+		case iso.Holm < 1-Level && iso.Ratio.Value < 1:
+			won = append(won, iso.Entry)
+		case iso.Holm < 1-Level && iso.Ratio.Value > 1:
+			lost = append(lost, iso.Entry)
+		}
+	}
+	return won, lost
 }
 
 // count returns how many rows of the family have bits and a divergence.
@@ -217,9 +229,13 @@ func settingFinding(effects []Effect) string {
 	sorted := slices.Clone(effects)
 	slices.SortStableFunc(sorted, func(a, b Effect) int { return cmp.Compare(a.Ratio.Value, b.Ratio.Value) })
 	pairs := sorted[0].Pairs
-	var lower, higher, unclear []string
+	var lower, higher, unclear, same []string
 	for _, f := range sorted {
-		text := fmt.Sprintf("%s (%s %s", named(f.To), percentOf(f.Ratio.Value), interval(f.Ratio, percentOf))
+		if f.none() {
+			same = append(same, named(f.To))
+			continue
+		}
+		text := named(f.To) + " (" + f.change()
 		if b := f.bits(); b != "" {
 			text += ", " + b
 		}
@@ -245,7 +261,7 @@ func settingFinding(effects []Effect) string {
 	for _, p := range []struct {
 		says   string
 		values []string
-	}{{"lower with ", lower}, {"higher with ", higher}, {"not distinguishable with ", unclear}} {
+	}{{"lower with ", lower}, {"higher with ", higher}, {"not distinguishable with ", unclear}, {"the same with ", same}} {
 		if len(p.values) > 0 {
 			parts = append(parts, p.says+list(p.values, 10))
 		}
@@ -269,6 +285,9 @@ func (g *Group) scope() []string {
 			text += " With so few windows they are rough."
 		}
 		out = append(out, text)
+	}
+	if len(g.Unswept) > 0 {
+		out = append(out, fmt.Sprintf("Settings of more than %d values are not compared value by value: %s.", contrastLimit, list(g.Unswept, 6)))
 	}
 	if n, beyond := g.Correlated(); n > 0 {
 		text := fmt.Sprintf("Neighbouring windows: in %d of %d comparisons with a baseline their contributions correlate beyond ±1.96/√n", beyond, n)

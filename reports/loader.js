@@ -39,8 +39,10 @@
       box.className = "chart";
       figure.insertBefore(box, figure.firstChild);
       try {
-        var chart = echarts.init(box, null, { renderer: "svg" });
-        chart.setOption(paint(JSON.parse(data.textContent)));
+        var options = paint(JSON.parse(data.textContent));
+        var points = options.series.reduce(function (n, s) { return n + s.data.length; }, 0);
+        var chart = echarts.init(box, null, { renderer: points > 2000 ? "canvas" : "svg" });
+        chart.setOption(options);
         figure.setAttribute("data-drawn", "chart");
         new ResizeObserver(function () { chart.resize(); }).observe(box);
         matchMedia("(prefers-color-scheme: dark)").addEventListener("change", function () {

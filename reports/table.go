@@ -36,6 +36,7 @@ type Group struct {
 	IsoTime  []IsoTime // comparisons at equal time
 	Effects  []Effect  // of the axes of mosaic, in matched pairs
 	drop     []string  // words that labels share and names leave out
+	Unswept  []string  // settings of too many values for Effects
 	Windows  int       // evaluation windows, 0 where rows differ or have none
 	Baseline []string  // labels of the named baselines
 

@@ -5,7 +5,8 @@
 //
 // It checks that the page has at least one figure (or says that it has no
 // results), that each figure shows a drawing with marks in it, that its chart
-// has replaced the drawing where the page carries one, and that the pixels of
+// has replaced the drawing where the page carries one with its script, or that
+// the drawing stays where it would load that, and that the pixels of
 // each drawing, alone, and of the whole page are not blank. Without Chromium
 // it says so and succeeds; with -require it fails.
 package main
@@ -99,13 +100,16 @@ func check(browser, page, shots string) error {
 	const tile = 400
 	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}div{position:relative;width:400px;height:400px;overflow:hidden}svg{display:block}svg[viewBox]{width:400px;height:auto}</style>`
 	var names []string
-	charts := 0
+	charts, online := 0, strings.Contains(dom, "<body data-charts=") // with the network off its drawings must stay
 	for _, f := range found {
 		svgs := drawing.FindAllString(f[0], -1)
 		if len(svgs) == 0 {
 			return fmt.Errorf("figure %s: no drawing", f[1])
 		}
-		if strings.Contains(f[0], `type="application/json"`) {
+		if online && strings.Contains(f[0], "data-drawn") {
+			return fmt.Errorf("figure %s: a chart is drawn with the network off", f[1])
+		}
+		if !online && strings.Contains(f[0], `type="application/json"`) {
 			charts++
 			if !strings.Contains(f[0], `data-drawn="chart"`) {
 				return fmt.Errorf("figure %s: its chart has not been drawn", f[1])
