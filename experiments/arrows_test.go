@@ -17,6 +17,7 @@ func TestArrows(t *testing.T) {
 		"internal/roofline":  {},
 		"internal/outliers":  {"internal/gemm"},
 		"internal/testdata":  {},
+		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},
 		"internal/hf":        {"internal/gemm"},
 		"quant":              {"internal/gemm"},
 		"zipper":             {"internal/gemm", "quant"},

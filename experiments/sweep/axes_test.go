@@ -35,6 +35,9 @@ calibration: {text: builtin:calibration, tokens: 1024, seed: 1}
 // Synthetic outliers change nothing in 16 bits and much in 4, and say that they
 // are synthetic.
 func TestStress(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of the builtin model")
+	}
 	m := run(t, head+`
 stress: {channels: [0%, 1%], gain: 30}
 activations: [a16, a4]
@@ -73,6 +76,9 @@ methods:
 // Smoothing leaves the size as it is and takes part in every method. A folded
 // model is the same model: what a fine grid loses stays small.
 func TestSmoothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of the builtin model")
+	}
 	m := run(t, head+`
 methods:
   - {method: rtn, format: [int4, int8], smoothing: [0, 0.5], smoothing_sites: [all, norms], skip: {format: int8, smoothing: 0}}
@@ -107,6 +113,9 @@ methods:
 // Budgets cost the same, whoever shares them; a common one gives layers densities
 // of their own. Oracle and blocks of whole columns take part in sweeps.
 func TestBudgets(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of the builtin model")
+	}
 	m := run(t, head+`
 methods:
   - {method: mosaic, density: 10%, block: 16x16, budget: [layer, global, relative]}

@@ -14,6 +14,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/store"
+	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 )
 
 const small = `
@@ -30,8 +31,13 @@ methods:
   - {method: mosaic, base: [rtn, gptq], group: 128, density: [0%, 10%], block: 16x64, criterion: delta}
 `
 
+// parse reads a sweep of builtin:tiny-llama3, which a smaller model stands in for
+// with -short.
 func parse(t *testing.T, yaml string) *plan.Sweep {
 	t.Helper()
+	if name := "builtin:tiny-llama3"; strings.Contains(yaml, name) {
+		yaml = strings.ReplaceAll(yaml, name, testmodel.Short(t, name))
+	}
 	sw, err := plan.Parse("test.yaml", []byte(yaml))
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +165,7 @@ func TestRun(t *testing.T) {
 // it is for: settings that never reached the quantizer would change nothing.
 func TestOwnSteps(t *testing.T) {
 	if testing.Short() {
-		t.Skip("checks numbers; takes minutes under the race detector")
+		t.Skip("checks numbers of the builtin model")
 	}
 	dir, sw := t.TempDir(), parse(t, `
 name: steps
@@ -198,10 +204,7 @@ methods:
 // TestReproducible runs one sweep alone and side by side, with a cold and a
 // warm cache, and wants the same numbers to the last bit.
 func TestReproducible(t *testing.T) {
-	lab, sw := newLab(t), parse(t, small)
-	if testing.Short() { // under the race detector all trials take minutes
-		sw.Trials = sw.Trials[:4]
-	}
+	lab, sw := newLab(t), parse(t, small+"  - {method: mosaic, density: 10%, block: 16x16, budget: global, smoothing: 0.5}\n")
 	a, b := t.TempDir(), t.TempDir()
 	if _, err := Run(t.Context(), lab, sw, Options{Dir: a, Jobs: 1}); err != nil {
 		t.Fatal(err)

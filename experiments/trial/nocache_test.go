@@ -13,6 +13,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
+	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 )
 
 // TestNoCache puts files where the cache needs folders, so that it takes nothing,
@@ -22,7 +23,7 @@ import (
 func TestNoCache(t *testing.T) {
 	defer func(a, b time.Duration, c int) { checkpointAfter, keepLayer, keepFactors = a, b, c }(checkpointAfter, keepLayer, keepFactors)
 	checkpointAfter, keepLayer, keepFactors = 0, 0, 1
-	base := plan.Trial{Model: "builtin:tiny-llama3", Activations: "a16",
+	base := plan.Trial{Model: testmodel.Short(t, "builtin:tiny-llama3"), Activations: "a16",
 		Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
 		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 256, Context: 64}}
 	gptq, mosaic := base, base

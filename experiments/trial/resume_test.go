@@ -9,6 +9,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
+	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 )
 
 // stored counts the values of each kind in the store.
@@ -30,7 +31,7 @@ func stored(t *testing.T, s *store.Store) map[string]int {
 func TestResume(t *testing.T) {
 	defer func(a, b time.Duration, c int) { checkpointAfter, keepLayer, keepFactors = a, b, c }(checkpointAfter, keepLayer, keepFactors)
 	checkpointAfter, keepLayer, keepFactors = 0, 0, 1
-	want := plan.Trial{Model: "builtin:tiny-llama3", Activations: "a16",
+	want := plan.Trial{Model: testmodel.Short(t, "builtin:tiny-llama3"), Activations: "a16",
 		Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
 		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 256, Context: 64},
 		Method: plan.Method{Name: "mosaic", Base: "gptq", Format: "int4", Group: 128, Scale: "absmax", Order: "act", Groups: "static", Damp: .01,
@@ -50,6 +51,10 @@ func TestResume(t *testing.T) {
 			t.Fatal(err, r)
 		}
 		return r
+	}
+	sites, killed := 24, 9
+	if testing.Short() {
+		sites, killed = 4*testmodel.Layers, 5
 	}
 	whole := run(t.Context(), testLab(t))
 
@@ -82,14 +87,14 @@ func TestResume(t *testing.T) {
 		cancel()
 		<-done
 	}
-	killAt("statistics", 9)
+	killAt("statistics", killed)
 	if n := stored(t, l.Store); n["streams"] > 2 {
 		t.Errorf("%d checkpoints of the calibration are kept", n["streams"])
 	}
 	killAt("layer", 5)
 	before := stored(t, l.Store)
 	resumed := run(t.Context(), l)
-	if n := stored(t, l.Store); n["streams"]+n["layer"] > 0 || n["statistics"] != 24 || n["factor"] != 24 {
+	if n := stored(t, l.Store); n["streams"]+n["layer"] > 0 || n["statistics"] != sites || n["factor"] != sites {
 		t.Errorf("afterwards the store has %v; before the last start it had %v", n, before)
 	}
 	for _, v := range whole.Values {
