@@ -227,7 +227,7 @@ var keys = []*key{
 	{name: "joint", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Joint },
 		fallback: always(false), methods: []string{"mosaic"}, applies: gptqBase, needs: "base gptq", label: either("joint", "separate"), quiet: true},
 	{name: "pairs", section: "method", kind: pairs, field: func(t *Trial) any { return &t.Method.Pairs },
-		fallback: always(""), methods: []string{"mosaic"}, applies: func(m *Method) bool { return m.Joint }, needs: "joint: true", label: prefix("", suffix("-pairs")), quiet: true},
+		fallback: always("all"), methods: []string{"mosaic"}, applies: func(m *Method) bool { return m.Joint }, needs: "joint: true", label: func(v any) string { return pairs.write(v) + "-pairs" }, quiet: true},
 	{name: "refine", section: "method", kind: integer(0, 100), field: func(t *Trial) any { return &t.Method.Refine },
 		fallback: always(0), methods: []string{"gptq", "mosaic"}, applies: refinable, needs: "method gptq or joint: true", label: prefix("refine", nil), quiet: true},
 

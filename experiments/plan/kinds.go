@@ -92,8 +92,8 @@ var groupSize = kind{
 // one, by gain (global) or by gain relative to the layer's output (relative).
 var budget = defaultWord(true, "layer", "global", "relative")
 
-// pairs says how a joint residual finds the codes of base and residual: near ones
-// (the empty string), or the best of all pairs.
+// pairs says how a joint residual finds the codes of base and residual: the best
+// of all pairs, or of near ones, which came first and is the empty string.
 var pairs = defaultWord(true, "near", "all")
 
 // execution is packed, or fake for the empty string: the way that came first has
