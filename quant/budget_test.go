@@ -274,6 +274,18 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// Where costs differ, what counts is the score per cost: three blocks of 4 for 3
+// each go before one of 6 for 9; what no longer fits is passed over.
+func TestShareByCost(t *testing.T) {
+	scores := [][]float32{{6, 5, 1}, {4, 4, 4, .1}}
+	if got := Share(scores, []int{9, 3}, []int{1, 0}); !slices.Equal(got, []int{0, 3}) {
+		t.Errorf("9 units: %v blocks, want 0 and 3", got)
+	}
+	if got := Share(scores, []int{9, 3}, []int{2, 1}); !slices.Equal(got, []int{1, 4}) {
+		t.Errorf("21 units: %v blocks, want 1 and 4", got)
+	}
+}
+
 // A study's figures against separate runs of the method.
 func TestStudy(t *testing.T) {
 	p := problem(t, 6, 64, 4)
@@ -318,6 +330,32 @@ func TestStudy(t *testing.T) {
 				t.Errorf("Spearman of %s with itself is %g", c, v)
 			}
 		}
+	}
+}
+
+// Scores of oracle are those of full under the held-out moments.
+func TestStudyOfOracle(t *testing.T) {
+	p := problem(t, 6, 64, 4)
+	p.HeldOut = problem(t, 6, 64, 5).Moments
+	m := NewMosaic(RTN{Int4(32), Scale{Rule: AbsMax}}, 2, 8, 0)
+	s, err := m.Study(p, []Criterion{Full, Oracle}, []float64{.1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Criterion = Full
+	here, _, err := m.Scores(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Moments = p.HeldOut
+	there, _, err := m.Scores(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := pearson(rankAverages(here), rankAverages(there))
+	near(t, "rank correlation of full and oracle", s.Criteria[0].Spearman[1], want, 1e-9)
+	if want > .999 {
+		t.Error("both moments rank alike: a poor test")
 	}
 }
 

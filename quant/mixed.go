@@ -173,7 +173,7 @@ func (m Mixed) split(p Problem, order []int, count int) (*Quantized, error) {
 	}
 	q, err := base.Quantize(sub)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w (%d of %d channels are kept)", err, count, k)
 	}
 	kept := p.columns(order[inner:])
 	if update != nil {

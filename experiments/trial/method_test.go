@@ -1,0 +1,53 @@
+package trial
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// What a line of a sweep file becomes, defaults included.
+func TestQuantizer(t *testing.T) {
+	absmax := quant.Scale{Rule: quant.AbsMax}
+	gptq := quant.NewGPTQ(quant.Int4(128))
+	natural := quant.GPTQ{Format: quant.Format{Bits: 3, Group: 64}, Scale: quant.Scale{Rule: quant.SearchMSE, Norm: 2}, Damping: .05, DynamicGroups: true}
+	refined := gptq
+	refined.Refine = 3
+	rtn := quant.RTN{Format: quant.Int4(128), Scale: absmax}
+	affine := quant.Format{Bits: 4, Affine: true, Group: 32}
+	rows := gptq
+	rows.Format.Group = 0
+	mosaic := quant.Mosaic{Base: rtn, BlockRows: 16, BlockCols: 64, Density: .1, Criterion: quant.Delta, Bits: 4, Scale: absmax}
+	other := quant.Mosaic{Base: gptq, BlockCols: 1, Density: .05, Criterion: quant.Relief, Bits: 2, RowScales: true, Scale: absmax, Joint: true, Refine: 2}
+	for line, want := range map[string]quant.Quantizer{
+		"method: rtn":  rtn,
+		"method: gptq": gptq,
+		"method: gptq, format: int3, group: 64, scale: mse, damp: 0.05, order: natural, groups: dynamic": natural,
+		"method: gptq, refine: 3": refined,
+		"method: rtn, format: int4a, group: 32, awq: true, scale: clip": quant.AWQ{Method: quant.RTN{Format: affine, Scale: quant.Scale{Rule: quant.SearchClip}}, Format: affine},
+		"method: spqr, outliers: 1%":                                    quant.SpQR{GPTQ: gptq, Share: .01},
+		"method: mosaic, density: 10%":                                  mosaic,
+		"method: mosaic, density: 5%, base: gptq, block: Nx1, criterion: relief, residual_bits: 2, residual_scale: row, joint: true, refine: 2": other,
+		"method: quik, columns: 5%, group: row":                            quant.Mixed{Base: rows, Score: quant.ByAbsMax, Share: .05, Bits: 16, Int8Down: true},
+		"method: quik, columns: 5%, group: row, int8_down: false":          quant.Mixed{Base: rows, Score: quant.ByAbsMax, Share: .05, Bits: 16},
+		"method: atom, columns: 50%":                                       quant.Mixed{Base: gptq, Score: quant.ByEnergy, Share: .5, Bits: 8, Reorder: true},
+		"method: llmint8":                                                  quant.Mixed{Base: quant.RTN{Format: quant.Format{Bits: 8}, Scale: absmax}, Score: quant.ByAbsMax, Threshold: 6, Bits: 16},
+		"method: svdquant, rank: 8, base: gptq, svd_rounds: 4, group: 128": quant.SVDQuant{Base: gptq, Rank: 8, Smooth: true, Rounds: 4},
+	} {
+		sw, err := plan.Parse("x.yaml", []byte("name: x\nmodel: m\nprotocol: {text: t, context: 64, stride: 64, bos: true}\ncalibration: {text: t, tokens: 64}\nmethods:\n  - {"+line+"}\n"))
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		if len(sw.Trials) != 1 {
+			t.Errorf("%s: %d trials", line, len(sw.Trials))
+			continue
+		}
+		got, err := quantizer(sw.Trials[0].Method)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n got %#v, %v\nwant %#v", line, got, err, want)
+		}
+	}
+}
