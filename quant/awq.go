@@ -11,8 +11,7 @@ import (
 // arXiv:2306.00978): s_j = mean|x_j|^r over sqrt(max s · min s), r = 0, .05 ...
 // .95, the r of least output error of rounding W·diag(s) to nearest. The other
 // method then gets W·diag(s) with the moments of x/s. AWQ's clipping of groups is
-// the scale rule SearchClip, which
-// then applies to the scaled weights.
+// the scale rule SearchClip, which then applies to the scaled weights.
 //
 // The scales stay with the layer: they are stored in half precision, booked as
 // channel scales (16/N bits per weight), and cost the layer one product per

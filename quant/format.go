@@ -152,7 +152,10 @@ const (
 	SearchHessian ScaleRule = "hessian"
 	// SearchClip is AWQ's weight clipping (Lin et al. 2023, arXiv:2306.00978):
 	// p = 1 - i/20, i = 0..9, by the error of the output of the group alone,
-	// δ·H_gg·δᵀ with H_gg the block of H on the diagonal.
+	// δ·H_gg·δᵀ with H_gg the block of H on the diagonal. Departures: in an affine
+	// format both ends of the range shrink, where the authors cut |w| at p·max|w|
+	// and take the range of what is left; and every layer is clipped, where the
+	// authors leave q_proj and k_proj as they are.
 	SearchClip ScaleRule = "clip"
 	// Ceil is a rule of MXFP4 alone, the smallest power of two that clips no
 	// weight: 2^ceil(log2(max|w|/6)).

@@ -12,7 +12,9 @@ import (
 // the error is ErrSingular; it never falls back to RTN.
 //
 // Departures: scales are half precision; the weights of dead channels (h = 0)
-// are rounded to nearest instead of set to zero; and dynamic groups see every
+// are rounded to nearest instead of set to zero, and do not count in the mean of
+// h that damping is a share of; symmetric grids are those of Format, of 15 levels
+// where the authors have 16; and dynamic groups see every
 // update made before them, where the authors' code looks at weights that lack
 // the updates of the running block of 128 columns.
 type GPTQ struct {

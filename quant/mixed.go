@@ -26,7 +26,8 @@ const (
 //     nearest, channels whose inputs reach Threshold 6 in 16 bits. The paper looks
 //     for such channels in each batch; here they are those of the calibration, and
 //     their weights are stored in half precision too, as in the paper and not as
-//     in bitsandbytes, which rounds them to int8 and back.
+//     in bitsandbytes, which rounds them to int8 and back, and lets them stretch
+//     the scales of their rows.
 //   - QUIK (Ashkboos et al. 2023, arXiv:2310.09259): GPTQ, a share of channels by
 //     AbsMax in 16 bits, and with Int8Down the layers called down_proj in 8 bits,
 //     inputs included. The authors round inputs asymmetrically and keep the
@@ -36,6 +37,9 @@ const (
 //     by energy, so that a group has alike ones. The authors clip by constant
 //     ratios, share scales between two rows, and fold the order into the layers
 //     before, where here it is stored and booked.
+//
+// The authors of QUIK and Atom take the other channels by ascending score, and fit
+// groups inside the loop; here order and groups are those of Base.
 //
 // The kept channels come last in GPTQ's order, as QUIK has it, and take up the
 // errors of all others: the base sees the Schur complement of their part of H,

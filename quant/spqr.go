@@ -18,8 +18,10 @@ import "math"
 //
 // Departures: a fixed share is not SpQR's; with a threshold, grids are found on
 // W before the loop, not group by group on corrected weights, so that groups are
-// contiguous under act-order and no permutation needs to be stored; an outlier
-// takes a 16-bit value and an index of 1, 2 or 4 bytes.
+// contiguous under act-order and no permutation needs to be stored; every grid
+// spans 0, the authors' run from the smallest to the largest weight of a group;
+// a variance is a sum over N rows divided by N, not N-1; an outlier takes a
+// 16-bit value and an index of 1, 2 or 4 bytes.
 type SpQR struct {
 	GPTQ      GPTQ
 	Share     float64 // of the weights kept, in [0,1]; rounded to a whole number of weights

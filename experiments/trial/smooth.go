@@ -14,7 +14,9 @@ import (
 )
 
 // smooth returns the model that the method m quantizes, and the scales of its
-// sites: SmoothQuant's, or none.
+// sites: SmoothQuant's, or none. The authors smooth what norms make, which is
+// smoothing_sites: norms; by default the inputs of o_proj and down_proj are
+// smoothed, too.
 func (s *Subject) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[string][]float32, error) {
 	if m.Smoothing == 0 {
 		return s.model, nil, nil
