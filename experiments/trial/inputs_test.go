@@ -1,0 +1,154 @@
+package trial
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/builtin"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// What methods see of a smoothed and stressed model are the moments of its own
+// inputs, as it computes them, of the calibration and of the held-out text; and
+// what is kept of their factors is kept apart for each set of scales.
+func TestInputsOfFoldedModels(t *testing.T) {
+	defer func(k int) { keepFactors = k }(keepFactors)
+	keepFactors = 1
+	lab := testLab(t)
+	sw, err := plan.Parse("inputs.yaml", []byte(`
+name: inputs
+model: builtin:tiny-qwen3
+protocol: {text: builtin:heldout, context: 32, stride: 32, bos: true, tokens: 128}
+calibration: {text: builtin:calibration, tokens: 128, seed: 1}
+stress: {channels: 2%, gain: 30}
+methods:
+  - {method: rtn, smoothing: [0.5, 0.85]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := map[string]bool{}
+	for _, tr := range sw.Trials {
+		s, err := lab.Open(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		m, scales, err := s.smooth(t.Context(), tr.Method)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moments := func(seqs [][]int32) map[string]*quant.Moments {
+			sums := map[string]*quant.Accumulator{}
+			var failed error
+			_, err := m.Hidden(t.Context(), seqs, func(site string, x gemm.Matrix) {
+				if sums[site] == nil {
+					sums[site] = quant.NewAccumulator(x.Cols)
+				}
+				if err := sums[site].Add(x); err != nil {
+					failed = err
+				}
+			})
+			if err != nil || failed != nil {
+				t.Fatal(err, failed)
+			}
+			all := map[string]*quant.Moments{}
+			for site, a := range sums {
+				if all[site], err = a.Finish(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return all
+		}
+		calibration, heldOut := moments(s.calibrators), moments(s.heldOut.calibrators)
+		seen := 0
+		err = s.each(t.Context(), m, scales, true, func(i int, l llm.Linear, in *inputs) error {
+			seen++
+			for what, pair := range map[string][2]*quant.Moments{"calibration": {in.moments, calibration[l.Site]}, "held-out": {in.heldOut, heldOut[l.Site]}} {
+				got, want := pair[0], pair[1]
+				h := want.Diag()
+				for a := range want.K {
+					for b := range want.K {
+						if d := got.H[a*want.K+b] - want.H[a*want.K+b]; !(math.Abs(d) <= 1e-4*math.Sqrt(h[a]*h[b])) {
+							return fmt.Errorf("%s, %s: H[%d,%d] is %g, want %g", l.Name, what, a, b, got.H[a*want.K+b], want.H[a*want.K+b])
+						}
+					}
+					if d := got.AbsMax[a] - want.AbsMax[a]; !(math.Abs(float64(d)) <= 1e-4*float64(want.AbsMax[a])) {
+						return fmt.Errorf("%s, %s: largest input %d is %g, want %g", l.Name, what, a, got.AbsMax[a], want.AbsMax[a])
+					}
+				}
+			}
+			if i > 0 {
+				return nil
+			}
+			data, err := in.moments.Keep("factor", func() ([]byte, error) { return []byte(tr.Label), nil })
+			kept[string(data)] = true
+			return err
+		})
+		if err != nil {
+			t.Errorf("%s: %v", tr.Label, err)
+		}
+		if seen != len(s.linears) {
+			t.Errorf("%s: %d of %d layers seen", tr.Label, seen, len(s.linears))
+		}
+	}
+	if len(kept) != 2 {
+		t.Errorf("two sets of scales share what is kept: %v", kept)
+	}
+}
+
+// Synthetic outliers are the same channels wherever the residual stream is read,
+// others in each v_proj and up_proj, as many as asked for, and drawn from the
+// seed.
+func TestStressScales(t *testing.T) {
+	files, err := builtin.Model("tiny-llama3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := llm.Open(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	outliers := func(seed uint64) map[string][]int {
+		at := map[string][]int{}
+		for site, s := range stressScales(m, plan.Stress{Channels: .05, Gain: 8, Seed: seed}) {
+			from := m.Producers(site)
+			for j, v := range s {
+				if v != 1 && v != .125 {
+					t.Fatalf("%s: scale %g", site, v)
+				}
+				if v != 1 && !slices.Contains(at[site], from[j]) {
+					at[site] = append(at[site], from[j])
+				}
+			}
+			if want := int(math.Round(.05 * float64(slices.Max(from)+1))); len(at[site]) != want {
+				t.Errorf("%s: %d outlier channels, want %d", site, len(at[site]), want)
+			}
+		}
+		return at
+	}
+	at := outliers(1)
+	if len(at) != 4*m.Config().Layers {
+		t.Fatalf("%d sites", len(at))
+	}
+	for site, channels := range at {
+		layer, kind := site[:strings.LastIndexByte(site, '.')], site[strings.LastIndexByte(site, '.'):]
+		first := "model.layers.0" + kind
+		if kind == ".attn_in" || kind == ".mlp_in" {
+			first = "model.layers.0.attn_in"
+		}
+		if same := slices.Equal(channels, at[first]); same != (kind == ".attn_in" || kind == ".mlp_in" || layer == "model.layers.0") {
+			t.Errorf("%s has the outliers of %s: %v", site, first, same)
+		}
+	}
+	if slices.Equal(outliers(2)["model.layers.0.attn_in"], at["model.layers.0.attn_in"]) {
+		t.Error("another seed draws the same channels")
+	}
+}
