@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,7 +32,8 @@ methods:
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := execute(t, "quantize", "-c", config, "--cache", cache, "-o", packed); err != nil {
+	printed, err := execute(t, "quantize", "-c", config, "--cache", cache, "-o", packed)
+	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := execute(t, "eval", "-m", packed, "--cache", cache, "--text", "builtin:heldout", "--context", "64", "--tokens", "512", "--json")
@@ -57,6 +60,17 @@ methods:
 		if v.Name == row.NLL && v.Value != want.Value {
 			t.Errorf("NLL %v of the checkpoint, %v of the sweep", v.Value, want.Value)
 		}
+	}
+	var total int64
+	words := strings.Fields(printed)
+	for _, item := range rows[0].Ledger {
+		total += item.Bytes
+		if !slices.Contains(words, fmt.Sprint(item.Bytes)) || !strings.Contains(printed, item.Name) {
+			t.Errorf("%s, %d bytes, is not printed:\n%s", item.Name, item.Bytes, printed)
+		}
+	}
+	if total == 0 || !slices.Contains(words, fmt.Sprint(total)) {
+		t.Errorf("the sum %d is not printed:\n%s", total, printed)
 	}
 	modelBytes, _ := rows[0].Value(row.ModelBytes)
 	info, err := os.Stat(filepath.Join(packed, "model.safetensors"))
