@@ -21,11 +21,17 @@ var tokens = []int{1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 16, 17}
 var activationFormats = []quant.Activations{quant.A8, quant.A4, quant.A16}
 
 // forLayouts calls f for all matrices that run with activations a, in all
-// variants, and fails if there are few.
+// variants, and fails if there are few. With -short it takes every fifth matrix.
 func forLayouts(t *testing.T, a quant.Activations, scale func(*rand.Rand) uint16, f func(i int, l layout, q *quant.Quantized, v Variant)) {
 	t.Helper()
-	n := 0
+	n, few, step := 0, 40, 1
+	if testing.Short() {
+		few, step = 6, 5
+	}
 	for i, l := range layouts() {
+		if i%step != 0 {
+			continue
+		}
 		q := l.random(uint64(i), scale)
 		if checkActivations(q.Base, q.Residual, a) != nil {
 			continue
@@ -35,7 +41,7 @@ func forLayouts(t *testing.T, a quant.Activations, scale func(*rand.Rand) uint16
 			f(i, l, q, v)
 		}
 	}
-	if n < 40 {
+	if n < few {
 		t.Fatalf("%d matrices for %s", n, a)
 	}
 }
@@ -200,6 +206,9 @@ func near(t *testing.T, what string, got gemm.Matrix, want, size []float64, unit
 // kernels: quantized matrices of quant itself, activations rounded by quant, and a
 // float32 product of K terms.
 func TestFakeQuantized(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of kernels that TestExact runs as well")
+	}
 	p := quant.Problem{Name: "layer", Weights: normal(7, 96, 512).Clone(), Seed: 1}
 	base := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}
 	for _, a := range activationFormats {
@@ -236,7 +245,11 @@ func TestBF16(t *testing.T) {
 	forKernels(t, schemeBF16, func(t *testing.T) {
 		for i, s := range [][2]int{{1, 1}, {3, 7}, {16, 8}, {17, 129}, {48, 1000}, {90, 640}} {
 			n, k := s[0], s[1]
-			for _, m := range tokens[i:][:6] {
+			few := tokens[i:][:6]
+			if testing.Short() {
+				few = few[:2]
+			}
+			for _, m := range few {
 				for _, whole := range []bool{true, false} {
 					w, x := normal(uint64(i), n, k).Clone(), normal(uint64(i+m), m, k)
 					if whole {

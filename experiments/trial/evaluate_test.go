@@ -24,6 +24,9 @@ func testLab(t *testing.T) *Lab {
 // TestEvaluate compares with the 16-bit trial of a sweep, which must say the
 // same of text and tasks, and looks at what activations and limits do.
 func TestEvaluate(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of the builtin model")
+	}
 	l := testLab(t)
 	protocol := plan.Protocol{Text: "builtin:heldout", Context: 128, Stride: 128, BOS: true, Tokens: 1024}
 	sweep := plan.Trial{Model: "builtin:tiny-llama3", Protocol: protocol, Activations: "a8", Method: plan.Method{Name: "none"}, Tasks: "builtin:cloze",

@@ -11,6 +11,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -21,6 +22,9 @@ import (
 // tips others further on. So logits agree to some percent of what quantization
 // changes in the square; without activations to tip, to the rounding of sums.
 func TestPackedAgrees(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of the builtin model")
+	}
 	files, err := builtin.Model("tiny-llama3")
 	if err != nil {
 		t.Fatal(err)
@@ -168,7 +172,7 @@ func TestPackedTrial(t *testing.T) {
 	lab := testLab(t)
 	sweep := fmt.Sprintf(`
 name: packed
-model: builtin:tiny-llama3
+model: %s
 protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 256}
 calibration: {text: builtin:calibration, tokens: 512, seed: 1}
 activations: %s
@@ -177,7 +181,7 @@ methods:
   - {method: none}
   - {method: mosaic, density: 10%%, block: 16x16}
   - {method: rtn, format: int3}
-`, testedActivations[0])
+`, testmodel.Short(t, "builtin:tiny-llama3"), testedActivations[0])
 	sw, err := plan.Parse("packed.yaml", []byte(sweep))
 	if err != nil {
 		t.Fatal(err)

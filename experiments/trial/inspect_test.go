@@ -72,6 +72,9 @@ func plantedModel(t *testing.T, change map[string]map[int]float32) string {
 // TestInspectPlanted plants outliers in one weight and in the input of one
 // site, and finds them there and nowhere else.
 func TestInspectPlanted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers of the builtin model")
+	}
 	lab := &Lab{Progress: io.Discard}
 	inspect := func(model string) *Inspected {
 		t.Helper()

@@ -15,6 +15,9 @@ import (
 // TestIsobits quantizes layers of the shapes of builtin:tiny-llama3 with every
 // method of configs/isobits.yaml: their bits are those that the file claims.
 func TestIsobits(t *testing.T) {
+	if testing.Short() {
+		t.Skip("checks numbers")
+	}
 	data, err := os.ReadFile("../../configs/isobits.yaml")
 	if err != nil {
 		t.Fatal(err)
