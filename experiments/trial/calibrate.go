@@ -144,7 +144,7 @@ func (c *calibration) run(ctx context.Context, site string) error {
 		if streams, err = s.startStreams(first); err != nil {
 			return err
 		}
-		if first > 0 {
+		if first > 0 && s.lab.Store.Failed() == nil {
 			s.note("calibration goes on: statistics of layers before %d of %d are in the cache; the model runs from layer %d", first, len(missing), streams[0].Layer())
 		}
 	}
