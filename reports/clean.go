@@ -96,3 +96,14 @@ func short(s string, n int) string {
 	}
 	return string([]rune(s)[:n-1]) + "…"
 }
+
+// middle cuts s to at most n characters in the middle: names of rows begin
+// alike, and differ at their ends.
+func middle(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	end := (n - 1) / 2
+	return string(r[:n-1-end]) + "…" + string(r[len(r)-end:])
+}

@@ -30,6 +30,7 @@ func (g *Group) figures(index int, l looks) []*figure {
 		}
 	}
 	add(g.divergenceFigure(l))
+	add(g.isoFigure(l))
 	add(g.rowsFigure(l))
 	add(g.effectsFigure())
 	for _, tokens := range g.batches() {
@@ -351,20 +352,18 @@ func (g *Group) effectsFigure() *figure {
 		lo, hi = min(lo, f.Ratio.Low), max(hi, f.Ratio.High)
 	}
 	drawForest := func(c draw.Canvas, st sheet) {
-		label := st.text(0.9, text.XRight, -0.4)
 		several := effects[0].Method != effects[len(effects)-1].Method
-		name := func(f Effect) string {
-			text := fmt.Sprintf("%s %s, for %s", f.Axis, named(f.To), named(f.From))
-			if several {
-				text = f.Method + ": " + text
+		names := make([]string, len(effects))
+		for i, f := range effects {
+			if names[i] = fmt.Sprintf("%s %s, for %s", f.Axis, named(f.To), named(f.From)); several {
+				names[i] = f.Method + ": " + names[i]
 			}
-			return short(text, 48)
 		}
-		left := vg.Length(0)
-		for _, f := range effects {
-			left = max(left, label.Width(name(f)))
+		label, labels := st.fit(names, (c.Max.X-c.Min.X)*0.46)
+		left := st.size
+		for _, s := range labels {
+			left = max(left, label.Width(s)+st.size)
 		}
-		left = min(left, (c.Max.X-c.Min.X)*0.5) + st.size
 		bits, right := st.text(0.9, text.XLeft, -0.4), vg.Length(0)
 		for _, f := range effects {
 			right = max(right, bits.Width(f.bits()))
@@ -380,7 +379,7 @@ func (g *Group) effectsFigure() *figure {
 			bar := draw.LineStyle{Color: st.ink, Width: st.size / 9}
 			for i, f := range effects {
 				y := ty(float64(len(effects)-1-i) + 0.5)
-				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.5, Y: y}, name(f))
+				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.5, Y: y}, labels[i])
 				c.StrokeLine2(bar, tx(f.Ratio.Low), y, tx(f.Ratio.High), y)
 				col := color.Color(color.RGBA{0x80, 0x80, 0x80, 0xff})
 				switch {
@@ -465,19 +464,36 @@ func rowsHeight(n int, fixed vg.Length) func(vg.Length) vg.Length {
 	}
 }
 
-// rowLabels returns the labels of rows to write left of them, cut where they
-// would take more than 45 % of the drawing, their style and the width they need.
+// rowLabels returns the names of rows to write left of them, their style and
+// the width they need: smaller where one is long, and cut in the middle where
+// that is not enough.
 func (st sheet) rowLabels(c draw.Canvas, rows []*Entry) (style text.Style, labels []string, width vg.Length) {
-	style = st.text(0.95, text.XRight, -0.4)
-	limit := (c.Max.X - c.Min.X) * 0.45
-	for _, e := range rows {
-		s := short(e.Name, 60)
-		for n := 59; n > 1 && style.Width(s) > limit; n-- {
-			s = short(e.Name, n)
-		}
-		labels, width = append(labels, s), max(width, style.Width(s))
+	names := make([]string, len(rows))
+	for i, e := range rows {
+		names[i] = e.Name
+	}
+	style, labels = st.fit(names, (c.Max.X-c.Min.X)*0.45)
+	for _, s := range labels {
+		width = max(width, style.Width(s))
 	}
 	return style, labels, width + st.size
+}
+
+// fit returns names as they fit into width, and the style to write them in,
+// which ends at the right.
+func (st sheet) fit(names []string, width vg.Length) (text.Style, []string) {
+	style := st.text(0.95, text.XRight, -0.4)
+	if slices.ContainsFunc(names, func(s string) bool { return style.Width(s) > width }) {
+		style, width = st.text(0.8, text.XRight, -0.4), width*1.1
+	}
+	out := make([]string, len(names))
+	for i, s := range names {
+		out[i] = middle(s, 80)
+		for n := 79; n > 1 && style.Width(out[i]) > width; n-- {
+			out[i] = middle(s, n)
+		}
+	}
+	return style, out
 }
 
 func (g *Group) layerFigure() *figure {

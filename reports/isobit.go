@@ -2,6 +2,7 @@ package reports
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -95,4 +96,32 @@ func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	}
 	iso.Ratio = est.Exp()
 	return iso, true
+}
+
+// isoFigure draws the rows of mosaic over the strongest other method at their
+// bits: the rival against which each row stands worst.
+func (g *Group) isoFigure(l looks) *figure {
+	worst := map[*Entry]Iso{}
+	pairs, of := g.isoPairs()
+	rivals := map[string]bool{}
+	for _, p := range pairs {
+		for _, iso := range of[p] {
+			if w, ok := worst[iso.Entry]; !ok || iso.Ratio.Value > w.Ratio.Value {
+				worst[iso.Entry] = iso
+			}
+		}
+		rivals[p[1]] = true
+	}
+	if len(worst) < 2 {
+		return nil
+	}
+	one := 1.0
+	s := &xy{xLabel: "bits per weight, as stored", yLabel: "mean KL / strongest rival's", yLog: true, level: &one}
+	s.series, _ = g.byMethod(l, func(e *Entry) (Estimate, bool) {
+		iso, ok := worst[e]
+		return iso.Ratio, ok
+	})
+	return &figure{Key: "iso-bits", Title: "At equal bits, against the strongest other method", height: ratio(0.72), draw: s.draw, chart: s.chart(),
+		Caption: "Divergence of each row of mosaic over that of another method at exactly its bits per weight (the table of comparisons at equal bits says how), namely " + list(slices.SortedFunc(maps.Keys(rivals), byFamily), 8) +
+			": for each row the one with the lowest divergence. Below the line mosaic is better. Bars: 95 % interval, paired by window, each row on its own; the choice of the strongest favours the rivals a little. Rows without a rival of their size are not drawn."}
 }

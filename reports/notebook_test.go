@@ -116,8 +116,8 @@ func TestNotebook(t *testing.T) {
 			}
 		}
 	}
-	if want := 2 + min(len(in.Rows), trialLimit); tables != 2 || pictures != 16 || commands != want {
-		t.Errorf("%d tables, %d pictures, %d commands; want 2, 16, %d", tables, pictures, commands, want)
+	if want := 2 + min(len(in.Rows), trialLimit); tables != 2 || pictures != 18 || commands != want {
+		t.Errorf("%d tables, %d pictures, %d commands; want 2, 18, %d", tables, pictures, commands, want)
 	}
 	if string(nb.Cells[1].Source[0]) != "%cd ../..\n" {
 		t.Errorf("the notebook's first code is %q", nb.Cells[1].Source)
@@ -133,8 +133,8 @@ func TestNotebook(t *testing.T) {
 			t.Errorf("report.md: %v", err)
 		}
 	}
-	if len(links) != 16 {
-		t.Errorf("report.md links %d figures, want 16", len(links))
+	if len(links) != 18 {
+		t.Errorf("report.md links %d figures, want 18", len(links))
 	}
 	for _, bad := range []string{"NaN", "%!"} {
 		if bytes.Contains(md, []byte(bad)) { // pictures may spell anything

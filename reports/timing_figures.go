@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"gonum.org/v1/plot"
-	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
@@ -281,15 +280,10 @@ func drawRatios(c draw.Canvas, st sheet, names []string, shown []series, lo, hi 
 		}})
 	}
 	c = st.legend(c, entries)
-	label := st.text(0.9, text.XRight, -0.4)
-	limit := (c.Max.X - c.Min.X) * 0.48
-	texts, left := make([]string, len(names)), vg.Length(0)
-	for i, name := range names {
-		texts[i] = short(name, 60)
-		for n := 59; n > 1 && label.Width(texts[i]) > limit; n-- {
-			texts[i] = short(name, n)
-		}
-		left = max(left, label.Width(texts[i]))
+	label, texts := st.fit(names, (c.Max.X-c.Min.X)*0.46)
+	left := vg.Length(0)
+	for _, s := range texts {
+		left = max(left, label.Width(s))
 	}
 	p := st.plot("time / time of dense4", "")
 	p.HideY()
