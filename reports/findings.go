@@ -80,27 +80,27 @@ func (g *Group) frontFinding() []finding {
 	if len(g.Front) < 2 {
 		return nil
 	}
-	count := map[string]int{}
-	near := 0
-	var families []string
+	var rows []string
 	for _, e := range g.Front {
-		if count[e.Family] == 0 {
-			families = append(families, e.Family)
-		}
-		count[e.Family]++
+		rows = append(rows, fmt.Sprintf("%s (%s bits, %s)", e.Name, fixed(e.Bits, 3), sig(e.KL.Value)))
 	}
+	near, behind := 0, 0
 	for _, e := range g.Entries {
-		if e.Standing == NearFront {
+		switch e.Standing {
+		case NearFront:
 			near++
+		case Behind:
+			behind++
 		}
 	}
-	slices.SortFunc(families, byFamily)
-	var parts []string
-	for _, f := range families {
-		parts = append(parts, fmt.Sprintf("%s %d", f, count[f]))
+	text := fmt.Sprintf("Pareto front of bits and divergence, by estimate: %s.", list(rows, 8))
+	switch {
+	case near > 0:
+		text += fmt.Sprintf(" %s behind it but not distinguishable from a row on it of no more bits.", plural(near, "more row is", "more rows are"))
+	case behind > 0:
+		text += " Every other row is distinguishable from a row on it of no more bits."
 	}
-	return []finding{{fmt.Sprintf("The Pareto front of bits and divergence has %d rows (%s); %s behind it but not distinguishable from a front row of no more bits.",
-		len(g.Front), strings.Join(parts, ", "), plural(near, "more row is", "more rows are")), g.Front}}
+	return []finding{{text, g.Front}}
 }
 
 // isoFindings sums up, for each pair of families, the comparisons at equal
