@@ -87,7 +87,7 @@ func (g *Group) effects() []Effect {
 				continue // a curve, not a contrast: drawn instead
 			}
 			if len(values[axis]) > contrastLimit {
-				g.Unswept = append(g.Unswept, method+", "+axis)
+				g.manyValued = append(g.manyValued, method+", "+axis)
 				continue
 			}
 			from := g.usual(rows, axis, values[axis])

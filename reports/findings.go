@@ -98,7 +98,7 @@ func (g *Group) frontFinding() []finding {
 	case near > 0:
 		text += fmt.Sprintf(" %s behind it but not distinguishable from a row on it of no more bits.", plural(near, "more row is", "more rows are"))
 	case behind > 0:
-		text += " Every other row is distinguishable from a row on it of no more bits."
+		text += " Every other row is distinguishably behind a row on it of no more bits."
 	}
 	return []finding{{text, g.Front}}
 }
@@ -286,8 +286,8 @@ func (g *Group) scope() []string {
 		}
 		out = append(out, text)
 	}
-	if len(g.Unswept) > 0 {
-		out = append(out, fmt.Sprintf("Settings of more than %d values are not compared value by value: %s.", contrastLimit, list(g.Unswept, 6)))
+	if len(g.manyValued) > 0 {
+		out = append(out, fmt.Sprintf("Settings of more than %d values are not compared value by value: %s.", contrastLimit, list(g.manyValued, 6)))
 	}
 	if n, beyond := g.Correlated(); n > 0 {
 		text := fmt.Sprintf("Neighbouring windows: in %d of %d comparisons with a baseline their contributions correlate beyond ±1.96/√n", beyond, n)

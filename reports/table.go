@@ -29,16 +29,16 @@ type Table struct {
 type Group struct {
 	Model, Protocol, Activations string
 
-	Entries  []*Entry  // by bits per weight, then label
-	Front    []*Entry  // Pareto front of (bits per weight, mean KL), by bits
-	Best     *Entry    // lowest mean KL; nil where no row has one
-	Iso      []Iso     // comparisons at equal bits
-	IsoTime  []IsoTime // comparisons at equal time
-	Effects  []Effect  // of the axes of mosaic, in matched pairs
-	drop     []string  // words that labels share and names leave out
-	Unswept  []string  // settings of too many values for Effects
-	Windows  int       // evaluation windows, 0 where rows differ or have none
-	Baseline []string  // labels of the named baselines
+	Entries    []*Entry  // by bits per weight, then label
+	Front      []*Entry  // Pareto front of (bits per weight, mean KL), by bits
+	Best       *Entry    // lowest mean KL; nil where no row has one
+	Iso        []Iso     // comparisons at equal bits
+	IsoTime    []IsoTime // comparisons at equal time
+	Effects    []Effect  // of the axes of mosaic, in matched pairs
+	drop       []string  // words that labels share and names leave out
+	manyValued []string  // settings of too many values for Effects
+	Windows    int       // evaluation windows, 0 where rows differ or have none
+	Baseline   []string  // labels of the named baselines
 
 	TaskNames     []string // scores of zero-shot tasks that rows have
 	TaskReference *Entry   // row of 16-bit weights they are compared with; nil without exactly one
