@@ -34,7 +34,7 @@ type Group struct {
 	Best       *Entry    // lowest mean KL; nil where no row has one
 	Iso        []Iso     // comparisons at equal bits
 	IsoTime    []IsoTime // comparisons at equal time
-	Effects    []Effect  // of the axes of mosaic, in matched pairs
+	Effects    []Effect  // of each method's settings, in matched pairs
 	drop       []string  // words that labels share and names leave out
 	manyValued []string  // settings of too many values for Effects
 	Windows    int       // evaluation windows, 0 where rows differ or have none
