@@ -44,7 +44,7 @@ func (t *Table) acrossIso() [][]string {
 	var lines [][]string
 	for _, p := range order {
 		if count[p] > 1 {
-			lines = append(lines, append([]string{p[0], "against " + p[1] + " at equal bits"}, cells[p]...))
+			lines = append(lines, append([]string{p[0] + ": against " + p[1] + " at equal bits"}, cells[p]...))
 		}
 	}
 	return lines
@@ -81,11 +81,11 @@ func (t *Table) acrossLines() [][]string {
 			count[k]++
 		}
 	}
-	lines := [][]string{append([]string{"method", "setting"}, t.shortTitles()...)}
+	lines := [][]string{append([]string{"setting"}, t.shortTitles()...)}
 	lines = append(lines, t.acrossIso()...)
 	for _, k := range order {
 		if count[k] > 1 {
-			lines = append(lines, append([]string{k.method, k.axis + " " + named(k.to) + ", for " + named(k.from)}, cells[k]...))
+			lines = append(lines, append([]string{k.method + ": " + k.axis + " " + named(k.to) + ", for " + named(k.from)}, cells[k]...))
 		}
 	}
 	if len(lines) == 1 {

@@ -16,13 +16,13 @@ func TestAcross(t *testing.T) {
 	rows = append(rows, s.row("spqr 2%", "a8", map[string]string{"method": "spqr", "outliers": "0.02"}, 4.7, .05))
 	table := Build(rows)
 	lines := table.acrossLines()
-	if want := []string{"method", "setting", "a16", "a8"}; !slices.Equal(lines[0], want) {
+	if want := []string{"setting", "a16", "a8"}; !slices.Equal(lines[0], want) {
 		t.Errorf("head %q, want %q", lines[0], want)
 	}
 	cell := func(setting string, group int) string {
 		for _, l := range lines {
-			if l[0]+": "+l[1] == setting {
-				return l[2+group]
+			if l[0] == setting {
+				return l[1+group]
 			}
 		}
 		return ""

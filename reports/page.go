@@ -175,7 +175,7 @@ func (t *Table) page(in Input, figures [][]*figure) ([]byte, error) {
 		"In": in, "Table": t, "Groups": groups, "Timings": timings, "Studies": chosen, "OK": len(measured), "All": all, "Warned": warned(measured),
 		"Style": template.CSS(pageStyle), "Policy": policy(from, scripts...) + connect, "From": from, "Scripts": loads, "Charts": charts, "Cell": &number,
 		"Env": in.environments(), "Several": len(groups) > 1, "Schema": strconv.Itoa(row.Schema), "Limit": isoLimit,
-		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote, "Across": t.acrossLines(), "AcrossNote": acrossNote,
+		"EchartsVersion": EchartsVersion, "TaskNote": taskNote, "TimingNote": timingNote, "Across": t.acrossLines(), "Short": t.shortTitles(), "AcrossNote": acrossNote,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reports: page: %w", err)
