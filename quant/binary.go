@@ -308,7 +308,7 @@ func (q *Quantized) MarshalBinary() ([]byte, error) {
 	e.ints(q.InputBits)
 	e.ints(flag(q.Residual != nil))
 	if r := q.Residual; r != nil {
-		e.ints(r.BlockRows, r.BlockCols, r.Bits, flag(r.RowScales), r.Blocks())
+		e.ints(r.BlockRows, r.BlockCols, r.Bits, flag(r.RowScales)+2*flag(r.BaseScales), r.Blocks())
 		e.index(r.RowPtr)
 		e.index(r.Cols)
 		e.bytes(r.Codes)
@@ -364,7 +364,9 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 	v.InputBits = d.int("input bits", 8)
 	if d.int("residual", 1) == 1 {
 		r := &Residual{N: n, K: k, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
-			Bits: d.int("residual bits", 8), RowScales: d.int("row scales", 1) == 1}
+			Bits: d.int("residual bits", 8)}
+		scales := d.int("kind of residual scales", 2)
+		r.RowScales, r.BaseScales = scales == 1, scales == 2
 		if d.err == nil && (r.BlockRows == 0 || r.BlockCols == 0 || r.Bits < 2) {
 			d.fail("residual block %dx%d of %d bits", r.BlockRows, r.BlockCols, r.Bits)
 		}
@@ -377,7 +379,14 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 		r.Cols = d.index("block columns", blocks, cols-1)
 		d.rows(r.RowPtr, r.Cols, blocks, cols)
 		r.Codes = d.bytes("residual codes", blocks*packedLen(r.BlockRows*r.BlockCols, r.Bits))
-		r.Scales = d.halves("residual scales", blocks*r.scalesPerBlock())
+		if r.BaseScales {
+			r.Scales = d.halves("ratio of residual scales", 1)
+			if d.err == nil && (v.Columns != nil || r.Scales[0] == 0 || r.Scales[0] > toF16(maxRatio)) {
+				d.fail("ratio %g of the residual's scales to the base's", fromF16(r.Scales[0]))
+			}
+		} else {
+			r.Scales = d.halves("residual scales", blocks*r.scalesPerBlock())
+		}
 		v.Residual = r
 	}
 	if d.int("outliers", 1) == 1 {

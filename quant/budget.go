@@ -33,7 +33,7 @@ func (m Mosaic) Scores(p Problem) (scores []float64, bytes int, err error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	r := Residual{BlockRows: m.BlockRows, RowScales: m.RowScales}
+	r := Residual{BlockRows: m.BlockRows, RowScales: m.RowScales, BaseScales: m.BaseScales}
 	return scores, packedLen(t.r*t.c, m.Bits) + 2*r.scalesPerBlock() + intWidth(t.cols()-1), nil
 }
 

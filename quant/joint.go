@@ -31,6 +31,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 		if err != nil {
 			return nil, err
 		}
+		full := s.grids
 		if s.grids, err = fitAll(p, p.Weights, s.fitter, t.covered(kept, size)); err != nil {
 			return nil, err
 		}
@@ -42,11 +43,15 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 				row[j] = w - float32(g.value(g.code(float64(w))))
 			}
 		}
-		q, err := m.residual(p, t, e, lambda, f)
-		if err != nil {
-			return nil, err
+		if m.BaseScales {
+			res = s.tie(m, t, kept, lambda, full)
+		} else {
+			q, err := m.residual(p, t, e, lambda, f, baseScales{})
+			if err != nil {
+				return nil, err
+			}
+			res = newSparse(t, m, q, kept)
 		}
-		res = newSparse(t, m, q, kept)
 		s.stored = func(row, col int, w float64, code *uint8) (float64, error) {
 			b, r := &s.grids[row*groups+col/size], res.grid(row, col)
 			if r == nil {
@@ -124,7 +129,7 @@ func (m Mosaic) jointScores(s *pass, t tiling, lambda []float64, f Format) ([]fl
 	if err := s.run(); err != nil {
 		return nil, err
 	}
-	q, err := m.residual(p, t, d, lambda, f)
+	q, err := m.residual(p, t, d, lambda, f, s.scales())
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +166,7 @@ type sparse struct {
 	keep      []bool  // [blocks]
 	grids     []grid  // [blocks], or [blocks, rows of a block]
 	codes     []uint8 // [N,K]
+	tied      *tied   // nil if blocks have scales of their own
 }
 
 func newSparse(t tiling, m Mosaic, q quantizedResidual, kept []int) *sparse {
@@ -187,6 +193,8 @@ func (s *sparse) grid(row, col int) *grid {
 	switch {
 	case !s.keep[b]:
 		return nil
+	case s.tied != nil:
+		return &s.grids[row*s.tied.groups+col/s.tied.size]
 	case s.rowScales:
 		return &s.grids[b*s.t.r+row%s.t.r]
 	}
@@ -195,6 +203,9 @@ func (s *sparse) grid(row, col int) *grid {
 
 // pack returns the residual as stored.
 func (s *sparse) pack(m Mosaic) *Residual {
+	if s.tied != nil {
+		return s.t.gather(quantizedResidual{codes: s.codes, scales: []uint16{toF16(float32(s.tied.ratio))}}, s.kept, m)
+	}
 	q := quantizedResidual{codes: s.codes, scales: make([]uint16, len(s.grids))}
 	for i := range s.grids {
 		q.scales[i] = s.grids[i].bits

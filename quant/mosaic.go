@@ -50,6 +50,9 @@ type Mosaic struct {
 	Criterion            Criterion
 	Bits                 int // of a residual code
 	RowScales            bool
+	// BaseScales ties the residual's step to the scales of the base: blocks store
+	// none, see tied.
+	BaseScales bool
 	// Scale is the rule of residual scales. SearchHessian weighs by h.
 	Scale Scale
 	// Joint quantizes base and residual together in the column loop of a GPTQ
@@ -99,6 +102,9 @@ func (m Mosaic) check(p Problem) (Mosaic, error) {
 	if m.Base == nil {
 		return m, p.errorf("mosaic has no base method")
 	}
+	if m.BaseScales && m.RowScales {
+		return m, p.errorf("residual scales of rows and of the base together")
+	}
 	if m.AllPairs && !m.Joint {
 		return m, p.errorf("pairs of codes need a joint residual")
 	}
@@ -135,7 +141,7 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	}
 	e := difference(p.Weights, q.Base)
 	h := p.diag()
-	res, err := m.residual(p, t, e, h, f)
+	res, err := m.residual(p, t, e, h, f, q.Base.baseScales())
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +165,7 @@ func (m Mosaic) candidates(p Problem) (t tiling, e Matrix, res quantizedResidual
 	}
 	t = tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
 	e = difference(p.Weights, base)
-	res, err = m.residual(p, t, e, p.diag(), Format{Bits: m.Bits})
+	res, err = m.residual(p, t, e, p.diag(), Format{Bits: m.Bits}, base.Base.baseScales())
 	return t, e, res, err
 }
 
@@ -178,13 +184,16 @@ func (t tiling) bounds(b int) (n0, n1, k0, k1 int) {
 // quantizedResidual is Q(R) on all blocks.
 type quantizedResidual struct {
 	codes  []uint8  // [N,K]
-	scales []uint16 // [blocks, scales per block]
+	scales []uint16 // [blocks, scales per block], or the ratio to the base's scales
 	values Matrix   // [N,K] Q(R)
 }
 
-// residual quantizes R on every block with scales of its own. h [K] are the
-// weights of columns, nil without.
-func (m Mosaic) residual(p Problem, t tiling, r Matrix, h []float64, f Format) (quantizedResidual, error) {
+// residual quantizes R on every block with scales of its own, or with those of
+// base. h [K] are the weights of columns, nil without.
+func (m Mosaic) residual(p Problem, t tiling, r Matrix, h []float64, f Format, base baseScales) (quantizedResidual, error) {
+	if m.BaseScales {
+		return tiedResidual(t, r, h, f, base), nil
+	}
 	per := 1
 	if m.RowScales {
 		per = m.BlockRows
@@ -311,7 +320,7 @@ func fullGain(t tiling, e, q, h Matrix) []float64 {
 
 // gather stores the kept blocks, whose indices ascend.
 func (t tiling) gather(q quantizedResidual, kept []int, m Mosaic) *Residual {
-	r := &Residual{N: t.n, K: t.k, BlockRows: t.r, BlockCols: t.c, Bits: m.Bits, RowScales: m.RowScales}
+	r := &Residual{N: t.n, K: t.k, BlockRows: t.r, BlockCols: t.c, Bits: m.Bits, RowScales: m.RowScales, BaseScales: m.BaseScales}
 	per := r.scalesPerBlock()
 	size := packedLen(t.r*t.c, m.Bits)
 	r.Codes = make([]byte, len(kept)*size)
@@ -330,6 +339,9 @@ func (t tiling) gather(q quantizedResidual, kept []int, m Mosaic) *Residual {
 		}
 		packBits(r.Codes[i*size:(i+1)*size], block, m.Bits)
 		r.Scales = append(r.Scales, q.scales[b*per:(b+1)*per]...)
+	}
+	if m.BaseScales {
+		r.Scales = q.scales
 	}
 	for b := range len(ptr) - 1 {
 		ptr[b+1] += ptr[b]

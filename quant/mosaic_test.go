@@ -25,7 +25,7 @@ func bruteGain(t *testing.T, p Problem, m Mosaic) (score, gain []float64) {
 	base := quantize(t, m.Base, p)
 	tl := tiling{p.Weights.Rows, p.Weights.Cols, m.BlockRows, m.BlockCols}
 	e := difference(p.Weights, base.Base)
-	res, err := m.residual(p, tl, e, p.diag(), Format{Bits: m.Bits})
+	res, err := m.residual(p, tl, e, p.diag(), Format{Bits: m.Bits}, baseScales{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestMosaicFullDensity(t *testing.T) {
 			t.Fatalf("density %g, want 1", d)
 		}
 		e := difference(p.Weights, q.Base)
-		res, err := m.residual(p, tiling{19, 70, 4, 16}, e, p.diag(), Format{Bits: 4})
+		res, err := m.residual(p, tiling{19, 70, 4, 16}, e, p.diag(), Format{Bits: 4}, baseScales{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,8 +172,10 @@ func forms() []Quantizer {
 	rtn := RTN{Int4(33), Scale{Rule: AbsMax}}
 	rows := NewMosaic(rtn, 4, 7, .3)
 	rows.RowScales, rows.Bits = true, 3
+	tied := NewMosaic(rtn, 1, 8, .3)
+	tied.BaseScales, tied.Bits = true, 2
 	return []Quantizer{rtn, RTN{Format{Bits: 3, Affine: true, Group: 22}, Scale{Rule: AbsMax}},
-		rows, NewMosaic(NewGPTQ(Int4(0)), 16, 16, 1), NewSpQR(Int4(33), .05)}
+		rows, NewMosaic(NewGPTQ(Int4(0)), 16, 16, 1), tied, NewSpQR(Int4(33), .05)}
 }
 
 func FuzzQuantized(f *testing.F) {

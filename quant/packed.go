@@ -61,32 +61,18 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 
 // table sets t[u] to the value of the stored code u in group g of row n.
 func (p *Packed) table(t *[16]float32, n, g, groups int) {
-	var scale, offset float64
-	at := n*groups + g
+	scale, offset := p.scale(n, g, groups)
 	switch p.Format.Kind {
-	case MXFP4:
-		scale = fromE8M0(p.ScaleBytes[at])
-	case NVFP4:
-		scale = float64(float32(float64(p.Tensor[0]) * fromE4M3(p.ScaleBytes[at])))
-	case NF4DQ:
-		scale = doubleDecode(p.ScaleBytes[at], p.Tensor[1+at/doubleBlock], p.Tensor[0])
 	case Bilevel:
-		l := packedLen(groups, bilevelBits)
-		second := p.Second[(n/bilevelRows*groups+g)*4:]
-		scale, offset = bilevelDecode(second[:4],
-			codeAt(p.ScaleBytes[n*l:(n+1)*l], g, bilevelBits), codeAt(p.Zeros[n*l:(n+1)*l], g, bilevelBits))
 		for u := range 1 << p.Format.Bits {
 			t[u] = float32(float64(u)*scale + offset)
 		}
 		return
 	case Any4:
-		scale, offset = float64(fromF16(p.Scales[at])), float64(fromF16(p.Offsets[at]))
 		for u := range t {
 			t[u] = float32(float64(fromF16(p.Tables[n*16+u]))*scale + offset)
 		}
 		return
-	default:
-		scale = float64(fromF16(p.Scales[at]))
 	}
 	l := fixedLevels[p.Format.Kind]
 	for u := range t {
@@ -96,6 +82,27 @@ func (p *Packed) table(t *[16]float32, n, g, groups int) {
 		}
 		t[u] = float32(l.value[r] * scale)
 	}
+}
+
+// scale returns scale and offset of group g of row n, which has groups of them.
+func (p *Packed) scale(n, g, groups int) (scale, offset float64) {
+	at := n*groups + g
+	switch p.Format.Kind {
+	case MXFP4:
+		return fromE8M0(p.ScaleBytes[at]), 0
+	case NVFP4:
+		return float64(float32(float64(p.Tensor[0]) * fromE4M3(p.ScaleBytes[at]))), 0
+	case NF4DQ:
+		return doubleDecode(p.ScaleBytes[at], p.Tensor[1+at/doubleBlock], p.Tensor[0]), 0
+	case Bilevel:
+		l := packedLen(groups, bilevelBits)
+		second := p.Second[(n/bilevelRows*groups+g)*4:]
+		return bilevelDecode(second[:4],
+			codeAt(p.ScaleBytes[n*l:(n+1)*l], g, bilevelBits), codeAt(p.Zeros[n*l:(n+1)*l], g, bilevelBits))
+	case Any4:
+		return float64(fromF16(p.Scales[at])), float64(fromF16(p.Offsets[at]))
+	}
+	return float64(fromF16(p.Scales[at])), 0
 }
 
 // decodeCodes sets dst[i] = (code[k+i] - zero)·scale.

@@ -59,7 +59,7 @@ func (q *Quantized) Load(dst Matrix, n0, k0 int) {
 		q.LowRank.add(dst, n0, k0)
 	}
 	if q.Residual != nil {
-		q.Residual.add(dst, n0, k0)
+		q.Residual.add(dst, q.Base, n0, k0)
 	}
 	if q.Outliers != nil {
 		q.Outliers.replace(dst, n0, k0)

@@ -11,7 +11,8 @@ import (
 // descend over the codes of a plain base). The coordinates are, from left to
 // right: the scale of each base group and of each kept residual block, which
 // moves to the stored number nearest its optimum, and then the code of each
-// weight, base and residual code together. In a Bilevel base the two codes and
+// weight, base and residual code together. Residual steps that are tied to the
+// base's scales move with them. In a Bilevel base the two codes and
 // the second level of a group take the place of its scale. A step is taken only
 // if it lowers the objective by more than rounding could feign, so no round
 // raises it.
@@ -31,7 +32,7 @@ func (s *pass) refine(rounds int, res *sparse) {
 		width = width / size * size
 	}
 	unit := 1 // rows that share a scale go together
-	if res != nil && !res.rowScales {
+	if res != nil && !res.rowScales && res.tied == nil {
 		unit = res.t.r
 	}
 	if s.fitter.format.Kind == Bilevel {
@@ -106,7 +107,7 @@ func (d *descent) rows(n0, n1 int, g, change Matrix) {
 		clear(change.Row(n0 + i)[:d.c1-d.c0])
 	}
 	s.baseScales()
-	if d.res != nil {
+	if d.res != nil && d.res.tied == nil {
 		s.residualScales()
 	}
 	for i := range s.gradient {

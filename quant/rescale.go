@@ -17,7 +17,9 @@ func (s *strip) baseScales() {
 			continue
 		}
 		for i := range s.gradient {
-			s.scale(&s.grids[(s.n0+i)*groups+at/size], s.codes, i, i+1, at, at+size)
+			g := (s.n0+i)*groups + at/size
+			s.scale(&s.grids[g], s.codes, i, i+1, at, at+size)
+			s.res.follow(g, &s.grids[g])
 		}
 	}
 }
@@ -43,10 +45,14 @@ func (s *strip) residualScales() {
 func (s *strip) scale(g *grid, codes []uint8, i0, i1, lo, hi int) {
 	var slope, curve float64
 	c := make([]float64, hi-lo)
-	for i := i0; i < i1; i++ {
+	levels := func(i int) {
 		for j, u := range s.rowOf(codes, i)[lo:hi] {
 			c[j] = g.level(u)
 		}
+		s.addTied(c, i, lo)
+	}
+	for i := i0; i < i1; i++ {
+		levels(i)
 		for j, v := range c {
 			if v != 0 {
 				slope += v * s.gradient[i][lo+j-s.c0]
@@ -63,8 +69,9 @@ func (s *strip) scale(g *grid, codes []uint8, i0, i1, lo, hi int) {
 		return
 	}
 	for i := i0; i < i1; i++ {
-		for j, u := range s.rowOf(codes, i)[lo:hi] {
-			s.move(i, lo+j, delta*g.level(u), s.c0)
+		levels(i)
+		for j, v := range c {
+			s.move(i, lo+j, delta*v, s.c0)
 		}
 	}
 	g.bits, g.scale = bits, to
@@ -116,13 +123,17 @@ func (s *strip) bilevel(i0, i1, lo, hi int) {
 	}
 	lines := make([]line, i1-i0)
 	u := make([]float64, size)
+	levels := func(i int) {
+		for j, code := range s.rowOf(s.codes, i)[lo:hi] {
+			u[j] = float64(code)
+		}
+		s.addTied(u, i, lo)
+	}
 	for i := range lines {
 		l := &lines[i]
 		*l = line{grid: &s.grids[(s.n0+i0+i)*groups+lo/size], oneone: oneone}
 		l.scale0, l.offset0 = l.grid.scale, l.grid.offset
-		for j, code := range s.rowOf(s.codes, i0+i)[lo:hi] {
-			u[j] = float64(code)
-		}
+		levels(i0 + i)
 		for j, g := range s.gradient[i0+i][lo-s.c0 : hi-s.c0] {
 			l.u += u[j] * g
 			l.one += g
@@ -158,9 +169,11 @@ func (s *strip) bilevel(i0, i1, lo, hi int) {
 	for i := range lines {
 		l := &lines[i]
 		l.grid.second = &second
-		for j, code := range s.rowOf(s.codes, i0+i)[lo:hi] {
-			s.move(i0+i, lo+j, float64(code)*(l.grid.scale-l.scale0)+(l.grid.offset-l.offset0), s.c0)
+		levels(i0 + i)
+		for j, v := range u {
+			s.move(i0+i, lo+j, v*(l.grid.scale-l.scale0)+(l.grid.offset-l.offset0), s.c0)
 		}
+		s.res.follow((s.n0+i0+i)*groups+lo/size, l.grid)
 	}
 }
 

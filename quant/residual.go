@@ -14,14 +14,20 @@ type Residual struct {
 	// RowScales says that every row of a block has a scale of its own;
 	// otherwise the block has one.
 	RowScales bool
+	// BaseScales says that blocks have no scales: the step of a code is a ratio,
+	// one number for the matrix, times the scale of the base's group that the
+	// weight belongs to. The base is that of the Quantized which holds r.
+	BaseScales bool
 	// RowPtr [ceil(N/BlockRows)+1]: the kept blocks of block row b are
 	// RowPtr[b] up to RowPtr[b+1].
 	RowPtr Ints
 	Cols   Ints // [blocks] block column of each kept block
 	// Codes [blocks, ceil(BlockRows·BlockCols·Bits/8)]: a block starts on a
 	// byte, its rows follow each other as one stream of bits, lowest first.
-	Codes  []byte
-	Scales []uint16 // [blocks] or [blocks, BlockRows], half precision
+	Codes []byte
+	// Scales [blocks] or [blocks, BlockRows], half precision; of BaseScales [1], the
+	// ratio.
+	Scales []uint16
 }
 
 // Grid returns the number of block rows and block columns.
@@ -38,21 +44,25 @@ func (r *Residual) Density() float64 {
 	return float64(r.Blocks()) / (float64(rows) * float64(cols))
 }
 
-// Block returns the packed codes and the scales of kept block i, aliasing r.
+// Block returns the packed codes and the scales of kept block i, aliasing r;
+// BaseScales have none.
 func (r *Residual) Block(i int) (codes []byte, scales []uint16) {
 	c, s := packedLen(r.BlockRows*r.BlockCols, r.Bits), r.scalesPerBlock()
 	return r.Codes[i*c : (i+1)*c], r.Scales[i*s : (i+1)*s]
 }
 
 func (r *Residual) scalesPerBlock() int {
-	if r.RowScales {
+	switch {
+	case r.BaseScales:
+		return 0
+	case r.RowScales:
 		return r.BlockRows
 	}
 	return 1
 }
 
-// add adds the tile of r at (n0,k0) to dst.
-func (r *Residual) add(dst Matrix, n0, k0 int) {
+// add adds the tile of r at (n0,k0) to dst; base is what r belongs to.
+func (r *Residual) add(dst Matrix, base *Packed, n0, k0 int) {
 	if dst.Rows == 0 || dst.Cols == 0 {
 		return
 	}
@@ -71,13 +81,17 @@ func (r *Residual) add(dst Matrix, n0, k0 int) {
 			codes, scales := r.Block(i)
 			lo, hi := max(kb, k0), min(kb+bc, k1)
 			for n := max(b*br, n0); n < min((b+1)*br, n1); n++ {
+				out := dst.Row(n - n0)[lo-k0 : hi-k0]
+				at := (n-b*br)*bc + lo - kb
+				if r.BaseScales {
+					r.addTied(out, base, codes, n, lo, at)
+					continue
+				}
 				s := scales[0]
 				if r.RowScales {
 					s = scales[n-b*br]
 				}
 				scale := fromF16(s)
-				out := dst.Row(n - n0)[lo-k0 : hi-k0]
-				at := (n-b*br)*bc + lo - kb
 				for j := range out {
 					out[j] += float32(int(codeAt(codes, at+j, r.Bits))-zero) * scale
 				}

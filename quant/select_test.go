@@ -56,7 +56,7 @@ func TestDeltaIsOptimalForDiagonalH(t *testing.T) {
 		m := NewMosaic(RTN{Int4(9), Scale{Rule: AbsMax}}, 2, 7, 1)
 		base := quantize(t, m.Base, p)
 		tl := tiling{5, 18, 2, 7}
-		res, err := m.residual(p, tl, difference(p.Weights, base.Base), p.diag(), Format{Bits: 4})
+		res, err := m.residual(p, tl, difference(p.Weights, base.Base), p.diag(), Format{Bits: 4}, baseScales{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +91,7 @@ func TestGreedy(t *testing.T) {
 		m := NewMosaic(RTN{Int4(35), Scale{Rule: AbsMax}}, []int{1, 2, 4}[seed%3], 16, 0)
 		base := quantize(t, m.Base, p)
 		tl := tiling{6, 70, m.BlockRows, 16}
-		res, err := m.residual(p, tl, difference(p.Weights, base.Base), p.diag(), Format{Bits: 4})
+		res, err := m.residual(p, tl, difference(p.Weights, base.Base), p.diag(), Format{Bits: 4}, baseScales{})
 		if err != nil {
 			t.Fatal(err)
 		}

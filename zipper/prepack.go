@@ -81,6 +81,8 @@ func Prepack(q *quant.Quantized, v Variant) (*Weights, error) { return PrepackFo
 // residuals other than 4-bit ones of blocks whose columns are a multiple of 8;
 // for quant.A4, groups or blocks of columns that neither divide its 128 nor
 // are multiples. Those that are multiples are cut, and their scales repeated.
+// A residual with BaseScales is laid out as its quant.Residual.RowScaled, which
+// rounds its steps, and has no kernel where that reports an error.
 // q is not modified.
 func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, error) {
 	if v != Zipped && v != Dense4 && v != Separate && v != Outlier16 {
@@ -96,9 +98,12 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 		w.outliers = newOutliers(q.Outliers)
 		b = withoutCodes(b, q.Outliers)
 	}
-	r := q.Residual
-	if r == nil || v == Dense4 {
+	if q.Residual == nil || v == Dense4 {
 		return w, w.main.pack(w.grid, b, nil)
+	}
+	r, err := q.Residual.RowScaled(b)
+	if err != nil {
+		return nil, fmt.Errorf("zipper: %w", err)
 	}
 	w.blocks = &blocks{r.BlockRows, r.BlockCols, r.RowScales, r.RowPtr.Width, r.Cols.Width}
 	cols := r.BlockCols

@@ -8,7 +8,8 @@ import (
 )
 
 // Reference returns Y [M,N] = Q(x)·Ŵᵀ, Q the rounding of a, row by row, in float64 by three loops, from
-// the canonical form: what every kernel is judged against. size [M,N] is the
+// the canonical form: what every kernel is judged against. A residual with
+// BaseScales counts as its RowScaled form, and panics where there is none. size [M,N] is the
 // same of absolute values, to derive tolerances from. It is never optimised.
 func Reference(q *quant.Quantized, x gemm.Matrix, a quant.Activations) (y, size []float64) {
 	n, k := q.Dims()
@@ -37,9 +38,12 @@ func dequantize(q *quant.Quantized) []float64 {
 	for i, v := range base.Data {
 		w[i] = float64(v)
 	}
-	r := q.Residual
-	if r == nil {
+	if q.Residual == nil {
 		return w
+	}
+	r, err := q.Residual.RowScaled(q.Base)
+	if err != nil {
+		panic("zipper: Reference: " + err.Error())
 	}
 	for row := range r.RowPtr.Len() - 1 {
 		for b := r.RowPtr.At(row); b < r.RowPtr.At(row+1); b++ {

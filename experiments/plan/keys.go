@@ -222,7 +222,7 @@ var keys = []*key{
 		fallback: always(""), methods: []string{"gptq", "mosaic"}, label: prefix("", suffix("-budget")), quiet: true},
 	{name: "residual_bits", section: "method", kind: integer(2, 4), field: func(t *Trial) any { return &t.Method.ResidualBits },
 		fallback: always(4), methods: []string{"mosaic"}, label: prefix("r", nil), quiet: true},
-	{name: "residual_scale", section: "method", kind: word("block", "row"), field: func(t *Trial) any { return &t.Method.ResidualScale },
+	{name: "residual_scale", section: "method", kind: word("block", "row", "base"), field: func(t *Trial) any { return &t.Method.ResidualScale },
 		fallback: always("block"), methods: []string{"mosaic"}, label: prefix("", suffix("-scale")), quiet: true},
 	{name: "joint", section: "method", kind: boolean, field: func(t *Trial) any { return &t.Method.Joint },
 		fallback: always(false), methods: []string{"mosaic"}, applies: gptqBase, needs: "base gptq", label: either("joint", "separate"), quiet: true},

@@ -118,7 +118,7 @@ type Method struct {
 	Criterion     string  `json:"criterion,omitempty"`
 	Budget        string  `json:"budget,omitempty"` // of blocks or groups, shared by all layers: global, relative; empty: each layer's own
 	ResidualBits  int     `json:"residual_bits,omitempty"`
-	ResidualScale string  `json:"residual_scale,omitempty"` // one per block, or per row of a block
+	ResidualScale string  `json:"residual_scale,omitempty"` // one per block or per row of a block, or tied to the scale of the base
 	Joint         bool    `json:"joint,omitempty"`          // base and residual are fitted together
 	Pairs         string  `json:"pairs,omitempty"`          // codes of base and residual tried together: all, or empty: near ones
 	Refine        int     `json:"refine,omitempty"`         // rounds of coordinate descent over codes and scales

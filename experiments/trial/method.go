@@ -47,7 +47,7 @@ func unscaled(m plan.Method, format quant.Format, scale quant.Scale) (quant.Quan
 	case "mosaic":
 		return quant.Mosaic{
 			Base: bases[m.Base], BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Density: m.Density,
-			Criterion: quant.Criterion(m.Criterion), Bits: m.ResidualBits, RowScales: m.ResidualScale == "row",
+			Criterion: quant.Criterion(m.Criterion), Bits: m.ResidualBits, RowScales: m.ResidualScale == "row", BaseScales: m.ResidualScale == "base",
 			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: m.Joint, AllPairs: m.Pairs == "all", Refine: m.Refine,
 		}, nil
 	case "quik":

@@ -142,7 +142,11 @@ func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 		l.packOutliers(q.Outliers, o)
 	}
 	if q.Residual != nil {
-		return l, l.packResidual(q.Residual, o)
+		r, err := q.Residual.RowScaled(b)
+		if err != nil {
+			return nil, fmt.Errorf("cuda: %w", err)
+		}
+		return l, l.packResidual(r, o)
 	}
 	return l, nil
 }
