@@ -25,11 +25,12 @@ import (
 //   - NF4 and its like are not uniform, and their copies interleave nowhere
 //     exactly.
 //
-// So the ratio is searched: the one of least Σ λ_j·d² over the weights of kept
-// blocks, d being their distance to the nearest pair, among multiples of 1/(2R)
-// steps, which holds both kinds of interleaving, up to the base's whole range.
-// An outlier beyond what base and residual reach is clipped in all of them; the
-// group's own scale is then raised as far as the group's loss falls, see fitTied.
+// So the ratio is searched among multiples of 1/(2R) steps, which hold both
+// kinds of interleaving, up to the base's whole range. What counts is Σ λ_j·d², d
+// being the distance of a weight to the nearest value, over groups with kept
+// blocks, each with the scale that is best for this ratio: a few outliers that a
+// fine middle does not reach are cheaper served by their own group's scale than by
+// the ratio of all.
 type tied struct {
 	ratio        float64
 	size, groups int // of the base
@@ -75,7 +76,7 @@ func leastRatio(candidates []float64, loss func(ratio float64) float64) float64 
 }
 
 // ratioSample is about how many weights a ratio is chosen by.
-const ratioSample = 1 << 14
+const ratioSample = 1 << 13
 
 // tiedResidual quantizes R on all blocks with steps tied to the scales [N,
 // groups] of base. h [K] are the weights of columns, nil without.
@@ -137,35 +138,37 @@ func (s *pass) scales() baseScales {
 }
 
 // tie returns the residual of the kept blocks, tied to the scales of the base,
-// whose grids are fitted without these blocks; full are those of all weights.
-// Ratio and scales of the base are chosen in turn.
+// whose grids are fitted without these blocks and become what fitTied finds; full
+// are those of all weights. The ratio is that of the least loss so found.
 func (s *pass) tie(m Mosaic, t tiling, kept []int, lambda []float64, full []grid) *sparse {
 	size, groups := s.fitter.format.groups(t.k)
 	res := newSparse(t, m, quantizedResidual{codes: make([]uint8, t.n*t.k), scales: make([]uint16, len(s.grids))}, kept)
 	res.tied = &tied{size: size, groups: groups}
-	var at []int
-	for _, b := range kept {
-		n0, n1, k0, k1 := t.bounds(b)
-		for i := n0; i < n1; i++ {
-			for j := k0; j < k1; j++ {
-				at = append(at, i*t.k+j)
+	var covered []int // groups with kept blocks, ascending
+	for g := range s.grids {
+		first := g / groups / t.r * t.cols()
+		for b := g % groups * size / t.c; b*t.c < (g%groups+1)*size; b++ {
+			if res.keep[first+b] {
+				covered = append(covered, g)
+				break
 			}
 		}
 	}
-	stride := len(at)/ratioSample | 1
-	first := s.grids
-	for range 2 {
-		res.tied.ratio = leastRatio(ratios(s.fitter.format, m.Bits, float64(s.grids[0].hi-s.grids[0].lo)), func(ratio float64) (sum float64) {
-			for x := 0; x < len(at); x += stride {
-				i, j := at[x]/t.k, at[x]%t.k
-				g := i*groups + j/size
-				r := res.grids[g]
-				r.scale = ratio * s.grids[g].scale
-				sum += lambda[j] * pairLoss(&s.grids[g], &r, res.pair, float64(s.problem.Weights.Row(i)[j]))
-			}
-			return sum
-		})
-		s.fitTied(res, lambda, first, full)
+	f := tiedFit{s, res, lambda, full}
+	stride := len(covered)*size/ratioSample | 1
+	res.tied.ratio = leastRatio(ratios(s.fitter.format, m.Bits, float64(s.grids[0].hi-s.grids[0].lo)), func(ratio float64) (sum float64) {
+		for x := 0; x < len(covered); x += stride {
+			_, loss := f.group(covered[x], ratio)
+			sum += loss
+		}
+		return sum
+	})
+	parallel(len(covered), func(x int) error {
+		s.grids[covered[x]], _ = f.group(covered[x], res.tied.ratio)
+		return nil
+	})
+	for g := range s.grids {
+		res.follow(g, &s.grids[g])
 	}
 	return res
 }
@@ -177,75 +180,70 @@ func pairLoss(base, res *grid, pair func(base, res *grid, w float64) (u, v uint8
 	return d * d
 }
 
-// fitTied sets the base's grids, and with them the residual's, to those of least
-// Σ λ_j·d² over all weights of a group, kept blocks included: from the scale
-// fitted without kept blocks, first, up to that for all weights, full, in steps
-// of an eighth of an octave. Outliers that base and residual together would not
-// reach so get a scale at which they do, where that is worth its coarser grid.
-// The scales of a Bilevel group are the codes of its second level.
-func (s *pass) fitTied(res *sparse, lambda []float64, first, full []grid) {
-	t, size, groups := res.t, res.tied.size, res.tied.groups
-	kind := s.fitter.format.Kind
-	fitted := make([]grid, len(first))
-	parallel(len(first), func(g int) error {
-		i, k0 := g/groups, g%groups*size
-		w := s.problem.Weights.Row(i)[k0 : k0+size]
-		best, least := first[g], math.Inf(1)
-		r := res.grids[g]
-		try := func(b grid) {
-			r.scale = res.tied.ratio * b.scale
-			var sum float64
-			for j, x := range w {
-				if res.grid(i, k0+j) != nil {
-					sum += lambda[k0+j] * pairLoss(&b, &r, res.pair, float64(x))
-				} else {
-					d := float64(x) - b.value(b.code(float64(x)))
-					sum += lambda[k0+j] * d * d
-				}
-				if sum >= least {
-					return
-				}
+// tiedFit finds the grids of groups with kept blocks.
+type tiedFit struct {
+	*pass  // its grids are fitted without kept blocks
+	res    *sparse
+	lambda []float64
+	full   []grid // fitted to all weights
+}
+
+// group returns the grid of least Σ λ_j·d² over all weights of group g, kept
+// blocks included, and that loss: from the scale fitted without kept blocks up to
+// that for all weights, in steps of an eighth of an octave. Outliers that base and
+// residual together would not reach so get a scale at which they do, where that is
+// worth its coarser grid. A Bilevel group tries all codes of its second level.
+func (f tiedFit) group(g int, ratio float64) (best grid, least float64) {
+	i, k0 := g/f.res.tied.groups, g%f.res.tied.groups*f.res.tied.size
+	w := f.problem.Weights.Row(i)[k0 : k0+f.res.tied.size]
+	first, full, r := f.grids[g], &f.full[g], f.res.grids[g]
+	best, least = first, math.Inf(1)
+	try := func(b grid) {
+		r.scale = ratio * b.scale
+		var sum float64
+		for j, x := range w {
+			if f.res.grid(i, k0+j) != nil {
+				sum += f.lambda[k0+j] * pairLoss(&b, &r, f.res.pair, float64(x))
+			} else {
+				d := float64(x) - b.value(b.code(float64(x)))
+				sum += f.lambda[k0+j] * d * d
 			}
-			best, least = b, sum
-		}
-		covered := false
-		for b := k0 / t.c; b*t.c < k0+size; b++ {
-			covered = covered || res.keep[i/t.r*t.cols()+b]
-		}
-		if covered {
-			try(best)
-			switch kind {
-			case Bilevel:
-				for c := range 1 << (2 * bilevelBits) {
-					b := first[g]
-					b.bits, b.offsetBits = uint16(c>>bilevelBits), uint16(c&(1<<bilevelBits-1))
-					b.scale, b.offset = bilevelDecode(b.second[:], uint8(b.bits), uint8(b.offsetBits))
-					if b.scale > 0 {
-						try(b)
-					}
-				}
-			case NVFP4, NF4DQ, Any4: // share a second level or a table, which is not full's
-			default:
-				try(full[g])
+			if sum >= least {
+				return
 			}
-			for x := 1.0; kind != Bilevel; {
-				x *= 1.0905077326652577 // 2^(1/8)
-				b := first[g]
-				b.bits, b.scale = b.storable(first[g].scale * x)
-				if !(first[g].scale*x < full[g].scale) || !(b.scale > 0) {
-					break
-				}
+		}
+		best, least = b, sum
+	}
+	try(first)
+	switch f.fitter.format.Kind {
+	case Bilevel:
+		for c := range 1 << (2 * bilevelBits) {
+			b := first
+			b.bits, b.offsetBits = uint16(c>>bilevelBits), uint16(c&(1<<bilevelBits-1))
+			b.scale, b.offset = bilevelDecode(b.second[:], uint8(b.bits), uint8(b.offsetBits))
+			if b.scale > 0 {
 				try(b)
 			}
 		}
-		fitted[g] = best
-		return nil
-	})
-	s.grids = fitted
-	for g := range s.grids {
-		res.follow(g, &s.grids[g])
+		return best, least
+	case NVFP4, NF4DQ, Any4: // have scales or a table in common, which are not those of full
+	default:
+		try(*full)
 	}
+	for x := octave8; first.scale*x < full.scale; x *= octave8 {
+		b := first
+		if b.bits, b.scale = b.storable(first.scale * x); !(b.scale > 0) {
+			break
+		}
+		try(b)
+		if first.scale == 0 {
+			break
+		}
+	}
+	return best, least
 }
+
+const octave8 = 1.0905077326652577 // 2^(1/8)
 
 // follow sets the residual's step in group g to that of its base.
 func (s *sparse) follow(g int, base *grid) {

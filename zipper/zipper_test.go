@@ -69,6 +69,46 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// A residual whose steps are tied to the base's scales is executed with the
+// scales of rows that this makes: by every kernel as by the reference, whose own
+// loops meet the weights as stored but for the rounding of steps.
+func TestBaseScales(t *testing.T) {
+	l := layout{n: 37, k: 256, group: 64, r: 4, c: 16, density: .4}
+	q := l.random(5, anyScale)
+	for i := range q.Base.Scales {
+		q.Base.Scales[i] = uint16(0x2c00 + 7*i) // from 1/16 on
+	}
+	q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x2c44} // about 1/15
+	r, err := q.Residual.RowScaled(q.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := &quant.Quantized{Base: q.Base, Residual: r}
+	stored := q.Dequantize()
+	for i, w := range dequantize(q) {
+		if d := w - float64(stored.Data[i]); !(math.Abs(d) <= 7*math.Exp2(-11)*float64(1./15)) {
+			t.Fatalf("weight %d is %g, stored as %g", i, w, stored.Data[i])
+		}
+	}
+	for _, a := range activationFormats {
+		for _, v := range []Variant{Zipped, Separate} {
+			w := prepackFor(t, q, v, a)
+			if got := w.Unpack(); !reflect.DeepEqual(got.Residual, r) {
+				t.Errorf("%s %s: the residual does not unpack to the form with scales of rows", v, a)
+			}
+			if !reflect.DeepEqual(w, prepackFor(t, rows, v, a)) {
+				t.Errorf("%s %s: the stream differs from that of the form with scales of rows", v, a)
+			}
+		}
+	}
+	l.c = 24
+	q = l.random(5, anyScale)
+	q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x2c44}
+	if _, err := Prepack(q, Zipped); err == nil || !strings.Contains(err.Error(), "several groups of 64") {
+		t.Errorf("a block of several groups: %v", err)
+	}
+}
+
 // TestBytes compares the size of the stream with the sizes that the package's
 // documentation states.
 func TestBytes(t *testing.T) {

@@ -131,6 +131,7 @@ methods:
   - {method: rtn, group: 64, format: int3}
   - {method: spqr, outliers: 1%}
   - {method: mosaic, density: [0%, 10%], block: 16x16, residual_bits: [4, 2], residual_scale: row}
+  - {method: mosaic, density: 10%, block: [16x16, 16x48], residual_scale: base}
 `
 	s := parse(t, sweep)
 	again(t, s)
@@ -156,6 +157,8 @@ methods:
 		"there is no kernel for residuals of other than 4 bits",
 		"zipper of [w16a16 dense4 zipper] 128 0.1 true 0",
 		"there is no kernel for residuals of other than 4 bits",
+		"zipper of [w16a16 dense4 zipper] 128 0.1 true 0",
+		"there is no kernel for residual blocks of several groups that are tied to their scales",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

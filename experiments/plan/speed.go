@@ -55,8 +55,11 @@ func (t *Trial) Products() (products []Product, own string, why string) {
 		own, l.Outliers = Outlier16, m.Outliers
 	case m.Name == "mosaic" && m.ResidualBits != 4:
 		return nil, "", "there is no kernel for residuals of other than 4 bits"
+	case m.Name == "mosaic" && m.ResidualScale == "base" && m.Group > 0 && m.Group%m.Block.Cols != 0:
+		return nil, "", "there is no kernel for residual blocks of several groups that are tied to their scales"
 	case m.Name == "mosaic" && m.Density > 0:
-		own, l.Density, l.Block, l.RowScale = Zipper, m.Density, m.Block, m.ResidualScale == "row"
+		// What is tied to the base is executed with scales of rows.
+		own, l.Density, l.Block, l.RowScale = Zipper, m.Density, m.Block, m.ResidualScale != "block"
 	case m.Name == "rtn" || m.Name == "gptq" || m.Name == "mosaic":
 		own = Dense4
 	default:

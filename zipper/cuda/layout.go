@@ -118,7 +118,8 @@ func (o *order) zeros(b []byte) {
 // NewLayout lays q out for the kernels of a scheme. It reports what they cannot
 // hold: bases other than symmetric int4 with groups of 32, of a multiple of 64 or
 // of a row, and residual blocks whose rows neither divide 16 nor are a multiple of
-// it, whose columns are not a multiple of 16, or whose codes are wider than 4 bits.
+// it, whose columns are not a multiple of 16, or whose codes are wider than 4 bits. A residual
+// with BaseScales is laid out as its quant.Residual.RowScaled, if there is one.
 // Beyond its result it needs no memory that grows with q, which it does not modify.
 func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 	o, ok := orders[scheme]

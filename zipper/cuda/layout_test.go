@@ -34,6 +34,32 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+// TestBaseScales: a residual whose steps are tied to the base's scales is laid out
+// with the scales of rows that this makes, or not at all.
+func TestBaseScales(t *testing.T) {
+	s := shape{n: 40, k: 256, group: 64, r: 4, c: 16, bits: 2, density: .5}
+	q := s.random(3)
+	for i := range q.Base.Scales {
+		q.Base.Scales[i] = uint16(0x2c00 + i) // from 1/16 on
+	}
+	q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x4555}
+	r, err := q.Residual.RowScaled(q.Base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scheme := range schemes {
+		if got := layOut(t, q, scheme).Unpack(); !reflect.DeepEqual(got, &quant.Quantized{Base: q.Base, Residual: r}) {
+			t.Errorf("%s: the layout does not unpack to the form with scales of rows", scheme)
+		}
+	}
+	s.c = 48
+	q = s.random(3)
+	q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x4555}
+	if _, err := NewLayout(q, schemes[0]); err == nil || !strings.Contains(err.Error(), "several groups of 64") {
+		t.Errorf("a block of several groups: %v", err)
+	}
+}
+
 func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint8(17), uint16(130), uint8(2), uint8(3), uint8(1), uint8(1), uint64(1))
 	f.Add(uint8(200), uint16(256), uint8(1), uint8(0), uint8(6), uint8(7), uint64(2))
