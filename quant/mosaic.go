@@ -50,8 +50,9 @@ type Mosaic struct {
 	Criterion            Criterion
 	Bits                 int // of a residual code
 	RowScales            bool
-	// BaseScales ties the residual's step to the scales of the base: blocks store
-	// none, see tied.
+	// BaseScales ties the residual's steps to the scales of the base, by a ratio
+	// that is searched: blocks store none. A joint base takes part: the scales of
+	// its groups with kept blocks are chosen with the ratio.
 	BaseScales bool
 	// Scale is the rule of residual scales. SearchHessian weighs by h.
 	Scale Scale

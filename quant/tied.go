@@ -20,8 +20,9 @@ import (
 //     where all overlap, a grid R times as fine; further out fewer copies
 //     overlap, and beyond ±(L-1)/2 a single one carries the grid to
 //     ±((L-1)/2 + ratio·(R-1)/2). The L·R levels are spent on a fine middle for
-//     small m, on range for large m. From ratio 2·(L-1)/(R-1) on copies may leave
-//     gaps, or, where only two overlap, m + 1/2 spaces them evenly.
+//     small m, on range for large m. Where no more than two copies overlap, m + 1/2
+//     spaces them evenly: 2-bit codes at 7.5 on int4 cover ±7 in steps of 1/2 and
+//     reach ±14.5, which is what most layers choose.
 //   - NF4 and its like are not uniform, and their copies interleave nowhere
 //     exactly.
 //
