@@ -37,12 +37,12 @@ type tied struct {
 	size, groups int // of the base
 }
 
-// maxRatio is above every ratio there is: base grids span 63 steps at most.
+// maxRatio is above every ratio there is: base grids span 255 steps at most.
 const maxRatio = 256
 
 // ratios returns the candidates for a residual of some bits on base f: multiples
-// of the base's (mean) step divided by 4R up to two steps, and then, up to a
-// number of steps, by 2R.
+// of the base's (mean) step divided by 4R up to two steps, by 2R up to 16 and by
+// 2 beyond, up to a number of steps.
 func ratios(f Format, bits int, steps float64) []float64 {
 	unit := 1.0
 	if l := fixedLevels[f.Kind]; l != nil {
@@ -51,11 +51,17 @@ func ratios(f Format, bits int, steps float64) []float64 {
 	levels := 1<<bits - 1
 	part := unit / float64(4*levels)
 	var out []float64
-	for x := part; x <= steps*unit*(1+1e-9); x += part {
-		if x > 2*unit*(1+1e-9) {
-			x += part
-		}
+	const near = 1 - 1e-9
+	for x := part; x*near <= steps*unit; {
 		out = append(out, float64(fromF16(toF16(float32(x)))))
+		switch {
+		case x < 2*unit*near:
+			x += part
+		case x < 16*unit*near:
+			x += 2 * part
+		default:
+			x += unit / 2
+		}
 	}
 	return out
 }
