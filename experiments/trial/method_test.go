@@ -20,7 +20,9 @@ func TestQuantizer(t *testing.T) {
 	rows := gptq
 	rows.Format.Group = 0
 	mosaic := quant.Mosaic{Base: rtn, BlockRows: 16, BlockCols: 64, Density: .1, Criterion: quant.Delta, Bits: 4, Scale: absmax}
-	other := quant.Mosaic{Base: gptq, BlockCols: 1, Density: .05, Criterion: quant.Relief, Bits: 2, RowScales: true, Scale: absmax, Joint: true, Refine: 2}
+	other := quant.Mosaic{Base: gptq, BlockCols: 1, Density: .05, Criterion: quant.Relief, Bits: 2, RowScales: true, Scale: absmax, Joint: true, AllPairs: true, Refine: 2}
+	tied := other
+	tied.RowScales, tied.BaseScales, tied.AllPairs = false, true, false
 	for line, want := range map[string]quant.Quantizer{
 		"method: rtn":  rtn,
 		"method: gptq": gptq,
@@ -29,7 +31,8 @@ func TestQuantizer(t *testing.T) {
 		"method: rtn, format: int4a, group: 32, awq: true, scale: clip": quant.AWQ{Method: quant.RTN{Format: affine, Scale: quant.Scale{Rule: quant.SearchClip}}, Format: affine},
 		"method: spqr, outliers: 1%":                                    quant.SpQR{GPTQ: gptq, Share: .01},
 		"method: mosaic, density: 10%":                                  mosaic,
-		"method: mosaic, density: 5%, base: gptq, block: Nx1, criterion: relief, residual_bits: 2, residual_scale: row, joint: true, refine: 2": other,
+		"method: mosaic, density: 5%, base: gptq, block: Nx1, criterion: relief, residual_bits: 2, residual_scale: row, joint: true, refine: 2":               other,
+		"method: mosaic, density: 5%, base: gptq, block: Nx1, criterion: relief, residual_bits: 2, residual_scale: base, joint: true, pairs: near, refine: 2": tied,
 		"method: quik, columns: 5%, group: row":                            quant.Mixed{Base: rows, Score: quant.ByAbsMax, Share: .05, Bits: 16, Int8Down: true},
 		"method: quik, columns: 5%, group: row, int8_down: false":          quant.Mixed{Base: rows, Score: quant.ByAbsMax, Share: .05, Bits: 16},
 		"method: atom, columns: 50%":                                       quant.Mixed{Base: gptq, Score: quant.ByEnergy, Share: .5, Bits: 8, Reorder: true},
