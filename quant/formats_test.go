@@ -670,3 +670,18 @@ func TestDoubleQuantization(t *testing.T) {
 		t.Errorf("objective %g, with 16-bit scales %g", a, b)
 	}
 }
+
+// The tensor scale of NVFP4 is that of the weights that count.
+func TestTensorScaleOfWeightsThatCount(t *testing.T) {
+	p := problem(t, 4, 32, 15)
+	p.Weights.Row(2)[5] = -50
+	skip := make([]bool, 4*32)
+	skip[2*32+5] = true
+	f := fitter{format: Format{Bits: 4, Group: 16, Kind: NVFP4}, scale: Scale{Rule: AbsMax}}
+	with := f.matrix(p.Weights, nil).tensor
+	without := f.matrix(p.Weights, skip).tensor
+	p.Weights.Row(2)[5] = 0
+	if want := f.matrix(p.Weights, nil).tensor; without != want || with != 50./(6*448) {
+		t.Errorf("tensor scale %g without an outlier of 50, want %g; %g with it", without, want, with)
+	}
+}

@@ -289,6 +289,15 @@ func TestSVDQuant(t *testing.T) {
 	if a, b := objective(p, first.Dequantize()), objective(p, second.Dequantize()); !(b < .98*a) {
 		t.Errorf("a second round leaves %g of %g", b, a)
 	}
+	// No round that raises the loss is kept.
+	least := math.Inf(1)
+	for rounds := range 8 {
+		got := objective(p, quantize(t, SVDQuant{Base: rtn, Rank: 40, Rounds: rounds}, p).Dequantize())
+		if !(got <= least*(1+1e-5)) {
+			t.Errorf("%d rounds lose %g, fewer %g", rounds, got, least)
+		}
+		least = min(least, got)
+	}
 	lacks := difference(p.Weights, first.Base)
 	branch := gemm.NewMatrix(48, 96)
 	second.LowRank.add(branch, 0, 0)

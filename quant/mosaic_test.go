@@ -288,14 +288,15 @@ func TestJointBlocks(t *testing.T) {
 }
 
 // The joint loop against plain elimination that gives each weight of a kept
-// block the nearest of all sums of two levels, with the base code nearest to it
-// or one beside that.
+// block the nearest of all sums of two levels, or of those with the base code
+// nearest to it or one beside that.
 func TestJointAgainstPlainElimination(t *testing.T) {
 	const n, k, group, cols = 12, 96, 48, 16
 	p := problem(t, n, k, 17)
-	for _, bits := range []int{4, 2} {
+	for run := range 4 {
+		bits, all := []int{4, 2}[run%2], run > 1
 		m := NewMosaic(NewGPTQ(Int4(group)), 1, cols, .4)
-		m.Joint, m.Bits = true, bits
+		m.Joint, m.Bits, m.AllPairs = true, bits, all
 		q := quantize(t, m, p)
 		scale := make(map[int]float64) // of a kept block
 		for i := range n {
@@ -313,7 +314,10 @@ func TestJointAgainstPlainElimination(t *testing.T) {
 				return first * base
 			}
 			best, code := first*base, first
-			for u := max(-7, int(first)-1); u <= min(7, int(first)+1); u++ {
+			for u := -7; u <= 7; u++ {
+				if !all && abs(float64(u)-first) > 1 {
+					continue
+				}
 				for v := -top; v <= top; v++ {
 					if x := float64(u)*base + float64(v)*res; abs(w-x) < abs(w-best)-1e-9 {
 						best, code = x, float64(u)

@@ -152,3 +152,38 @@ func TestStressScales(t *testing.T) {
 		t.Error("another seed draws the same channels")
 	}
 }
+
+// A layer that oracle chose blocks of is another one for another text; others
+// are not.
+func TestLayerKeys(t *testing.T) {
+	lab := testLab(t)
+	for criterion, differ := range map[string]bool{"oracle": true, "full": false} {
+		keys := map[string]bool{}
+		for _, tokens := range []int{64, 128} {
+			sw, err := plan.Parse("keys.yaml", []byte(fmt.Sprintf(`
+name: keys
+model: builtin:tiny-qwen3
+protocol: {text: builtin:heldout, context: 32, stride: 32, bos: true, tokens: %d}
+calibration: {text: builtin:calibration, tokens: 128, seed: 1}
+methods:
+  - {method: mosaic, density: 10%%, criterion: %s}
+`, tokens, criterion)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := lab.Open(t.Context(), sw.Trials[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := s.layerKey(sw.Trials[0], 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys[key.String()] = true
+			s.Close()
+		}
+		if (len(keys) == 2) != differ {
+			t.Errorf("%s: %d keys for two texts", criterion, len(keys))
+		}
+	}
+}
