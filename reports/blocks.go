@@ -101,7 +101,7 @@ func (t *Table) blocks(in Input, figures [][]*figure, png map[string][]byte) []b
 			if len(g.Iso) > isoLimit {
 				more = fmt.Sprintf(" First %d of %d; all are in `tables/iso_bits.csv`.", isoLimit, len(g.Iso))
 			}
-			text("iso-bits"+suffix, "## Divergence at equal bits per weight\n\n%s\nTwo rival rows: interpolated between them at exactly these bits, never extrapolated. Below zero: the row on the left has the lower divergence.%s", markdownTable(g.isoLines()), more)
+			text("iso-bits"+suffix, "## Divergence at equal bits per weight\n\n%s\nTwo rival rows: interpolated between them at exactly these bits, never extrapolated; one: the best within 0.03 bits, where that has the lower divergence. Below zero: the row on the left has the lower divergence.%s", markdownTable(g.isoLines()), more)
 		}
 	}
 	for i, g := range t.Groups {

@@ -3,6 +3,7 @@ package reports
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -16,9 +17,10 @@ const IsoTolerance = 0.03
 // With Upper nil the rival is Lower: the row of the lowest divergence among
 // those of that method within IsoTolerance. Otherwise the rival is the point
 // between Lower and Upper, neighbours on the method's own Pareto front, at
-// exactly the row's bits, interpolated linearly in log KL over bits. Nothing
-// is extrapolated. Picking the best of several rivals favours the rival a
-// little; the interval does not correct for that.
+// exactly the row's bits, interpolated linearly in log KL over bits. Where there
+// are both, the rival is the one of the lower divergence. Nothing is
+// extrapolated. Picking the best of several rivals favours the rival a little;
+// the interval does not correct for that.
 type Iso struct {
 	Entry        *Entry
 	Family       string // of the rival
@@ -28,9 +30,8 @@ type Iso struct {
 	Holm         float64  // corrected over all of the group's comparisons with this family
 }
 
-// isoBit compares each row with each other family's rows of the same size, by
-// interpolation where the family's front brackets the row, else with the best
-// row within IsoTolerance.
+// isoBit compares each row with the strongest of each other family's rows of the
+// same size.
 func (g *Group) isoBit() {
 	families := map[string][]*Entry{}
 	var names []string
@@ -69,27 +70,31 @@ func (g *Group) isoBit() {
 
 func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
+	for _, r := range rows {
+		if d := r.Bits - e.Bits; d <= IsoTolerance && d >= -IsoTolerance && (iso.Lower == nil || r.KL.Value < iso.Lower.KL.Value) {
+			iso.Lower = r
+		}
+	}
 	i, exact := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
+	if !exact && 0 < i && i < len(curve) {
+		lower, upper := curve[i-1], curve[i]
+		w := (e.Bits - lower.Bits) / (upper.Bits - lower.Bits)
+		between := (1-w)*math.Log(lower.KL.Value) + w*math.Log(upper.KL.Value)
+		if iso.Lower == nil || between < math.Log(iso.Lower.KL.Value) {
+			iso.Lower, iso.Upper, iso.Weight = lower, upper, w
+		}
+	}
 	var est Estimate
 	var err error
 	switch {
-	case !exact && 0 < i && i < len(curve):
-		iso.Lower, iso.Upper = curve[i-1], curve[i]
-		iso.Weight = (e.Bits - iso.Lower.Bits) / (iso.Upper.Bits - iso.Lower.Bits)
-		if !slices.Equal(e.tokens, iso.Lower.tokens) || !slices.Equal(e.tokens, iso.Upper.tokens) {
-			return iso, false
-		}
-		est, err = LogContrast(Term{1, e.kl}, Term{iso.Weight - 1, iso.Lower.kl}, Term{-iso.Weight, iso.Upper.kl})
-	default:
-		for _, r := range rows {
-			if d := r.Bits - e.Bits; d <= IsoTolerance && d >= -IsoTolerance && (iso.Lower == nil || r.KL.Value < iso.Lower.KL.Value) {
-				iso.Lower = r
-			}
-		}
-		if iso.Lower == nil {
-			return iso, false
-		}
+	case iso.Lower == nil:
+		return iso, false
+	case iso.Upper == nil:
 		est, err = logKLRatio(e, iso.Lower)
+	case !slices.Equal(e.tokens, iso.Lower.tokens) || !slices.Equal(e.tokens, iso.Upper.tokens):
+		return iso, false
+	default:
+		est, err = LogContrast(Term{1, e.kl}, Term{iso.Weight - 1, iso.Lower.kl}, Term{-iso.Weight, iso.Upper.kl})
 	}
 	if err != nil || !est.Interval() {
 		return iso, false

@@ -352,6 +352,14 @@ func TestIsoBit(t *testing.T) {
 	if !found {
 		t.Error("the row between the rival's two was not compared")
 	}
+
+	// A row of the rival that is hardly larger and better counts as equally large.
+	near := scaled(low, "rtn c", "rtn", 4.51, 0.3)
+	for _, i := range Build([]row.Row{low, high, near, mid}).Groups[0].Iso {
+		if i.Entry.Label == "m" && (i.Lower.Label != "rtn c" || i.Upper != nil || !(math.Abs(i.Ratio.Value-0.4/0.3) < 1e-12)) {
+			t.Errorf("KL ratio %v to %s, want %v to rtn c", i.Ratio.Value, i.Lower.Label, 0.4/0.3)
+		}
+	}
 }
 
 // TestEffects recovers a known effect, also across bases that do not share all
