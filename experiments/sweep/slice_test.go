@@ -133,8 +133,14 @@ func TestRunSlices(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if after, _ := lab.Store.List(); len(after) != len(prepared) {
-		t.Errorf("%d values in the store, %d after Prepare", len(after), len(prepared))
+	after, err := lab.Store.List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range after {
+		if !slices.Contains(prepared, v) {
+			t.Errorf("%+v in the store, not so after Prepare", v)
+		}
 	}
 	files, err := row.Files(dir)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
@@ -29,11 +30,14 @@ func Dir(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir, old := t.TempDir(), time.Now().Add(-time.Hour) // the hash of young files is not kept
 	for name, from := range map[string]hf.Files{"config.json": random, "model.safetensors": random, "tokenizer.json": tokenizer} {
 		blob, err := from.Open(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), blob.Data, 0o644)
+		}
+		if err == nil {
+			err = os.Chtimes(filepath.Join(dir, name), old, old)
 		}
 		if err != nil {
 			t.Fatal(err)
