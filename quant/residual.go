@@ -51,6 +51,27 @@ func (r *Residual) Block(i int) (codes []byte, scales []uint16) {
 	return r.Codes[i*c : (i+1)*c], r.Scales[i*s : (i+1)*s]
 }
 
+// Widened returns r with codes of the given width, at least its own: other bytes
+// that stand for the same values. Scales and index alias r.
+func (r *Residual) Widened(bits int) *Residual {
+	if r.Bits == bits {
+		return r
+	}
+	out := *r
+	count := r.BlockRows * r.BlockCols
+	size := packedLen(count, bits)
+	out.Bits, out.Codes = bits, make([]byte, r.Blocks()*size)
+	wide := make([]uint8, count)
+	for b := range r.Blocks() {
+		codes, _ := r.Block(b)
+		for i := range wide {
+			wide[i] = codeAt(codes, i, r.Bits) - 1<<(r.Bits-1) + 1<<(bits-1)
+		}
+		packBits(out.Codes[b*size:(b+1)*size], wide, bits)
+	}
+	return &out
+}
+
 func (r *Residual) scalesPerBlock() int {
 	switch {
 	case r.BaseScales:

@@ -105,6 +105,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	if err != nil {
 		return nil, fmt.Errorf("zipper: %w", err)
 	}
+	r = r.Widened(4)
 	w.blocks = &blocks{r.BlockRows, r.BlockCols, r.RowScales, r.RowPtr.Width, r.Cols.Width}
 	cols := r.BlockCols
 	if a.Group > 0 {

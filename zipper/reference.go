@@ -45,6 +45,7 @@ func dequantize(q *quant.Quantized) []float64 {
 	if err != nil {
 		panic("zipper: Reference: " + err.Error())
 	}
+	r = r.Widened(4)
 	for row := range r.RowPtr.Len() - 1 {
 		for b := r.RowPtr.At(row); b < r.RowPtr.At(row+1); b++ {
 			codes, halves := r.Block(b)

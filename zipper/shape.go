@@ -201,8 +201,8 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	if r.N != b.N || r.K != b.K {
 		return fmt.Errorf("zipper: residual of %dx%d on a base of %dx%d", r.N, r.K, b.N, b.K)
 	}
-	if r.Bits != 4 {
-		return fmt.Errorf("zipper: residual bits=%d: only 4 have kernels", r.Bits)
+	if r.Bits < 2 || r.Bits > 4 {
+		return fmt.Errorf("zipper: residual bits=%d: only 2 to 4 have kernels", r.Bits)
 	}
 	if r.BlockCols%cellCols != 0 {
 		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)

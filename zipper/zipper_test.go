@@ -109,6 +109,31 @@ func TestBaseScales(t *testing.T) {
 	}
 }
 
+// Residuals of 2 and 3 bits are executed with codes of 4 bits that stand for the
+// same values.
+func TestNarrowResiduals(t *testing.T) {
+	l := layout{n: 37, k: 128, group: 64, r: 1, c: 8, density: .4}
+	for bits := 2; bits < 4; bits++ {
+		q := l.random(6, anyScale)
+		draw, r := rand.New(rand.NewPCG(uint64(bits), 1)), q.Residual
+		r.Bits, r.Codes = bits, make([]byte, r.Blocks()*bits) // 8 codes a block
+		for i := range r.Codes {
+			r.Codes[i] = byte(draw.Uint32())
+		}
+		stored := q.Dequantize()
+		for i, w := range dequantize(q) {
+			if float32(w) != stored.Data[i] {
+				t.Fatalf("%d bits: weight %d is %g, stored as %g", bits, i, w, stored.Data[i])
+			}
+		}
+		for _, v := range []Variant{Zipped, Separate} {
+			if got := prepackFor(t, q, v, quant.A8).Unpack().Residual; !reflect.DeepEqual(got, r.Widened(4)) {
+				t.Errorf("%d bits, %s: the residual does not unpack to its form of 4 bits", bits, v)
+			}
+		}
+	}
+}
+
 // TestBytes compares the size of the stream with the sizes that the package's
 // documentation states.
 func TestBytes(t *testing.T) {
@@ -526,7 +551,7 @@ func TestRefused(t *testing.T) {
 		"base format int5 g32":           func(q *quant.Quantized) { q.Base.Format.Bits = 5 },
 		"base format int4 affine g32":    func(q *quant.Quantized) { q.Base.Format.Affine = true },
 		"K=64 not divisible by group 48": func(q *quant.Quantized) { q.Base.Format.Group = 48 },
-		"residual bits=3":                func(q *quant.Quantized) { q.Residual.Bits = 3 },
+		"residual bits=5":                func(q *quant.Quantized) { q.Residual.Bits = 5 },
 		"residual block 16x12":           func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
 		"residual of 16x32 on a base":    func(q *quant.Quantized) { q.Residual.K = 32 },
 		"base format nvfp4 g16":          func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Group: 16, Kind: quant.NVFP4} },

@@ -154,9 +154,9 @@ methods:
 		"there is no kernel for the format int3",
 		"outlier16 of [w16a16 dense4 outlier16] 128 0 false 0.01",
 		"dense4 of [w16a16 dense4] 128 0 false 0",
-		"there is no kernel for residuals of other than 4 bits",
+		"dense4 of [w16a16 dense4] 128 0 false 0",
 		"zipper of [w16a16 dense4 zipper] 128 0.1 true 0",
-		"there is no kernel for residuals of other than 4 bits",
+		"zipper of [w16a16 dense4 zipper] 128 0.1 true 0",
 		"zipper of [w16a16 dense4 zipper] 128 0.1 true 0",
 		"there is no kernel for residual blocks of several groups that are tied to their scales",
 	}

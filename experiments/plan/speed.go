@@ -53,12 +53,11 @@ func (t *Trial) Products() (products []Product, own string, why string) {
 		return nil, "", "how many outliers a threshold gives depends on the weights"
 	case m.Name == "spqr":
 		own, l.Outliers = Outlier16, m.Outliers
-	case m.Name == "mosaic" && m.ResidualBits != 4:
-		return nil, "", "there is no kernel for residuals of other than 4 bits"
 	case m.Name == "mosaic" && m.ResidualScale == "base" && m.Group > 0 && m.Group%m.Block.Cols != 0:
 		return nil, "", "there is no kernel for residual blocks of several groups that are tied to their scales"
 	case m.Name == "mosaic" && m.Density > 0:
-		// What is tied to the base is executed with scales of rows.
+		// What is tied to the base is executed with scales of rows, and codes of 2
+		// or 3 bits in 4.
 		own, l.Density, l.Block, l.RowScale = Zipper, m.Density, m.Block, m.ResidualScale != "block"
 	case m.Name == "rtn" || m.Name == "gptq" || m.Name == "mosaic":
 		own = Dense4
