@@ -26,13 +26,13 @@ func TestArrows(t *testing.T) {
 		"internal/llm":       {"internal/gemm", "internal/hf", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
 		"internal/tasks":     {"internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
-		"experiments/row":    {},
+		"internal/row":       {},
 		"experiments/plan":   {},
 		"experiments/slurm":  {},
-		"reports":            {"experiments/row"},
-		"experiments/trial":  {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "experiments/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "experiments/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
-		"experiments/sweep":  {"experiments/bench", "experiments/trial", "experiments/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
+		"reports":            {"internal/row"},
+		"experiments/trial":  {"internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "internal/row", "experiments/plan"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
+		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch
 	// the whole module graph, where a build needs a small part of it.

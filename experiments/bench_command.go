@@ -13,8 +13,8 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 func benchCommand() *cobra.Command {

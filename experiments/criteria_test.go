@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // TestCriteriaCommand studies two block shapes and reads the file back; what

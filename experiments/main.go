@@ -18,7 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Exit codes beside 0 and 1 (an error, or trials that failed).

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // TestQuantizeCommand packs a trial and evaluates the result: perplexity is

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // TestAcross puts the effects of two groups side by side as each has them, and

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // DiffOptions say how two sets of rows are compared.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // sameText bounds how far the NLL of a window may differ, relatively, between

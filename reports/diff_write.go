@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Formats of Diff.Write.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 var update = flag.Bool("update", false, "write the golden pages anew; look at the difference")

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // TestNames leaves the group's own words out of names, and only those.

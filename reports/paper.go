@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // The tables of the MosaicQuant paper (arXiv 2606.15652), as third parties'

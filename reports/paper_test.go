@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 const evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`&<!--\u202egnp.exe\x00]]></style>|\\end{tabular}$%_#^~*[x]{--\n!ls %%bash é 漢"

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // withTask adds a score over the items to r.

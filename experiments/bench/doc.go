@@ -19,7 +19,7 @@
 //
 // # Rows
 //
-// Each variant of a product is one row of experiments/row. Axes:
+// Each variant of a product is one row of internal/row. Axes:
 //
 //	bench     product (or generate, see below)
 //	engine    cpu, cuda

@@ -9,9 +9,9 @@ import (
 	"text/tabwriter"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/roofline"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Predict writes what the analytic model of internal/roofline expects of the

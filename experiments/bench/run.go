@@ -16,9 +16,9 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Options of a run.

@@ -7,7 +7,7 @@ import (
 	"maps"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Speed adds times of layers to the rows of a sweep's trials. It keeps what it has

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Print writes the rows of one product for a terminal: a line of what they share,

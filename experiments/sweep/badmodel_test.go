@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // TestBadModel damages a copy of the builtin model, one way at a time. Each

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 func TestParseSlice(t *testing.T) {

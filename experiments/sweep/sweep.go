@@ -19,9 +19,9 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Options of a run.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // Layers that share the budget of a joint residual keep as many blocks as layers
