@@ -202,9 +202,15 @@ func describe(r *row.Row, took time.Duration) string {
 	if r.Status != row.OK {
 		return fmt.Sprintf("%-44s FAILED: %s", r.Label, r.Error)
 	}
-	value := func(name string) float64 { v, _ := r.Value(name); return v.Value }
-	return fmt.Sprintf("%-44s %6.3f bits  ppl %8.3f  KL %.5f  top-1 %5.1f%%  %5.1fs", r.Label,
-		value(row.BitsPerWeight), value(row.PPLToken), value(row.KLMean), 100*value(row.Top1), took.Seconds())
+	value := func(format, name string, scale float64) string {
+		v, ok := r.Value(name)
+		if !ok {
+			return "-"
+		}
+		return fmt.Sprintf(format, scale*v.Value)
+	}
+	return fmt.Sprintf("%-44s %6s bits  ppl %8s  KL %s  top-1 %5s%%  %5.1fs", r.Label, value("%.3f", row.BitsPerWeight, 1),
+		value("%.3f", row.PPLToken, 1), value("%.5f", row.KLMean, 1), value("%.1f", row.Top1, 100), took.Seconds())
 }
 
 func (p *progress) Note(format string, args ...any) { p.line("note: "+format, args...) }

@@ -274,6 +274,10 @@ func (r *runner) finished(rows []*row.Row) []*row.Row {
 // save appends the rows of a product.
 func (r *runner) save(rows []*row.Row) error {
 	for _, o := range rows {
+		if err := o.Storable(); err != nil {
+			o.Fail(err)
+			r.res.Failed++
+		}
 		if err := r.writer.Append(o); err != nil {
 			return fmt.Errorf("cannot save the row of %s: %w", o.Label, err)
 		}

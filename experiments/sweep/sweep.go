@@ -329,6 +329,9 @@ func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error 
 		}
 	}
 	out.Env = r.env
+	if err := out.Storable(); err != nil {
+		out.Fail(err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.w.Append(out); err != nil {

@@ -3,6 +3,7 @@ package trial
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
@@ -104,6 +105,10 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		}
 		out.Text = &row.Row{}
 		s.reportLikelihood(sc, out.Text)
+		if nll := sum(sc.nll); math.IsNaN(nll) || math.IsInf(nll, 0) {
+			return nil, fmt.Errorf("model %s: the negative log-likelihood of text %s is %v: the model computes no probabilities",
+				e.Model, e.Protocol.Text, nll)
+		}
 	}
 	for _, t := range s.tasks {
 		fmt.Fprintf(l.Progress, "%s: %d items\n", t.Name, len(t.Items))
@@ -114,6 +119,9 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		out.Tasks = append(out.Tasks, r)
 	}
 	out.Warnings = s.warnings
+	if out.Text != nil {
+		out.Warnings = append(out.Warnings, out.Text.Warnings...)
+	}
 	if e.MaxLength > positions && len(s.tasks) > 0 {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("tasks: a maximum length of %d is beyond the %d positions the model was trained for", e.MaxLength, positions))
 	}

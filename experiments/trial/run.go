@@ -27,8 +27,7 @@ func (s *Subject) Run(ctx context.Context, t plan.Trial) (*row.Row, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		r.Status, r.Error = row.Failed, err.Error()
-		r.Values, r.Series = nil, nil
+		r.Fail(err)
 	}
 	return r, nil
 }
@@ -250,11 +249,15 @@ func (s *Subject) reportScores(sc *scores, r *row.Row) {
 // reportLikelihood writes what needs no reference.
 func (s *Subject) reportLikelihood(sc *scores, r *row.Row) {
 	tokens, nll := sum(sc.tokens), sum(sc.nll)
-	r.Values = append(r.Values,
-		row.Value{Name: row.NLL, Value: nll / tokens, Unit: "nat/token"},
-		row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)},
-		row.Value{Name: row.PPLWord, Value: math.Exp(nll / float64(s.words))},
-		row.Value{Name: row.BitsPerByte, Value: nll / math.Ln2 / float64(s.bytes), Unit: "bit/B"})
+	r.Values = append(r.Values, row.Value{Name: row.NLL, Value: nll / tokens, Unit: "nat/token"})
+	if !math.IsNaN(nll) && !math.IsInf(nll, 0) { // else the model is at fault, and the row fails
+		addDefined(r,
+			derived{row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)}, fmt.Sprintf("exp(%.4g) per token", nll/tokens)},
+			derived{row.Value{Name: row.PPLWord, Value: math.Exp(nll / float64(s.words))},
+				fmt.Sprintf("exp(%.4g / %d words): the text has hardly any spaces", nll, s.words)},
+			derived{row.Value{Name: row.BitsPerByte, Value: nll / math.Ln2 / float64(s.bytes), Unit: "bit/B"},
+				fmt.Sprintf("the scored text has %d bytes", s.bytes)})
+	}
 	r.Series = append(r.Series,
 		row.Series{Name: row.WindowTokens, Values: sc.tokens},
 		row.Series{Name: row.WindowNLL, Unit: "nat", Values: sc.nll})

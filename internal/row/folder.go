@@ -18,6 +18,7 @@ const Parts = "rows"
 const (
 	rowsSuffix        = ".jsonl"
 	environmentSuffix = ".env.json"
+	joinedFolder      = "joined" // of Parts, see Retire
 )
 
 // OpenPart returns a Writer of a new file in the Parts of the folder dir. The
@@ -125,7 +126,7 @@ func ReadFolder(dir string) (rows []Row, warnings []string, err error) {
 // reader's way. A process that still writes one goes on in there.
 func Retire(dir string, files []string) error {
 	parts := filepath.Join(dir, Parts)
-	joined := filepath.Join(parts, "joined")
+	joined := filepath.Join(parts, joinedFolder)
 	for _, path := range files {
 		if filepath.Dir(path) != parts {
 			continue

@@ -99,12 +99,10 @@ func lastLineEnd(f *os.File, size int64) (int64, error) {
 
 // Append writes r and waits until the disk has it. A row that cannot be
 // written in full (a full disk) is taken back: the rows before it stay
-// readable, and a later Append may succeed.
+// readable, and a later Append may succeed. Where the file is no longer found by
+// its name nothing is written (ErrReplaced).
 func (w *Writer) Append(r *Row) error {
-	if err := r.check(); err != nil {
-		return err
-	}
-	if err := r.finite(); err != nil {
+	if err := r.Storable(); err != nil {
 		return err
 	}
 	line, err := json.Marshal(r)
@@ -119,6 +117,9 @@ func (w *Writer) Append(r *Row) error {
 			return err
 		}
 		w.create = nil
+	}
+	if err := w.reachable(); err != nil {
+		return err
 	}
 	start, err := w.f.Seek(0, io.SeekEnd)
 	if err != nil {
@@ -227,6 +228,24 @@ func (r *Row) check() error {
 		return fmt.Errorf("row %q: status is %q, want %q, %q or %q", r.Trial, r.Status, OK, Failed, Predicted)
 	}
 	return nil
+}
+
+// Storable tells why r cannot be stored: it is no row, or one of its numbers is
+// not finite, which JSON cannot carry.
+func (r *Row) Storable() error {
+	if err := r.check(); err != nil {
+		return err
+	}
+	return r.finite()
+}
+
+// Fail makes r a failed row, which carries no results.
+func (r *Row) Fail(err error) {
+	r.Status, r.Error = Failed, err.Error()
+	r.Values, r.Series = nil, nil
+	if r.finite() != nil {
+		r.Layers = nil
+	}
 }
 
 // finite names the first number of r that JSON cannot carry.
