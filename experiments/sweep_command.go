@@ -55,6 +55,9 @@ computes what slices share, on one machine, into the cache they share.`,
 			if err != nil {
 				return err
 			}
+			if err := trial.Refused(sw.Trials); err != nil {
+				return fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err)
+			}
 			if prepare {
 				return prepareSweep(cmd, lab, sw, part)
 			}

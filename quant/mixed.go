@@ -70,7 +70,14 @@ func (m Mixed) Quantize(p Problem) (*Quantized, error) {
 	if m.Int8Down && strings.HasSuffix(p.Name, "down_proj") {
 		m.Base, bits = int8Rows(m.Base), 8
 	}
-	if err := p.checkBase(m.Base, func(f Format) Format { f.Group = 0; return f }); err != nil {
+	// Groups must divide what is left of K; the base checks that itself.
+	free := func(f Format) Format {
+		if f.Kind.fixedGroup() == 0 {
+			f.Group = 0
+		}
+		return f
+	}
+	if err := p.checkBase(m.Base, free); err != nil {
 		return nil, err
 	}
 	order, count, err := m.channels(p)

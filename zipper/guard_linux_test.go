@@ -55,7 +55,7 @@ func TestFences(t *testing.T) {
 				}
 			default:
 				a := map[scheme]quant.Activations{schemeA8: quant.A8, schemeA4: quant.A4, schemeA16: quant.A16}[s]
-				if checkActivations(q.Base, q.Residual, a) != nil {
+				if Takes(q.Form(), Zipped, a) != nil {
 					continue
 				}
 				w = prepackFor(t, q, Zipped, a)

@@ -1,6 +1,7 @@
 package zipper
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -171,82 +172,88 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	return t
 }
 
-// check reports what the stream cannot hold.
-func check(q *quant.Quantized, v Variant, a quant.Activations) error {
-	b := q.Base
-	if b.Format.Bits != 4 || b.Format.Affine || b.Format.Kind != quant.Integer {
-		return fmt.Errorf("zipper: base format %s: only symmetric int4 has kernels", b.Format)
-	}
-	if b.N < 1 || b.K < 1 || b.K > maxK {
-		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", b.N, b.K, maxK)
-	}
-	if b.Format.Group > 0 && b.K%b.Format.Group != 0 {
-		return fmt.Errorf("zipper: K=%d not divisible by group %d", b.K, b.Format.Group)
-	}
-	if err := checkOutliers(q, v); err != nil {
-		return err
-	}
+// Takes reports why no kernel executes weights of form f by variant v with
+// activations a, or nil if one does. It is the list of what this package can
+// do: symmetric int4 bases of any group, with residuals of 2 to 4 bits whose
+// blocks have a multiple of 8 columns, or with 16-bit outliers.
+func Takes(f quant.Form, v Variant, a quant.Activations) error {
+	b, r := f.Base, f.Residual
 	switch {
-	case q.Columns != nil:
-		return fmt.Errorf("zipper: %d channels apart from the base: they have no kernels", q.Columns.Count)
-	case q.LowRank != nil:
-		return fmt.Errorf("zipper: a branch of rank %d: it has no kernels", q.LowRank.Rank)
-	case q.ChannelScales != nil:
-		return fmt.Errorf("zipper: %d channel scales: they have no kernels", len(q.ChannelScales))
-	}
-	r := q.Residual
-	if err := checkActivations(b, r, a); err != nil || r == nil {
-		return err
-	}
-	if r.N != b.N || r.K != b.K {
-		return fmt.Errorf("zipper: residual of %dx%d on a base of %dx%d", r.N, r.K, b.N, b.K)
-	}
-	if r.Bits < 2 || r.Bits > 4 {
-		return fmt.Errorf("zipper: residual bits=%d: only 2 to 4 have kernels", r.Bits)
-	}
-	if r.BlockCols%cellCols != 0 {
-		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
-	}
-	return nil
-}
-
-func checkOutliers(q *quant.Quantized, v Variant) error {
-	o := q.Outliers
-	switch {
-	case v == Outlier16 && o == nil:
-		return fmt.Errorf("zipper: no outliers for variant %s", v)
-	case v == Outlier16 && q.Residual != nil:
-		return fmt.Errorf("zipper: variant %s with a block residual", v)
-	case o == nil || v == Dense4:
-		return nil
-	case v != Outlier16:
-		return fmt.Errorf("zipper: %d outliers: variant %s has no kernel for them", o.Count(), v)
-	case o.N != q.Base.N || o.K != q.Base.K:
-		return fmt.Errorf("zipper: outliers of %dx%d on a base of %dx%d", o.N, o.K, q.Base.N, q.Base.K)
-	case o.K > 1<<16:
-		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", o.K, 1<<16)
-	}
-	return nil
-}
-
-// checkActivations demands that no group and no strip meets activations of two
-// scales, or can be cut where the next scale begins.
-func checkActivations(b *quant.Packed, r *quant.Residual, a quant.Activations) error {
-	if a != quant.A16 && a != quant.A8 && a != quant.A4 {
+	case b.Bits != 4 || b.Affine || b.Kind != quant.Integer:
+		return fmt.Errorf("zipper: base format %s: only symmetric int4 has kernels", b)
+	case f.Columns != 0:
+		return fmt.Errorf("zipper: channels of %d bits apart from the base: they have no kernels", f.Columns)
+	case f.LowRank != 0:
+		return fmt.Errorf("zipper: a branch of rank %d: it has no kernels", f.LowRank)
+	case f.ChannelScales:
+		return errors.New("zipper: channel scales have no kernels")
+	case f.K > maxK:
+		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxK)
+	case b.Group > 0 && f.K%b.Group != 0:
+		return fmt.Errorf("zipper: K=%d not divisible by group %d", f.K, b.Group)
+	case a != quant.A16 && a != quant.A8 && a != quant.A4:
 		return fmt.Errorf("zipper: activations %s have no kernel", a)
+	case a.Bits > 0 && a.Bits < f.InputBits:
+		return fmt.Errorf("zipper: inputs rounded to %s where the layer wants %d bits: they have no kernel", a, f.InputBits)
+	case v == Outlier16 && !f.Outliers:
+		return fmt.Errorf("zipper: no outliers for variant %s", v)
+	case v == Outlier16 && r != nil:
+		return fmt.Errorf("zipper: variant %s with a block residual", v)
+	case f.Outliers && v != Outlier16 && v != Dense4:
+		return fmt.Errorf("zipper: variant %s has no kernel for outliers", v)
+	case f.Outliers && v == Outlier16 && f.K > 1<<16:
+		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", f.K, 1<<16)
 	}
+	if err := takesActivations(f, a); err != nil || r == nil {
+		return err
+	}
+	switch {
+	case r.Bits < 2 || r.Bits > 4:
+		return fmt.Errorf("zipper: residual bits=%d: only 2 to 4 have kernels", r.Bits)
+	case r.BlockCols%cellCols != 0:
+		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+	case v != Dense4 && r.BaseScales && r.Spans(b, f.K):
+		return fmt.Errorf("zipper: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
+			r.BlockRows, r.BlockCols, b.Group)
+	}
+	return nil
+}
+
+// takesActivations demands that no group and no strip meets activations of two
+// scales, or can be cut where the next scale begins.
+func takesActivations(f quant.Form, a quant.Activations) error {
 	if a.Group == 0 {
 		return nil
 	}
 	fits := func(cols int) bool { return a.Group%cols == 0 || cols%a.Group == 0 }
-	group := newGrid(b.Format, b.K, quant.A16).group
-	if !fits(group) && b.K > a.Group {
+	group := f.Base.Group
+	if group == 0 {
+		group = f.K // 0 where it is not known: a row of any length may fit
+	}
+	if group > 0 && !fits(group) && (f.K == 0 || f.K > a.Group) {
 		return fmt.Errorf("zipper: groups of %d weights with activations %s: neither divides the other", group, a)
 	}
-	if r != nil && !fits(r.BlockCols) {
-		return fmt.Errorf("zipper: residual block %dx%d with activations %s: columns and group, neither divides the other", r.BlockRows, r.BlockCols, a)
+	if r := f.Residual; r != nil && !fits(r.BlockCols) {
+		return fmt.Errorf("zipper: residual block %dx%d with activations %s: columns and group, neither divides the other",
+			r.BlockRows, r.BlockCols, a)
 	}
 	return nil
+}
+
+// check reports what the stream cannot hold, and parts of q that do not fit each
+// other.
+func check(q *quant.Quantized, v Variant, a quant.Activations) error {
+	b := q.Base
+	if b.N < 1 || b.K < 1 {
+		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", b.N, b.K, maxK)
+	}
+	if r := q.Residual; r != nil && (r.N != b.N || r.K != b.K) {
+		return fmt.Errorf("zipper: residual of %dx%d on a base of %dx%d", r.N, r.K, b.N, b.K)
+	}
+	if o := q.Outliers; o != nil && (o.N != b.N || o.K != b.K) {
+		return fmt.Errorf("zipper: outliers of %dx%d on a base of %dx%d", o.N, o.K, b.N, b.K)
+	}
+	return Takes(q.Form(), v, a)
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -33,7 +33,7 @@ func forLayouts(t *testing.T, a quant.Activations, scale func(*rand.Rand) uint16
 			continue
 		}
 		q := l.random(uint64(i), scale)
-		if checkActivations(q.Base, q.Residual, a) != nil {
+		if Takes(q.Form(), Zipped, a) != nil {
 			continue
 		}
 		n++
@@ -555,11 +555,11 @@ func TestRefused(t *testing.T) {
 		"residual block 16x12":           func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
 		"residual of 16x32 on a base":    func(q *quant.Quantized) { q.Residual.K = 32 },
 		"base format nvfp4 g16":          func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Group: 16, Kind: quant.NVFP4} },
-		"3 channels apart":               func(q *quant.Quantized) { q.Columns = &quant.Columns{Count: 3} },
+		"channels of 16 bits":            func(q *quant.Quantized) { q.Columns = &quant.Columns{Count: 3} },
 		"a branch of rank 2":             func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2} },
-		"64 channel scales":              func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 64) },
-		"0 outliers: variant zipper":     func(q *quant.Quantized) { q.Outliers = &quant.Outliers{} },
-		"weights of 16x2097152":          func(q *quant.Quantized) { q.Base.K = 1 << 21 },
+		"channel scales have":            func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 64) },
+		"variant zipper has no kernel":   func(q *quant.Quantized) { q.Outliers = &quant.Outliers{N: 16, K: 64} },
+		"weights of 16x2097152":          func(q *quant.Quantized) { q.Base.K, q.Residual = 1<<21, nil },
 	} {
 		q := base()
 		change(q)

@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
@@ -22,6 +23,10 @@ type Speed struct {
 // Measure times the products that t asks for and adds their values to r, named by
 // row.Speed. What has no kernel is a warning in r.
 func (s *Speed) Measure(ctx context.Context, t *plan.Trial, r *row.Row) error {
+	if err := trial.Executable(*t); err != nil {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("speed: not timed: %v", err))
+		return nil
+	}
 	products, own, why := t.Products()
 	if why != "" {
 		r.Warnings = append(r.Warnings, "speed: not timed: "+why)

@@ -100,6 +100,9 @@ var (
 var formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int5", "int5a", "int6", "int6a", "int8", "int8a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
 
+// Formats returns the names of all formats of a dense base.
+func Formats() []string { return slices.Clone(formats) }
+
 // fixedGroups are the group sizes that formats prescribe.
 var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
 

@@ -37,32 +37,25 @@ func (e *entry) speed() *Speed {
 	return s
 }
 
-// Products returns the products to time for t: in the form of its weights beside
-// dense4 of the same group and w16a16. why tells what cannot be timed.
+// Products returns the products to time for t, whose form has a kernel (see
+// trial.Executable): in the form of its weights beside dense4 of the same group
+// and w16a16. why tells what cannot be timed for other reasons.
 func (t *Trial) Products() (products []Product, own string, why string) {
 	m := &t.Method
 	l := Layout{Scheme: "w4" + t.Activations, Group: m.Group}
 	switch {
 	case m.Name == "none":
 		own, l.Group = W16A16, 128
-	case m.Format != "int4":
-		return nil, "", "there is no kernel for the format " + m.Format
-	case m.AWQ:
-		return nil, "", "there is no kernel for the channel scales of AWQ"
 	case m.Name == "spqr" && m.Outliers == 0:
 		return nil, "", "how many outliers a threshold gives depends on the weights"
 	case m.Name == "spqr":
 		own, l.Outliers = Outlier16, m.Outliers
-	case m.Name == "mosaic" && m.ResidualScale == "base" && m.Group > 0 && m.Group%m.Block.Cols != 0:
-		return nil, "", "there is no kernel for residual blocks of several groups that are tied to their scales"
 	case m.Name == "mosaic" && m.Density > 0:
 		// What is tied to the base is executed with scales of rows, and codes of 2
 		// or 3 bits in 4.
 		own, l.Density, l.Block, l.RowScale = Zipper, m.Density, m.Block, m.ResidualScale != "block"
-	case m.Name == "rtn" || m.Name == "gptq" || m.Name == "mosaic":
-		own = Dense4
 	default:
-		return nil, "", "there is no kernel for the method " + m.Name
+		own = Dense4
 	}
 	l.Variants = []string{W16A16}
 	if own != W16A16 {

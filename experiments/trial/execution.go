@@ -2,6 +2,7 @@ package trial
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -34,30 +35,30 @@ func Pack(q *quant.Quantized, scheme, variant string) (Product, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scheme %s: %w", scheme, err)
 	}
-	switch variant {
-	case plan.W16A16:
+	if variant == plan.W16A16 {
 		return Pack16(q)
-	case plan.Dense4:
-		return zipper.PrepackFor(q, zipper.Dense4, act)
-	case plan.Separate:
-		return zipper.PrepackFor(q, zipper.Separate, act)
-	case plan.Outlier16:
-		return zipper.PrepackFor(q, zipper.Outlier16, act)
-	case plan.Zipper:
-		return zipper.PrepackFor(q, zipper.Zipped, act)
 	}
-	return nil, fmt.Errorf("unknown variant %q", variant)
+	v, ok := variants[variant]
+	if !ok {
+		return nil, fmt.Errorf("unknown variant %q", variant)
+	}
+	return zipper.PrepackFor(q, v, act)
+}
+
+// variants are the names of plan for what package zipper executes.
+var variants = map[string]zipper.Variant{
+	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate, plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
 }
 
 // Pack16 lays w out as bfloat16: the variant w16a16.
 func Pack16(w gemm.Source) (Product, error) { return zipper.PrepackBF16(w) }
 
-// variantOf is the variant that executes all of q.
-func variantOf(q *quant.Quantized) string {
+// variantOf is the variant that executes all of a form.
+func variantOf(f quant.Form) string {
 	switch {
-	case q.Residual != nil:
+	case f.Residual != nil:
 		return plan.Zipper
-	case q.Outliers != nil:
+	case f.Outliers:
 		return plan.Outlier16
 	}
 	return plan.Dense4
@@ -73,7 +74,36 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 	if in := q.Inputs(act); in != act {
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
-	return Pack(q, Scheme(activations), variantOf(q))
+	return Pack(q, Scheme(activations), variantOf(q.Form()))
+}
+
+// Executable reports why the kernels for packed weights do not execute trial t,
+// nil if they do. It reads no weights, so it can be asked before a sweep starts.
+func Executable(t plan.Trial) error {
+	f, err := Form(t.Method)
+	if err != nil || f == nil {
+		return err
+	}
+	act, err := quant.ParseActivations(t.Activations)
+	if err != nil {
+		return err
+	}
+	return zipper.Takes(*f, variants[variantOf(*f)], act)
+}
+
+// Refused joins what Executable says of those trials that ask for packed
+// execution.
+func Refused(trials []plan.Trial) error {
+	var errs []error
+	for _, t := range trials {
+		if t.Execution != "packed" {
+			continue
+		}
+		if err := Executable(t); err != nil {
+			errs = append(errs, fmt.Errorf("execution: packed: trial %q: %w", t.Label, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // Kernel returns the kernel asked for and the one in use.

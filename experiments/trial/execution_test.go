@@ -62,7 +62,7 @@ func TestPackedAgrees(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					p, err := Pack(q, Scheme(name), variantOf(q))
+					p, err := Pack(q, Scheme(name), variantOf(q.Form()))
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -61,3 +61,40 @@ func unscaled(m plan.Method, format quant.Format, scale quant.Scale) (quant.Quan
 	}
 	return nil, fmt.Errorf("unknown method %q", m.Name)
 }
+
+// Form returns the form of the layers that m quantizes, nil for none: what
+// Executable asks the kernels about before anything is quantized. Numbers that
+// depend on the layer are 0. Parts that depend on the data are there: a layer for
+// which AWQ's search finds no better scales than ones, or LLM.int8() no outlier,
+// has none of them.
+func Form(m plan.Method) (*quant.Form, error) {
+	if m.Name == "none" {
+		return nil, nil
+	}
+	base, err := quant.ParseFormat(m.Format, m.Group)
+	if err != nil {
+		return nil, err
+	}
+	f := &quant.Form{Base: base, ChannelScales: m.AWQ}
+	switch m.Name {
+	case "rtn", "gptq":
+	case "spqr":
+		f.Outliers = m.Outliers > 0 || m.Threshold > 0
+	case "mosaic":
+		if m.Density > 0 {
+			f.Residual = &quant.ResidualForm{BlockRows: m.Block.Rows, BlockCols: m.Block.Cols, Bits: m.ResidualBits,
+				RowScales: m.ResidualScale == "row", BaseScales: m.ResidualScale == "base"}
+		}
+	case "quik":
+		f.Columns = 16
+	case "atom":
+		f.Columns = 8
+	case "llmint8":
+		f.Columns = 16
+	case "svdquant":
+		f.LowRank, f.ChannelScales = m.Rank, m.SVDSmoothing
+	default:
+		return nil, fmt.Errorf("unknown method %q", m.Name)
+	}
+	return f, nil
+}

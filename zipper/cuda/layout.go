@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -116,20 +117,14 @@ func (o *order) zeros(b []byte) {
 }
 
 // NewLayout lays q out for the kernels of a scheme. It reports what they cannot
-// hold: bases other than symmetric int4 with groups of 32, of a multiple of 64 or
-// of a row, and residual blocks whose rows neither divide 16 nor are a multiple of
-// it, whose columns are not a multiple of 16, or whose codes are wider than 4 bits. A residual
-// with BaseScales is laid out as its quant.Residual.RowScaled, if there is one.
+// hold, see Takes. A residual with BaseScales is laid out as its
+// quant.Residual.RowScaled, if there is one.
 // Beyond its result it needs no memory that grows with q, which it does not modify.
 func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
-	o, ok := orders[scheme]
-	if !ok {
-		return nil, fmt.Errorf("cuda: unknown scheme %q", scheme)
-	}
-	if err := check(q); err != nil {
+	if err := check(q, scheme); err != nil {
 		return nil, err
 	}
-	b := q.Base
+	o, b := orders[scheme], q.Base
 	l := &Layout{N: b.N, K: b.K, Scheme: scheme, Panels: padRows / panelRows * ceilDiv(b.N, padRows), Tiles: ceilDiv(b.K, tileCols), format: b.Format}
 	l.Group = b.Format.Group
 	if l.Group == 0 {
@@ -155,39 +150,62 @@ func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 // groups is the number of groups of a row, padding included.
 func (l *Layout) groups() int { return ceilDiv(tileCols*l.Tiles, l.Group) }
 
-func check(q *quant.Quantized) error {
-	b := q.Base
-	if b.Format.Bits != 4 || b.Format.Affine {
-		return fmt.Errorf("cuda: base format %s: only symmetric int4 has kernels", b.Format)
-	}
-	if b.N < 1 || b.K < 1 || b.K > maxColumns {
-		return fmt.Errorf("cuda: weights of %dx%d, want at least 1x1 and at most %d columns", b.N, b.K, maxColumns)
-	}
-	if g := b.Format.Group; g != 0 && g != 32 && g%tileCols != 0 {
+// Takes reports why no kernel executes weights of form f under a scheme, or nil
+// if one does. It is the list of what this package can do: symmetric int4 bases
+// with groups of 32, of a multiple of 64 or of a row; residuals of 2 to 4 bits
+// whose blocks have rows that divide 16 or are a multiple of it, and a multiple of
+// 16 columns; 16-bit outliers.
+func Takes(f quant.Form, scheme Scheme) error {
+	b, r := f.Base, f.Residual
+	switch g := b.Group; {
+	case orders[scheme] == nil:
+		return fmt.Errorf("cuda: unknown scheme %q", scheme)
+	case b.Bits != 4 || b.Affine || b.Kind != quant.Integer:
+		return fmt.Errorf("cuda: base format %s: only symmetric int4 has kernels", b)
+	case f.Columns != 0:
+		return fmt.Errorf("cuda: channels of %d bits apart from the base: they have no kernels", f.Columns)
+	case f.LowRank != 0:
+		return fmt.Errorf("cuda: a branch of rank %d: it has no kernels", f.LowRank)
+	case f.ChannelScales:
+		return errors.New("cuda: channel scales have no kernels")
+	case f.K > maxColumns:
+		return fmt.Errorf("cuda: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxColumns)
+	case g != 0 && g != 32 && g%tileCols != 0:
 		return fmt.Errorf("cuda: group %d, want 32, a multiple of %d, or a row", g, tileCols)
-	} else if g != 0 && b.K%g != 0 {
-		return fmt.Errorf("cuda: K=%d not divisible by group %d", b.K, g)
+	case g != 0 && f.K%g != 0:
+		return fmt.Errorf("cuda: K=%d not divisible by group %d", f.K, g)
+	case scheme == W4A8 && f.InputBits > 8, scheme == W4A4 && f.InputBits > 4:
+		return fmt.Errorf("cuda: scheme %s where the layer wants inputs of %d bits: it has no kernel", scheme, f.InputBits)
+	case r == nil:
+		return nil
+	case r.Bits < 2 || r.Bits > 4:
+		return fmt.Errorf("cuda: residual bits=%d: only 2 to 4 have kernels", r.Bits)
+	case r.BlockRows > 0 && panelRows%r.BlockRows != 0 && r.BlockRows%panelRows != 0:
+		return fmt.Errorf("cuda: residual block %dx%d: rows neither divide %d nor are a multiple of it",
+			r.BlockRows, r.BlockCols, panelRows)
+	case r.BlockCols%cellCols != 0:
+		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+	case r.BaseScales && r.Spans(b, f.K):
+		return fmt.Errorf("cuda: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
+			r.BlockRows, r.BlockCols, b.Group)
+	}
+	return nil
+}
+
+// check reports what the kernels of a scheme cannot hold, and parts of q that do
+// not fit each other.
+func check(q *quant.Quantized, scheme Scheme) error {
+	b := q.Base
+	if b.N < 1 || b.K < 1 {
+		return fmt.Errorf("cuda: weights of %dx%d, want at least 1x1 and at most %d columns", b.N, b.K, maxColumns)
 	}
 	if o := q.Outliers; o != nil && (o.N != b.N || o.K != b.K) {
 		return fmt.Errorf("cuda: outliers of %dx%d on a base of %dx%d", o.N, o.K, b.N, b.K)
 	}
-	r := q.Residual
-	if r == nil {
-		return nil
-	}
-	if r.N != b.N || r.K != b.K {
+	if r := q.Residual; r != nil && (r.N != b.N || r.K != b.K) {
 		return fmt.Errorf("cuda: residual of %dx%d on a base of %dx%d", r.N, r.K, b.N, b.K)
 	}
-	if r.Bits < 2 || r.Bits > 4 {
-		return fmt.Errorf("cuda: residual bits=%d: only 2 to 4 have kernels", r.Bits)
-	}
-	if panelRows%r.BlockRows != 0 && r.BlockRows%panelRows != 0 {
-		return fmt.Errorf("cuda: residual block %dx%d: rows neither divide %d nor are a multiple of it", r.BlockRows, r.BlockCols, panelRows)
-	}
-	if r.BlockCols%cellCols != 0 {
-		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
-	}
-	return nil
+	return Takes(q.Form(), scheme)
 }
 
 // packPanel writes the codes and scales of 16 rows of the base.

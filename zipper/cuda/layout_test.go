@@ -211,6 +211,13 @@ func TestUnsupported(t *testing.T) {
 		{with(mosaic, func(q *quant.Quantized) { q.Residual.BlockRows = 12 }), "12x16"},
 		{with(mosaic, func(q *quant.Quantized) { q.Residual.BlockCols = 24 }), "16x24"},
 		{with(mosaic, func(q *quant.Quantized) { q.Residual.N = 17 }), "17x128"},
+		{with(mosaic, func(q *quant.Quantized) { q.Base.Format.Kind = quant.NF4 }), "nf4 g64"},
+		{with(mosaic, func(q *quant.Quantized) { q.Base.Format.Kind = quant.NF4DQ }), "nf4dq g64"},
+		{with(mosaic, func(q *quant.Quantized) { q.Base.Format.Kind = quant.FP4 }), "fp4 g64"},
+		{with(mosaic, func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Group: 32, Kind: quant.MXFP4} }), "mxfp4 g32"},
+		{with(mosaic, func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 128) }), "channel scales"},
+		{with(mosaic, func(q *quant.Quantized) { q.LowRank = &quant.LowRank{N: 16, K: 128, Rank: 4} }), "rank 4"},
+		{with(mosaic, func(q *quant.Quantized) { q.Columns = &quant.Columns{N: 16, K: 130, Count: 2} }), "channels of 16 bits"},
 	} {
 		if _, err := NewLayout(c.q, W4A8); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q in it", err, c.want)
