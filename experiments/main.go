@@ -71,6 +71,6 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.`,
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(), tablesCommand(),
-		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), doctorCommand())
+		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), keysCommand(), doctorCommand())
 	return cmd
 }

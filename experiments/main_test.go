@@ -99,6 +99,18 @@ func TestBenchCommand(t *testing.T) {
 
 func TestCommandErrors(t *testing.T) {
 	dir := t.TempDir()
+	noKernel := filepath.Join(dir, "packed.yaml")
+	if err := os.WriteFile(noKernel, []byte(`
+name: packed
+model: builtin:tiny-llama3
+protocol: {text: builtin:heldout, context: 256, stride: 256, bos: true}
+calibration: {text: builtin:calibration, tokens: 16384}
+execution: packed
+methods:
+  - {method: rtn, group: 64, format: [int4, nf4]}
+`), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args []string
 		want string
@@ -112,6 +124,7 @@ func TestCommandErrors(t *testing.T) {
 		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
 		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
+		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"rtn nf4\": zipper: base format nf4 g64"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want it to say %q", c.args, err, c.want)

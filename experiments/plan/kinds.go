@@ -18,10 +18,11 @@ type kind struct {
 	write func(v any) string
 	quote bool               // what write returns needs quotes where YAML takes it for something else
 	file  func(v any) string // in sweep files; nil = write
+	form  string             // what a value looks like, for docs/keys.md
 }
 
 // text is a free, printable string: a reference to a model or text.
-var text = kind{quote: true,
+var text = kind{quote: true, form: "text",
 	read: func(n *yaml.Node) (any, error) {
 		switch {
 		case n.ShortTag() != "!!str":
@@ -38,7 +39,7 @@ var text = kind{quote: true,
 
 // word is one of a few strings.
 func word(choices ...string) kind {
-	return kind{quote: true,
+	return kind{quote: true, form: "`" + strings.Join(choices, "`, `") + "`",
 		read: func(n *yaml.Node) (any, error) {
 			for _, c := range choices {
 				if n.ShortTag() == "!!str" && n.Value == c {
@@ -53,7 +54,7 @@ func word(choices ...string) kind {
 
 // integer is a whole number from low to high.
 func integer(low, high int) kind {
-	return kind{
+	return kind{form: fmt.Sprintf("whole number, %d to %d", low, high),
 		read: func(n *yaml.Node) (any, error) {
 			v, err := strconv.Atoi(n.Value)
 			if n.ShortTag() != "!!int" || err != nil {
@@ -69,7 +70,7 @@ func integer(low, high int) kind {
 }
 
 // groupSize is a number of weights, or the word row (0) for the whole row.
-var groupSize = kind{
+var groupSize = kind{form: "whole number from 1, or `row`",
 	read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() == "!!str" && n.Value == "row" {
 			return 0, nil
@@ -102,7 +103,7 @@ var execution = defaultWord(false, "fake", "packed")
 
 // defaultWord is one of some words; the first is the empty string inside.
 func defaultWord(quote bool, words ...string) kind {
-	return kind{quote: quote,
+	return kind{quote: quote, form: word(words...).form,
 		read: func(n *yaml.Node) (any, error) {
 			v, err := word(words...).read(n)
 			if v == words[0] {
@@ -120,7 +121,7 @@ func defaultWord(quote bool, words ...string) kind {
 }
 
 // seed is a whole number from 0 to 2⁶⁴-1.
-var seed = kind{
+var seed = kind{form: "whole number",
 	read: func(n *yaml.Node) (any, error) {
 		v, err := strconv.ParseUint(n.Value, 10, 64)
 		if n.ShortTag() != "!!int" || err != nil {
@@ -131,7 +132,7 @@ var seed = kind{
 	write: func(v any) string { return strconv.FormatUint(v.(uint64), 10) },
 }
 
-var boolean = kind{
+var boolean = kind{form: "`true`, `false`",
 	read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() != "!!bool" {
 			return nil, fmt.Errorf("%s is not true or false", show(n))
@@ -146,7 +147,7 @@ var decimal = regexp.MustCompile(`^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9
 // share is a fraction, written as such or in percent, from low to high (both
 // fractions and allowed).
 func share(low, high float64) kind {
-	return kind{
+	return kind{form: fmt.Sprintf("share, %s to %s", percentage(low), percentage(high)),
 		read: func(n *yaml.Node) (any, error) {
 			number, percent := strings.CutSuffix(n.Value, "%")
 			tag := n.ShortTag()
@@ -176,7 +177,7 @@ func share(low, high float64) kind {
 
 // number is a decimal number from low to high.
 func number(low, high float64) kind {
-	return kind{
+	return kind{form: fmt.Sprintf("number, %g to %g", low, high),
 		read: func(n *yaml.Node) (any, error) {
 			v, err := strconv.ParseFloat(n.Value, 64)
 			if tag := n.ShortTag(); tag != "!!int" && tag != "!!float" || !decimal.MatchString(n.Value) || err != nil {
@@ -212,7 +213,7 @@ func shift(v float64, digits int) float64 {
 
 func percentage(v float64) string { return strconv.FormatFloat(shift(v, 2), 'f', -1, 64) + "%" }
 
-var blockShape = kind{quote: true,
+var blockShape = kind{quote: true, form: "`ROWSxCOLUMNS`, or `NxCOLUMNS` for all rows",
 	read: func(n *yaml.Node) (any, error) {
 		var b Block
 		if n.ShortTag() != "!!str" {

@@ -95,7 +95,7 @@ func ShapesOf(ref string) ([]Shape, error) {
 }
 
 // shapes is a reference of ShapesOf.
-var shapes = kind{quote: true,
+var shapes = kind{quote: true, form: "`NxK`, `MODEL` or `MODEL/LAYER`",
 	read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() != "!!str" {
 			return nil, fmt.Errorf("%s is not a shape or the name of a model", show(n))

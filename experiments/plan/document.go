@@ -1,0 +1,121 @@
+package plan
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// methodMeans explains each method in a line, with its source.
+var methodMeans = map[string]string{
+	"none":     "The 16-bit weights as they are",
+	"rtn":      "Rounds every weight to the nearest code",
+	"gptq":     "Rounds column by column and spreads each error over later columns (arXiv:2210.17323)",
+	"spqr":     "GPTQ, with the most sensitive weights in 16 bits (arXiv:2306.03078)",
+	"mosaic":   "A dense base, and a sparse residual on the blocks whose error hurts the output most (arXiv:2606.15652)",
+	"quik":     "GPTQ, with the channels of the largest inputs in 16 bits (arXiv:2310.09259)",
+	"atom":     "GPTQ, with the channels of the largest inputs in 8 bits, sorted to the end (arXiv:2310.19102)",
+	"llmint8":  "Round to nearest, with channels of large inputs in 16 bits (arXiv:2208.07339)",
+	"svdquant": "A low-rank branch in 16 bits takes what the 4-bit weights lose (arXiv:2411.05007)",
+}
+
+// formatMeans explains each format in a line.
+var formatMeans = map[string]string{
+	"intB":   "Symmetric integers of B bits: 2, 3, 4, 5, 6 or 8",
+	"intBa":  "Affine integers of B bits: a zero point is stored with each scale",
+	"int3b":  "SpQR's grid of 3 bits: scales and zeros of groups are themselves codes of 3 bits",
+	"int4b":  "SpQR's grid of 4 bits",
+	"nf4":    "QLoRA's quantiles of a normal distribution",
+	"nf4dq":  "nf4 with QLoRA's double quantization of scales",
+	"fp4":    "E2M1 numbers, half-precision scales",
+	"bnbfp4": "The FP4 of bitsandbytes, which is not E2M1",
+	"mxfp4":  "E2M1 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"nvfp4":  "E2M1 numbers, groups of 16, E4M3 scales and one float32 scale of the matrix",
+	"any4":   "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
+}
+
+// formatEntry is the entry of formatMeans for a format's name.
+func formatEntry(name string) string {
+	if formatMeans[name] == "" && strings.HasPrefix(name, "int") {
+		return "intB" + strings.TrimLeft(name[3:], "2345678")
+	}
+	return name
+}
+
+// Document writes what sweep files can say as Markdown: methods, formats, and
+// every key with its values, its default and the methods that have it.
+func Document(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Keys of a sweep file\n\n" +
+		"`go run ./experiments keys` prints this page. A key under `methods` may have a list of values; the sweep runs every combination.\n" +
+		"A share is written as a fraction or in percent.\n\n## Methods\n\n| `method` | what it does |\n|---|---|\n")
+	for _, m := range Methods {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", m, methodMeans[m])
+	}
+	b.WriteString("\n## Formats\n\n| `format` | what it is |\n|---|---|\n")
+	var seen []string
+	for _, f := range formats {
+		if e := formatEntry(f); !slices.Contains(seen, e) {
+			seen = append(seen, e)
+			fmt.Fprintf(&b, "| `%s` | %s |\n", e, formatMeans[e])
+		}
+	}
+	for _, s := range []struct{ title, name string }{
+		{"Of the whole file", ""}, {"Under `protocol`", "protocol"}, {"Under `calibration`", "calibration"},
+		{"Under `stress`", "stress"}, {"Under `methods`", "method"},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n| key | values | default | methods | meaning |\n|---|---|---|---|---|\n", s.title)
+		for _, k := range section(s.name) {
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.form, k.documentDefault(), k.documentMethods(), k.documentMeaning())
+		}
+	}
+	b.WriteString("\nA file also has `name`, which names the folder of its results; `tasks`, a list of zero-shot tasks; `baseline`, the trial\n" +
+		"that differences refer to; `speed`, which times layers; and `only`, `skip` and `zip`, in the file or in a method, which\n" +
+		"keep trials, drop trials, and let keys advance together. [configs/default.yaml](../configs/default.yaml) shows them.\n")
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// documentDefault is the default in words: one value, or one for each method
+// that differs from the others.
+func (k *key) documentDefault() string {
+	if k.defaults != "" {
+		return k.defaults
+	}
+	if k.fallback == nil {
+		return "must be given"
+	}
+	methods := k.methods
+	if methods == nil {
+		methods = Methods
+	}
+	var values []string
+	for _, m := range methods {
+		v := "`" + k.file(k.fallback(&Trial{Method: Method{Name: m}})) + "`"
+		if !slices.Contains(values, v) {
+			if len(values) > 0 {
+				v += " (" + m + ")"
+			}
+			values = append(values, v)
+		}
+	}
+	return strings.Join(values, ", ")
+}
+
+func (k *key) documentMethods() string {
+	if k.methods == nil || len(k.methods) == len(Methods) {
+		return "all"
+	}
+	if len(k.methods) == len(quantized) {
+		return "all but none"
+	}
+	return strings.Join(k.methods, ", ")
+}
+
+func (k *key) documentMeaning() string {
+	if k.needs != "" {
+		return k.means + ". It needs " + k.needs + "."
+	}
+	return k.means + "."
+}
