@@ -22,15 +22,15 @@ func TestFormatDefaults(t *testing.T) {
 		"llmint8 int8 0", "svdquant int4 64", "spqr int4b 16", "mosaic nvfp4 16"}
 	var got []string
 	for _, t := range s.Trials {
-		got = append(got, fmt.Sprint(t.Method.Name, " ", t.Method.Format, " ", t.Method.Group))
+		got = append(got, fmt.Sprint(t.Method.Name(), " ", t.Method.Word("format"), " ", t.Method.Int("group")))
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
-	if m := s.Trials[11].Method; m.Block != (Block{0, 1}) || s.Trials[11].Axes()["block"] != "Nx1" {
+	if m := s.Trials[11].Method; m.Block("block") != (Block{Cols: 1}) || s.Trials[11].Axes()["block"] != "Nx1" {
 		t.Errorf("%+v", m)
 	}
-	if m := s.Trials[8].Method; m.Threshold != 6 {
+	if m := s.Trials[8].Method; m.Float("threshold") != 6 {
 		t.Errorf("%+v", m)
 	}
 	again(t, s)

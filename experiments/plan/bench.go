@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 )
 
 // Bench is a validated bench file.
@@ -82,26 +84,26 @@ type Timing struct {
 
 func timingKeys(repeats int) []*key {
 	return []*key{
-		{name: "repeats", kind: integer(3, 10000), fallback: always(repeats)},
-		{name: "cache", kind: word("flush", "rotate", "warm"), fallback: always("flush")},
-		{name: "seed", kind: seed, fallback: always(uint64(1))},
+		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(repeats)},
+		{name: "cache", kind: kinds.Word("flush", "rotate", "warm"), fallback: always("flush")},
+		{name: "seed", kind: kinds.Seed, fallback: always(uint64(1))},
 	}
 }
 
 // The keys of the file and of its entries, as those of a sweep in keys.go.
 var (
-	benchKeys    = append([]*key{{name: "engine", kind: word("auto", "cpu", "cuda"), fallback: always("auto")}}, timingKeys(15)...)
-	productKeys  = append([]*key{{name: "shapes", kind: shapes}, {name: "tokens", kind: integer(1, 1<<16), fallback: always(1)}}, layoutKeys...)
-	generateKeys = append([]*key{{name: "model", kind: text}, {name: "prompt", kind: integer(1, 1<<16), fallback: always(128)},
-		{name: "tokens", kind: integer(1, 1<<16), fallback: always(32)}, {name: "repeats", kind: integer(3, 10000), fallback: always(3)}}, layoutKeys...)
+	benchKeys    = append([]*key{{name: "engine", kind: kinds.Word("auto", "cpu", "cuda"), fallback: always("auto")}}, timingKeys(15)...)
+	productKeys  = append([]*key{{name: "shapes", kind: shapes}, {name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1)}}, layoutKeys...)
+	generateKeys = append([]*key{{name: "model", kind: kinds.Text}, {name: "prompt", kind: kinds.Integer(1, 1<<16), fallback: always(128)},
+		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(32)}, {name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3)}}, layoutKeys...)
 	layoutKeys = []*key{
-		{name: "scheme", kind: word(Schemes...), fallback: always("w4a8")},
-		{name: "group", kind: groupSize, fallback: always(128)},
-		{name: "density", kind: percent(0, 1), fallback: always(0.1)},
-		{name: "block", kind: blockShape, fallback: always(Block{16, 64})},
-		{name: "residual_scale", kind: word("block", "row"), fallback: always("block")},
-		{name: "outliers", kind: percent(0, 0.5), fallback: always(0.0)},
-		{name: "variants", kind: word(Variants...)}, // a list that is not swept
+		{name: "scheme", kind: kinds.Word(Schemes...), fallback: always("w4a8")},
+		{name: "group", kind: kinds.GroupSize, fallback: always(128)},
+		{name: "density", kind: kinds.Percent(0, 1), fallback: always(0.1)},
+		{name: "block", kind: kinds.BlockShape, fallback: always(Block{Rows: 16, Cols: 64})},
+		{name: "residual_scale", kind: kinds.Word("block", "row"), fallback: always("block")},
+		{name: "outliers", kind: kinds.Percent(0, 0.5), fallback: always(0.0)},
+		{name: "variants", kind: kinds.Word(Variants...)}, // a list that is not swept
 	}
 )
 
@@ -199,7 +201,7 @@ func (p *parser) benchList(b *Bench, fields map[string]field, name string, ks []
 		return
 	}
 	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		p.errorf(n.Line, name, "%s is not a list of entries", show(n))
+		p.errorf(n.Line, name, "%s is not a list of entries", kinds.Show(n))
 		return
 	}
 	list := &yaml.Node{Kind: yaml.SequenceNode}

@@ -52,7 +52,7 @@ generate:
 		Layout: Layout{Scheme: "w4a8", Group: 128, Variants: []string{Dense4, Zipper}}, Timing: Timing{7, "flush", 1}}); !reflect.DeepEqual(first, want) {
 		t.Errorf("first product is %+v", first)
 	}
-	if last.Shape().String() != "16x256" || last.Tokens != 4 || last.Density != 0.1 || last.Block != (Block{1, 128}) {
+	if last.Shape().String() != "16x256" || last.Tokens != 4 || last.Density != 0.1 || last.Block != (Block{Rows: 1, Cols: 128}) {
 		t.Errorf("last product is %+v", last)
 	}
 	if g := b.Generations[0]; g.Group != 0 || g.Repeats != 3 || g.Prompt != 128 {

@@ -5,20 +5,9 @@ import (
 	"io"
 	"slices"
 	"strings"
-)
 
-// methodMeans explains each method in a line, with its source.
-var methodMeans = map[string]string{
-	"none":     "The 16-bit weights as they are",
-	"rtn":      "Rounds every weight to the nearest code",
-	"gptq":     "Rounds column by column and spreads each error over later columns (arXiv:2210.17323)",
-	"spqr":     "GPTQ, with the most sensitive weights in 16 bits (arXiv:2306.03078)",
-	"mosaic":   "A dense base, and a sparse residual on the blocks whose error hurts the output most (arXiv:2606.15652)",
-	"quik":     "GPTQ, with the channels of the largest inputs in 16 bits (arXiv:2310.09259)",
-	"atom":     "GPTQ, with the channels of the largest inputs in 8 bits, sorted to the end (arXiv:2310.19102)",
-	"llmint8":  "Round to nearest, with channels of large inputs in 16 bits (arXiv:2208.07339)",
-	"svdquant": "A low-rank branch in 16 bits takes what the 4-bit weights lose (arXiv:2411.05007)",
-}
+	"github.com/mosaicquant/mosaicquant/experiments/method"
+)
 
 // formatMeans explains each format in a line.
 var formatMeans = map[string]string{
@@ -50,12 +39,16 @@ func Document(w io.Writer) error {
 	b.WriteString("# Keys of a sweep file\n\n" +
 		"`go run ./experiments keys` prints this page. A key under `methods` may have a list of values; the sweep runs every combination.\n" +
 		"A share is written as a fraction or in percent.\n\n## Methods\n\n| `method` | what it does |\n|---|---|\n")
-	for _, m := range Methods {
-		fmt.Fprintf(&b, "| `%s` | %s |\n", m, methodMeans[m])
+	for _, m := range method.All {
+		source := ""
+		if m.Source != "" {
+			source = " (" + m.Source + ")"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s%s |\n", m.Name, m.Summary, source)
 	}
 	b.WriteString("\n## Formats\n\n| `format` | what it is |\n|---|---|\n")
 	var seen []string
-	for _, f := range formats {
+	for _, f := range method.Formats {
 		if e := formatEntry(f); !slices.Contains(seen, e) {
 			seen = append(seen, e)
 			fmt.Fprintf(&b, "| `%s` | %s |\n", e, formatMeans[e])
@@ -67,7 +60,7 @@ func Document(w io.Writer) error {
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | values | default | methods | meaning |\n|---|---|---|---|---|\n", s.title)
 		for _, k := range section(s.name) {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.form, k.documentDefault(), k.documentMethods(), k.documentMeaning())
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.Form, k.documentDefault(), k.documentMethods(), k.documentMeaning())
 		}
 	}
 	b.WriteString("\nA file also has `name`, which names the folder of its results; `tasks`, a list of zero-shot tasks; `baseline`, the trial\n" +
@@ -83,19 +76,24 @@ func (k *key) documentDefault() string {
 	if k.defaults != "" {
 		return k.defaults
 	}
-	if k.fallback == nil {
-		return "must be given"
-	}
-	methods := k.methods
-	if methods == nil {
-		methods = Methods
+	if k.variants == nil {
+		if k.fallback == nil {
+			return "must be given"
+		}
+		return "`" + k.file(k.fallback(&Trial{})) + "`"
 	}
 	var values []string
-	for _, m := range methods {
-		v := "`" + k.file(k.fallback(&Trial{Method: Method{Name: m}})) + "`"
+	for _, m := range method.All {
+		if !k.has(m.Name) {
+			continue
+		}
+		v := "must be given"
+		if d, ok := k.defaultOf(&Trial{Method: method.New(m.Name)}); ok {
+			v = "`" + k.file(d) + "`"
+		}
 		if !slices.Contains(values, v) {
 			if len(values) > 0 {
-				v += " (" + m + ")"
+				v += " (" + m.Name + ")"
 			}
 			values = append(values, v)
 		}
@@ -104,13 +102,19 @@ func (k *key) documentDefault() string {
 }
 
 func (k *key) documentMethods() string {
-	if k.methods == nil || len(k.methods) == len(Methods) {
-		return "all"
+	var have []string
+	for _, m := range method.All {
+		if k.has(m.Name) {
+			have = append(have, m.Name)
+		}
 	}
-	if len(k.methods) == len(quantized) {
+	switch {
+	case len(have) == len(method.All):
+		return "all"
+	case len(have) == len(method.All)-1 && !k.has("none"):
 		return "all but none"
 	}
-	return strings.Join(k.methods, ", ")
+	return strings.Join(have, ", ")
 }
 
 func (k *key) documentMeaning() string {

@@ -9,23 +9,20 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 )
 
 // TestDocument: docs/keys.md is what Document writes, and nothing in it is left
 // unexplained. MOSAICQUANT_UPDATE=1 writes the page anew.
 func TestDocument(t *testing.T) {
-	for _, m := range Methods {
-		if methodMeans[m] == "" {
-			t.Errorf("method %s is not explained", m)
-		}
-	}
-	for _, f := range formats {
+	for _, f := range method.Formats {
 		if formatMeans[formatEntry(f)] == "" {
 			t.Errorf("format %s is not explained", f)
 		}
 	}
 	for _, k := range keys {
-		if k.means == "" || k.kind.form == "" {
+		if k.means == "" || k.kind.Form == "" {
 			t.Errorf("key %s is not explained", k.axis())
 		}
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -134,7 +135,7 @@ func TestSeveralErrors(t *testing.T) {
 func TestTooMuch(t *testing.T) {
 	var numbers []string
 	for i := range 400 {
-		numbers = append(numbers, printed(i+1))
+		numbers = append(numbers, strconv.Itoa(i+1))
 	}
 	list := "[" + strings.Join(numbers, ", ") + "]"
 	_, err := Parse("x.yaml", []byte(strings.Replace(header, "bos: true", "bos: true, tokens: "+list, 1)+"methods:\n- {method: rtn, group: "+list+"}"))

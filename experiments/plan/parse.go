@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 )
 
 // maxBytes bounds a sweep file; no honest one comes near.
@@ -211,7 +213,7 @@ func (p *parser) mapping(n *yaml.Node, path string, known []string) map[string]f
 		return fields
 	}
 	if n.Kind != yaml.MappingNode {
-		p.errorf(n.Line, path, "%s is not a mapping of keys to values", show(n))
+		p.errorf(n.Line, path, "%s is not a mapping of keys to values", kinds.Show(n))
 		return fields
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -219,9 +221,9 @@ func (p *parser) mapping(n *yaml.Node, path string, known []string) map[string]f
 		at := join(path, k.Value)
 		switch _, twice := fields[k.Value]; {
 		case k.Kind != yaml.ScalarNode || k.ShortTag() != "!!str":
-			p.errorf(k.Line, path, "%s is not a key", show(k))
+			p.errorf(k.Line, path, "%s is not a key", kinds.Show(k))
 		case !slices.Contains(known, k.Value):
-			p.errorf(k.Line, path, "unknown key %s%s", show(k), didYouMean(k.Value, known))
+			p.errorf(k.Line, path, "unknown key %s%s", kinds.Show(k), kinds.DidYouMean(k.Value, known))
 		case twice:
 			p.errorf(k.Line, at, "is given twice, first in line %d", fields[k.Value].line)
 		case p.noAlias(v, at):
@@ -264,7 +266,7 @@ func (p *parser) name(root *yaml.Node, f field) string {
 	case n == nil:
 		p.errorf(root.Line, "name", "is missing")
 	case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" || !folder.MatchString(n.Value):
-		p.errorf(n.Line, "name", "%s is not a name of letters, digits, '.', '_' and '-' that begins with a letter or digit; it names the results folder", show(n))
+		p.errorf(n.Line, "name", "%s is not a name of letters, digits, '.', '_' and '-' that begins with a letter or digit; it names the results folder", kinds.Show(n))
 	default:
 		return n.Value
 	}
@@ -277,7 +279,7 @@ func (p *parser) tasks(n *yaml.Node) []string {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl]", show(n))
+		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl]", kinds.Show(n))
 		return nil
 	}
 	var list []string
@@ -294,7 +296,7 @@ func (p *parser) tasks(n *yaml.Node) []string {
 		}
 		switch {
 		case c.Kind != yaml.ScalarNode || !ok || name == "" || file == "" || strings.Contains(c.Value, ","):
-			p.errorf(c.Line, at, "%s is neither builtin:NAME nor TASK=FILE (without commas)", show(c))
+			p.errorf(c.Line, at, "%s is neither builtin:NAME nor TASK=FILE (without commas)", kinds.Show(c))
 		case seen[name]:
 			p.errorf(c.Line, at, "task %s is given twice", name)
 		default:
@@ -315,7 +317,7 @@ func (p *parser) settings(fields map[string]field, parent *yaml.Node, path strin
 			if s := p.setting(k, f, at); s != nil {
 				list = append(list, s)
 			}
-		} else if k.fallback == nil && k.methods == nil && !p.bad[at] {
+		} else if k.variants == nil && k.fallback == nil && !p.bad[at] {
 			p.errorf(parent.Line, at, "is missing")
 		}
 	}
@@ -341,9 +343,9 @@ func (p *parser) setting(k *key, f field, path string) *setting {
 		if !p.noAlias(n, at) {
 			return nil
 		}
-		v, err := any(nil), fmt.Errorf("%s is not a single value", show(n))
+		v, err := any(nil), fmt.Errorf("%s is not a single value", kinds.Show(n))
 		if n.Kind == yaml.ScalarNode {
-			v, err = k.kind.read(n)
+			v, err = k.kind.Read(n)
 		}
 		if err != nil {
 			p.errorf(n.Line, at, "%v", err)
@@ -369,7 +371,7 @@ func (p *parser) methods(root, n *yaml.Node) []*entry {
 		p.errorf(n.Line, "methods", "is an empty list")
 		return nil
 	case n.Kind != yaml.SequenceNode:
-		p.errorf(n.Line, "methods", "%s is not a list of methods, such as [{method: rtn, group: 128}]", show(n))
+		p.errorf(n.Line, "methods", "%s is not a list of methods, such as [{method: rtn, group: 128}]", kinds.Show(n))
 		return nil
 	}
 	var list []*entry
@@ -393,14 +395,14 @@ func (p *parser) method(n *yaml.Node, path string) *entry {
 	if len(e.settings) == 0 || e.settings[0].key.name != "method" {
 		return e // reported by settings
 	}
-	has := func(k *key) bool {
-		return k.methods == nil || slices.ContainsFunc(e.settings[0].values, func(v any) bool { return slices.Contains(k.methods, v.(string)) })
+	any := func(holds func(method string) bool) bool { // of the methods of the entry
+		return slices.ContainsFunc(e.settings[0].values, func(v interface{}) bool { return holds(v.(string)) })
 	}
 	for _, k := range ks {
 		switch f := fields[k.name]; {
-		case f.value != nil && !has(k):
+		case f.value != nil && !any(k.has):
 			p.errorf(f.line, join(path, k.name), "method %s has no such setting", written(e.settings[0]))
-		case f.value == nil && k.fallback == nil && k.methods != nil && has(k) && !p.bad[join(path, k.name)] && fields[k.instead].value == nil:
+		case f.value == nil && k.variants != nil && any(k.required) && !p.bad[join(path, k.name)] && fields[k.instead].value == nil:
 			p.errorf(n.Line, join(path, k.name), "is missing")
 		}
 	}
@@ -427,7 +429,7 @@ func (p *parser) filters(e *entry, fields map[string]field) {
 	}
 	path := join(e.path, "zip")
 	if n.Kind != yaml.SequenceNode {
-		p.errorf(n.Line, path, "%s is not a list of keys, such as [base, density]", show(n))
+		p.errorf(n.Line, path, "%s is not a list of keys, such as [base, density]", kinds.Show(n))
 		return
 	}
 	if len(n.Content) > 0 && n.Content[0].Kind == yaml.SequenceNode {
@@ -449,7 +451,7 @@ func (p *parser) zip(e *entry, n *yaml.Node, path string) {
 	for _, name := range n.Content {
 		i := slices.IndexFunc(e.settings, func(s *setting) bool { return s.key.axis() == name.Value })
 		if name.Kind != yaml.ScalarNode || i < 0 {
-			p.errorf(name.Line, path, "%s is not a key that is given here", show(name))
+			p.errorf(name.Line, path, "%s is not a key that is given here", kinds.Show(name))
 			return
 		}
 		s := e.settings[i]

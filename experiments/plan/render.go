@@ -112,7 +112,7 @@ func (s *setting) node() *yaml.Node {
 	list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
 	for _, v := range s.values {
 		n := scalar("", s.key.file(v)) // bare, so that numbers stay numbers
-		if s.key.kind.quote {
+		if s.key.kind.Quote {
 			n.Tag = "!!str"
 		}
 		list.Content = append(list.Content, n)

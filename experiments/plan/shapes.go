@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 )
 
 // Architecture is the shape of a published model, from its config.json.
@@ -91,19 +93,19 @@ func ShapesOf(ref string) ([]Shape, error) {
 	for _, a := range Architectures {
 		names = append(names, a.Name)
 	}
-	return nil, fmt.Errorf("%q is neither NxK, such as 14336x4096, nor MODEL or MODEL/LAYER of %s%s", ref, strings.Join(names, ", "), didYouMean(name, names))
+	return nil, fmt.Errorf("%q is neither NxK, such as 14336x4096, nor MODEL or MODEL/LAYER of %s%s", ref, strings.Join(names, ", "), kinds.DidYouMean(name, names))
 }
 
 // shapes is a reference of ShapesOf.
-var shapes = kind{quote: true, form: "`NxK`, `MODEL` or `MODEL/LAYER`",
-	read: func(n *yaml.Node) (any, error) {
+var shapes = kinds.Kind{Zero: "", Quote: true, Form: "`NxK`, `MODEL` or `MODEL/LAYER`",
+	Read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() != "!!str" {
-			return nil, fmt.Errorf("%s is not a shape or the name of a model", show(n))
+			return nil, fmt.Errorf("%s is not a shape or the name of a model", kinds.Show(n))
 		}
 		if _, err := ShapesOf(n.Value); err != nil {
 			return nil, err
 		}
 		return n.Value, nil
 	},
-	write: func(v any) string { return v.(string) },
+	Write: func(v any) string { return v.(string) },
 }

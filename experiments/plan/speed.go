@@ -1,13 +1,17 @@
 package plan
 
-import "gopkg.in/yaml.v3"
+import (
+	"gopkg.in/yaml.v3"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
+)
 
 // speedKeys are the settings of a sweep's speed section. Lists are not swept:
 // every trial has the times of all.
 var speedKeys = append([]*key{
 	{name: "shapes", kind: shapes},
-	{name: "tokens", kind: integer(1, 1<<16), fallback: always(1)},
-	{name: "engine", kind: word("auto", "cpu", "cuda"), fallback: always("auto")},
+	{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1)},
+	{name: "engine", kind: kinds.Word("auto", "cpu", "cuda"), fallback: always("auto")},
 }, timingKeys(15)[:2]...)
 
 // speed reads the section.
@@ -41,19 +45,25 @@ func (e *entry) speed() *Speed {
 // trial.Executable): in the form of its weights beside dense4 of the same group
 // and w16a16. why tells what cannot be timed for other reasons.
 func (t *Trial) Products() (products []Product, own string, why string) {
-	m := &t.Method
-	l := Layout{Scheme: "w4" + t.Activations, Group: m.Group}
+	m := t.Method
+	form, err := m.Form()
+	if err != nil {
+		return nil, "", err.Error()
+	}
+	l := Layout{Scheme: "w4" + t.Activations, Group: m.Int("group")}
 	switch {
-	case m.Name == "none":
+	case form == nil:
 		own, l.Group = W16A16, 128
-	case m.Name == "spqr" && m.Outliers == 0:
+	case form.Outliers && m.Float("outliers") == 0:
 		return nil, "", "how many outliers a threshold gives depends on the weights"
-	case m.Name == "spqr":
-		own, l.Outliers = Outlier16, m.Outliers
-	case m.Name == "mosaic" && m.Density > 0:
+	case form.Outliers:
+		own, l.Outliers = Outlier16, m.Float("outliers")
+	case form.Residual != nil:
 		// What is tied to the base is executed with scales of rows, and codes of 2
 		// or 3 bits in 4.
-		own, l.Density, l.Block, l.RowScale = Zipper, m.Density, m.Block, m.ResidualScale != "block"
+		r := form.Residual
+		own, l.Density, l.RowScale = Zipper, m.Float("density"), r.RowScales || r.BaseScales
+		l.Block = Block{Rows: r.BlockRows, Cols: r.BlockCols}
 	default:
 		own = Dense4
 	}
@@ -72,7 +82,7 @@ func (t *Trial) Products() (products []Product, own string, why string) {
 		for _, s := range all {
 			for _, tokens := range t.Speed.Tokens {
 				if l.Group > 0 && s.K%l.Group != 0 {
-					return nil, "", "the group " + groupSize.write(l.Group) + " does not divide the columns of " + s.String()
+					return nil, "", "the group " + kinds.GroupSize.Write(l.Group) + " does not divide the columns of " + s.String()
 				}
 				products = append(products, Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: tokens, Layout: l,
 					Timing: Timing{Repeats: t.Speed.Repeats, Cache: t.Speed.Cache, Seed: 1}})

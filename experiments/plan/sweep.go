@@ -140,8 +140,8 @@ func resolve(values []chosen, use usage) Trial {
 		if i := slices.IndexFunc(values, func(c chosen) bool { return c.key == k }); i >= 0 {
 			k.set(&t, values[i].value)
 			use[values[i].setting] = true
-		} else if k.fallback != nil { // else t is of one section only
-			k.set(&t, k.fallback(&t))
+		} else if v, ok := k.defaultOf(&t); ok { // else t is of one section only
+			k.set(&t, v)
 		}
 	}
 	return t
@@ -150,14 +150,25 @@ func resolve(values []chosen, use usage) Trial {
 // check reports settings of t, made of values, that contradict each other.
 func (p *parser) check(t *Trial, values []chosen) bool {
 	ok := true
-	for _, c := range constraints {
-		if !c.fail(t) {
-			continue
-		}
+	blame := func(axis, says string) {
 		ok = false
-		i := slices.IndexFunc(values, func(v chosen) bool { return v.key.axis() == c.axis })
+		i := slices.IndexFunc(values, func(v chosen) bool { return v.key.axis() == axis })
+		if i < 0 { // a default contradicts what is given
+			i = slices.IndexFunc(values, func(v chosen) bool { return v.key.axis() == "method" })
+			says = axis + " " + says
+		}
 		if s := values[i]; !p.bad[s.path] { // once, not for every trial
-			p.errorf(s.line, s.path, "%s %s", s.key.file(s.value), c.says)
+			p.errorf(s.line, s.path, "%s %s", s.key.file(s.value), says)
+		}
+	}
+	for _, c := range constraints {
+		if c.fail(t) {
+			blame(c.axis, c.says)
+		}
+	}
+	for _, r := range t.Method.Method().Rules {
+		if r.Fails(t.Method) {
+			blame(r.Key, r.Says)
 		}
 	}
 	return ok
@@ -233,7 +244,7 @@ func setLabels(trials []Trial) {
 			var full []string
 			for _, k := range keys {
 				if varies[k] && k.matters(t) {
-					full = append(full, k.axis()+"="+k.kind.write(k.get(t)))
+					full = append(full, k.axis()+"="+k.kind.Write(k.get(t)))
 				}
 			}
 			t.Label += " (" + strings.Join(full, " ") + ")"
@@ -246,7 +257,11 @@ func shows(k *key, t *Trial, varies bool) bool {
 	if k.section == "stress" && !k.quiet {
 		return stressed(t)
 	}
-	return k.name == "method" || varies && !(k.quiet && k.get(t) == k.fallback(t))
+	if k.name == "method" {
+		return true
+	}
+	fallback, _ := k.defaultOf(t)
+	return varies && !(k.quiet && k.get(t) == fallback)
 }
 
 // label joins the values of the keys to show: model and method first, then how

@@ -4,9 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"strconv"
 	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 )
 
 // Trial is one fully resolved point of a sweep: nothing in it is a list or
@@ -83,76 +84,11 @@ type Stress struct {
 	Seed     uint64  `json:"seed"`
 }
 
-// Method is a quantizer with its settings. A field that the method does not
-// use is zero.
-type Method struct {
-	Name string `json:"name"`           // one of Methods
-	Base string `json:"base,omitempty"` // of mosaic and svdquant: rtn or gptq
+// Method is a method with its settings.
+type Method = method.Settings
 
-	Smoothing      float64 `json:"smoothing,omitempty"`       // SmoothQuant's alpha; 0 = none
-	SmoothingSites string  `json:"smoothing_sites,omitempty"` // inputs that are smoothed: all, or those after norms
-
-	Format string `json:"format,omitempty"` // grid of the dense base
-	Group  int    `json:"group,omitempty"`  // weights along K that share a scale; 0 = the whole row
-	Scale  string `json:"scale,omitempty"`  // how scales are found: absmax, mse, hessian, clip, ceil, foursix
-
-	Order  string  `json:"order,omitempty"`  // of GPTQ's columns: act, natural
-	Groups string  `json:"groups,omitempty"` // GPTQ's scales: static, dynamic
-	Damp   float64 `json:"damp,omitempty"`   // added to diag H, as a share of its mean
-
-	AWQ bool `json:"awq,omitempty"` // channel scales by AWQ's search before all else
-
-	// Threshold is SpQR's τ in place of a share of outliers, and the input of
-	// LLM.int8() from which a channel stays in 16 bits.
-	Threshold float64 `json:"threshold,omitempty"`
-	Outliers  float64 `json:"outliers,omitempty"`  // share of weights kept in 16 bits
-	Columns   float64 `json:"columns,omitempty"`   // share of channels kept in 16 (quik) or 8 bits (atom)
-	Int8Down  bool    `json:"int8_down,omitempty"` // QUIK's rule: down_proj in 8 bits
-
-	Rank         int  `json:"rank,omitempty"` // of the low-rank branch
-	SVDSmoothing bool `json:"svd_smoothing,omitempty"`
-	SVDRounds    int  `json:"svd_rounds,omitempty"` // at most so many rounds of branch and remainder
-
-	Density       float64 `json:"density,omitempty"` // share of blocks with a residual
-	Block         Block   `json:"block,omitzero"`    // shape of a residual block
-	Criterion     string  `json:"criterion,omitempty"`
-	Budget        string  `json:"budget,omitempty"` // of blocks or groups, shared by all layers: global, relative; empty: each layer's own
-	ResidualBits  int     `json:"residual_bits,omitempty"`
-	ResidualScale string  `json:"residual_scale,omitempty"` // one per block or per row of a block, or tied to the scale of the base
-	Joint         bool    `json:"joint,omitempty"`          // base and residual are fitted together
-	Pairs         string  `json:"pairs,omitempty"`          // codes of base and residual tried together: all, or empty: near ones
-	Refine        int     `json:"refine,omitempty"`         // rounds of coordinate descent over codes and scales
-}
-
-// Block is the shape r×c of a residual block: Rows outputs by Cols inputs of W;
-// Rows 0 is all of them, so that a block is Cols whole channels.
-type Block struct{ Rows, Cols int }
-
-// String returns "16x64", or "Nx1" for all rows.
-func (b Block) String() string {
-	if b.Rows == 0 {
-		return "Nx" + strconv.Itoa(b.Cols)
-	}
-	return strconv.Itoa(b.Rows) + "x" + strconv.Itoa(b.Cols)
-}
-
-// MarshalText writes the block as in a sweep file.
-func (b Block) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
-
-// UnmarshalText reads "16x64" and "Nx1".
-func (b *Block) UnmarshalText(text []byte) error {
-	r, c, ok := strings.Cut(string(text), "x")
-	rows, err1 := strconv.Atoi(r)
-	if r == "N" {
-		rows, err1 = 0, nil
-	}
-	cols, err2 := strconv.Atoi(c)
-	if !ok || err1 != nil || err2 != nil || rows < 1 && r != "N" || cols < 1 || rows > 1<<16 || cols > 1<<16 {
-		return fmt.Errorf("block %q: want ROWSxCOLUMNS, such as 16x64 or Nx1", text)
-	}
-	*b = Block{rows, cols}
-	return nil
-}
+// Block is the shape of a residual block.
+type Block = kinds.Block
 
 // ID identifies what t computes: a hash over its settings and over the content
 // that they name (model, tokenizer, texts, code epoch ...), which the caller

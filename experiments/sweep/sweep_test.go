@@ -108,7 +108,7 @@ func TestRun(t *testing.T) {
 		for _, l := range r.Layers {
 			weights += float64(l.N * l.K)
 		}
-		if bits := value(t, r, row.BitsPerWeight); tr.Method.Name != "none" && bits != float64(bytes)*8/weights {
+		if bits := value(t, r, row.BitsPerWeight); tr.Method.Name() != "none" && bits != float64(bytes)*8/weights {
 			t.Errorf("%s: %v bits, but the ledger has %d bytes for %v weights", r.Label, bits, bytes, weights)
 		}
 	}
@@ -122,28 +122,32 @@ func TestRun(t *testing.T) {
 		t.Fatal("no such trial")
 		panic("unreachable")
 	}
-	none := find(func(m plan.Method) bool { return m.Name == "none" })
+	none := find(func(m plan.Method) bool { return m.Name() == "none" })
 	if kl, top1, bits := value(t, none, row.KLMean), value(t, none, row.Top1), value(t, none, row.BitsPerWeight); kl != 0 || top1 != 1 || bits != 16 {
 		t.Errorf("the 16-bit model against itself: KL %v, top-1 %v, %v bits", kl, top1, bits)
 	}
-	rtn := find(func(m plan.Method) bool { return m.Name == "rtn" && m.Group == 128 })
+	rtn := find(func(m plan.Method) bool { return m.Name() == "rtn" && m.Int("group") == 128 })
 	if bits := value(t, rtn, row.BitsPerWeight); bits != 4.125 {
 		t.Errorf("rtn g128 has %v bits, want 4 + 16/128", bits)
 	}
 	for _, base := range []string{"rtn", "gptq"} {
-		plain := find(func(m plan.Method) bool { return m.Name == base && m.Group == 128 })
-		empty := find(func(m plan.Method) bool { return m.Name == "mosaic" && m.Base == base && m.Density == 0 })
+		plain := find(func(m plan.Method) bool { return m.Name() == base && m.Int("group") == 128 })
+		empty := find(func(m plan.Method) bool {
+			return m.Name() == "mosaic" && m.Word("base") == base && m.Float("density") == 0
+		})
 		for _, name := range []string{row.NLL, row.KLMean, row.OutputError} {
 			if a, b := value(t, plain, name), value(t, empty, name); a != b {
 				t.Errorf("density 0 on %s: %s %v, the base alone %v", base, name, b, a)
 			}
 		}
 	}
-	mosaic := find(func(m plan.Method) bool { return m.Name == "mosaic" && m.Base == "rtn" && m.Density == 0.1 })
+	mosaic := find(func(m plan.Method) bool {
+		return m.Name() == "mosaic" && m.Word("base") == "rtn" && m.Float("density") == 0.1
+	})
 	if a, b := value(t, mosaic, row.OutputError), value(t, rtn, row.OutputError); !(a < b) {
 		t.Errorf("a residual on RTN does not lower the output error: %v, base %v", a, b)
 	}
-	gptq := find(func(m plan.Method) bool { return m.Name == "gptq" })
+	gptq := find(func(m plan.Method) bool { return m.Name() == "gptq" })
 	if a, b := value(t, gptq, row.OutputError), value(t, rtn, row.OutputError); !(a < b) {
 		t.Errorf("GPTQ's output error %v is not below RTN's %v: did calibration run?", a, b)
 	}

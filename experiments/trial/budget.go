@@ -21,7 +21,7 @@ func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantiz
 		return s.each(ctx, model, scales, false, func(i int, l llm.Linear, in *inputs) error {
 			p := in.problem(t, i, l)
 			p.Weights = load(l)
-			if t.Method.Budget == "relative" && in.energy > 0 {
+			if t.Method.Word("budget") == "relative" && in.energy > 0 {
 				return f(p, in.energy)
 			}
 			return f(p, 1)
@@ -33,7 +33,7 @@ func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantiz
 	case quant.GPTQ:
 		return sharedGroups(m, each)
 	}
-	return nil, fmt.Errorf("budget %s: method %s has nothing to share", t.Method.Budget, t.Method.Name)
+	return nil, fmt.Errorf("budget %s: method %s has nothing to share", t.Method.Word("budget"), t.Method.Name())
 }
 
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
@@ -21,8 +22,7 @@ func TestJointBudget(t *testing.T) {
 		return plan.Trial{Model: "builtin:tiny-llama3", Activations: "a16",
 			Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
 			Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 2048, Context: 64},
-			Method: plan.Method{Name: "mosaic", Base: "gptq", Format: "int4", Group: 128, Scale: "absmax", Order: "act", Groups: "static", Damp: .01,
-				Density: .05, Block: plan.Block{Rows: 1, Cols: 16}, Criterion: criterion, Budget: budget, ResidualBits: 2, ResidualScale: "block", Joint: true}}
+			Method:      method.New("mosaic", "base", "gptq", "format", "int4", "group", 128, "scale", "absmax", "order", "act", "groups", "static", "damp", .01, "density", .05, "block", plan.Block{Rows: 1, Cols: 16}, "criterion", criterion, "budget", budget, "residual_bits", 2, "residual_scale", "block", "joint", true)}
 	}
 	run := func(ctx context.Context, tr plan.Trial) *row.Row {
 		t.Helper()
@@ -100,7 +100,7 @@ func TestGroupBudget(t *testing.T) {
 		tr := plan.Trial{Model: "builtin:tiny-llama3", Activations: "a16",
 			Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
 			Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 2048, Context: 64},
-			Method:      plan.Method{Name: "gptq", Format: "int4", Group: 64, Scale: "absmax", Order: "act", Groups: "static", Damp: .01, Budget: budget}}
+			Method:      method.New("gptq", "format", "int4", "group", 64, "scale", "absmax", "order", "act", "groups", "static", "damp", .01, "budget", budget)}
 		s, err := lab.Open(t.Context(), tr)
 		if err != nil {
 			t.Fatal(err)

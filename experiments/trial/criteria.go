@@ -21,11 +21,11 @@ var Criteria = []string{"random", "weight", "error", "diag", "delta", "full", "g
 // false where it has no criterion to study: another method, a joint residual,
 // whose blocks are chosen before there is a base, or one that AWQ scales.
 func StudyOf(t plan.Trial) (study plan.Trial, ok bool) {
-	if t.Method.Name != "mosaic" || t.Method.Joint || t.Method.AWQ {
+	if t.Method.Name() != "mosaic" || t.Method.Bool("joint") || t.Method.Bool("awq") {
 		return t, false
 	}
 	t.Activations, t.Tasks, t.Label, t.Baseline = "a16", "", "", ""
-	t.Method.Criterion, t.Method.Density, t.Method.Budget = "delta", 0, ""
+	t.Method = t.Method.With("criterion", "delta").With("density", 0.0).With("budget", "")
 	return t, true
 }
 
@@ -38,13 +38,13 @@ func (s *Subject) StudyID(t plan.Trial, criteria []string, densities []float64) 
 // Study compares criteria at some densities on every linear layer, for a trial
 // from StudyOf. The rows lack label and environment.
 func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, densities []float64) ([]row.Criteria, error) {
-	method, err := quantizer(t.Method)
+	method, err := t.Method.Quantizer()
 	if err != nil {
 		return nil, err
 	}
 	mosaic, ok := method.(quant.Mosaic)
 	if !ok {
-		return nil, fmt.Errorf("method %s chooses no blocks", t.Method.Name)
+		return nil, fmt.Errorf("method %s chooses no blocks", t.Method.Name())
 	}
 	model, scales, err := s.smooth(ctx, t.Method)
 	if err != nil {

@@ -66,49 +66,33 @@ func (l *Lab) Costs(ctx context.Context, trials []plan.Trial) ([]int64, error) {
 }
 
 func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
-	m, c := t.Method, s.model.Config()
-	gptq := m.Name == "gptq" || m.Name == "spqr" || m.Name == "quik" || m.Name == "atom" || m.Base == "gptq"
-	// Searches round to nearest again and again, and measure each time.
-	searches := float64(m.SVDRounds)
-	if m.AWQ {
-		searches += 20
-	}
-	if m.SVDSmoothing {
-		searches += 41
-	}
+	m, c, cost := t.Method.Method(), s.model.Config(), t.Method.Cost()
 	var e Estimate
 	var linear float64
 	linears := s.model.Linears()
 	for i, l := range linears {
 		n, k := float64(l.N), float64(l.K)
 		linear += 2 * n * k
-		if m.Name == "none" {
+		if !m.Quantizes() {
 			continue
 		}
 		before := e.Seconds
 		e.Seconds += n * k * perRoundedWeight / cores
 		// tr(EHEᵀ) of the error and of the weights, and of the base.
 		e.Seconds += 6 * n * k * k / speed
-		e.Seconds += searches * (n*k*perRoundedWeight/cores + 3*n*k*k/speed)
-		if gptq {
+		e.Seconds += cost.Searches * (n*k*perRoundedWeight/cores + 3*n*k*k/speed)
+		if cost.Loop {
 			e.Seconds += 2 * n * k * k / speed
-			e.Seconds += float64(m.Refine) * (3*n*k*k/speed + n*k*perRefinedWeight/cores)
 			if i == 0 || linears[i-1].Site != l.Site { // layers of a site share it
 				e.Seconds += 2 * k * k * k / choleskyShare / speed
 			}
 		}
-		if m.Name == "mosaic" {
+		if cost.Scored {
 			e.Seconds += n * k * perScoredBlock / cores
-			if m.Criterion == "greedy" || m.Criterion == "oracle" { // block after block on one core
-				e.Seconds += 2 * m.Density * n * k * k / speed * cores
-			}
 		}
-		switch {
-		case m.Budget != "" && m.Name == "gptq": // groups of five sizes first
-			e.Seconds += 5 * (n*k*perRoundedWeight/cores + 5*n*k*k/speed)
-		case m.Budget != "": // scores first
-			e.Seconds += e.Seconds - before
-		}
+		e.Seconds += 2 * cost.Greedy * n * k * k / speed * cores // block after block on one core
+		e.Seconds += cost.Again * (e.Seconds - before)
+		e.Seconds += cost.Refine * (3*n*k*k/speed + n*k*perRefinedWeight/cores)
 	}
 	read := 0
 	for _, w := range s.windows {

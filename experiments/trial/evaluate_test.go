@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
@@ -29,7 +30,7 @@ func TestEvaluate(t *testing.T) {
 	}
 	l := testLab(t)
 	protocol := plan.Protocol{Text: "builtin:heldout", Context: 128, Stride: 128, BOS: true, Tokens: 1024}
-	sweep := plan.Trial{Model: "builtin:tiny-llama3", Protocol: protocol, Activations: "a8", Method: plan.Method{Name: "none"}, Tasks: "builtin:cloze",
+	sweep := plan.Trial{Model: "builtin:tiny-llama3", Protocol: protocol, Activations: "a8", Method: method.New("none"), Tasks: "builtin:cloze",
 		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 128, Context: 128}}
 	s, err := l.Open(t.Context(), sweep)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -43,17 +44,17 @@ func TestExecutable(t *testing.T) {
 
 	taken := map[string]int{}
 	for _, m := range everyForm(t) {
-		method, err := quantizer(m)
+		built, err := m.Quantizer()
 		if err != nil {
-			t.Fatalf("%+v: %v", m, err)
+			t.Fatalf("%s: %v", m, err)
 		}
-		q, err := method.Quantize(quant.Problem{Name: "layers.0.q_proj", Weights: w, Moments: moments, Seed: 1})
+		q, err := built.Quantize(quant.Problem{Name: "layers.0.q_proj", Weights: w, Moments: moments, Seed: 1})
 		if err != nil {
-			t.Fatalf("%+v: %v", m, err)
+			t.Fatalf("%s: %v", m, err)
 		}
 		checkForm(t, m, q)
 		for _, a := range testedActivations {
-			name := fmt.Sprintf("%s %s g%d awq=%v %s %s %s", m.Name, m.Format, m.Group, m.AWQ, m.Block, m.ResidualScale, a)
+			name := fmt.Sprint(m, " ", a)
 			act, err := quant.ParseActivations(a)
 			if err != nil {
 				t.Fatal(err)
@@ -64,7 +65,7 @@ func TestExecutable(t *testing.T) {
 				t.Errorf("%s: Executable says %v, packing %v", name, refused, err)
 			}
 			if err == nil {
-				taken["cpu "+m.Name]++
+				taken["cpu "+m.Name()]++
 				stored, err := asExecuted(q)
 				if err != nil {
 					t.Fatal(err)
@@ -73,7 +74,7 @@ func TestExecutable(t *testing.T) {
 			}
 		}
 		for _, s := range []cuda.Scheme{cuda.W4A16Half, cuda.W4A16BF16, cuda.W4A8, cuda.W4A4} {
-			name := fmt.Sprintf("%s %s g%d awq=%v %s %s %s", m.Name, m.Format, m.Group, m.AWQ, m.Block, m.ResidualScale, s)
+			name := fmt.Sprint(m, " ", s)
 			refused := cuda.Takes(q.Form(), s)
 			layout, err := cuda.NewLayout(q, s)
 			if (refused == nil) != (err == nil) {
@@ -82,7 +83,7 @@ func TestExecutable(t *testing.T) {
 			if err != nil {
 				continue
 			}
-			taken["cuda "+m.Name]++
+			taken["cuda "+m.Name()]++
 			stored, err := asExecuted(q)
 			if err != nil {
 				t.Fatal(err)
@@ -110,7 +111,7 @@ calibration: {text: builtin:t, tokens: 512}
 methods:
   - {method: rtn, group: [row, 128, 32], awq: [false, true]}
 `
-	for _, f := range plan.Formats() {
+	for _, f := range method.Formats {
 		group := map[string]string{"mxfp4": "32", "nvfp4": "16"}[f]
 		if group == "" {
 			group = "32"
@@ -137,7 +138,7 @@ methods:
 // checkForm compares what Form says with what is stored.
 func checkForm(t *testing.T, m plan.Method, q *quant.Quantized) {
 	t.Helper()
-	want, err := Form(m)
+	want, err := m.Form()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,11 +154,11 @@ func checkForm(t *testing.T, m plan.Method, q *quant.Quantized) {
 		return *f.Residual
 	}
 	if g, w := residual(got), residual(*want); g != w {
-		t.Errorf("%+v: residual %+v, want %+v", m, g, w)
+		t.Errorf("%s: residual %+v, want %+v", m, g, w)
 	}
 	got.Residual, want.Residual = nil, nil
 	if got != *want {
-		t.Errorf("%+v: form %+v, want %+v", m, got, *want)
+		t.Errorf("%s: form %+v, want %+v", m, got, *want)
 	}
 }
 

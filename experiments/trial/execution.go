@@ -80,7 +80,7 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 // Executable reports why the kernels for packed weights do not execute trial t,
 // nil if they do. It reads no weights, so it can be asked before a sweep starts.
 func Executable(t plan.Trial) error {
-	f, err := Form(t.Method)
+	f, err := t.Method.Form()
 	if err != nil || f == nil {
 		return err
 	}

@@ -197,7 +197,7 @@ methods:
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows[tr.Method.Name+" "+tr.Execution] = r
+		rows[tr.Method.Name()+" "+tr.Execution] = r
 	}
 	if len(rows) != 5 { // the 16-bit model has one execution
 		t.Fatalf("%d trials", len(rows))

@@ -69,8 +69,8 @@ methods:
 			if worst > 0 {
 				folded++
 			}
-			sites := map[string]int{"": 0, "all": 4, "norms": 2}[tr.Method.SmoothingSites] * model.Config().Layers
-			if tr.Method.Smoothing == 0 {
+			sites := map[string]int{"": 0, "all": 4, "norms": 2}[tr.Method.Word("smoothing_sites")] * model.Config().Layers
+			if tr.Method.Float("smoothing") == 0 {
 				sites = 0
 			}
 			if len(scales) != sites {

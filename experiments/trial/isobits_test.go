@@ -60,12 +60,16 @@ func TestIsobits(t *testing.T) {
 		m := tr.Method
 		// What takes time and changes no bits, or known ones: channel scales are
 		// 16 bits for each of the K inputs.
-		scaled := m.AWQ || m.SVDSmoothing
-		m.Refine, m.SVDRounds, m.SVDSmoothing, m.AWQ, m.Scale = 0, 0, false, false, "absmax"
-		if slices.Contains(beside, m.Format) {
+		scaled := m.Bool("awq") || m.Bool("svd_smoothing")
+		for key, plain := range map[string]any{"refine": 0, "svd_rounds": 0, "svd_smoothing": false, "awq": false, "scale": "absmax"} {
+			if m.Method().Key(key) != nil {
+				m = m.With(key, plain)
+			}
+		}
+		if slices.Contains(beside, m.Word("format")) {
 			continue
 		}
-		method, err := quantizer(m)
+		method, err := m.Quantizer()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,8 +86,8 @@ func TestIsobits(t *testing.T) {
 			weights += int64(s.count * s.n * s.k)
 		}
 		bits := 8 * float64(bytes) / float64(weights)
-		name, tolerance := m.Name, .025
-		if tr.Method.AWQ {
+		name, tolerance := m.Name(), .025
+		if tr.Method.Bool("awq") {
 			name, tolerance = "awq", .05
 		}
 		if met[name] == nil {

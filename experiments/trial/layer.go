@@ -93,7 +93,7 @@ func (s *Subject) layerKey(t plan.Trial, i int) (store.Key, error) {
 	}
 	l := s.linears[i]
 	parts := []string{epoch, s.statisticsKey(l.Site).String(), l.Name, string(method), fmt.Sprint(seed(t.Calibration.Seed, i))}
-	if t.Method.Criterion == "oracle" {
+	if t.Method.Word("criterion") == "oracle" {
 		parts = append(parts, s.heldOut.statisticsKey(l.Site).String())
 	}
 	return store.NewKey("layer", 3, parts...), nil

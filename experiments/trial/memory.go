@@ -25,7 +25,7 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 	}
 	most := forward(tokens) + 4*tokens*int64(c.HiddenSize) + 2*4*logitFloats
 	var packed, moments, quantizing int64
-	if m.Name != "none" {
+	if m.Method().Quantizes() {
 		squares, copies := arrays(m)
 		for i, l := range s.linears {
 			n, k := int64(l.N), int64(l.K)
@@ -51,24 +51,6 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 // arrays returns how many bytes the method m holds for each element of H [K,K]
 // and for each weight [N,K] of the layer that it quantizes.
 func arrays(m plan.Method) (squares, copies int64) {
-	squares, copies = 8, 16
-	if m.Name == "gptq" || m.Name == "spqr" || m.Name == "quik" || m.Name == "atom" || m.Base == "gptq" {
-		squares += 8 // the factor of H
-	}
-	if m.Name == "quik" || m.Name == "atom" {
-		squares += 16 // H of the channels that are not kept, and what it loses to the others
-	}
-	if m.Refine > 0 || m.Scale == "clip" || m.Criterion == "full" || m.Criterion == "greedy" || m.Criterion == "oracle" {
-		squares += 4 // H in float32
-	}
-	if m.Criterion == "oracle" {
-		squares += 8 // H of the evaluated text
-	}
-	if m.Smoothing > 0 {
-		squares = max(squares, 16) // H before and after
-	}
-	if m.Name == "mosaic" || m.AWQ || m.Name == "svdquant" {
-		copies += 8
-	}
-	return squares, copies
+	c := m.Cost()
+	return 8 + c.Squares, 16 + c.Copies
 }

@@ -3,6 +3,7 @@ package trial
 import (
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 )
@@ -20,11 +21,12 @@ func TestMemory(t *testing.T) {
 	}
 	defer s.Close()
 	var before int64
-	for _, m := range []plan.Method{{Name: "none"}, {Name: "rtn"}, {Name: "gptq"}, {Name: "gptq", Refine: 4}, {Name: "mosaic", Base: "gptq", Joint: true, Refine: 4}} {
+	for _, m := range []plan.Method{method.New("none"), method.New("rtn"), method.New("gptq"), method.New("gptq", "refine", 4),
+		method.New("mosaic", "base", "gptq", "joint", true, "refine", 4)} {
 		squares, copies := arrays(m)
 		trial := base
 		trial.Method = m
-		if m.Name == "none" {
+		if m.Name() == "none" {
 			before = s.Memory(trial)
 			continue
 		}
@@ -37,7 +39,7 @@ func TestMemory(t *testing.T) {
 		}
 	}
 	few, many := base, base
-	few.Method.Name, many.Method.Name = "rtn", "rtn"
+	few.Method, many.Method = method.New("rtn"), method.New("rtn")
 	s.calibration.Tokens = 1 << 10
 	a := s.Memory(few)
 	s.calibration.Tokens = 1 << 20

@@ -48,7 +48,7 @@ func TestQuantizer(t *testing.T) {
 			t.Errorf("%s: %d trials", line, len(sw.Trials))
 			continue
 		}
-		got, err := quantizer(sw.Trials[0].Method)
+		got, err := sw.Trials[0].Method.Quantizer()
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\n got %#v, %v\nwant %#v", line, got, err, want)
 		}

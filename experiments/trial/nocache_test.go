@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
@@ -27,9 +28,8 @@ func TestNoCache(t *testing.T) {
 		Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
 		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 256, Context: 64}}
 	gptq, mosaic := base, base
-	gptq.Method = plan.Method{Name: "gptq", Format: "int4", Group: 128, Scale: "absmax", Order: "act", Groups: "static", Damp: .01}
-	mosaic.Method = plan.Method{Name: "mosaic", Base: "rtn", Format: "int4", Group: 128, Scale: "absmax", Smoothing: .5, SmoothingSites: "all",
-		Density: .1, Block: plan.Block{Rows: 16, Cols: 16}, Criterion: "oracle", ResidualBits: 4, ResidualScale: "block"}
+	gptq.Method = method.New("gptq", "format", "int4", "group", 128, "scale", "absmax", "order", "act", "groups", "static", "damp", .01)
+	mosaic.Method = method.New("mosaic", "base", "rtn", "format", "int4", "group", 128, "scale", "absmax", "smoothing", .5, "smoothing_sites", "all", "density", .1, "block", plan.Block{Rows: 16, Cols: 16}, "criterion", "oracle", "residual_bits", 4, "residual_scale", "block")
 	trials := []plan.Trial{gptq, mosaic}
 
 	run := func(l *Lab, trial plan.Trial) *row.Row {
@@ -71,11 +71,11 @@ func TestNoCache(t *testing.T) {
 			got := run(l, trial)
 			for _, v := range want[i].Values {
 				if g, ok := got.Value(v.Name); v.Unit != "s" && (!ok || g.Value != v.Value) {
-					t.Errorf("%s of %s is %v without a cache, %v with one", v.Name, trial.Method.Name, g.Value, v.Value)
+					t.Errorf("%s of %s is %v without a cache, %v with one", v.Name, trial.Method.Name(), g.Value, v.Value)
 				}
 			}
 			if !slices.Equal(want[i].Windows(row.WindowKL), got.Windows(row.WindowKL)) || !slices.Equal(want[i].Ledger, got.Ledger) {
-				t.Errorf("%s: windows or ledger differ", trial.Method.Name)
+				t.Errorf("%s: windows or ledger differ", trial.Method.Name())
 			}
 		}
 		if len(warnings) != 1 || !strings.Contains(warnings[0], dir) {

@@ -124,7 +124,7 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 		}
 		w, ok := q.replacements[layer].Weights.(*quant.Quantized)
 		if !ok {
-			return nil, fmt.Errorf("%s: method %s leaves nothing quantized to store", layer, p.Trial.Method.Name)
+			return nil, fmt.Errorf("%s: method %s leaves nothing quantized to store", layer, p.Trial.Method.Name())
 		}
 		data, err := w.MarshalBinary()
 		if err != nil {

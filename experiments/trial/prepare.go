@@ -13,7 +13,7 @@ import (
 func (s *Subject) Prepare(ctx context.Context, trials []plan.Trial) error {
 	quantizes := false
 	for _, t := range trials {
-		quantizes = quantizes || t.Method.Name != "none"
+		quantizes = quantizes || t.Method.Name() != "none"
 	}
 	if quantizes {
 		calibrated := &calibration{s: s}

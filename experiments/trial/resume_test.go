@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
@@ -34,8 +35,7 @@ func TestResume(t *testing.T) {
 	want := plan.Trial{Model: testmodel.Short(t, "builtin:tiny-llama3"), Activations: "a16",
 		Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
 		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 256, Context: 64},
-		Method: plan.Method{Name: "mosaic", Base: "gptq", Format: "int4", Group: 128, Scale: "absmax", Order: "act", Groups: "static", Damp: .01,
-			Density: .1, Block: plan.Block{Rows: 16, Cols: 16}, Criterion: "delta", ResidualBits: 4, ResidualScale: "block"}}
+		Method:      method.New("mosaic", "base", "gptq", "format", "int4", "group", 128, "scale", "absmax", "order", "act", "groups", "static", "damp", .01, "density", .1, "block", plan.Block{Rows: 16, Cols: 16}, "criterion", "delta", "residual_bits", 4, "residual_scale", "block")}
 	run := func(ctx context.Context, l *Lab) *row.Row {
 		t.Helper()
 		s, err := l.Open(ctx, want)

@@ -47,7 +47,7 @@ func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
 
 func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	r.Warnings = append(r.Warnings, s.warnings...)
-	if t.Method.Criterion == "oracle" {
+	if t.Method.Word("criterion") == "oracle" {
 		r.Warnings = append(r.Warnings, "criterion oracle chose its blocks on the evaluated text: a bound, not a method")
 	}
 	start := time.Now()
@@ -95,7 +95,7 @@ type quantizedModel struct {
 
 // quantize quantizes the linear layers one by one.
 func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quantizedModel, error) {
-	method, err := quantizer(t.Method)
+	method, err := t.Method.Quantizer()
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return q, nil
 	}
 	var methods []quant.Quantizer
-	if t.Method.Budget != "" {
+	if t.Method.Word("budget") != "" {
 		if methods, err = s.shared(ctx, t, method, model, scales); err != nil {
 			return nil, err
 		}
@@ -152,7 +152,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	s.noteStored(t)
 	times := row.Series{Name: row.LayerTime, Unit: "s"}
 	ledger := map[string]int{}
-	err = s.each(ctx, model, scales, t.Method.Criterion == "oracle", func(i int, l llm.Linear, in *inputs) error {
+	err = s.each(ctx, model, scales, t.Method.Word("criterion") == "oracle", func(i int, l llm.Linear, in *inputs) error {
 		method := method
 		if methods != nil {
 			method = methods[i]

@@ -18,10 +18,10 @@ import (
 // smoothing_sites: norms; by default the inputs of o_proj and down_proj are
 // smoothed, too.
 func (s *Subject) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[string][]float32, error) {
-	if m.Smoothing == 0 {
+	if m.Float("smoothing") == 0 {
 		return s.model, nil, nil
 	}
-	key := s.calibrationKey("smoothing", fmt.Sprint(m.Smoothing), m.SmoothingSites)
+	key := s.calibrationKey("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
 	scales, err := store.Do(ctx, s.lab.Store, key, scalesCodec, func(ctx context.Context) (map[string][]float32, error) {
 		return s.smoothScales(ctx, m)
 	})
@@ -40,7 +40,7 @@ func (s *Subject) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[st
 func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][]float32, error) {
 	scales := map[string][]float32{}
 	steps := [][]string{{".attn_out", ".mlp_mid"}, {".attn_in", ".mlp_in"}}
-	if m.SmoothingSites == "norms" {
+	if m.Word("smoothing_sites") == "norms" {
 		steps = steps[1:]
 	}
 	model := s.model
@@ -67,7 +67,7 @@ func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][
 				return nil, err
 			}
 			from := model.Producers(site)
-			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Smoothing)
+			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
 		}
 		var err error
 		if model, err = s.model.Scale(scales); err != nil {

@@ -1,0 +1,110 @@
+package method
+
+import (
+	"slices"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
+)
+
+// Keys that several methods share.
+
+func always(v any) func(Settings) any { return func(Settings) any { return v } }
+
+func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") == "gptq" }
+
+// Formats are integer grids, bits and "a" for affine (a stored zero) in place of
+// symmetric or "b" for SpQR's grid of two levels, and the others of quant.Kind.
+var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int5", "int5a", "int6", "int6a", "int8", "int8a",
+	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
+
+// fixedGroups are the group sizes that formats prescribe.
+var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
+
+var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always(0.0), ForInputs: true,
+	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
+	Needs: "a quantizer, or activations a8 or a4", Label: kinds.Prefix("smooth", nil), Quiet: true}
+
+var smoothingSites = &Key{Name: "smoothing_sites", Kind: kinds.Word("all", "norms"), Default: always("all"), ForInputs: true,
+	Means:   "Layers that are smoothed: all, or those that read a norm",
+	Applies: func(s Settings) bool { return s.Float("smoothing") > 0 }, Needs: "smoothing above 0",
+	Label: kinds.Prefix("", kinds.Suffix("-only")), Quiet: true}
+
+var base = &Key{Name: "base", Kind: kinds.Word("rtn", "gptq"), Default: always("rtn"),
+	Means: "How the dense base is quantized", Label: kinds.Prefix("", nil)}
+
+// format returns the key of the base's format.
+func format(fallback string) *Key {
+	return &Key{Name: "format", Kind: kinds.Word(Formats...), Default: always(fallback),
+		Means: "Format of the dense base; see the list of formats", Label: kinds.Prefix("", nil), Quiet: true}
+}
+
+// group returns the key of the group size, which falls back to that of the
+// format, or else of the method's paper.
+func group(fallback int) *Key {
+	return &Key{Name: "group", Kind: kinds.GroupSize, Means: "Weights along K that share a scale",
+		Defaults: "that of the format or of the method's paper; else 128", Label: kinds.GroupLabel,
+		Default: func(s Settings) any {
+			f := s.Word("format")
+			if g, ok := fixedGroups[f]; ok {
+				return g
+			}
+			if f == "int3b" || f == "int4b" {
+				return 16
+			}
+			return fallback
+		}}
+}
+
+var scale = &Key{Name: "scale", Kind: kinds.Word("absmax", "mse", "hessian", "clip", "ceil", "foursix"), Default: always("absmax"),
+	Means: "How a scale is found: from the largest weight, by a search for the least error (`mse`), error weighted by h " +
+		"(`hessian`) or output error (`clip`, AWQ's), or a rule of one format (`ceil` of mxfp4, `foursix` of nvfp4)",
+	Label: kinds.Prefix("", nil), Quiet: true}
+
+var order = &Key{Name: "order", Kind: kinds.Word("act", "natural"), Default: always("act"),
+	Means:   "Order of GPTQ's columns: by descending h, or as they stand",
+	Applies: gptqBase, Needs: "base gptq", Label: kinds.Prefix("", kinds.Suffix("-order")), Quiet: true}
+
+var groups = &Key{Name: "groups", Kind: kinds.Word("static", "dynamic"), Default: always("static"),
+	Means:   "Scales of GPTQ: found before the column loop, or when the loop reaches the group",
+	Applies: gptqBase, Needs: "base gptq", Label: kinds.Prefix("", nil), Quiet: true}
+
+var damp = &Key{Name: "damp", Kind: kinds.Share(0, 10), Default: always(0.01),
+	Means:   "GPTQ's damping of H, as a share of the mean of its diagonal",
+	Applies: gptqBase, Needs: "base gptq", Label: kinds.Prefix("damp", nil), Quiet: true}
+
+var awq = &Key{Name: "awq", Kind: kinds.Boolean, Default: always(false),
+	Means: "Scales channels by AWQ's search before the method runs", Label: kinds.Either("awq", "unscaled"), Quiet: true}
+
+// threshold returns the key of what LLM.int8() and SpQR compare with.
+func threshold(fallback float64) *Key {
+	return &Key{Name: "threshold", Kind: kinds.Share(0, 1e6), Default: always(fallback),
+		Means: "SpQR: sensitivity from which a weight is an outlier, 0 for a share in its place. LLM.int8(): input from " +
+			"which a channel stays in 16 bits",
+		Label: kinds.Prefix("threshold", nil), Quiet: true}
+}
+
+var columns = &Key{Name: "columns", Kind: kinds.Percent(0, 0.9),
+	Means: "Share of channels kept in 16 bits (quik) or 8 bits (atom)", Label: kinds.AsPercent}
+
+var budget = &Key{Name: "budget", Kind: kinds.DefaultWord(true, "layer", "global", "relative"), Default: always(""),
+	Means: "Who shares the budget of blocks (mosaic) or bytes of scales (gptq): each layer its own, or all layers one, by " +
+		"gain or by gain relative to the layer's output",
+	Label: kinds.Prefix("", kinds.Suffix("-budget")), Quiet: true}
+
+var refine = &Key{Name: "refine", Kind: kinds.Integer(0, 100), Default: always(0),
+	Means:   "Rounds of coordinate descent over codes and scales, after GPTQ or a joint residual",
+	Applies: func(s Settings) bool { return s.Name() == "gptq" || s.Bool("joint") },
+	Needs:   "method gptq or joint: true", Label: kinds.Prefix("refine", nil), Quiet: true}
+
+// baseRules hold for every method with a dense base.
+var baseRules = []Rule{
+	{"group", func(s Settings) bool { return s.Word("format") == "mxfp4" && s.Int("group") != 32 }, "is no group of mxfp4, which has 32"},
+	{"group", func(s Settings) bool { return s.Word("format") == "nvfp4" && s.Int("group") != 16 }, "is no group of nvfp4, which has 16"},
+	{"scale", func(s Settings) bool { return s.Word("scale") == "ceil" && s.Word("format") != "mxfp4" }, "is a rule of mxfp4 alone"},
+	{"scale", func(s Settings) bool { return s.Word("scale") == "foursix" && s.Word("format") != "nvfp4" }, "is a rule of nvfp4 alone"},
+	{"scale", func(s Settings) bool { return s.Word("scale") == "clip" && s.Word("format") == "any4" }, "does not exist for any4, whose table is learned"},
+	{"groups", func(s Settings) bool {
+		return s.Word("groups") == "dynamic" &&
+			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq"}, s.Word("format")))
+	}, "groups are not possible with any4, int3b, int4b, nf4dq and scale: clip, whose grids are found beforehand"},
+}

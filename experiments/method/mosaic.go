@@ -1,0 +1,80 @@
+package method
+
+import (
+	"slices"
+
+	"github.com/mosaicquant/mosaicquant/experiments/kinds"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+var mosaic = &Method{
+	Name:    "mosaic",
+	Summary: "A dense base, and a sparse residual on the blocks whose error hurts the output most",
+	Source:  "arXiv:2606.15652",
+	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
+		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
+		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
+			Means: "Shape of a residual block: outputs x inputs of W", Label: kinds.Prefix("", nil)},
+		{Name: "criterion", Default: always("delta"), Label: kinds.Prefix("", nil), Means: "How blocks are ranked; see the glossary",
+			Kind: kinds.Word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief", "oracle")},
+		budget,
+		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
+			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
+		{Name: "residual_scale", Kind: kinds.Word("block", "row", "base"), Default: always("block"),
+			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which stores none",
+			Label: kinds.Prefix("", kinds.Suffix("-scale")), Quiet: true},
+		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
+			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
+			Label: kinds.Either("joint", "separate"), Quiet: true},
+		{Name: "pairs", Kind: pairs, Default: always("all"), Applies: func(s Settings) bool { return s.Bool("joint") }, Needs: "joint: true",
+			Means: "Codes of base and residual that a joint residual tries together: all pairs, or those near the weight",
+			Label: func(v any) string { return pairs.Write(v) + "-pairs" }, Quiet: true},
+		refine},
+	Rules: slices.Concat([]Rule{
+		{"criterion", func(s Settings) bool {
+			return s.Bool("joint") && slices.Contains([]string{"full", "greedy", "oracle"}, s.Word("criterion"))
+		}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
+	}, baseRules, []Rule{
+		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") }, "needs joint: true"},
+	}, awqBudget[:1], []Rule{
+		{"budget", func(s Settings) bool {
+			return s.Word("budget") != "" && (s.Word("criterion") == "greedy" || s.Word("criterion") == "oracle")
+		}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},
+	}, awqBudget[1:]),
+	Build: func(s Settings) (quant.Quantizer, error) {
+		base, err := s.base()
+		block := s.Block("block")
+		return quant.Mosaic{
+			Base: base, BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
+			Criterion: quant.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
+			RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base",
+			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
+		}, err
+	},
+	Parts: func(s Settings, f *quant.Form) {
+		if s.Float("density") > 0 {
+			b := s.Block("block")
+			f.Residual = &quant.ResidualForm{BlockRows: b.Rows, BlockCols: b.Cols, Bits: s.Int("residual_bits"),
+				RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base"}
+		}
+	},
+	Cost: func(s Settings) Cost {
+		c := Cost{Loop: s.Word("base") == "gptq", Refine: float64(s.Int("refine")), Scored: true, Copies: 8}
+		switch s.Word("criterion") {
+		case "greedy":
+			c.Greedy, c.Squares = s.Float("density"), 4
+		case "oracle":
+			c.Greedy, c.Squares = s.Float("density"), 4+8 // H in float32, H of the evaluated text
+		case "full":
+			c.Squares = 4
+		}
+		if s.Word("budget") != "" {
+			c.Again = 1 // scores
+		}
+		return c
+	},
+}
+
+// pairs says how a joint residual finds the codes of base and residual: the best
+// of all pairs, or of near ones, which is the empty string inside.
+var pairs = kinds.DefaultWord(true, "near", "all")

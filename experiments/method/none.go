@@ -1,0 +1,8 @@
+package method
+
+// none keeps the 16-bit weights: what all others are compared with.
+var none = &Method{
+	Name:    "none",
+	Summary: "The 16-bit weights as they are",
+	Keys:    []*Key{smoothing, smoothingSites},
+}

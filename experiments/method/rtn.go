@@ -1,0 +1,11 @@
+package method
+
+import "github.com/mosaicquant/mosaicquant/quant"
+
+var rtn = &Method{
+	Name:    "rtn",
+	Summary: "Rounds every weight to the nearest code",
+	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, awq},
+	Rules:   baseRules,
+	Build:   func(s Settings) (quant.Quantizer, error) { return s.rtn() },
+}
