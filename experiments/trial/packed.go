@@ -94,7 +94,8 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 }
 
 // pack lists the tensors of the checkpoint. Norms and biases that smoothing or
-// stress has scaled are stored in float32, all other tensors as they are.
+// stress has scaled are stored in float32, and so are tensors whose type
+// safetensors lacks; all others as they are.
 func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	linears := map[string]string{} // the name of a weight's tensor: the layer's
 	for _, l := range s.linears {
@@ -119,7 +120,7 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 				}
 				t = &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
 			}
-			tensors = append(tensors, t)
+			tensors = append(tensors, t.Plain())
 			continue
 		}
 		w, ok := q.replacements[layer].Weights.(*quant.Quantized)

@@ -31,8 +31,8 @@ type Lab struct {
 	Progress io.Writer // of downloads, and for remarks; nil tells nobody of these
 }
 
-// OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME or a
-// folder in Hugging Face layout.
+// OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME, a folder in
+// Hugging Face layout or a GGUF file.
 func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
 		return builtin.Model(name)
@@ -42,10 +42,13 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	}
 	info, err := os.Stat(ref)
 	if err != nil {
-		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME or a folder", ref, err, strings.Join(builtin.Models(), ", "))
+		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME, a folder or a .gguf", ref, err, strings.Join(builtin.Models(), ", "))
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("model %s: is a file; want the folder that holds config.json", ref)
+		if strings.HasSuffix(ref, ".gguf") {
+			return hf.GGUF(ref), nil
+		}
+		return nil, fmt.Errorf("model %s: is a file; want a .gguf, or the folder that holds config.json", ref)
 	}
 	return hf.Dir(ref), nil
 }

@@ -3,7 +3,7 @@ package hf
 // bpe merges the bytes of a piece of text into tokens.
 type bpe struct {
 	vocab  map[string]int32 // keyed by the bytes of the token
-	bytes  [256]int32       // id of each single byte
+	bytes  [256]int32       // id of each single byte, -1 for none
 	merges map[pair]merge
 	whole  bool // a piece that is a token needs no merges ("ignore_merges")
 }
@@ -39,7 +39,8 @@ type scratch struct {
 
 // encode appends the tokens of piece to ids: starting from single bytes, the
 // adjacent pair of lowest rank is merged, the leftmost first, until no pair can
-// be. It takes O(n log n) for n bytes.
+// be. A byte without a token is left out, as Hugging Face tokenizers do. It takes
+// O(n log n) for n bytes.
 func (b *bpe) encode(ids []int32, piece string, s *scratch) []int32 {
 	if b.whole {
 		if id, ok := b.vocab[piece]; ok {
@@ -48,10 +49,17 @@ func (b *bpe) encode(ids []int32, piece string, s *scratch) []int32 {
 	}
 	s.symbols, s.heap = s.symbols[:0], s.heap[:0]
 	for i := range len(piece) {
-		s.symbols = append(s.symbols, symbol{b.bytes[piece[i]], int32(i - 1), int32(i + 1)})
+		if id := b.bytes[piece[i]]; id >= 0 {
+			n := int32(len(s.symbols))
+			s.symbols = append(s.symbols, symbol{id, n - 1, n + 1})
+		}
 	}
-	s.symbols[len(piece)-1].next = -1
-	for i := range len(piece) - 1 {
+	n := len(s.symbols)
+	if n == 0 {
+		return ids
+	}
+	s.symbols[n-1].next = -1
+	for i := range n - 1 {
 		b.push(s, int32(i))
 	}
 	for len(s.heap) > 0 {

@@ -1,6 +1,7 @@
 package hf
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,10 +32,13 @@ type shard struct {
 }
 
 // OpenCheckpoint opens model.safetensors or, where that is missing, the shards
-// named by model.safetensors.index.json. Only headers are read and checked; a
+// named by model.safetensors.index.json, or the GGUF file. Only headers are read and checked; a
 // tensor's bytes are first touched by its user. Tensors that a shard holds and
 // the index does not mention are an error, as is the reverse.
 func OpenCheckpoint(files Files) (*Checkpoint, error) {
+	if g, ok := files.(ggufFile); ok {
+		return g.checkpoint()
+	}
 	c := &Checkpoint{name: files.Name(), tensors: map[string]*Tensor{}, metadata: map[string]string{}}
 	if err := c.open(files); err != nil {
 		c.Close()
@@ -131,14 +135,39 @@ func (c *Checkpoint) Names() []string { return slices.Sorted(maps.Keys(c.tensors
 // Metadata returns the __metadata__ strings of the weight files.
 func (c *Checkpoint) Metadata() map[string]string { return maps.Clone(c.metadata) }
 
-// Tensor returns the named tensor, readable as float32: its type is F32, F16
-// or BF16. It must not be used after Close.
+// Precision names the types of the matrices, "Q4_1/Q8_0", the one of most weights
+// first: what precision the file's weights came in.
+func (c *Checkpoint) Precision() string {
+	weights := map[string]int{}
+	for _, t := range c.tensors {
+		if len(t.Shape) == 2 || t.DType == "U8" { // packed layers are lists of bytes
+			weights[t.DType] += t.Len()
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(weights), func(a, b string) int {
+		return cmp.Or(weights[b]-weights[a], strings.Compare(a, b))
+	})
+	return strings.Join(names, "/")
+}
+
+// Quantized tells whether some matrix is stored in fewer than 16 bits.
+func (c *Checkpoint) Quantized() bool {
+	for _, t := range c.tensors {
+		if t.blocks != nil || t.DType == "U8" {
+			return true
+		}
+	}
+	return false
+}
+
+// Tensor returns the named tensor, readable as float32: its type is F32, F16,
+// BF16 or one of GGUF. It must not be used after Close.
 func (c *Checkpoint) Tensor(name string) (*Tensor, error) {
 	t, err := c.Raw(name)
 	if err != nil {
 		return nil, err
 	}
-	if !isFloat(t.DType) {
+	if !t.readable() {
 		return nil, fmt.Errorf("hf: %s: tensor %q: dtype %s is not F32, F16 or BF16", c.name, name, t.DType)
 	}
 	return t, nil

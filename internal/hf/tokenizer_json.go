@@ -57,6 +57,8 @@ type modelJSON struct {
 	Type          string           `json:"type"`
 	Vocab         map[string]int32 `json:"vocab"`
 	Merges        json.RawMessage  `json:"merges"`
+	Unknown       *string          `json:"unk_token"`
+	FuseUnknown   bool             `json:"fuse_unk"`
 	ByteFallback  bool             `json:"byte_fallback"`
 	IgnoreMerges  bool             `json:"ignore_merges"`
 	Dropout       float64          `json:"dropout"`
@@ -152,6 +154,9 @@ func (t *Tokenizer) readModel(data json.RawMessage) (map[string]int32, error) {
 	if m.WordSuffix != "" {
 		return nil, fmt.Errorf("end_of_word_suffix %q is not supported", m.WordSuffix)
 	}
+	if len(m.Vocab) == 0 {
+		return nil, fmt.Errorf("vocab: is empty")
+	}
 	t.bpe = bpe{vocab: make(map[string]int32, len(m.Vocab)), whole: m.IgnoreMerges}
 	for token, id := range m.Vocab {
 		text, ok := fromByteLevel(token)
@@ -165,11 +170,24 @@ func (t *Tokenizer) readModel(data json.RawMessage) (map[string]int32, error) {
 	for b := range t.bpe.bytes {
 		id, ok := t.bpe.vocab[string([]byte{byte(b)})]
 		if !ok {
-			return nil, fmt.Errorf("vocab: no token for byte 0x%02x", b)
+			if id, ok = m.Vocab[deref(m.Unknown)]; m.Unknown == nil {
+				id = -1 // such bytes are left out of the text
+			} else if !ok {
+				return nil, fmt.Errorf("unk_token %q is not in the vocabulary", *m.Unknown)
+			} else if m.FuseUnknown {
+				return nil, fmt.Errorf("vocab: no token for byte 0x%02x, and fuse_unk true is not supported", b)
+			}
 		}
 		t.bpe.bytes[b] = id
 	}
 	return m.Vocab, t.bpe.readMerges(m.Merges, m.Vocab)
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // set gives an id its text.
