@@ -153,6 +153,10 @@ func stressed(t *Trial) bool { return t.Stress.Channels > 0 }
 // no mark in the identity of a trial.
 var execution = kinds.DefaultWord(false, "fake", "packed")
 
+// basis is that of the model; the empty string is the model as stored, which came
+// first and has no mark in the identity of a trial.
+var basis = kinds.DefaultWord(true, "stored", "folded", "rotated")
+
 func always(v any) func(*Trial) any { return func(*Trial) any { return v } }
 
 // keys is the table of all settings. Order matters: a key comes after those
@@ -227,6 +231,15 @@ func commonKeys() []*key {
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.Stress.Seed },
 			fallback: always(uint64(1)), when: stressed, needs: "stress.channels above 0", label: kinds.Prefix("stress-seed", nil), quiet: true},
 
+		{name: "basis",
+			means: "Form in which the model is quantized, all of one function: as stored; the gains of norms folded into weights; " +
+				"folded, and the residual stream turned by a random orthogonal matrix",
+			kind: basis, field: func(t *Trial) any { return &t.Basis }, fallback: always(""), label: kinds.Prefix("", basis.Write)},
+		{name: "basis_seed",
+			means: "Seed that draws the orthogonal matrix",
+			kind:  kinds.Seed, field: func(t *Trial) any { return &t.BasisSeed }, fallback: always(uint64(1)),
+			when: func(t *Trial) bool { return t.Basis == "rotated" }, needs: "basis: rotated", label: kinds.Prefix("basis-seed", nil), quiet: true},
+
 		{name: "activations",
 			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels",
 			kind:  kinds.Word("a16", "a8", "a4"), field: func(t *Trial) any { return &t.Activations },
@@ -286,11 +299,12 @@ func axes() []string {
 
 // Axes returns every setting of t that has a meaning for its method, as flat
 // text: "method": "mosaic", "density": "0.1", "block": "16x64",
-// "protocol.context": "256". A model without stress has no axes of it.
+// "protocol.context": "256". A model without stress has no axes of it, and one as
+// stored none of a basis.
 func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
-		if k.matters(t) && !(k.section == "stress" && !stressed(t)) {
+		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}

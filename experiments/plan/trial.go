@@ -19,6 +19,12 @@ type Trial struct {
 	Protocol    Protocol    `json:"protocol"`
 	Calibration Calibration `json:"calibration"`
 	Stress      Stress      `json:"stress,omitzero"`
+	// Basis is the form in which the model's weights are quantized: "folded", the
+	// gains of norms in the weights that read them; "rotated", folded and with the
+	// residual stream turned by a random orthogonal matrix of BasisSeed; empty: as
+	// stored. All compute the same function.
+	Basis     string `json:"basis,omitempty"`
+	BasisSeed uint64 `json:"basis_seed,omitempty"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	Method      Method `json:"method"`

@@ -63,6 +63,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
+	if t.Basis != "" {
+		return nil, fmt.Errorf("basis: %s: a packed checkpoint has the embedding and the norms of the source, so it needs basis: stored", t.Basis)
+	}
 	s, err := l.Open(ctx, t)
 	if err != nil {
 		return nil, err

@@ -135,7 +135,11 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		q.others -= int64(len(tensor.Data))
 		q.weights += int64(l.N) * int64(l.K)
 		if method == nil {
-			q.bytes += int64(len(tensor.Data))
+			if s.basis == "" {
+				q.bytes += int64(len(tensor.Data))
+			} else { // weights in another basis are on no grid of the file any more
+				q.bytes += 2 * int64(l.N) * int64(l.K)
+			}
 			q.replacements[l.Name] = llm.Replacement{Act: act}
 		}
 	}

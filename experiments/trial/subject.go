@@ -64,6 +64,7 @@ type Subject struct {
 	protocol    plan.Protocol
 	calibration plan.Calibration
 	content     map[string]string
+	basis       string // "folded", "rotated SEED", or "" for the model as stored
 	stressed    string // the synthetic outliers that model has, or ""
 	warnings    []string
 	bos         int32 // the token that begins sequences, or -1
@@ -86,6 +87,9 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 		return nil, err
 	}
 	err = s.hash(files)
+	if err == nil {
+		err = s.turn(t)
+	}
 	if err == nil {
 		err = s.stress(t.Stress)
 	}
