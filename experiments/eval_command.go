@@ -60,7 +60,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&e.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, builtin:NAME or hub:ORG/NAME")
+	f.StringVarP(&e.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&e.Protocol.Text, "text", "", "`text` for perplexity: builtin:NAME or a file")
 	f.IntVar(&e.Protocol.Context, "context", 0, "`tokens` a window of the text (default: the model's positions, at most 2048)")
 	f.IntVar(&e.Protocol.Stride, "stride", 0, "`tokens` from one window to the next (default: the context)")

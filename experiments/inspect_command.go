@@ -62,7 +62,7 @@ A dash stands where a ratio has no value.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&in.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, builtin:NAME or hub:ORG/NAME")
+	f.StringVarP(&in.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&in.Calibration.Text, "text", "builtin:calibration", "`text` for activations: builtin:NAME or a file; \"\" looks at weights only")
 	f.IntVar(&in.Calibration.Tokens, "tokens", 8192, "`tokens` of the text, drawn in pieces of one context")
 	f.IntVar(&in.Calibration.Context, "context", 0, "`tokens` of a piece (default: the model's positions, at most 2048)")
@@ -134,7 +134,7 @@ func writeInspected(out io.Writer, r *trial.Inspected, format string) error {
 		return inspectedCSV(out, r)
 	}
 	in := r.Inspection
-	fmt.Fprintf(out, "%s\n", in.Model)
+	fmt.Fprintf(out, "%s, weights stored as %s\n", in.Model, r.Precision)
 	for _, w := range r.Warnings {
 		fmt.Fprintln(out, "note:", w)
 	}
@@ -236,6 +236,7 @@ func inspectedJSON(out io.Writer, r *trial.Inspected) error {
 	c := r.Inspection.Calibration
 	v := struct {
 		Model       string         `json:"model"`
+		Precision   string         `json:"precision"` // of the weights in the file
 		Text        string         `json:"text,omitempty"`
 		Tokens      int            `json:"tokens,omitempty"`
 		Context     int            `json:"context,omitempty"`
@@ -244,7 +245,7 @@ func inspectedJSON(out io.Writer, r *trial.Inspected) error {
 		Warnings    []string       `json:"warnings,omitempty"`
 		Weights     []inspectedRow `json:"weights"`
 		Activations []inspectedRow `json:"activations,omitempty"`
-	}{Model: r.Inspection.Model, BOS: r.Inspection.BOS, Warnings: r.Warnings}
+	}{Model: r.Inspection.Model, Precision: r.Precision, BOS: r.Inspection.BOS, Warnings: r.Warnings}
 	if c.Text != "" {
 		v.Text, v.Tokens, v.Context, v.Seed = c.Text, r.Tokens, c.Context, c.Seed
 	}

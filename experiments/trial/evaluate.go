@@ -75,6 +75,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		e.MaxLength = positions
 	}
 	s := &Subject{lab: l, model: model, protocol: e.Protocol, content: map[string]string{}}
+	s.notePrecision()
 	if err := s.readTokenizer(files); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type Inspection struct {
 // Inspected is the outcome of an Inspection.
 type Inspected struct {
 	Inspection  Inspection // with defaults resolved
+	Precision   string     // of the weights in the file: "BF16", "Q4_1/Q8_0"
 	Tokens      int        // that went through the model
 	Weights     []Outliers // of each linear layer, in the order of execution
 	Activations []Outliers // of each input that linear layers have
@@ -58,6 +59,7 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 	}
 	s := &Subject{lab: l, model: model, linears: model.Linears(), calibration: in.Calibration, content: map[string]string{}}
 	s.protocol.BOS = in.BOS
+	s.notePrecision()
 	if err := s.readTokenizer(files); err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 			return nil, err
 		}
 	}
-	out := &Inspected{Inspection: in, Warnings: s.warnings}
+	out := &Inspected{Inspection: in, Precision: model.Checkpoint().Precision(), Warnings: s.warnings}
 	_, out.Tokens = s.Tokens()
 	for first := 0; first < len(s.linears); {
 		end := first

@@ -144,7 +144,11 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		}
 	}
 	if method == nil {
-		r.Ledger = []row.Item{{Name: "16-bit weights", Bytes: q.bytes}}
+		name := "16-bit weights"
+		if c := s.model.Checkpoint(); c.Quantized() {
+			name = c.Precision() + " weights"
+		}
+		r.Ledger = []row.Item{{Name: name, Bytes: q.bytes}}
 		return q, nil
 	}
 	var methods []quant.Quantizer

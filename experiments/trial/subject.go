@@ -119,6 +119,7 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
 		content: map[string]string{"epoch": epoch},
 	}
+	s.notePrecision()
 	if model.Config().Packed {
 		err = fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model)
 	}
@@ -160,6 +161,13 @@ func (s *Subject) readTokenizer(files hf.Files) error {
 		s.bos = id
 	}
 	return nil
+}
+
+// notePrecision warns of a model whose file holds quantized weights.
+func (s *Subject) notePrecision() {
+	if c := s.model.Checkpoint(); c.Quantized() && !s.model.Config().Packed {
+		s.warnings = append(s.warnings, fmt.Sprintf("the model's weights came as %s: what is called 16-bit here is these, decoded", c.Precision()))
+	}
 }
 
 // hash hashes what the model is made of.
