@@ -124,7 +124,7 @@ func readRows(dir string) (rows []row.Row, warnings []string, err error) {
 // ones, has none.
 func describeSweep(in *reports.Input, dir string) error {
 	file := filepath.Join(dir, "config.yaml")
-	config, err := os.ReadFile(file)
+	config, err := readFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

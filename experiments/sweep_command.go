@@ -98,27 +98,33 @@ computes what slices share, on one machine, into the cache they share.`,
 }
 
 func readSweep(path string) (*plan.Sweep, error) {
-	data, err := os.ReadFile(path)
+	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
 	return plan.Parse(path, data)
 }
 
+// newLab returns a lab that caches in the given folder, or in the user's where it
+// is empty. A folder that the user names must be usable; without the user's own
+// the lab has no cache, which costs time and is said once.
 func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
-	if cache == "" {
-		dir, err := store.DefaultDir()
-		if err != nil {
-			return nil, err
-		}
-		cache = dir
-	}
 	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
-	st, err := store.Open(filepath.Join(cache, "store"), warn)
-	if err != nil {
+	dir, err := cache, error(nil)
+	if cache == "" {
+		dir, err = store.DefaultDir()
+	}
+	var st *store.Store
+	if err == nil {
+		st, err = store.Open(filepath.Join(dir, "store"), warn)
+	}
+	if err != nil && cache != "" {
 		return nil, err
 	}
-	return &trial.Lab{Store: st, HubCache: filepath.Join(cache, "hub"), Progress: progress}, nil
+	if err != nil {
+		st, dir = store.None(err, warn), os.TempDir()
+	}
+	return &trial.Lab{Store: st, HubCache: filepath.Join(dir, "hub"), Progress: progress}, nil
 }
 
 func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Options) error {

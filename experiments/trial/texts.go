@@ -3,11 +3,24 @@ package trial
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 )
+
+// readRegular reads a file, and waits for no pipe.
+func readRegular(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", path)
+	}
+	return os.ReadFile(path)
+}
 
 // readText returns the text that ref names, builtin:NAME or a file's path, and
 // the SHA-256 of its bytes.
@@ -16,7 +29,7 @@ func readText(ref string) (text, sha string, err error) {
 	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
 		data, err = builtin.Text(name)
 	} else {
-		data, err = os.ReadFile(ref)
+		data, err = readRegular(ref)
 	}
 	if err != nil {
 		return "", "", err

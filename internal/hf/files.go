@@ -55,7 +55,11 @@ func (d dir) Open(name string) (*Blob, error) {
 	if !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("hf: %s: file name %q leaves the folder", string(d), name)
 	}
-	f, err := os.Open(filepath.Join(string(d), name))
+	path := filepath.Join(string(d), name)
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for a writer
+		return nil, fmt.Errorf("hf: %s: not a regular file", path)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("hf: %w", err)
 	}

@@ -88,6 +88,14 @@ func Open(dir string, warn func(string)) (*Store, error) {
 	return &Store{dir: dir, warn: warn, flight: map[Key]*call{}}, nil
 }
 
+// None returns a store that keeps nothing, where there can be no folder for the
+// given reason. warn is told of it once, as of a disk that cannot be written.
+func None(reason error, warn func(string)) *Store {
+	s := &Store{dir: filepath.Join(os.DevNull, "none"), warn: warn, flight: map[Key]*call{}}
+	s.fail(reason)
+	return s
+}
+
 // Dir is the folder of s.
 func (s *Store) Dir() string { return s.dir }
 
