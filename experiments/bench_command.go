@@ -15,6 +15,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
 
 func benchCommand() *cobra.Command {
@@ -66,7 +67,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 }
 
 func readBench(path string) (*plan.Bench, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, maxSweepFile)
 	if err != nil {
 		return nil, err
 	}

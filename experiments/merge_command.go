@@ -18,6 +18,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/row"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
 
 func mergeCommand() *cobra.Command {
@@ -173,7 +174,7 @@ func mergeInto(out io.Writer, dir string, sources []string) error {
 func commonConfig(folders []string) ([]byte, error) {
 	var same []byte
 	for i, dir := range folders {
-		config, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+		config, err := bounded.ReadFile(filepath.Join(dir, "config.yaml"), maxSweepFile)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && i > 0 && !bytes.Equal(config, same) {
 			return nil, nil
 		}

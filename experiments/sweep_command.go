@@ -17,6 +17,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/row"
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
 
@@ -94,8 +95,12 @@ computes what slices share, on one machine, into the cache they share.`,
 	return cmd
 }
 
+// maxSweepFile bounds the bytes of a sweep or bench file that are read at all;
+// package plan allows less.
+const maxSweepFile = 16 << 20
+
 func readSweep(path string) (*plan.Sweep, error) {
-	data, err := os.ReadFile(path)
+	data, err := bounded.ReadFile(path, maxSweepFile)
 	if err != nil {
 		return nil, err
 	}

@@ -3,11 +3,14 @@ package trial
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"os"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 )
+
+// maxText bounds the bytes of a text, which is read into memory.
+const maxText = 4 << 30
 
 // readText returns the text that ref names, builtin:NAME or a file's path, and
 // the SHA-256 of its bytes.
@@ -16,7 +19,7 @@ func readText(ref string) (text, sha string, err error) {
 	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
 		data, err = builtin.Text(name)
 	} else {
-		data, err = os.ReadFile(ref)
+		data, err = bounded.ReadFile(ref, maxText)
 	}
 	if err != nil {
 		return "", "", err
