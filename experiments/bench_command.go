@@ -13,6 +13,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
@@ -65,7 +66,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 }
 
 func readBench(path string) (*plan.Bench, error) {
-	data, err := readFile(path)
+	data, err := bounded.ReadFile(path, maxSweepFile)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
@@ -173,7 +174,7 @@ func mergeInto(out io.Writer, dir string, sources []string) error {
 func commonConfig(folders []string) ([]byte, error) {
 	var same []byte
 	for i, dir := range folders {
-		config, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+		config, err := bounded.ReadFile(filepath.Join(dir, "config.yaml"), maxSweepFile)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && i > 0 && !bytes.Equal(config, same) {
 			return nil, nil
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/slurm"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/reports"
 )
@@ -124,7 +125,7 @@ func readRows(dir string) (rows []row.Row, warnings []string, err error) {
 // ones, has none.
 func describeSweep(in *reports.Input, dir string) error {
 	file := filepath.Join(dir, "config.yaml")
-	config, err := readFile(file)
+	config, err := bounded.ReadFile(file, maxSweepFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

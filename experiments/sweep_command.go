@@ -16,6 +16,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
@@ -97,8 +98,12 @@ computes what slices share, on one machine, into the cache they share.`,
 	return cmd
 }
 
+// maxSweepFile bounds the bytes of a sweep or bench file that are read at all;
+// package plan allows less.
+const maxSweepFile = 16 << 20
+
 func readSweep(path string) (*plan.Sweep, error) {
-	data, err := readFile(path)
+	data, err := bounded.ReadFile(path, maxSweepFile)
 	if err != nil {
 		return nil, err
 	}

@@ -3,24 +3,14 @@ package trial
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
-	"os"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 )
 
-// readRegular reads a file, and waits for no pipe.
-func readRegular(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	return os.ReadFile(path)
-}
+// maxText bounds the bytes of a text, which is read into memory.
+const maxText = 4 << 30
 
 // readText returns the text that ref names, builtin:NAME or a file's path, and
 // the SHA-256 of its bytes.
@@ -29,7 +19,7 @@ func readText(ref string) (text, sha string, err error) {
 	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
 		data, err = builtin.Text(name)
 	} else {
-		data, err = readRegular(ref)
+		data, err = bounded.ReadFile(ref, maxText)
 	}
 	if err != nil {
 		return "", "", err

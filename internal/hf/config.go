@@ -168,9 +168,6 @@ func (c *Config) heads(f *fields) {
 	if c.Heads%c.KVHeads != 0 {
 		f.fail("num_attention_heads %d is not divisible by num_key_value_heads %d", c.Heads, c.KVHeads)
 	}
-	if c.HeadDim > 1<<16 || c.Heads > 1<<16 {
-		f.fail("head_dim %d and num_attention_heads %d: at most %d of each", c.HeadDim, c.Heads, 1<<16)
-	}
 	if c.HeadDim%2 != 0 {
 		f.fail("head_dim %d is odd: rotation needs pairs", c.HeadDim)
 	}

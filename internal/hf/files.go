@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
 
 // Files is the folder of one model.
@@ -55,11 +56,7 @@ func (d dir) Open(name string) (*Blob, error) {
 	if !filepath.IsLocal(name) {
 		return nil, fmt.Errorf("hf: %s: file name %q leaves the folder", string(d), name)
 	}
-	path := filepath.Join(string(d), name)
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() { // opening a pipe would wait for a writer
-		return nil, fmt.Errorf("hf: %s: not a regular file", path)
-	}
-	f, err := os.Open(path)
+	f, err := bounded.Open(filepath.Join(string(d), name))
 	if err != nil {
 		return nil, fmt.Errorf("hf: %w", err)
 	}
@@ -67,9 +64,6 @@ func (d dir) Open(name string) (*Blob, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, fmt.Errorf("hf: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("hf: %s: not a regular file", f.Name())
 	}
 	if int64(int(info.Size())) != info.Size() {
 		return nil, fmt.Errorf("hf: %s: %d bytes do not fit this machine's address space", f.Name(), info.Size())

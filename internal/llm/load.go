@@ -15,7 +15,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 	b := &base{
 		config: c, checkpoint: checkpoint, name: name,
 		vocab: c.VocabSize, dim: c.HiddenSize, q: c.Heads * c.HeadDim, kv: c.KVHeads * c.HeadDim, inter: c.MLPSize,
-		headDim: c.HeadDim, eps: float32(c.RMSNormEps), rope: &rope{freq: frequencies(c)},
+		headDim: c.HeadDim, eps: float32(c.RMSNormEps),
 	}
 	f := &finder{checkpoint: checkpoint, packed: c.Packed, used: map[string]bool{}}
 	b.headName = "model.embed_tokens.weight"
@@ -33,6 +33,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 			return nil, f.err
 		}
 	}
+	b.rope = &rope{freq: frequencies(c)} // of a size that q_proj has confirmed
 	return m, f.strays(c)
 }
 

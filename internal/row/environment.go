@@ -17,7 +17,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
+
+// maxEnvironments bounds the bytes of a file of environments.
+const maxEnvironments = 64 << 20
 
 // EnvironmentFile is the name of the file, beside the rows, that maps
 // Row.Env to an Environment.
@@ -108,7 +113,7 @@ func ReadEnvironments(dir string) (map[string]Environment, error) {
 	}
 	all := map[string]Environment{}
 	for _, path := range append(paths, filepath.Join(dir, EnvironmentFile)) {
-		data, err := os.ReadFile(path)
+		data, err := bounded.ReadFile(path, maxEnvironments)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

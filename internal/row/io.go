@@ -10,6 +10,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
 
 // File is the name of the rows in a results folder.
@@ -151,7 +153,7 @@ func (w *Writer) Close() error {
 // ReadFile reads the rows of a file. warning tells of an unfinished last line,
 // which is left out.
 func ReadFile(path string) (rows []Row, warning string, err error) {
-	f, err := os.Open(path)
+	f, err := bounded.Open(path)
 	if err != nil {
 		return nil, "", err
 	}

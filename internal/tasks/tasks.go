@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 )
 
@@ -120,19 +121,22 @@ func Open(ref string) (*Task, error) {
 	if !ok || i < 0 || file == "" {
 		return nil, fmt.Errorf("tasks: %q is neither builtin:choice or builtin:cloze nor TASK=FILE with a task of %s", ref, strings.Join(Names(), ", "))
 	}
-	data, err := os.ReadFile(file)
+	data, err := bounded.ReadFile(file, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("tasks: %s: %w", name, err)
 	}
 	var labels []byte
 	if name == "piqa" {
-		labels, err = os.ReadFile(labelsFile(file))
+		labels, err = bounded.ReadFile(labelsFile(file), maxFile)
 		if err != nil && !os.IsNotExist(err) {
 			return nil, fmt.Errorf("tasks: %s: %w", name, err)
 		}
 	}
 	return parse(formats[i], ref, file, data, labels)
 }
+
+// maxFile bounds the bytes of a task's file.
+const maxFile = 1 << 30
 
 func parse(f format, ref, file string, data, labels []byte) (*Task, error) {
 	items, err := f.read(file, data, labels)
