@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 	b := &base{
 		config: c, checkpoint: checkpoint, name: name,
 		vocab: c.VocabSize, dim: c.HiddenSize, q: c.Heads * c.HeadDim, kv: c.KVHeads * c.HeadDim, inter: c.MLPSize,
-		headDim: c.HeadDim, eps: float32(c.RMSNormEps), rope: &rope{freq: frequencies(c)},
+		headDim: c.HeadDim, eps: float32(c.RMSNormEps), rope: newRope(c),
 	}
 	f := &finder{checkpoint: checkpoint, packed: c.Packed, used: map[string]bool{}}
 	b.headName = "model.embed_tokens.weight"
@@ -149,6 +150,26 @@ func (f *finder) tensor(name string, shape ...int) *hf.Tensor {
 	return t
 }
 
+// sameHead returns an error for a stored output layer that differs from the
+// embeddings to which it is said to be tied.
+func (f *finder) sameHead(name string) error {
+	head, err := f.checkpoint.Raw(name)
+	if err != nil {
+		return err
+	}
+	embed, err := f.checkpoint.Raw("model.embed_tokens.weight")
+	if err != nil {
+		return err
+	}
+	same := head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
+	head.Release()
+	embed.Release()
+	if !same {
+		return fmt.Errorf("%s: differs from the embeddings, but tie_word_embeddings is true by config.json", name)
+	}
+	return nil
+}
+
 // strays returns an error for a tensor that is no part of the architecture: it
 // might be a bias or a norm without which the results are wrong. Rotary
 // frequencies, which old checkpoints hold, and a copy of tied embeddings are
@@ -156,7 +177,12 @@ func (f *finder) tensor(name string, shape ...int) *hf.Tensor {
 func (f *finder) strays(c *hf.Config) error {
 	for _, name := range f.checkpoint.Names() {
 		switch {
-		case f.used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"), c.TieEmbeddings && name == "lm_head.weight":
+		case f.used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"):
+			continue
+		case c.TieEmbeddings && name == "lm_head.weight":
+			if err := f.sameHead(name); err != nil {
+				return err
+			}
 			continue
 		}
 		return fmt.Errorf("%s: no such tensor in a %s model of %d layers by config.json", name, c.ModelType, c.Layers)
