@@ -43,6 +43,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 			if err != nil {
 				return err
 			}
+			e.BOSAsTokenizer = !cmd.Flags().Changed("bos")
 			result, err := lab.Evaluate(cmd.Context(), e)
 			if err != nil {
 				return err
@@ -65,7 +66,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 	f.IntVar(&e.Protocol.Context, "context", 0, "`tokens` a window of the text (default: the model's positions, at most 2048)")
 	f.IntVar(&e.Protocol.Stride, "stride", 0, "`tokens` from one window to the next (default: the context)")
 	f.IntVar(&e.Protocol.Tokens, "tokens", 0, "score at most so many `tokens` of the text (default: all)")
-	f.BoolVar(&e.Protocol.BOS, "bos", true, "begin every window and task context with the BOS token")
+	f.BoolVar(&e.Protocol.BOS, "bos", true, "begin every window and task context with the BOS token (default: if the tokenizer has one)")
 	f.StringSliceVar(&e.Tasks, "tasks", nil, "`tasks`, separated by commas")
 	f.IntVar(&e.Limit, "limit", 0, "score only the first `n` items of each task (default: all)")
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")

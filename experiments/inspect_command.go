@@ -51,6 +51,7 @@ A dash stands where a ratio has no value.`,
 			if err != nil {
 				return err
 			}
+			in.BOSAsTokenizer = !cmd.Flags().Changed("bos")
 			result, err := lab.Inspect(cmd.Context(), in)
 			if err != nil {
 				return err
@@ -67,7 +68,7 @@ A dash stands where a ratio has no value.`,
 	f.IntVar(&in.Calibration.Tokens, "tokens", 8192, "`tokens` of the text, drawn in pieces of one context")
 	f.IntVar(&in.Calibration.Context, "context", 0, "`tokens` of a piece (default: the model's positions, at most 2048)")
 	f.Uint64Var(&in.Calibration.Seed, "seed", 1, "`seed` of the draw")
-	f.BoolVar(&in.BOS, "bos", true, "begin every piece with the BOS token")
+	f.BoolVar(&in.BOS, "bos", true, "begin every piece with the BOS token (default: if the tokenizer has one)")
 	f.StringVar(&format, "format", "text", "`format` of the tables: "+strings.Join(inspectFormats, ", "))
 	f.StringVarP(&dir, "output", "o", "", "`folder` for heat maps (PNG) and the tables as Markdown, CSV and JSON")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")

@@ -20,8 +20,11 @@ type Evaluation struct {
 	// there is no perplexity; context and stride 0 are the model's positions, or
 	// 2048 if it has more, and the context.
 	Protocol plan.Protocol
-	Tasks    []string // references as tasks.Open reads them
-	Limit    int      // items of each task, 0 = all
+	// BOSAsTokenizer puts the tokenizer's choice in place of Protocol.BOS: a BOS
+	// token if it has one.
+	BOSAsTokenizer bool
+	Tasks          []string // references as tasks.Open reads them
+	Limit          int      // items of each task, 0 = all
 	// MaxLength is how many tokens of a task's request the model reads; 0 is
 	// as many as it has positions.
 	MaxLength int
@@ -74,11 +77,12 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if e.MaxLength == 0 {
 		e.MaxLength = positions
 	}
-	s := &Subject{lab: l, model: model, protocol: e.Protocol, content: map[string]string{}}
+	s := &Subject{lab: l, name: e.Model, model: model, protocol: e.Protocol, content: map[string]string{}}
 	s.notePrecision()
-	if err := s.readTokenizer(files); err != nil {
+	if err := s.readTokenizer(files, e.BOSAsTokenizer); err != nil {
 		return nil, err
 	}
+	e.Protocol.BOS = s.protocol.BOS
 	if err := s.openTasks(e.Tasks, e.Limit); err != nil {
 		return nil, err
 	}

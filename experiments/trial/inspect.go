@@ -22,6 +22,8 @@ type Inspection struct {
 	// has more.
 	Calibration plan.Calibration
 	BOS         bool // begin every sequence with the BOS token
+	// BOSAsTokenizer puts the tokenizer's choice in place of BOS.
+	BOSAsTokenizer bool
 }
 
 // Inspected is the outcome of an Inspection.
@@ -57,12 +59,13 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 	if in.Calibration.Context == 0 {
 		in.Calibration.Context = min(model.Config().MaxPositions, 2048)
 	}
-	s := &Subject{lab: l, model: model, linears: model.Linears(), calibration: in.Calibration, content: map[string]string{}}
+	s := &Subject{lab: l, name: in.Model, model: model, linears: model.Linears(), calibration: in.Calibration, content: map[string]string{}}
 	s.protocol.BOS = in.BOS
 	s.notePrecision()
-	if err := s.readTokenizer(files); err != nil {
+	if err := s.readTokenizer(files, in.BOSAsTokenizer); err != nil {
 		return nil, err
 	}
+	in.BOS = s.protocol.BOS
 	var batches []*sequences
 	if in.Calibration.Text != "" {
 		if err := s.sampleCalibration(); err != nil {

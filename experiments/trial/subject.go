@@ -58,6 +58,7 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 // Its methods may be called concurrently.
 type Subject struct {
 	lab         *Lab
+	name        string     // of the model, as the trial has it
 	model       *llm.Model // with synthetic outliers where the trial asks for them
 	linears     []llm.Linear
 	tokenizer   *hf.Tokenizer
@@ -116,7 +117,7 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		return nil, nil, err
 	}
 	s := &Subject{
-		lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
+		lab: l, name: t.Model, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
 		content: map[string]string{"epoch": epoch},
 	}
 	s.notePrecision()
@@ -124,7 +125,7 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		err = fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model)
 	}
 	if err == nil {
-		err = s.readTokenizer(files)
+		err = s.readTokenizer(files, false)
 	}
 	if err == nil {
 		err = s.cutText()
@@ -139,24 +140,22 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 	return s, files, nil
 }
 
-// readTokenizer reads the tokenizer and finds the token that begins sequences.
-func (s *Subject) readTokenizer(files hf.Files) error {
+// readTokenizer reads the tokenizer and finds the token that begins sequences. With
+// asTokenizer, protocol.BOS is set to whether the tokenizer has one.
+func (s *Subject) readTokenizer(files hf.Files, asTokenizer bool) error {
 	tokenizer, err := hf.ReadTokenizer(files)
 	if err != nil {
 		return err
 	}
 	s.tokenizer = tokenizer
-	if v := s.model.Config().VocabSize; tokenizer.VocabSize() > v {
-		return fmt.Errorf("%s: the tokenizer has %d tokens, the model's vocabulary %d", files.Name(), tokenizer.VocabSize(), v)
-	}
 	s.bos = -1
+	id, ok := tokenizer.BOS()
+	if asTokenizer {
+		s.protocol.BOS = ok
+	}
 	if s.protocol.BOS {
-		id, ok := tokenizer.BOS()
-		if !ok { // some tokenizers leave it to the model
-			id = s.model.Config().BOS
-		}
-		if id < 0 {
-			return fmt.Errorf("%s: protocol.bos is true, but neither tokenizer nor config.json has a BOS token; set bos: false", files.Name())
+		if !ok {
+			return fmt.Errorf("%s: protocol.bos is true, but the tokenizer has no BOS token; set bos: false", files.Name())
 		}
 		s.bos = id
 	}
@@ -204,6 +203,18 @@ func (l *Lab) weightsHash(c *hf.Checkpoint) string {
 	return string(hash)
 }
 
+// encode returns the tokens of text, all of which the model must have: tokenizers
+// may have more than it.
+func (s *Subject) encode(text string) ([]int32, error) {
+	tokens := s.tokenizer.Encode(text)
+	for i, id := range tokens {
+		if v := s.model.Config().VocabSize; int(id) >= v {
+			return nil, fmt.Errorf("%s: token %d is %q with id %d, the model's vocabulary has %d", s.name, i, s.tokenizer.Decode(tokens[i:i+1]), id, v)
+		}
+	}
+	return tokens, nil
+}
+
 // cutText reads the text of the protocol and cuts it into windows.
 func (s *Subject) cutText() error {
 	text, sha, err := readText(s.protocol.Text)
@@ -211,7 +222,11 @@ func (s *Subject) cutText() error {
 		return fmt.Errorf("protocol.text: %w", err)
 	}
 	s.content["text"] = sha
-	if s.windows, err = cut(s.tokenizer.Encode(text), s.protocol.Context, s.protocol.Stride, s.bos, s.protocol.Tokens); err != nil {
+	tokens, err := s.encode(text)
+	if err != nil {
+		return fmt.Errorf("%w (text %s)", err, s.protocol.Text)
+	}
+	if s.windows, err = cut(tokens, s.protocol.Context, s.protocol.Stride, s.bos, s.protocol.Tokens); err != nil {
 		return fmt.Errorf("%w (text %s)", err, s.protocol.Text)
 	}
 	if limit := s.model.Config().MaxPositions; s.protocol.Context > limit {
@@ -245,7 +260,11 @@ func (s *Subject) sampleCalibration() error {
 	if sha == s.content["text"] {
 		s.warnings = append(s.warnings, "calibrated on the evaluated text itself: a bound, not a fair setting")
 	}
-	s.calibrators, err = sample(s.tokenizer.Encode(text), s.calibration, s.bos)
+	tokens, err := s.encode(text)
+	if err != nil {
+		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
+	}
+	s.calibrators, err = sample(tokens, s.calibration, s.bos)
 	if err != nil {
 		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
 	}

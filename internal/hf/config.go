@@ -26,8 +26,10 @@ type Config struct {
 	RMSNormEps   float64
 
 	RopeTheta float64
-	// Llama3 is nil where positions are rotated without scaling.
-	Llama3 *Llama3Rope
+	// At most one of these scales the rotation; nil and 0 are none.
+	Llama3       *Llama3Rope
+	Yarn         *YarnRope
+	LinearFactor float64 // frequencies are divided by it
 
 	TieEmbeddings bool // lm_head is the embedding
 	QKVBias       bool // q_proj, k_proj and v_proj add a bias
@@ -55,6 +57,15 @@ type Config struct {
 type Llama3Rope struct {
 	Factor, LowFreqFactor, HighFreqFactor float64
 	OriginalMaxPositions                  int
+}
+
+// YarnRope is the frequency scaling of Peng et al. 2023 (arXiv:2309.00071): pairs
+// that turn more than BetaFast times in OriginalMaxPositions are kept, those that
+// turn less than BetaSlow times are slowed by Factor, those between are
+// interpolated. Cosines and sines are multiplied by AttentionFactor.
+type YarnRope struct {
+	Factor, BetaFast, BetaSlow, AttentionFactor float64
+	OriginalMaxPositions                        int
 }
 
 // QuantMethod is the quant_method of config.json's quantization_config in
@@ -195,6 +206,11 @@ func (c *Config) rope(f *fields) {
 		f.fail("%s %.80s: %v", name, f.m[name], err)
 		return
 	}
+	for _, key := range []string{"full_attention", "sliding_attention"} {
+		if r.has(key) {
+			r.fail("%s: a rotation of its own for each attention type is not supported", key)
+		}
+	}
 	c.RopeTheta = r.positive("rope_theta", c.RopeTheta)
 	switch kind := r.str("rope_type", r.str("type", "")); {
 	case kind == "" && name == "rope_scaling":
@@ -214,8 +230,12 @@ func (c *Config) rope(f *fields) {
 			r.fail("high_freq_factor %v is not above low_freq_factor %v", l.HighFreqFactor, l.LowFreqFactor)
 		}
 		c.Llama3 = l
+	case kind == "linear":
+		c.LinearFactor = r.positive("factor", 0)
+	case kind == "yarn":
+		c.Yarn = r.yarn(c.MaxPositions)
 	default:
-		r.fail("rope_type %q is not default or llama3", kind)
+		r.fail("rope_type %q is not default, linear, yarn or llama3", kind)
 	}
 	if p := r.positive("partial_rotary_factor", 1); p != 1 {
 		r.fail("partial_rotary_factor %v is not 1", p)
@@ -223,6 +243,29 @@ func (c *Config) rope(f *fields) {
 	if f.err == nil {
 		f.err = r.err
 	}
+}
+
+// yarn reads the fields of a YarnRope. Without original_max_position_embeddings,
+// the original is the model's positions.
+func (f *fields) yarn(positions int) *YarnRope {
+	for _, key := range []string{"mscale", "mscale_all_dim", "truncate"} {
+		if f.has(key) {
+			f.fail("%s %.80s is not supported", key, f.m[key])
+		}
+	}
+	y := &YarnRope{
+		Factor: f.positive("factor", 0), BetaFast: f.positive("beta_fast", 32), BetaSlow: f.positive("beta_slow", 1),
+		OriginalMaxPositions: f.size("original_max_position_embeddings", positions),
+	}
+	usual := 1.0
+	if y.Factor > 1 {
+		usual = 0.1*math.Log(y.Factor) + 1
+	}
+	y.AttentionFactor = f.positive("attention_factor", usual)
+	if f.err == nil && y.BetaFast <= y.BetaSlow {
+		f.fail("beta_fast %v is not above beta_slow %v", y.BetaFast, y.BetaSlow)
+	}
+	return y
 }
 
 // window fills Window. Mistral limits every layer when sliding_window is set;
@@ -235,6 +278,13 @@ func (c *Config) window(f *fields) {
 	c.Window = make([]int, c.Layers)
 	if c.ModelType == "llama" {
 		return
+	}
+	if c.ModelType == "mistral" && f.has("layer_types") {
+		for _, t := range f.strs("layer_types") { // transformers never looks at them
+			if want := map[bool]string{true: "sliding_attention", false: "full_attention"}[f.has("sliding_window")]; t != want {
+				f.fail("layer_types: %q, but all layers of a mistral are %s by sliding_window", t, want)
+			}
+		}
 	}
 	if c.ModelType != "mistral" && !f.flag("use_sliding_window", false) {
 		return

@@ -108,6 +108,9 @@ func ggufTensors(f *gguf.File) ([]*Tensor, error) {
 	m := &metadata{f: f}
 	arch := m.text("general.architecture", "")
 	dim := m.headDim(arch)
+	if dim%2 != 0 {
+		m.fail("%s.attention: heads of %d are odd: rotation needs pairs", arch, dim)
+	}
 	if m.err != nil {
 		return nil, m.err
 	}

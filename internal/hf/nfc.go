@@ -3,6 +3,8 @@ package hf
 import (
 	"slices"
 	"strings"
+	"sync"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -94,7 +96,24 @@ func compose(s string) string {
 
 // composite returns the primary composite of two characters, if there is one.
 func composite(a, b rune) (rune, bool) {
+	if a > 0xffff || b > 0xffff { // x/text looks pairs up by their lower 16 bits
+		r, ok := highComposites()[[2]rune{a, b}]
+		return r, ok
+	}
 	s := norm.NFC.String(string(a) + string(b))
 	r, n := utf8.DecodeRuneInString(s)
 	return r, n == len(s)
 }
+
+// highComposites maps pairs to their composites beyond U+FFFF: characters that
+// decompose into two and are themselves allowed in form C.
+var highComposites = sync.OnceValue(func() map[[2]rune]rune {
+	m := map[[2]rune]rune{}
+	for r := rune(0x10000); r <= unicode.MaxRune; r++ {
+		p := norm.NFD.PropertiesString(string(r))
+		if d := []rune(string(p.Decomposition())); len(d) == 2 && norm.NFC.QuickSpanString(string(r)) == utf8.RuneLen(r) {
+			m[[2]rune{d[0], d[1]}] = r
+		}
+	}
+	return m
+})

@@ -18,7 +18,7 @@ import (
 // The goldens of testdata come from Hugging Face transformers by way of
 // scripts/golden/logits.py, which describes them; golden.json says with which
 // versions. All but the builtin models have their checkpoint beside them.
-var goldens = []string{"llama3", "llama-bias", "qwen2", "qwen3", "mistral", "tiny-llama3", "tiny-qwen3"}
+var goldens = []string{"llama3", "llama-bias", "qwen2", "qwen3", "mistral", "linear", "yarn", "tiny-llama3", "tiny-qwen3"}
 
 const tinyDir = "../builtin/models/tiny-llama3"
 

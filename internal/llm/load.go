@@ -1,6 +1,7 @@
 package llm
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 			return nil, f.err
 		}
 	}
-	b.rope = &rope{freq: frequencies(c)} // of a size that q_proj has confirmed
+	b.rope = newRope(c) // of a size that q_proj has confirmed
 	return m, f.strays(c)
 }
 
@@ -150,6 +151,26 @@ func (f *finder) tensor(name string, shape ...int) *hf.Tensor {
 	return t
 }
 
+// sameHead returns an error for a stored output layer that differs from the
+// embeddings to which it is said to be tied.
+func (f *finder) sameHead(name string) error {
+	head, err := f.checkpoint.Raw(name)
+	if err != nil {
+		return err
+	}
+	embed, err := f.checkpoint.Raw("model.embed_tokens.weight")
+	if err != nil {
+		return err
+	}
+	same := head.DType == embed.DType && bytes.Equal(head.Data, embed.Data)
+	head.Release()
+	embed.Release()
+	if !same {
+		return fmt.Errorf("%s: differs from the embeddings, but tie_word_embeddings is true by config.json", name)
+	}
+	return nil
+}
+
 // strays returns an error for a tensor that is no part of the architecture: it
 // might be a bias or a norm without which the results are wrong. Rotary
 // frequencies, which old checkpoints hold, and a copy of tied embeddings are
@@ -157,7 +178,12 @@ func (f *finder) tensor(name string, shape ...int) *hf.Tensor {
 func (f *finder) strays(c *hf.Config) error {
 	for _, name := range f.checkpoint.Names() {
 		switch {
-		case f.used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"), c.TieEmbeddings && name == "lm_head.weight":
+		case f.used[name], strings.HasSuffix(name, ".rotary_emb.inv_freq"):
+			continue
+		case c.TieEmbeddings && name == "lm_head.weight":
+			if err := f.sameHead(name); err != nil {
+				return err
+			}
 			continue
 		}
 		return fmt.Errorf("%s: no such tensor in a %s model of %d layers by config.json", name, c.ModelType, c.Layers)

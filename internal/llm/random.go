@@ -78,6 +78,15 @@ func configJSON(c hf.Config) []byte {
 			"high_freq_factor": s.HighFreqFactor, "original_max_position_embeddings": s.OriginalMaxPositions,
 		}
 	}
+	if y := c.Yarn; y != nil {
+		f["rope_scaling"] = map[string]any{
+			"rope_type": "yarn", "factor": y.Factor, "beta_fast": y.BetaFast, "beta_slow": y.BetaSlow,
+			"attention_factor": y.AttentionFactor, "original_max_position_embeddings": y.OriginalMaxPositions,
+		}
+	}
+	if c.LinearFactor != 0 {
+		f["rope_scaling"] = map[string]any{"rope_type": "linear", "factor": c.LinearFactor}
+	}
 	f["sliding_window"] = nil
 	types := make([]string, c.Layers)
 	for l := range types {

@@ -48,6 +48,12 @@ CASES = {  # name: (config, stored dtype, shards)
                           tie_word_embeddings=False), torch.bfloat16, 1),
     "mistral": (MistralConfig(**SMALL, rope_theta=10000.0, sliding_window=12,
                               tie_word_embeddings=False), torch.float16, 1),
+    "linear": (LlamaConfig(**SMALL, rope_theta=10000.0, rope_scaling=dict(rope_type="linear", factor=4.0),
+                           tie_word_embeddings=True), torch.bfloat16, 1),
+    # 512 positions from 128: the pairs 0 to 2 of 8 are kept, from 6 on divided.
+    "yarn": (Qwen2Config(**SMALL, rope_theta=10000.0, tie_word_embeddings=True,
+                         rope_scaling=dict(rope_type="yarn", factor=4.0, beta_fast=8.0, original_max_position_embeddings=128)),
+             torch.bfloat16, 1),
 }
 
 TEXT = [
