@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -54,6 +53,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			return runBench(cmd, lab, b, o)
 		},
 	}

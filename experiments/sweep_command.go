@@ -56,6 +56,7 @@ computes what slices share, on one machine, into the cache they share.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			if prepare {
 				return prepareSweep(cmd, lab, sw, part)
 			}
@@ -108,14 +109,14 @@ func readSweep(path string) (*plan.Sweep, error) {
 }
 
 func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
+	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
 	if cache == "" {
 		dir, err := store.DefaultDir()
 		if err != nil {
-			return nil, err
+			return &trial.Lab{Store: store.None(err, warn), Progress: progress}, nil
 		}
 		cache = dir
 	}
-	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
 	st, err := store.Open(filepath.Join(cache, "store"), warn)
 	if err != nil {
 		return nil, err

@@ -235,10 +235,15 @@ func (s *Subject) startStreams(layer int) ([]*llm.Stream, error) {
 		batches = append(batches, rest[:n])
 		rest = rest[n:]
 	}
+	tokens := 0
+	for _, seq := range s.calibrators {
+		tokens += len(seq)
+	}
+	codec := matrixOf(tokens, s.model.Config().HiddenSize)
 	var states gemm.Matrix
 	for ; layer > 0; layer-- {
 		err := s.lab.Store.Get(s.streamsKey(layer), func(r io.Reader, size int64) (err error) {
-			states, err = matrixCodec.Read(r, size)
+			states, err = codec.Read(r, size)
 			return err
 		})
 		if err == nil {
@@ -299,10 +304,11 @@ func (st *statistics) encode(w io.Writer) error {
 // storedStatistics reads the statistics of a site; store.ErrAbsent where they
 // have not been computed.
 func (s *Subject) storedStatistics(site string) (*statistics, error) {
-	count := 0
+	count, inputs := 0, 0
 	for _, l := range s.linears {
 		if l.Site == site {
 			count++
+			inputs = l.K
 		}
 	}
 	st := &statistics{energies: make([]float64, count)}
@@ -319,6 +325,9 @@ func (s *Subject) storedStatistics(site string) (*statistics, error) {
 		}
 		var err error
 		st.moments, err = quant.DecodeMoments(r, size-int64(len(head)))
+		if err == nil && st.moments.K != inputs {
+			err = fmt.Errorf("%s: second moments of %d inputs, want %d", site, st.moments.K, inputs)
+		}
 		return err
 	})
 	if err != nil {

@@ -36,7 +36,7 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 	}
 	q := &layer{Quantized: &quant.Quantized{}}
 	if s.lab.Store.Has(key) {
-		if err := s.lab.Store.Get(key, q.decode); err == nil {
+		if err := s.lab.Store.Get(key, func(r io.Reader, size int64) error { return q.decode(r, size, l.N, l.K) }); err == nil {
 			return q, nil
 		} else if !errors.Is(err, store.ErrAbsent) {
 			return nil, err
@@ -119,7 +119,8 @@ func (q *layer) encode(w io.Writer) error {
 	return err
 }
 
-func (q *layer) decode(r io.Reader, size int64) error {
+// decode reads what encode writes of a layer [n,k].
+func (q *layer) decode(r io.Reader, size int64, n, k int) error {
 	data := make([]byte, size)
 	if _, err := io.ReadFull(r, data); err != nil {
 		return err
@@ -131,7 +132,13 @@ func (q *layer) decode(r io.Reader, size int64) error {
 		*v = math.Float64frombits(binary.LittleEndian.Uint64(data))
 		data = data[8:]
 	}
-	return q.Quantized.UnmarshalBinary(data)
+	if err := q.Quantized.UnmarshalBinary(data); err != nil {
+		return err
+	}
+	if gotN, gotK := q.Dims(); gotN != n || gotK != k {
+		return fmt.Errorf("layer [%d,%d], want [%d,%d]", gotN, gotK, n, k)
+	}
+	return nil
 }
 
 // row describes q, whose weights have the output energy tr(W·H·Wᵀ).
