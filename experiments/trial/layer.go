@@ -25,11 +25,12 @@ type layer struct {
 	weightLost   float64 // ||E||²
 	weightEnergy float64 // ||W||²
 	seconds      float64 // that the method took, in whichever run
+	stored       bool    // it is of an earlier run
 }
 
 // layer quantizes the i-th linear layer l, unless an earlier run of the same
-// quantization has stored it.
-func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, in *inputs) (*layer, error) {
+// quantization has stored it. k may store it.
+func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, in *inputs, k *keeper) (*layer, error) {
 	key, err := s.layerKey(t, i)
 	if err != nil {
 		return nil, err
@@ -37,6 +38,7 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 	q := &layer{Quantized: &quant.Quantized{}}
 	if s.lab.Store.Has(key) {
 		if err := s.lab.Store.Get(key, func(r io.Reader, size int64) error { return q.decode(r, size, l.N, l.K) }); err == nil {
+			q.stored = true
 			return q, nil
 		} else if !errors.Is(err, store.ErrAbsent) {
 			return nil, err
@@ -55,12 +57,7 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 		q.baseLost = quant.OutputError(w, q.WithoutResidual(), moments)
 	}
 	q.weightLost, q.weightEnergy = quant.WeightError(w, q)
-	if time.Since(start) > keepLayer {
-		if _, err := s.lab.Store.Keep(key, q.encode); err != nil {
-			return nil, err
-		}
-	}
-	return q, nil
+	return q, k.add(key, q.encode)
 }
 
 // noteStored tells how many layers of the trial t an earlier run has left.
