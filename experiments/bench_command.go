@@ -53,6 +53,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			return runBench(cmd, lab, b, o)
 		},
 	}

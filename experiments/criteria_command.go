@@ -68,6 +68,7 @@ their standard errors. Finished studies of DIR are not run again.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			return runStudies(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), lab, sw, out, criteria, densities)
 		},
 	}

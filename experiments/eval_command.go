@@ -43,6 +43,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			e.BOSAsTokenizer = !cmd.Flags().Changed("bos")
 			result, err := lab.Evaluate(cmd.Context(), e)
 			if err != nil {

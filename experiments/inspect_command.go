@@ -51,6 +51,7 @@ A dash stands where a ratio has no value.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			in.BOSAsTokenizer = !cmd.Flags().Changed("bos")
 			result, err := lab.Inspect(cmd.Context(), in)
 			if err != nil {

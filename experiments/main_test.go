@@ -119,7 +119,6 @@ methods:
 		{[]string{"sweep", "extra"}, "extra"},
 		{[]string{"sweep", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"sweep", "-c", "../configs/smoke.yaml", "--cache", dir, "-o", dir, "--trial", "0123"}, "0123"},
-		{[]string{"sweep", "-c", "../configs/smoke.yaml", "--cache", "main.go"}, "main.go"},
 		{[]string{"report"}, "accepts 1 arg"},
 		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
 		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},

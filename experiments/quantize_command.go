@@ -42,6 +42,7 @@ from sweep --dry-run.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			t, err := chooseTrial(cmd.Context(), lab, sw, model, only)
 			if err != nil {
 				return fmt.Errorf("%s: %w", config, err)

@@ -56,6 +56,7 @@ computes what slices share, on one machine, into the cache they share.`,
 			if err != nil {
 				return err
 			}
+			defer lab.Store.Report()
 			if err := trial.Refused(sw.Trials); err != nil {
 				return fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err)
 			}
@@ -115,21 +116,18 @@ func readSweep(path string) (*plan.Sweep, error) {
 // the lab has no cache, which costs time and is said once.
 func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
 	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
-	dir, err := cache, error(nil)
 	if cache == "" {
-		dir, err = store.DefaultDir()
+		dir, err := store.DefaultDir()
+		if err != nil {
+			return &trial.Lab{Store: store.None(err, warn), Progress: progress}, nil
+		}
+		cache = dir
 	}
-	var st *store.Store
-	if err == nil {
-		st, err = store.Open(filepath.Join(dir, "store"), warn)
-	}
-	if err != nil && cache != "" {
+	st, err := store.Open(filepath.Join(cache, "store"), warn)
+	if err != nil {
 		return nil, err
 	}
-	if err != nil {
-		st, dir = store.None(err, warn), os.TempDir()
-	}
-	return &trial.Lab{Store: st, HubCache: filepath.Join(dir, "hub"), Progress: progress}, nil
+	return &trial.Lab{Store: st, HubCache: filepath.Join(cache, "hub"), Progress: progress}, nil
 }
 
 func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Options) error {

@@ -70,7 +70,11 @@ func (m *Moments) keptFactor(damping float64, actOrder bool) (*factor, error) {
 	if err != nil || fresh != nil {
 		return fresh, err
 	}
-	return decodeFactor(data, m.K)
+	f, err := decodeFactor(data, m.K)
+	if err != nil { // what was kept is malformed
+		return m.newFactor(damping, actOrder)
+	}
+	return f, nil
 }
 
 // newFactor adds damping·mean(h) to the diagonal of H and factors it with rows

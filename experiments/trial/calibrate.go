@@ -60,15 +60,15 @@ type statistics struct {
 // What is stored beside results, so that no run does the same work twice:
 // variables only for tests.
 var (
-	// checkpointAfter is the work that a killed calibration may lose, beside
-	// one layer: the streams of the calibration sequences are stored that often.
-	checkpointAfter = 20 * time.Second
+	// checkpointAfter is the least work after which the streams of the calibration
+	// sequences are stored, see pace: what a killed calibration loses, beside a layer.
+	checkpointAfter = time.Second
 	// keepFactors is the K from which factors of H are stored: below, computing
 	// one takes milliseconds.
 	keepFactors = 1024
-	// keepLayer is how long the work on one quantized layer must take for it to
-	// be stored until its trial ends, so that a killed run resumes at the layer.
-	keepLayer = time.Second
+	// keepLayer is the least work after which the quantized layers of a trial, and the
+	// scores of its windows, are stored until it ends, see pace.
+	keepLayer = 200 * time.Millisecond
 )
 
 // calibration hands out the statistics of sites, from the store or by running the
@@ -148,7 +148,7 @@ func (c *calibration) run(ctx context.Context, site string) error {
 			s.note("calibration goes on: statistics of layers before %d of %d are in the cache; the model runs from layer %d", first, len(missing), streams[0].Layer())
 		}
 	}
-	saved, since := streams[0].Layer(), time.Now()
+	saved, p := streams[0].Layer(), newPace()
 	for l := streams[0].Layer(); l <= last; l++ {
 		held, err := s.calibrateLayer(ctx, streams, missing[l], l == target)
 		if err != nil {
@@ -158,12 +158,13 @@ func (c *calibration) run(ctx context.Context, site string) error {
 			c.held, c.streams = held, streams
 			break
 		}
-		if l < last && time.Since(since) > checkpointAfter {
+		if l < last && p.due(checkpointAfter) {
+			start := time.Now()
 			kept, err := s.saveStreams(streams)
 			if err != nil {
 				return err
 			}
-			since = time.Now()
+			p.stored(start)
 			if kept {
 				s.lab.Store.Delete(s.streamsKey(saved))
 				saved = l + 1
@@ -235,10 +236,15 @@ func (s *Subject) startStreams(layer int) ([]*llm.Stream, error) {
 		batches = append(batches, rest[:n])
 		rest = rest[n:]
 	}
+	tokens := 0
+	for _, seq := range s.calibrators {
+		tokens += len(seq)
+	}
+	codec := matrixOf(tokens, s.model.Config().HiddenSize)
 	var states gemm.Matrix
 	for ; layer > 0; layer-- {
 		err := s.lab.Store.Get(s.streamsKey(layer), func(r io.Reader, size int64) (err error) {
-			states, err = matrixCodec.Read(r, size)
+			states, err = codec.Read(r, size)
 			return err
 		})
 		if err == nil {
@@ -299,10 +305,11 @@ func (st *statistics) encode(w io.Writer) error {
 // storedStatistics reads the statistics of a site; store.ErrAbsent where they
 // have not been computed.
 func (s *Subject) storedStatistics(site string) (*statistics, error) {
-	count := 0
+	count, inputs := 0, 0
 	for _, l := range s.linears {
 		if l.Site == site {
 			count++
+			inputs = l.K
 		}
 	}
 	st := &statistics{energies: make([]float64, count)}
@@ -319,6 +326,9 @@ func (s *Subject) storedStatistics(site string) (*statistics, error) {
 		}
 		var err error
 		st.moments, err = quant.DecodeMoments(r, size-int64(len(head)))
+		if err == nil && st.moments.K != inputs {
+			err = fmt.Errorf("%s: second moments of %d inputs, want %d", site, st.moments.K, inputs)
+		}
 		return err
 	})
 	if err != nil {

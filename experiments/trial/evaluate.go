@@ -104,7 +104,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		if err := s.cutText(); err != nil {
 			return nil, err
 		}
-		sc, err := score(ctx, view, s.windows, nil)
+		sc, err := score(ctx, view, s.windows, nil, nil)
 		if err != nil {
 			return nil, err
 		}

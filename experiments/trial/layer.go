@@ -25,18 +25,20 @@ type layer struct {
 	weightLost   float64 // ||E||²
 	weightEnergy float64 // ||W||²
 	seconds      float64 // that the method took, in whichever run
+	stored       bool    // it is of an earlier run
 }
 
 // layer quantizes the i-th linear layer l, unless an earlier run of the same
-// quantization has stored it.
-func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, in *inputs) (*layer, error) {
+// quantization has stored it. k may store it.
+func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantizer, in *inputs, k *keeper) (*layer, error) {
 	key, err := s.layerKey(t, i)
 	if err != nil {
 		return nil, err
 	}
 	q := &layer{Quantized: &quant.Quantized{}}
 	if s.lab.Store.Has(key) {
-		if err := s.lab.Store.Get(key, q.decode); err == nil {
+		if err := s.lab.Store.Get(key, func(r io.Reader, size int64) error { return q.decode(r, size, l.N, l.K) }); err == nil {
+			q.stored = true
 			return q, nil
 		} else if !errors.Is(err, store.ErrAbsent) {
 			return nil, err
@@ -55,12 +57,7 @@ func (s *Subject) layer(t plan.Trial, i int, l llm.Linear, method quant.Quantize
 		q.baseLost = quant.OutputError(w, q.WithoutResidual(), moments)
 	}
 	q.weightLost, q.weightEnergy = quant.WeightError(w, q)
-	if time.Since(start) > keepLayer {
-		if _, err := s.lab.Store.Keep(key, q.encode); err != nil {
-			return nil, err
-		}
-	}
-	return q, nil
+	return q, k.add(key, q.encode)
 }
 
 // noteStored tells how many layers of the trial t an earlier run has left.
@@ -119,7 +116,8 @@ func (q *layer) encode(w io.Writer) error {
 	return err
 }
 
-func (q *layer) decode(r io.Reader, size int64) error {
+// decode reads what encode writes of a layer [n,k].
+func (q *layer) decode(r io.Reader, size int64, n, k int) error {
 	data := make([]byte, size)
 	if _, err := io.ReadFull(r, data); err != nil {
 		return err
@@ -131,7 +129,13 @@ func (q *layer) decode(r io.Reader, size int64) error {
 		*v = math.Float64frombits(binary.LittleEndian.Uint64(data))
 		data = data[8:]
 	}
-	return q.Quantized.UnmarshalBinary(data)
+	if err := q.Quantized.UnmarshalBinary(data); err != nil {
+		return err
+	}
+	if gotN, gotK := q.Dims(); gotN != n || gotK != k {
+		return fmt.Errorf("layer [%d,%d], want [%d,%d]", gotN, gotK, n, k)
+	}
+	return nil
 }
 
 // row describes q, whose weights have the output energy tr(W·H·Wᵀ).

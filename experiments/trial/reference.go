@@ -25,7 +25,12 @@ func (s *Subject) reference(ctx context.Context, first, last int, seqs [][]int32
 	if s.stressed != "" { // the same function, but rounded otherwise
 		parts = append(parts, s.stressed)
 	}
-	return store.Do(ctx, s.lab.Store, store.NewKey("reference", 1, parts...), matrixCodec, func(ctx context.Context) (gemm.Matrix, error) {
+	rows := 0
+	for _, seq := range seqs {
+		rows += len(seq)
+	}
+	codec := matrixOf(rows, s.model.Config().HiddenSize)
+	return store.Do(ctx, s.lab.Store, store.NewKey("reference", 1, parts...), codec, func(ctx context.Context) (gemm.Matrix, error) {
 		defer s.release() // the trials that follow have weights of their own
 		return s.model.Hidden(ctx, seqs, nil)
 	})
@@ -57,7 +62,7 @@ var matrixCodec = store.Codec[gemm.Matrix]{
 			return gemm.Matrix{}, fmt.Errorf("matrix of %d bytes", size)
 		}
 		rows, cols := binary.LittleEndian.Uint64(data), binary.LittleEndian.Uint64(data[8:])
-		if data = data[16:]; rows > 1<<31 || cols > 1<<31 || rows*cols*4 != uint64(len(data)) {
+		if data = data[16:]; rows > 1<<30 || cols > 1<<30 || rows*cols*4 != uint64(len(data)) {
 			return gemm.Matrix{}, fmt.Errorf("matrix [%d,%d] of %d bytes", rows, cols, size)
 		}
 		m := gemm.NewMatrix(int(rows), int(cols))
@@ -66,6 +71,19 @@ var matrixCodec = store.Codec[gemm.Matrix]{
 		}
 		return m, nil
 	},
+}
+
+// matrixOf is matrixCodec for matrices [rows,cols] alone.
+func matrixOf(rows, cols int) store.Codec[gemm.Matrix] {
+	codec := matrixCodec
+	codec.Read = func(r io.Reader, size int64) (gemm.Matrix, error) {
+		m, err := matrixCodec.Read(r, size)
+		if err == nil && (m.Rows != rows || m.Cols != cols) {
+			err = fmt.Errorf("matrix [%d,%d], want [%d,%d]", m.Rows, m.Cols, rows, cols)
+		}
+		return m, err
+	}
+	return codec
 }
 
 // bytesCodec stores bytes as they are.

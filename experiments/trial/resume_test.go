@@ -92,9 +92,10 @@ func TestResume(t *testing.T) {
 		t.Errorf("%d checkpoints of the calibration are kept", n["streams"])
 	}
 	killAt("layer", 5)
+	killAt("scores", 1)
 	before := stored(t, l.Store)
 	resumed := run(t.Context(), l)
-	if n := stored(t, l.Store); n["streams"]+n["layer"] > 0 || n["statistics"] != sites || n["factor"] != sites {
+	if n := stored(t, l.Store); n["streams"]+n["layer"]+n["scores"] > 0 || n["statistics"] != sites || n["factor"] != sites {
 		t.Errorf("afterwards the store has %v; before the last start it had %v", n, before)
 	}
 	for _, v := range whole.Values {

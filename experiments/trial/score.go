@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
@@ -26,57 +27,85 @@ type scores struct {
 	klTokens              []float64 // KL divergence of every scored token, sorted
 }
 
-// score runs m over all windows. reference yields the final hidden states
-// [sum T, D] of the 16-bit model for the windows first..last-1; its logits are
+// referenceStates yields the final hidden states [sum T, D] of the 16-bit model for
+// the windows first..last-1, whose inputs are seqs.
+type referenceStates func(first, last int, seqs [][]int32) (gemm.Matrix, error)
+
+// batchKeeper returns the scores of the windows first..last-1 as compute gives them,
+// or gave them earlier.
+type batchKeeper func(ctx context.Context, first, last int, compute func() (*batchScores, error)) (*batchScores, error)
+
+// score runs m over all windows. The logits of reference are
 // recomputed with the same head on the same rows, so that an unchanged model
 // has a divergence of exactly zero. Keeping hidden states rather than logits
 // takes D instead of V floats per token. Without a reference (nil) m
-// is compared with itself.
-func score(ctx context.Context, m *llm.Model, ws []window, reference func(first, last int, seqs [][]int32) (gemm.Matrix, error)) (*scores, error) {
-	n := len(ws)
-	s := &scores{tokens: make([]float64, n), nll: make([]float64, n), kl: make([]float64, n), top1: make([]float64, n)}
-	perToken := make([][]float64, n)
-	for first := 0; first < n; {
-		last, seqs := batch(ws, first)
-		var ref gemm.Matrix
-		if reference != nil {
-			var err error
-			if ref, err = reference(first, last, seqs); err != nil {
-				return nil, err
-			}
+// is compared with itself. Without keep (nil) every batch is computed.
+func score(ctx context.Context, m *llm.Model, ws []window, reference referenceStates, keep batchKeeper) (*scores, error) {
+	if keep == nil {
+		keep = func(_ context.Context, _, _ int, compute func() (*batchScores, error)) (*batchScores, error) {
+			return compute()
 		}
-		hidden, err := m.Hidden(ctx, seqs, nil)
+	}
+	s := &scores{}
+	var perToken [][]float64
+	for first := 0; first < len(ws); {
+		last, seqs := batch(ws, first)
+		b, err := keep(ctx, first, last, func() (*batchScores, error) {
+			return scoreBatch(ctx, m, ws, first, last, seqs, reference)
+		})
 		if err != nil {
 			return nil, err
 		}
-		row := 0
-		for i := first; i < last; i++ {
-			end := row + len(ws[i].input)
-			var part gemm.Matrix
-			if reference != nil {
-				part = ref.View(row, end, 0, ref.Cols)
-			}
-			t, err := scoreWindow(m, ws[i], hidden.View(row, end, 0, hidden.Cols), part)
-			if err != nil {
-				return nil, fmt.Errorf("window %d: %w", i, err)
-			}
-			perToken[i] = make([]float64, len(t))
-			for j, v := range t {
-				s.nll[i] += v.nll
-				s.kl[i] += v.kl
-				if v.agree {
-					s.top1[i]++
-				}
-				perToken[i][j] = v.kl
-			}
-			s.tokens[i] = float64(len(t))
-			row = end
-		}
+		s.tokens, s.nll = append(s.tokens, b.Tokens...), append(s.nll, b.NLL...)
+		s.kl, s.top1 = append(s.kl, b.KL...), append(s.top1, b.Top1...)
+		perToken = append(perToken, b.TokenKL...)
 		first = last
 	}
 	s.klTokens = slices.Concat(perToken...)
 	slices.Sort(s.klTokens)
 	return s, nil
+}
+
+// scoreBatch runs m over the windows first..last-1 of ws, whose inputs are seqs.
+func scoreBatch(ctx context.Context, m *llm.Model, ws []window, first, last int, seqs [][]int32, reference referenceStates) (*batchScores, error) {
+	start, n := time.Now(), last-first
+	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n), Top1: make([]float64, n), TokenKL: make([][]float64, n)}
+	var ref gemm.Matrix
+	if reference != nil {
+		var err error
+		if ref, err = reference(first, last, seqs); err != nil {
+			return nil, err
+		}
+	}
+	hidden, err := m.Hidden(ctx, seqs, nil)
+	if err != nil {
+		return nil, err
+	}
+	row := 0
+	for i, w := range ws[first:last] {
+		end := row + len(w.input)
+		var part gemm.Matrix
+		if reference != nil {
+			part = ref.View(row, end, 0, ref.Cols)
+		}
+		t, err := scoreWindow(m, w, hidden.View(row, end, 0, hidden.Cols), part)
+		if err != nil {
+			return nil, fmt.Errorf("window %d: %w", first+i, err)
+		}
+		b.TokenKL[i] = make([]float64, len(t))
+		for j, v := range t {
+			b.NLL[i] += v.nll
+			b.KL[i] += v.kl
+			if v.agree {
+				b.Top1[i]++
+			}
+			b.TokenKL[i][j] = v.kl
+		}
+		b.Tokens[i] = float64(len(t))
+		row = end
+	}
+	b.Seconds = time.Since(start).Seconds()
+	return b, nil
 }
 
 // batch returns the end of the run of windows from first on that fits into

@@ -22,7 +22,7 @@ func (s *Subject) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[st
 		return s.model, nil, nil
 	}
 	key := s.calibrationKey("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
-	scales, err := store.Do(ctx, s.lab.Store, key, scalesCodec, func(ctx context.Context) (map[string][]float32, error) {
+	scales, err := store.Do(ctx, s.lab.Store, key, s.scalesCodec(m), func(ctx context.Context) (map[string][]float32, error) {
 		return s.smoothScales(ctx, m)
 	})
 	if err != nil {
@@ -91,11 +91,24 @@ func pool(v []float32, from []int) []float32 {
 	return out
 }
 
-// scalesCodec stores scales as JSON, which keeps float32 to the last bit.
-var scalesCodec = store.Codec[map[string][]float32]{
-	Write: func(w io.Writer, s map[string][]float32) error { return json.NewEncoder(w).Encode(s) },
-	Read: func(r io.Reader, _ int64) (s map[string][]float32, err error) {
-		err = json.NewDecoder(r).Decode(&s)
-		return s, err
-	},
+// scalesCodec stores scales as JSON, which keeps float32 to the last bit, and reads
+// only those that belong to the sites which m smooths.
+func (s *Subject) scalesCodec(m plan.Method) store.Codec[map[string][]float32] {
+	return store.Codec[map[string][]float32]{
+		Write: func(w io.Writer, scales map[string][]float32) error { return json.NewEncoder(w).Encode(scales) },
+		Read: func(r io.Reader, _ int64) (scales map[string][]float32, err error) {
+			if err = json.NewDecoder(r).Decode(&scales); err != nil {
+				return nil, err
+			}
+			sites := 4
+			if m.Word("smoothing_sites") == "norms" {
+				sites = 2
+			}
+			if want := sites * s.model.Config().Layers; len(scales) != want {
+				return nil, fmt.Errorf("scales of %d sites, want %d", len(scales), want)
+			}
+			_, err = s.model.Scale(scales)
+			return scales, err
+		},
+	}
 }

@@ -38,6 +38,9 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 		return builtin.Model(name)
 	}
 	if strings.HasPrefix(ref, "hub:") {
+		if l.HubCache == "" {
+			return nil, fmt.Errorf("model %s: there is no cache folder to download it to; name one with --cache", ref)
+		}
 		return hf.Hub(ctx, ref, l.HubCache, l.Progress)
 	}
 	info, err := os.Stat(ref)
@@ -197,7 +200,7 @@ func (l *Lab) weightsHash(c *hf.Checkpoint) string {
 	hash, err := store.Do(context.Background(), l.Store, key, bytesCodec, func(context.Context) ([]byte, error) {
 		return []byte(c.SHA256()), nil
 	})
-	if err != nil {
+	if sum, e := hex.DecodeString(string(hash)); err != nil || e != nil || len(sum) != sha256.Size {
 		return c.SHA256()
 	}
 	return string(hash)

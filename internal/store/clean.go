@@ -21,6 +21,9 @@ const staleAfter = 24 * time.Hour
 // Delete drops the value of k, if there is one. One that cannot be deleted stays,
 // a failure as those that Keep warns of.
 func (s *Store) Delete(k Key) {
+	if s.dir == "" {
+		return
+	}
 	if err := os.Remove(s.path(k)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.fail(fmt.Errorf("store: %w", err))
 	}
@@ -44,6 +47,9 @@ func (s *Store) List() ([]Item, error) {
 // scan finds values and unfinished files. Files that are not the store's own
 // are left alone, so that a store in the wrong folder does no harm.
 func (s *Store) scan() (values, unfinished []Item, err error) {
+	if s.dir == "" {
+		return nil, nil, nil
+	}
 	paths, err := filepath.Glob(filepath.Join(escape(s.dir), "[0-9a-f][0-9a-f]", "*"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("store: %w", err)

@@ -67,6 +67,8 @@ type Store struct {
 	mu     sync.Mutex
 	flight map[Key]*call
 	failed error // see Failed
+
+	damaged int // values that were ignored, see Report
 }
 
 // DefaultDir is the folder mosaicquant in the user's cache folder.
@@ -78,20 +80,26 @@ func DefaultDir() (string, error) {
 	return filepath.Join(dir, "mosaicquant"), nil
 }
 
-// Open returns the store in the folder dir, which it creates where missing.
-// warn is told of damaged files, and once of a disk that cannot be written or
-// read; it may be called from several goroutines.
+// Open returns the store in the folder dir, which it creates where missing. One
+// that cannot be created takes nothing, a failure as those that Keep warns of; an
+// empty dir is an error. warn is told once of damaged files (Report tells their
+// number), and once of a disk that cannot be written or read; it may be called
+// from several goroutines.
 func Open(dir string, warn func(string)) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+	if dir == "" {
+		return nil, errors.New("store: no folder")
 	}
-	return &Store{dir: dir, warn: warn, flight: map[Key]*call{}}, nil
+	s := &Store{dir: dir, warn: warn, flight: map[Key]*call{}}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		s.fail(fmt.Errorf("store: %w", err))
+	}
+	return s, nil
 }
 
-// None returns a store that keeps nothing, where there can be no folder for the
-// given reason. warn is told of it once, as of a disk that cannot be written.
+// None returns a store without a folder, which takes nothing, and warns of the
+// reason.
 func None(reason error, warn func(string)) *Store {
-	s := &Store{dir: filepath.Join(os.DevNull, "none"), warn: warn, flight: map[Key]*call{}}
+	s := &Store{warn: warn, flight: map[Key]*call{}}
 	s.fail(reason)
 	return s
 }
@@ -148,6 +156,29 @@ func (s *Store) fail(err error) {
 	}
 }
 
+// ignore warns of the first value that is damaged or not what its reader wants, and
+// counts all.
+func (s *Store) ignore(path string, err error) {
+	s.mu.Lock()
+	s.damaged++
+	first := s.damaged == 1
+	s.mu.Unlock()
+	if first {
+		s.warn(fmt.Sprintf("store: %s: %v; it is ignored and will be computed again, as others like it (said once)", path, err))
+	}
+}
+
+// Report warns of the number of damaged values, where there was more than the one
+// that was warned of already. Call it at the end.
+func (s *Store) Report() {
+	s.mu.Lock()
+	n := s.damaged
+	s.mu.Unlock()
+	if n > 1 {
+		s.warn(fmt.Sprintf("store: %d reads of %s met a damaged value; all were computed again", n, s.dir))
+	}
+}
+
 // Failed returns the failure that s has warned of, nil if there was none.
 func (s *Store) Failed() error {
 	s.mu.Lock()
@@ -157,6 +188,9 @@ func (s *Store) Failed() error {
 
 // put is Put; own tells that the error is one of write, not of the disk.
 func (s *Store) put(k Key, write func(w io.Writer) error) (own bool, err error) {
+	if s.dir == "" {
+		return false, s.Failed()
+	}
 	path := s.path(k)
 	fail := func(err error) (bool, error) { return own, fmt.Errorf("store: write %s: %w", path, err) }
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -220,6 +254,9 @@ func (s *sumWriter) Write(p []byte) (int, error) {
 
 // Has reports whether there is a file for k. Whether it is whole, Get tells.
 func (s *Store) Has(k Key) bool {
+	if s.dir == "" {
+		return false
+	}
 	_, err := os.Stat(s.path(k))
 	return err == nil
 }
@@ -227,7 +264,8 @@ func (s *Store) Has(k Key) bool {
 // Get calls read with the value of k and its size in bytes. The whole value
 // has been checked before, in one pass over the file, so that read never sees
 // damaged bytes. It returns ErrAbsent where there is no value or only one that
-// is damaged or cannot be opened, and whatever read returns. On a network file
+// is damaged, cannot be opened, or makes read return an error: a value that is
+// malformed under a valid checksum is computed again like any other. On a network file
 // system another machine can replace the value's file while it is read, which
 // makes the open one stale; it is opened once more then, and read is called
 // again.
@@ -240,6 +278,9 @@ func (s *Store) Get(k Key, read func(r io.Reader, size int64) error) error {
 }
 
 func (s *Store) get(k Key, read func(r io.Reader, size int64) error) error {
+	if s.dir == "" {
+		return ErrAbsent
+	}
 	path := s.path(k)
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -258,12 +299,16 @@ func (s *Store) get(k Key, read func(r io.Reader, size int64) error) error {
 		return fmt.Errorf("store: read %s: %w", path, err)
 	}
 	if err != nil {
-		s.warn(fmt.Sprintf("store: %s: %v; it is ignored and will be computed again", path, err))
+		s.ignore(path, err)
 		return ErrAbsent
 	}
 	payload := io.NewSectionReader(f, int64(headerSize), size)
 	if err := read(bufio.NewReaderSize(payload, 1<<20), size); err != nil {
-		return fmt.Errorf("store: read %s: %w", path, err)
+		if errors.Is(err, syscall.ESTALE) {
+			return fmt.Errorf("store: read %s: %w", path, err)
+		}
+		s.ignore(path, err)
+		return ErrAbsent
 	}
 	return nil
 }

@@ -126,9 +126,12 @@ func TestDamage(t *testing.T) {
 		if got, err := get(s, k); !errors.Is(err, ErrAbsent) {
 			t.Fatalf("damage %d: got %q, %v", i, got, err)
 		}
-		if w := warnings(); len(w) != i+1 || !strings.Contains(w[i], s.path(k)) {
+		if w := warnings(); len(w) != 1 || !strings.Contains(w[0], s.path(k)) {
 			t.Fatalf("damage %d: warnings %q", i, w)
 		}
+	}
+	if s.Report(); !strings.Contains(warnings()[1], fmt.Sprintf("%d reads", len(damaged))) {
+		t.Errorf("the report of %d damaged values is %q", len(damaged), warnings()[1:])
 	}
 	other := NewKey("moments", 1, "y") // a value under another's name
 	if err := os.MkdirAll(filepath.Dir(s.path(other)), 0o755); err != nil {
