@@ -41,7 +41,7 @@ func (f fitter) any4Tables(p Problem, w Matrix, grids []grid, skip []bool) error
 	if err != nil {
 		return err
 	}
-	_, count := f.format.groups(w.Cols)
+	size, count := f.format.groups(w.Cols)
 	name := fnv.New64a()
 	name.Write([]byte(p.Name))
 	return parallel(w.Rows, func(i int) error {
@@ -51,7 +51,7 @@ func (f fitter) any4Tables(p Problem, w Matrix, grids []grid, skip []bool) error
 		}
 		row := grids[i*count : (i+1)*count]
 		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()+uint64(i)))
-		table := kmeans(any4Points(w.Row(i), row, weight, power, out), 16, draw)
+		table := kmeans(any4Points(w.Row(i), size, row, weight, power, out), 16, draw)
 		for c, v := range table {
 			table[c] = float64(fromF16(toF16(float32(v))))
 		}
@@ -87,11 +87,10 @@ func (f fitter) any4Weights(p Problem, k int) (weight []float64, power float64, 
 	return weight, 2, nil
 }
 
-// any4Points are the weights of a row relative to their groups' grids; those of
+// any4Points are the weights of a row relative to the grids of its groups of size; those of
 // a group of scale 0 and those that do not count have no weight. Where nothing
 // else has one (dead channels only), all count alike.
-func any4Points(w []float32, grids []grid, weight []float64, power float64, skip []bool) []point {
-	size := len(w) / len(grids)
+func any4Points(w []float32, size int, grids []grid, weight []float64, power float64, skip []bool) []point {
 	points := make([]point, len(w))
 	var total float64
 	for j, v := range w {

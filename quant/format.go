@@ -17,7 +17,7 @@ import "fmt"
 type Format struct {
 	Bits   int  // per code: 2..8
 	Affine bool // a stored zero per group
-	Group  int  // weights along K that share a scale; 0: the whole row
+	Group  int  // weights along K that share a scale, the last group may be shorter; 0: the whole row
 	Kind   Kind
 }
 
@@ -97,16 +97,18 @@ func (f Format) Validate() error {
 }
 
 // groups returns the group size and the number of groups of a row of K weights.
+// The last group has what is left of K: K mod size weights where size does not divide K.
 func (f Format) groups(k int) (size, count int) {
 	if f.Group == 0 {
 		return k, 1
 	}
-	return f.Group, k / f.Group
+	return min(f.Group, k), ceilDiv(k, f.Group)
 }
 
-// fits reports a row length that the groups do not divide.
+// fits reports a row length that groups of a fixed size do not divide. Groups of
+// any other size may leave a last one that is shorter.
 func (f Format) fits(k int) error {
-	if f.Group > 0 && k%f.Group != 0 {
+	if g := f.Kind.fixedGroup(); g > 0 && k%g != 0 {
 		return fmt.Errorf("K=%d not divisible by group %d", k, f.Group)
 	}
 	return nil

@@ -130,7 +130,7 @@ func (s *pass) run() error {
 	u32 := gemm.NewMatrix(errs.Cols, k)
 	for start, end := 0, 0; start < k; start = end {
 		end = min(start+blockColumns, k)
-		if s.dynamic && end%size != 0 && end/size*size > start {
+		if s.dynamic && end < k && end%size != 0 && end/size*size > start {
 			// A group must not begin inside a block that ends before the group
 			// does: its later columns would lack the updates of this block.
 			end = end / size * size
@@ -147,12 +147,12 @@ func (s *pass) run() error {
 				g := col / size
 				if s.dynamic && col%size == 0 {
 					// Natural order: the group is the columns from here on.
-					group := row[start+j : start+j+size]
+					group := row[start+j : min(start+j+size, k)]
 					for t := j; t < min(width, j+size); t++ {
 						row[start+t] = float32(buf[t])
 					}
 					var err error
-					if s.grids[i*groups+g], err = s.fitter.fit(group, h[col:col+size], Matrix{}, nil); err != nil {
+					if s.grids[i*groups+g], err = s.fitter.fit(group, h[col:col+len(group)], Matrix{}, nil); err != nil {
 						return s.problem.errorf("row %d, group %d: %w", i, g, err)
 					}
 				}

@@ -148,9 +148,12 @@ func (t tiling) covered(kept []int, group int) []bool {
 			}
 		}
 	}
-	for g := 0; g < len(skip); g += group {
-		if part := skip[g : g+group]; !slices.Contains(part, false) {
-			clear(part)
+	for i := range t.n {
+		row := skip[i*t.k : (i+1)*t.k]
+		for g := 0; g < t.k; g += group {
+			if part := row[g:min(g+group, t.k)]; !slices.Contains(part, false) {
+				clear(part)
+			}
 		}
 	}
 	return skip

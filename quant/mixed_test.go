@@ -124,7 +124,9 @@ func TestMixed(t *testing.T) {
 
 	// QUIK's rule for down_proj.
 	quik := Mixed{Base: NewGPTQ(Int4(128)), Score: ByAbsMax, Share: .0625, Bits: 16, Int8Down: true}
-	if _, err := quik.Quantize(p); err == nil || !strings.Contains(err.Error(), "K=240 not divisible by group 128 (16 of 256 channels are kept)") {
+	fixed := quik
+	fixed.Base = NewGPTQ(Format{Bits: 4, Group: 32, Kind: MXFP4})
+	if _, err := fixed.Quantize(p); err == nil || !strings.Contains(err.Error(), "K=240 not divisible by group 32 (16 of 256 channels are kept)") {
 		t.Errorf("%v", err)
 	}
 	p.Name = "model.layers.0.mlp.down_proj"

@@ -136,23 +136,7 @@ func TestBinaryAndLedger(t *testing.T) {
 				t.Error("the decoded matrix differs")
 			}
 			// Everything but the headers is booked: 8 bytes for each field.
-			fields := 1 + packedFields + 2 + 2 + 3
-			if c := q.Columns; c != nil {
-				fields += 6 + 1
-				if c.Packed != nil {
-					fields += packedFields - 1
-				}
-			}
-			if q.LowRank != nil {
-				fields += 3
-			}
-			if q.Residual != nil {
-				fields += 5 + 4 + 2
-			}
-			if q.Outliers != nil {
-				fields += 1 + 4 + 1
-			}
-			if got := int64(len(data)) - 8*int64(fields); got != q.Ledger().Total() {
+			if got := int64(len(data) - 8*headerFields(q)); got != q.Ledger().Total() {
 				t.Errorf("ledger %d B, stored %d B", q.Ledger().Total(), got)
 			}
 			for n := 0; n < len(data); n += 1 + n/999 {
@@ -162,6 +146,28 @@ func TestBinaryAndLedger(t *testing.T) {
 			}
 		})
 	}
+}
+
+// headerFields is the number of fields of the binary form that the ledger does not
+// book; a matrix with warnings has more.
+func headerFields(q *Quantized) int {
+	fields := 1 + packedFields + 2 + 2 + 3
+	if c := q.Columns; c != nil {
+		fields += 6 + 1
+		if c.Packed != nil {
+			fields += packedFields - 1
+		}
+	}
+	if q.LowRank != nil {
+		fields += 3
+	}
+	if q.Residual != nil {
+		fields += 5 + 4 + 2
+	}
+	if q.Outliers != nil {
+		fields += 1 + 4 + 1
+	}
+	return fields
 }
 
 // packedFields are the fields of a dense matrix: N, K, five of the format, and a

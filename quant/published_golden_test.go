@@ -306,7 +306,7 @@ func TestAny4Published(t *testing.T) {
 			}
 			grids = append(grids, gr)
 		}
-		points := sortedPoints(any4Points(w.Row(i), grids, weight, power, nil))
+		points := sortedPoints(any4Points(w.Row(i), w.Cols/len(grids), grids, weight, power, nil))
 		lo, hi := points[0].value, points[len(points)-1].value
 		centers := make([]float64, 16)
 		for c := range centers {

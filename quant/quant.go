@@ -17,7 +17,7 @@ type Problem struct {
 // Quantizer is a method: RTN, GPTQ, SpQR, MosaicQuant ...
 type Quantizer interface {
 	// Quantize returns Ŵ in its stored form. It reports what data can cause
-	// (NaN weights, K not divisible by the group, a singular H) as an error
+	// (NaN weights, K not divisible by a fixed group, a singular H) as an error
 	// that names layer and value; it never falls back to another method.
 	Quantize(p Problem) (*Quantized, error)
 }

@@ -148,13 +148,14 @@ func (s *reliefSearch) score(u int) (int, error) {
 
 // loss is the expected loss of the group of row i that begins at column g.
 func (s *reliefSearch) loss(i, g int, skip []bool) (float64, error) {
-	skip = skip[:s.size]
-	fit, err := s.fit.fit(s.p.Weights.Row(i)[g:g+s.size], nil, Matrix{}, skip)
+	end := min(g+s.size, s.t.k)
+	skip = skip[:end-g]
+	fit, err := s.fit.fit(s.p.Weights.Row(i)[g:end], nil, Matrix{}, skip)
 	if err != nil {
 		return 0, s.p.errorf("row %d, group %d: %w", i, g/s.size, err)
 	}
 	var sum float64
-	for j, v := range s.lambda[g : g+s.size] {
+	for j, v := range s.lambda[g:end] {
 		if !skip[j] {
 			sum += v
 		}

@@ -9,16 +9,17 @@ func (s *strip) baseScales() {
 	n, k := s.problem.Weights.Dims()
 	size, _ := s.fitter.format.groups(k)
 	groups := len(s.grids) / n
-	for at := ceilDiv(s.c0, size) * size; at+size <= s.c1; at += size {
+	for at := ceilDiv(s.c0, size) * size; at < s.c1 && min(at+size, k) <= s.c1; at += size {
+		end := min(at+size, k)
 		if s.fitter.format.Kind == Bilevel {
 			for i := 0; i < len(s.gradient); i += bilevelRows {
-				s.bilevel(i, min(i+bilevelRows, len(s.gradient)), at, at+size)
+				s.bilevel(i, min(i+bilevelRows, len(s.gradient)), at, end)
 			}
 			continue
 		}
 		for i := range s.gradient {
 			g := (s.n0+i)*groups + at/size
-			s.scale(&s.grids[g], s.codes, i, i+1, at, at+size)
+			s.scale(&s.grids[g], s.codes, i, i+1, at, end)
 			s.res.follow(g, &s.grids[g])
 		}
 	}
@@ -108,8 +109,8 @@ func (l *line) set(scale, offset float64) {
 // and zero becomes the best of all pairs; then step and base of the scales, and
 // those of the zeros, move to the half-precision numbers nearest their optimum.
 func (s *strip) bilevel(i0, i1, lo, hi int) {
-	groups := len(s.grids) / s.problem.Weights.Rows
-	size := hi - lo
+	of, groups := s.fitter.format.groups(s.problem.Weights.Cols)
+	group, size := lo/of, hi-lo
 	ones := make([]float64, size) // H·1
 	var oneone float64
 	for j := range ones {
@@ -131,7 +132,7 @@ func (s *strip) bilevel(i0, i1, lo, hi int) {
 	}
 	for i := range lines {
 		l := &lines[i]
-		*l = line{grid: &s.grids[(s.n0+i0+i)*groups+lo/size], oneone: oneone}
+		*l = line{grid: &s.grids[(s.n0+i0+i)*groups+group], oneone: oneone}
 		l.scale0, l.offset0 = l.grid.scale, l.grid.offset
 		levels(i0 + i)
 		for j, g := range s.gradient[i0+i][lo-s.c0 : hi-s.c0] {
@@ -173,7 +174,7 @@ func (s *strip) bilevel(i0, i1, lo, hi int) {
 		for j, v := range u {
 			s.move(i0+i, lo+j, v*(l.grid.scale-l.scale0)+(l.grid.offset-l.offset0), s.c0)
 		}
-		s.res.follow((s.n0+i0+i)*groups+lo/size, l.grid)
+		s.res.follow((s.n0+i0+i)*groups+group, l.grid)
 	}
 }
 

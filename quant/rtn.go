@@ -31,7 +31,7 @@ func (m RTN) Quantize(p Problem) (*Quantized, error) {
 }
 
 // check reports what no method can work with: options that do not exist, an
-// empty or non-finite matrix, K that the groups do not divide, moments that are
+// empty or non-finite matrix, K that fixed groups do not divide, moments that are
 // missing where they are needed or belong to another width.
 func (p Problem) check(f Format, s Scale, moments bool) error {
 	if err := f.Validate(); err != nil {
@@ -98,7 +98,7 @@ func fitAll(p Problem, w Matrix, f fitter, skip []bool) ([]grid, error) {
 	err := parallel(w.Rows, func(i int) error {
 		row := w.Row(i)
 		for g := range count {
-			k0, k1 := g*size, (g+1)*size
+			k0, k1 := g*size, min((g+1)*size, w.Cols)
 			var hg []float64
 			if h != nil {
 				hg = h[k0:k1]

@@ -89,7 +89,7 @@ func TestErrorsNameLayerAndValue(t *testing.T) {
 		{rtn, huge, "layer: row 1, group 0: scale 142857"},
 		{rtn, narrow, "layer: moments of K=32 for weights of K=64"},
 		{rtn, empty, "layer: empty weight matrix [0,0]"},
-		{RTN{Int4(24), Scale{Rule: AbsMax}}, none, "layer: K=32 not divisible by group 24"},
+		{RTN{Format{Bits: 4, Group: 32, Kind: MXFP4}, Scale{Rule: AbsMax}}, problem(t, 2, 40, 1), "layer: K=40 not divisible by group 32"},
 		{RTN{Int4(32), Scale{Rule: SearchHessian}}, none, "layer: needs second moments"},
 		{RTN{Int4(32), Scale{}}, none, "unknown scale rule"},
 		{NewGPTQ(Int4(32)), none, "layer: needs second moments"},

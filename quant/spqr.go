@@ -162,7 +162,8 @@ func (s *pass) leaveOneOut(lambda []float64, limit float64) ([]bool, error) {
 	err := parallel(n, func(i int) error {
 		out := make([]bool, size)
 		for g := range groups {
-			w, l := p.Weights.Row(i)[g*size:(g+1)*size], lambda[g*size:(g+1)*size]
+			k0, k1 := g*size, min((g+1)*size, k)
+			w, l := p.Weights.Row(i)[k0:k1], lambda[k0:k1]
 			loss := func() (sum float64, err error) {
 				gr, err := fit.fit(w, nil, Matrix{}, out)
 				for j, v := range w {
@@ -184,7 +185,7 @@ func (s *pass) leaveOneOut(lambda []float64, limit float64) ([]bool, error) {
 					return p.errorf("row %d, group %d: %w", i, g, err)
 				}
 				out[j] = false
-				skip[i*k+g*size+j] = all-without > limit
+				skip[i*k+k0+j] = all-without > limit
 			}
 		}
 		return nil

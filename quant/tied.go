@@ -154,7 +154,7 @@ func (s *pass) tie(m Mosaic, t tiling, kept []int, lambda []float64, full []grid
 	var covered []int // groups with kept blocks, ascending
 	for g := range s.grids {
 		first := g / groups / t.r * t.cols()
-		for b := g % groups * size / t.c; b*t.c < (g%groups+1)*size; b++ {
+		for b := g % groups * size / t.c; b*t.c < min((g%groups+1)*size, t.k); b++ {
 			if res.keep[first+b] {
 				covered = append(covered, g)
 				break
@@ -202,7 +202,7 @@ type tiedFit struct {
 // worth its coarser grid. A Bilevel group tries all codes of its second level.
 func (f tiedFit) group(g int, ratio float64) (best grid, least float64) {
 	i, k0 := g/f.res.tied.groups, g%f.res.tied.groups*f.res.tied.size
-	w := f.problem.Weights.Row(i)[k0 : k0+f.res.tied.size]
+	w := f.problem.Weights.Row(i)[k0:min(k0+f.res.tied.size, f.problem.Weights.Cols)]
 	first, full, r := f.grids[g], &f.full[g], f.res.grids[g]
 	best, least = first, math.Inf(1)
 	try := func(b grid) {

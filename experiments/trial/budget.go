@@ -66,7 +66,8 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 }
 
 // sharedGroups gives each layer groups of its own size, from a quarter to four
-// times that of m, by what GPTQ loses with each.
+// times that of m, by what GPTQ loses with each. Sizes other than that of m must
+// divide the layer's K.
 func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var options [][]quant.Option
 	var methods [][]quant.Quantizer
@@ -77,7 +78,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 		for _, quarters := range []int{1, 2, 4, 8, 16} {
 			sized := m
 			sized.Format.Group = m.Format.Group * quarters / 4
-			if m.Format.Group*quarters%4 != 0 || p.Weights.Cols%sized.Format.Group != 0 {
+			if m.Format.Group*quarters%4 != 0 || quarters != 4 && p.Weights.Cols%sized.Format.Group != 0 {
 				continue
 			}
 			if quarters == 4 {
@@ -92,9 +93,6 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 			o = append(o, quant.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
 		}
 		options, methods = append(options, o), append(methods, ms)
-		if len(own) < len(options) {
-			return fmt.Errorf("%s: K=%d not divisible by group %d", p.Name, p.Weights.Cols, m.Format.Group)
-		}
 		return nil
 	})
 	if err != nil {
