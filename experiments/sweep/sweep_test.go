@@ -267,7 +267,8 @@ model: builtin:tiny-llama3
 protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 64}
 calibration: {text: builtin:calibration, tokens: 256, seed: 1}
 methods:
-  - {method: rtn, group: [100, 128]}
+  - {method: rtn}
+  - {method: svdquant, rank: 4096}
 `)
 	for range 2 { // a failed trial runs again
 		res, err := Run(t.Context(), lab, sw, Options{Dir: dir})
@@ -288,10 +289,10 @@ methods:
 	}
 	for _, r := range merged {
 		failed := r.Status == row.Failed
-		if failed != (r.Axes["group"] == "100") {
+		if failed != (r.Axes["method"] == "svdquant") {
 			t.Errorf("%s: %s", r.Label, r.Status)
 		}
-		if failed && (!strings.Contains(r.Error, "group 100") || !strings.Contains(r.Error, "_proj") || len(r.Values) > 0) {
+		if failed && (!strings.Contains(r.Error, "rank 4096") || !strings.Contains(r.Error, "_proj") || len(r.Values) > 0) {
 			t.Errorf("error %q, %d values", r.Error, len(r.Values))
 		}
 	}
