@@ -19,5 +19,6 @@ func (s *Subject) turn(t plan.Trial) error {
 		return fmt.Errorf("unknown basis %q", t.Basis)
 	}
 	s.linears = s.model.Linears()
+	s.warnings = append(s.warnings, fmt.Sprintf("the model is %s: its weights are computed in float32, and those of the 16-bit row are counted as 16 bits", t.Basis))
 	return nil
 }

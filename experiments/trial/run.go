@@ -148,7 +148,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	}
 	if method == nil {
 		name := "16-bit weights"
-		if c := s.model.Checkpoint(); c.Quantized() {
+		if c := s.model.Checkpoint(); c.Quantized() && s.basis == "" {
 			name = c.Precision() + " weights"
 		}
 		r.Ledger = []row.Item{{Name: name, Bytes: q.bytes}}
