@@ -25,12 +25,12 @@ func (g *Group) setNames() {
 	}
 }
 
-// shared returns the words of the group's model and activations that every
+// shared returns the words of the group's model, basis and activations that every
 // label has.
 func (g *Group) shared() []string {
 	var out []string
 	for i, word := range strings.Fields(g.Entries[0].Label) {
-		if (i == 0 && names(word, g.Entries[0]) || word == g.Activations) &&
+		if (i == 0 && names(word, g.Entries[0]) || word == g.Activations || word == g.Entries[0].Axes["basis"]) &&
 			!slices.ContainsFunc(g.Entries, func(e *Entry) bool { return !hasWord(e.Label, word) }) {
 			out = append(out, word)
 		}

@@ -200,9 +200,16 @@ func family(r *row.Row) string {
 	return m
 }
 
-// subject names the model of r; one with synthetic outliers is another one.
+// subject names the model of r; one with synthetic outliers is another one, and so
+// is one in another basis, whose outliers and divergences are others.
 func subject(r *row.Row) string {
 	model := setting(r, "model")
+	if b := r.Axes["basis"]; b != "" {
+		model += ", " + b
+		if seed := r.Axes["basis_seed"]; seed != "" {
+			model += " (seed " + seed + ")"
+		}
+	}
 	if s := setting(r, "stress"); s != "" {
 		model += " with synthetic outliers (" + s + ")"
 	}
