@@ -58,7 +58,7 @@ from sweep --dry-run.`,
 	f.StringVarP(&config, "config", "c", "", "sweep `file`")
 	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's: a folder, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&only, "trial", "", "`id` of the trial (see sweep --dry-run)")
-	f.StringVarP(&dir, "output", "o", "", "`folder` to write; it must not have a checkpoint yet")
+	f.StringVarP(&dir, "output", "o", "", "`folder` to write, new or empty")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	cmd.MarkFlagRequired("config")
 	return cmd
