@@ -85,7 +85,7 @@ func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id 
 			}
 		}
 		if trials = found; len(trials) == 0 {
-			return plan.Trial{}, fmt.Errorf("no trial has the id %s", id)
+			return plan.Trial{}, fmt.Errorf("no trial has the id %.200s", id)
 		}
 	}
 	if len(trials) != 1 {

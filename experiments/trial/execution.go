@@ -2,6 +2,7 @@ package trial
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -71,6 +72,9 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 		return nil, err
 	}
 	if in := q.Inputs(act); in != act {
+		if in.Channels != nil {
+			return nil, errors.New("its method scales, reorders or keeps apart channels of the inputs: there is no kernel")
+		}
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
 	return Pack(q, Scheme(activations), variantOf(q))
