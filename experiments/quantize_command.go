@@ -44,12 +44,18 @@ from sweep --dry-run.`,
 			}
 			defer lab.Store.Report()
 			t, err := chooseTrial(cmd.Context(), lab, sw, model, only)
+			if located := sw.Locate(err); located != err {
+				return located
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", config, err)
 			}
 			p, err := lab.Quantize(cmd.Context(), t, dir)
-			if err != nil {
+			if err != nil && model != "" { // its model is not the file's
 				return err
+			}
+			if err != nil {
+				return sw.Locate(err)
 			}
 			return printPacked(cmd, p, dir)
 		},

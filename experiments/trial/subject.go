@@ -105,27 +105,27 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error) {
 	files, err := l.OpenModel(ctx, t.Model)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, plan.AboutSetting("model", err)
 	}
 	model, err := llm.Open(files)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, plan.AboutSetting("model", err)
 	}
 	s := &Subject{
 		lab: l, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
 		content: map[string]string{"epoch": epoch},
 	}
 	if model.Config().Packed {
-		err = fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model)
+		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model))
 	}
 	if err == nil {
-		err = s.readTokenizer(files)
+		err = plan.AboutSetting("model", s.readTokenizer(files))
 	}
 	if err == nil {
-		err = s.cutText()
+		err = plan.AboutSetting("protocol.text", s.cutText())
 	}
 	if err == nil {
-		err = s.openTasks(t.TaskList(), 0)
+		err = plan.AboutSetting("tasks", s.openTasks(t.TaskList(), 0))
 	}
 	if err != nil {
 		model.Close()
@@ -227,7 +227,7 @@ func (s *Subject) openTasks(refs []string, limit int) error {
 func (s *Subject) sampleCalibration() error {
 	text, sha, err := readText(s.calibration.Text)
 	if err != nil {
-		return fmt.Errorf("calibration.text: %w", err)
+		return plan.AboutSetting("calibration.text", fmt.Errorf("calibration.text: %w", err))
 	}
 	s.content["calibration"] = sha
 	if sha == s.content["text"] {
@@ -235,7 +235,7 @@ func (s *Subject) sampleCalibration() error {
 	}
 	s.calibrators, err = sample(s.tokenizer.Encode(text), s.calibration, s.bos)
 	if err != nil {
-		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
+		return plan.AboutSetting("calibration.tokens", fmt.Errorf("%w (text %s)", err, s.calibration.Text))
 	}
 	return nil
 }
