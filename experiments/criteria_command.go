@@ -69,7 +69,11 @@ their standard errors. Finished studies of DIR are not run again.`,
 				return err
 			}
 			defer lab.Store.Report()
-			return runStudies(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), lab, sw, out, criteria, densities)
+			err = runStudies(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), lab, sw, out, criteria, densities)
+			if model != "" { // which is not the file's
+				return err
+			}
+			return sw.Locate(err)
 		},
 	}
 	f := cmd.Flags()

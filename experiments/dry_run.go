@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -12,7 +13,8 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
-// printPlan lists the trials of sw with an estimate of time and memory.
+// printPlan lists the trials of sw with an estimate of time and memory. Trials that
+// must fail with the shapes of the model are an error.
 func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Sweep) error {
 	speed := trial.Speed()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -20,6 +22,7 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 	var total float64
 	var memory int64
 	n := 0
+	var impossible []error
 	for _, group := range plan.Groups(sw.Trials) {
 		s, err := lab.Open(ctx, group[0])
 		if err != nil {
@@ -31,6 +34,9 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 			total += e.Seconds
 			memory = max(memory, e.Memory)
 			n++
+			if err := s.CheckShapes(t); err != nil {
+				impossible = append(impossible, sw.LocateMethod(&t, err))
+			}
 			fmt.Fprintf(w, "%d\t%s\t%s\t%s\t  \t%s\n", n, s.ID(t), seconds(e.Seconds), mebibytes(e.Memory), t.Label)
 		}
 		if err := s.Close(); err != nil {
@@ -46,7 +52,7 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 		fmt.Fprintf(out, " (this machine has %s)", mebibytes(m))
 	}
 	fmt.Fprintln(out)
-	return nil
+	return errors.Join(impossible...)
 }
 
 func seconds(s float64) string {

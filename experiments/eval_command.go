@@ -39,6 +39,11 @@ FILE is JSON lines as Hugging Face exports them.`,
 			if e.Protocol.Text == "" && len(e.Tasks) == 0 {
 				return errors.New("nothing to measure: give --text, --tasks or both")
 			}
+			for _, name := range []string{"context", "stride", "tokens", "limit", "max-length"} {
+				if n, err := cmd.Flags().GetInt(name); err != nil || n < 0 {
+					return fmt.Errorf("--%s %d: want a positive number, or 0 for the default", name, n)
+				}
+			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
 				return err

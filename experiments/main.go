@@ -28,6 +28,10 @@ const exitInterrupted = 130 // as shells report SIGINT
 const grace = 10 * time.Second
 
 func main() {
+	if err := checkAddressSpace(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
 	if os.Getenv("GOGC") == "" {
 		// The heap is a few large arrays without pointers: collecting them often
 		// costs little, and letting them pile up costs memory.

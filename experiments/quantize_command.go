@@ -44,12 +44,18 @@ from sweep --dry-run.`,
 			}
 			defer lab.Store.Report()
 			t, err := chooseTrial(cmd.Context(), lab, sw, model, only)
+			if located := sw.Locate(err); located != err {
+				return located
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", config, err)
 			}
 			p, err := lab.Quantize(cmd.Context(), t, dir)
-			if err != nil {
+			if err != nil && model != "" { // its model is not the file's
 				return err
+			}
+			if err != nil {
+				return sw.Locate(err)
 			}
 			return printPacked(cmd, p, dir)
 		},
@@ -58,7 +64,7 @@ from sweep --dry-run.`,
 	f.StringVarP(&config, "config", "c", "", "sweep `file`")
 	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's: a folder, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&only, "trial", "", "`id` of the trial (see sweep --dry-run)")
-	f.StringVarP(&dir, "output", "o", "", "`folder` to write; it must not have a checkpoint yet")
+	f.StringVarP(&dir, "output", "o", "", "`folder` to write, new or empty")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	cmd.MarkFlagRequired("config")
 	return cmd
@@ -85,7 +91,7 @@ func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id 
 			}
 		}
 		if trials = found; len(trials) == 0 {
-			return plan.Trial{}, fmt.Errorf("no trial has the id %s", id)
+			return plan.Trial{}, fmt.Errorf("no trial has the id %.200s", id)
 		}
 	}
 	if len(trials) != 1 {

@@ -155,7 +155,8 @@ func (s *submission) submit(ctx context.Context) error {
 // compute often have no network.
 func (s *submission) slices(ctx context.Context, sw *plan.Sweep, rec *slurm.Record) ([][]plan.Trial, error) {
 	lab := &trial.Lab{HubCache: filepath.Join(rec.Cache, "hub"), Progress: s.err}
-	return sweep.Slices(ctx, lab, sw.Trials, rec.Slices)
+	parts, err := sweep.Slices(ctx, lab, sw.Trials, rec.Slices)
+	return parts, sw.Locate(err)
 }
 
 // send submits the given slices with the jobs around them. others are jobs that

@@ -61,7 +61,7 @@ computes what slices share, on one machine, into the cache they share.`,
 				return fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err)
 			}
 			if prepare {
-				return prepareSweep(cmd, lab, sw, part)
+				return sw.Locate(prepareSweep(cmd, lab, sw, part))
 			}
 			if part != "" {
 				slice, err := sweep.ParseSlice(part)
@@ -70,15 +70,15 @@ computes what slices share, on one machine, into the cache they share.`,
 				}
 				parts, err := sweep.Slices(cmd.Context(), lab, sw.Trials, slice.N)
 				if err != nil {
-					return fmt.Errorf("--slice %s: %w", slice, err)
+					return sw.Locate(fmt.Errorf("--slice %s: %w", slice, err))
 				}
 				sw.Trials = parts[slice.I-1]
 				o.Part = fmt.Sprintf("%dof%d", slice.I, slice.N)
 			}
 			if dryRun {
-				return printPlan(cmd.Context(), cmd.OutOrStdout(), lab, sw)
+				return sw.Locate(printPlan(cmd.Context(), cmd.OutOrStdout(), lab, sw))
 			}
-			return runSweep(cmd, lab, sw, o)
+			return sw.Locate(runSweep(cmd, lab, sw, o))
 		},
 	}
 	f := cmd.Flags()

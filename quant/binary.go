@@ -185,7 +185,7 @@ func (d *decoder) packed() *Packed {
 		d.fail("%w", err)
 	} else if b.N == 0 || b.K == 0 {
 		d.fail("empty matrix [%d,%d]", b.N, b.K)
-	} else if err := f.fits(b.K); err != nil {
+	} else if err := f.Fits(b.K); err != nil {
 		d.fail("%w", err)
 	}
 	if d.err != nil {

@@ -105,9 +105,9 @@ func (f Format) groups(k int) (size, count int) {
 	return min(f.Group, k), ceilDiv(k, f.Group)
 }
 
-// fits reports a row length that groups of a fixed size do not divide. Groups of
-// any other size may leave a last one that is shorter.
-func (f Format) fits(k int) error {
+// Fits reports a row length k that groups of a fixed size (MXFP4, NVFP4) do not
+// divide. Groups of any other size may leave a last one that is shorter.
+func (f Format) Fits(k int) error {
 	if g := f.Kind.fixedGroup(); g > 0 && k%g != 0 {
 		return fmt.Errorf("K=%d not divisible by group %d", k, f.Group)
 	}

@@ -138,6 +138,9 @@ func (m *Moments) check() error {
 		constant = constant && h == m.H[0]
 	}
 	if constant && (m.K > 1 || m.H[0] == 0) {
+		if m.H[0] == 0 {
+			return fmt.Errorf("all inputs of all %d channels are 0, as behind a norm whose weights are all 0; if the model has none, the calibration never ran", m.K)
+		}
 		return fmt.Errorf("diag H is %g in all %d channels: the calibration never ran", m.H[0], m.K)
 	}
 	return nil

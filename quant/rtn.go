@@ -47,7 +47,7 @@ func (p Problem) check(f Format, s Scale, moments bool) error {
 	if w.Rows < 1 || w.Cols < 1 {
 		return p.errorf("empty weight matrix [%d,%d]", w.Rows, w.Cols)
 	}
-	if err := f.fits(w.Cols); err != nil {
+	if err := f.Fits(w.Cols); err != nil {
 		return p.errorf("%w", err)
 	}
 	if m := p.Moments; m == nil {

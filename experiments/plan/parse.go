@@ -48,13 +48,17 @@ type condition struct {
 
 // source is a sweep file as read, before lists are multiplied out.
 type source struct {
-	name     string
-	opening  string // the comment on top
-	common   entry  // model, activations, protocol and calibration
-	tasks    []string
-	speed    *entry // nil without one
-	methods  []*entry
-	baseline *condition
+	file    string
+	name    string
+	opening string // the comment on top
+	common  entry  // model, activations, protocol and calibration
+	tasks   []string
+
+	tasksLine int            // 0 without tasks
+	lines     map[string]int // of the methods of trials, by their labels
+	speed     *entry         // nil without one
+	methods   []*entry
+	baseline  *condition
 }
 
 // Parse reads a sweep file; name is the file's, for errors. Each error names
@@ -69,7 +73,7 @@ func Parse(name string, data []byte) (*Sweep, error) {
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	src.opening = opening(data)
+	src.file, src.opening = name, opening(data)
 	return &Sweep{Name: src.name, Question: prose(src.opening), Trials: trials, source: src}, nil
 }
 
@@ -137,6 +141,9 @@ func (p *parser) parse(data []byte) *source {
 		return cmp.Compare(slices.Index(keys, a.key), slices.Index(keys, b.key))
 	})
 	p.filters(&src.common, fields)
+	if n := fields["tasks"].value; n != nil {
+		src.tasksLine = n.Line
+	}
 	src.tasks = p.tasks(fields["tasks"].value)
 	if n := fields["speed"].value; n != nil {
 		src.speed = p.speed(n)

@@ -33,6 +33,7 @@ func (p *parser) expand(src *source) []Trial {
 		}
 	}
 	var trials []Trial
+	var lines []int
 	seen := map[Trial]bool{}
 	use := usage{}
 	src.common.each(func(outer []chosen) {
@@ -43,7 +44,7 @@ func (p *parser) expand(src *source) []Trial {
 				t.Tasks = strings.Join(src.tasks, ",")
 				if e.keeps(&t, use) && src.common.keeps(&t, use) && p.check(&t, all) && !seen[t] {
 					seen[t] = true
-					trials = append(trials, t)
+					trials, lines = append(trials, t), append(lines, e.line)
 				}
 			})
 		}
@@ -62,6 +63,10 @@ func (p *parser) expand(src *source) []Trial {
 		return nil
 	}
 	setLabels(trials)
+	src.lines = map[string]int{}
+	for i, t := range trials {
+		src.lines[t.Label] = lines[i]
+	}
 	if src.baseline != nil {
 		p.setBaselines(trials, src.baseline)
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Folder is the subfolder of a results folder for scripts, logs, the program
@@ -30,6 +31,12 @@ type Options struct {
 func (s *Study) Check() error {
 	if strings.Contains(s.Dir, `\`) {
 		return fmt.Errorf("results folder %q: sbatch takes a backslash in the name of a log for something else", s.Dir)
+	}
+	o := s.Options
+	for _, v := range append([]string{o.Partition, o.Account, o.Time, o.Gres}, o.More...) {
+		if strings.ContainsFunc(v, unicode.IsControl) {
+			return fmt.Errorf("option %.80q of sbatch: has a line break or another control character", v)
+		}
 	}
 	ours := []string{"array", "chdir", "dependency", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode", "output", "parsable", "requeue", "wait", "wrap"}
 	for _, m := range s.Options.More {

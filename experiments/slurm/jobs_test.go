@@ -40,7 +40,7 @@ func TestCheck(t *testing.T) {
 		"mem 1G":         "NAME=VALUE",
 		"":               "NAME=VALUE",
 		"=":              "NAME=VALUE",
-		"mem=1G\narray=": "",
+		"mem=1G\narray=": "line break",
 		"mem=1G":         "",
 	} {
 		s := study()

@@ -105,7 +105,7 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		return res, err
 	}
 	if len(r.only) > 0 {
-		return res, fmt.Errorf("no trial of this sweep has the id %s", strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
+		return res, fmt.Errorf("no trial of this sweep has the id %.200s", strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
 	}
 	return res, nil
 }

@@ -53,7 +53,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		return nil, err
 	}
 	defer model.Close()
-	packed, err := readPacked(model)
+	packed, err := readPacked(files, model)
 	if err != nil {
 		return nil, err
 	}

@@ -72,6 +72,9 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 		return nil, err
 	}
 	if in := q.Inputs(act); in != act {
+		if in.Channels != nil {
+			return nil, errors.New("its method scales, reorders or keeps apart channels of the inputs: there is no kernel")
+		}
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
 	return Pack(q, Scheme(activations), variantOf(q.Form()))
@@ -79,11 +82,15 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 
 // Executable reports why the kernels for packed weights do not execute trial t,
 // nil if they do. It reads no weights, so it can be asked before a sweep starts.
-func Executable(t plan.Trial) error {
+func Executable(t plan.Trial) error { return executable(t, 0, 0) }
+
+// executable is Executable for a matrix [n,k]; 0 where a size is not known.
+func executable(t plan.Trial, n, k int) error {
 	f, err := t.Method.Form()
 	if err != nil || f == nil {
 		return err
 	}
+	f.N, f.K = n, k
 	act, err := quant.ParseActivations(t.Activations)
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -23,7 +24,7 @@ import (
 )
 
 // packedVersion is that of the layout of packed checkpoints.
-const packedVersion = 2
+const packedVersion = 3
 
 // Packed is what a packed checkpoint says of itself, as JSON in the metadata of
 // its safetensors file under the name hf.QuantMethod.
@@ -41,7 +42,8 @@ type Packed struct {
 	Content       map[string]string `json:"content"`
 	BitsPerWeight float64           `json:"bits_per_weight"`
 	Ledger        []row.Item        `json:"ledger"`
-	SHA256        map[string]string `json:"sha256"` // of each packed tensor, by its name
+	SHA256        map[string]string `json:"sha256"` // of type, shape and bytes of each tensor, by its name
+	Files         map[string]string `json:"files"`  // SHA-256 of each other file, by its name
 }
 
 func (p *Packed) String() string {
@@ -49,23 +51,23 @@ func (p *Packed) String() string {
 	if err != nil {
 		panic(err) // it has come from JSON or goes there
 	}
-	return fmt.Sprintf("%s by %s, %.3f bits per weight", p.Trial.Model, method, p.BitsPerWeight)
+	return printable(fmt.Sprintf("%s by %s, %.3f bits per weight", p.Trial.Model, method, p.BitsPerWeight))
 }
 
 // Quantize runs the method of t and writes the result to dir as a packed
 // checkpoint. What was written is read back and must give the hidden states
-// that the quantized model in memory gives, bit for bit. A dir that has a
-// checkpoint already is an error.
+// that the quantized model in memory gives, bit for bit; only then the folder takes the
+// name dir. A dir that holds something already is an error.
 func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, error) {
-	path := filepath.Join(dir, "model.safetensors")
-	if _, err := os.Stat(path); err == nil {
-		return nil, fmt.Errorf("%s: exists already", path)
-	} else if !errors.Is(err, fs.ErrNotExist) {
+	if t.Basis != "" {
+		return nil, fmt.Errorf("basis: %s: a packed checkpoint has the embedding and the norms"+
+			" of the source, so it needs basis: stored", t.Basis)
+	}
+	temp, err := newFolder(dir)
+	if err != nil {
 		return nil, err
 	}
-	if t.Basis != "" {
-		return nil, fmt.Errorf("basis: %s: a packed checkpoint has the embedding and the norms of the source, so it needs basis: stored", t.Basis)
-	}
+	defer os.RemoveAll(temp) // which is no more once it has its name
 	s, err := l.Open(ctx, t)
 	if err != nil {
 		return nil, err
@@ -83,17 +85,23 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	bits, _ := r.Value(row.BitsPerWeight)
 	p := &Packed{
 		Version: packedVersion, Trial: t, Content: s.content,
-		BitsPerWeight: bits.Value, Ledger: r.Ledger, SHA256: map[string]string{},
+		BitsPerWeight: bits.Value, Ledger: r.Ledger, SHA256: map[string]string{}, Files: map[string]string{},
 	}
 	tensors, err := p.pack(s, q)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.write(dir, s, tensors); err != nil {
+	if err := p.write(temp, s, tensors); err != nil {
+		return nil, err
+	}
+	if err := s.verify(ctx, temp, q); err != nil {
+		return nil, fmt.Errorf("%s is not written: %w", dir, err)
+	}
+	if err := publish(temp, dir); err != nil {
 		return nil, err
 	}
 	s.dropLayers(t)
-	return p, s.verify(ctx, dir, q)
+	return p, nil
 }
 
 // pack lists the tensors of the checkpoint. Norms and biases that smoothing or
@@ -123,7 +131,9 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 				}
 				t = &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
 			}
-			tensors = append(tensors, t.Plain())
+			t = t.Plain()
+			p.SHA256[name] = tensorHash(t)
+			tensors = append(tensors, t)
 			continue
 		}
 		w, ok := q.replacements[layer].Weights.(*quant.Quantized)
@@ -135,7 +145,7 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 			return nil, fmt.Errorf("%s: %w", layer, err)
 		}
 		t := &hf.Tensor{Name: layer + llm.PackedSuffix, DType: "U8", Shape: []int{len(data)}, Data: data}
-		p.SHA256[t.Name] = sum256(data)
+		p.SHA256[t.Name] = tensorHash(t)
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
@@ -162,21 +172,17 @@ func sum256(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// write writes all files, the weights last: a folder that has them is whole.
+// write writes all files, synced to the disk, the weights last.
 func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
-	meta, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
 	files, err := s.lab.OpenModel(context.Background(), p.Trial.Model)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for _, name := range []string{"config.json", "tokenizer.json"} {
+	for _, name := range packedFiles {
 		blob, err := files.Open(name)
+		if errors.Is(err, fs.ErrNotExist) && name == "tokenizer_config.json" {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -189,24 +195,36 @@ func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
 				return fmt.Errorf("%s: %s: %w", files.Name(), name, err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+		p.Files[name] = sum256(data)
+		err = writeSynced(filepath.Join(dir, name), func(w io.Writer) error {
+			_, err := w.Write(data)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
-	part := filepath.Join(dir, "model.safetensors.part")
-	f, err := os.Create(part)
+	meta, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
-	err = hf.Write(f, tensors, map[string]string{hf.QuantMethod: string(meta)})
+	return writeSynced(filepath.Join(dir, "model.safetensors"), func(w io.Writer) error {
+		return hf.Write(w, tensors, map[string]string{hf.QuantMethod: string(meta), sealName: sum256(meta)})
+	})
+}
+
+// writeSynced writes a new file and waits until the disk has it.
+func writeSynced(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
 	if e := f.Close(); err == nil {
 		err = e
-	}
-	if err == nil {
-		err = os.Rename(part, filepath.Join(dir, "model.safetensors"))
-	}
-	if err != nil {
-		os.Remove(part)
 	}
 	return err
 }
@@ -229,7 +247,7 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) err
 		return err
 	}
 	defer stored.Close()
-	if _, err := readPacked(stored); err != nil {
+	if _, err := readPacked(hf.Dir(dir), stored); err != nil {
 		return err
 	}
 	replacements := map[string]llm.Replacement{}
@@ -246,37 +264,7 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) err
 		return err
 	}
 	if !slices.Equal(got.Data, want.Data) {
-		return fmt.Errorf("%s: the stored model does not compute what the quantized one does; do not use it", dir)
+		return fmt.Errorf("the stored model does not compute what the quantized one does")
 	}
 	return nil
-}
-
-// readPacked returns what a packed checkpoint says of itself, nil for others,
-// and checks the hashes of its tensors.
-func readPacked(m *llm.Model) (*Packed, error) {
-	if !m.Config().Packed {
-		return nil, nil
-	}
-	c := m.Checkpoint()
-	text, ok := c.Metadata()[hf.QuantMethod]
-	if !ok {
-		return nil, fmt.Errorf("packed checkpoint: model.safetensors has no metadata %q", hf.QuantMethod)
-	}
-	p := &Packed{}
-	if err := json.Unmarshal([]byte(text), p); err != nil {
-		return nil, fmt.Errorf("packed checkpoint: metadata %q: %w", hf.QuantMethod, err)
-	}
-	if p.Version != packedVersion {
-		return nil, fmt.Errorf("packed checkpoint: version %d, this program reads %d", p.Version, packedVersion)
-	}
-	for _, l := range m.Linears() {
-		t, err := c.Raw(l.Name + llm.PackedSuffix)
-		if err != nil {
-			return nil, err
-		}
-		if got := sum256(t.Data); got != p.SHA256[t.Name] {
-			return nil, fmt.Errorf("packed checkpoint: %s has SHA-256 %s, its metadata says %q", t.Name, got, p.SHA256[t.Name])
-		}
-	}
-	return p, nil
 }

@@ -113,11 +113,11 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error) {
 	files, err := l.OpenModel(ctx, t.Model)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, plan.AboutSetting("model", err)
 	}
 	model, err := llm.Open(files)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, plan.AboutSetting("model", err)
 	}
 	s := &Subject{
 		lab: l, name: t.Model, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
@@ -125,16 +125,16 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 	}
 	s.notePrecision()
 	if model.Config().Packed {
-		err = fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model)
+		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model))
 	}
 	if err == nil {
-		err = s.readTokenizer(files, false)
+		err = plan.AboutSetting("model", s.readTokenizer(files, false))
 	}
 	if err == nil {
-		err = s.cutText()
+		err = plan.AboutSetting("protocol.text", s.cutText())
 	}
 	if err == nil {
-		err = s.openTasks(t.TaskList(), 0)
+		err = plan.AboutSetting("tasks", s.openTasks(t.TaskList(), 0))
 	}
 	if err != nil {
 		model.Close()
@@ -257,7 +257,7 @@ func (s *Subject) openTasks(refs []string, limit int) error {
 func (s *Subject) sampleCalibration() error {
 	text, sha, err := readText(s.calibration.Text)
 	if err != nil {
-		return fmt.Errorf("calibration.text: %w", err)
+		return plan.AboutSetting("calibration.text", fmt.Errorf("calibration.text: %w", err))
 	}
 	s.content["calibration"] = sha
 	if sha == s.content["text"] {
@@ -269,7 +269,7 @@ func (s *Subject) sampleCalibration() error {
 	}
 	s.calibrators, err = sample(tokens, s.calibration, s.bos)
 	if err != nil {
-		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
+		return plan.AboutSetting("calibration.tokens", fmt.Errorf("%w (text %s)", err, s.calibration.Text))
 	}
 	return nil
 }

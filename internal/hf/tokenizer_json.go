@@ -3,6 +3,7 @@ package hf
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
@@ -208,6 +209,9 @@ func (t *Tokenizer) set(id int32, text string) error {
 
 // readMerges reads merges written as "a b" or as ["a", "b"].
 func (b *bpe) readMerges(data json.RawMessage, vocab map[string]int32) error {
+	if data == nil {
+		return errors.New("merges: missing")
+	}
 	var pairs [][]string
 	if rest := bytes.TrimLeft(bytes.TrimPrefix(data, []byte("[")), " \t\r\n"); len(rest) > 0 && rest[0] == '"' {
 		var lines []string

@@ -109,7 +109,7 @@ func (w *Writer) Append(r *Row) error {
 	}
 	line, err := json.Marshal(r)
 	if err != nil {
-		return fmt.Errorf("row %s: %w", r.Trial, err)
+		return fmt.Errorf("row %.80s: %w", r.Trial, err)
 	}
 	if w.broken != nil { // another row would make the torn one a corrupt line in the middle
 		return w.broken
@@ -223,11 +223,11 @@ func decode(line []byte) (*Row, error) {
 func (r *Row) check() error {
 	switch {
 	case r.Schema < 1 || r.Schema > Schema:
-		return fmt.Errorf("row %q: schema is %d, want 1 to %d", r.Trial, r.Schema, Schema)
+		return fmt.Errorf("row %.80q: schema is %d, want 1 to %d", r.Trial, r.Schema, Schema)
 	case r.Trial == "":
 		return errors.New("row: trial is empty")
 	case r.Status != OK && r.Status != Failed && r.Status != Predicted:
-		return fmt.Errorf("row %q: status is %q, want %q, %q or %q", r.Trial, r.Status, OK, Failed, Predicted)
+		return fmt.Errorf("row %.80q: status is %.80q, want %q, %q or %q", r.Trial, r.Status, OK, Failed, Predicted)
 	}
 	return nil
 }
@@ -255,21 +255,21 @@ func (r *Row) finite() error {
 	bad := func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }
 	for _, v := range r.Values {
 		if bad(v.Value) {
-			return fmt.Errorf("row %s: value %s is %v", r.Trial, v.Name, v.Value)
+			return fmt.Errorf("row %.80s: value %.80s is %v", r.Trial, v.Name, v.Value)
 		}
 		if v.SE != nil && bad(*v.SE) {
-			return fmt.Errorf("row %s: standard error of %s is %v", r.Trial, v.Name, *v.SE)
+			return fmt.Errorf("row %.80s: standard error of %.80s is %v", r.Trial, v.Name, *v.SE)
 		}
 		for _, b := range []*float64{v.Low, v.High} {
 			if b != nil && bad(*b) {
-				return fmt.Errorf("row %s: a bound of %s is %v", r.Trial, v.Name, *b)
+				return fmt.Errorf("row %.80s: a bound of %.80s is %v", r.Trial, v.Name, *b)
 			}
 		}
 	}
 	for _, s := range r.Series {
 		for i, v := range s.Values {
 			if bad(v) {
-				return fmt.Errorf("row %s: series %s, entry %d is %v", r.Trial, s.Name, i, v)
+				return fmt.Errorf("row %.80s: series %.80s, entry %d is %v", r.Trial, s.Name, i, v)
 			}
 		}
 	}
@@ -289,7 +289,7 @@ func (r *Row) finite() error {
 		}
 		for _, v := range numbers {
 			if bad(v.value) {
-				return fmt.Errorf("row %s: layer %s: %s is %v", r.Trial, l.Name, v.name, v.value)
+				return fmt.Errorf("row %.80s: layer %.80s: %s is %v", r.Trial, l.Name, v.name, v.value)
 			}
 		}
 	}

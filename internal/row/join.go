@@ -44,7 +44,7 @@ type ConflictError struct {
 }
 
 func (e *ConflictError) Error() string {
-	return fmt.Sprintf("trial %s (%s): %s and %s differ: %s", e.Trial, e.Label, e.A, e.B, e.What)
+	return fmt.Sprintf("trial %.80s (%.200s): %s and %s differ: %s", e.Trial, e.Label, e.A, e.B, e.What)
 }
 
 // Join reads the files and finds one row for each trial. Of rows with equal

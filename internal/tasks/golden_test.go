@@ -63,9 +63,22 @@ func openTiny(t *testing.T) (*llm.Model, *hf.Tokenizer) {
 	return m, tokenizer
 }
 
+// TestGolden compares with the harness on data sets of others, where they are.
 func TestGolden(t *testing.T) {
+	testGolden(t, "golden.json", func(t *testing.T, file string) string { return testdata.Dir(t, file) })
+}
+
+// TestGoldenOwn compares on a few items of each kind that were written for this
+// project.
+func TestGoldenOwn(t *testing.T) {
+	testGolden(t, "golden-own.json", func(_ *testing.T, file string) string { return filepath.Join("testdata", "own", file) })
+}
+
+// testGolden compares with a golden; find returns the path of a file of a task, or
+// skips the test where there is none.
+func testGolden(t *testing.T, name string, find func(t *testing.T, file string) string) {
 	m, tokenizer := openTiny(t)
-	data, err := os.ReadFile("testdata/golden.json")
+	data, err := os.ReadFile(filepath.Join("testdata", name))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +91,7 @@ func TestGolden(t *testing.T) {
 	}
 	for _, want := range g.Tasks {
 		t.Run(fmt.Sprintf("%s bos=%v max=%d", want.Task, want.BOS, want.MaxLength), func(t *testing.T) {
-			task := want.open(t)
+			task := want.open(t, find)
 			o := Options{BOS: -1, MaxLength: want.MaxLength}
 			if want.BOS {
 				o.BOS = bos
@@ -93,11 +106,11 @@ func TestGolden(t *testing.T) {
 }
 
 // open reads the task and keeps the items of the golden.
-func (g *goldenTask) open(t *testing.T) *Task {
+func (g *goldenTask) open(t *testing.T, find func(t *testing.T, file string) string) *Task {
 	t.Helper()
 	var ref string
 	if strings.HasPrefix(g.File, "eval/") {
-		data, err := os.ReadFile(testdata.Dir(t, g.File))
+		data, err := os.ReadFile(find(t, g.File))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,11 +122,11 @@ func (g *goldenTask) open(t *testing.T) *Task {
 	case !strings.HasPrefix(g.File, "eval/"):
 		ref = builtin.Prefix + g.Task
 	case g.Task == "hellaswag_text":
-		ref = "hellaswag=" + testdata.Dir(t, g.File)
+		ref = "hellaswag=" + find(t, g.File)
 	case g.Task == "hellaswag":
-		ref = "hellaswag=" + publishedHellaSwag(t, testdata.Dir(t, g.File))
+		ref = "hellaswag=" + publishedHellaSwag(t, find(t, g.File))
 	default:
-		ref = g.Task + "=" + testdata.Dir(t, g.File)
+		ref = g.Task + "=" + find(t, g.File)
 	}
 	task, err := Open(ref)
 	if err != nil {
