@@ -36,6 +36,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference func(first,
 	n := len(ws)
 	s := &scores{tokens: make([]float64, n), nll: make([]float64, n), kl: make([]float64, n), top1: make([]float64, n)}
 	perToken := make([][]float64, n)
+	var mem logitMemory
 	for first := 0; first < n; {
 		last, seqs := batch(ws, first)
 		var ref gemm.Matrix
@@ -56,7 +57,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference func(first,
 			if reference != nil {
 				part = ref.View(row, end, 0, ref.Cols)
 			}
-			t, err := scoreWindow(m, ws[i], hidden.View(row, end, 0, hidden.Cols), part)
+			t, err := mem.score(m, ws[i], hidden.View(row, end, 0, hidden.Cols), part)
 			if err != nil {
 				return nil, fmt.Errorf("window %d: %w", i, err)
 			}
@@ -99,24 +100,32 @@ type tokenScore struct {
 	agree   bool
 }
 
-// scoreWindow compares the predictions from hidden with those from ref, both
+// logitMemory is the memory of the logits of a model and of its reference [·,V].
+type logitMemory struct{ got, want []float32 }
+
+// rows returns n rows of V logits in memory, which grows where it must.
+func rows(memory *[]float32, n, vocab int) gemm.Matrix {
+	if len(*memory) < n*vocab {
+		*memory = make([]float32, n*vocab)
+	}
+	return gemm.Matrix{Rows: n, Cols: vocab, Stride: vocab, Data: (*memory)[:n*vocab]}
+}
+
+// score compares the predictions from hidden with those from ref, both
 // [len(input), D], at the scored positions. Without rows, ref is hidden itself.
-func scoreWindow(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
+func (mem *logitMemory) score(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
 	out := make([]tokenScore, w.scored())
 	vocab := m.Config().VocabSize
 	step := max(1, logitFloats/vocab)
-	logits := gemm.NewMatrix(min(step, len(out)), vocab)
-	refLogits := logits
-	if ref.Rows > 0 {
-		refLogits = gemm.NewMatrix(min(step, len(out)), vocab)
-	}
 	for a := 0; a < len(out); a += step {
 		b := min(a+step, len(out))
-		got, want := logits.View(0, b-a, 0, vocab), refLogits.View(0, b-a, 0, vocab)
+		got := rows(&mem.got, b-a, vocab)
+		want := got
 		if err := m.Logits(got, hidden.View(w.from+a, w.from+b, 0, hidden.Cols)); err != nil {
 			return nil, err
 		}
 		if ref.Rows > 0 {
+			want = rows(&mem.want, b-a, vocab)
 			if err := m.Logits(want, ref.View(w.from+a, w.from+b, 0, ref.Cols)); err != nil {
 				return nil, err
 			}
@@ -134,12 +143,18 @@ func compare(got, want []float32, target int32) tokenScore {
 	gi, wi := argmax(got), argmax(want)
 	gmax, wmax := float64(got[gi]), float64(want[wi])
 	var gsum, wsum, cross float64
-	for i, g := range got {
-		w := float64(want[i])
-		e := math.Exp(w - wmax)
-		wsum += e
-		cross += e * (w - float64(g))
-		gsum += math.Exp(float64(g) - gmax)
+	var ge, we [expBlock]float64
+	for at := 0; at < len(got); at += expBlock {
+		g := got[at:min(at+expBlock, len(got))]
+		w := want[at:][:len(g)]
+		llm.Exp64(ge[:], g, gmax)
+		llm.Exp64(we[:], w, wmax)
+		for i, v := range g {
+			e := we[i&(expBlock-1)]
+			wsum += e
+			cross += e * (float64(w[i]) - float64(v))
+			gsum += ge[i&(expBlock-1)]
+		}
 	}
 	glse, wlse := gmax+math.Log(gsum), wmax+math.Log(wsum)
 	return tokenScore{
@@ -149,14 +164,24 @@ func compare(got, want []float32, target int32) tokenScore {
 	}
 }
 
+// expBlock is how many exponentials are held at a time, a power of two.
+const expBlock = 512
+
+// argmax returns the index of the largest element of v, the first of equal ones:
+// it looks for the block that has it first.
 func argmax(v []float32) int {
-	best := 0
-	for i, x := range v {
-		if x > v[best] {
-			best = i
+	block, largest := 0, v[0]
+	for at := 0; at < len(v); at += expBlock {
+		if top := gemm.Largest(v[at:min(at+expBlock, len(v))]); top > largest {
+			block, largest = at, top
 		}
 	}
-	return best
+	for i, x := range v[block:] {
+		if x == largest {
+			return block + i
+		}
+	}
+	return 0 // nothing but NaN
 }
 
 // quantile returns the q-quantile of sorted values, by linear interpolation.
