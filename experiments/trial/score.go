@@ -16,8 +16,10 @@ import (
 // that unpacking a weight tile costs little beside multiplying with it.
 const batchTokens = 2048
 
-// logitFloats bounds the logits held at once, per model: 64 MiB.
-const logitFloats = 16 << 20
+// logitFloats bounds the logits held at once, per model: 128 MiB. Each time the
+// output layer is decoded and packed, which with a large vocabulary should serve
+// several hundred tokens.
+const logitFloats = 32 << 20
 
 // scores are the measurements of one model against the 16-bit reference, one
 // entry per window in the order of the text.
