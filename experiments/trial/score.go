@@ -38,7 +38,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference func(first,
 	n := len(ws)
 	s := &scores{tokens: make([]float64, n), nll: make([]float64, n), kl: make([]float64, n), top1: make([]float64, n)}
 	perToken := make([][]float64, n)
-	var mem logitMemory
+	sc := &scorer{model: m}
 	for first := 0; first < n; {
 		last, seqs := batch(ws, first)
 		var ref gemm.Matrix
@@ -59,7 +59,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference func(first,
 			if reference != nil {
 				part = ref.View(row, end, 0, ref.Cols)
 			}
-			t, err := mem.score(m, ws[i], hidden.View(row, end, 0, hidden.Cols), part)
+			t, err := sc.window(ws[i], hidden.View(row, end, 0, hidden.Cols), part)
 			if err != nil {
 				return nil, fmt.Errorf("window %d: %w", i, err)
 			}
@@ -102,41 +102,68 @@ type tokenScore struct {
 	agree   bool
 }
 
-// logitMemory is the memory of the logits of a model and of its reference [·,V].
-type logitMemory struct{ got, want []float32 }
-
-// rows returns n rows of V logits in memory, which grows where it must.
-func rows(memory *[]float32, n, vocab int) gemm.Matrix {
-	if len(*memory) < n*vocab {
-		*memory = make([]float32, n*vocab)
-	}
-	return gemm.Matrix{Rows: n, Cols: vocab, Stride: vocab, Data: (*memory)[:n*vocab]}
+// scorer holds the logits of a model and of its reference while it is scored, and
+// the hidden states they come from.
+type scorer struct {
+	model          *llm.Model
+	logits, hidden []float32
 }
 
-// score compares the predictions from hidden with those from ref, both
+// matrix returns a matrix in memory, which grows where it must.
+func matrix(memory *[]float32, rows, cols int) gemm.Matrix {
+	if len(*memory) < rows*cols {
+		*memory = make([]float32, rows*cols)
+	}
+	return gemm.Matrix{Rows: rows, Cols: cols, Stride: cols, Data: (*memory)[:rows*cols]}
+}
+
+// window compares the predictions from hidden with those from ref, both
 // [len(input), D], at the scored positions. Without rows, ref is hidden itself.
-func (mem *logitMemory) score(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
+func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
 	out := make([]tokenScore, w.scored())
-	vocab := m.Config().VocabSize
-	step := max(1, logitFloats/vocab)
+	step := max(1, logitFloats/s.model.Config().VocabSize)
 	for a := 0; a < len(out); a += step {
 		b := min(a+step, len(out))
-		got := rows(&mem.got, b-a, vocab)
-		want := got
-		if err := m.Logits(got, hidden.View(w.from+a, w.from+b, 0, hidden.Cols)); err != nil {
+		got, want, err := s.both(w.from+a, w.from+b, hidden, ref)
+		if err != nil {
 			return nil, err
-		}
-		if ref.Rows > 0 {
-			want = rows(&mem.want, b-a, vocab)
-			if err := m.Logits(want, ref.View(w.from+a, w.from+b, 0, ref.Cols)); err != nil {
-				return nil, err
-			}
 		}
 		parallel(b-a, func(i int) {
 			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])
 		})
 	}
 	return out, nil
+}
+
+// togetherRows is how many rows of hidden states a product must have beyond which
+// its rows do not depend on their number: fewer go another way in gemm.
+const togetherRows = 32
+
+// both returns the logits of rows a..b-1 of hidden and of ref, of which one without
+// rows is hidden itself. Where it makes no difference to a bit, one product does
+// both, since each decodes and packs the output layer.
+func (s *scorer) both(a, b int, hidden, ref gemm.Matrix) (got, want gemm.Matrix, err error) {
+	n, d, vocab := b-a, hidden.Cols, s.model.Config().VocabSize
+	h := hidden.View(a, b, 0, d)
+	if ref.Rows == 0 {
+		got = matrix(&s.logits, n, vocab)
+		return got, got, s.model.Logits(got, h)
+	}
+	all := matrix(&s.logits, 2*n, vocab)
+	got, want = all.View(0, n, 0, vocab), all.View(n, 2*n, 0, vocab)
+	r := ref.View(a, b, 0, d)
+	if n <= togetherRows {
+		if err := s.model.Logits(got, h); err != nil {
+			return got, want, err
+		}
+		return got, want, s.model.Logits(want, r)
+	}
+	stacked := matrix(&s.hidden, 2*n, d)
+	for i := range n {
+		copy(stacked.Row(i), h.Row(i))
+		copy(stacked.Row(n+i), r.Row(i))
+	}
+	return got, want, s.model.Logits(all, stacked)
 }
 
 // compare scores the logits got [V] for the token target, and their
