@@ -68,9 +68,9 @@ type levels struct {
 	// pass up to one less than a power of two.
 	pass  []float64
 	pass4 *[16]float64 // the same and one more infinity, for up to 16 levels
-	zero  uint8     // rank of the level nearest to 0
-	wire  []uint8   // stored code of a rank; nil: the rank
-	rank  []uint8   // of a stored code
+	zero  uint8        // rank of the level nearest to 0
+	wire  []uint8      // stored code of a rank; nil: the rank
+	rank  []uint8      // of a stored code
 }
 
 func newLevels(value []float64) *levels {
@@ -105,31 +105,29 @@ func (l *levels) ties(up func(i int) bool) {
 	l.pass = l.pass[:size]
 }
 
-// nearest returns the rank of the level nearest to x, 0 for NaN. Its binary
-// search has no branches to mispredict: which way it goes is close to random.
+// nearest returns the rank of the level nearest to x, 0 for NaN. Its binary search
+// adds up comparisons and has no branches to mispredict: which way it goes is close
+// to random.
 func (l *levels) nearest(x float64) uint8 {
-	n := 0
 	if p := l.pass4; p != nil {
-		if x > p[7] {
-			n = 8
-		}
-		if x > p[(n+3)&15] {
-			n += 4
-		}
-		if x > p[(n+1)&15] {
-			n += 2
-		}
-		if x > p[n&15] {
-			n++
-		}
-		return uint8(n)
+		n := 8 * above(x, p[7])
+		n += 4 * above(x, p[(n+3)&15])
+		n += 2 * above(x, p[(n+1)&15])
+		return uint8(n + above(x, p[n&15]))
 	}
+	n := 0
 	for step := (len(l.pass) + 1) / 2; step > 0; step /= 2 {
-		if x > l.pass[n+step-1] {
-			n += step
-		}
+		n += step * above(x, l.pass[n+step-1])
 	}
 	return uint8(n)
+}
+
+// above is 1 where x > p, else 0.
+func above(x, p float64) int {
+	if x > p {
+		return 1
+	}
+	return 0
 }
 
 // signed returns the levels ±magnitudes, 0 the first, whose codes are a sign bit
