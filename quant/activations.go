@@ -2,7 +2,8 @@ package quant
 
 import (
 	"fmt"
-	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
 
 // Activations is a format of the inputs of a linear layer, applied as fake
@@ -85,22 +86,15 @@ func (a Activations) round(row []float32) {
 
 // fakeQuantize rounds v to the grid of its own largest value over ±top.
 func fakeQuantize(v []float32, top float32) {
-	var m float32
-	for _, x := range v {
-		if x-x != 0 { // NaN or an infinity
-			m = float32(math.NaN())
-			break
+	scale := gemm.MaxAbs(v) / top // NaN where a value is not finite
+	switch {
+	case scale != scale:
+		for i := range v {
+			v[i] = scale
 		}
-		m = max(m, x, -x)
-	}
-	scale := m / top
-	if scale == 0 { // all zero, or so small that the scale underflows
+	case scale == 0: // all zero, or so small that the scale underflows
 		clear(v)
-		return
-	}
-	for i, x := range v {
-		q := float32(math.RoundToEven(float64(x / scale)))
-		// A subnormal scale is coarse enough to push the quotient past top.
-		v[i] = max(-top, min(top, q)) * scale
+	default: // a subnormal scale is coarse enough to push quotients past top
+		gemm.RoundTo(v, scale, top)
 	}
 }

@@ -35,7 +35,13 @@ func (g *grid) code(w float64) uint8 {
 	}
 	u := math.RoundToEven((w-g.offset)/g.scale) + float64(g.zero)
 	// Go's float-to-int conversion of huge values is not defined: clamp first.
-	return uint8(max(float64(g.lo), min(float64(g.hi), u)))
+	switch {
+	case !(u > float64(g.lo)):
+		return uint8(g.lo)
+	case u > float64(g.hi):
+		return uint8(g.hi)
+	}
+	return uint8(u)
 }
 
 func (g *grid) level(u uint8) float64 {

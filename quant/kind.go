@@ -63,18 +63,19 @@ func (k Kind) byteScales() bool { return k == MXFP4 || k == NVFP4 }
 // levels is an ascending table of levels. In memory a code is its rank there.
 type levels struct {
 	value []float64
-	mid   []float64 // mid[i] is halfway between value[i] and value[i+1]
-	up    []bool    // a tie at mid[i] goes to i+1; nil: always to i
-	zero  uint8     // rank of the level nearest to 0
-	wire  []uint8   // stored code of a rank; nil: the rank
-	rank  []uint8   // of a stored code
+	// x is nearer to level i+1 than to i where it is above pass[i], halfway
+	// between them or, where ties go up, the float64 before that; infinities fill
+	// pass up to one less than a power of two.
+	pass  []float64
+	pass4 *[16]float64 // the same and one more infinity, for up to 16 levels
+	zero  uint8        // rank of the level nearest to 0
+	wire  []uint8      // stored code of a rank; nil: the rank
+	rank  []uint8      // of a stored code
 }
 
 func newLevels(value []float64) *levels {
-	l := &levels{value: value, mid: make([]float64, len(value)-1)}
-	for i := range l.mid {
-		l.mid[i] = (value[i] + value[i+1]) / 2
-	}
+	l := &levels{value: value}
+	l.ties(func(int) bool { return false })
 	for i, v := range value {
 		if math.Abs(v) < math.Abs(value[l.zero]) {
 			l.zero = uint8(i)
@@ -83,18 +84,50 @@ func newLevels(value []float64) *levels {
 	return l
 }
 
-// nearest returns the rank of the level nearest to x.
-func (l *levels) nearest(x float64) uint8 {
-	lo, hi := 0, len(l.mid)
-	for lo < hi { // the first mid that x does not pass
-		m := int(uint(lo+hi) >> 1)
-		if x > l.mid[m] || x == l.mid[m] && l.up != nil && l.up[m] {
-			lo = m + 1
-		} else {
-			hi = m
+// ties says of each pair of levels i and i+1 whether a tie goes to the upper one.
+func (l *levels) ties(up func(i int) bool) {
+	size := 15
+	for size < len(l.value)-1 {
+		size = 2*size + 1
+	}
+	l.pass = make([]float64, size+1)
+	for i := range l.pass {
+		if l.pass[i] = math.Inf(1); i+1 < len(l.value) {
+			l.pass[i] = (l.value[i] + l.value[i+1]) / 2
+			if up(i) {
+				l.pass[i] = math.Nextafter(l.pass[i], math.Inf(-1))
+			}
 		}
 	}
-	return uint8(lo)
+	if size == 15 {
+		l.pass4 = (*[16]float64)(l.pass)
+	}
+	l.pass = l.pass[:size]
+}
+
+// nearest returns the rank of the level nearest to x, 0 for NaN. Its binary search
+// adds up comparisons and has no branches to mispredict: which way it goes is close
+// to random.
+func (l *levels) nearest(x float64) uint8 {
+	if p := l.pass4; p != nil {
+		n := 8 * above(x, p[7])
+		n += 4 * above(x, p[(n+3)&15])
+		n += 2 * above(x, p[(n+1)&15])
+		return uint8(n + above(x, p[n&15]))
+	}
+	n := 0
+	for step := (len(l.pass) + 1) / 2; step > 0; step /= 2 {
+		n += step * above(x, l.pass[n+step-1])
+	}
+	return uint8(n)
+}
+
+// above is 1 where x > p, else 0.
+func above(x, p float64) int {
+	if x > p {
+		return 1
+	}
+	return 0
 }
 
 // signed returns the levels ±magnitudes, 0 the first, whose codes are a sign bit
@@ -119,10 +152,7 @@ func signed(magnitudes []float64, code []uint8) *levels {
 // fixedLevels are the levels of kinds, nil where they are not constant.
 var fixedLevels = func() [NF4DQ + 1]*levels {
 	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
-	e2m1.up = make([]bool, len(e2m1.mid))
-	for i := range e2m1.up {
-		e2m1.up[i] = e2m1.wire[i+1]&1 == 0
-	}
+	e2m1.ties(func(i int) bool { return e2m1.wire[i+1]&1 == 0 })
 	bnb := []float64{0, .0625, 2, 3, 4, 6, 8, 12}
 	for i := range bnb {
 		bnb[i] = float64(float32(bnb[i] / 12))

@@ -36,7 +36,7 @@ const (
 	perRoundedWeight = 6e-9   // decode, scale, round and pack a weight
 	perScoredBlock   = 20e-9  // a weight's share of scoring residual blocks
 	perRefinedWeight = 150e-9 // a weight's step in a round of refinement
-	perLogit         = 12e-9  // the two exponentials of a logit
+	perLogit         = 2.5e-9 // the two exponentials of a logit
 	bytesPerToken    = 4      // of English text, for requests of tasks
 	choleskyShare    = 0.5    // rate of factoring H over that of Speed
 )

@@ -17,8 +17,10 @@ import (
 // that unpacking a weight tile costs little beside multiplying with it.
 const batchTokens = 2048
 
-// logitFloats bounds the logits held at once, per model: 64 MiB.
-const logitFloats = 16 << 20
+// logitFloats bounds the logits held at once, per model: 128 MiB. Each time the
+// output layer is decoded and packed, which with a large vocabulary should serve
+// several hundred tokens.
+const logitFloats = 32 << 20
 
 // scores are the measurements of one model against the 16-bit reference, one
 // entry per window in the order of the text.
@@ -46,12 +48,12 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 			return compute()
 		}
 	}
-	s := &scores{}
+	s, sc := &scores{}, &scorer{model: m}
 	var perToken [][]float64
 	for first := 0; first < len(ws); {
 		last, seqs := batch(ws, first)
 		b, err := keep(ctx, first, last, func() (*batchScores, error) {
-			return scoreBatch(ctx, m, ws, first, last, seqs, reference)
+			return sc.batch(ctx, ws, first, last, seqs, reference)
 		})
 		if err != nil {
 			return nil, err
@@ -66,10 +68,12 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 	return s, nil
 }
 
-// scoreBatch runs m over the windows first..last-1 of ws, whose inputs are seqs.
-func scoreBatch(ctx context.Context, m *llm.Model, ws []window, first, last int, seqs [][]int32, reference referenceStates) (*batchScores, error) {
+// batch runs the model over the windows first..last-1 of ws, whose inputs are seqs.
+func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [][]int32,
+	reference referenceStates) (*batchScores, error) {
 	start, n := time.Now(), last-first
-	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n), Top1: make([]float64, n), TokenKL: make([][]float64, n)}
+	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n), Top1: make([]float64, n),
+		TokenKL: make([][]float64, n)}
 	var ref gemm.Matrix
 	if reference != nil {
 		var err error
@@ -77,7 +81,7 @@ func scoreBatch(ctx context.Context, m *llm.Model, ws []window, first, last int,
 			return nil, err
 		}
 	}
-	hidden, err := m.Hidden(ctx, seqs, nil)
+	hidden, err := s.model.Hidden(ctx, seqs, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +92,7 @@ func scoreBatch(ctx context.Context, m *llm.Model, ws []window, first, last int,
 		if reference != nil {
 			part = ref.View(row, end, 0, ref.Cols)
 		}
-		t, err := scoreWindow(m, w, hidden.View(row, end, 0, hidden.Cols), part)
+		t, err := s.window(w, hidden.View(row, end, 0, hidden.Cols), part)
 		if err != nil {
 			return nil, fmt.Errorf("window %d: %w", first+i, err)
 		}
@@ -128,27 +132,31 @@ type tokenScore struct {
 	agree   bool
 }
 
-// scoreWindow compares the predictions from hidden with those from ref, both
-// [len(input), D], at the scored positions. Without rows, ref is hidden itself.
-func scoreWindow(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
-	out := make([]tokenScore, w.scored())
-	vocab := m.Config().VocabSize
-	step := max(1, logitFloats/vocab)
-	logits := gemm.NewMatrix(min(step, len(out)), vocab)
-	refLogits := logits
-	if ref.Rows > 0 {
-		refLogits = gemm.NewMatrix(min(step, len(out)), vocab)
+// scorer holds the logits of a model and of its reference while it is scored, and
+// the hidden states they come from.
+type scorer struct {
+	model          *llm.Model
+	logits, hidden []float32
+}
+
+// matrix returns a matrix in memory, which grows where it must.
+func matrix(memory *[]float32, rows, cols int) gemm.Matrix {
+	if len(*memory) < rows*cols {
+		*memory = make([]float32, rows*cols)
 	}
+	return gemm.Matrix{Rows: rows, Cols: cols, Stride: cols, Data: (*memory)[:rows*cols]}
+}
+
+// window compares the predictions from hidden with those from ref, both
+// [len(input), D], at the scored positions. Without rows, ref is hidden itself.
+func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error) {
+	out := make([]tokenScore, w.scored())
+	step := max(1, logitFloats/s.model.Config().VocabSize)
 	for a := 0; a < len(out); a += step {
 		b := min(a+step, len(out))
-		got, want := logits.View(0, b-a, 0, vocab), refLogits.View(0, b-a, 0, vocab)
-		if err := m.Logits(got, hidden.View(w.from+a, w.from+b, 0, hidden.Cols)); err != nil {
+		got, want, err := s.both(w.from+a, w.from+b, hidden, ref)
+		if err != nil {
 			return nil, err
-		}
-		if ref.Rows > 0 {
-			if err := m.Logits(want, ref.View(w.from+a, w.from+b, 0, ref.Cols)); err != nil {
-				return nil, err
-			}
 		}
 		parallel(b-a, func(i int) {
 			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])
@@ -157,18 +165,55 @@ func scoreWindow(m *llm.Model, w window, hidden, ref gemm.Matrix) ([]tokenScore,
 	return out, nil
 }
 
+// togetherRows is how many rows of hidden states a product must have beyond which
+// its rows do not depend on their number: fewer go another way in gemm.
+const togetherRows = 32
+
+// both returns the logits of rows a..b-1 of hidden and of ref, of which one without
+// rows is hidden itself. Where it makes no difference to a bit, one product does
+// both, since each decodes and packs the output layer.
+func (s *scorer) both(a, b int, hidden, ref gemm.Matrix) (got, want gemm.Matrix, err error) {
+	n, d, vocab := b-a, hidden.Cols, s.model.Config().VocabSize
+	h := hidden.View(a, b, 0, d)
+	if ref.Rows == 0 {
+		got = matrix(&s.logits, n, vocab)
+		return got, got, s.model.Logits(got, h)
+	}
+	all := matrix(&s.logits, 2*n, vocab)
+	got, want = all.View(0, n, 0, vocab), all.View(n, 2*n, 0, vocab)
+	r := ref.View(a, b, 0, d)
+	if n <= togetherRows {
+		if err := s.model.Logits(got, h); err != nil {
+			return got, want, err
+		}
+		return got, want, s.model.Logits(want, r)
+	}
+	stacked := matrix(&s.hidden, 2*n, d)
+	for i := range n {
+		copy(stacked.Row(i), h.Row(i))
+		copy(stacked.Row(n+i), r.Row(i))
+	}
+	return got, want, s.model.Logits(all, stacked)
+}
+
 // compare scores the logits got [V] for the token target, and their
 // divergence KL(softmax want || softmax got).
 func compare(got, want []float32, target int32) tokenScore {
 	gi, wi := argmax(got), argmax(want)
 	gmax, wmax := float64(got[gi]), float64(want[wi])
 	var gsum, wsum, cross float64
-	for i, g := range got {
-		w := float64(want[i])
-		e := math.Exp(w - wmax)
-		wsum += e
-		cross += e * (w - float64(g))
-		gsum += math.Exp(float64(g) - gmax)
+	var ge, we [expBlock]float64
+	for at := 0; at < len(got); at += expBlock {
+		g := got[at:min(at+expBlock, len(got))]
+		w := want[at:][:len(g)]
+		llm.Exp64(ge[:], g, gmax)
+		llm.Exp64(we[:], w, wmax)
+		for i, v := range g {
+			e := we[i&(expBlock-1)]
+			wsum += e
+			cross += e * (float64(w[i]) - float64(v))
+			gsum += ge[i&(expBlock-1)]
+		}
 	}
 	glse, wlse := gmax+math.Log(gsum), wmax+math.Log(wsum)
 	return tokenScore{
@@ -178,14 +223,24 @@ func compare(got, want []float32, target int32) tokenScore {
 	}
 }
 
+// expBlock is how many exponentials are held at a time, a power of two.
+const expBlock = 512
+
+// argmax returns the index of the largest element of v, the first of equal ones:
+// it looks for the block that has it first.
 func argmax(v []float32) int {
-	best := 0
-	for i, x := range v {
-		if x > v[best] {
-			best = i
+	block, largest := 0, v[0]
+	for at := 0; at < len(v); at += expBlock {
+		if top := gemm.Largest(v[at:min(at+expBlock, len(v))]); top > largest {
+			block, largest = at, top
 		}
 	}
-	return best
+	for i, x := range v[block:] {
+		if x == largest {
+			return block + i
+		}
+	}
+	return 0 // nothing but NaN
 }
 
 // quantile returns the q-quantile of sorted values, by linear interpolation.

@@ -3,7 +3,12 @@ package trial
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/builtin"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
 )
 
 // TestCompare checks the one-pass scores against the definitions.
@@ -65,5 +70,49 @@ func TestRelative(t *testing.T) {
 		if got := relative(c.lost, c.total); got != c.want {
 			t.Errorf("relative(%v, %v) = %v, want %v", c.lost, c.total, got, c.want)
 		}
+	}
+}
+
+// Logits of model and reference have the bits of a product of their own, however
+// few or many they are, and equal hidden states have equal logits.
+func TestBothLogits(t *testing.T) {
+	files, err := builtin.Model("tiny-llama3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := llm.Open(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	rng := rand.New(rand.NewPCG(1, 2))
+	c := m.Config()
+	hidden, ref := gemm.NewMatrix(80, c.HiddenSize), gemm.NewMatrix(80, c.HiddenSize)
+	for i := range hidden.Data {
+		hidden.Data[i], ref.Data[i] = float32(rng.NormFloat64()), float32(rng.NormFloat64())
+	}
+	s := &scorer{model: m}
+	for _, n := range []int{1, 7, 16, 17, 31, 32, 33, 34, 65, 70} {
+		const a = 3
+		got, want, err := s.both(a, a+n, hidden, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, x := range map[string][2]gemm.Matrix{"model": {got, hidden}, "reference": {want, ref}} {
+			alone := gemm.NewMatrix(n, c.VocabSize)
+			if err := m.Logits(alone, x[1].View(a, a+n, 0, c.HiddenSize)); err != nil {
+				t.Fatal(err)
+			}
+			for i := range n {
+				if !slices.Equal(x[0].Row(i), alone.Row(i)) {
+					t.Errorf("%d rows: row %d of the %s differs from a product of its own", n, i, name)
+					break
+				}
+			}
+		}
+	}
+	got, want, err := s.both(0, 40, hidden, hidden)
+	if err != nil || !slices.Equal(got.Data[:40*c.VocabSize], want.Data[:40*c.VocabSize]) {
+		t.Errorf("equal hidden states have different logits (error: %v)", err)
 	}
 }

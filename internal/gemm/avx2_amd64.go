@@ -61,3 +61,18 @@ func decodeBF16AVX2(n int, dst *float32, src *byte)
 //
 //go:noescape
 func decodeF16AVX2(n int, dst *float32, src *byte)
+
+// largestAVX2 returns the maximum of x[i] but for NaN, -Inf without one, for 0 <= i < n, n a multiple of 8.
+//
+//go:noescape
+func largestAVX2(n int, x *float32) float32
+
+// maxAbsAVX2 returns max |x[i]|, or NaN where an x[i] is not finite, for 0 <= i < n, n a multiple of 8.
+//
+//go:noescape
+func maxAbsAVX2(n int, x *float32) float32
+
+// roundToAVX2 sets x[i] = scale·clamp(round(x[i]/scale), ±top) for 0 <= i < n, n a multiple of 8.
+//
+//go:noescape
+func roundToAVX2(n int, x *float32, scale float32, top float32)

@@ -943,3 +943,151 @@ next:
 done:
 	VZEROUPPER
 	RET
+
+// func largestAVX2(n int, x *float32) float32
+// Requires: AVX, AVX2, SSE, SSE2
+TEXT ·largestAVX2(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+
+	// Four accumulators hide the latency of the comparison.
+	MOVL         $0xff800000, DX
+	MOVD         DX, X0
+	VBROADCASTSS X0, Y0
+	MOVL         $0xff800000, DX
+	MOVD         DX, X1
+	VBROADCASTSS X1, Y1
+	MOVL         $0xff800000, DX
+	MOVD         DX, X2
+	VBROADCASTSS X2, Y2
+	MOVL         $0xff800000, DX
+	MOVD         DX, X3
+	VBROADCASTSS X3, Y3
+
+	// MAXPS returns its last operand, here the accumulator, where one is NaN.
+four:
+	CMPQ    AX, $0x00000020
+	JL      next
+	VMOVUPS (CX), Y4
+	VMAXPS  Y0, Y4, Y0
+	VMOVUPS 32(CX), Y4
+	VMAXPS  Y1, Y4, Y1
+	VMOVUPS 64(CX), Y4
+	VMAXPS  Y2, Y4, Y2
+	VMOVUPS 96(CX), Y4
+	VMAXPS  Y3, Y4, Y3
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x00000020, AX
+	JMP     four
+
+next:
+	SUBQ    $0x00000008, AX
+	JL      done
+	VMOVUPS (CX), Y4
+	VMAXPS  Y0, Y4, Y0
+	ADDQ    $0x00000020, CX
+	JMP     next
+
+done:
+	VMAXPS       Y1, Y0, Y0
+	VMAXPS       Y2, Y0, Y0
+	VMAXPS       Y3, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X1, X0, X0
+	VSHUFPS      $0x0e, X0, X0, X1
+	VMAXPS       X1, X0, X0
+	VSHUFPS      $0x01, X0, X0, X1
+	VMAXPS       X1, X0, X0
+	MOVSS        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func maxAbsAVX2(n int, x *float32) float32
+// Requires: AVX, AVX2, SSE, SSE2
+TEXT ·maxAbsAVX2(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+
+	// faults sums x-x: zero where all are finite, else NaN.
+	MOVL         $0x7fffffff, DX
+	MOVD         DX, X6
+	VBROADCASTSS X6, Y6
+	VXORPS       Y0, Y0, Y0
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y3, Y3, Y3
+
+two:
+	CMPQ    AX, $0x00000010
+	JL      next
+	VMOVUPS (CX), Y4
+	VSUBPS  Y4, Y4, Y5
+	VADDPS  Y5, Y2, Y2
+	VANDPS  Y6, Y4, Y4
+	VMAXPS  Y0, Y4, Y0
+	VMOVUPS 32(CX), Y4
+	VSUBPS  Y4, Y4, Y5
+	VADDPS  Y5, Y3, Y3
+	VANDPS  Y6, Y4, Y4
+	VMAXPS  Y1, Y4, Y1
+	ADDQ    $0x00000040, CX
+	SUBQ    $0x00000010, AX
+	JMP     two
+
+next:
+	SUBQ    $0x00000008, AX
+	JL      done
+	VMOVUPS (CX), Y4
+	VSUBPS  Y4, Y4, Y5
+	VADDPS  Y5, Y2, Y2
+	VANDPS  Y6, Y4, Y4
+	VMAXPS  Y0, Y4, Y0
+	ADDQ    $0x00000020, CX
+	JMP     next
+
+done:
+	VMAXPS       Y1, Y0, Y0
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X1, X0, X0
+	VSHUFPS      $0x0e, X0, X0, X1
+	VMAXPS       X1, X0, X0
+	VSHUFPS      $0x01, X0, X0, X1
+	VMAXPS       X1, X0, X0
+	VEXTRACTF128 $0x01, Y2, X1
+	VADDPS       X1, X2, X2
+	VSHUFPS      $0x0e, X2, X2, X1
+	VADDPS       X1, X2, X2
+	VSHUFPS      $0x01, X2, X2, X1
+	VADDPS       X1, X2, X2
+	VADDSS       X2, X0, X0
+	MOVSS        X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func roundToAVX2(n int, x *float32, scale float32, top float32)
+// Requires: AVX
+TEXT ·roundToAVX2(SB), NOSPLIT, $0-24
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	VBROADCASTSS scale+16(FP), Y0
+	VBROADCASTSS top+20(FP), Y1
+	VXORPS       Y2, Y2, Y2
+	VSUBPS       Y1, Y2, Y2
+
+next:
+	SUBQ     $0x00000008, AX
+	JL       done
+	VMOVUPS  (CX), Y3
+	VDIVPS   Y0, Y3, Y3
+	VROUNDPS $0x00, Y3, Y3
+	VMINPS   Y3, Y1, Y3
+	VMAXPS   Y3, Y2, Y3
+	VMULPS   Y0, Y3, Y3
+	VMOVUPS  Y3, (CX)
+	ADDQ     $0x00000020, CX
+	JMP      next
+
+done:
+	VZEROUPPER
+	RET

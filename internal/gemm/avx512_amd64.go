@@ -66,3 +66,18 @@ func decodeBF16AVX512(n int, dst *float32, src *byte)
 //
 //go:noescape
 func decodeF16AVX512(n int, dst *float32, src *byte)
+
+// largestAVX512 returns the maximum of x[i] but for NaN, -Inf without one, for 0 <= i < n, n a multiple of 16.
+//
+//go:noescape
+func largestAVX512(n int, x *float32) float32
+
+// maxAbsAVX512 returns max |x[i]|, or NaN where an x[i] is not finite, for 0 <= i < n, n a multiple of 16.
+//
+//go:noescape
+func maxAbsAVX512(n int, x *float32) float32
+
+// roundToAVX512 sets x[i] = scale·clamp(round(x[i]/scale), ±top) for 0 <= i < n, n a multiple of 16.
+//
+//go:noescape
+func roundToAVX512(n int, x *float32, scale float32, top float32)

@@ -1883,3 +1883,157 @@ next:
 done:
 	VZEROUPPER
 	RET
+
+// func largestAVX512(n int, x *float32) float32
+// Requires: AVX, AVX512F, AVX512VL, SSE, SSE2
+TEXT ·largestAVX512(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+
+	// Four accumulators hide the latency of the comparison.
+	MOVL         $0xff800000, DX
+	MOVD         DX, X0
+	VBROADCASTSS X0, Z0
+	MOVL         $0xff800000, DX
+	MOVD         DX, X1
+	VBROADCASTSS X1, Z1
+	MOVL         $0xff800000, DX
+	MOVD         DX, X2
+	VBROADCASTSS X2, Z2
+	MOVL         $0xff800000, DX
+	MOVD         DX, X3
+	VBROADCASTSS X3, Z3
+
+	// MAXPS returns its last operand, here the accumulator, where one is NaN.
+four:
+	CMPQ    AX, $0x00000040
+	JL      next
+	VMOVUPS (CX), Z4
+	VMAXPS  Z0, Z4, Z0
+	VMOVUPS 64(CX), Z4
+	VMAXPS  Z1, Z4, Z1
+	VMOVUPS 128(CX), Z4
+	VMAXPS  Z2, Z4, Z2
+	VMOVUPS 192(CX), Z4
+	VMAXPS  Z3, Z4, Z3
+	ADDQ    $0x00000100, CX
+	SUBQ    $0x00000040, AX
+	JMP     four
+
+next:
+	SUBQ    $0x00000010, AX
+	JL      done
+	VMOVUPS (CX), Z4
+	VMAXPS  Z0, Z4, Z0
+	ADDQ    $0x00000040, CX
+	JMP     next
+
+done:
+	VMAXPS        Z1, Z0, Z0
+	VMAXPS        Z2, Z0, Z0
+	VMAXPS        Z3, Z0, Z0
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VSHUFPS       $0x0e, X0, X0, X1
+	VMAXPS        X1, X0, X0
+	VSHUFPS       $0x01, X0, X0, X1
+	VMAXPS        X1, X0, X0
+	MOVSS         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func maxAbsAVX512(n int, x *float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, SSE, SSE2
+TEXT ·maxAbsAVX512(SB), NOSPLIT, $0-20
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+
+	// faults sums x-x: zero where all are finite, else NaN.
+	MOVL         $0x7fffffff, DX
+	MOVD         DX, X6
+	VBROADCASTSS X6, Z6
+	VXORPS       Z0, Z0, Z0
+	VXORPS       Z2, Z2, Z2
+	VXORPS       Z1, Z1, Z1
+	VXORPS       Z3, Z3, Z3
+
+two:
+	CMPQ    AX, $0x00000020
+	JL      next
+	VMOVUPS (CX), Z4
+	VSUBPS  Z4, Z4, Z5
+	VADDPS  Z5, Z2, Z2
+	VANDPS  Z6, Z4, Z4
+	VMAXPS  Z0, Z4, Z0
+	VMOVUPS 64(CX), Z4
+	VSUBPS  Z4, Z4, Z5
+	VADDPS  Z5, Z3, Z3
+	VANDPS  Z6, Z4, Z4
+	VMAXPS  Z1, Z4, Z1
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x00000020, AX
+	JMP     two
+
+next:
+	SUBQ    $0x00000010, AX
+	JL      done
+	VMOVUPS (CX), Z4
+	VSUBPS  Z4, Z4, Z5
+	VADDPS  Z5, Z2, Z2
+	VANDPS  Z6, Z4, Z4
+	VMAXPS  Z0, Z4, Z0
+	ADDQ    $0x00000040, CX
+	JMP     next
+
+done:
+	VMAXPS        Z1, Z0, Z0
+	VADDPS        Z3, Z2, Z2
+	VEXTRACTF64X4 $0x01, Z0, Y1
+	VMAXPS        Y1, Y0, Y0
+	VEXTRACTF32X4 $0x01, Y0, X1
+	VMAXPS        X1, X0, X0
+	VSHUFPS       $0x0e, X0, X0, X1
+	VMAXPS        X1, X0, X0
+	VSHUFPS       $0x01, X0, X0, X1
+	VMAXPS        X1, X0, X0
+	VEXTRACTF64X4 $0x01, Z2, Y1
+	VADDPS        Y1, Y2, Y2
+	VEXTRACTF32X4 $0x01, Y2, X1
+	VADDPS        X1, X2, X2
+	VSHUFPS       $0x0e, X2, X2, X1
+	VADDPS        X1, X2, X2
+	VSHUFPS       $0x01, X2, X2, X1
+	VADDPS        X1, X2, X2
+	VADDSS        X2, X0, X0
+	MOVSS         X0, ret+16(FP)
+	VZEROUPPER
+	RET
+
+// func roundToAVX512(n int, x *float32, scale float32, top float32)
+// Requires: AVX, AVX512DQ, AVX512F
+TEXT ·roundToAVX512(SB), NOSPLIT, $0-24
+	MOVQ         n+0(FP), AX
+	MOVQ         x+8(FP), CX
+	VBROADCASTSS scale+16(FP), Z0
+	VBROADCASTSS top+20(FP), Z1
+	VXORPS       Z2, Z2, Z2
+	VSUBPS       Z1, Z2, Z2
+
+next:
+	SUBQ        $0x00000010, AX
+	JL          done
+	VMOVUPS     (CX), Z3
+	VDIVPS      Z0, Z3, Z3
+	VRNDSCALEPS $0x00, Z3, Z3
+	VMINPS      Z3, Z1, Z3
+	VMAXPS      Z3, Z2, Z3
+	VMULPS      Z0, Z3, Z3
+	VMOVUPS     Z3, (CX)
+	ADDQ        $0x00000040, CX
+	JMP         next
+
+done:
+	VZEROUPPER
+	RET

@@ -38,6 +38,9 @@ type kernel struct {
 	accumulate func(n int, dst *float64, src *float32)
 	decodeBF16 func(n int, dst *float32, src *byte)
 	decodeF16  func(n int, dst *float32, src *byte)
+	largest    func(n int, x *float32) float32
+	maxAbs     func(n int, x *float32) float32
+	roundTo    func(n int, x *float32, scale, top float32)
 }
 
 // A tile is a micro-kernel: c[i*ldc+j] = alpha·Σ_p a[p,i]·b[p,j], or, with add,

@@ -18,6 +18,7 @@ var avx2Kernel = &kernel{
 	dot1: dot4x1AVX2, dotWide: dot4x2AVX2, wide: 2, fewRows: 32,
 	lanes: 8, dot: dotAVX2, axpy: axpyAVX2, accumulate: accumulateAVX2,
 	decodeBF16: decodeBF16AVX2, decodeF16: decodeF16AVX2,
+	largest: largestAVX2, maxAbs: maxAbsAVX2, roundTo: roundToAVX2,
 }
 
 // avx512Kernel gains over AVX2 twice the lanes and twice the registers, so that
@@ -30,6 +31,7 @@ var avx512Kernel = &kernel{
 	dot1: dot4x1AVX512, dotWide: dot4x4AVX512, wide: 4, fewRows: 32,
 	lanes: 16, dot: dotAVX512, axpy: axpyAVX512, accumulate: accumulateAVX512,
 	decodeBF16: decodeBF16AVX512, decodeF16: decodeF16AVX512,
+	largest: largestAVX512, maxAbs: maxAbsAVX512, roundTo: roundToAVX512,
 }
 
 // kernels returns what this CPU runs, the fastest first.

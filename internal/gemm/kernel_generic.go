@@ -1,6 +1,9 @@
 package gemm
 
-import "unsafe"
+import (
+	"math"
+	"unsafe"
+)
 
 // The generic kernel is the reference for the assembly: it states what each
 // function computes and runs everywhere. Packing
@@ -13,6 +16,7 @@ var generic = &kernel{
 	dot1: dot4x1Generic, dotWide: dot4x1Generic, wide: 1, fewRows: 8,
 	lanes: 1, dot: dotGeneric, axpy: axpyGeneric, accumulate: accumulateGeneric,
 	decodeBF16: decodeBF16Generic, decodeF16: decodeF16Generic,
+	largest: largestGeneric, maxAbs: maxAbsGeneric, roundTo: roundToGeneric,
 }
 
 // tileGeneric sets c[i*ldc+j] = alpha·Σ_p a[p*4+i]·b[p*4+j], or adds to it.
@@ -106,5 +110,55 @@ func accumulateGeneric(n int, dst *float64, src *float32) {
 	d, s := unsafe.Slice(dst, n), unsafe.Slice(src, n)
 	for i, v := range s {
 		d[i] += float64(v)
+	}
+}
+
+// largestGeneric returns the maximum of x but for NaN, -Inf without one; four of
+// them are tracked to hide the latency of a comparison.
+func largestGeneric(n int, x *float32) float32 {
+	v := unsafe.Slice(x, n)
+	a := float32(math.Inf(-1))
+	b, c, d := a, a, a
+	for ; len(v) >= 4; v = v[4:] {
+		if v[0] > a {
+			a = v[0]
+		}
+		if v[1] > b {
+			b = v[1]
+		}
+		if v[2] > c {
+			c = v[2]
+		}
+		if v[3] > d {
+			d = v[3]
+		}
+	}
+	for _, w := range v {
+		if w > a {
+			a = w
+		}
+	}
+	return max(a, b, c, d)
+}
+
+// maxAbsGeneric returns max |x[i]|, or NaN where an x[i] is not finite: v-v is 0
+// for a finite v and NaN otherwise.
+func maxAbsGeneric(n int, x *float32) float32 {
+	var m, faults float32
+	for _, v := range unsafe.Slice(x, n) {
+		faults += v - v
+		if v = max(v, -v); v > m {
+			m = v
+		}
+	}
+	return m + faults
+}
+
+// roundToGeneric sets x[i] = scale·clamp(round(x[i]/scale), ±top), halves to even.
+func roundToGeneric(n int, x *float32, scale, top float32) {
+	v := unsafe.Slice(x, n)
+	for i, w := range v {
+		q := float32(math.RoundToEven(float64(w / scale)))
+		v[i] = max(-top, min(top, q)) * scale
 	}
 }

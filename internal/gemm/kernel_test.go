@@ -33,6 +33,9 @@ func count(k *kernel) (*kernel, func() int64) {
 	c.axpy = func(d int, alpha float32, x, y *float32) { n.Add(1); k.axpy(d, alpha, x, y) }
 	c.decodeBF16 = func(d int, dst *float32, src *byte) { n.Add(1); k.decodeBF16(d, dst, src) }
 	c.decodeF16 = func(d int, dst *float32, src *byte) { n.Add(1); k.decodeF16(d, dst, src) }
+	c.largest = func(d int, x *float32) float32 { n.Add(1); return k.largest(d, x) }
+	c.maxAbs = func(d int, x *float32) float32 { n.Add(1); return k.maxAbs(d, x) }
+	c.roundTo = func(d int, x *float32, scale, top float32) { n.Add(1); k.roundTo(d, x, scale, top) }
 	return &c, n.Load
 }
 

@@ -1,6 +1,9 @@
 package gemm
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // Dot returns Σ x[i]·y[i], summed in float32 in an order that depends on the
 // kernel. x and y must have the same length.
@@ -28,6 +31,48 @@ func Axpy(alpha float32, x, y []float32) {
 	}
 	for i := n; i < len(x); i++ {
 		y[i] += alpha * x[i]
+	}
+}
+
+// Largest returns the maximum of x but for NaN; -Inf without any other.
+func Largest(x []float32) float32 {
+	k := active
+	m := float32(math.Inf(-1))
+	n := len(x) / k.lanes * k.lanes
+	if n > 0 {
+		m = k.largest(n, &x[0])
+	}
+	if n < len(x) {
+		m = max(m, largestGeneric(len(x)-n, &x[n]))
+	}
+	return m
+}
+
+// MaxAbs returns max |x[i]|, 0 without any, or NaN where an x[i] is NaN or infinite.
+func MaxAbs(x []float32) float32 {
+	k := active
+	var m float32
+	n := len(x) / k.lanes * k.lanes
+	if n > 0 {
+		m = k.maxAbs(n, &x[0])
+	}
+	if n < len(x) {
+		m = max(m, maxAbsGeneric(len(x)-n, &x[n]))
+	}
+	return m
+}
+
+// RoundTo rounds x to a grid: x[i] = scale·clamp(round(x[i]/scale), ±top), halves
+// to even. x must be finite, scale positive. The result does not depend on the
+// kernel.
+func RoundTo(x []float32, scale, top float32) {
+	k := active
+	n := len(x) / k.lanes * k.lanes
+	if n > 0 {
+		k.roundTo(n, &x[0], scale, top)
+	}
+	if n < len(x) {
+		roundToGeneric(len(x)-n, &x[n], scale, top)
 	}
 }
 

@@ -3,6 +3,8 @@ package gemm
 import (
 	"encoding/binary"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -86,6 +88,83 @@ func TestDotAxpy(t *testing.T) {
 				}
 				if v != w {
 					t.Fatalf("Axpy of %d: element %d is %v, want %v", n, i, v, w)
+				}
+			}
+		}
+	})
+}
+
+// Largest passes NaN over, MaxAbs reports NaN and infinities, wherever they stand.
+func TestLargestMaxAbs(t *testing.T) {
+	nan, inf := float32(math.NaN()), float32(math.Inf(1))
+	forKernels(t, func(t *testing.T) {
+		if got := Largest(nil); got != -inf {
+			t.Errorf("Largest of nothing is %v", got)
+		}
+		if got := MaxAbs(nil); got != 0 {
+			t.Errorf("MaxAbs of nothing is %v", got)
+		}
+		for n := 1; n < 150; n++ {
+			x := randomMatrix(uint64(n), 1, n, 0).Data
+			want, wantAbs := x[0], float32(0)
+			for _, v := range x {
+				want, wantAbs = max(want, v), max(wantAbs, v, -v)
+			}
+			if got := Largest(x); got != want {
+				t.Fatalf("Largest of %d: got %v, want %v", n, got, want)
+			}
+			if got := MaxAbs(x); got != wantAbs {
+				t.Fatalf("MaxAbs of %d: got %v, want %v", n, got, wantAbs)
+			}
+			for i := range x {
+				for _, bad := range []float32{nan, inf, -inf} {
+					y := slices.Clone(x)
+					y[i] = bad
+					if got := MaxAbs(y); got == got {
+						t.Fatalf("MaxAbs of %d with %v at %d: got %v, want NaN", n, bad, i, got)
+					}
+					want := float32(-inf)
+					for _, v := range y {
+						if v > want {
+							want = v
+						}
+					}
+					if got := Largest(y); got != want {
+						t.Fatalf("Largest of %d with %v at %d: got %v, want %v", n, bad, i, got, want)
+					}
+				}
+			}
+		}
+	})
+}
+
+// RoundTo gives the bits of its definition on every kernel: signed zeros, halves,
+// values beyond the top and subnormal scales among them.
+func TestRoundTo(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	forKernels(t, func(t *testing.T) {
+		for n := range 100 {
+			for _, top := range []float32{1, 7, 127} {
+				for _, scale := range []float32{1, 0.3, 1e-40, 1e30} {
+					x := make([]float32, n+16)
+					for i := range x {
+						x[i] = float32(rng.IntN(64)-32) / 4 * scale
+						if rng.IntN(3) == 0 {
+							x[i] = (rng.Float32() - 0.5) * 3 * top * scale
+						}
+					}
+					before := slices.Clone(x)
+					RoundTo(x[:n], scale, top)
+					for i, v := range x {
+						want := before[i]
+						if i < n {
+							q := float32(math.RoundToEven(float64(want / scale)))
+							want = max(-top, min(top, q)) * scale
+						}
+						if math.Float32bits(v) != math.Float32bits(want) {
+							t.Fatalf("n=%d top=%v scale=%v: element %d of %v is %v, want %v", n, top, scale, i, before[i], v, want)
+						}
+					}
 				}
 			}
 		}

@@ -15,3 +15,9 @@ func expShiftAVX2(n int, x *float32, shift float32, sums *float32)
 //
 //go:noescape
 func swiGLUAVX2(n int, gate *float32, up *float32)
+
+// exp64AVX2 sets dst[i] = exp(x[i]-shift) for 0 <= i < n. n must be a multiple of half
+// the lanes, and no x[i] above shift.
+//
+//go:noescape
+func exp64AVX2(n int, dst *float64, x *float32, shift float64)

@@ -53,34 +53,12 @@ func exp(x float32) float32 {
 // softmax replaces s by exp(s - max s) and returns the sum, by which the caller
 // divides what it makes of s: that is shorter than s. With a NaN or +Inf in s,
 // or -Inf alone, the sum is NaN.
-func softmax(s []float32) float32 { return active.expShift(s, largest(s)) }
+func softmax(s []float32) float32 { return active.expShift(s, gemm.Largest(s)) }
 
-// largest returns the maximum of s but for NaN; four of them are tracked to
-// hide the latency of a comparison.
-func largest(s []float32) float32 {
-	a := float32(math.Inf(-1))
-	b, c, d := a, a, a
-	for ; len(s) >= 4; s = s[4:] {
-		if s[0] > a {
-			a = s[0]
-		}
-		if s[1] > b {
-			b = s[1]
-		}
-		if s[2] > c {
-			c = s[2]
-		}
-		if s[3] > d {
-			d = s[3]
-		}
-	}
-	for _, v := range s {
-		if v > a {
-			a = v
-		}
-	}
-	return max(a, b, c, d)
-}
+// Exp64 sets dst[i] = exp(x[i]-shift) in float64, for vocabularies of logits: x
+// [V] must hold nothing above shift. It has the bits of math.Exp where that is
+// assembly with FMA too, and its error, below 1 ulp, elsewhere.
+func Exp64(dst []float64, x []float32, shift float64) { active.exp64(dst[:len(x)], x, shift) }
 
 // swiGLU sets gate = silu(gate)·up, silu(g) = g/(1+e^-g).
 func swiGLU(gate, up []float32) { active.swiGLU(gate, up[:len(gate)]) }
@@ -93,6 +71,7 @@ type elementwise struct {
 	// The assembly, for multiples of the lanes; nil in generic.
 	expShiftN func(n int, x *float32, shift float32, sums *float32)
 	swiGLUN   func(n int, gate *float32, up *float32)
+	exp64N    func(n int, dst *float64, x *float32, shift float64)
 }
 
 var (
@@ -143,6 +122,18 @@ func (e *elementwise) swiGLU(gate, up []float32) {
 	}
 }
 
+func (e *elementwise) exp64(dst []float64, x []float32, shift float64) {
+	n := 0
+	if e.exp64N != nil {
+		if n = len(x) / e.lanes * e.lanes; n > 0 {
+			e.exp64N(n, &dst[0], &x[0], shift)
+		}
+	}
+	for i, v := range x[n:] {
+		dst[n+i] = math.Exp(float64(v) - shift)
+	}
+}
+
 // rmsNorm sets dst = x/sqrt(mean(x²)+eps)·w (Zhang and Sennrich 2019,
 // arXiv:1910.07467). dst may alias x.
 func rmsNorm(dst, x, w []float32, eps float32) {
@@ -153,22 +144,10 @@ func rmsNorm(dst, x, w []float32, eps float32) {
 	}
 }
 
-// finite reports whether no element of x is NaN or ±Inf: v-v is 0 for a finite
-// v and NaN otherwise.
+// finite reports whether no element of x is NaN or ±Inf.
 func finite(x []float32) bool {
-	var a, b, c, d float32
-	i := 0
-	for ; i+4 <= len(x); i += 4 {
-		v := x[i : i+4 : i+4]
-		a += v[0] - v[0]
-		b += v[1] - v[1]
-		c += v[2] - v[2]
-		d += v[3] - v[3]
-	}
-	for ; i < len(x); i++ {
-		a += x[i] - x[i]
-	}
-	return a+b+c+d == 0
+	m := gemm.MaxAbs(x)
+	return m == m
 }
 
 // parallel runs f(i) for i = 0..n-1 on up to GOMAXPROCS goroutines, each of

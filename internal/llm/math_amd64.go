@@ -11,9 +11,9 @@ import "github.com/mosaicquant/mosaicquant/internal/gemm"
 func variants() []*elementwise {
 	vs := []*elementwise{generic}
 	if k := gemm.Kernel(); k == "avx2" || k == "avx512" {
-		vs = append(vs, &elementwise{"avx2", 8, expShiftAVX2, swiGLUAVX2})
+		vs = append(vs, &elementwise{"avx2", 8, expShiftAVX2, swiGLUAVX2, exp64AVX2})
 		if k == "avx512" {
-			vs = append(vs, &elementwise{"avx512", 16, expShiftAVX512, swiGLUAVX512})
+			vs = append(vs, &elementwise{"avx512", 16, expShiftAVX512, swiGLUAVX512, exp64AVX512})
 		}
 	}
 	return vs

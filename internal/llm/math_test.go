@@ -2,6 +2,7 @@ package llm
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -176,6 +177,90 @@ func testSwiGLU(t *testing.T) {
 		swiGLU(gate, up)
 		if finite(gate) {
 			t.Errorf("silu(%v) = %v hides a fault", g, gate[0])
+		}
+	}
+}
+
+// exp64 written out: the steps of the assembly, one at a time.
+func exp64Steps(x float64) float64 {
+	if x < -800 {
+		x = -800
+	}
+	n := math.RoundToEven(x * math.Log2E)
+	x = math.FMA(-n, 0.69314718055966295651160180568695068359375, x)
+	x = math.FMA(-n, 0.28235290563031577122588448175013436025525412068e-12, x)
+	x *= 0.0625
+	p := 2.4801587301587301587e-5
+	for _, c := range []float64{1.9841269841269841270e-4, 1.3888888888888888889e-3, 8.3333333333333333333e-3, 4.1666666666666666667e-2, 1.6666666666666666667e-1, 0.5, 1} {
+		p = math.FMA(p, x, c)
+	}
+	x *= p
+	for range 3 {
+		x *= x + 2
+	}
+	return math.Ldexp(math.FMA(x+2, x, 1), int(n))
+}
+
+// Assembly has the bits of its steps, and these are exp to 1 ulp; the tail of a
+// vector is math.Exp. Subnormal results and those that vanish are among them.
+func TestExp64(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	eachVariant(t, func(t *testing.T) {
+		different := 0
+		for trial := range 2000 {
+			n := rng.IntN(70)
+			x, dst := make([]float32, n), make([]float64, n+9)
+			shift := rng.NormFloat64() * 10
+			spread := math.Exp2(float64(rng.IntN(14)) - 3)
+			for i := range x {
+				x[i] = float32(shift - spread*rng.ExpFloat64())
+				if rng.IntN(100) == 0 {
+					x[i] = float32(shift - 744.5 - rng.Float64())
+				}
+				for float64(x[i]) > shift {
+					x[i] = math.Nextafter32(x[i], float32(math.Inf(-1)))
+				}
+			}
+			if trial == 0 {
+				x, shift = []float32{0, -745.2, -745.1, -708.5, -1e30, float32(math.Inf(-1)), -3e38, -800}, 0
+				x, dst = append(x, x...), make([]float64, 2*len(x)+9)
+				n = len(x)
+			}
+			for i := range dst {
+				dst[i] = 7
+			}
+			Exp64(dst, x, shift)
+			for i, got := range dst {
+				if i >= n {
+					if got != 7 {
+						t.Fatalf("wrote beyond %d values", n)
+					}
+					continue
+				}
+				arg := float64(x[i]) - shift
+				want := math.Exp(arg)
+				if steps := exp64Steps(arg); i < n/active.lanes*active.lanes && active.exp64N != nil && got != steps {
+					t.Fatalf("exp(%v) = %v, by its steps %v", arg, got, steps)
+				}
+				if got != want {
+					different++
+				}
+				if !(math.Abs(got-want) <= 0x1p-52*want+0x1p-1074) {
+					t.Fatalf("exp(%v) = %v, want %v", arg, got, want)
+				}
+			}
+		}
+		t.Logf("%d values differ from math.Exp", different)
+	})
+	nan := make([]float32, 16)
+	for i := range nan {
+		nan[i] = float32(math.NaN())
+	}
+	dst := make([]float64, 16)
+	Exp64(dst, nan, 0)
+	for _, v := range dst {
+		if v == v {
+			t.Errorf("exp(NaN) = %v", v)
 		}
 	}
 }

@@ -185,17 +185,17 @@ func (r *Result) run(ctx context.Context, m *llm.Model, queries []query) error {
 // logProb returns the log of softmax(logits)[target], and whether target is
 // the most likely token, the first of equal ones.
 func logProb(logits []float32, target int32) (float64, bool) {
-	best := 0
-	for i, v := range logits {
-		if v > logits[best] {
-			best = i
+	largest := gemm.Largest(logits)
+	var sum float64
+	var e [512]float64
+	for at := 0; at < len(logits); at += len(e) {
+		part := logits[at:min(at+len(e), len(logits))]
+		llm.Exp64(e[:], part, float64(largest))
+		for _, v := range e[:len(part)] {
+			sum += v
 		}
 	}
-	var sum float64
-	for _, v := range logits {
-		sum += math.Exp(float64(v) - float64(logits[best]))
-	}
-	return float64(logits[target]) - float64(logits[best]) - math.Log(sum), best == int(target)
+	return float64(logits[target]) - float64(largest) - math.Log(sum), slices.Index(logits, largest) == int(target)
 }
 
 // parallel calls f(0..n-1) from up to GOMAXPROCS goroutines.

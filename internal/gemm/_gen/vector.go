@@ -111,6 +111,9 @@ func vectors(s isa) {
 	elementwise(s, "accumulate", "func(n int, dst *float64, src *float32)", "sets dst[i] += src[i]", accumulate)
 	elementwise(s, "decodeBF16", "func(n int, dst *float32, src *byte)", "widens n bfloat16 to float32", decodeBF16)
 	elementwise(s, "decodeF16", "func(n int, dst *float32, src *byte)", "widens n IEEE half floats to float32", decodeF16)
+	elementwise(s, "largest", "func(n int, x *float32) float32", "returns the maximum of x[i] but for NaN, -Inf without one,", largest)
+	elementwise(s, "maxAbs", "func(n int, x *float32) float32", "returns max |x[i]|, or NaN where an x[i] is not finite,", maxAbs)
+	elementwise(s, "roundTo", "func(n int, x *float32, scale, top float32)", "sets x[i] = scale·clamp(round(x[i]/scale), ±top)", roundTo)
 }
 
 func elementwise(s isa, name, signature, does string, body func(isa)) {
@@ -215,6 +218,126 @@ func decodeF16(s isa) {
 		VCVTPH2PS(Mem{Base: src}, v)
 		VMOVUPS(v, Mem{Base: dst})
 	}, map[int][]Register{2: {src}, 4: {dst}})
+	VZEROUPPER()
+	RET()
+}
+
+// across folds the lanes of v by op until the first holds the result, which it returns.
+func across(s isa, v VecVirtual, op func(ops ...Op)) Register {
+	t := XMM()
+	if s.lanes == 16 {
+		h := YMM()
+		VEXTRACTF64X4(Imm(1), v, h)
+		op(h, v.AsY(), v.AsY())
+		VEXTRACTF32X4(Imm(1), v.AsY(), t)
+	} else {
+		VEXTRACTF128(Imm(1), v, t)
+	}
+	op(t, v.AsX(), v.AsX())
+	VSHUFPS(Imm(0x0e), v.AsX(), v.AsX(), t)
+	op(t, v.AsX(), v.AsX())
+	VSHUFPS(Imm(0x01), v.AsX(), v.AsX(), t)
+	op(t, v.AsX(), v.AsX())
+	return v.AsX()
+}
+
+func maximum(ops ...Op) { VMAXPS(ops...) }
+func sum(ops ...Op)     { VADDPS(ops...) }
+
+// fill sets all lanes of v to the float32 with the given bits.
+func fill(s isa, v VecVirtual, bits uint32) {
+	r := GP32()
+	MOVL(U32(bits), r)
+	MOVD(r, v.AsX())
+	VBROADCASTSS(v.AsX(), v)
+}
+
+func largest(s isa) {
+	n, x := Load(Param("n"), GP64()), Load(Param("x"), GP64())
+	Comment("Four accumulators hide the latency of the comparison.")
+	acc := []VecVirtual{s.vec(), s.vec(), s.vec(), s.vec()}
+	v := s.vec()
+	for _, a := range acc {
+		fill(s, a, 0xff800000)
+	}
+	Comment("MAXPS returns its last operand, here the accumulator, where one is NaN.")
+	Label("four")
+	CMPQ(n, U32(4*s.lanes))
+	JL(LabelRef("next"))
+	for i, a := range acc {
+		VMOVUPS(Mem{Base: x, Disp: 4 * s.lanes * i}, v)
+		VMAXPS(a, v, a)
+	}
+	ADDQ(U32(16*s.lanes), x)
+	SUBQ(U32(4*s.lanes), n)
+	JMP(LabelRef("four"))
+	each(s, n, func() {
+		VMOVUPS(Mem{Base: x}, v)
+		VMAXPS(acc[0], v, acc[0])
+	}, map[int][]Register{4: {x}})
+	for _, a := range acc[1:] {
+		VMAXPS(a, acc[0], acc[0])
+	}
+	Store(across(s, acc[0], maximum), ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+func maxAbs(s isa) {
+	n, x := Load(Param("n"), GP64()), Load(Param("x"), GP64())
+	Comment("faults sums x-x: zero where all are finite, else NaN.")
+	acc, faults := []VecVirtual{s.vec(), s.vec()}, []VecVirtual{s.vec(), s.vec()}
+	v, t, magnitude := s.vec(), s.vec(), s.vec()
+	fill(s, magnitude, 0x7fffffff)
+	for i := range acc {
+		VXORPS(acc[i], acc[i], acc[i])
+		VXORPS(faults[i], faults[i], faults[i])
+	}
+	step := func(i int) {
+		VMOVUPS(Mem{Base: x, Disp: 4 * s.lanes * i}, v)
+		VSUBPS(v, v, t)
+		VADDPS(t, faults[i], faults[i])
+		VANDPS(magnitude, v, v)
+		VMAXPS(acc[i], v, acc[i])
+	}
+	Label("two")
+	CMPQ(n, U32(2*s.lanes))
+	JL(LabelRef("next"))
+	step(0)
+	step(1)
+	ADDQ(U32(8*s.lanes), x)
+	SUBQ(U32(2*s.lanes), n)
+	JMP(LabelRef("two"))
+	each(s, n, func() { step(0) }, map[int][]Register{4: {x}})
+	VMAXPS(acc[1], acc[0], acc[0])
+	VADDPS(faults[1], faults[0], faults[0])
+	top, fault := across(s, acc[0], maximum), across(s, faults[0], sum)
+	VADDSS(fault, top, top)
+	Store(top, ReturnIndex(0))
+	VZEROUPPER()
+	RET()
+}
+
+func roundTo(s isa) {
+	n, x := Load(Param("n"), GP64()), Load(Param("x"), GP64())
+	scale, top, bottom, v := s.vec(), s.vec(), s.vec(), s.vec()
+	VBROADCASTSS(NewParamAddr("scale", 16), scale)
+	VBROADCASTSS(NewParamAddr("top", 20), top)
+	VXORPS(bottom, bottom, bottom)
+	VSUBPS(top, bottom, bottom)
+	each(s, n, func() {
+		VMOVUPS(Mem{Base: x}, v)
+		VDIVPS(scale, v, v)
+		if s.lanes == 16 {
+			VRNDSCALEPS(Imm(0), v, v)
+		} else {
+			VROUNDPS(Imm(0), v, v)
+		}
+		VMINPS(v, top, v)
+		VMAXPS(v, bottom, v)
+		VMULPS(scale, v, v)
+		VMOVUPS(v, Mem{Base: x})
+	}, map[int][]Register{4: {x}})
 	VZEROUPPER()
 	RET()
 }

@@ -38,6 +38,7 @@ func main() {
 	c := constants(s)
 	expShift(s, c)
 	swiGLU(s, c)
+	exp64(s)
 	Generate()
 }
 
@@ -155,4 +156,103 @@ func swiGLU(s isa, c map[string]Mem) {
 	Label("done")
 	VZEROUPPER()
 	RET()
+}
+
+// exp64 follows math.Exp of Go on this machine step by step (Shibata 2010), half
+// a register of float32 at a time, so that its bits are the same.
+func exp64(s isa) {
+	c := map[string]Mem{}
+	for _, k := range []struct {
+		name string
+		v    float64
+	}{
+		{"lowest64", -800}, {"log2e64", math.Log2E},
+		{"ln2U", 0.69314718055966295651160180568695068359375}, {"ln2L", 0.28235290563031577122588448175013436025525412068e-12},
+		{"sixteenth", 0.0625}, {"c8", 2.4801587301587301587e-5}, {"c7", 1.9841269841269841270e-4}, {"c6", 1.3888888888888888889e-3},
+		{"c5", 8.3333333333333333333e-3}, {"c4", 4.1666666666666666667e-2}, {"c3", 1.6666666666666666667e-1},
+		{"half", 0.5}, {"one64", 1}, {"two", 2},
+	} {
+		c[k.name] = GLOBL(k.name+s.suffix, attr.RODATA|attr.NOPTR)
+		for i := range s.lanes / 2 {
+			DATA(8*i, U64(math.Float64bits(k.v)))
+		}
+	}
+	bias := GLOBL("bias64"+s.suffix, attr.RODATA|attr.NOPTR)
+	for i := range s.lanes / 2 {
+		DATA(4*i, U32(1023))
+	}
+	TEXT("exp64"+s.suffix, NOSPLIT, "func(n int, dst *float64, x *float32, shift float64)")
+	Pragma("noescape")
+	Doc("exp64"+s.suffix+" sets dst[i] = exp(x[i]-shift) for 0 <= i < n. n must be a multiple of half",
+		"the lanes, and no x[i] above shift.")
+	n := Load(Param("n"), GP64())
+	dst := Load(Param("dst"), GP64())
+	x := Load(Param("x"), GP64())
+	at, err := Param("shift").Resolve()
+	if err != nil {
+		log.Fatal(err)
+	}
+	shift := s.vec()
+	VBROADCASTSD(at.Addr, shift)
+	Label("next")
+	SUBQ(U32(s.lanes/2), n)
+	JL(LabelRef("done"))
+	v, t, p, whole := s.vec(), s.vec(), s.vec(), s.vec()
+	VCVTPS2PD(Mem{Base: x}, v)
+	VSUBPD(shift, v, v)
+	// MAXPD returns its last operand, here v, where one is NaN. e^-800 is 0.
+	VMOVUPD(c["lowest64"], t)
+	VMAXPD(v, t, v)
+	VMULPD(c["log2e64"], v, t)
+	half := s.half(whole)
+	s.toInt32(t, half)
+	VCVTDQ2PD(half, t)
+	VFNMADD231PD(c["ln2U"], t, v)
+	VFNMADD231PD(c["ln2L"], t, v)
+	VMULPD(c["sixteenth"], v, v)
+	VMOVUPD(c["c8"], p)
+	for _, k := range []string{"c7", "c6", "c5", "c4", "c3", "half", "one64"} {
+		VFMADD213PD(c[k], v, p)
+	}
+	VMULPD(p, v, v)
+	for range 3 {
+		VADDPD(c["two"], v, p)
+		VMULPD(p, v, v)
+	}
+	VADDPD(c["two"], v, p)
+	VFMADD213PD(c["one64"], p, v)
+	// 2^n in two factors, so that only the last product rounds.
+	rest := s.half(s.vec())
+	VPSRAD(Imm(1), half, rest)
+	VPSUBD(rest, half, half)
+	for _, k := range []VecVirtual{rest, half} {
+		VPADDD(bias, k, k)
+		VPMOVZXDQ(k, t)
+		VPSLLQ(Imm(52), t, t)
+		VMULPD(t, v, v)
+	}
+	VMOVUPD(v, Mem{Base: dst})
+	ADDQ(U32(2*s.lanes), x)
+	ADDQ(U32(4*s.lanes), dst)
+	JMP(LabelRef("next"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// half returns the lower half of v as a register.
+func (s isa) half(v VecVirtual) VecVirtual {
+	if s.lanes == 16 {
+		return v.AsY().(VecVirtual)
+	}
+	return v.AsX().(VecVirtual)
+}
+
+// toInt32 rounds float64 to int32, halves to even.
+func (s isa) toInt32(from, to VecVirtual) {
+	if s.lanes == 16 {
+		VCVTPD2DQ(from, to)
+	} else {
+		VCVTPD2DQY(from, to)
+	}
 }
