@@ -16,6 +16,9 @@
 //                          CUDA_ERROR_ILLEGAL_ADDRESS, and so does every call after
 //   FAKE_CUDA_MEMORY=BYTES of the device, 1 GiB unless told
 //   FAKE_CUDA_SMS=N        multiprocessors, 4 unless told
+//   FAKE_CUDA_WITHOUT=A,B  the device has no attributes of these numbers
+//   FAKE_CUDA_HIDDEN=1     attributes from 10000 on are unknown, so that nothing
+//                          tells this driver from a real one
 // and attributes of the device beyond CUDA's, see attribute().
 #include "fake.h"
 #include <chrono>
@@ -146,7 +149,22 @@ double now() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// lacks tells whether FAKE_CUDA_WITHOUT or FAKE_CUDA_HIDDEN names attribute a.
+bool lacks(int a) {
+  if (a >= 10000 && environment("FAKE_CUDA_HIDDEN", 0))
+    return true;
+  const char *list = getenv("FAKE_CUDA_WITHOUT");
+  for (char *end; list && *list; list = *end ? end + 1 : end)
+    if (strtol(list, &end, 10) == a)
+      return true;
+    else if (end == list)
+      return false;
+  return false;
+}
+
 int attribute(int a, int *v) {
+  if (lacks(a))
+    return INVALID_VALUE;
   switch (a) {
   case 13: *v = 1000000; return SUCCESS;                                // clock, kHz
   case 16: *v = (int)environment("FAKE_CUDA_SMS", 4); return SUCCESS;   // multiprocessors
