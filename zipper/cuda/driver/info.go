@@ -19,7 +19,7 @@ type Info struct {
 	Memory       int64 // bytes
 	L2           int64 // bytes
 	SharedMemory int   // bytes that a block may opt in to
-	ClockKHz     int
+	ClockKHz     int   // 0 where the driver does not tell it, as MemoryKHz and BusBits
 	MemoryKHz    int
 	BusBits      int
 	Driver       string // CUDA version of the driver, "12.4"
