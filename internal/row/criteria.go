@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -58,13 +59,18 @@ type CriterionResult struct {
 	Overlap map[string][]float64 `json:"overlap"`
 }
 
-// ReadCriteria reads the studies of the folder dir; a folder without any has none.
+// ReadCriteria reads the studies of the folder dir, packed or not; a folder without any has none.
 func ReadCriteria(dir string) ([]Criteria, error) {
 	path := filepath.Join(dir, CriteriaFile)
-	data, err := os.ReadFile(path)
+	f, err := open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
 	if err != nil {
 		return nil, err
 	}
@@ -96,5 +102,12 @@ func WriteCriteria(dir string, list []Criteria) error {
 			return fmt.Errorf("study %s, layer %s: %w", c.Study, c.Layer, err)
 		}
 	}
-	return WriteFile(filepath.Join(dir, CriteriaFile), b.Bytes())
+	path := filepath.Join(dir, CriteriaFile)
+	if err := WriteFile(path, b.Bytes()); err != nil {
+		return err
+	}
+	if err := os.Remove(path + Packed); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

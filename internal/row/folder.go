@@ -57,7 +57,7 @@ func SavePartEnvironment(dir string, e Environment) (key string, err error) {
 }
 
 // Files returns the files that hold the rows of the folder dir, in the order in
-// which a later row replaces an earlier one: File, then those of Parts. It is
+// which a later row replaces an earlier one: File (or File+Packed), then those of Parts. It is
 // an error if there are none.
 func Files(dir string) ([]string, error) {
 	file := filepath.Join(dir, File)
@@ -66,7 +66,13 @@ func Files(dir string) ([]string, error) {
 		return nil, err
 	}
 	// Last: a file of Parts that Retire has moved meanwhile is in File.
-	if _, err := os.Stat(file); err == nil {
+	_, err = os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, e := os.Stat(file + Packed); e == nil {
+			file, err = file+Packed, nil
+		}
+	}
+	if err == nil {
 		return append([]string{file}, parts...), nil
 	} else if len(parts) == 0 || !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

@@ -10,8 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-
-	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
 
 // File is the name of the rows in a results folder.
@@ -35,7 +33,8 @@ type Writer struct {
 // where missing, and keeps other writers out (ErrLocked) until it is closed or
 // its process ends. Where that cannot be had (ErrNoLocks: some network file
 // systems) there is no Writer; OpenPart needs none of it. A last line that a killed process left unfinished is
-// removed, and said in warning; all finished rows are kept.
+// removed, and said in warning; all finished rows are kept. Packed rows are
+// unpacked for good.
 func OpenWriter(dir string) (w *Writer, warning string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, "", err
@@ -44,7 +43,9 @@ func OpenWriter(dir string) (w *Writer, warning string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	warning, err = repair(f)
+	if err = unpackInto(f); err == nil {
+		warning, err = repair(f)
+	}
 	if err != nil {
 		f.Close()
 		return nil, "", err
@@ -150,15 +151,15 @@ func (w *Writer) Close() error {
 	return w.f.Close()
 }
 
-// ReadFile reads the rows of a file. warning tells of an unfinished last line,
+// ReadFile reads the rows of a file, packed or not. warning tells of an unfinished last line,
 // which is left out.
 func ReadFile(path string) (rows []Row, warning string, err error) {
-	f, err := bounded.Open(path)
+	f, err := open(path)
 	if err != nil {
 		return nil, "", err
 	}
 	defer f.Close()
-	return Read(f, path)
+	return Read(f, f.Name())
 }
 
 // Read reads rows as lines of JSON. Errors name the given name of the source

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"slices"
 )
@@ -98,23 +97,23 @@ func (j *Joined) Status(config json.RawMessage) Status { return j.config[configS
 
 // WriteTo writes the rows as they stand in their files, one a line.
 func (j *Joined) WriteTo(w io.Writer) (n int64, err error) {
-	var f *os.File
+	var f source
 	defer func() {
 		if f != nil {
 			f.Close()
 		}
 	}()
-	open := -1
+	at := -1
 	var line []byte
 	for _, p := range j.rows {
-		if p.file != open {
+		if p.file != at {
 			if f != nil {
 				f.Close()
 			}
-			if f, err = os.Open(j.files[p.file]); err != nil {
+			if f, err = open(j.files[p.file]); err != nil {
 				return n, err
 			}
-			open = p.file
+			at = p.file
 		}
 		if line, err = p.read(f, line); err != nil {
 			return n, err
@@ -129,7 +128,7 @@ func (j *Joined) WriteTo(w io.Writer) (n int64, err error) {
 }
 
 // read returns the line at p of f, in buf if it fits.
-func (p place) read(f *os.File, buf []byte) ([]byte, error) {
+func (p place) read(f source, buf []byte) ([]byte, error) {
 	if cap(buf) <= p.size {
 		buf = make([]byte, p.size+1)
 	}
@@ -145,7 +144,7 @@ func (j *Joined) compare(a, b place) error {
 	var lines [2][]byte
 	var rows [2]Row
 	for i, p := range []place{a, b} {
-		f, err := os.Open(j.files[p.file])
+		f, err := open(j.files[p.file])
 		if err != nil {
 			return err
 		}
@@ -223,7 +222,7 @@ func readHead(line []byte) (head, error) {
 
 // scan calls f with every row of a file, in order. Several goroutines parse.
 func (j *Joined) scan(file int, path string, f func(place) error) error {
-	in, err := os.Open(path)
+	in, err := open(path)
 	if err != nil {
 		return err
 	}

@@ -10,15 +10,24 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
 )
 
-// The images are PTX for compute_80; the driver compiles them for newer devices.
+// The images are machine code for two architectures, and PTX for compute_80,
+// which the driver compiles for other devices.
 //
-//go:embed kernels/table.tsv kernels/*.ptx.gz
+//go:embed kernels/table.tsv kernels/*.ptx.gz kernels/*.cubin.gz
 var images embed.FS
+
+// imageKind is the ending of the image for a compute capability, such as "9.0".
+func imageKind(capability string) string {
+	switch capability {
+	case "8.0", "9.0":
+		return ".sm_" + strings.ReplaceAll(capability, ".", "") + ".cubin"
+	}
+	return ".ptx"
+}
 
 // Device is a GPU with kernels. Its methods and those of its layers are not safe
 // for concurrent use: they share a stream.
@@ -32,9 +41,13 @@ type Device struct {
 	stream  *driver.Stream
 	start   *driver.Event
 	stop    *driver.Event
-	scratch driver.Buffer // see Flush and delay
+	scratch driver.Buffer    // zeros, only read: see flush
+	sink    driver.Buffer    // where flush would write
+	copies  [2]driver.Buffer // of CopyBandwidth
+	factors [3]driver.Buffer // of GEMMRate
 	blas    *driver.CuBLAS
 	blasErr error // why there is none
+	tuned   map[tuning]Tile
 }
 
 // Open opens a device, counted from 0. Without a driver or such a device it
@@ -52,7 +65,7 @@ func Open(ordinal int) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{worker: worker, table: table, modules: map[string]*driver.Module{}, loaded: map[string]*driver.Kernel{}}
+	d := &Device{worker: worker, table: table, modules: map[string]*driver.Module{}, loaded: map[string]*driver.Kernel{}, tuned: map[tuning]Tile{}}
 	if err := worker.Do(d.open); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -75,7 +88,10 @@ func (d *Device) open(c *driver.Context) (err error) {
 	if d.stop, err = c.NewEvent(); err != nil {
 		return err
 	}
-	if d.scratch, err = c.Alloc(max(delayBytes*2, 4*d.Info.L2)); err != nil {
+	if d.sink, err = c.Alloc(16); err != nil {
+		return err
+	}
+	if d.scratch, err = c.Alloc(4 * d.Info.L2); err != nil {
 		return err
 	}
 	if err = d.stream.Fill(d.scratch, 0, d.scratch.Size(), 0); err != nil {
@@ -88,7 +104,10 @@ func (d *Device) open(c *driver.Context) (err error) {
 // Close frees what the device holds; its layers must have been closed.
 func (d *Device) Close() error {
 	err := d.worker.Do(func(c *driver.Context) error {
-		err := errors.Join(c.FreeCuBLAS(d.blas), c.Free(&d.scratch), c.FreeEvent(d.start), c.FreeEvent(d.stop), c.FreeStream(d.stream))
+		err := errors.Join(c.FreeCuBLAS(d.blas), c.Free(&d.scratch), c.Free(&d.sink), c.FreeEvent(d.start), c.FreeEvent(d.stop), c.FreeStream(d.stream))
+		for _, b := range []*driver.Buffer{&d.copies[0], &d.copies[1], &d.factors[0], &d.factors[1], &d.factors[2]} {
+			err = errors.Join(err, c.Free(b))
+		}
 		for _, m := range d.modules {
 			err = errors.Join(err, c.Unload(m))
 		}
@@ -134,27 +153,29 @@ func (d *Device) module(c *driver.Context, name string) (*driver.Module, error) 
 	if m := d.modules[name]; m != nil {
 		return m, nil
 	}
-	image, err := readImage(name)
+	file := name + imageKind(d.Info.Capability)
+	image, err := readImage(file)
 	if err != nil {
 		return nil, err
 	}
 	m, err := c.Load(image)
 	if err != nil {
-		return nil, fmt.Errorf("kernels/%s.ptx: %w", name, err)
+		return nil, fmt.Errorf("kernels/%s: %w", file, err)
 	}
 	d.modules[name] = m
 	return m, nil
 }
 
+// readImage returns an image, "w4a8.ptx", as the driver takes it.
 func readImage(name string) ([]byte, error) {
-	f, err := images.Open("kernels/" + name + ".ptx.gz")
+	f, err := images.Open("kernels/" + name + ".gz")
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		return nil, fmt.Errorf("kernels/%s.ptx.gz: %w", name, err)
+		return nil, fmt.Errorf("kernels/%s.gz: %w", name, err)
 	}
 	return io.ReadAll(z)
 }
@@ -182,105 +203,4 @@ func (d *Device) tokens(scheme Scheme, kind string) []int {
 	}
 	slices.Sort(list)
 	return list
-}
-
-// Flush fills the L2 cache with other data, in the order of the stream.
-func (d *Device) Flush() error {
-	return d.worker.Do(func(*driver.Context) error {
-		return d.stream.Fill(d.scratch, 0, d.scratch.Size(), 0)
-	})
-}
-
-// delayBytes keeps one block busy for some tens of microseconds.
-const delayBytes = 2 << 20
-
-// timed runs f, which puts work into the stream, and returns how long the work
-// took on the device. A copy by a single block runs before it, so that all of
-// it is queued when its first kernel starts: else the time would be that of the
-// launches, which take longer on the host than a small product on the device.
-func (d *Device) timed(c *driver.Context, f func() error) (time.Duration, error) {
-	k, t, err := d.kernel(c, "copy16")
-	if err != nil {
-		return 0, err
-	}
-	err = k.Launch(d.stream, driver.Dim{X: 1, Y: 1, Z: 1}, driver.Dim{X: t.threads, Y: 1, Z: 1}, t.shared,
-		d.scratch.Address(), d.scratch.Address()+delayBytes, delayBytes/16)
-	if err != nil {
-		return 0, err
-	}
-	if err := d.start.Record(d.stream); err != nil {
-		return 0, err
-	}
-	if err := f(); err != nil {
-		return 0, err
-	}
-	if err := d.stop.Record(d.stream); err != nil {
-		return 0, err
-	}
-	if err := d.stream.Synchronize(); err != nil {
-		return 0, err
-	}
-	s, err := d.stop.Since(d.start)
-	return time.Duration(s * float64(time.Second)), err
-}
-
-// CopyBandwidth copies bytes from one buffer to another and returns the bytes
-// read and written per second.
-func (d *Device) CopyBandwidth(bytes int64) (rate float64, err error) {
-	err = d.worker.Do(func(c *driver.Context) (err error) {
-		var from, to driver.Buffer
-		defer func() { err = errors.Join(err, c.Free(&from), c.Free(&to)) }()
-		if from, err = c.Alloc(bytes); err != nil {
-			return err
-		}
-		if to, err = c.Alloc(bytes); err != nil {
-			return err
-		}
-		if err = d.stream.Fill(from, 0, bytes, 1); err != nil {
-			return err
-		}
-		for range 2 { // the first is a warm-up
-			took, err := d.timed(c, func() error { return d.stream.Copy(to, from, bytes) })
-			if err != nil {
-				return err
-			}
-			rate = 2 * float64(bytes) / took.Seconds()
-		}
-		return nil
-	})
-	return rate, err
-}
-
-// GEMMRate multiplies two n x n matrices of bfloat16 by cuBLAS and returns the
-// floating-point operations per second.
-func (d *Device) GEMMRate(n int) (rate float64, err error) {
-	if d.blas == nil {
-		return 0, d.blasErr
-	}
-	err = d.worker.Do(func(c *driver.Context) (err error) {
-		var b [3]driver.Buffer
-		defer func() {
-			for i := range b {
-				err = errors.Join(err, c.Free(&b[i]))
-			}
-		}()
-		for i := range b {
-			if b[i], err = c.Alloc(2 * int64(n) * int64(n)); err != nil {
-				return err
-			}
-			// Numbers other than zero: power, and so clocks, depend on them.
-			if err = d.stream.Fill(b[i], 0, b[i].Size(), byte(0x3d+i)); err != nil {
-				return err
-			}
-		}
-		for range 2 { // the first is a warm-up
-			took, err := d.timed(c, func() error { return d.blas.GEMM(b[2], b[0], b[1], n, n, n) })
-			if err != nil {
-				return err
-			}
-			rate = 2 * float64(n) * float64(n) * float64(n) / took.Seconds()
-		}
-		return nil
-	})
-	return rate, err
 }

@@ -216,11 +216,11 @@ func (l *Layer) choose(c *driver.Context) error {
 	if err := l.quantize(c); err != nil {
 		return err
 	}
-	if l.tile, err = l.fastest(c, candidates, func(t Tile) error { return l.matrix(c, l.kind(), t) }); err != nil {
+	if l.tile, err = l.fastest(c, l.kind(), candidates, func(t Tile) error { return l.matrix(c, l.kind(), t) }); err != nil {
 		return err
 	}
 	if l.separate() {
-		l.sparse, err = l.fastest(c, sparse, func(t Tile) error { return l.matrix(c, "sparse", t) })
+		l.sparse, err = l.fastest(c, "sparse", sparse, func(t Tile) error { return l.matrix(c, "sparse", t) })
 	}
 	return errors.Join(err, d.stream.Synchronize())
 }
@@ -251,23 +251,36 @@ func (l *Layer) candidates(kind string, split bool) ([]Tile, error) {
 	return all, nil
 }
 
-// fastest times every tile a few times on a flushed cache.
-func (l *Layer) fastest(c *driver.Context, all []Tile, run func(Tile) error) (best Tile, err error) {
+// tuning is what the fastest tile of a kernel depends on, on one device.
+type tuning struct {
+	kernel          string // without its tile
+	m, n, k, group  int
+	rform, residual int // of the layout; its bytes stand for its density
+	input, output   Type
+}
+
+// fastest times every tile a few times on a flushed cache. Copies of a layer and
+// later loads of as many tokens take the tile that won for the first.
+func (l *Layer) fastest(c *driver.Context, kind string, all []Tile, run func(Tile) error) (best Tile, err error) {
 	const repeats = 5
+	if len(all) == 1 {
+		return all[0], l.workspace(c, all[0])
+	}
+	key := tuning{string(l.scheme) + "_" + kind, l.m, l.n, l.k, l.layout.Group, int(l.layout.RForm), int(l.r.Size()), l.options.Input, l.options.Output}
+	if t, ok := l.d.tuned[key]; ok {
+		return t, l.workspace(c, t)
+	}
 	shortest := time.Duration(1<<63 - 1)
 	for _, t := range all {
 		if err := l.workspace(c, t); err != nil {
 			return t, err
 		}
-		if len(all) == 1 {
-			return t, nil
-		}
 		least := shortest
 		for i := range 1 + repeats {
-			if err := l.d.stream.Fill(l.d.scratch, 0, l.d.scratch.Size(), 0); err != nil {
+			if err := l.d.flush(c); err != nil {
 				return t, err
 			}
-			took, err := l.d.timed(c, func() error { return run(t) })
+			took, err := l.d.timed(c, 1, func() error { return run(t) })
 			if err != nil {
 				return t, err
 			}
@@ -279,6 +292,8 @@ func (l *Layer) fastest(c *driver.Context, all []Tile, run func(Tile) error) (be
 			shortest, best = least, t
 		}
 	}
+	l.d.tuned[key] = best
+	// The workspace may have grown for a tile that lost; its counters are zero.
 	return best, nil
 }
 
@@ -305,13 +320,41 @@ func (l *Layer) name(kind string, t Tile) string {
 }
 
 // Run computes Y = X·Ŵᵀ once, rounding of X included, and returns the time that
-// it took on the device.
-func (l *Layer) Run() (took time.Duration, err error) {
-	err = l.d.worker.Do(func(c *driver.Context) (err error) {
-		took, err = l.d.timed(c, func() error { return l.launch(c) })
+// it took on the device. The driver's clock has steps of half a microsecond: see
+// RunAll for a finer one.
+func (l *Layer) Run() (time.Duration, error) { return l.d.RunAll([]*Layer{l}) }
+
+// RunAll is Run of one layer after the other, with nothing between them, and
+// returns the time of all. A layer may come more than once.
+func (d *Device) RunAll(layers []*Layer) (took time.Duration, err error) {
+	kernels := 0
+	for _, l := range layers {
+		kernels += l.kernels()
+	}
+	err = d.worker.Do(func(c *driver.Context) (err error) {
+		took, err = d.timed(c, kernels, func() error {
+			for _, l := range layers {
+				if err := l.launch(c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 		return err
 	})
 	return took, err
+}
+
+// kernels is how many of them a product is.
+func (l *Layer) kernels() int {
+	n := 1
+	if l.variant != W16A16 && !l.ready() {
+		n++
+	}
+	if l.variant != W16A16 && (l.separate() || l.ptr.Size() > 0) {
+		n++
+	}
+	return n
 }
 
 // launch puts the whole product into the stream.

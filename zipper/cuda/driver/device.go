@@ -80,11 +80,30 @@ func (d *Device) work(ordinal int, started chan<- error) {
 	}
 	c := &Context{device: dev, live: map[string]int{}}
 	started <- nil
-	for j := range d.jobs {
-		j.result <- protect(c, j.run)
-	}
-	d.done <- errors.Join(c.leaks(), release())
+	defer func() { d.done <- errors.Join(c.leaks(), release()) }()
+	d.serve(c)
 }
+
+// serve runs jobs until there are no more. A job that calls runtime.Goexit leaves
+// nothing but deferred calls to run: serve goes on in one.
+func (d *Device) serve(c *Context) {
+	var at *job
+	defer func() {
+		if at != nil {
+			at.result <- outcome{panic: goexit}
+			d.serve(c)
+		}
+	}()
+	for j := range d.jobs {
+		at = &j
+		o := protect(c, j.run)
+		at = nil
+		j.result <- o
+	}
+}
+
+// goexit is the panic of Do when its function called runtime.Goexit.
+const goexit = "driver: a function given to Do ended its goroutine (runtime.Goexit, or t.Skip or t.Fatal of a test)"
 
 // protect runs f, so that a panic reaches the goroutine that called Do.
 func protect(c *Context, f func(*Context) error) (o outcome) {
@@ -96,7 +115,8 @@ func protect(c *Context, f func(*Context) error) (o outcome) {
 	return outcome{err: f(c)}
 }
 
-// Do runs f on the device's thread and returns its error.
+// Do runs f on the device's thread and returns its error. f must not call
+// runtime.Goexit, as t.Skip and t.Fatal do: Do would panic.
 func (d *Device) Do(f func(*Context) error) error {
 	result := make(chan outcome, 1)
 	d.jobs <- job{f, result}

@@ -9,16 +9,17 @@ import (
 )
 
 // Info describes a device, as rows keep it. Clocks are the device's rated ones;
-// see Clocks for those at work.
+// see Clocks for those at work. Name, UUID, the clocks and BusBits only describe:
+// they are empty or 0 where the driver does not tell them, which is no error.
 type Info struct {
 	Name         string
-	UUID         string // "GPU-..."; empty if the driver does not tell
+	UUID         string // "GPU-..."
 	Capability   string // "9.0"
 	SMs          int
 	Memory       int64 // bytes
 	L2           int64 // bytes
 	SharedMemory int   // bytes that a block may opt in to
-	ClockKHz     int
+	ClockKHz     int   // 0 where the driver does not tell it, as MemoryKHz and BusBits
 	MemoryKHz    int
 	BusBits      int
 	Driver       string // CUDA version of the driver, "12.4"
@@ -33,27 +34,30 @@ const maxSharedOptin = 97
 // Info asks the driver about the device.
 func (c *Context) Info() (Info, error) {
 	var i Info
-	var err error
-	if i.Name, err = c.device.Name(); err != nil {
-		return i, check(err, "cuDeviceGetName", "")
-	}
+	i.Name, _ = c.device.Name() // see Info
 	if id, err := c.device.UUID(); err == nil {
 		i.UUID = "GPU-" + id.String()
 	}
+	var err error
 	if i.Memory, err = c.device.TotalMem(); err != nil {
 		return i, check(err, "cuDeviceTotalMem", "")
 	}
 	var major, minor, l2 int
 	for _, a := range []struct {
-		to *int
-		id cu.DeviceAttribute
+		to     *int
+		id     cu.DeviceAttribute
+		needed bool
 	}{
-		{&major, cu.ComputeCapabilityMajor}, {&minor, cu.ComputeCapabilityMinor},
-		{&i.SMs, cu.MultiprocessorCount}, {&l2, cu.L2CacheSize}, {&i.SharedMemory, maxSharedOptin},
-		{&i.ClockKHz, cu.ClockRate}, {&i.MemoryKHz, cu.MemoryClockRate}, {&i.BusBits, cu.GlobalMemoryBusWidth},
+		{&major, cu.ComputeCapabilityMajor, true}, {&minor, cu.ComputeCapabilityMinor, true},
+		{&i.SMs, cu.MultiprocessorCount, true}, {&l2, cu.L2CacheSize, true}, {&i.SharedMemory, maxSharedOptin, true},
+		{&i.ClockKHz, cu.ClockRate, false}, {&i.MemoryKHz, cu.MemoryClockRate, false}, {&i.BusBits, cu.GlobalMemoryBusWidth, false},
 	} {
-		if *a.to, err = c.device.Attribute(a.id); err != nil {
+		v, err := c.device.Attribute(a.id)
+		if err != nil && a.needed {
 			return i, check(err, "cuDeviceGetAttribute", "attribute %d", a.id)
+		}
+		if err == nil {
+			*a.to = v
 		}
 	}
 	i.Capability = fmt.Sprintf("%d.%d", major, minor)

@@ -25,6 +25,7 @@
 #define INLINE inline
 #define DEV static inline
 #define KERNEL(threads, name) static void name
+#define KERNEL_BLOCKS(threads, blocks, name) static void name
 #define DYN_SMEM (emu::smem)
 #define REGISTER(name, tokens, rows, threads, smem) static emu::Register register_##name(#name, name, tokens, rows, threads, smem);
 
@@ -112,10 +113,12 @@ DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) {
   auto fma = [](u16 x, u16 y, u16 z) { return (u32)f32_to_bf16(std::fma(bf16_to_f32(x), bf16_to_f32(y), bf16_to_f32(z))); };
   return fma((u16)a, (u16)b, (u16)c) | fma(a >> 16, b >> 16, c >> 16) << 16;
 }
+DEV u32 and_or(u32 w, u32 mask, u32 bits) { return (w & mask) | bits; }
 DEV int f32_to_int(float f) { return (int)nearbyintf(f); }
 DEV float div_f32(float a, float b) { return a / b; }
 DEV int popcount(u32 v) { return __builtin_popcount(v); }
 DEV int lowest_bit(u32 v) { return __builtin_ctz(v); }
+DEV u64 clock_now() { static thread_local u64 clocks; return clocks += 1000; } // whoever waits for it goes on
 
 // A float product: lane l deposits its halves as float32, and sums 16 products
 // of its four numbers in float32, in the order of columns.

@@ -25,7 +25,7 @@ static void expect(const vector<float>& v, float top, float& scale, vector<int>&
 
 static void quantize(const string& name, const emu::Kernel& k) {
   bool four = name == "quantize_a4";
-  int type = below(3), m = 1 + below(4), cols = 1 + below(700), kt = up(cols, 64), xgroup = four ? pick({64, 128, 256}) : 64 * kt;
+  int type = below(3), m = 1 + below(4), cols = four || below(4) ? 1 + below(700) : 16000 + below(1500), kt = up(cols, 64), xgroup = four ? pick({64, 128, 256}) : 64 * kt;
   int width = type ? 2 : 4, ld = up(cols * width, 16) * 16 + 16 * below(2), groups = up(64 * kt, xgroup);
   int ldq = kt * (four ? 32 : 64) + 16 * below(2);
   Buffer x = activations(type, m, cols, ld), q((size_t)m * ldq), xs((size_t)4 * m * groups);
@@ -110,10 +110,24 @@ static void copy(const string& name, const emu::Kernel& k) {
   if (memcmp(from.data, to.data, 16 * n) || !to.clean()) die(name);
 }
 
+// read: nothing is written where all is zero, and what is read is all there is.
+static void read_only(const string& name, const emu::Kernel& k) {
+  size_t n = 1 + below(3000);
+  Buffer from(16 * n, 0), sink(16, 0);
+  unsigned grid = 1 + below(5);
+  launch(k, {grid, 1, 1}, {(u64)sink.data, (u64)from.data, n});
+  if (sink.as<u32>()[0] || !sink.clean()) die(name + ": a write");
+  from.as<u32>()[below(4 * n)] = 5;
+  launch(k, {grid, 1, 1}, {(u64)sink.data, (u64)from.data, n});
+  if (sink.as<u32>()[0] != 5 || !from.clean()) die(name + ": not all was read");
+}
+
 void test_other(const string& name, const emu::Kernel& k) {
   if (name == "quantize_a8" || name == "quantize_a4") return quantize(name, k);
   if (name == "convert_a16") return convert(name, k);
   if (name == "outliers") return outliers(name, k);
   if (name == "copy16") return copy(name, k);
+  if (name == "read16") return read_only(name, k);
+  if (name == "delay") return launch(k, {1, 1, 1}, {1000000}); // it ends
   die(name + " has no test");
 }

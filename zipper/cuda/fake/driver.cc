@@ -16,6 +16,10 @@
 //                          CUDA_ERROR_ILLEGAL_ADDRESS, and so does every call after
 //   FAKE_CUDA_MEMORY=BYTES of the device, 1 GiB unless told
 //   FAKE_CUDA_SMS=N        multiprocessors, 4 unless told
+//   FAKE_CUDA_CAPABILITY=N compute capability, 80 unless told
+//   FAKE_CUDA_WITHOUT=A,B  the device has no attributes of these numbers
+//   FAKE_CUDA_HIDDEN=1     attributes from 10000 on are unknown, so that nothing
+//                          tells this driver from a real one
 // and attributes of the device beyond CUDA's, see attribute().
 #include "fake.h"
 #include <chrono>
@@ -146,15 +150,30 @@ double now() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// lacks tells whether FAKE_CUDA_WITHOUT or FAKE_CUDA_HIDDEN names attribute a.
+bool lacks(int a) {
+  if (a >= 10000 && environment("FAKE_CUDA_HIDDEN", 0))
+    return true;
+  const char *list = getenv("FAKE_CUDA_WITHOUT");
+  for (char *end; list && *list; list = *end ? end + 1 : end)
+    if (strtol(list, &end, 10) == a)
+      return true;
+    else if (end == list)
+      return false;
+  return false;
+}
+
 int attribute(int a, int *v) {
+  if (lacks(a))
+    return INVALID_VALUE;
   switch (a) {
   case 13: *v = 1000000; return SUCCESS;                                // clock, kHz
   case 16: *v = (int)environment("FAKE_CUDA_SMS", 4); return SUCCESS;   // multiprocessors
   case 36: *v = 1000000; return SUCCESS;                                // memory clock, kHz
   case 37: *v = 128; return SUCCESS;                                    // bus, bits
   case 38: *v = 256 << 10; return SUCCESS;                              // L2
-  case 75: *v = 8; return SUCCESS;
-  case 76: *v = 0; return SUCCESS;
+  case 75: *v = (int)environment("FAKE_CUDA_CAPABILITY", 80) / 10; return SUCCESS;
+  case 76: *v = (int)environment("FAKE_CUDA_CAPABILITY", 80) % 10; return SUCCESS;
   case 97: *v = 163 << 10; return SUCCESS;                              // shared memory by opting in
   case 10000: *v = 1; return SUCCESS;                                   // this driver is the fake one
   case 10001: *v = calls; return SUCCESS;                               // so far, these not counted
@@ -335,7 +354,8 @@ API cuMemsetD8Async(Pointer d, unsigned char v, size_t n, void *st) {
 
 API cuModuleLoadDataEx(void **m, const void *image, unsigned options, const int *kinds, void **values) {
   ENTER const char *text = (const char *)image;
-  if (!text || !strstr(text, ".version")) {
+  bool code = text && !memcmp(text, "\177ELF", 4); // a cubin
+  if (!text || (!code && !strstr(text, ".version"))) {
     const int error_log = 5; // CU_JIT_ERROR_LOG_BUFFER
     for (unsigned i = 0; i < options; i++)
       if (kinds[i] == error_log)

@@ -6,7 +6,7 @@
 namespace fake {
 // parameters is the number that ../kernels/ABI.md gives a kernel.
 static int parameters(const std::string &name) {
-  static const std::map<std::string, int> others = {{"quantize_a8", 9}, {"quantize_a4", 10}, {"convert_a16", 9}, {"outliers", 11}, {"copy16", 3}};
+  static const std::map<std::string, int> others = {{"quantize_a8", 9}, {"quantize_a4", 10}, {"convert_a16", 9}, {"outliers", 11}, {"copy16", 3}, {"read16", 3}, {"delay", 1}};
   auto it = others.find(name);
   return it == others.end() ? 18 : it->second;
 }

@@ -19,6 +19,10 @@ struct alignas(8) f32x2 { float v[2]; };
 #define INLINE __device__ __forceinline__
 #define DEV static INLINE
 #define KERNEL(threads, name) extern "C" __global__ void __launch_bounds__(threads) name
+// KERNEL_BLOCKS also asks for room for some blocks on a multiprocessor. With 0, as
+// with KERNEL, the compiler trades registers for blocks as it likes; with 1 it
+// spends them rather than recompute addresses and spill.
+#define KERNEL_BLOCKS(threads, blocks, name) extern "C" __global__ void __launch_bounds__(threads, blocks) name
 extern __shared__ __align__(128) u8 dyn_smem_[];
 #define DYN_SMEM (dyn_smem_)
 #define UNROLL _Pragma("unroll")
@@ -92,6 +96,8 @@ DEV float f16_to_f32(u16 h) { float f; asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"
 DEV u16 f32_to_bf16(float f) { u16 h; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f)); return h; }
 DEV u32 sub_f16x2(u32 a, u32 b) { u32 d; asm("sub.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b)); return d; }
 DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) { u32 d; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
+// and_or is (w & mask) | bits in one instruction; from C++ the compiler makes two.
+DEV u32 and_or(u32 w, u32 mask, u32 bits) { u32 d; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(w), "r"(mask), "r"(bits)); return d; }
 DEV u32 f32_bits(float f) { return __float_as_uint(f); }
 DEV float bits_f32(u32 u) { return __uint_as_float(u); }
 DEV int f32_to_int(float f) { return __float2int_rn(f); } // ties to even
@@ -104,6 +110,7 @@ DEV u32 warp_xor(u32 v, int m) { return __shfl_xor_sync(0xffffffffu, v, m); }
 DEV u32 warp_ballot(bool b) { return __ballot_sync(0xffffffffu, b); }
 DEV int popcount(u32 v) { return __popc(v); }
 DEV int lowest_bit(u32 v) { return __ffs(v) - 1; } // v != 0
+DEV u64 clock_now() { return (u64)clock64(); } // of the multiprocessor
 
 // For partial sums that other blocks read: fence after writing and before
 // reading; load_uncached bypasses the L1 cache.

@@ -15,7 +15,7 @@
 // MATRIX(name, scheme, kind, tokens, panels of a warp, warps, stages, along K)
 #define MATRIX(name, ...)                                                          \
   typedef Shape<__VA_ARGS__> shape_##name;                                         \
-  KERNEL(shape_##name::THREADS, name)(PARAMS) {                                    \
+  KERNEL_BLOCKS(shape_##name::THREADS, shape_##name::BLOCKS, name)(PARAMS) {                                    \
     Args a = ARGS;                                                                 \
     multiply<shape_##name>(a);                                                     \
   }                                                                                \

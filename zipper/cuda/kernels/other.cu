@@ -1,6 +1,6 @@
 // other.cu: what stands before, beside and against the matrix kernels: the
 // quantization of activations, the fp16 outliers of a mixed-precision baseline,
-// and a plain copy, the measure of bandwidth.
+// a plain copy, and what timing needs: a read of memory and a delay.
 #include "dev.h"
 
 enum { F32, HALF, BFLOAT, INT8 }; // xtype
@@ -33,34 +33,71 @@ DEV int code(float x, float scale, float top) {
   return f32_to_int(v > top ? top : v < -top ? -top : v);
 }
 
-// quantize_a8: quant.A8 of a token per block.
-KERNEL(256, quantize_a8)(u64 xq, u64 ldq, u64 xs, u64 x, u64 xtype, u64 ldx, u64 m, u64 k, u64 kt) {
+// load4 reads elements 4·word to 4·word+3 of a row that begins on 16 bytes and
+// has a multiple of 16 of them; those from k on are zero.
+DEV void load4(float v[4], const u8* x, u64 type, u32 word, u32 k) {
+  UNROLL for (int i = 0; i < 4; i++) v[i] = 0;
+  if (4 * word >= k) return;
+  if (type == F32) {
+    f32x4 f = ((const f32x4*)x)[word];
+    UNROLL for (int i = 0; i < 4; i++) v[i] = f.v[i];
+  } else {
+    u32x2 h = ((const u32x2*)x)[word];
+    UNROLL for (int i = 0; i < 4; i++) {
+      u16 e = (u16)(h.w[i / 2] >> 16 * (i % 2));
+      v[i] = type == HALF ? f16_to_f32(e) : bits_f32((u32)e << 16);
+    }
+  }
+  UNROLL for (int i = 1; i < 4; i++) v[i] = 4 * word + i < k ? v[i] : 0;
+}
+DEV u32 largest4(u32 largest, const float v[4]) {
+  UNROLL for (int i = 0; i < 4; i++) {
+    u32 m = magnitude(v[i]);
+    largest = m > largest ? m : largest;
+  }
+  return largest;
+}
+DEV u32 codes4(const float v[4], float scale) {
+  u32 bytes = 0;
+  UNROLL for (int i = 0; i < 4; i++) bytes |= (u32)(code(v[i], scale, 127) & 255) << 8 * i;
+  return bytes;
+}
+
+// quantize_a8: quant.A8 of a token per block. With one token there is one block,
+// and all that counts is how soon it is done: so 1024 threads, four elements a
+// load, and all loads of a thread (up to 16384 columns) before the first use.
+KERNEL(1024, quantize_a8)(u64 xq, u64 ldq, u64 xs, u64 x, u64 xtype, u64 ldx, u64 m, u64 k, u64 kt) {
+  constexpr u32 KEPT = 4;
   u32* warps = (u32*)DYN_SMEM;
   u64 token = blockIdx.x;
   if (token >= m) return;
   const u8* from = (const u8*)x + token * ldx;
+  u32 columns = (u32)k, words = 16 * (u32)kt, thread = threadIdx.x;
+  float v[KEPT][4];
+  UNROLL for (u32 i = 0; i < KEPT; i++) load4(v[i], from, xtype, thread + 1024 * i, columns);
   u32 largest = 0;
-  for (u64 i = threadIdx.x; i < k; i += 256) {
-    u32 v = magnitude(read(from, xtype, i));
-    largest = v > largest ? v : largest;
+  UNROLL for (u32 i = 0; i < KEPT; i++) largest = largest4(largest, v[i]);
+  ROLL for (u32 word = thread + 1024 * KEPT; word < words; word += 1024) {
+    float more[4];
+    load4(more, from, xtype, word, columns);
+    largest = largest4(largest, more);
   }
   largest = warp_max(largest);
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = largest;
+  if (thread % 32 == 0) warps[thread / 32] = largest;
   sync_block();
-  largest = warp_max(warps[threadIdx.x % 8]);
+  largest = warp_max(warps[thread % 32]);
   float scale = scale_of(largest, 127);
-  if (threadIdx.x == 0) ((float*)xs)[token] = scale;
+  if (thread == 0) ((float*)xs)[token] = scale;
   u32* to = (u32*)((u8*)xq + token * ldq);
-  for (u64 word = threadIdx.x; word < 16 * kt; word += 256) {
-    u32 bytes = 0;
-    for (int b = 0; b < 4; b++) {
-      u64 c = 4 * word + b;
-      if (c < k) bytes |= (u32)(code(read(from, xtype, c), scale, 127) & 255) << 8 * b;
-    }
-    to[word] = bytes;
+  UNROLL for (u32 i = 0; i < KEPT; i++)
+    if (thread + 1024 * i < words) to[thread + 1024 * i] = codes4(v[i], scale);
+  ROLL for (u32 word = thread + 1024 * KEPT; word < words; word += 1024) {
+    float more[4];
+    load4(more, from, xtype, word, columns);
+    to[word] = codes4(more, scale);
   }
 }
-REGISTER(quantize_a8, 1, 0, 256, 32)
+REGISTER(quantize_a8, 1, 0, 1024, 128)
 
 // quantize_a4: quant.A4 of a token per block, a group of columns at a time per warp.
 KERNEL(256, quantize_a4)(u64 xq, u64 ldq, u64 xs, u64 x, u64 xtype, u64 ldx, u64 m, u64 k, u64 kt, u64 xgroup) {
@@ -137,3 +174,22 @@ KERNEL(256, copy16)(u64 dst, u64 src, u64 n) {
   for (u64 i = (u64)blockIdx.x * 256 + threadIdx.x; i < n; i += (u64)gridDim.x * 256) ((u32x4*)dst)[i] = ((const u32x4*)src)[i];
 }
 REGISTER(copy16, 0, 0, 256, 0)
+
+// read16 reads n 16-byte words and writes nothing, unless their bits have a sum
+// that memory of zeros cannot have: then one word goes to sink.
+KERNEL(256, read16)(u64 sink, u64 src, u64 n) {
+  u32 all = 0;
+  for (u64 i = (u64)blockIdx.x * 256 + threadIdx.x; i < n; i += (u64)gridDim.x * 256) {
+    u32x4 v = ((const u32x4*)src)[i];
+    all |= v.w[0] | v.w[1] | v.w[2] | v.w[3];
+  }
+  if (all) *(u32*)sink = all;
+}
+REGISTER(read16, 0, 0, 256, 0)
+
+// delay keeps one multiprocessor busy for some of its clocks, and nothing else.
+KERNEL(32, delay)(u64 clocks) {
+  u64 start = clock_now();
+  while (clock_now() - start < clocks) {}
+}
+REGISTER(delay, 0, 0, 32, 0)

@@ -26,12 +26,12 @@ template <int ROW> DEV u32 swizzle(u32 token, u32 chunk) {
 // W4A16, half. The word w and 0x6400, the half 1024, give 1024+u without an
 // arithmetic instruction: its lowest ten bits count ones.
 struct F16 {
-  static INLINE u32 pair(u32 w) { return sub_f16x2((w & 0x000f000fu) | 0x64006400u, 0x64086408u); } // u-8 twice
+  static INLINE u32 pair(u32 w) { return sub_f16x2(and_or(w, 0x000f000fu, 0x64006400u), 0x64086408u); } // u-8 twice
   static INLINE void mma(float d[4], const u32* a, const u32* b, const float c[4]) { mma_m16n8k16_f16(d, a, b, c); }
 };
 // W4A16, bfloat16: 0x4300 is 128, whose lowest seven bits count ones.
 struct BF16 {
-  static INLINE u32 pair(u32 w) { return fma_bf16x2((w & 0x000f000fu) | 0x43004300u, 0x3f803f80u, 0xc308c308u); } // ·1 - 136
+  static INLINE u32 pair(u32 w) { return fma_bf16x2(and_or(w, 0x000f000fu, 0x43004300u), 0x3f803f80u, 0xc308c308u); } // ·1 - 136
   static INLINE void mma(float d[4], const u32* a, const u32* b, const float c[4]) { mma_m16n8k16_bf16(d, a, b, c); }
 };
 

@@ -51,6 +51,9 @@ template <class P, Kind KIND_, int TOKENS_, int PANELS, int WARPS_, int STAGES_,
   static constexpr int TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_;
   static constexpr bool ALONG_K = ALONG_K_;
   static constexpr int THREADS = 32 * WARPS;
+  // Up to 32 tokens, shared memory bounds the blocks of a multiprocessor, and
+  // issue slots the time: registers are free. See KERNEL_BLOCKS.
+  static constexpr int BLOCKS = TOKENS <= 32 ? 1 : 0;
   static constexpr int ROWS = 16 * PW * (ALONG_K ? 1 : WARPS);
   static constexpr int OCTETS = TOKENS / 8, FRAGMENTS = OCTETS * PW; // of a warp: 8 tokens x 16 rows, 4 numbers a lane
   // Bytes of a stage: X, and after it the part of each warp.
@@ -132,7 +135,13 @@ template <class C> struct Task {
   Walk<C> walk;
   u32 groups;      // of scales in a row of the base
   u32 group, left; // the one at walk.j, and its tiles left; groups of 32: 2·j
+  // Where the copies of this lane begin at column tile 0: fill adds what j takes.
+  const u8 *xfrom, *wfrom, *sfrom;
   float acc[PW][OCTETS][4];
+
+  static constexpr u32 CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS;
+  static constexpr u32 ROUND = STEP / CHUNKS; // tokens of X copied at once
+  INLINE u32 first() const { return C::ALONG_K ? lane : threadIdx.x; }
 
   INLINE Task(const Args& args) : a(args) {
     warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -148,7 +157,11 @@ template <class C> struct Task {
       groups = tiles ? (a.kt + tiles - 1) / tiles : 2 * a.kt;
       group = tiles ? first / tiles : 2 * first;
       left = tiles ? tiles - first % tiles : 0;
+      u32 count = tiles ? 1 : 2; // of groups in a tile, 32 bytes each
+      wfrom = a.w + (u64)panel * a.kt * 512 + lane * 16;
+      sfrom = a.s + (u64)(panel + lane / (2 * count)) * groups * 32 + lane % (2 * count) * 16;
     }
+    xfrom = a.x + (u64)(token + this->first() / CHUNKS) * a.ldx + this->first() % CHUNKS * 16;
     UNROLL for (int p = 0; p < PW; p++)
       UNROLL for (int o = 0; o < OCTETS; o++)
         UNROLL for (int i = 0; i < 4; i++) acc[p][o][i] = 0;
@@ -169,15 +182,12 @@ template <class C> struct Task {
     walk.advance();
   }
   INLINE void fill_activations(u8* to) const {
-    constexpr u32 CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS;
-    constexpr u32 ROUND = STEP / CHUNKS; // tokens copied at once
-    u32 first = C::ALONG_K ? lane : threadIdx.x, chunk = first % CHUNKS;
-    const u8* from = a.x + (token + first / CHUNKS) * a.ldx + (u64)walk.j * P::ROW + chunk * 16;
+    u32 first = this->first(), chunk = first % CHUNKS;
+    const u8* from = xfrom + (u64)walk.j * P::ROW;
     UNROLL for (u32 at = 0; at < C::TOKENS; at += ROUND, from += ROUND * a.ldx) {
       u32 t = at + first / CHUNKS;
       if (C::TOKENS % ROUND != 0 && t >= C::TOKENS) break;
-      bool real = token + t < a.m;
-      cp_async16_or_zero(to + swizzle<P::ROW>(t, chunk), real ? from : a.x, real);
+      cp_async16_or_zero(to + swizzle<P::ROW>(t, chunk), from, token + t < a.m);
     }
     if constexpr (P::GROUP_SCALES) {
       u32 tiles = a.xgroup / 64, groups = (a.kt + tiles - 1) / tiles, g = walk.j / tiles;
@@ -188,11 +198,11 @@ template <class C> struct Task {
     }
   }
   INLINE void fill_base(u8* to) {
-    UNROLL for (int p = 0; p < PW; p++)
-      cp_async16(to + p * 512 + lane * 16, a.w + ((u64)(panel + p) * a.kt + walk.j) * 512 + lane * 16);
+    const u8* from = wfrom + (u64)walk.j * 512;
+    UNROLL for (int p = 0; p < PW; p++, from += (u64)a.kt * 512) cp_async16(to + p * 512 + lane * 16, from);
     u32 count = a.group == 32 ? 2 : 1; // of groups in this tile, 32 bytes each
     u32 p = lane / (2 * count), chunk = lane % (2 * count);
-    if (p < PW) cp_async16(to + C::S + p * 64 + chunk * 16, a.s + ((u64)(panel + p) * groups + group) * 32 + chunk * 16);
+    if (p < PW) cp_async16(to + C::S + p * 64 + chunk * 16, sfrom + (u64)group * 32);
     if (count == 2) {
       group += 2;
     } else if (--left == 0) {
