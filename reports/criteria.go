@@ -89,7 +89,7 @@ func mean(v []float64) float64 { return sum(v) / float64(len(v)) }
 // lines is the study's table at one density, head first.
 func (s *Study) lines() [][]string {
 	d := s.density()
-	out := [][]string{{"criterion", "layers", "recovered, calibration", "recovered, held out", "behind oracle", "rank correlation with oracle", "blocks shared with oracle"}}
+	out := [][]string{{"criterion", "layers", "recovered, calibration", "recovered, held out", "gap to oracle", "rank correlation with oracle", "blocks shared with oracle"}}
 	percent := func(v []float64) string {
 		if len(v) == 0 {
 			return ""
@@ -98,7 +98,7 @@ func (s *Study) lines() [][]string {
 	}
 	for _, name := range s.Names {
 		held := s.over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return at(c, r.HeldOut, d) })
-		behind := s.over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) {
+		gap := s.over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) {
 			own, ok := at(c, r.HeldOut, d)
 			for _, o := range c.Criteria {
 				if o.Name == "oracle" && ok {
@@ -111,8 +111,8 @@ func (s *Study) lines() [][]string {
 		line := []string{name, fmt.Sprint(len(held)),
 			percent(s.over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return at(c, r.Recovered, d) })),
 			percent(held), "", "", percent(s.over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return at(c, r.Overlap["oracle"], d) }))}
-		if name != "oracle" && len(behind) > 0 {
-			line[4] = signed(100*mean(behind), 1) + " points"
+		if name != "oracle" && len(gap) > 0 {
+			line[4] = signed(100*mean(gap), 1) + " points"
 		}
 		if v := s.over(name, func(_ row.Criteria, r row.CriterionResult) (float64, bool) {
 			v, ok := r.Spearman["oracle"]
@@ -246,11 +246,6 @@ func (s *Study) overlapFigure() *figure {
 			}
 		},
 	}
-}
-
-// markdown is the study's table.
-func (s *Study) markdown() string {
-	return "## How the criteria choose\n\n" + inMarkdown(s.Label) + "\n\n" + markdownTable(s.lines()) + "\n" + s.note() + "\n"
 }
 
 // finding says what the means carry.

@@ -30,7 +30,7 @@ func TestCriteria(t *testing.T) {
 		t.Fatalf("studies %+v", table.Studies)
 	}
 	got := table.Studies[1].lines()
-	want := "[[criterion layers recovered, calibration recovered, held out behind oracle rank correlation with oracle blocks shared with oracle]" +
+	want := "[[criterion layers recovered, calibration recovered, held out gap to oracle rank correlation with oracle blocks shared with oracle]" +
 		" [random 2 10.0\u00a0% 11.0\u00a0% +16.0 points 0.010 12.0\u00a0%] [delta 2 25.0\u00a0% 23.0\u00a0% +4.0 points 0.600 70.0\u00a0%] [oracle 2 26.0\u00a0% 27.0\u00a0%   ]]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("table %v\nwant  %v", got, want)

@@ -10,57 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/mosaicquant/mosaicquant/internal/row"
 )
-
-// column is one column of the results, as text for people.
-type column struct {
-	name string
-	cell func(*Entry) string
-}
-
-func valueColumn(name, value string, f func(float64) string) column {
-	return column{name, func(e *Entry) string {
-		if v, ok := e.Value(value); ok {
-			return f(v)
-		}
-		return ""
-	}}
-}
-
-// columns are the results' columns in Markdown and on the terminal.
-var columns = []column{
-	{"row", func(e *Entry) string { return e.ID }},
-	{"label", func(e *Entry) string { return e.Name }},
-	{"bits/weight", func(e *Entry) string {
-		if !e.HasBits {
-			return ""
-		}
-		return fixed(e.Bits, 3)
-	}},
-	valueColumn("ppl", row.PPLToken, sig),
-	{"ppl vs baseline", func(e *Entry) string {
-		if e.Versus == nil {
-			return e.VersusNote
-		}
-		return percentOf(e.Versus.PPL.Value) + " " + interval(e.Versus.PPL, percentOf)
-	}},
-	{"KL mean", func(e *Entry) string {
-		if e.KL == nil {
-			return ""
-		}
-		return withInterval(*e.KL, sig)
-	}},
-	{"top-1", func(e *Entry) string {
-		if e.Top1 == nil {
-			return ""
-		}
-		return fixed(100*e.Top1.Value, 2) + " %"
-	}},
-	valueColumn("output error", row.OutputError, sig),
-	{"front", func(e *Entry) string { return e.Standing.String() }},
-}
 
 // markdown returns one table per group.
 func (t *Table) markdown() []byte {
@@ -72,29 +22,17 @@ func (t *Table) markdown() []byte {
 		fmt.Fprintf(&b, "**%s**\n\n", inMarkdown(g.Title()))
 		b.WriteString(markdownTable(g.lines()))
 	}
-	for _, m := range t.Timings {
-		b.WriteString("\n" + m.markdown())
+	for i, m := range t.Timings {
+		s := m.section(i)
+		b.WriteString("\n" + s.heading(false))
+		for _, bl := range s.Blocks {
+			b.WriteString("\n" + blockMarkdown(bl))
+		}
 	}
 	for _, e := range t.Failed {
 		fmt.Fprintf(&b, "\n%s %s failed: %s\n", e.ID, inMarkdown(e.Label), inMarkdown(e.Error))
 	}
 	return b.Bytes()
-}
-
-// inMarkdown escapes what Markdown or the HTML in it would take for markup.
-func inMarkdown(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n':
-			b.WriteByte(' ')
-			continue
-		case strings.ContainsRune("\\`*_{}[]<>|#!&~$", r):
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
 }
 
 // csv returns every row with every value at full precision, failed ones too.
@@ -251,7 +189,7 @@ func Summary(w io.Writer, t *Table) error {
 }
 
 // textColumns are headings of columns of text, apart from the first two.
-var textColumns = []string{"front", "label", "verdict", "variant", "kernel"}
+var textColumns = []string{"Pareto", "label", "verdict", "variant", "kernel"}
 
 // align writes lines in columns; numbers end at the right, text starts at the left.
 func align(b *strings.Builder, lines [][]string) {

@@ -84,21 +84,21 @@ func (g *Group) frontFinding() []finding {
 	for _, e := range g.Front {
 		rows = append(rows, fmt.Sprintf("%s (%s bits, %s)", e.Name, fixed(e.Bits, 3), sig(e.KL.Value)))
 	}
-	near, behind := 0, 0
+	nearly, dominated := 0, 0
 	for _, e := range g.Entries {
 		switch e.Standing {
-		case NearFront:
-			near++
-		case Behind:
-			behind++
+		case NearlyNonDominated:
+			nearly++
+		case Dominated:
+			dominated++
 		}
 	}
 	text := fmt.Sprintf("Pareto front of bits and divergence, by estimate: %s.", list(rows, 8))
 	switch {
-	case near > 0:
-		text += fmt.Sprintf(" %s behind it but not distinguishable from a row on it of no more bits.", plural(near, "more row is", "more rows are"))
-	case behind > 0:
-		text += " Every other row is distinguishably behind a row on it of no more bits."
+	case nearly > 0:
+		text += fmt.Sprintf(" %s dominated by estimate, but not significantly.", plural(nearly, "more row is", "more rows are"))
+	case dominated > 0:
+		text += " Every other row is significantly dominated by a row on it of no more bits."
 	}
 	return []finding{{text, g.Front}}
 }

@@ -10,23 +10,23 @@ import (
 type Standing int
 
 const (
-	Unplaced  Standing = iota // bits or divergence missing, or the 16-bit reference
-	OnFront                   // no row has less of one and no more of the other
-	NearFront                 // behind a front row, but not distinguishably so
-	Behind                    // a front row of no more bits has a clearly lower divergence
+	Unplaced           Standing = iota // bits or divergence missing, or the 16-bit reference
+	NonDominated                       // no row has less of one and no more of the other: on the front
+	NearlyNonDominated                 // dominated by estimate, but not significantly by any row on the front
+	Dominated                          // a row on the front of no more bits has a significantly lower divergence
 )
 
 func (s Standing) String() string {
-	return [...]string{"", "front", "near front", "behind"}[s]
+	return [...]string{"", "non-dominated", "dominated (n.s.)", "dominated"}[s]
 }
 
 // rank orders the group by mean KL and places each row relative to the front.
 //
-// A row behind the front is compared, in pairs, with each front row of no more
-// bits, at a threshold of (1-Level) shared between these (Bonferroni). It is
-// "near" where none of these comparisons is significant: a front drawn
-// through point estimates alone would claim an order that the windows do not
-// carry. Rows without windows in common are placed by their point estimates.
+// A row that is dominated by estimate is compared, in pairs, with each row on the
+// front of no more bits, at a threshold of (1-Level) shared between these
+// (Bonferroni). It is nearly non-dominated where none of these comparisons is
+// significant: a front drawn through point estimates alone would claim an order
+// that the windows do not carry. Rows without windows in common are placed by their point estimates.
 func (g *Group) rank() {
 	var placed, scored []*Entry
 	for _, e := range g.Entries {
@@ -58,22 +58,22 @@ func (g *Group) rank() {
 	}
 	g.Front = front(placed)
 	for _, e := range placed {
-		e.Standing = NearFront
+		e.Standing = NearlyNonDominated
 		var rivals []*Entry
 		for _, f := range g.Front {
 			if f == e {
-				e.Standing = OnFront
+				e.Standing = NonDominated
 			}
 			if f != e && f.Bits <= e.Bits {
 				rivals = append(rivals, f)
 			}
 		}
-		if e.Standing == OnFront {
+		if e.Standing == NonDominated {
 			continue
 		}
 		for _, f := range rivals {
 			if f.KL.Value < e.KL.Value && pairedP(e, f) < (1-Level)/float64(len(rivals)) {
-				e.Standing = Behind
+				e.Standing = Dominated
 			}
 		}
 	}

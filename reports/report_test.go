@@ -159,7 +159,7 @@ func TestHostile(t *testing.T) {
 			t.Errorf("the Markdown table holds %q", bad)
 		}
 	}
-	for _, f := range slices.Concat(table.draw()...) {
+	for _, f := range table.document(in).figures() {
 		svg, err := f.svg()
 		if err != nil {
 			t.Fatal(err)
@@ -302,9 +302,9 @@ func TestPareto(t *testing.T) {
 	twin.Series[2].Values = kl
 	limit := s.row("none", "a16", map[string]string{"method": "none"}, 16, 0.0001)
 	g := Build(append(rows, twin, limit)).Groups[0]
-	want := map[string]Standing{"small": OnFront, "good": OnFront, "twin": NearFront, "bad": Behind, "big": OnFront, "none": Unplaced}
+	want := map[string]Standing{"small": NonDominated, "good": NonDominated, "twin": NearlyNonDominated, "bad": Dominated, "big": NonDominated, "none": Unplaced}
 	for _, e := range g.Entries {
-		if e.Standing != want[e.Label] && !(e.Label == "twin" && e.Standing == OnFront) {
+		if e.Standing != want[e.Label] && !(e.Label == "twin" && e.Standing == NonDominated) {
 			t.Errorf("%s is %q, want %q", e.Label, e.Standing, want[e.Label])
 		}
 	}

@@ -349,26 +349,6 @@ func bytesText(v float64) string {
 	return fixed(v/1e9, 2) + "\u00a0GB"
 }
 
-// markdown is the findings and tables of m.
-func (m *Timing) markdown() string {
-	var b strings.Builder
-	heading := "Kernel timing"
-	if m.Predicted {
-		heading = "Predicted times"
-	}
-	b.WriteString("## " + heading + "\n\n" + inMarkdown(m.Title()) + "\n\n")
-	for _, f := range m.findings() {
-		b.WriteString("- " + inMarkdown(f.Text) + "\n")
-	}
-	for _, lines := range [][][]string{m.lines(), m.generatedLines()} {
-		if lines != nil {
-			b.WriteString("\n" + markdownTable(lines))
-		}
-	}
-	b.WriteString("\n" + timingNote + "\n")
-	return b.String()
-}
-
 const timingNote = "Medians over the repeats with 95 % bootstrap intervals; the variants of a product ran in turns, and ratios are medians of the ratios within each repeat. " + variantNames
 
 // timingFindings says what the ratios carry: for each variant, in how many

@@ -31,14 +31,14 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot
-// scores, and tables/timings.csv where they were timed. Files of an earlier report are replaced, each in one step, so that a
-// reader never sees half a page.
+// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot scores,
+// and tables/timings.csv where they were timed. Files of an earlier report are
+// replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
 	in = in.visible()
 	t := in.Table()
-	figures := t.draw()
-	page, err := t.page(in, figures)
+	d := t.document(in)
+	page, err := d.page(in)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,8 @@ func Write(dir string, in Input) error {
 		data []byte
 	}
 	files := []file{
-		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/results.tex", t.latex()}, {"tables/iso_bits.csv", t.isoCSV()},
+		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()},
+		{"tables/results.tex", t.latex()}, {"tables/iso_bits.csv", t.isoCSV()},
 	}
 	if t.hasTasks() {
 		files = append(files, file{"tables/tasks.csv", t.taskCSV()})
@@ -56,22 +57,20 @@ func Write(dir string, in Input) error {
 		files = append(files, file{"tables/timings.csv", t.timingCSV()})
 	}
 	pngs := map[string][]byte{}
-	for _, group := range figures {
-		for _, f := range group {
-			png, err := f.png()
-			if err != nil {
-				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
-			}
-			pngs[f.Key] = png
-			svg, err := f.svg()
-			if err != nil {
-				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
-			}
-			files = append(files, file{"plots/" + f.Key + ".png", png}, file{"plots/" + f.Key + ".svg", svg})
+	for _, f := range d.figures() {
+		png, err := f.png()
+		if err != nil {
+			return fmt.Errorf("reports: figure %s: %w", f.Key, err)
 		}
+		pngs[f.Key] = png
+		svg, err := f.svg()
+		if err != nil {
+			return fmt.Errorf("reports: figure %s: %w", f.Key, err)
+		}
+		files = append(files, file{"plots/" + f.Key + ".png", png}, file{"plots/" + f.Key + ".svg", svg})
 	}
-	blocks := t.blocks(in, figures, pngs)
-	files = append(files, file{"report.md", reportMarkdown(blocks)}, file{"report.ipynb", notebook(blocks)}, file{"report.html", page}) // last: they refer to nothing that is not there yet
+	files = append(files, // last: they refer to nothing that is not there yet
+		file{"report.md", d.markdown()}, file{"report.ipynb", d.notebook(in.Folder, pngs)}, file{"report.html", page})
 	for _, f := range files {
 		if err := replace(filepath.Join(dir, filepath.FromSlash(f.name)), f.data); err != nil {
 			return fmt.Errorf("reports: %w", err)
@@ -90,27 +89,10 @@ func (in Input) Table() *Table {
 // Page returns report.html alone.
 func Page(in Input) ([]byte, error) {
 	in = in.visible()
-	t := in.Table()
-	return t.page(in, t.draw())
+	return in.Table().document(in).page(in)
 }
 
-// draw returns the figures of each group, then those of each set of timings and
-// of each study of the criteria.
-func (t *Table) draw() [][]*figure {
-	l := t.looks()
-	var out [][]*figure
-	for i, g := range t.Groups {
-		out = append(out, g.figures(i, l))
-	}
-	for i, m := range t.Timings {
-		out = append(out, m.figures(i))
-	}
-	for i, s := range t.Studies {
-		out = append(out, s.figures(i))
-	}
-	return out
-}
-
+// visible is in with all that could hide or reorder text spelled out.
 func (in Input) visible() Input {
 	in.Title, in.Question = visible(in.Title, false), visible(in.Question, true)
 	in.Config, in.Command, in.Folder = visible(in.Config, true), visible(in.Command, true), visible(in.Folder, false)
