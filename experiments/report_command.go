@@ -91,7 +91,7 @@ func readFolder(dir string) (reports.Input, error) {
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings, Styles: methodStyles}
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}

@@ -79,7 +79,7 @@ func (g *Group) effects() []Effect {
 		}
 	}
 	var out []Effect
-	for _, method := range slices.SortedFunc(maps.Keys(of), byMethod) {
+	for _, method := range slices.SortedFunc(maps.Keys(of), g.families.compareMethods) {
 		rows := of[method]
 		axes, values := varying(rows)
 		for _, axis := range axes {
@@ -109,8 +109,8 @@ func (g *Group) effects() []Effect {
 	return out
 }
 
-// byMethod puts mosaic, which the sweeps are about, first.
-func byMethod(a, b string) int {
+// compareMethods puts mosaic, which the sweeps are about, first.
+func (o order) compareMethods(a, b string) int {
 	switch {
 	case a == b:
 		return 0
@@ -119,7 +119,7 @@ func byMethod(a, b string) int {
 	case b == "mosaic":
 		return 1
 	}
-	return byFamily(a, b)
+	return o.compare(a, b)
 }
 
 // usual is the value that rows are compared with along axis: that of the

@@ -130,15 +130,10 @@ func (s *Study) note() string {
 		"The oracle takes, one after another, the blocks that measure best on the evaluated text: a bound to compare with, not a method. The paper reports 55 to 63 %% recovered at 10 %% (from reading notes, not checked against the PDF).", percentage(s.density()))
 }
 
-func (s *Study) figures(index int) []*figure {
-	suffix := ""
-	if index > 0 {
-		suffix = fmt.Sprint("-", index+1)
-	}
+func (s *Study) figures() []*figure {
 	var out []*figure
 	for _, f := range []*figure{s.recoveredFigure(), s.overlapFigure()} {
 		if f != nil {
-			f.Key += suffix
 			out = append(out, f)
 		}
 	}

@@ -45,7 +45,7 @@ func TestCriteria(t *testing.T) {
 	if strings.Contains(page, "No results") || strings.Contains(page, "<i>b") {
 		t.Error("a page of studies says that there are no results, or takes a label for markup")
 	}
-	for _, f := range table.Studies[0].figures(0) {
+	for _, f := range table.Studies[0].figures() {
 		if _, err := f.png(); err != nil {
 			t.Error(err)
 		}

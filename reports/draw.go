@@ -23,12 +23,16 @@ type figure struct {
 	Title   string
 	Caption string
 
-	Lines     [][]string // its numbers as a table, head first, where no other table has them
-	LinesNote string
-
 	height func(width vg.Length) vg.Length
 	draw   func(c draw.Canvas, st sheet)
 	chart  []byte // the interactive version's options (JSON); nil without one
+}
+
+// nth gives the i-th figure of its kind on a page, from 0, a key of its own.
+func (f *figure) nth(i int) {
+	if i > 0 {
+		f.Key = fmt.Sprintf("%s-%d", f.Key, i+1)
+	}
 }
 
 // sheet is what a figure is drawn on: its font size and its ink.

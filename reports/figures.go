@@ -17,36 +17,6 @@ import (
 // crowded is the number of points past which error bars would be a smear.
 const crowded = 200
 
-// figures draws what the group's rows support, in the order of the page.
-// A figure without data does not exist; it is never an empty frame.
-func (g *Group) figures(index int, l looks) []*figure {
-	var out []*figure
-	add := func(f *figure) {
-		if f != nil {
-			if index > 0 {
-				f.Key = fmt.Sprintf("%s-%d", f.Key, index+1)
-			}
-			out = append(out, f)
-		}
-	}
-	add(g.divergenceFigure(l))
-	add(g.isoFigure(l))
-	add(g.rowsFigure(l))
-	add(g.effectsFigure())
-	for _, tokens := range g.batches() {
-		add(g.speedFigure(l, tokens))
-	}
-	for _, m := range []measure{divergence, recovery} {
-		for _, f := range g.densityFigures(m) {
-			add(f)
-		}
-	}
-	add(g.perplexityFigure(l))
-	add(g.layerFigure())
-	add(g.ledgerFigure())
-	return out
-}
-
 // xy is a scatter in the house style, ready for both a drawing and a chart.
 type xy struct {
 	xLabel, yLabel string
@@ -124,7 +94,7 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 }
 
 // byMethod makes one series per family out of the rows value accepts.
-func (g *Group) byMethod(l looks, value func(*Entry) (Estimate, bool)) (all []series, points int) {
+func (g *Group) byMethod(l Styles, value func(*Entry) (Estimate, bool)) (all []series, points int) {
 	byName := map[string]int{}
 	for _, e := range g.Entries {
 		est, ok := value(e)
@@ -135,19 +105,19 @@ func (g *Group) byMethod(l looks, value func(*Entry) (Estimate, bool)) (all []se
 		if !seen {
 			i = len(all)
 			byName[e.Family] = i
-			all = append(all, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker, symbol: l[e.Family].symbol})
+			all = append(all, series{name: e.Family, color: l.look(e.Family).color, marker: l.look(e.Family).marker, symbol: l.look(e.Family).symbol})
 		}
 		all[i].points = append(all[i].points, point{e.Bits, est.Value, est.Low, est.High, e.Name})
 		points++
 	}
-	slices.SortFunc(all, func(a, b series) int { return byFamily(a.name, b.name) })
+	slices.SortFunc(all, func(a, b series) int { return g.families.compare(a.name, b.name) })
 	for i := range all {
 		all[i].bars = points <= crowded
 	}
 	return all, points
 }
 
-func (g *Group) divergenceFigure(l looks) *figure {
+func (g *Group) divergenceFigure(l Styles) *figure {
 	s := &xy{xLabel: "bits per weight, as stored", yLabel: "mean KL to 16 bits (nat/token)", yLog: true}
 	var n int
 	s.series, n = g.byMethod(l, func(e *Entry) (Estimate, bool) {
@@ -173,7 +143,7 @@ func (g *Group) divergenceFigure(l looks) *figure {
 	return &figure{Key: "kl-bits", Title: "Divergence against bits per weight", Caption: caption, height: ratio(0.72), draw: s.draw, chart: s.chart()}
 }
 
-func (g *Group) perplexityFigure(l looks) *figure {
+func (g *Group) perplexityFigure(l Styles) *figure {
 	one := 1.0
 	s := &xy{xLabel: "bits per weight, as stored", yLabel: "perplexity / baseline's", level: &one}
 	var n int
@@ -396,10 +366,8 @@ func (g *Group) effectsFigure() *figure {
 	}
 	return &figure{
 		Key: "effects", Title: "Effect of each setting",
-		Caption:   "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable." + chosenOf(len(effects), total),
-		Lines:     g.effectLines(),
-		LinesNote: "Geometric mean over pairs of rows that differ in this setting alone, paired by window. The interval covers the windows, with the pairs as they are. Settings that change the bits per weight are not compared at equal size here.",
-		height:    rowsHeight(len(effects), 4.5), draw: drawForest,
+		Caption: "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable." + chosenOf(len(effects), total),
+		height:  rowsHeight(len(effects), 4.5), draw: drawForest,
 	}
 }
 

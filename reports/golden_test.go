@@ -35,7 +35,7 @@ func goldenInput() Input {
 	failed := s.row("gptq g100", "a16", map[string]string{"method": "gptq", "group": "100"}, 4, 1)
 	failed.Status, failed.Values, failed.Series, failed.Error = row.Failed, nil, nil, "K=688 not divisible by group 100"
 	rows = append(append(rows, failed), timedRows(nil)[:8]...)
-	return Input{Title: "golden", Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
+	return Input{Title: "golden", Styles: styles, Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
 		Env:     map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Kernel: "avx2", Commit: "0123abc"}},
 		Command: "go run ./experiments sweep", Commands: map[string]string{rows[0].Trial: "go run ./experiments sweep --trial " + rows[0].Trial}}
 }

@@ -44,7 +44,7 @@ func (g *Group) isoBit() {
 		}
 		families[e.Family] = append(families[e.Family], e)
 	}
-	slices.SortFunc(names, byFamily)
+	slices.SortFunc(names, g.families.compare)
 	for _, rival := range names {
 		curve := front(families[rival])
 		start := len(g.Iso)
@@ -105,7 +105,7 @@ func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 
 // isoFigure draws the rows of mosaic over the strongest other method at their
 // bits: the rival against which each row stands worst.
-func (g *Group) isoFigure(l looks) *figure {
+func (g *Group) isoFigure(l Styles) *figure {
 	worst := map[*Entry]Iso{}
 	pairs, of := g.isoPairs()
 	rivals := map[string]bool{}
@@ -127,6 +127,6 @@ func (g *Group) isoFigure(l looks) *figure {
 		return iso.Ratio, ok
 	})
 	return &figure{Key: "iso-bits", Title: "At equal bits, against the strongest other method", height: ratio(0.72), draw: s.draw, chart: s.chart(),
-		Caption: "Divergence of each row of mosaic over that of another method at exactly its bits per weight (the table of comparisons at equal bits says how), namely " + list(slices.SortedFunc(maps.Keys(rivals), byFamily), 8) +
+		Caption: "Divergence of each row of mosaic over that of another method at exactly its bits per weight (the table of comparisons at equal bits says how), namely " + list(slices.SortedFunc(maps.Keys(rivals), g.families.compare), 8) +
 			": for each row the one with the lowest divergence. Below the line mosaic is better. Bars: 95 % interval, paired by window, each row on its own; the choice of the strongest favours the rivals a little. Rows without a rival of their size are not drawn."}
 }

@@ -86,10 +86,10 @@ func spaced(s string) string {
 }
 
 // table is the group's table of results, in the colours of l.
-func (g *Group) table(l looks) table {
+func (g *Group) table(l Styles) table {
 	t := table{Title: "Results", Home: true, Lines: make([]tableLine, len(g.Entries))}
 	for i, e := range g.Entries {
-		t.Lines[i] = tableLine{Trial: e.Trial, Color: hexColor(l[e.Family].color), NonDominated: e.Standing == NonDominated}
+		t.Lines[i] = tableLine{Trial: e.Trial, Color: hexColor(l.look(e.Family).color), NonDominated: e.Standing == NonDominated}
 	}
 	for _, c := range g.columns(func(column) bool { return true }) {
 		t.Columns = append(t.Columns, tableColumn{c.name, c.is})
@@ -139,6 +139,9 @@ func (g *Group) lines() [][]string {
 	return lines
 }
 
+const effectsNote = "Geometric mean over pairs of rows that differ in this setting alone, paired by window. " +
+	"The interval covers the windows, with the pairs as they are. Settings that change the bits per weight are not compared at equal size here."
+
 func (g *Group) effectLines() [][]string {
 	lines := [][]string{{"method", "setting", "from", "to", "pairs", "KL lower in", "KL change", "95 % interval", "p, Holm", "bits / weight change"}}
 	for _, f := range g.Effects {
@@ -149,7 +152,7 @@ func (g *Group) effectLines() [][]string {
 }
 
 // isoTable is the comparisons at equal bits, isoLimit of them.
-func (g *Group) isoTable(l looks) table {
+func (g *Group) isoTable(l Styles) table {
 	t := table{Title: "Comparisons at equal bits", Columns: []tableColumn{{"row", ofRows}, {"label", ofMethods}, {"bits/weight", ofNumbers},
 		{"rival", ofNames}, {"rival's rows", ofReferences}, {"KL vs rival", ofNumbers}, {"95 % interval", ofNumbers}, {"p, Holm", ofNumbers}}}
 	for _, i := range g.Iso[:min(len(g.Iso), isoLimit)] {
@@ -157,7 +160,7 @@ func (g *Group) isoTable(l looks) table {
 		if i.Upper != nil {
 			rows += " to " + i.Upper.ID
 		}
-		t.Lines = append(t.Lines, tableLine{Color: hexColor(l[i.Entry.Family].color), Cells: []string{i.Entry.ID, i.Entry.Name, fixed(i.Entry.Bits, 3),
+		t.Lines = append(t.Lines, tableLine{Color: hexColor(l.look(i.Entry.Family).color), Cells: []string{i.Entry.ID, i.Entry.Name, fixed(i.Entry.Bits, 3),
 			i.Family, rows, percentOf(i.Ratio.Value), interval(i.Ratio, percentOf), pvalue(i.Holm)}})
 	}
 	return t

@@ -17,7 +17,7 @@ const rowsLimit = 48
 
 // rowsFigure draws the divergence of each row on a line of its own, best
 // first: over that of the group's baseline, in pairs, where there is one such.
-func (g *Group) rowsFigure(l looks) *figure {
+func (g *Group) rowsFigure(l Styles) *figure {
 	var base *Entry
 	for _, e := range g.Entries {
 		if e.Versus != nil && e.Versus.KLRatio != nil {
@@ -56,7 +56,7 @@ func (g *Group) rowsFigure(l looks) *figure {
 			families = append(families, e.Family)
 		}
 	}
-	slices.SortFunc(families, byFamily)
+	slices.SortFunc(families, g.families.compare)
 	f := &figure{Key: "rows", Title: "Divergence of each row", height: rowsHeight(len(rows), 8)}
 	axis := "mean KL to 16 bits (nat/token)"
 	f.Caption = "Mean divergence from the 16-bit model, lowest first, with bits per weight on the right. Bars: 95 % interval over windows, each row on its own. Rows share their windows, so overlapping bars do not mean that two rows are alike."
@@ -69,7 +69,7 @@ func (g *Group) rowsFigure(l looks) *figure {
 		var entries []entry
 		for _, name := range families {
 			entries = append(entries, entry{name: short(name, 48), width: 0.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
-				l[name].marker(c, at, st.size*0.32, l[name].color)
+				l.look(name).marker(c, at, st.size*0.32, l.look(name).color)
 			}})
 		}
 		c = st.legend(c, entries)
@@ -87,7 +87,7 @@ func (g *Group) rowsFigure(l looks) *figure {
 			}
 			inside := func(v float64) vg.Length { return tx(min(max(v, p.X.Min), p.X.Max)) }
 			for i, e := range rows {
-				y, v, look := ty(float64(len(rows)-1-i)+0.5), of(e), l[e.Family]
+				y, v, look := ty(float64(len(rows)-1-i)+0.5), of(e), l.look(e.Family)
 				c.FillText(label, vg.Point{X: c.Min.X - st.size*0.5, Y: y}, labels[i])
 				if e.HasBits {
 					c.FillText(bits, vg.Point{X: c.Max.X + st.size*0.5, Y: y}, fixed(e.Bits, 3))

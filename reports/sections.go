@@ -20,13 +20,12 @@ func (t *Table) document(in Input) *document {
 		add(section{"empty", "No results", "",
 			[]block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
 	}
-	looks := t.looks()
 	for i, g := range t.Groups {
 		where := ""
 		if len(t.Groups) > 1 {
 			where = g.Title()
 		}
-		d.Sections = append(d.Sections, g.sections(i, where, looks)...)
+		d.Sections = append(d.Sections, g.sections(i, where, in.Styles)...)
 	}
 	for i, m := range t.Timings {
 		d.Sections = append(d.Sections, m.sections(i)...)
@@ -111,7 +110,7 @@ const claimsNote = "“Lower” and “higher” are claimed only after Holm's c
 	"Intervals are 95\u00a0%, each on its own. They cover the choice of windows, not other texts, calibration samples or models."
 
 // sections are those of the i-th group; where is "" for the only one.
-func (g *Group) sections(i int, where string, l looks) []section {
+func (g *Group) sections(i int, where string, l Styles) []section {
 	key := func(s string) string { return fmt.Sprintf("%s-%d", s, i+1) }
 	findings := section{key("findings"), "Findings", g.Title(), nil}
 	if f := g.findings(); len(f) > 0 {
@@ -129,9 +128,7 @@ func (g *Group) sections(i int, where string, l looks) []section {
 		out = append(out, section{key("tasks"), "Zero-shot tasks", where, []block{tableOf("Zero-shot tasks", lines, ofRows, ofNames),
 			plain("small", taskNote+" Every score at full precision is in tables/tasks.csv.")}})
 	}
-	for _, f := range g.figures(i, l) {
-		out = append(out, figureSection(f, where))
-	}
+	out = append(out, g.figureSections(i, where, l)...)
 	if lines := g.isoTimeLines(); lines != nil {
 		out = append(out, section{key("iso-time"), "Divergence at equal time", where,
 			[]block{tableOf("Comparisons at equal time", lines, ofRows, ofNames), plain("small", g.isoTimeNote())}})
@@ -143,15 +140,38 @@ func (g *Group) sections(i int, where string, l looks) []section {
 	return out
 }
 
-// figureSection is a section of one figure, with its numbers to unfold where it
-// has any.
-func figureSection(f *figure, where string) section {
-	s := section{"about-" + f.Key, f.Title, where, []block{drawing{f}}}
-	if f.Lines != nil {
-		numbers := tableOf(f.Title, f.Lines, ofNames, ofNames, ofNames, ofNames)
-		s.Blocks = append(s.Blocks, details{Summary: "in numbers", Blocks: []block{numbers, plain("small", f.LinesNote)}})
+// figureSection is a section of one figure and what belongs to it.
+func figureSection(f *figure, where string, more ...block) section {
+	return section{"about-" + f.Key, f.Title, where, append([]block{drawing{f}}, more...)}
+}
+
+// figureSections are those of the i-th group's figures, in the order of the
+// page. A figure without data does not exist; it is never an empty frame.
+func (g *Group) figureSections(i int, where string, l Styles) []section {
+	var out []section
+	add := func(f *figure, more ...block) {
+		if f != nil {
+			f.nth(i)
+			out = append(out, figureSection(f, where, more...))
+		}
 	}
-	return s
+	add(g.divergenceFigure(l))
+	add(g.isoFigure(l))
+	add(g.rowsFigure(l))
+	add(g.effectsFigure(), details{Summary: "in numbers", Blocks: []block{
+		tableOf("Effect of each setting", g.effectLines(), ofNames, ofNames, ofNames, ofNames), plain("small", effectsNote)}})
+	for _, tokens := range g.batches() {
+		add(g.speedFigure(l, tokens))
+	}
+	for _, m := range []measure{divergence, recovery} {
+		for _, f := range g.densityFigures(m) {
+			add(f)
+		}
+	}
+	add(g.perplexityFigure(l))
+	add(g.layerFigure())
+	add(g.ledgerFigure())
+	return out
 }
 
 // section is that of the findings and tables of m, the i-th set of timings.
@@ -185,7 +205,8 @@ func (m *Timing) section(i int) section {
 // sections are section and those of its figures.
 func (m *Timing) sections(i int) []section {
 	out := []section{m.section(i)}
-	for _, f := range m.figures(i) {
+	for _, f := range m.figures() {
+		f.nth(i)
 		out = append(out, figureSection(f, m.Title()))
 	}
 	return out
@@ -199,7 +220,8 @@ func (s *Study) sections(i int) []section {
 	}
 	about.Blocks = append(about.Blocks, tableOf("Criteria", s.lines(), ofNames), plain("small", s.note()))
 	out := []section{about}
-	for _, f := range s.figures(i) {
+	for _, f := range s.figures() {
+		f.nth(i)
 		out = append(out, figureSection(f, ""))
 	}
 	return out

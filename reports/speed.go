@@ -80,7 +80,7 @@ func (g *Group) batches() []string {
 }
 
 // speedFigure draws divergence over time at one number of tokens.
-func (g *Group) speedFigure(l looks, tokens string) *figure {
+func (g *Group) speedFigure(l Styles, tokens string) *figure {
 	s := &xy{xLabel: "time of the layers / 16-bit weights, " + tokens, yLabel: "mean KL to 16 bits (nat/token)", yLog: true}
 	byName := map[string]int{}
 	points, layers := 0, 0
@@ -94,7 +94,7 @@ func (g *Group) speedFigure(l looks, tokens string) *figure {
 		if !seen {
 			i = len(s.series)
 			byName[e.Family] = i
-			s.series = append(s.series, series{name: e.Family, color: l[e.Family].color, marker: l[e.Family].marker, symbol: l[e.Family].symbol})
+			s.series = append(s.series, series{name: e.Family, color: l.look(e.Family).color, marker: l.look(e.Family).marker, symbol: l.look(e.Family).symbol})
 		}
 		s.series[i].points = append(s.series[i].points, point{v.Over16.Value, e.KL.Value, e.KL.Low, e.KL.High, e.Name})
 		points++
@@ -104,7 +104,7 @@ func (g *Group) speedFigure(l looks, tokens string) *figure {
 	if points < 2 {
 		return nil
 	}
-	slices.SortFunc(s.series, func(a, b series) int { return byFamily(a.name, b.name) })
+	slices.SortFunc(s.series, func(a, b series) int { return g.families.compare(a.name, b.name) })
 	for i := range s.series {
 		s.series[i].bars = points <= crowded
 	}
@@ -146,7 +146,7 @@ func (g *Group) isoTime() {
 		}
 		families[e.Family] = append(families[e.Family], e)
 	}
-	slices.SortFunc(names, byFamily)
+	slices.SortFunc(names, g.families.compare)
 	var ps []float64
 	for _, tokens := range g.batches() {
 		for _, name := range names {

@@ -1,82 +1,94 @@
 package reports
 
 import (
+	"fmt"
+	"hash/fnv"
 	"image/color"
 	"slices"
+	"strconv"
+	"strings"
 )
 
-// method is how a family looks in every figure: a colour of Okabe and Ito's
-// palette (2008), told apart with any colour vision, and a marker, told apart
-// without colour.
-type method struct {
-	name   string
+// Style is how a family of rows looks in every figure. A family is a method,
+// for mosaic with its base: "gptq", "mosaic on gptq".
+type Style struct {
+	Family string
+	Color  string // "#rrggbb"; take one that is told apart with any colour vision, as of Okabe and Ito (2008)
+	Marker string // one of Markers, told apart without colour
+}
+
+// Styles are the styles of the known families, in the order in which legends
+// and tables list them. Families without a style come after them, by name.
+type Styles []Style
+
+// Markers are the names of the markers a Style may have.
+var Markers = []string{"circle", "square", "triangle", "diamond", "down", "star", "plus", "cross"}
+
+// Check fails on a family named twice or not at all, and on a colour or marker
+// that does not exist.
+func (s Styles) Check() error {
+	seen := map[string]bool{}
+	for i, m := range s {
+		_, err := parseColor(m.Color)
+		switch {
+		case m.Family == "":
+			return fmt.Errorf("reports: style %d has no family", i)
+		case seen[m.Family]:
+			return fmt.Errorf("reports: family %q has two styles", m.Family)
+		case err != nil:
+			return fmt.Errorf("reports: style of %q: %w", m.Family, err)
+		case !slices.Contains(Markers, m.Marker):
+			return fmt.Errorf("reports: style of %q: marker %q is not one of %s", m.Family, m.Marker, strings.Join(Markers, ", "))
+		}
+		seen[m.Family] = true
+	}
+	return nil
+}
+
+// Families are the names in order.
+func (s Styles) Families() []string {
+	var out []string
+	for _, m := range s {
+		out = append(out, m.Family)
+	}
+	return out
+}
+
+// look is a style that can be drawn.
+type look struct {
 	color  color.RGBA
 	marker marker
 	symbol string // the marker in an interactive chart
 }
 
-// methods fixes order and look of the families we know; others take what
-// remains, in order of name.
-var methods = []method{
-	{"none", color.RGBA{0x59, 0x59, 0x59, 0xff}, cross, crossSymbol},
-	{"rtn", color.RGBA{0x56, 0xb4, 0xe9, 0xff}, circle, circleSymbol},
-	{"gptq", color.RGBA{0x00, 0x72, 0xb2, 0xff}, square, squareSymbol},
-	{"spqr", color.RGBA{0x00, 0x9e, 0x73, 0xff}, triangle, triangleSymbol},
-	{"llmint8", color.RGBA{0x80, 0x80, 0x80, 0xff}, square, squareSymbol},
-	{"quik", color.RGBA{0x8c, 0x6d, 0x1f, 0xff}, plus, plusSymbol},
-	{"atom", color.RGBA{0xcc, 0x79, 0xa7, 0xff}, down, downSymbol},
-	{"svdquant", color.RGBA{0x99, 0x33, 0x66, 0xff}, circle, circleSymbol},
-	{"mosaic", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, diamond, diamondSymbol},
-	{"mosaic on rtn", color.RGBA{0xe6, 0x9f, 0x00, 0xff}, diamond, diamondSymbol},
-	{"mosaic on gptq", color.RGBA{0xd5, 0x5e, 0x00, 0xff}, star, starSymbol},
-}
-
-var spare = []method{
-	{"", color.RGBA{0x00, 0x60, 0x60, 0xff}, down, downSymbol},
-	{"", color.RGBA{0x40, 0x40, 0x90, 0xff}, plus, plusSymbol},
-	{"", color.RGBA{0xb0, 0x80, 0x60, 0xff}, cross, crossSymbol},
-	{"", color.RGBA{0x70, 0x90, 0x20, 0xff}, triangle, triangleSymbol},
-}
-
-func rankOf(name string) int {
-	if i := slices.IndexFunc(methods, func(m method) bool { return m.name == name }); i >= 0 {
-		return i
-	}
-	return len(methods)
-}
-
-func byFamily(a, b string) int {
-	if c := rankOf(a) - rankOf(b); c != 0 {
-		return c
-	}
-	return natural(a, b)
-}
-
-// looks gives each family of the table its look, the same in all figures.
-type looks map[string]method
-
-func (t *Table) looks() looks {
-	var names []string
-	for _, g := range t.Groups {
-		for _, e := range g.Entries {
-			if !slices.Contains(names, e.Family) {
-				names = append(names, e.Family)
-			}
+// look returns the look of a family. One without a style gets a look that
+// depends on its name alone, so that it is the same on every page. The styles
+// are as Check wants them.
+func (s Styles) look(family string) look {
+	if i := slices.IndexFunc(s, func(m Style) bool { return m.Family == family }); i >= 0 {
+		c, err := parseColor(s[i].Color)
+		if err != nil {
+			panic("reports: " + err.Error()) // Check was not asked
 		}
+		m := slices.Index(Markers, s[i].Marker)
+		return look{c, markers[m], symbols[m]}
 	}
-	slices.SortFunc(names, byFamily)
-	l, next := looks{}, 0
-	for _, n := range names {
-		m := spare[next%len(spare)]
-		if i := rankOf(n); i < len(methods) {
-			m = methods[i]
-		} else {
-			next++
-		}
-		m.name = n
-		l[n] = m
+	h := fnv.New32a()
+	h.Write([]byte(family))
+	n := int(h.Sum32() % uint32(len(spare)*len(markers)))
+	return look{spare[n%len(spare)], markers[n/len(spare)], symbols[n/len(spare)]}
+}
+
+// spare colours families without a style.
+var spare = []color.RGBA{{0x00, 0x60, 0x60, 0xff}, {0x40, 0x40, 0x90, 0xff}, {0xb0, 0x80, 0x60, 0xff}, {0x70, 0x90, 0x20, 0xff}}
+
+// parseColor reads "#rrggbb".
+func parseColor(s string) (color.RGBA, error) {
+	v, err := strconv.ParseUint(strings.TrimPrefix(s, "#"), 16, 32)
+	if err != nil || len(s) != 7 || s[0] != '#' {
+		return color.RGBA{}, fmt.Errorf("colour %q is not #rrggbb", s)
 	}
-	return l
+	return color.RGBA{uint8(v >> 16), uint8(v >> 8), uint8(v), 0xff}, nil
 }
 
 // palette colours series that are not methods: values of an axis, items of a
@@ -86,7 +98,8 @@ var palette = []color.RGBA{
 	{0x56, 0xb4, 0xe9, 0xff}, {0xd5, 0x5e, 0x00, 0xff}, {0x80, 0x80, 0x80, 0xff}, {0x8c, 0x6d, 0x1f, 0xff},
 }
 
-// Symbols of ECharts for the markers; it lacks four of them.
+// Symbols of ECharts for the markers; it lacks four of them. symbols and markers
+// are in the order of Markers.
 const (
 	circleSymbol   = "circle"
 	squareSymbol   = "rect"

@@ -134,7 +134,7 @@ func syntheticInput() Input {
 	failed.Error = "quant: model.layers.0.mlp.down_proj: K=688 not divisible by group 100"
 	rows[4].Warnings = []string{"model.layers.3.mlp.up_proj: 12 dead columns"}
 	dirty := true
-	in := Input{
+	in := Input{Styles: styles,
 		Title: "synthetic", Question: "Made-up rows, for tests: which 4-bit method loses least, and at what size?",
 		Rows: append(rows, none, failed), Config: "name: synthetic\nmodel: builtin:tiny-llama3\n",
 		Env:     map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Features: []string{"avx2", "fma"}, Kernel: "avx2", Commit: "0123abc", Dirty: &dirty}},
@@ -144,4 +144,10 @@ func syntheticInput() Input {
 		in.Commands[r.Trial] = "go run ./experiments sweep -c configs/default.yaml --only '" + r.Label + "'"
 	}
 	return in
+}
+
+// styles are those of the families of synthetic rows.
+var styles = Styles{
+	{"none", "#595959", "cross"}, {"rtn", "#56b4e9", "circle"}, {"gptq", "#0072b2", "square"}, {"spqr", "#009e73", "triangle"},
+	{"mosaic on rtn", "#e69f00", "diamond"}, {"mosaic on gptq", "#d55e00", "star"},
 }

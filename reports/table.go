@@ -35,6 +35,7 @@ type Group struct {
 	Iso        []Iso     // comparisons at equal bits
 	IsoTime    []IsoTime // comparisons at equal time
 	Effects    []Effect  // of each method's settings, in matched pairs
+	families   order     // of what is listed by family
 	drop       []string  // words that labels share and names leave out
 	manyValued []string  // settings of too many values for Effects
 	Windows    int       // evaluation windows, 0 where rows differ or have none
@@ -72,9 +73,23 @@ func (e *Entry) Value(name string) (float64, bool) {
 	return v.Value, ok
 }
 
+// order is the order of families: those named, then others by name.
+type order []string
+
+func (o order) compare(a, b string) int {
+	rank := func(family string) int {
+		if i := slices.Index(o, family); i >= 0 {
+			return i
+		}
+		return len(o)
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), natural(a, b))
+}
+
 // Build analyses rows. The order of rows matters only where one trial ran more
-// than once: the last row that succeeded wins, else the last.
-func Build(rows []row.Row) *Table {
+// than once: the last row that succeeded wins, else the last. Comparisons list
+// the families in the order given, others after them by name.
+func Build(rows []row.Row, families ...string) *Table {
 	t := &Table{}
 	kept := row.Merge(rows)
 	t.Replaced = len(rows) - len(kept)
@@ -93,7 +108,7 @@ func Build(rows []row.Row) *Table {
 		key := [3]string{subject(&e.Row), setting(&e.Row, "protocol"), setting(&e.Row, "activations")}
 		g := groups[key]
 		if g == nil {
-			g = &Group{Model: key[0], Protocol: key[1], Activations: key[2]}
+			g = &Group{Model: key[0], Protocol: key[1], Activations: key[2], families: families}
 			groups[key] = g
 			t.Groups = append(t.Groups, g)
 		}

@@ -14,13 +14,10 @@ import (
 )
 
 // figures draws the timings of products.
-func (m *Timing) figures(index int) []*figure {
+func (m *Timing) figures() []*figure {
 	var out []*figure
 	add := func(f *figure) {
 		if f != nil {
-			if index > 0 {
-				f.Key = fmt.Sprintf("%s-%d", f.Key, index+1)
-			}
 			if m.Predicted {
 				f.Title += " (predicted)"
 				f.Caption = "A prediction from a model of the device, not a measurement. " + f.Caption

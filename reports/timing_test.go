@@ -76,7 +76,7 @@ func TestTimings(t *testing.T) {
 		t.Errorf("%d products, variants %v", len(m.Products), order)
 	}
 	var keys, claims []string
-	for _, f := range m.figures(0) {
+	for _, f := range m.figures() {
 		keys = append(keys, f.Key)
 		if _, err := f.png(); err != nil {
 			t.Error(err)
@@ -127,7 +127,7 @@ func TestPredictions(t *testing.T) {
 		if m.Predicted != strings.Contains(m.Title(), "not measured") {
 			t.Errorf("title %q", m.Title())
 		}
-		for _, f := range m.figures(0) {
+		for _, f := range m.figures() {
 			if m.Predicted != strings.HasPrefix(f.Caption, "A prediction") {
 				t.Errorf("caption %q", f.Caption)
 			}

@@ -21,6 +21,7 @@ type Input struct {
 	Commands map[string]string          // by trial: runs that trial again
 	Draw     string                     // draws the report again
 	Folder   string                     // where the report is, from the repository's root
+	Styles   Styles                     // how the methods look; see Style. None: each by its name
 	// Script is the text of echarts.min.js (see EchartsVersion) to inline for
 	// interactive charts. With "" the page loads it from go-echarts' own host
 	// where there is a network; the drawings stay where there is none.
@@ -35,6 +36,9 @@ type Input struct {
 // and tables/timings.csv where they were timed. Files of an earlier report are
 // replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
+	if err := in.Styles.Check(); err != nil {
+		return err
+	}
 	in = in.visible()
 	t := in.Table()
 	d := t.document(in)
@@ -81,13 +85,16 @@ func Write(dir string, in Input) error {
 
 // Table analyses what a report of in shows.
 func (in Input) Table() *Table {
-	t := Build(in.Rows)
+	t := Build(in.Rows, in.Styles.Families()...)
 	t.Studies = studies(in.Criteria)
 	return t
 }
 
 // Page returns report.html alone.
 func Page(in Input) ([]byte, error) {
+	if err := in.Styles.Check(); err != nil {
+		return nil, err
+	}
 	in = in.visible()
 	return in.Table().document(in).page(in)
 }

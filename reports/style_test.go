@@ -1,0 +1,43 @@
+package reports
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestStyles draws known families as their styles say, in their order, and
+// others by their name alone, whatever else is on the page.
+func TestStyles(t *testing.T) {
+	if err := styles.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if got := hexColor(styles.look("gptq").color); got != "#0072b2" {
+		t.Errorf("gptq is drawn in %s", got)
+	}
+	if a, b := styles.look("new method"), (Styles{}).look("new method"); a.color != b.color || a.symbol != b.symbol {
+		t.Errorf("a family without a style is drawn as %v and %v", a, b)
+	}
+	seen := map[[2]string]bool{}
+	for _, name := range []string{"quarot", "spinquant", "omniquant", "hqq", "aqlm", "quip", "flatquant", "any4"} {
+		l := styles.look(name)
+		seen[[2]string{hexColor(l.color), l.symbol}] = true
+	}
+	if len(seen) < 6 {
+		t.Errorf("eight families without a style have %d looks", len(seen))
+	}
+	o := order(styles.Families())
+	if !(o.compare("rtn", "gptq") < 0) || !(o.compare("mosaic on gptq", "aaa") < 0) || !(o.compare("m2", "m10") < 0) {
+		t.Error("families are not in the order of their styles, then by name")
+	}
+	for want, bad := range map[string]Style{
+		"has no family":                         {"", "#000000", "circle"},
+		`family "rtn" has two styles`:           {"rtn", "#000000", "circle"},
+		`style of "x": colour "red"`:            {"x", "red", "circle"},
+		`style of "x": colour "#-12345"`:        {"x", "#-12345", "circle"},
+		`style of "x": marker "dot" is not one`: {"x", "#000000", "dot"},
+	} {
+		if _, err := Page(Input{Styles: append(Styles{{"rtn", "#56b4e9", "circle"}}, bad)}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: error %v, want %q", bad, err, want)
+		}
+	}
+}
