@@ -1,10 +1,10 @@
 package main
 
-import "github.com/mosaicquant/mosaicquant/reports"
+import "github.com/mosaicquant/mosaicquant/reports/figures"
 
 // methodStyles is how reports draw the methods, in the order of legends and
 // tables. A method that is not here looks as its name decides.
-var methodStyles = reports.Styles{
+var methodStyles = figures.Styles{
 	{Family: "none", Color: "#595959", Marker: "cross"},
 	{Family: "rtn", Color: "#56b4e9", Marker: "circle"},
 	{Family: "gptq", Color: "#0072b2", Marker: "square"},

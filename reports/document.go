@@ -1,5 +1,10 @@
 package reports
 
+import (
+	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
+)
+
 // A document is a report, built once from rows and written three times: as an
 // HTML page, as Markdown and as a notebook. It holds no markup: a writer
 // decides how a kind of block looks, never what it says.
@@ -71,7 +76,7 @@ type tableLine struct {
 }
 
 // drawing is a figure.
-type drawing struct{ *figure }
+type drawing struct{ *figures.Figure }
 
 // details is what a reader may unfold.
 type details struct {
@@ -108,21 +113,30 @@ type trials []trialCommand
 type trialCommand struct{ Row, Label, Trial, Command string }
 
 func (paragraph) Kind() string { return "paragraph" }
-func (bullets) Kind() string   { return "bullets" }
-func (table) Kind() string     { return "table" }
-func (drawing) Kind() string   { return "drawing" }
-func (details) Kind() string   { return "details" }
-func (snippet) Kind() string   { return "snippet" }
-func (command) Kind() string   { return "command" }
-func (facts) Kind() string     { return "facts" }
-func (alert) Kind() string     { return "alert" }
-func (trials) Kind() string    { return "trials" }
+
+func (bullets) Kind() string { return "bullets" }
+
+func (table) Kind() string { return "table" }
+
+func (drawing) Kind() string { return "drawing" }
+
+func (details) Kind() string { return "details" }
+
+func (snippet) Kind() string { return "snippet" }
+
+func (command) Kind() string { return "command" }
+
+func (facts) Kind() string { return "facts" }
+
+func (alert) Kind() string { return "alert" }
+
+func (trials) Kind() string { return "trials" }
 
 // plain is a paragraph of one phrase.
 func plain(role, s string) paragraph { return paragraph{Role: role, Phrases: []phrase{{Text: s}}} }
 
 // referencesTo are phrases that lead to rows, at most twelve of them.
-func referencesTo(rows []*Entry) []phrase {
+func referencesTo(rows []*stats.Entry) []phrase {
 	var out []phrase
 	for i, e := range rows {
 		if i == 12 {
@@ -151,14 +165,14 @@ func tableOf(title string, lines [][]string, kinds ...columnKind) table {
 }
 
 // figures returns the figures of d in the order of the page.
-func (d *document) figures() []*figure {
-	var out []*figure
+func (d *document) figures() []*figures.Figure {
+	var out []*figures.Figure
 	var walk func([]block)
 	walk = func(blocks []block) {
 		for _, b := range blocks {
 			switch b := b.(type) {
 			case drawing:
-				out = append(out, b.figure)
+				out = append(out, b.Figure)
 			case details:
 				walk(b.Blocks)
 			}

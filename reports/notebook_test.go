@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // parsed is a notebook as the schema of nbformat 4.5 has it; unknown fields
@@ -154,13 +157,13 @@ func TestNotebook(t *testing.T) {
 // TestHostileNotebook puts markup into labels, titles and settings.
 func TestHostileNotebook(t *testing.T) {
 	in := hostileFolders()[0]
-	in.Question, in.Config, in.Folder, in.Command = evil, "```\n"+evil+"\n````\n<b>", "a\"b", "go run\n"+evil
-	in.Warnings = []string{evil}
+	in.Question, in.Config, in.Folder, in.Command = rowtest.Evil, "```\n"+rowtest.Evil+"\n````\n<b>", "a\"b", "go run\n"+rowtest.Evil
+	in.Warnings = []string{rowtest.Evil}
 	for i := range in.Rows {
-		in.Commands = map[string]string{in.Rows[i].Trial: evil}
+		in.Commands = map[string]string{in.Rows[i].Trial: rowtest.Evil}
 	}
 	in = in.visible()
-	nb := readNotebook(t, Build(in.Rows).document(in).notebook(in.Folder, map[string][]byte{}))
+	nb := readNotebook(t, documentOf(stats.Build(in.Rows), in).notebook(in.Folder, map[string][]byte{}))
 	settings := 0
 	for _, c := range nb.Cells {
 		source := strings.Join(c.Source, "")

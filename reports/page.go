@@ -2,7 +2,10 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"html/template"
@@ -13,7 +16,25 @@ import (
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/format"
 )
+
+// policy is the page's Content-Security-Policy: of scripts those given and the
+// one at the address from, where that is not empty; no other network. Styles
+// are inline, as drawings carry theirs.
+func policy(from string, scripts ...string) string {
+	var allowed []string
+	if from != "" {
+		allowed = append(allowed, from)
+	}
+	for _, s := range scripts {
+		h := sha256.Sum256([]byte(s))
+		allowed = append(allowed, "'sha256-"+base64.StdEncoding.EncodeToString(h[:])+"'")
+	}
+	src := cmp.Or(strings.Join(allowed, " "), "'none'")
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + src
+}
 
 //go:embed page.tmpl
 var pageTemplate string
@@ -45,7 +66,7 @@ func (d *document) page(in Input) ([]byte, error) {
 	var b bytes.Buffer
 	err = tmpl.Execute(&b, map[string]any{
 		"Document": d, "Live": in.Live, "Style": template.CSS(pageStyle), "Policy": policy(from, scripts...) + connect,
-		"From": from, "Scripts": loads, "Charts": charts, "Schema": strconv.Itoa(row.Schema), "EchartsVersion": EchartsVersion,
+		"From": from, "Scripts": loads, "Charts": charts, "Schema": strconv.Itoa(row.Schema), "EchartsVersion": figures.EchartsVersion,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reports: page: %w", err)
@@ -59,12 +80,12 @@ func (d *document) scripts(in Input) (scripts []string, from string, err error) 
 	switch {
 	case in.NoCharts:
 	case in.Script != "":
-		if err := CheckScript(in.Script); err != nil {
+		if err := figures.CheckScript(in.Script); err != nil {
 			return nil, "", err
 		}
-		return []string{in.Script, loader}, "", nil
-	case slices.ContainsFunc(d.figures(), func(f *figure) bool { return f.chart != nil }):
-		return []string{loader}, usualScript(), nil
+		return []string{in.Script, figures.Loader}, "", nil
+	case slices.ContainsFunc(d.figures(), func(f *figures.Figure) bool { return f.Chart != nil }):
+		return []string{figures.Loader}, figures.UsualScript(), nil
 	}
 	return nil, "", nil
 }
@@ -76,14 +97,14 @@ func pageFuncs(charts bool) template.FuncMap {
 		"words": strings.Fields, "isRow": isRow, "cut": cutInterval,
 		"color": func(hex string) template.CSS { return template.CSS(hex) },
 		"svg": func(f drawing) (template.HTML, error) {
-			s, err := f.inline()
+			s, err := f.Inline()
 			return template.HTML(s), err
 		},
 		"chart": func(f drawing) template.HTML {
-			if f.chart == nil || !charts {
+			if f.Chart == nil || !charts {
 				return ""
 			}
-			return template.HTML(`<script type="application/json">` + string(f.chart) + `</script>`)
+			return template.HTML(`<script type="application/json">` + string(f.Chart) + `</script>`)
 		},
 		"unknown": func(kind string) (string, error) {
 			return "", fmt.Errorf("a block that the page cannot write: %s", kind)
@@ -95,8 +116,10 @@ func pageFuncs(charts bool) template.FuncMap {
 func (t table) ByRow() bool { return t.Columns[0].Is == ofRows }
 
 // Row, Method and References report what the column holds.
-func (c tableColumn) Row() bool        { return c.Is == ofRows }
-func (c tableColumn) Method() bool     { return c.Is == ofMethods }
+func (c tableColumn) Row() bool { return c.Is == ofRows }
+
+func (c tableColumn) Method() bool { return c.Is == ofMethods }
+
 func (c tableColumn) References() bool { return c.Is == ofReferences }
 
 // Text reports whether the column starts at the left.
@@ -135,7 +158,7 @@ func paragraphs(text string) []string {
 func (in Input) environments() []facts {
 	var out []facts
 	for _, k := range slices.Sorted(maps.Keys(in.Env)) {
-		e := facts{Title: visible(k, false)}
+		e := facts{Title: format.Visible(k, false)}
 		b, err := json.Marshal(in.Env[k])
 		if err != nil {
 			panic("reports: environment: " + err.Error()) // strings and numbers
@@ -147,7 +170,7 @@ func (in Input) environments() []facts {
 			panic("reports: environment: " + err.Error()) // just written
 		}
 		for _, name := range slices.Sorted(maps.Keys(fields)) {
-			e.Pairs = append(e.Pairs, [2]string{visible(name, false), visible(flat(fields[name]), false)})
+			e.Pairs = append(e.Pairs, [2]string{format.Visible(name, false), format.Visible(format.Flat(fields[name]), false)})
 		}
 		out = append(out, e)
 	}

@@ -5,18 +5,22 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-// document says what the rows of in show, section by section.
-func (t *Table) document(in Input) *document {
+// documentOf says what the rows of in show, section by section.
+func documentOf(t *stats.Table, in Input) *document {
 	d := &document{Title: in.Title}
 	add := func(s section) { d.Sections = append(d.Sections, s) }
-	add(t.opening(in))
-	if lines := t.acrossLines(); lines != nil {
+	add(opening(t, in))
+	if lines := acrossLines(t); lines != nil {
 		add(section{"across", "What each setting does, side by side", "",
 			[]block{tableOf("Effects by group", lines, ofNames), plain("small", acrossNote)}})
 	}
-	if len(t.entries()) == len(t.Failed) && len(t.Studies) == 0 {
+	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 {
 		add(section{"empty", "No results", "",
 			[]block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
 	}
@@ -25,20 +29,20 @@ func (t *Table) document(in Input) *document {
 		if len(t.Groups) > 1 {
 			where = g.Title()
 		}
-		d.Sections = append(d.Sections, g.sections(i, where, in.Styles)...)
+		d.Sections = append(d.Sections, groupSections(g, i, where, in.Styles)...)
 	}
 	for i, m := range t.Timings {
-		d.Sections = append(d.Sections, m.sections(i)...)
+		d.Sections = append(d.Sections, timingSections(m, i)...)
 	}
 	for i, s := range t.Studies {
-		d.Sections = append(d.Sections, s.sections(i)...)
+		d.Sections = append(d.Sections, criteriaSections(s, i)...)
 	}
-	d.Sections = append(d.Sections, t.closing(in)...)
+	d.Sections = append(d.Sections, closing(t, in)...)
 	return d
 }
 
 // opening is the section of the question, what was measured, and the command.
-func (t *Table) opening(in Input) section {
+func opening(t *stats.Table, in Input) section {
 	s := section{Key: "title", Title: in.Title}
 	for i, p := range paragraphs(in.Question) {
 		switch {
@@ -50,25 +54,25 @@ func (t *Table) opening(in Input) section {
 			s.Blocks = append(s.Blocks, plain("asked", p))
 		}
 	}
-	measured := len(t.entries()) - len(t.Failed)
-	count := phrase{Text: plural(measured, "trial", "trials") + " measured"}
+	measured := len(t.Entries()) - len(t.Failed)
+	count := phrase{Text: format.Plural(measured, "trial", "trials") + " measured"}
 	if measured == 0 && len(t.Failed) == 0 && len(t.Studies) > 0 {
-		count.Text = plural(len(t.Studies), "study", "studies") + " of the criteria"
+		count.Text = format.Plural(len(t.Studies), "study", "studies") + " of the criteria"
 	}
 	says := []phrase{count}
 	if n := len(t.Failed); n > 0 {
-		says = append(says, phrase{", ", ""}, phrase{plural(n, "trial", "trials") + " failed", "failures"})
+		says = append(says, phrase{", ", ""}, phrase{format.Plural(n, "trial", "trials") + " failed", "failures"})
 	}
 	rest := "."
 	if t.Replaced > 0 {
-		rest = "; " + plural(t.Replaced, "earlier row", "earlier rows") + " of trials that ran again left out."
+		rest = "; " + format.Plural(t.Replaced, "earlier row", "earlier rows") + " of trials that ran again left out."
 	}
 	if len(t.Groups) > 1 {
 		rest += " Rows are compared only within one model, protocol and activation format:"
 	}
 	s.Blocks = append(s.Blocks, paragraph{Phrases: append(says, phrase{rest, ""})})
 	if len(t.Groups) > 1 {
-		s.Blocks = append(s.Blocks, t.groupList())
+		s.Blocks = append(s.Blocks, groupList(t))
 	}
 	if in.Command != "" {
 		c := command{Key: "sweep", Text: in.Command}
@@ -84,12 +88,12 @@ func (t *Table) opening(in Input) section {
 }
 
 // groupList leads to the findings of each group, with the first of them.
-func (t *Table) groupList() bullets {
+func groupList(t *stats.Table) bullets {
 	var b bullets
-	for i, title := range t.shortTitles() {
+	for i, title := range shortTitles(t) {
 		g := t.Groups[i]
-		item := []phrase{{title, fmt.Sprintf("findings-%d", i+1)}, {", " + plural(len(g.Entries), "row", "rows"), ""}}
-		if f := g.findings(); len(f) > 0 {
+		item := []phrase{{title, fmt.Sprintf("findings-%d", i+1)}, {", " + format.Plural(len(g.Entries), "row", "rows"), ""}}
+		if f := groupFindings(g); len(f) > 0 {
 			item = append(item, phrase{". " + f[0].Text, ""})
 		}
 		b.Items = append(b.Items, item)
@@ -109,135 +113,80 @@ func bulleted(findings []finding) bullets {
 const claimsNote = "“Lower” and “higher” are claimed only after Holm's correction at 5\u00a0%, in comparisons paired by window. " +
 	"Intervals are 95\u00a0%, each on its own. They cover the choice of windows, not other texts, calibration samples or models."
 
-// sections are those of the i-th group; where is "" for the only one.
-func (g *Group) sections(i int, where string, l Styles) []section {
+// groupSections are those of the i-th group; where is "" for the only one.
+func groupSections(g *stats.Group, i int, where string, l figures.Styles) []section {
 	key := func(s string) string { return fmt.Sprintf("%s-%d", s, i+1) }
 	findings := section{key("findings"), "Findings", g.Title(), nil}
-	if f := g.findings(); len(f) > 0 {
+	if f := groupFindings(g); len(f) > 0 {
 		findings.Blocks = append(findings.Blocks, bulleted(f))
 	} else {
 		findings.Blocks = append(findings.Blocks, plain("", "These rows carry no finding: nothing to compare, or no windows to compare in pairs."))
 	}
 	scope := bullets{Role: "small"}
-	for _, s := range append(g.scope(), claimsNote) {
+	for _, s := range append(scopeOf(g), claimsNote) {
 		scope.Items = append(scope.Items, []phrase{{Text: s}})
 	}
 	findings.Blocks = append(findings.Blocks, scope)
-	out := []section{findings, {key("results"), "Results", where, []block{g.table(l), plain("small", g.tableNote())}}}
-	if lines := g.taskLines(); lines != nil {
+	out := []section{findings, {key("results"), "Results", where, []block{resultsTable(g, l), plain("small", resultsNote(g))}}}
+	if lines := taskLines(g); lines != nil {
 		out = append(out, section{key("tasks"), "Zero-shot tasks", where, []block{tableOf("Zero-shot tasks", lines, ofRows, ofNames),
 			plain("small", taskNote+" Every score at full precision is in tables/tasks.csv.")}})
 	}
-	out = append(out, g.figureSections(i, where, l)...)
-	if lines := g.isoTimeLines(); lines != nil {
+	out = append(out, figureSections(g, i, where, l)...)
+	if lines := isoTimeLines(g); lines != nil {
 		out = append(out, section{key("iso-time"), "Divergence at equal time", where,
-			[]block{tableOf("Comparisons at equal time", lines, ofRows, ofNames), plain("small", g.isoTimeNote())}})
+			[]block{tableOf("Comparisons at equal time", lines, ofRows, ofNames), plain("small", isoTimeNote(g))}})
 	}
 	if len(g.Iso) > 0 {
 		out = append(out, section{key("iso-bits"), "Divergence at equal bits per weight", where,
-			[]block{g.isoTable(l), plain("small", g.isoNote())}})
+			[]block{isoTable(g, l), plain("small", isoNote(g))}})
 	}
 	return out
 }
 
 // figureSection is a section of one figure and what belongs to it.
-func figureSection(f *figure, where string, more ...block) section {
+func figureSection(f *figures.Figure, where string, more ...block) section {
 	return section{"about-" + f.Key, f.Title, where, append([]block{drawing{f}}, more...)}
 }
 
 // figureSections are those of the i-th group's figures, in the order of the
 // page. A figure without data does not exist; it is never an empty frame.
-func (g *Group) figureSections(i int, where string, l Styles) []section {
+func figureSections(g *stats.Group, i int, where string, l figures.Styles) []section {
 	var out []section
-	add := func(f *figure, more ...block) {
+	add := func(f *figures.Figure, more ...block) {
 		if f != nil {
-			f.nth(i)
+			f.Nth(i)
 			out = append(out, figureSection(f, where, more...))
 		}
 	}
-	add(g.divergenceFigure(l))
-	add(g.isoFigure(l))
-	add(g.rowsFigure(l))
-	add(g.effectsFigure(), details{Summary: "in numbers", Blocks: []block{
-		tableOf("Effect of each setting", g.effectLines(), ofNames, ofNames, ofNames, ofNames), plain("small", effectsNote)}})
-	for _, tokens := range g.batches() {
-		add(g.speedFigure(l, tokens))
+	add(figures.Divergence(g, l))
+	add(figures.AtEqualBits(g, l))
+	add(figures.Rows(g, l))
+	add(figures.Effects(g), details{Summary: "in numbers", Blocks: []block{
+		tableOf("Effect of each setting", effectLines(g), ofNames, ofNames, ofNames, ofNames), plain("small", effectsNote)}})
+	for _, tokens := range g.Batches() {
+		add(figures.DivergenceOverTime(g, l, tokens))
 	}
-	for _, m := range []measure{divergence, recovery} {
-		for _, f := range g.densityFigures(m) {
-			add(f)
-		}
+	for _, f := range figures.Density(g) {
+		add(f)
 	}
-	add(g.perplexityFigure(l))
-	add(g.layerFigure())
-	add(g.ledgerFigure())
-	return out
-}
-
-// section is that of the findings and tables of m, the i-th set of timings.
-func (m *Timing) section(i int) section {
-	s := section{fmt.Sprintf("timing-%d", i+1), "Kernel timing", m.Title(), nil}
-	if m.Predicted {
-		s.Title = "Predicted times"
-	}
-	if f := m.findings(); len(f) > 0 {
-		b := bulleted(f)
-		for i := range b.Items {
-			b.Items[i] = b.Items[i][:1] // the table below has the rows
-		}
-		s.Blocks = append(s.Blocks, b)
-	}
-	for _, part := range []struct {
-		title string
-		lines [][]string
-	}{{"Timed products", m.lines()}, {"End to end", m.generatedLines()}} {
-		if part.lines == nil {
-			continue
-		}
-		t := tableOf(part.title, part.lines, ofRows, ofNames)
-		t.Home = true
-		s.Blocks = append(s.Blocks, t)
-	}
-	s.Blocks = append(s.Blocks, plain("small", timingNote+" Every value at full precision is in tables/timings.csv."))
-	return s
-}
-
-// sections are section and those of its figures.
-func (m *Timing) sections(i int) []section {
-	out := []section{m.section(i)}
-	for _, f := range m.figures() {
-		f.nth(i)
-		out = append(out, figureSection(f, m.Title()))
-	}
-	return out
-}
-
-// sections are those of the i-th study of the criteria.
-func (s *Study) sections(i int) []section {
-	about := section{fmt.Sprintf("criteria-%d", i+1), "How the criteria choose", s.Label, nil}
-	if f := s.finding(); f != "" {
-		about.Blocks = append(about.Blocks, bulleted([]finding{{f, nil}}))
-	}
-	about.Blocks = append(about.Blocks, tableOf("Criteria", s.lines(), ofNames), plain("small", s.note()))
-	out := []section{about}
-	for _, f := range s.figures() {
-		f.nth(i)
-		out = append(out, figureSection(f, ""))
-	}
+	add(figures.Perplexity(g, l))
+	add(figures.Layers(g))
+	add(figures.Ledger(g))
 	return out
 }
 
 // closing are the sections about failures, the machine, the settings and the
 // commands.
-func (t *Table) closing(in Input) []section {
+func closing(t *stats.Table, in Input) []section {
 	var out []section
 	add := func(key, title string, blocks []block) {
 		if len(blocks) > 0 {
 			out = append(out, section{key, title, "", blocks})
 		}
 	}
-	all := t.entries()
-	add("failures", "Failures and warnings", t.alerts(in.Warnings))
+	all := t.Entries()
+	add("failures", "Failures and warnings", alertsOf(t, in.Warnings))
 	var machines []block
 	for _, e := range in.environments() {
 		machines = append(machines, e)
@@ -251,14 +200,14 @@ func (t *Table) closing(in Input) []section {
 		for _, e := range all {
 			runs = append(runs, trialCommand{e.ID, e.Label, e.Trial, in.Commands[e.Trial]})
 		}
-		add("reproduce", "Reproduce", []block{details{plural(len(all), "trial", "trials") + ", by row", len(all) <= 40, []block{runs}}})
+		add("reproduce", "Reproduce", []block{details{format.Plural(len(all), "trial", "trials") + ", by row", len(all) <= 40, []block{runs}}})
 	}
 	return out
 }
 
-// alerts are the warnings about the sweep, the failed rows, and the warnings
+// alertsOf are the warnings about the sweep, the failed rows, and the warnings
 // about others.
-func (t *Table) alerts(warnings []string) []block {
+func alertsOf(t *stats.Table, warnings []string) []block {
 	var out []block
 	for _, w := range warnings {
 		out = append(out, alert{Texts: []string{w}})
@@ -270,7 +219,7 @@ func (t *Table) alerts(warnings []string) []block {
 		}
 		out = append(out, alert{true, e.ID, e.Label, []string{reason}})
 	}
-	all := t.entries()
+	all := t.Entries()
 	for _, e := range all[:len(all)-len(t.Failed)] {
 		if len(e.Warnings) > 0 {
 			out = append(out, alert{false, e.ID, e.Label, slices.Clone(e.Warnings)})
