@@ -33,7 +33,11 @@ func TestArrows(t *testing.T) {
 		"experiments/method": {"experiments/kinds", "quant"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method"},
 		"experiments/slurm":  {},
-		"reports":            {"internal/row"},
+		"reports/format":     {},
+		"reports/stats":      {"internal/row", "reports/format"},
+		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
+		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
+		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
 		"experiments/trial":  {"internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "internal/row", "experiments/plan"},
 		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},

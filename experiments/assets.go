@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
 )
 
 // chartScriptLimit bounds what is read as a chart script; the real one has 1 MB.
@@ -44,7 +45,7 @@ func useAssets(ctx context.Context, in *reports.Input, assets string) error {
 		script, err = readScript(assets)
 	}
 	if err == nil {
-		err = reports.CheckScript(string(script))
+		err = figures.CheckScript(string(script))
 	}
 	if err != nil {
 		return fmt.Errorf("--assets %s: %w", assets, err)
@@ -91,14 +92,14 @@ func limited(r io.Reader) ([]byte, error) {
 func npmScript(ctx context.Context) ([]byte, error) {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return nil, fmt.Errorf("npm is not to be found (%w); give the file dist/echarts.min.js of echarts %s instead", err, reports.EchartsVersion)
+		return nil, fmt.Errorf("npm is not to be found (%w); give the file dist/echarts.min.js of echarts %s instead", err, figures.EchartsVersion)
 	}
 	dir, err := os.MkdirTemp("", "mosaicquant-npm-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	what := "echarts@" + reports.EchartsVersion
+	what := "echarts@" + figures.EchartsVersion
 	cmd := exec.CommandContext(ctx, npm, "pack", "--ignore-scripts", what)
 	cmd.Dir, cmd.WaitDelay = dir, 5*time.Second
 	var stderr bytes.Buffer

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
 )
 
 // packed is an npm package of the given files.
@@ -84,7 +85,7 @@ func TestAssetsFromNPM(t *testing.T) {
 	}
 	for _, c := range []struct{ npm, want string }{
 		// what the fake has packed is refused for its content alone: all before went well
-		{fmt.Sprintf(`[ "$*" = "pack --ignore-scripts echarts@%s" ] || exit 9; cp %s echarts.tgz`, reports.EchartsVersion, tgz), reports.EchartsSHA256},
+		{fmt.Sprintf(`[ "$*" = "pack --ignore-scripts echarts@%s" ] || exit 9; cp %s echarts.tgz`, figures.EchartsVersion, tgz), figures.EchartsSHA256},
 		{`echo "code E404: no such package" >&2; exit 1`, "exit status 1: code E404: no such package"},
 		{`exit 0`, "left 0 packages, want 1"},
 		{`echo no package, only text > echarts.tgz`, "echarts.tgz: gzip: invalid header"},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 func compareCommand() *cobra.Command {
@@ -48,12 +49,12 @@ it fails in B alone; and if no rows match at all.`,
 				}
 				warnings = append(warnings, some...)
 			}
-			d, err := reports.Compare(rows[0], rows[1], reports.DiffOptions{Names: [2]string{args[0], args[1]}, Across: across, Threshold: threshold / 100})
+			d, err := stats.Compare(rows[0], rows[1], stats.DiffOptions{Names: [2]string{args[0], args[1]}, Across: across, Threshold: threshold / 100})
 			if err != nil {
 				return err
 			}
 			d.Notes = append(d.Notes, warnings...)
-			if err := d.Write(cmd.OutOrStdout(), format); err != nil {
+			if err := reports.WriteDiff(d, cmd.OutOrStdout(), format); err != nil {
 				return err
 			}
 			if bad := d.Regressions(); len(bad) > 0 {

@@ -13,7 +13,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/tasks"
-	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 func evalCommand() *cobra.Command {
@@ -134,7 +134,7 @@ func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 		for _, n := range e.Text.Windows(row.WindowTokens) {
 			t.Tokens += int(n)
 		}
-		nll, err := reports.Mean(e.Text.Windows(row.WindowNLL), e.Text.Windows(row.WindowTokens))
+		nll, err := stats.Mean(e.Text.Windows(row.WindowNLL), e.Text.Windows(row.WindowTokens))
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
 )
 
 func inspectCommand() *cobra.Command {
@@ -282,7 +283,7 @@ func saveInspected(dir string, r *trial.Inspected) error {
 			if h.Empty() {
 				continue // nothing lies that far out, or no text was given
 			}
-			if err := h.WritePNG(filepath.Join(dir, kind+"-"+m.key+".png")); err != nil {
+			if err := reports.WriteHeatMap(h, filepath.Join(dir, kind+"-"+m.key+".png")); err != nil {
 				return err
 			}
 		}
@@ -291,8 +292,8 @@ func saveInspected(dir string, r *trial.Inspected) error {
 }
 
 // heatMap arranges list with a row per kind of tensor and a column per layer.
-func heatMap(list []trial.Outliers, m measure) reports.HeatMap {
-	h := reports.HeatMap{Quantity: m.head, Axis: "layer", Log: true}
+func heatMap(list []trial.Outliers, m measure) figures.HeatMap {
+	h := figures.HeatMap{Quantity: m.head, Axis: "layer", Log: true}
 	if m.key == "kurtosis" {
 		h.Quantity = "kurtosis (3 is a Gaussian's)"
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/outliers"
+	"github.com/mosaicquant/mosaicquant/reports"
 )
 
 // TestInspectCommand holds the forms of one inspection against each other.
@@ -91,7 +92,7 @@ func TestInspectedUndefined(t *testing.T) {
 			t.Errorf("%s:\n%s", format, s)
 		}
 	}
-	if h := heatMap(r.Weights, measures[0]); !h.Empty() || h.WritePNG(filepath.Join(t.TempDir(), "x.png")) == nil {
+	if h := heatMap(r.Weights, measures[0]); !h.Empty() || reports.WriteHeatMap(h, filepath.Join(t.TempDir(), "x.png")) == nil {
 		t.Error("an empty heat map was drawn")
 	}
 }

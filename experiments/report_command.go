@@ -20,6 +20,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
 )
 
 func reportCommand() *cobra.Command {
@@ -35,7 +36,7 @@ a Jupyter notebook, plots and tables. The same rows give the same bytes.
 Where there is a network the page's charts become interactive: it loads their
 script from go-echarts' own host, and shows drawings otherwise. --assets bundles
 the script into the page: from a file, from a folder that holds it (an unpacked
-npm package, say), or with the word npm from "npm pack echarts@` + reports.EchartsVersion + `". With
+npm package, say), or with the word npm from "npm pack echarts@` + figures.EchartsVersion + `". With
 --assets none the page has drawings alone.
 
 With --serve nothing is written: the page is served to this machine and follows a
@@ -58,7 +59,7 @@ running sweep until Ctrl-C.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&assets, "assets", "", "bundle echarts.min.js "+reports.EchartsVersion+": a `file`, a folder, npm or none")
+	cmd.Flags().StringVar(&assets, "assets", "", "bundle echarts.min.js "+figures.EchartsVersion+": a `file`, a folder, npm or none")
 	cmd.Flags().BoolVar(&serve, "serve", false, "serve the page to this machine, updated while the sweep runs")
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "loopback `address` to serve at; port 0 chooses one")
 	return cmd
@@ -92,7 +93,7 @@ func readFolder(dir string) (reports.Input, error) {
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings, Styles: methodStyles}
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}

@@ -3,18 +3,21 @@ package reports
 import (
 	"fmt"
 	"strings"
+
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // shortTitles names the groups of t by what differs between them.
-func (t *Table) shortTitles() []string {
-	parts := func(g *Group) []string { return []string{g.Model, g.Activations, g.Protocol} }
+func shortTitles(t *stats.Table) []string {
+	parts := func(g *stats.Group) []string { return []string{g.Model, g.Activations, g.Protocol} }
 	out := make([]string, len(t.Groups))
 	for i, g := range t.Groups {
 		var own []string
 		for j, p := range parts(g) {
 			for _, o := range t.Groups {
 				if parts(o)[j] != p {
-					own = append(own, named(p))
+					own = append(own, format.Named(p))
 					break
 				}
 			}
@@ -25,18 +28,18 @@ func (t *Table) shortTitles() []string {
 }
 
 // acrossIso counts, for each pair of families, the comparisons at equal bits.
-func (t *Table) acrossIso() [][]string {
+func acrossIso(t *stats.Table) [][]string {
 	cells := map[[2]string][]string{}
 	count := map[[2]string]int{}
 	var order [][2]string
 	for i, g := range t.Groups {
-		pairs, sums := g.isoPairs()
+		pairs, sums := g.IsoPairs()
 		for _, p := range pairs {
 			if cells[p] == nil {
 				cells[p] = make([]string, len(t.Groups))
 				order = append(order, p)
 			}
-			won, lost := tally(sums[p])
+			won, lost := stats.Tally(sums[p])
 			cells[p][i] = fmt.Sprintf("lower in %d, higher in %d of %d", len(won), len(lost), len(sums[p]))
 			count[p]++
 		}
@@ -55,7 +58,7 @@ const acrossNote = "At equal bits: in how many comparisons the divergence is low
 
 // acrossLines puts the effects that several groups have side by side, head
 // first; nil where there are none.
-func (t *Table) acrossLines() [][]string {
+func acrossLines(t *stats.Table) [][]string {
 	type key struct{ method, axis, from, to string }
 	cells := map[key][]string{}
 	count := map[key]int{}
@@ -67,11 +70,11 @@ func (t *Table) acrossLines() [][]string {
 				cells[k] = make([]string, len(t.Groups))
 				order = append(order, k)
 			}
-			text, low, _ := strings.Cut(f.change(), " [")
-			if f.Holm < 1-Level {
+			text, low, _ := strings.Cut(f.Change(), " [")
+			if f.Holm < 1-stats.Level {
 				text += "*"
 			}
-			if b := f.bits(); b != "" {
+			if b := f.Bits(); b != "" {
 				text += ", " + b
 			}
 			if low != "" {
@@ -81,11 +84,11 @@ func (t *Table) acrossLines() [][]string {
 			count[k]++
 		}
 	}
-	lines := [][]string{append([]string{"setting"}, t.shortTitles()...)}
-	lines = append(lines, t.acrossIso()...)
+	lines := [][]string{append([]string{"setting"}, shortTitles(t)...)}
+	lines = append(lines, acrossIso(t)...)
 	for _, k := range order {
 		if count[k] > 1 {
-			lines = append(lines, append([]string{k.method + ": " + k.axis + " " + named(k.to) + ", for " + named(k.from)}, cells[k]...))
+			lines = append(lines, append([]string{k.method + ": " + k.axis + " " + format.Named(k.to) + ", for " + format.Named(k.from)}, cells[k]...))
 		}
 	}
 	if len(lines) == 1 {

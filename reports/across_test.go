@@ -6,16 +6,20 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // TestAcross puts the effects of two groups side by side as each has them, and
 // leaves out what only one has.
 func TestAcross(t *testing.T) {
-	s := synthetic{windows: 40}
-	rows := append(s.sweep("a16"), s.sweep("a8")...)
-	rows = append(rows, s.row("spqr 2%", "a8", map[string]string{"method": "spqr", "outliers": "0.02"}, 4.7, .05))
-	table := Build(rows)
-	lines := table.acrossLines()
+	s := rowtest.Synthetic{Windows: 40}
+	rows := append(s.Sweep("a16"), s.Sweep("a8")...)
+	rows = append(rows, s.Row("spqr 2%", "a8", map[string]string{"method": "spqr", "outliers": "0.02"}, 4.7, .05))
+	table := stats.Build(rows)
+	lines := acrossLines(table)
 	if want := []string{"setting", "a16", "a8"}; !slices.Equal(lines[0], want) {
 		t.Errorf("head %q, want %q", lines[0], want)
 	}
@@ -37,17 +41,17 @@ func TestAcross(t *testing.T) {
 				continue
 			}
 			value, rest, _ := strings.Cut(got, " [")
-			if !strings.HasPrefix(value, percentOf(f.Ratio.Value)) || "["+rest != interval(f.Ratio, percentOf) || strings.Contains(value, "*") != (f.Holm < 0.05) {
-				t.Errorf("group %d, %s: %q for %v %s, p %v", i, name, got, f.Ratio.Value, interval(f.Ratio, percentOf), f.Holm)
+			if !strings.HasPrefix(value, format.Percent(f.Ratio.Value)) || "["+rest != stats.Interval(f.Ratio, format.Percent) || strings.Contains(value, "*") != (f.Holm < 0.05) {
+				t.Errorf("group %d, %s: %q for %v %s, p %v", i, name, got, f.Ratio.Value, stats.Interval(f.Ratio, format.Percent), f.Holm)
 			}
 		}
-		_, of := g.isoPairs()
-		won, lost := tally(of[[2]string{"mosaic on rtn", "rtn"}])
+		_, of := g.IsoPairs()
+		won, lost := stats.Tally(of[[2]string{"mosaic on rtn", "rtn"}])
 		if got := cell("mosaic on rtn: against rtn at equal bits", i); len(won)+len(lost) == 0 || !strings.HasPrefix(got, "lower in ") {
 			t.Errorf("at equal bits: %q for %d won and %d lost", got, len(won), len(lost))
 		}
 	}
-	if one := Build(s.sweep("a16")).acrossLines(); one != nil {
+	if one := acrossLines(stats.Build(s.Sweep("a16"))); one != nil {
 		t.Errorf("one group alone has %d lines", len(one))
 	}
 }
@@ -55,12 +59,12 @@ func TestAcross(t *testing.T) {
 // TestNoEffect calls rows that are equal in every window the same, and does not
 // draw them.
 func TestNoEffect(t *testing.T) {
-	s := synthetic{windows: 10}
-	a := s.row("rtn", "a16", map[string]string{"method": "rtn", "seed": "1"}, 4, .1)
-	b := s.row("rtn", "a16", map[string]string{"method": "rtn", "seed": "2"}, 4, .1)
+	s := rowtest.Synthetic{Windows: 10}
+	a := s.Row("rtn", "a16", map[string]string{"method": "rtn", "seed": "1"}, 4, .1)
+	b := s.Row("rtn", "a16", map[string]string{"method": "rtn", "seed": "2"}, 4, .1)
 	b.Trial, b.Label = "other", "rtn seed 2"
-	g := Build([]row.Row{a, b}).Groups[0]
-	if len(g.Effects) != 1 || g.effectsFigure() != nil {
+	g := stats.Build([]row.Row{a, b}).Groups[0]
+	if len(g.Effects) != 1 || figures.Effects(g) != nil {
 		t.Fatalf("%d effects, want 1 and no figure", len(g.Effects))
 	}
 	if got := settingFinding(g.Effects); got != "rtn: seed against 1, all else equal (1 matched pair): divergence the same with 2." {

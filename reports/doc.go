@@ -1,32 +1,21 @@
 // Package reports turns the rows of a sweep into a page that reads like a lab
-// notebook (HTML, Markdown, Jupyter), figures, and tables, and compares the
-// rows of two sweeps. A report is a pure function of its Input: the
-// same rows give the same bytes, in whatever order they were measured, with no
+// notebook (HTML, Markdown, Jupyter), figures, and tables, and writes the
+// comparison of two sweeps. A report is a pure function of its Input: the same
+// rows give the same bytes, in whatever order they were measured, with no
 // network, clock or random number involved.
 //
-// # Statistics
+// The rooms below it, each of which uses those before it alone:
 //
-// The unit of replication is the evaluation window: tokens of one window share
-// their context, so they are not independent, and every standard error here is
-// clustered by window. With t_i scored tokens and a sum x_i in window i of n,
-// a mean per token is the ratio Σx/Σt, and its variance comes from the
-// linearised contributions e_i = (x_i - r·t_i)/t̄ (Cochran, Sampling
-// Techniques, 3rd ed., §6.4; equal to the jackknife to first order):
+//	format   numbers and names as text for people
+//	stats    estimates, intervals and paired comparisons of rows
+//	figures  drawings of what stats found, and how each method looks
 //
-//	SE² = Σ(e_i - ē)² / (n(n-1)),   interval = value ± t(n-1, 0.975)·SE
+// This package says in words what stats found (findings.go and the files named
+// after a comparison), and puts words, tables and figures into one list of
+// sections and blocks (sections.go, document.go). Three writers turn that list
+// into report.html (page.go), report.md (markdown.go) and report.ipynb
+// (notebook.go). A new part of the report is a section; a new kind of block is a
+// type in document.go that each writer has to know.
 //
-// Two rows of one model and protocol saw the same windows, so they are always
-// compared in pairs: the contributions are subtracted window by window before
-// squaring, which removes the (large) share of the variance that is the
-// difficulty of the text. Ratios (of perplexities, of divergences) are
-// differences of logarithms and their intervals are mapped back.
-//
-// What the intervals cover is the choice of windows from texts like this one:
-// not other texts, other calibration samples or other models. Windows that
-// follow each other in a text may still be correlated; each comparison carries
-// the lag-1 autocorrelation of its contributions, and the page says where it
-// is larger than chance would make it.
-//
-// Claims are made from families of comparisons with p-values corrected by Holm
-// (1979); plain intervals are shown for each comparison on its own and say so.
+// Rows for tests are made up by rowtest.
 package reports

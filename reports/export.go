@@ -11,69 +11,26 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-// column is one column of the results, as text for people.
-type column struct {
-	name string
-	cell func(*Entry) string
-}
-
-func valueColumn(name, value string, f func(float64) string) column {
-	return column{name, func(e *Entry) string {
-		if v, ok := e.Value(value); ok {
-			return f(v)
-		}
-		return ""
-	}}
-}
-
-// columns are the results' columns in Markdown and on the terminal.
-var columns = []column{
-	{"row", func(e *Entry) string { return e.ID }},
-	{"label", func(e *Entry) string { return e.Name }},
-	{"bits/weight", func(e *Entry) string {
-		if !e.HasBits {
-			return ""
-		}
-		return fixed(e.Bits, 3)
-	}},
-	valueColumn("ppl", row.PPLToken, sig),
-	{"ppl vs baseline", func(e *Entry) string {
-		if e.Versus == nil {
-			return e.VersusNote
-		}
-		return percentOf(e.Versus.PPL.Value) + " " + interval(e.Versus.PPL, percentOf)
-	}},
-	{"KL mean", func(e *Entry) string {
-		if e.KL == nil {
-			return ""
-		}
-		return withInterval(*e.KL, sig)
-	}},
-	{"top-1", func(e *Entry) string {
-		if e.Top1 == nil {
-			return ""
-		}
-		return fixed(100*e.Top1.Value, 2) + " %"
-	}},
-	valueColumn("output error", row.OutputError, sig),
-	{"front", func(e *Entry) string { return e.Standing.String() }},
-}
-
-// markdown returns one table per group.
-func (t *Table) markdown() []byte {
+// tablesMarkdown returns one table per group.
+func tablesMarkdown(t *stats.Table) []byte {
 	var b bytes.Buffer
 	for i, g := range t.Groups {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
 		fmt.Fprintf(&b, "**%s**\n\n", inMarkdown(g.Title()))
-		b.WriteString(markdownTable(g.lines()))
+		b.WriteString(markdownTable(resultLines(g)))
 	}
-	for _, m := range t.Timings {
-		b.WriteString("\n" + m.markdown())
+	for i, m := range t.Timings {
+		s := timingSection(m, i)
+		b.WriteString("\n" + s.heading(false))
+		for _, bl := range s.Blocks {
+			b.WriteString("\n" + blockMarkdown(bl))
+		}
 	}
 	for _, e := range t.Failed {
 		fmt.Fprintf(&b, "\n%s %s failed: %s\n", e.ID, inMarkdown(e.Label), inMarkdown(e.Error))
@@ -81,26 +38,10 @@ func (t *Table) markdown() []byte {
 	return b.Bytes()
 }
 
-// inMarkdown escapes what Markdown or the HTML in it would take for markup.
-func inMarkdown(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n':
-			b.WriteByte(' ')
-			continue
-		case strings.ContainsRune("\\`*_{}[]<>|#!&~$", r):
-			b.WriteByte('\\')
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// csv returns every row with every value at full precision, failed ones too.
-func (t *Table) csv() []byte {
-	var all []*Entry
-	group := map[*Entry]*Group{}
+// resultsCSV returns every row with every value at full precision, failed ones too.
+func resultsCSV(t *stats.Table) []byte {
+	var all []*stats.Entry
+	group := map[*stats.Entry]*stats.Group{}
 	for _, g := range t.Groups {
 		for _, e := range g.Entries {
 			all, group[e] = append(all, e), g
@@ -134,7 +75,7 @@ func (t *Table) csv() []byte {
 	head = append(head, "baseline_nll_p_holm", "baseline_kl_p_holm", "windows", "error")
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Write(cells(head))
+	w.Write(formulaFree(head))
 	for _, e := range all {
 		rec := []string{e.ID, e.Trial, e.Label, string(e.Status), e.Baseline, "", "", "", "", e.Standing.String()}
 		if g := group[e]; g != nil {
@@ -146,7 +87,7 @@ func (t *Table) csv() []byte {
 		for _, a := range axes {
 			rec = append(rec, e.Axes[a])
 		}
-		rec = cells(rec)
+		rec = formulaFree(rec)
 		for _, name := range values {
 			if v, ok := e.Value(name); ok {
 				rec = append(rec, full(v))
@@ -154,10 +95,10 @@ func (t *Table) csv() []byte {
 				rec = append(rec, "")
 			}
 		}
-		es := []*Estimate{e.NLL, e.KL, e.Top1, nil, nil, nil, nil, nil}
+		es := []*stats.Estimate{e.NLL, e.KL, e.Top1, nil, nil, nil, nil, nil}
 		holm := []string{"", ""}
 		if v := e.Versus; v != nil {
-			copy(es[3:], []*Estimate{&v.NLL, &v.PPL, &v.KL, v.KLRatio, v.Top1})
+			copy(es[3:], []*stats.Estimate{&v.NLL, &v.PPL, &v.KL, v.KLRatio, v.Top1})
 			if v.NLL.Interval() {
 				holm = []string{full(v.HolmNLL), full(v.HolmKL)}
 			}
@@ -166,14 +107,14 @@ func (t *Table) csv() []byte {
 			rec = append(rec, estimateCells(x)...)
 		}
 		rec = append(rec, holm...)
-		rec = append(rec, strconv.Itoa(len(e.tokens)), cells([]string{e.Error})[0])
+		rec = append(rec, strconv.Itoa(len(e.WindowTokens)), formulaFree([]string{e.Error})[0])
 		w.Write(rec)
 	}
 	w.Flush()
 	return b.Bytes() // writes to a buffer do not fail
 }
 
-func (t *Table) isoCSV() []byte {
+func isoCSV(t *stats.Table) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	w.Write([]string{"row", "label", "bits_per_weight", "rival_method", "rival_lower", "rival_upper", "upper_weight", "kl_ratio", "kl_ratio_low", "kl_ratio_high", "p", "p_holm"})
@@ -183,7 +124,7 @@ func (t *Table) isoCSV() []byte {
 			if i.Upper != nil {
 				upper = i.Upper.Label
 			}
-			w.Write(append(cells([]string{i.Entry.ID, i.Entry.Label, full(i.Entry.Bits), i.Family, i.Lower.Label, upper}),
+			w.Write(append(formulaFree([]string{i.Entry.ID, i.Entry.Label, full(i.Entry.Bits), i.Family, i.Lower.Label, upper}),
 				full(i.Weight), full(i.Ratio.Value), full(i.Ratio.Low), full(i.Ratio.High), full(i.Ratio.P), full(i.Holm)))
 		}
 	}
@@ -193,8 +134,8 @@ func (t *Table) isoCSV() []byte {
 
 func full(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
-// cells quotes text that a spreadsheet would run as a formula.
-func cells(text []string) []string {
+// formulaFree quotes text that a spreadsheet would run as a formula.
+func formulaFree(text []string) []string {
 	out := make([]string, len(text))
 	for i, s := range text {
 		if s != "" && strings.ContainsRune("=+-@\t", rune(s[0])) {
@@ -207,17 +148,17 @@ func cells(text []string) []string {
 
 // Summary writes the table for a terminal: the results group by group, then
 // what failed. Columns without any content are left out.
-func Summary(w io.Writer, t *Table) error {
+func Summary(w io.Writer, t *stats.Table) error {
 	var b strings.Builder
 	for i, g := range t.Groups {
 		if i > 0 {
 			b.WriteByte('\n')
 		}
 		b.WriteString(g.Title() + "\n")
-		lines := g.lines()
+		lines := resultLines(g)
 		for _, l := range lines[1:] {
 			for j := range l {
-				l[j] = short(l[j], 44)
+				l[j] = format.Short(l[j], 44)
 			}
 		}
 		align(&b, lines)
@@ -227,21 +168,21 @@ func Summary(w io.Writer, t *Table) error {
 			b.WriteByte('\n')
 		}
 		b.WriteString(m.Title() + "\n")
-		for _, lines := range [][][]string{m.lines(), m.generatedLines()} {
+		for _, lines := range [][][]string{productLines(m), generatedLines(m)} {
 			if lines != nil {
 				align(&b, lines)
 			}
 		}
 	}
 	for _, e := range t.Failed {
-		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label, short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
+		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label, format.Short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
 	}
 	for i, s := range t.Studies {
 		if i+len(t.Groups)+len(t.Timings) > 0 {
 			b.WriteByte('\n')
 		}
 		b.WriteString(s.Label + "\n")
-		align(&b, s.lines())
+		align(&b, criteriaLines(s))
 	}
 	if len(t.Groups)+len(t.Timings)+len(t.Studies)+len(t.Failed) == 0 {
 		b.WriteString("no rows\n")
@@ -251,7 +192,7 @@ func Summary(w io.Writer, t *Table) error {
 }
 
 // textColumns are headings of columns of text, apart from the first two.
-var textColumns = []string{"front", "label", "verdict", "variant", "kernel"}
+var textColumns = []string{"Pareto", "label", "verdict", "variant", "kernel"}
 
 // align writes lines in columns; numbers end at the right, text starts at the left.
 func align(b *strings.Builder, lines [][]string) {
@@ -272,18 +213,4 @@ func align(b *strings.Builder, lines [][]string) {
 	for _, l := range lines {
 		b.WriteString("  " + strings.TrimRight(strings.Join(l, "  "), " ") + "\n")
 	}
-}
-
-// Title names the group: model, protocol and activations.
-func (g *Group) Title() string {
-	var parts []string
-	for _, s := range []string{g.Model, g.Activations, g.Protocol} {
-		if s != "" {
-			parts = append(parts, s)
-		}
-	}
-	if len(parts) == 0 {
-		return "all rows"
-	}
-	return strings.Join(parts, " · ")
 }

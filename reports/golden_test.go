@@ -12,30 +12,32 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
 )
 
 var update = flag.Bool("update", false, "write the golden pages anew; look at the difference")
 
 // goldenInput has one of everything that a page can show, a few rows of each.
 func goldenInput() Input {
-	s := synthetic{windows: 12, layers: 1}
+	s := rowtest.Synthetic{Windows: 12, Layers: 1}
 	var rows []row.Row
-	for _, r := range s.sweep("a16") {
+	for _, r := range s.Sweep("a16") {
 		if m := r.Axes["method"]; m != "mosaic" || r.Axes["base"] == "rtn" && r.Axes["block"] == "16x64" {
-			rows = append(rows, withSpeed(r, .27, .31))
+			rows = append(rows, rowtest.WithSpeed(r, .27, .31))
 		}
 	}
 	slices.SortFunc(rows, func(a, b row.Row) int { return strings.Compare(a.Label, b.Label) }) // sweep has no order
-	none := s.row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9)
+	none := s.Row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9)
 	rows = append(rows, none)
 	for i := range rows {
 		hit := float64(i % 2)
-		rows[i] = withTask(rows[i], "arc_easy/acc", "", 1, 0, hit, 1, 1, 0, 0, 1)
+		rows[i] = rowtest.WithTask(rows[i], "arc_easy/acc", "", 1, 0, hit, 1, 1, 0, 0, 1)
 	}
-	failed := s.row("gptq g100", "a16", map[string]string{"method": "gptq", "group": "100"}, 4, 1)
+	failed := s.Row("gptq g100", "a16", map[string]string{"method": "gptq", "group": "100"}, 4, 1)
 	failed.Status, failed.Values, failed.Series, failed.Error = row.Failed, nil, nil, "K=688 not divisible by group 100"
-	rows = append(append(rows, failed), timedRows(nil)[:8]...)
-	return Input{Title: "golden", Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
+	rows = append(append(rows, failed), rowtest.TimedRows(nil)[:8]...)
+	return Input{Title: "golden", Styles: styles, Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
 		Env:     map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Kernel: "avx2", Commit: "0123abc"}},
 		Command: "go run ./experiments sweep", Commands: map[string]string{rows[0].Trial: "go run ./experiments sweep --trial " + rows[0].Trial}}
 }
@@ -85,7 +87,7 @@ func TestGolden(t *testing.T) {
 					}
 					return "(end)"
 				}
-				t.Errorf("%s:%d (go test ./reports -run TestGolden -update writes it anew)\n got %s\nwant %s", name, i+1, short(line(a), 400), short(line(b), 400))
+				t.Errorf("%s:%d (go test ./reports -run TestGolden -update writes it anew)\n got %s\nwant %s", name, i+1, format.Short(line(a), 400), format.Short(line(b), 400))
 				break
 			}
 		}

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // latexHead says what a document needs to \input the tables that follow.
@@ -27,31 +30,31 @@ func latexTable(b *bytes.Buffer, label, caption, columns string, head []string, 
 // latexColumns are the results' columns in LaTeX, as value ± standard error.
 var latexColumns = []struct {
 	name, align string
-	cell        func(*Entry) string
+	cell        func(*stats.Entry) string
 }{
-	{"row", "l", func(e *Entry) string { return e.ID }},
-	{"label", "l", func(e *Entry) string { return inLatex(e.Name) }},
-	{"bits/weight", "r", func(e *Entry) string {
+	{"row", "l", func(e *stats.Entry) string { return e.ID }},
+	{"label", "l", func(e *stats.Entry) string { return inLatex(e.Name) }},
+	{"bits/weight", "r", func(e *stats.Entry) string {
 		if !e.HasBits {
 			return ""
 		}
-		return fixed(e.Bits, 3)
+		return format.Fixed(e.Bits, 3)
 	}},
-	{"PPL, token", "r", func(e *Entry) string { return plusMinus(e.perplexity(), 1, inLatex) }},
-	{"KL, nat/token", "r", func(e *Entry) string { return plusMinus(e.KL, 1, inLatex) }},
-	{"top-1, \\%", "r", func(e *Entry) string { return plusMinus(e.Top1, 100, inLatex) }},
-	{"output error", "r", func(e *Entry) string { return inLatex(valueText(e, "output_error")) }},
+	{"PPL, token", "r", func(e *stats.Entry) string { return plusMinus(perplexity(e), 1, inLatex) }},
+	{"KL, nat/token", "r", func(e *stats.Entry) string { return plusMinus(e.KL, 1, inLatex) }},
+	{"top-1, \\%", "r", func(e *stats.Entry) string { return plusMinus(e.Top1, 100, inLatex) }},
+	{"output error", "r", func(e *stats.Entry) string { return inLatex(valueText(e, "output_error")) }},
 }
 
-// latex returns one table per group; columns without content are left out.
-func (t *Table) latex() []byte {
+// resultsLatex returns one table per group; columns without content are left out.
+func resultsLatex(t *stats.Table) []byte {
 	var b bytes.Buffer
 	b.WriteString(latexHead)
-	t.latexTables(&b, "results")
+	latexTables(t, &b, "results")
 	return b.Bytes()
 }
 
-func (t *Table) latexTables(b *bytes.Buffer, label string) {
+func latexTables(t *stats.Table, b *bytes.Buffer, label string) {
 	for i, g := range t.Groups {
 		var head []string
 		lines := make([][]string, len(g.Entries))
@@ -71,7 +74,7 @@ func (t *Table) latexTables(b *bytes.Buffer, label string) {
 		}
 		caption := inLatex(g.Title()) + ". Value $\\pm$ standard error over "
 		if g.Windows > 0 {
-			caption += plural(g.Windows, "evaluation window", "evaluation windows") + "."
+			caption += format.Plural(g.Windows, "evaluation window", "evaluation windows") + "."
 		} else {
 			caption += "the evaluation windows."
 		}
@@ -85,7 +88,7 @@ func (t *Table) latexTables(b *bytes.Buffer, label string) {
 
 // perplexity is e's perplexity per token with its standard error, or the value
 // alone where the windows are missing.
-func (e *Entry) perplexity() *Estimate {
+func perplexity(e *stats.Entry) *stats.Estimate {
 	v, ok := e.Value("ppl_token")
 	if !ok {
 		return nil
@@ -95,22 +98,22 @@ func (e *Entry) perplexity() *Estimate {
 		p.Value = v // as the row states it
 		return &p
 	}
-	return &Estimate{Value: v, Low: v, High: v, P: 1}
+	return &stats.Estimate{Value: v, Low: v, High: v, P: 1}
 }
 
 // plusMinus writes scale times e as "value ± standard error", with as many
 // decimals as the two leading digits of the error need, or the value alone.
-func plusMinus(e *Estimate, scale float64, escape func(string) string) string {
+func plusMinus(e *stats.Estimate, scale float64, escape func(string) string) string {
 	switch {
 	case e == nil:
 		return ""
 	case !e.Interval():
-		return escape(sig(scale * e.Value))
+		return escape(format.Sig(scale * e.Value))
 	case e.SE == 0:
-		return escape(sig(scale*e.Value) + " ± 0")
+		return escape(format.Sig(scale*e.Value) + " ± 0")
 	}
-	decimals := decimalsOf(scale * e.SE)
-	return escape(fixed(scale*e.Value, decimals) + " ± " + fixed(scale*e.SE, decimals))
+	decimals := format.DecimalsOf(scale * e.SE)
+	return escape(format.Fixed(scale*e.Value, decimals) + " ± " + format.Fixed(scale*e.SE, decimals))
 }
 
 // inLatex escapes all that LaTeX would take for markup, and spells out what

@@ -3,6 +3,8 @@ package reports
 import (
 	_ "embed"
 	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/reports/format"
 )
 
 // Live is how far the sweep behind a page that is served has come. Such a page
@@ -17,9 +19,9 @@ type Live struct {
 
 // String says it in words.
 func (l Live) String() string {
-	text := plural(l.Finished, "trial", "trials") + " finished"
+	text := format.Plural(l.Finished, "trial", "trials") + " finished"
 	if l.Planned > 0 {
-		text = fmt.Sprintf("%d of %s finished", l.Finished, plural(l.Planned, "trial", "trials"))
+		text = fmt.Sprintf("%d of %s finished", l.Finished, format.Plural(l.Planned, "trial", "trials"))
 	}
 	if l.Failed > 0 {
 		text += fmt.Sprintf(", %d of them failed", l.Failed)

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // The tables of the MosaicQuant paper (arXiv 2606.15652), as third parties'
@@ -83,19 +85,19 @@ func isWikiText(text string) bool {
 }
 
 // isScheme reports whether e was quantized as the paper's scheme says.
-func isScheme(e *Entry, scheme string) bool {
-	get := func(name string) string { return setting(&e.Row, name) }
+func isScheme(e *stats.Entry, scheme string) bool {
+	get := func(name string) string { return stats.Setting(&e.Row, name) }
 	if scheme == "W16A16" {
 		return e.Reference && get("activations") == "a16"
 	}
-	name, width, _ := cutLast(scheme, " ")
+	name, width, _ := stats.CutLast(scheme, " ")
 	if get("activations") != map[string]string{"W4A4": "a4", "W4A8": "a8"}[width] || !slices.Contains([]string{"int4", "int4a"}, get("format")) {
 		return false
 	}
 	if (get("awq") == "true") != (name == "AWQ") {
 		return false
 	}
-	density, hasDensity := number(get("density"))
+	density, hasDensity := format.Number(get("density"))
 	switch name {
 	case "AWQ":
 		return get("method") == "rtn"
@@ -109,16 +111,9 @@ func isScheme(e *Entry, scheme string) bool {
 	return get("method") == strings.ToLower(name) && slices.Contains([]string{"", "0"}, get("refine"))
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
-}
-
 // measured is a row that belongs beside a reported figure.
 type measured struct {
-	*Entry
+	*stats.Entry
 	folder *folderRows
 }
 
@@ -129,7 +124,7 @@ func (m measured) name() string { return m.folder.name + "/" + m.ID }
 type folderRows struct {
 	name  string
 	in    Input
-	table *Table
+	table *stats.Table
 }
 
 // beside returns the rows of the folders for one line of the paper, and those
@@ -142,10 +137,10 @@ func beside(folders []*folderRows, model, scheme string) (found, otherText []mea
 					continue
 				}
 				_, scored := e.Value(row.PPLToken)
-				if !scored && e.zeroShot() == nil {
+				if !scored && zeroShot(e) == nil {
 					continue
 				}
-				if scored && isWikiText(setting(&e.Row, "protocol.text")) {
+				if scored && isWikiText(stats.Setting(&e.Row, "protocol.text")) {
 					found = append(found, measured{e, f})
 				} else {
 					otherText = append(otherText, measured{e, f})
@@ -161,8 +156,8 @@ var zeroShotScores = []string{"arc_challenge/acc_norm", "arc_easy/acc_norm", "he
 
 // zeroShot is the mean of the six scores, or nil where e lacks one. Errors of
 // different tasks are independent.
-func (e *Entry) zeroShot() *Estimate {
-	mean := Estimate{P: 1, N: math.MaxInt}
+func zeroShot(e *stats.Entry) *stats.Estimate {
+	mean := stats.Estimate{P: 1, N: math.MaxInt}
 	variance := 0.0
 	for _, name := range zeroShotScores {
 		s := e.Task(name)

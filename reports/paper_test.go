@@ -11,21 +11,21 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-const evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`&<!--\u202egnp.exe\x00]]></style>|\\end{tabular}$%_#^~*[x]{--\n!ls %%bash é 漢"
-
 // llama is a row of the model and scheme that the paper reports.
-func llama(s synthetic, label string, axes map[string]string) row.Row {
+func llama(s rowtest.Synthetic, label string, axes map[string]string) row.Row {
 	all := map[string]string{"model": "hub:meta-llama/Meta-Llama-3-8B-Instruct", "protocol.text": "data/wiki.test.raw"}
 	for k, v := range axes {
 		all[k] = v
 	}
-	return s.row(label, all["activations"], all, 4.5, 0.05)
+	return s.Row(label, all["activations"], all, 4.5, 0.05)
 }
 
 func paperFolders() []Input {
-	s := synthetic{windows: 30}
+	s := rowtest.Synthetic{Windows: 30}
 	mosaic := map[string]string{"method": "mosaic", "base": "rtn", "format": "int4", "density": "0.1", "criterion": "delta", "residual_bits": "4", "activations": "a4"}
 	with := func(k, v string) map[string]string {
 		m := map[string]string{k: v}
@@ -136,7 +136,7 @@ func TestPlusMinus(t *testing.T) {
 		n            int
 		want         string
 	}{{10.8234, 0.0512, 1, 9, "10.823 ± 0.051"}, {0.93456, 0.0123, 100, 9, "93.5 ± 1.2"}, {96.5, 13.2, 1, 9, "96 ± 13"}, {5, 0, 1, 9, "5.000 ± 0"}, {5.25, 0, 1, 1, "5.250"}} {
-		got := plusMinus(&Estimate{Value: c.v, SE: c.se, N: c.n}, c.scale, func(s string) string { return s })
+		got := plusMinus(&stats.Estimate{Value: c.v, SE: c.se, N: c.n}, c.scale, func(s string) string { return s })
 		if got != c.want {
 			t.Errorf("%v ± %v: %q, want %q", c.v, c.se, got, c.want)
 		}
@@ -147,13 +147,13 @@ func TestPlusMinus(t *testing.T) {
 func hostileFolders() []Input {
 	folders := paperFolders()
 	for i := range folders {
-		folders[i].Title += evil
+		folders[i].Title += rowtest.Evil
 		for j := range folders[i].Rows {
 			r := &folders[i].Rows[j]
-			r.Label, r.Axes["protocol.bos"] = r.Label+evil, evil
+			r.Label, r.Axes["protocol.bos"] = r.Label+rowtest.Evil, rowtest.Evil
 		}
 	}
-	failed := row.Row{Schema: row.Schema, Trial: "f" + evil, Label: evil, Status: row.Failed, Error: evil}
+	failed := row.Row{Schema: row.Schema, Trial: "f" + rowtest.Evil, Label: rowtest.Evil, Status: row.Failed, Error: rowtest.Evil}
 	folders[0].Rows = append(folders[0].Rows, failed)
 	return folders
 }
@@ -187,7 +187,7 @@ func TestLatex(t *testing.T) {
 	}
 	dir := t.TempDir()
 	doc := "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n\\input{tables}\\clearpage\\input{results}\n\\end{document}\n"
-	for name, data := range map[string]string{"doc.tex": doc, "tables.tex": text, "results.tex": string(Build(folders[0].Rows).latex())} {
+	for name, data := range map[string]string{"doc.tex": doc, "tables.tex": text, "results.tex": string(resultsLatex(stats.Build(folders[0].Rows)))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -202,13 +202,13 @@ func TestLatex(t *testing.T) {
 // Zero-shot figures stand beside the reported ones where a row has all six
 // tasks, on whatever text.
 func TestTablesZeroShot(t *testing.T) {
-	s := synthetic{windows: 8}
+	s := rowtest.Synthetic{Windows: 8}
 	axes := map[string]string{"method": "mosaic", "base": "rtn", "format": "int4", "density": "0.1", "criterion": "delta", "residual_bits": "4", "activations": "a4", "protocol.text": "builtin:heldout"}
 	whole, part := llama(s, "whole", axes), llama(s, "part", axes)
 	for i, name := range zeroShotScores {
-		whole = withTask(whole, name, "", 1, 1, 0, float64(i%2))
+		whole = rowtest.WithTask(whole, name, "", 1, 1, 0, float64(i%2))
 		if i > 0 {
-			part = withTask(part, name, "", 1, 0)
+			part = rowtest.WithTask(part, name, "", 1, 0)
 		}
 	}
 	in := []Input{{Title: "ours", Rows: []row.Row{whole, part}}}
@@ -223,16 +223,16 @@ func TestTablesZeroShot(t *testing.T) {
 }
 
 func TestSchemes(t *testing.T) {
-	row := func(axes ...string) *Entry {
+	row := func(axes ...string) *stats.Entry {
 		a := map[string]string{"activations": "a8", "format": "int4"}
 		for i := 0; i < len(axes); i += 2 {
 			a[axes[i]] = axes[i+1]
 		}
-		return &Entry{Row: row.Row{Axes: a}}
+		return &stats.Entry{Row: row.Row{Axes: a}}
 	}
 	mosaic := []string{"method", "mosaic", "base", "rtn", "density", "0.1", "criterion", "delta", "residual_bits", "4", "block"}
 	for _, c := range []struct {
-		e    *Entry
+		e    *stats.Entry
 		want string
 	}{
 		{row("method", "rtn"), "RTN no residual"},

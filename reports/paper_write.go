@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // Formats of Tables.
@@ -18,7 +20,7 @@ func Tables(w io.Writer, folders []Input, format string) error {
 	var fs []*folderRows
 	for _, in := range folders {
 		in = in.visible()
-		fs = append(fs, &folderRows{in.Title, in, Build(in.Rows)})
+		fs = append(fs, &folderRows{in.Title, in, stats.Build(in.Rows)})
 	}
 	var b bytes.Buffer
 	switch format {
@@ -39,7 +41,7 @@ func Tables(w io.Writer, folders []Input, format string) error {
 func measuredCell(found []measured, escape func(string) string) string {
 	var parts []string
 	for _, m := range found {
-		parts = append(parts, plusMinus(m.perplexity(), 1, escape)+escape(" ("+m.name()+")"))
+		parts = append(parts, plusMinus(perplexity(m.Entry), 1, escape)+escape(" ("+m.name()+")"))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -61,7 +63,7 @@ func (t paperTable) lines(fs []*folderRows, escape func(string) string, f func(f
 			if t.zeroShot {
 				var parts []string
 				for _, o := range slices.Concat(found, other) {
-					if z := o.zeroShot(); z != nil {
+					if z := zeroShot(o.Entry); z != nil {
 						parts = append(parts, plusMinus(z, 100, escape)+escape(" ("+o.name()+")"))
 						used = append(used, o)
 					}
@@ -69,7 +71,7 @@ func (t paperTable) lines(fs []*folderRows, escape func(string) string, f func(f
 				line = append(line, r.zeroShot, strings.Join(parts, "; "))
 			}
 			for _, o := range other {
-				if !t.zeroShot || o.zeroShot() == nil {
+				if !t.zeroShot || zeroShot(o.Entry) == nil {
 					otherText = append(otherText, o)
 				}
 			}
@@ -109,7 +111,7 @@ func paperMarkdown(b *bytes.Buffer, fs []*folderRows) {
 	section("Rows of these models and schemes on other texts, not entered above", otherText)
 	for _, f := range fs {
 		fmt.Fprintf(b, "\n# Results of %s\n\n", inMarkdown(f.name))
-		b.Write(f.table.markdown())
+		b.Write(tablesMarkdown(f.table))
 	}
 }
 
@@ -136,8 +138,8 @@ func distinct(ms []measured) []measured {
 	return out
 }
 
-func (m measured) group() *Group {
-	i := slices.IndexFunc(m.folder.table.Groups, func(g *Group) bool { return slices.Contains(g.Entries, m.Entry) })
+func (m measured) group() *stats.Group {
+	i := slices.IndexFunc(m.folder.table.Groups, func(g *stats.Group) bool { return slices.Contains(g.Entries, m.Entry) })
 	return m.folder.table.Groups[i]
 }
 
@@ -147,7 +149,7 @@ func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 	w := csv.NewWriter(b)
 	w.Write([]string{"table", "model", "scheme", "quantity", "source", "value", "se", "row", "trial", "label", "bits_per_weight", "row_model", "row_activations", "row_protocol"})
 	const source = "reported, reading notes, not checked against the PDF"
-	mine := func(table, model, scheme, quantity string, m measured, e *Estimate) {
+	mine := func(table, model, scheme, quantity string, m measured, e *stats.Estimate) {
 		if e == nil {
 			return
 		}
@@ -159,8 +161,8 @@ func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 			bits = full(m.Bits)
 		}
 		g := m.group()
-		w.Write(append(append(cells([]string{table, model, scheme, quantity, "measured"}), full(e.Value), se),
-			cells([]string{m.name(), m.Trial, m.Label, bits, g.Model, g.Activations, g.Protocol})...))
+		w.Write(append(append(formulaFree([]string{table, model, scheme, quantity, "measured"}), full(e.Value), se),
+			formulaFree([]string{m.name(), m.Trial, m.Label, bits, g.Model, g.Activations, g.Protocol})...))
 	}
 	for _, t := range paperTables {
 		for _, model := range t.models {
@@ -172,11 +174,11 @@ func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 				}
 				found, other := beside(fs, model.name, r.scheme)
 				for _, m := range found {
-					mine(t.key, model.name, r.scheme, "ppl_token", m, m.perplexity())
+					mine(t.key, model.name, r.scheme, "ppl_token", m, perplexity(m.Entry))
 				}
 				if t.zeroShot {
 					for _, m := range slices.Concat(found, other) {
-						if z := m.zeroShot(); z != nil {
+						if z := zeroShot(m.Entry); z != nil {
 							percent := *z
 							percent.Value, percent.SE = 100*z.Value, 100*z.SE
 							mine(t.key, model.name, r.scheme, "zero_shot_percent", m, &percent)
@@ -190,11 +192,11 @@ func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 		for _, g := range f.table.Groups {
 			for _, e := range g.Entries {
 				m := measured{e, f}
-				method := setting(&e.Row, "method")
+				method := stats.Setting(&e.Row, "method")
 				for _, q := range []struct {
 					name string
-					e    *Estimate
-				}{{"ppl_token", e.perplexity()}, {"nll", e.NLL}, {"kl_mean", e.KL}, {"top1", e.Top1}} {
+					e    *stats.Estimate
+				}{{"ppl_token", perplexity(e)}, {"nll", e.NLL}, {"kl_mean", e.KL}, {"top1", e.Top1}} {
 					mine("results of "+f.name, g.Model, method, q.name, m, q.e)
 				}
 			}
@@ -228,6 +230,6 @@ func paperLatex(b *bytes.Buffer, fs []*folderRows) {
 	}
 	for i, f := range fs {
 		fmt.Fprintf(b, "%% Results of %s\n", inLatex(f.name))
-		f.table.latexTables(b, fmt.Sprintf("results-%d", i+1))
+		latexTables(f.table, b, fmt.Sprintf("results-%d", i+1))
 	}
 }

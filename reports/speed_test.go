@@ -7,36 +7,28 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-// withSpeed adds times over 16-bit weights of two layers to r.
-func withSpeed(r row.Row, ratios ...float64) row.Row {
-	for i, v := range ratios {
-		low, high := v*.97, v*1.03
-		r.Values = append(r.Values, row.Value{Name: fmt.Sprintf("speed/llama3-8b layer%d 4096x4096 M=1/time_over/w16a16", i), Value: v, Low: &low, High: &high},
-			row.Value{Name: fmt.Sprintf("speed/llama3-8b layer%d 4096x4096 M=1/time", i), Value: v * 1e-3, Unit: "s"})
-	}
-	return r
-}
-
 func TestSpeed(t *testing.T) {
-	s := synthetic{windows: 20}
+	s := rowtest.Synthetic{Windows: 20}
 	in := Input{Title: "speed", Rows: []row.Row{
-		s.row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9),
-		withSpeed(s.row("rtn g128", "a16", map[string]string{"method": "rtn", "group": "128"}, 4.125, .02), .25, .36),
-		withSpeed(s.row("rtn g32", "a16", map[string]string{"method": "rtn", "group": "32"}, 4.5, .012), .29, .40),
-		withSpeed(s.row("mosaic", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.1"}, 4.52, .015), .28, .41),
-		withSpeed(s.row("mosaic slow", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.2"}, 4.9, .005), .5, .5),
+		s.Row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9),
+		rowtest.WithSpeed(s.Row("rtn g128", "a16", map[string]string{"method": "rtn", "group": "128"}, 4.125, .02), .25, .36),
+		rowtest.WithSpeed(s.Row("rtn g32", "a16", map[string]string{"method": "rtn", "group": "32"}, 4.5, .012), .29, .40),
+		rowtest.WithSpeed(s.Row("mosaic", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.1"}, 4.52, .015), .28, .41),
+		rowtest.WithSpeed(s.Row("mosaic slow", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.2"}, 4.9, .005), .5, .5),
 	}}
-	table := Build(in.Rows)
+	table := stats.Build(in.Rows)
 	g := table.Groups[0]
-	var rtn *Entry
+	var rtn *stats.Entry
 	for _, e := range g.Entries {
 		if e.Label == "rtn g128" {
 			rtn = e
 		}
 	}
-	if v := rtn.speed("M=1"); v == nil || v.Layers != 2 || math.Abs(v.Over16.Value-.3) > 1e-12 || math.Abs(v.Over16.Low-.3*.97) > 1e-12 {
+	if v := rtn.Speed("M=1"); v == nil || v.Layers != 2 || math.Abs(v.Over16.Value-.3) > 1e-12 || math.Abs(v.Over16.Low-.3*.97) > 1e-12 {
 		t.Fatalf("speed %+v, want the geometric mean .3 of .25 and .36", v)
 	}
 	got := map[string]string{}

@@ -7,20 +7,14 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
-
-// withTask adds a score over the items to r.
-func withTask(r row.Row, name, unit string, items ...float64) row.Row {
-	mean := sum(items) / float64(len(items))
-	r.Values = append(r.Values, row.Value{Name: name, Value: mean, Unit: unit})
-	r.Series = append(r.Series, row.Series{Name: name, Unit: unit, Values: items})
-	return r
-}
 
 // Scores are paired with the 16-bit row item by item: an item that both get
 // wrong says nothing, so that two scores of wide errors can differ clearly.
 func TestTasks(t *testing.T) {
-	s := synthetic{windows: 8}
+	s := rowtest.Synthetic{Windows: 8}
 	var right, wrong, same, fewer []float64
 	for i := range 400 {
 		hit := float64(i % 2)
@@ -33,18 +27,18 @@ func TestTasks(t *testing.T) {
 			fewer = append(fewer, hit)
 		}
 	}
-	reference := withTask(s.row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9), "arc_easy/acc", "", right...)
-	reference = withTask(reference, "cloze/logprob", "nat", -3, -4, -5, -6.5)
-	worse := withTask(s.row("<b>rtn", "a16", map[string]string{"method": "rtn"}, 4.1, .02), "arc_easy/acc", "", wrong...)
-	worse = withTask(worse, "cloze/logprob", "nat", -3.1, -4.1, -5.1, -6.6)
-	equal := withTask(s.row("gptq", "a16", map[string]string{"method": "gptq"}, 4.2, .01), "arc_easy/acc", "", same...)
-	other := withTask(s.row("spqr", "a16", map[string]string{"method": "spqr"}, 4.3, .01), "arc_easy/acc", "", fewer...)
+	reference := rowtest.WithTask(s.Row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9), "arc_easy/acc", "", right...)
+	reference = rowtest.WithTask(reference, "cloze/logprob", "nat", -3, -4, -5, -6.5)
+	worse := rowtest.WithTask(s.Row("<b>rtn", "a16", map[string]string{"method": "rtn"}, 4.1, .02), "arc_easy/acc", "", wrong...)
+	worse = rowtest.WithTask(worse, "cloze/logprob", "nat", -3.1, -4.1, -5.1, -6.6)
+	equal := rowtest.WithTask(s.Row("gptq", "a16", map[string]string{"method": "gptq"}, 4.2, .01), "arc_easy/acc", "", same...)
+	other := rowtest.WithTask(s.Row("spqr", "a16", map[string]string{"method": "spqr"}, 4.3, .01), "arc_easy/acc", "", fewer...)
 	in := Input{Title: "tasks", Rows: []row.Row{reference, worse, equal, other}}
-	g := Build(in.Rows).Groups[0]
+	g := stats.Build(in.Rows).Groups[0]
 	if fmt.Sprint(g.TaskNames) != "[arc_easy/acc cloze/logprob]" || g.TaskReference == nil || g.TaskReference.Label != "16-bit" {
 		t.Fatalf("tasks %v, reference %v", g.TaskNames, g.TaskReference)
 	}
-	find := func(label string) *Entry {
+	find := func(label string) *stats.Entry {
 		for _, e := range g.Entries {
 			if e.Label == label {
 				return e
@@ -68,14 +62,14 @@ func TestTasks(t *testing.T) {
 		t.Errorf("300 items were paired with 400: %+v", v.Versus)
 	}
 	var claims []string
-	for _, f := range g.findings() {
+	for _, f := range groupFindings(g) {
 		claims = append(claims, f.Text)
 	}
 	if text := strings.Join(claims, "\n"); !strings.Contains(text, "lower in 2, higher in 0, not distinguishable in 1 of 3 comparisons") {
 		t.Errorf("findings:\n%s", text)
 	}
 	page := mustPage(t, in)
-	for _, want := range []string{"arc_easy/acc, %", "45.00 ± 2.49", "<bdi>−5.00*</bdi> <small>[−7.15, −2.85]</small>", "cloze/logprob, nat", "<bdi>−0.1000*</bdi> <small>["} {
+	for _, want := range []string{"arc_easy/acc, %", "45.00 ± 2.49", "<bdi>−5.00</bdi><b>*</b> <small>[−7.15, −2.85]</small>", "cloze/logprob, nat", "<bdi>−0.1000</bdi><b>*</b> <small>["} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -83,7 +77,7 @@ func TestTasks(t *testing.T) {
 	if strings.Contains(page, "<b>rtn") {
 		t.Error("a label is taken for markup")
 	}
-	csv := string(Build(in.Rows).taskCSV())
+	csv := string(taskCSV(stats.Build(in.Rows)))
 	if lines := strings.Count(csv, "\n"); lines != 7 || !strings.Contains(csv, "arc_easy/acc,,300,") {
 		t.Errorf("tasks.csv:\n%s", csv)
 	}
@@ -91,33 +85,10 @@ func TestTasks(t *testing.T) {
 
 // Without the 16-bit row there are scores, and no differences.
 func TestTasksWithoutReference(t *testing.T) {
-	s := synthetic{windows: 8}
-	in := Input{Rows: []row.Row{withTask(s.row("rtn", "a16", map[string]string{"method": "rtn"}, 4.1, .02), "piqa/acc", "", 1, 0, 1)}}
+	s := rowtest.Synthetic{Windows: 8}
+	in := Input{Rows: []row.Row{rowtest.WithTask(s.Row("rtn", "a16", map[string]string{"method": "rtn"}, 4.1, .02), "piqa/acc", "", 1, 0, 1)}}
 	page := mustPage(t, in)
 	if !strings.Contains(page, "66.67 ± 33.33") || strings.Contains(page, "vs 16-bit weights") {
 		t.Error("want the score alone")
-	}
-}
-
-func TestRecovered(t *testing.T) {
-	s := synthetic{windows: 8, layers: 3}
-	var rows []row.Row
-	for _, d := range []string{"0.05", "0.1", "0.2"} {
-		rows = append(rows, s.row("d"+d, "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": d, "block": "16x64"}, 4.3, .02))
-	}
-	g := Build(rows).Groups[0]
-	fs := g.densityFigures(recovery)
-	if len(fs) != 1 || fs[0].Key != "recovered" {
-		t.Fatalf("figures %v", fs)
-	}
-	v, low, high, ok := recovery.of(g.Entries[0])
-	if !ok || !(low < v && v < high && low > 0 && high < 100) {
-		t.Errorf("recovered %v [%v, %v] %%", v, low, high)
-	}
-	for _, e := range g.Entries {
-		e.Axes["joint"] = "true"
-	}
-	if fs := g.densityFigures(recovery); len(fs) > 0 {
-		t.Error("what was quantized together has no base to recover from")
 	}
 }

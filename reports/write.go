@@ -6,7 +6,26 @@ import (
 	"path/filepath"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
+
+// WriteHeatMap draws h to path at the width of a paper's column. An empty h is an
+// error.
+func WriteHeatMap(h figures.HeatMap, path string) error {
+	if h.Empty() {
+		return fmt.Errorf("reports: %s: a heat map of %s has no number to show", path, h.Quantity)
+	}
+	png, err := h.Figure().PNG()
+	if err == nil {
+		err = replace(path, png)
+	}
+	if err != nil {
+		return fmt.Errorf("reports: %s: %w", path, err)
+	}
+	return nil
+}
 
 // Input is all a report is made from.
 type Input struct {
@@ -21,6 +40,7 @@ type Input struct {
 	Commands map[string]string          // by trial: runs that trial again
 	Draw     string                     // draws the report again
 	Folder   string                     // where the report is, from the repository's root
+	Styles   figures.Styles             // how the methods look; see Style. None: each by its name
 	// Script is the text of echarts.min.js (see EchartsVersion) to inline for
 	// interactive charts. With "" the page loads it from go-echarts' own host
 	// where there is a network; the drawings stay where there is none.
@@ -31,14 +51,17 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot
-// scores, and tables/timings.csv where they were timed. Files of an earlier report are replaced, each in one step, so that a
-// reader never sees half a page.
+// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot scores,
+// and tables/timings.csv where they were timed. Files of an earlier report are
+// replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
+	if err := in.Styles.Check(); err != nil {
+		return err
+	}
 	in = in.visible()
 	t := in.Table()
-	figures := t.draw()
-	page, err := t.page(in, figures)
+	d := documentOf(t, in)
+	page, err := d.page(in)
 	if err != nil {
 		return err
 	}
@@ -47,31 +70,30 @@ func Write(dir string, in Input) error {
 		data []byte
 	}
 	files := []file{
-		{"tables/results.csv", t.csv()}, {"tables/results.md", t.markdown()}, {"tables/results.tex", t.latex()}, {"tables/iso_bits.csv", t.isoCSV()},
+		{"tables/results.csv", resultsCSV(t)}, {"tables/results.md", tablesMarkdown(t)},
+		{"tables/results.tex", resultsLatex(t)}, {"tables/iso_bits.csv", isoCSV(t)},
 	}
-	if t.hasTasks() {
-		files = append(files, file{"tables/tasks.csv", t.taskCSV()})
+	if hasTasks(t) {
+		files = append(files, file{"tables/tasks.csv", taskCSV(t)})
 	}
 	if len(t.Timings) > 0 {
-		files = append(files, file{"tables/timings.csv", t.timingCSV()})
+		files = append(files, file{"tables/timings.csv", timingCSV(t)})
 	}
 	pngs := map[string][]byte{}
-	for _, group := range figures {
-		for _, f := range group {
-			png, err := f.png()
-			if err != nil {
-				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
-			}
-			pngs[f.Key] = png
-			svg, err := f.svg()
-			if err != nil {
-				return fmt.Errorf("reports: figure %s: %w", f.Key, err)
-			}
-			files = append(files, file{"plots/" + f.Key + ".png", png}, file{"plots/" + f.Key + ".svg", svg})
+	for _, f := range d.figures() {
+		png, err := f.PNG()
+		if err != nil {
+			return fmt.Errorf("reports: figure %s: %w", f.Key, err)
 		}
+		pngs[f.Key] = png
+		svg, err := f.SVG()
+		if err != nil {
+			return fmt.Errorf("reports: figure %s: %w", f.Key, err)
+		}
+		files = append(files, file{"plots/" + f.Key + ".png", png}, file{"plots/" + f.Key + ".svg", svg})
 	}
-	blocks := t.blocks(in, figures, pngs)
-	files = append(files, file{"report.md", reportMarkdown(blocks)}, file{"report.ipynb", notebook(blocks)}, file{"report.html", page}) // last: they refer to nothing that is not there yet
+	files = append(files, // last: they refer to nothing that is not there yet
+		file{"report.md", d.markdown()}, file{"report.ipynb", d.notebook(in.Folder, pngs)}, file{"report.html", page})
 	for _, f := range files {
 		if err := replace(filepath.Join(dir, filepath.FromSlash(f.name)), f.data); err != nil {
 			return fmt.Errorf("reports: %w", err)
@@ -81,48 +103,34 @@ func Write(dir string, in Input) error {
 }
 
 // Table analyses what a report of in shows.
-func (in Input) Table() *Table {
-	t := Build(in.Rows)
-	t.Studies = studies(in.Criteria)
+func (in Input) Table() *stats.Table {
+	t := stats.Build(in.Rows, in.Styles.Families()...)
+	t.Studies = stats.Studies(in.Criteria)
 	return t
 }
 
 // Page returns report.html alone.
 func Page(in Input) ([]byte, error) {
+	if err := in.Styles.Check(); err != nil {
+		return nil, err
+	}
 	in = in.visible()
-	t := in.Table()
-	return t.page(in, t.draw())
+	return documentOf(in.Table(), in).page(in)
 }
 
-// draw returns the figures of each group, then those of each set of timings and
-// of each study of the criteria.
-func (t *Table) draw() [][]*figure {
-	l := t.looks()
-	var out [][]*figure
-	for i, g := range t.Groups {
-		out = append(out, g.figures(i, l))
-	}
-	for i, m := range t.Timings {
-		out = append(out, m.figures(i))
-	}
-	for i, s := range t.Studies {
-		out = append(out, s.figures(i))
-	}
-	return out
-}
-
+// visible is in with all that could hide or reorder text spelled out.
 func (in Input) visible() Input {
-	in.Title, in.Question = visible(in.Title, false), visible(in.Question, true)
-	in.Config, in.Command, in.Folder = visible(in.Config, true), visible(in.Command, true), visible(in.Folder, false)
-	in.Draw = visible(in.Draw, true)
+	in.Title, in.Question = format.Visible(in.Title, false), format.Visible(in.Question, true)
+	in.Config, in.Command, in.Folder = format.Visible(in.Config, true), format.Visible(in.Command, true), format.Visible(in.Folder, false)
+	in.Draw = format.Visible(in.Draw, true)
 	warnings := make([]string, len(in.Warnings))
 	for i, w := range in.Warnings {
-		warnings[i] = visible(w, true)
+		warnings[i] = format.Visible(w, true)
 	}
 	in.Warnings = warnings
 	commands := map[string]string{}
 	for k, c := range in.Commands {
-		commands[visible(k, false)] = visible(c, true)
+		commands[format.Visible(k, false)] = format.Visible(c, true)
 	}
 	in.Commands = commands
 	return in

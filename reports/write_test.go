@@ -3,6 +3,8 @@ package reports
 import (
 	"os"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // TestLook writes the synthetic report where a person can look at it.
@@ -22,7 +24,7 @@ func TestLook(t *testing.T) {
 	if err := Write(dir, in); err != nil {
 		t.Fatal(err)
 	}
-	if err := Summary(os.Stdout, Build(in.Rows)); err != nil {
+	if err := Summary(os.Stdout, stats.Build(in.Rows)); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,0 +1,40 @@
+package figures
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestStyles draws known families as their styles say, in their order, and
+// others by their name alone, whatever else is on the page.
+func TestStyles(t *testing.T) {
+	styles := Styles{{"rtn", "#56b4e9", "circle"}, {"gptq", "#0072b2", "square"}, {"mosaic on gptq", "#d55e00", "star"}}
+	if err := styles.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if got := Hex(styles.Look("gptq").Color); got != "#0072b2" {
+		t.Errorf("gptq is drawn in %s", got)
+	}
+	if a, b := styles.Look("new method"), (Styles{}).Look("new method"); a.Color != b.Color || a.symbol != b.symbol {
+		t.Errorf("a family without a style is drawn as %v and %v", a, b)
+	}
+	seen := map[[2]string]bool{}
+	for _, name := range []string{"quarot", "spinquant", "omniquant", "hqq", "aqlm", "quip", "flatquant", "any4"} {
+		l := styles.Look(name)
+		seen[[2]string{Hex(l.Color), l.symbol}] = true
+	}
+	if len(seen) < 6 {
+		t.Errorf("eight families without a style have %d looks", len(seen))
+	}
+	for want, bad := range map[string]Style{
+		"has no family":                         {"", "#000000", "circle"},
+		`family "rtn" has two styles`:           {"rtn", "#000000", "circle"},
+		`style of "x": colour "red"`:            {"x", "red", "circle"},
+		`style of "x": colour "#-12345"`:        {"x", "#-12345", "circle"},
+		`style of "x": marker "dot" is not one`: {"x", "#000000", "dot"},
+	} {
+		if err := append(Styles{{"rtn", "#56b4e9", "circle"}}, bad).Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: error %v, want %q", bad, err, want)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package reports
+
+import (
+	"slices"
+
+	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
+)
+
+// column is one column of the results, as text for people.
+type column struct {
+	name  string
+	is    columnKind
+	brief bool // on the terminal and in tables/results.md as well
+	cell  func(*stats.Entry) string
+}
+
+func valueColumn(name, value string, brief bool) column {
+	return column{name: name, brief: brief, cell: func(e *stats.Entry) string { return valueText(e, value) }}
+}
+
+// columns are the results' columns; one without content is left out.
+var columns = []column{
+	{"row", ofRows, true, func(e *stats.Entry) string { return e.ID }},
+	{"label", ofMethods, true, func(e *stats.Entry) string { return e.Name }},
+	{"bits/weight", ofNumbers, true, func(e *stats.Entry) string {
+		if !e.HasBits {
+			return ""
+		}
+		return format.Fixed(e.Bits, 3)
+	}},
+	{"KL mean, nat/token", ofNumbers, true, func(e *stats.Entry) string {
+		if e.KL == nil {
+			return ""
+		}
+		return stats.WithInterval(*e.KL, format.Sig)
+	}},
+	{"KL vs baseline", ofNumbers, false, func(e *stats.Entry) string {
+		switch v := e.Versus; {
+		case v == nil:
+			return e.VersusNote
+		case v.KLRatio == nil:
+			return starred(format.Sig(v.KL.Value), v.KL, v.HolmKL)
+		default:
+			return starred(format.Percent(v.KLRatio.Value), v.KL, v.HolmKL) + spaced(stats.Interval(*v.KLRatio, format.Percent))
+		}
+	}},
+	{"Pareto", ofNames, true, func(e *stats.Entry) string { return e.Standing.String() }},
+	valueColumn("ppl, token", row.PPLToken, true),
+	{"ppl vs baseline", ofNumbers, true, func(e *stats.Entry) string {
+		v := e.Versus
+		if v == nil {
+			return e.VersusNote
+		}
+		return starred(format.Percent(v.PPL.Value), v.PPL, v.HolmNLL) + spaced(stats.Interval(v.PPL, format.Percent))
+	}},
+	{"top-1 agreement", ofNumbers, true, func(e *stats.Entry) string {
+		if e.Top1 == nil {
+			return ""
+		}
+		return format.Fixed(100*e.Top1.Value, 2) + "\u00a0%"
+	}},
+	valueColumn("output error", row.OutputError, true),
+	valueColumn("KL median", row.KLMedian, false),
+	valueColumn("KL 99.9 %", row.KLP999, false),
+	valueColumn("ppl, word", row.PPLWord, false),
+	valueColumn("quantize, s", row.QuantizeTime, false),
+}
+
+// starred marks s where e's difference from the baseline is significant.
+func starred(s string, e stats.Estimate, holm float64) string {
+	if e.Interval() && holm < 1-stats.Level {
+		return s + "*"
+	}
+	return s
+}
+
+func spaced(s string) string {
+	if s == "" {
+		return ""
+	}
+	return " " + s
+}
+
+// resultsTable is the group's table of results, in the colours of l.
+func resultsTable(g *stats.Group, l figures.Styles) table {
+	t := table{Title: "Results", Home: true, Lines: make([]tableLine, len(g.Entries))}
+	for i, e := range g.Entries {
+		t.Lines[i] = tableLine{Trial: e.Trial, Color: figures.Hex(l.Look(e.Family).Color), NonDominated: e.Standing == stats.NonDominated}
+	}
+	for _, c := range filledColumns(g, func(column) bool { return true }) {
+		t.Columns = append(t.Columns, tableColumn{c.name, c.is})
+		for i, e := range g.Entries {
+			t.Lines[i].Cells = append(t.Lines[i].Cells, c.cell(e))
+		}
+	}
+	return t
+}
+
+const standingNote = "Pareto: no row has less of one and no more of the other, bits and divergence, than a non-dominated row. " +
+	"“Dominated (n.s.)”: dominated by estimate, but not significantly by any non-dominated row of no more bits."
+
+// resultsNote explains the columns of table.
+func resultsNote(g *stats.Group) string {
+	says := "By bits per weight. Brackets: 95\u00a0% interval, clustered by window; differences are paired. "
+	has := func(f func(*stats.Entry) bool) bool { return slices.ContainsFunc(g.Entries, f) }
+	if has(func(e *stats.Entry) bool { return e.Versus != nil || e.VersusNote != "" }) {
+		says += "* differs from its baseline after Holm's correction over this table. "
+	}
+	if has(func(e *stats.Entry) bool { return e.Standing != stats.Unplaced }) {
+		says += standingNote + " "
+	}
+	return says + "Each row number leads to the command behind it; every value at full precision is in tables/results.csv."
+}
+
+// filledColumns are those of the chosen columns that any row of g fills.
+func filledColumns(g *stats.Group, chosen func(column) bool) []column {
+	var out []column
+	for _, c := range columns {
+		if chosen(c) && slices.ContainsFunc(g.Entries, func(e *stats.Entry) bool { return c.cell(e) != "" }) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// resultLines is the group's table of results at the width of a terminal, head first.
+func resultLines(g *stats.Group) [][]string {
+	lines := make([][]string, len(g.Entries)+1)
+	for _, c := range filledColumns(g, func(c column) bool { return c.brief }) {
+		lines[0] = append(lines[0], c.name)
+		for i, e := range g.Entries {
+			lines[i+1] = append(lines[i+1], c.cell(e))
+		}
+	}
+	return lines
+}

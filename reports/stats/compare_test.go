@@ -1,0 +1,139 @@
+package stats
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+)
+
+// TestPareto places rows whose order is known.
+func TestPareto(t *testing.T) {
+	s := rowtest.Synthetic{Windows: 40}
+	rows := []row.Row{
+		s.Row("small", "a16", map[string]string{"method": "rtn"}, 4.1, 0.08),
+		s.Row("good", "a16", map[string]string{"method": "gptq"}, 4.3, 0.04),
+		s.Row("bad", "a16", map[string]string{"method": "rtn"}, 4.4, 0.07),
+		s.Row("big", "a16", map[string]string{"method": "rtn"}, 4.8, 0.01),
+	}
+	twin := rows[1] // a little worse than "good" in every window's noise: not distinguishable
+	twin.Trial, twin.Label = "twin", "twin"
+	twin.Series = slices.Clone(twin.Series)
+	kl := slices.Clone(rows[1].Windows(row.WindowKL))
+	for i := range kl {
+		kl[i] *= 1 + 0.05*float64(1-2*(i%2))
+	}
+	kl[0] *= 1.2
+	twin.Series[2].Values = kl
+	limit := s.Row("none", "a16", map[string]string{"method": "none"}, 16, 0.0001)
+	g := Build(append(rows, twin, limit)).Groups[0]
+	want := map[string]Standing{"small": NonDominated, "good": NonDominated, "twin": NearlyNonDominated, "bad": Dominated, "big": NonDominated, "none": Unplaced}
+	for _, e := range g.Entries {
+		if e.Standing != want[e.Label] && !(e.Label == "twin" && e.Standing == NonDominated) {
+			t.Errorf("%s is %q, want %q", e.Label, e.Standing, want[e.Label])
+		}
+	}
+	if g.Best.Label != "big" {
+		t.Errorf("the best row is %s", g.Best.Label)
+	}
+}
+
+// TestIsoBit interpolates between two rows whose divergences are exact powers.
+func TestIsoBit(t *testing.T) {
+	s := rowtest.Synthetic{Windows: 30}
+	low := s.Row("rtn a", "a16", map[string]string{"method": "rtn"}, 4, 0.08)
+	high, mid := low, low
+	scaled := func(r row.Row, label, method string, bits, f float64) row.Row {
+		r.Trial, r.Label, r.Axes = label, label, map[string]string{}
+		for k, v := range low.Axes {
+			r.Axes[k] = v
+		}
+		r.Axes["method"] = method
+		r.Values = []row.Value{{Name: row.BitsPerWeight, Value: bits}}
+		r.Series = slices.Clone(r.Series)
+		kl := slices.Clone(r.Series[2].Values)
+		for i := range kl {
+			kl[i] *= f
+		}
+		r.Series[2].Values = kl
+		return r
+	}
+	high, mid = scaled(high, "rtn b", "rtn", 5, 0.25), scaled(mid, "m", "mosaic", 4.5, 0.4)
+	far := scaled(low, "far", "mosaic", 5.2, 0.1)
+	g := Build([]row.Row{low, high, mid, far}).Groups[0]
+	var found bool
+	for _, i := range g.Iso {
+		if i.Entry.Label == "far" {
+			t.Errorf("a row outside the rival's range was compared: %+v", i)
+		}
+		if i.Entry.Label == "m" {
+			found = true
+			// the rival at 4.5 bits is √(1·0.25) = 0.5 of rtn a: 0.4/0.5
+			if !(math.Abs(i.Ratio.Value-0.8) < 1e-12) || !(math.Abs(i.Weight-0.5) < 1e-12) || i.Upper == nil {
+				t.Errorf("KL ratio %v at weight %v, want 0.8 at 0.5", i.Ratio.Value, i.Weight)
+			}
+		}
+	}
+	if !found {
+		t.Error("the row between the rival's two was not compared")
+	}
+
+	// A row of the rival that is hardly larger and better counts as equally large.
+	near := scaled(low, "rtn c", "rtn", 4.51, 0.3)
+	for _, i := range Build([]row.Row{low, high, near, mid}).Groups[0].Iso {
+		if i.Entry.Label == "m" && (i.Lower.Label != "rtn c" || i.Upper != nil || !(math.Abs(i.Ratio.Value-0.4/0.3) < 1e-12)) {
+			t.Errorf("KL ratio %v to %s, want %v to rtn c", i.Ratio.Value, i.Lower.Label, 0.4/0.3)
+		}
+	}
+}
+
+// TestEffects recovers a known effect, also across bases that do not share all
+// their settings.
+func TestEffects(t *testing.T) {
+	got := map[string]Effect{}
+	for _, f := range Build(rowtest.Synthetic{Windows: 60}.Sweep("a16")).Groups[0].Effects {
+		got[f.Axis+" "+f.To] = f
+	}
+	for name, want := range map[string]float64{"criterion random": 1.3, "block 1x32": 0.85, "base gptq": 0.049 / 0.082} {
+		f, ok := got[name]
+		if !ok {
+			t.Errorf("no effect of %s among %d", name, len(got))
+		} else if !(f.Ratio.Low < want*1.03 && want*0.97 < f.Ratio.High) || !(f.Holm < 0.05) {
+			t.Errorf("%s: ratio %v %v, p %v, want %v", name, f.Ratio.Value, Interval(f.Ratio, format.Sig), f.Holm, want)
+		}
+	}
+	if f := got["base gptq"]; f.Pairs != 5 || f.Lower != 5 {
+		t.Errorf("base: %d pairs, %d lower, want 5 and 5", f.Pairs, f.Lower)
+	}
+	if f := got["criterion error"]; f.Holm < 0.05 {
+		t.Errorf("an effect of 1 %% in one pair is claimed: %+v", f)
+	}
+}
+
+// TestNoClaim draws rows that differ in noise alone: nothing may be claimed.
+func TestNoClaim(t *testing.T) {
+	s := rowtest.Synthetic{Windows: 40}
+	var rows []row.Row
+	for i := range 20 {
+		rows = append(rows, s.Row(fmt.Sprintf("mosaic %d", i), "a16", map[string]string{"method": "mosaic", "criterion": fmt.Sprint(i)}, 4.3, 0.05))
+	}
+	rows = append(rows, s.Row("rtn g128", "a16", map[string]string{"method": "rtn"}, 4.3, 0.05))
+	g := Build(rows).Groups[0]
+	if n, kl, ppl, _ := g.AgainstBaseline(); n != 20 || kl != [2]int{} || ppl != [2]int{} {
+		t.Errorf("%d comparisons, divergence %v, perplexity %v: want 20 and no claim", n, kl, ppl)
+	}
+	for _, f := range g.Effects {
+		if f.Holm < 0.05 {
+			t.Errorf("criterion %s is claimed: %+v", f.To, f.Ratio)
+		}
+	}
+	for _, i := range g.Iso {
+		if i.Holm < 0.05 {
+			t.Errorf("%s at equal bits is claimed: %+v", i.Entry.Label, i.Ratio)
+		}
+	}
+}
