@@ -50,6 +50,9 @@ func (t *Trial) Products() (products []Product, own string, why string) {
 	if err != nil {
 		return nil, "", err.Error()
 	}
+	if m.Checkpoint() != "" {
+		return nil, "", "the form of a checkpoint is known once it is read"
+	}
 	l := Layout{Scheme: "w4" + t.Activations, Group: m.Int("group")}
 	switch {
 	case form == nil:
