@@ -13,6 +13,7 @@ var methodStyles = figures.Styles{
 	{Family: "quik", Color: "#8c6d1f", Marker: "plus"},
 	{Family: "atom", Color: "#cc79a7", Marker: "down"},
 	{Family: "svdquant", Color: "#993366", Marker: "circle"},
+	{Family: "checkpoint", Color: "#000000", Marker: "down"},
 	{Family: "mosaic", Color: "#d55e00", Marker: "diamond"},
 	{Family: "mosaic on rtn", Color: "#e69f00", Marker: "diamond"},
 	{Family: "mosaic on gptq", Color: "#d55e00", Marker: "star"},

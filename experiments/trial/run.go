@@ -9,6 +9,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/tasks"
@@ -55,6 +56,7 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	if err != nil {
 		return err
 	}
+	defer q.done()
 	quantized := time.Now()
 	reference := func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
 		return s.reference(ctx, first, last, seqs)
@@ -80,8 +82,10 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	q.report(r)
 	s.reportScores(sc, r)
 	reportTasks(answers, r)
+	if t.Method.Checkpoint() == "" {
+		r.Values = append(r.Values, row.Value{Name: row.QuantizeTime, Value: quantized.Sub(start).Seconds() + q.spared, Unit: "s"})
+	}
 	r.Values = append(r.Values,
-		row.Value{Name: row.QuantizeTime, Value: quantized.Sub(start).Seconds() + q.spared, Unit: "s"},
 		row.Value{Name: row.EvalTime, Value: evaluated.Sub(quantized).Seconds() + spared, Unit: "s"})
 	return nil
 }
@@ -94,10 +98,21 @@ type quantizedModel struct {
 	others         int64   // bytes of all other tensors, as in the checkpoint
 	lost, total    float64 // sums of tr(E H Eᵀ) and tr(W H Wᵀ)
 	spared         float64 // seconds that layers of an earlier run took
+	close          func() error
+}
+
+// done releases what q holds beside the subject's model.
+func (q *quantizedModel) done() {
+	if q.close != nil {
+		q.close() // of files that are only read
+	}
 }
 
 // quantize quantizes the linear layers one by one.
 func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quantizedModel, error) {
+	if t.Method.Checkpoint() != "" {
+		return s.imported(ctx, t, r)
+	}
 	method, err := t.Method.Quantizer()
 	if err != nil {
 		return nil, err
@@ -114,7 +129,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if packed {
 		r.Execution = execution()
 	}
-	all, err := s.storedBytes()
+	all, err := storedBytes(s.model.Checkpoint())
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +178,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	s.noteStored(t)
 	kept := s.newKeeper()
 	times := row.Series{Name: row.LayerTime, Unit: "s"}
-	ledger := map[string]int{}
+	book := ledger{row: r}
 	err = s.each(ctx, model, scales, t.Method.Word("criterion") == "oracle", func(i int, l llm.Linear, in *inputs) error {
 		method := method
 		if methods != nil {
@@ -173,15 +188,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		if err != nil {
 			return err
 		}
-		for _, item := range out.Ledger() {
-			j, ok := ledger[item.Name]
-			if !ok {
-				j = len(r.Ledger)
-				ledger[item.Name] = j
-				r.Ledger = append(r.Ledger, row.Item{Name: item.Name})
-			}
-			r.Ledger[j].Bytes += item.Bytes
-		}
+		book.add(out.Ledger())
 		if out.stored {
 			q.spared += out.seconds
 		}
@@ -214,11 +221,32 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 // seed gives every layer its own stream of random numbers.
 func seed(base uint64, layer int) uint64 { return base*1_000_003 + uint64(layer) }
 
+// ledger sums the ledgers of layers in a row.
+type ledger struct {
+	row *row.Row
+	at  map[string]int
+}
+
+func (l *ledger) add(items quant.Ledger) {
+	if l.at == nil {
+		l.at = map[string]int{}
+	}
+	for _, item := range items {
+		j, ok := l.at[item.Name]
+		if !ok {
+			j = len(l.row.Ledger)
+			l.at[item.Name] = j
+			l.row.Ledger = append(l.row.Ledger, row.Item{Name: item.Name})
+		}
+		l.row.Ledger[j].Bytes += item.Bytes
+	}
+}
+
 // storedBytes is the size of all tensors of the checkpoint.
-func (s *Subject) storedBytes() (int64, error) {
+func storedBytes(c *hf.Checkpoint) (int64, error) {
 	var n int64
-	for _, name := range s.model.Checkpoint().Names() {
-		t, err := s.model.Checkpoint().Raw(name)
+	for _, name := range c.Names() {
+		t, err := c.Raw(name)
 		if err != nil {
 			return 0, err
 		}

@@ -1,6 +1,8 @@
 package trial
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
@@ -11,6 +13,14 @@ import (
 // branch of a rank that no matrix of that size has, or packed execution of a size that
 // has no kernel. It returns nil for what cannot be told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
+	if path := t.Method.Checkpoint(); path != "" {
+		c, err := s.lab.openCheckpoint(context.Background(), path)
+		if err != nil {
+			return err
+		}
+		err = sameArchitecture(s.model.Config(), c.Model.Config())
+		return errors.Join(err, c.Close())
+	}
 	form, err := t.Method.Form()
 	if err != nil || form == nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -81,6 +82,9 @@ type Subject struct {
 	heldOut *Subject // calibrates on windows of the text
 
 	calibrating sync.Mutex // held while statistics are computed
+
+	hashing sync.Mutex
+	hashes  map[string]string // of checkpoints that trials name, by path
 }
 
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
@@ -286,7 +290,18 @@ func (s *Subject) Close() error { return s.model.Close() }
 
 // ID identifies the trial t of this subject by its settings and the content of
 // everything they name.
-func (s *Subject) ID(t plan.Trial) string { return plan.ID(t, s.content) }
+func (s *Subject) ID(t plan.Trial) string { return plan.ID(t, s.contentOf(t)) }
+
+// contentOf hashes all that t names.
+func (s *Subject) contentOf(t plan.Trial) map[string]string {
+	path := t.Method.Checkpoint()
+	if path == "" {
+		return s.content
+	}
+	content := maps.Clone(s.content)
+	content["checkpoint"] = s.checkpointHash(path)
+	return content
+}
 
 // Tokens is the number of scored tokens, and of calibration tokens.
 func (s *Subject) Tokens() (scored, calibration int) {

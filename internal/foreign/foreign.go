@@ -20,6 +20,9 @@ type Layer struct {
 	Quantized *quant.Quantized
 	// Ledger counts the bytes of all tensors of the layer but its bias.
 	Ledger quant.Ledger
+	// Tensors are the bytes of those tensors; a packed layer of this program has more
+	// than its ledger counts, the fields that say its shape and format.
+	Tensors int64
 	// Form names how it is stored: "gptq int4 g128 act-order", "Q4_1", "BF16".
 	Form string
 }
@@ -52,7 +55,10 @@ func Open(files hf.Files) (*Checkpoint, error) {
 	c.Model = m
 	if m.Config().Packed {
 		c.Format = hf.QuantMethod
-		return c, c.own()
+		if err := c.own(); err != nil {
+			m.Close()
+			return nil, err
+		}
 	}
 	return c, nil
 }
@@ -64,7 +70,11 @@ func (c *Checkpoint) own() error {
 		if !ok {
 			return fmt.Errorf("foreign: %s: is not quantized", l.Name)
 		}
-		c.layers[l.Name] = &Layer{Source: q, Quantized: q, Ledger: q.Ledger(), Form: q.Base.Format.String()}
+		t, err := c.Model.Checkpoint().Raw(l.Name + llm.PackedSuffix)
+		if err != nil {
+			return err
+		}
+		c.layers[l.Name] = &Layer{Source: q, Quantized: q, Ledger: q.Ledger(), Tensors: int64(len(t.Data)), Form: q.Base.Format.String()}
 	}
 	return nil
 }
@@ -138,6 +148,7 @@ func (r *reader) Layer(name string, n, k int) (gemm.Source, []string, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("foreign: %w", err)
 	}
+	l.Tensors = l.Ledger.Total()
 	r.into.layers[name] = l
 	return l, r.used, nil
 }

@@ -107,7 +107,7 @@ func Open(files hf.Files) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(files, config, checkpoint, nil)
+	return build(files, config, checkpoint, nil)
 }
 
 // OpenForeign opens a model whose linear layers another program may have
@@ -126,11 +126,11 @@ func OpenForeign(files hf.Files, read func(*hf.Config, *hf.Checkpoint) (Layers, 
 		checkpoint.Close()
 		return nil, err
 	}
-	return open(files, config, checkpoint, layers)
+	return build(files, config, checkpoint, layers)
 }
 
-// open closes the checkpoint where it fails.
-func open(files hf.Files, config *hf.Config, checkpoint *hf.Checkpoint, layers Layers) (*Model, error) {
+// build closes the checkpoint where it fails.
+func build(files hf.Files, config *hf.Config, checkpoint *hf.Checkpoint, layers Layers) (*Model, error) {
 	m, err := newModel(files.Name(), config, checkpoint, layers)
 	if err != nil {
 		checkpoint.Close()
