@@ -62,7 +62,7 @@ func TestPackedAgrees(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					p, err := Pack(q, Scheme(name), variantOf(q.Form()))
+					p, err := Pack(q, Scheme(name), Variant(q.Form()))
 					if err != nil {
 						t.Fatal(err)
 					}
