@@ -127,7 +127,8 @@ func fixedLevels(k quant.Kind) (levels [16]float32) {
 // the largest magnitude of their block.
 var scaleLevels = func() (levels [256]float32) {
 	const size = 2
-	p := &quant.Packed{N: 1, K: size * len(levels), Format: quant.Format{Bits: 4, Group: size, Kind: quant.NF4DQ}, Tensor: []float32{0, 1}}
+	f := quant.Format{Bits: 4, Group: size, Kind: quant.NF4DQ}
+	p := &quant.Packed{N: 1, K: size * len(levels), Format: f, Tensor: []float32{0, 1}}
 	for b := range levels {
 		p.Codes, p.ScaleBytes = append(p.Codes, 0xff), append(p.ScaleBytes, byte(b)) // weights of 1
 	}

@@ -15,7 +15,8 @@ import (
 func baseFormats(t testing.TB, g int) []quant.Format {
 	t.Helper()
 	var out []quant.Format
-	for _, name := range []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4"} {
+	for _, name := range []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int3b", "int4b",
+		"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4"} {
 		group := g
 		switch name {
 		case "mxfp4":
@@ -85,7 +86,8 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 		zeroBits = 3
 		p.ScaleBytes = bytes(n, groups, 3)
 		for range ceilDiv(n, 16) * groups {
-			p.Second = append(p.Second, anyScale(rng), anyScale(rng), 0x3800+uint16(rng.IntN(0x400)), 0x4400+uint16(rng.IntN(0x400)))
+			p.Second = append(p.Second, anyScale(rng), anyScale(rng),
+				0x3800+uint16(rng.IntN(0x400)), 0x4400+uint16(rng.IntN(0x400)))
 		}
 	default:
 		p.Scales = halves(n * groups)
@@ -99,7 +101,8 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 // formatShapes are matrices, with groups, whose last groups, cells and panels are
 // full or not.
 var formatShapes = []struct{ n, k, group int }{
-	{16, 128, 128}, {35, 576, 128}, {17, 200, 64}, {48, 1000, 0}, {33, 90, 24}, {5, 40, 128}, {21, 4128, 16}, {50, 176, 48},
+	{16, 128, 128}, {35, 576, 128}, {17, 200, 64}, {48, 1000, 0}, {33, 90, 24}, {5, 40, 128}, {21, 4128, 16},
+	{50, 176, 48},
 }
 
 // forFormats calls f for a matrix of every format and shape, some with a residual,
