@@ -77,8 +77,8 @@ func (l *Lab) hashCheckpoint(path string) (string, error) {
 // too: norms may hold scales that its weights lack.
 func (s *Subject) imported(ctx context.Context, t plan.Trial, r *row.Row) (*quantizedModel, error) {
 	path := t.Method.Checkpoint()
-	if s.basis != "" || s.stressed != "" {
-		return nil, fmt.Errorf("method checkpoint: %s has the weights of the model as stored; the trial's model is %s%s", path, s.basis, s.stressed)
+	if t.Basis != "" || t.Transform != "" || t.Stress.Channels > 0 {
+		return nil, fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress goes with it", path)
 	}
 	act, err := quant.ParseActivations(t.Activations)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 
 // CheckShapes returns why the trial t, one of this subject, must fail with the shapes of
 // its model's linear layers: groups of a fixed size that do not divide K, a low-rank
-// branch of a rank that no matrix of that size has, or packed execution of a size that
-// has no kernel. It returns nil for what cannot be told without quantizing.
+// branch of a rank that no matrix of that size has, blocks of a transform that are no
+// part of K, or packed execution of a size that has no kernel. It returns nil for what cannot be told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
 	if path := t.Method.Checkpoint(); path != "" {
 		c, err := s.lab.openCheckpoint(context.Background(), path)
@@ -20,6 +20,9 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 		}
 		err = sameArchitecture(s.model.Config(), c.Model.Config())
 		return errors.Join(err, c.Close())
+	}
+	if err := s.checkTransform(); err != nil {
+		return err
 	}
 	form, err := t.Method.Form()
 	if err != nil || form == nil {
@@ -38,7 +41,7 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 		if t.Execution != "packed" {
 			continue
 		}
-		if err := executable(t, l.N, l.K); err != nil {
+		if err := ExecutableAt(t, l.N, l.K); err != nil {
 			return fmt.Errorf("%s: execution: packed: %w", l.Name, err)
 		}
 	}
