@@ -15,7 +15,7 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 	if err != nil || form == nil {
 		return err
 	}
-	for _, l := range s.linears {
+	for _, l := range s.source.linears {
 		// Channels that are kept apart leave a smaller K, which the data decides.
 		if form.Columns == 0 {
 			if err := form.Base.Fits(l.K); err != nil {
