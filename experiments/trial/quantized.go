@@ -50,6 +50,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			return nil, err
 		}
 	}
+	q.bytes += reportOnline(q.model, r)
 	return q, nil
 }
 

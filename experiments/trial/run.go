@@ -40,6 +40,9 @@ func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
 }
 
 func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
 	r.Warnings = append(r.Warnings, s.source.warnings...)
 	if t.Method.Word("criterion") == "oracle" {
 		r.Warnings = append(r.Warnings, "criterion oracle chose its blocks on the evaluated text: a bound, not a method")

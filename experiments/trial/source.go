@@ -25,8 +25,9 @@ type source struct {
 	content   map[string]string // SHA-256 of what the model is made of
 	warnings  []string
 
-	changes  []string // names the changes that model has, see change; part of the keys of the cache
-	computed bool     // a change has computed the weights anew, in float32
+	changes  []string // names the changes that model has, in order; part of the keys of the cache
+	basis    *change  // of basis; model and linears are in it once Subject.ready has made it
+	computed bool     // the change of basis computes the weights anew, in float32
 }
 
 // newSource returns the source for an open model. It warns of a model whose file
@@ -175,6 +176,9 @@ func (s *source) otherBytes(model *llm.Model) (int64, error) {
 			return 0, err
 		}
 		n -= size
+	}
+	if c := s.model.Config(); c.TieEmbeddings && s.basis.folds() { // and an output layer beside the embedding
+		n += 2 * int64(c.VocabSize) * int64(c.HiddenSize)
 	}
 	return n, nil
 }

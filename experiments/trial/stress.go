@@ -12,20 +12,21 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 )
 
-// addOutliers gives the model the synthetic outliers that t asks for.
-func addOutliers(m *llm.Model, t plan.Trial) (*change, error) {
-	p := t.Stress
+// stress gives the model the synthetic outliers that p asks for.
+func (s *source) stress(p plan.Stress) error {
 	if p.Channels == 0 {
-		return nil, nil
+		return nil
 	}
-	scaled, err := m.Scale(stressScales(m, p))
-	return &change{
-		model: scaled,
-		name:  fmt.Sprintf("stress %g %g %d", p.Channels, p.Gain, p.Seed),
-		warning: fmt.Sprintf("synthetic outliers: %.4g %% of the channels are %g times as large, the weights that read"+
-			" them %g times as small (seed %d); the 16-bit model computes the same as without",
-			100*p.Channels, p.Gain, p.Gain, p.Seed),
-	}, err
+	m, err := s.model.Scale(stressScales(s.model, p))
+	if err != nil {
+		return err
+	}
+	s.model, s.linears = m, m.Linears()
+	s.changes = append(s.changes, fmt.Sprintf("stress %g %g %d", p.Channels, p.Gain, p.Seed))
+	s.warn("synthetic outliers: %.4g %% of the channels are %g times as large, the weights that read"+
+		" them %g times as small (seed %d); the 16-bit model computes the same as without",
+		100*p.Channels, p.Gain, p.Gain, p.Seed)
+	return nil
 }
 
 // stressScales draws p.Channels of the channels of every site, at least one, and

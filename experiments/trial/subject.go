@@ -3,8 +3,8 @@
 //
 // A Lab opens a Subject, which trials share, and which joins four parts:
 //
-//   - source (source.go): the 16-bit model, and its changes before calibration, such as
-//     another basis (change.go);
+//   - source (source.go): the 16-bit model, and its changes before calibration:
+//     synthetic outliers (stress.go) and a change of basis (transform.go);
 //   - calibrator (calibrate.go, smooth.go): statistics of the inputs of linear layers,
 //     and SmoothQuant's scales;
 //   - quantization (quantization.go, budget.go): a loop that yields the quantized layers
@@ -86,7 +86,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	err = s.source.hash(files)
 	if err == nil {
-		err = s.source.change(t)
+		err = s.source.stress(t.Stress)
 	}
 	if err == nil {
 		err = s.calibrated.sample()
@@ -98,6 +98,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	if s.calibrated.text == s.evaluator.text {
 		s.source.warn("calibrated on the evaluated text itself: a bound, not a fair setting")
 	}
+	s.source.turn(t)
 	s.heldOut = s.evaluator.heldOut(t.Calibration)
 	s.content = map[string]string{"epoch": epoch, "text": s.evaluator.text, "calibration": s.calibrated.text}
 	maps.Copy(s.content, s.source.content)
