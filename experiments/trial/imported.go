@@ -2,13 +2,14 @@ package trial
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/foreign"
@@ -29,29 +30,39 @@ func (l *Lab) openCheckpoint(ctx context.Context, path string) (*foreign.Checkpo
 	if err != nil {
 		return nil, err
 	}
-	if _, err := readPacked(files, c.Model); err != nil {
+	p, err := readPacked(files, c.Model)
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
-	return c, nil
+	if p != nil {
+		_, err = fmt.Sscanf(p.Trial.Activations, "a%d", &c.InputBits)
+	}
+	return c, err
 }
 
-// checkpointHash identifies the content of a checkpoint: its weights and config. One
-// that cannot be read has its error as identity, and its trial fails with it.
-func (s *Subject) checkpointHash(path string) string {
-	s.hashing.Lock()
-	defer s.hashing.Unlock()
-	if sum, ok := s.hashes[path]; ok {
+// checkpoints are the hashes of those that trials of a subject name, by path.
+type checkpoints struct {
+	mu     sync.Mutex
+	hashes map[string]string
+}
+
+// hash identifies the content of a checkpoint: its weights and config. One that cannot
+// be read has its error as identity, and its trial fails with it.
+func (c *checkpoints) hash(l *Lab, path string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sum, ok := c.hashes[path]; ok {
 		return sum
 	}
-	sum, err := s.lab.hashCheckpoint(path)
+	sum, err := l.hashCheckpoint(path)
 	if err != nil {
 		sum = "unreadable: " + err.Error()
 	}
-	if s.hashes == nil {
-		s.hashes = map[string]string{}
+	if c.hashes == nil {
+		c.hashes = map[string]string{}
 	}
-	s.hashes[path] = sum
+	c.hashes[path] = sum
 	return sum
 }
 
@@ -73,87 +84,119 @@ func (l *Lab) hashCheckpoint(path string) (string, error) {
 	return sum256([]byte(l.weightsHash(weights) + "\n" + string(config.Data))), nil
 }
 
-// imported takes the layers of the checkpoint that t names, and everything else of it
-// too: norms may hold scales that its weights lack.
-func (s *Subject) imported(ctx context.Context, t plan.Trial, r *row.Row) (*quantizedModel, error) {
+// runImported evaluates the checkpoint that t names: its layers, and everything else of
+// it too, since norms may hold scales that its weights lack.
+func (s *Subject) runImported(ctx context.Context, t plan.Trial, r *row.Row) error {
 	path := t.Method.Checkpoint()
 	if t.Basis != "" || t.Transform != "" || t.Stress.Channels > 0 {
-		return nil, fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress goes with it", path)
+		return fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress goes with it", path)
 	}
-	act, err := quant.ParseActivations(t.Activations)
+	c, err := s.source.lab.openCheckpoint(ctx, path)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("method checkpoint: path: %w", err)
 	}
-	c, err := s.lab.openCheckpoint(ctx, path)
-	if err != nil {
-		return nil, fmt.Errorf("method checkpoint: path: %w", err)
+	defer c.Close()
+	if err := s.take(ctx, t, r, c); err != nil {
+		return fmt.Errorf("method checkpoint: %s: %w", path, err)
 	}
-	q := &quantizedModel{model: c.Model, replacements: map[string]llm.Replacement{}, close: c.Close}
-	if err := s.take(ctx, t, r, c, q, act); err != nil {
-		return nil, errors.Join(fmt.Errorf("method checkpoint: %s: %w", path, err), c.Close())
-	}
-	return q, nil
+	return nil
 }
 
-// take fills q and r with what c holds.
-func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign.Checkpoint, q *quantizedModel, act quant.Activations) error {
-	if err := sameArchitecture(s.model.Config(), c.Model.Config()); err != nil {
+// take evaluates c and fills r.
+func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign.Checkpoint) error {
+	if err := sameArchitecture(s.source.model.Config(), c.Model.Config()); err != nil {
 		return err
 	}
 	if want := fmt.Sprintf("a%d", c.InputBits); want != t.Activations {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("the checkpoint is made for activations %s; this row has %s", want, t.Activations))
 	}
-	all, err := storedBytes(c.Model.Checkpoint())
+	executed, err := newExecutor(t)
 	if err != nil {
 		return err
 	}
-	q.others = all
-	book := ledger{row: r}
+	r.Execution = executed.row()
+	loop, err := s.quantization(ctx, t)
+	if err != nil {
+		return err
+	}
+	q := &quantizedModel{quantization: loop, replacements: map[string]llm.Replacement{}}
+	if q.others, err = allBytes(c.Model.Checkpoint()); err != nil {
+		return err
+	}
 	forms := map[string]bool{}
-	for _, l := range s.linears {
+	for _, l := range s.source.linears {
 		w := c.Layer(l.Name)
-		book.add(w.Ledger)
+		if q.replacements[l.Name], err = executed.replacement(&layer{Quantized: w.Quantized, linear: l}); err != nil {
+			return err
+		}
+		if executed.packed && w.Quantized == nil {
+			return fmt.Errorf("execution packed: %s: there is no kernel for %s", l.Name, w.Form)
+		}
+		for _, item := range w.Ledger {
+			r.Ledger = addBytes(r.Ledger, item.Name, item.Bytes)
+		}
 		q.weights += int64(l.N) * int64(l.K)
 		q.bytes += w.Ledger.Total()
 		q.others -= w.Tensors
 		forms[w.Form] = true
-		replacement := llm.Replacement{Act: act}
-		if t.Execution == "packed" {
-			if w.Quantized == nil {
-				return fmt.Errorf("execution packed: %s: the form %s has no kernel", l.Name, w.Form)
-			}
-			p, err := packAll(w.Quantized, t.Activations)
-			if err != nil {
-				return fmt.Errorf("execution packed: %s: %w", l.Name, err)
-			}
-			replacement = llm.Replacement{Product: p}
-		}
-		q.replacements[l.Name] = replacement
 	}
 	r.Warnings = append(r.Warnings, "the layers of the checkpoint are "+strings.Join(slices.Sorted(maps.Keys(forms)), ", "))
-	if t.Execution == "packed" {
-		r.Execution = execution()
+	if err := s.compareLayers(ctx, c, q, r); err != nil {
+		return err
 	}
+	start := time.Now()
+	e, err := s.evaluator.evaluate(ctx, c.Model.With(q.replacements), s.ID(t))
+	if err != nil {
+		return err
+	}
+	evaluated := time.Now()
+	s.evaluator.drop(s.ID(t))
+	q.report(r)
+	s.evaluator.report(e, r)
+	r.Values = append(r.Values, row.Value{Name: row.EvalTime, Value: evaluated.Sub(start).Seconds() + e.spared, Unit: "s"})
+	return nil
+}
+
+// compareLayers writes the errors of the layers of c into r, where they read what the
+// model's read.
+func (s *Subject) compareLayers(ctx context.Context, c *foreign.Checkpoint, q *quantizedModel, r *row.Row) error {
 	other, err := s.otherwise(c.Model)
 	if err != nil {
 		return err
 	}
 	if other != "" {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%s of the checkpoint differs from the model's: its layers have other inputs, and no errors of layers are given", other))
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%s of the checkpoint differs from the model's: its layers have other inputs,"+
+			" and no errors of layers are given", other))
 		return nil
 	}
-	return s.each(ctx, s.model, nil, false, func(_ int, l llm.Linear, in *inputs) error {
-		w := c.Layer(l.Name)
-		weights := load(l)
-		out := row.Layer{Name: l.Name, N: l.N, K: l.K, BitsPerWeight: 8 * float64(w.Ledger.Total()) / (float64(l.N) * float64(l.K))}
-		lost := quant.OutputError(weights, w, in.moments)
-		weightLost, energy := quant.WeightError(weights, w)
-		out.OutputError, out.WeightError = relative(lost, in.energy), relative(weightLost, energy)
+	for p, err := range q.problems(ctx, false) {
+		if err != nil {
+			return err
+		}
+		l, w, weights := p.linear, c.Layer(p.linear.Name), p.whole().Weights
+		lost := quant.OutputError(weights, w, p.Moments)
+		weightLost, weightEnergy := quant.WeightError(weights, w)
 		q.lost += lost
-		q.total += in.energy
-		r.Layers = append(r.Layers, out)
-		return nil
-	})
+		q.total += p.energy
+		r.Layers = append(r.Layers, row.Layer{
+			Name: l.Name, N: l.N, K: l.K, BitsPerWeight: 8 * float64(w.Ledger.Total()) / (float64(l.N) * float64(l.K)),
+			WeightError: relative(weightLost, weightEnergy), OutputError: relative(lost, p.energy),
+		})
+	}
+	return nil
+}
+
+// allBytes is the size of all tensors of a checkpoint.
+func allBytes(c *hf.Checkpoint) (int64, error) {
+	var n int64
+	for _, name := range c.Names() {
+		t, err := c.Raw(name)
+		if err != nil {
+			return 0, err
+		}
+		n += int64(len(t.Data))
+	}
+	return n, nil
 }
 
 // sameArchitecture returns an error that names the first number in which two models
@@ -184,7 +227,7 @@ func sameArchitecture(m, c *hf.Config) error {
 // otherwise names the first norm, bias or embedding of c that differs from the
 // model's by more than rounding to 16 bits; empty for none.
 func (s *Subject) otherwise(c *llm.Model) (string, error) {
-	have, other := s.model.Vectors(), c.Vectors()
+	have, other := s.source.model.Vectors(), c.Vectors()
 	for _, name := range slices.Sorted(maps.Keys(have)) {
 		if differ(have[name], other[name]) {
 			return name, nil
@@ -196,7 +239,7 @@ func (s *Subject) otherwise(c *llm.Model) (string, error) {
 		}
 	}
 	const embedding = "model.embed_tokens.weight"
-	a, err := s.model.Checkpoint().Tensor(embedding)
+	a, err := s.source.model.Checkpoint().Tensor(embedding)
 	if err != nil {
 		return "", err
 	}

@@ -63,6 +63,9 @@ func TestImported(t *testing.T) {
 		if !slices.Equal(got.Ledger, want.Ledger) || len(got.Layers) != len(want.Layers) {
 			t.Errorf("%q: ledger %v and %d layers, want %v and %d", execution, got.Ledger, len(got.Layers), want.Ledger, len(want.Layers))
 		}
+		if slices.ContainsFunc(got.Warnings, func(w string) bool { return strings.Contains(w, "is made for activations") }) {
+			t.Errorf("%q: %q", execution, got.Warnings)
+		}
 		if _, ok := got.Value(row.QuantizeTime); ok {
 			t.Error("a checkpoint took time to quantize")
 		}

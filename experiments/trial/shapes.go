@@ -14,21 +14,20 @@ import (
 // part of K, or packed execution of a size that has no kernel. It returns nil for what cannot be told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
 	if path := t.Method.Checkpoint(); path != "" {
-		c, err := s.lab.openCheckpoint(context.Background(), path)
+		c, err := s.source.lab.openCheckpoint(context.Background(), path)
 		if err != nil {
 			return err
 		}
-		err = sameArchitecture(s.model.Config(), c.Model.Config())
-		return errors.Join(err, c.Close())
+		return errors.Join(sameArchitecture(s.source.model.Config(), c.Model.Config()), c.Close())
 	}
-	if err := s.checkTransform(); err != nil {
+	if err := s.source.checkTransform(); err != nil {
 		return err
 	}
 	form, err := t.Method.Form()
 	if err != nil || form == nil {
 		return err
 	}
-	for _, l := range s.linears {
+	for _, l := range s.source.linears {
 		// Channels that are kept apart leave a smaller K, which the data decides.
 		if form.Columns == 0 {
 			if err := form.Base.Fits(l.K); err != nil {
