@@ -29,7 +29,7 @@ type AWQ struct {
 // Quantize implements Quantizer.
 func (m AWQ) Quantize(p Problem) (*Quantized, error) {
 	rtn := RTN{m.Format, Scale{Rule: AbsMax}}
-	if err := p.check(rtn.Format, rtn.Scale, true); err != nil {
+	if err := check(p, rtn.Format, rtn.Scale, true); err != nil {
 		return nil, err
 	}
 	if m.Method == nil || len(p.Moments.MeanAbs) != p.Moments.K {
@@ -38,7 +38,7 @@ func (m AWQ) Quantize(p Problem) (*Quantized, error) {
 	best, least := []uint16(nil), math.Inf(1)
 	for i := range 20 {
 		scales := awqScales(p.Moments, float64(i)/20)
-		q, err := rtn.Quantize(p.scaled(scales))
+		q, err := rtn.Quantize(scaled(p, scales))
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func (m AWQ) Quantize(p Problem) (*Quantized, error) {
 			least, best = lost, scales
 		}
 	}
-	return p.quantizeScaled(m.Method, best)
+	return quantizeScaled(p, m.Method, best)
 }
 
 // awqScales returns mean|x_j|^r.
@@ -74,7 +74,7 @@ func channelScales(s []float64) []uint16 {
 }
 
 // scaled returns the problem of W·diag(s) and x/s.
-func (p Problem) scaled(scales []uint16) Problem {
+func scaled(p Problem, scales []uint16) Problem {
 	s := make([]float32, len(scales))
 	for j, v := range scales {
 		s[j] = fromF16(v)
@@ -97,7 +97,7 @@ func (p Problem) scaled(scales []uint16) Problem {
 }
 
 // quantizeScaled quantizes W·diag(s); scales that are all one are not stored.
-func (p Problem) quantizeScaled(m Quantizer, scales []uint16) (*Quantized, error) {
+func quantizeScaled(p Problem, m Quantizer, scales []uint16) (*Quantized, error) {
 	one := true
 	for _, s := range scales {
 		one = one && s == toF16(1)
@@ -105,7 +105,7 @@ func (p Problem) quantizeScaled(m Quantizer, scales []uint16) (*Quantized, error
 	if one {
 		return m.Quantize(p)
 	}
-	q, err := m.Quantize(p.scaled(scales))
+	q, err := m.Quantize(scaled(p, scales))
 	if err != nil {
 		return nil, err
 	}

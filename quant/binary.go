@@ -11,7 +11,6 @@ import (
 // checkpoints have a format of their own.
 const (
 	magicMoments   = "MQMOM\x00\x00\x03"
-	magicFactor    = "MQFAC\x00\x00\x01"
 	magicQuantized = "MQWGT\x00\x00\x02"
 	maxDim         = 1 << 24
 )

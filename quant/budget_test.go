@@ -21,7 +21,7 @@ func keptObjective(t *testing.T, m Mosaic, p Problem) (of func(blocks ...int) fl
 	m.BlockRows = tl.r
 	return func(blocks ...int) float64 {
 		one := *base
-		one.Residual = tl.gather(res, blocks, m)
+		one.Residual = gather(tl, res, blocks, m)
 		return objective(p, one.Dequantize())
 	}, tl.count()
 }

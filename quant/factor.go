@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"sort"
-	"sync"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
@@ -21,48 +20,34 @@ type factor struct {
 	dead  int       // channels with h = 0
 }
 
-// factors keeps the factor that was asked for last.
-type factors struct {
-	mu       sync.Mutex
-	h        *float64 // what it was made from
+// settings are what a factor depends on beside H.
+type settings struct {
 	damping  float64
 	actOrder bool
-	last     *factor
 }
 
-// factor returns the factor of H for the given damping and order. Layers that
+// factorOf returns the factor of H for the given damping and order. Layers that
 // read the same activations (q, k and v; gate and up) share one: m keeps the
 // last factor, 8·K² bytes beside the 8·K² of H, until another one is asked for
 // or m goes. Moments that were put together by hand keep none. Safe for
 // concurrent use; whoever comes second waits for the first.
-func (m *Moments) factor(damping float64, actOrder bool) (*factor, error) {
-	c := m.factors
-	if c == nil {
-		return m.newFactor(damping, actOrder)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.last != nil && c.h == &m.H[0] && c.damping == damping && c.actOrder == actOrder {
-		return c.last, nil
-	}
-	c.last = nil // before the next one is allocated
-	f, err := m.keptFactor(damping, actOrder)
+func factorOf(m *Moments, damping float64, actOrder bool) (*factor, error) {
+	f, err := m.derived(settings{damping, actOrder}, func() (any, error) { return keptFactor(m, damping, actOrder) })
 	if err != nil {
 		return nil, err
 	}
-	c.h, c.damping, c.actOrder, c.last = &m.H[0], damping, actOrder, f
-	return f, nil
+	return f.(*factor), nil
 }
 
 // keptFactor is newFactor through m.Keep.
-func (m *Moments) keptFactor(damping float64, actOrder bool) (*factor, error) {
+func keptFactor(m *Moments, damping float64, actOrder bool) (*factor, error) {
 	if m.Keep == nil {
-		return m.newFactor(damping, actOrder)
+		return newFactor(m, damping, actOrder)
 	}
 	var fresh *factor
 	name := fmt.Sprintf("factor damping=%g act-order=%t", damping, actOrder)
 	data, err := m.Keep(name, func() (data []byte, err error) {
-		if fresh, err = m.newFactor(damping, actOrder); err != nil {
+		if fresh, err = newFactor(m, damping, actOrder); err != nil {
 			return nil, err
 		}
 		return fresh.encode(), nil
@@ -72,7 +57,7 @@ func (m *Moments) keptFactor(damping float64, actOrder bool) (*factor, error) {
 	}
 	f, err := decodeFactor(data, m.K)
 	if err != nil { // what was kept is malformed
-		return m.newFactor(damping, actOrder)
+		return newFactor(m, damping, actOrder)
 	}
 	return f, nil
 }
@@ -85,7 +70,7 @@ func (m *Moments) keptFactor(damping float64, actOrder bool) (*factor, error) {
 // GPTQ's Algorithm 1 inverts H and factors the inverse. Factoring H from its
 // last row upwards, H = R·Rᵀ with R upper triangular, gives the same U = R⁻¹ in
 // half the work, without forming the inverse, and in one K x K matrix.
-func (m *Moments) newFactor(damping float64, actOrder bool) (*factor, error) {
+func newFactor(m *Moments, damping float64, actOrder bool) (*factor, error) {
 	k := m.K
 	f := &factor{order: make([]int, k), u: make([]float64, k*k)}
 	h := m.Diag()

@@ -50,7 +50,7 @@ func TestFactorAgainstLAPACK(t *testing.T) {
 				p.Moments.H[i] = math.Ldexp(p.Moments.H[i], 2*exp)
 			}
 			for _, actOrder := range []bool{false, true} {
-				f, err := p.Moments.newFactor(.01, actOrder)
+				f, err := newFactor(p.Moments, .01, actOrder)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -98,7 +98,7 @@ func TestFactorIsShared(t *testing.T) {
 	var wg sync.WaitGroup
 	var got [8]*factor
 	for i := range got {
-		wg.Go(func() { got[i], _ = m.factor(.01, true) })
+		wg.Go(func() { got[i], _ = factorOf(m, .01, true) })
 	}
 	wg.Wait()
 	for i, f := range got {
@@ -106,17 +106,17 @@ func TestFactorIsShared(t *testing.T) {
 			t.Fatalf("caller %d got %p, the first %p", i, f, got[0])
 		}
 	}
-	other, _ := m.factor(.02, true)
-	natural, _ := m.factor(.02, false)
+	other, _ := factorOf(m, .02, true)
+	natural, _ := factorOf(m, .02, false)
 	if other == got[0] || natural == other {
 		t.Error("a factor of other settings was given")
 	}
 	copied := *m
 	copied.H = append([]float64(nil), m.H...)
-	if f, _ := copied.factor(.02, false); f == natural {
+	if f, _ := factorOf(&copied, .02, false); f == natural {
 		t.Error("a factor of another H was given")
 	}
-	if again, _ := m.factor(.01, true); fmt.Sprint(again.u) != fmt.Sprint(got[0].u) {
+	if again, _ := factorOf(m, .01, true); fmt.Sprint(again.u) != fmt.Sprint(got[0].u) {
 		t.Error("computed again, the factor differs")
 	}
 }
@@ -141,8 +141,8 @@ func TestFactorIsKept(t *testing.T) {
 	for round := range 2 {
 		for i, actOrder := range []bool{false, true} {
 			m := *p.Moments
-			m.Keep, m.factors = keep, &factors{}
-			f, err := m.factor(.01, actOrder)
+			m.Keep, m.last = keep, &derived{}
+			f, err := factorOf(&m, .01, actOrder)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -158,8 +158,8 @@ func TestFactorIsKept(t *testing.T) {
 		}
 	}
 	m := *p.Moments
-	m.Keep, m.factors = keep, &factors{}
-	if f, err := m.factor(.5, true); err != nil || slices.Equal(f.u, first[1].u) {
+	m.Keep, m.last = keep, &derived{}
+	if f, err := factorOf(&m, .5, true); err != nil || slices.Equal(f.u, first[1].u) {
 		t.Errorf("another damping has the same factor, or none: %v", err)
 	}
 	if computed != 3 {

@@ -133,7 +133,7 @@ func TestFormatsGolden(t *testing.T) {
 	least := math.Inf(1)
 	for i, want := range golden.AWQ {
 		least = min(least, want)
-		q, err := p.quantizeScaled(rtn, awqScales(p.Moments, float64(i)/20))
+		q, err := quantizeScaled(p, rtn, awqScales(p.Moments, float64(i)/20))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -75,7 +75,7 @@ type pass struct {
 
 // start validates p and factors H.
 func (m GPTQ) start(p Problem) (*pass, error) {
-	if err := p.check(m.Format, m.Scale, true); err != nil {
+	if err := check(p, m.Format, m.Scale, true); err != nil {
 		return nil, err
 	}
 	if !(m.Damping >= 0 && m.Damping < 1e6) {
@@ -94,7 +94,7 @@ func (m GPTQ) start(p Problem) (*pass, error) {
 		return nil, p.errorf("scale rule %q needs static groups", SearchClip)
 	}
 	k := p.Weights.Cols
-	f, err := p.Moments.factor(m.Damping, m.ActOrder)
+	f, err := factorOf(p.Moments, m.Damping, m.ActOrder)
 	if err != nil {
 		return nil, p.errorf("%w", err)
 	}

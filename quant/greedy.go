@@ -56,7 +56,7 @@ func greedy(p Problem, t tiling, e Matrix, q quantizedResidual, count int) []int
 			kept = append(kept, b)
 		}
 	}
-	if quadratic(t.without(e, q, full), p.Moments) < quadratic(t.without(e, q, kept), p.Moments) {
+	if quadratic(without(t, e, q, full), p.Moments) < quadratic(without(t, e, q, kept), p.Moments) {
 		return full
 	}
 	return kept
@@ -97,7 +97,7 @@ func (s *search) Pop() any {
 }
 
 // without returns e less the residual on the kept blocks.
-func (t tiling) without(e Matrix, q quantizedResidual, kept []int) Matrix {
+func without(t tiling, e Matrix, q quantizedResidual, kept []int) Matrix {
 	left := e.Clone()
 	for _, b := range kept {
 		n0, n1, k0, k1 := t.bounds(b)

@@ -58,8 +58,8 @@ func BenchmarkGrowth(b *testing.B) {
 		}},
 		{"factor of H", func(b *testing.B, g *growth) {
 			m := g.problem.Moments
-			m.factors = &factors{}
-			if _, err := m.factor(gptq.Damping, true); err != nil {
+			m.last = &derived{}
+			if _, err := factorOf(m, gptq.Damping, true); err != nil {
 				b.Fatal(err)
 			}
 		}},
@@ -82,7 +82,7 @@ func BenchmarkGrowth(b *testing.B) {
 					g = newGrowth(b, *growthN, k, 1024)
 				}
 				if m := g.problem.Moments; strings.Contains(step.name, "gptq") || strings.Contains(step.name, "joint") {
-					if _, err := m.factor(gptq.Damping, true); err != nil {
+					if _, err := factorOf(m, gptq.Damping, true); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -155,7 +155,7 @@ func newGrowth(b *testing.B, n, k, tokens int) *growth {
 			m.Data[i] = float32(r.NormFloat64())
 		}
 	}
-	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), Mean: make([]float32, k), MeanAbs: make([]float32, k), factors: &factors{}}
+	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), Mean: make([]float32, k), MeanAbs: make([]float32, k), last: &derived{}}
 	scale := make([]float64, k)
 	for j := range scale {
 		scale[j] = math.Exp(r.NormFloat64())

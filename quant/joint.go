@@ -32,7 +32,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 			return nil, err
 		}
 		full := s.grids
-		if s.grids, err = fitAll(p, p.Weights, s.fitter, t.covered(kept, size)); err != nil {
+		if s.grids, err = fitAll(p, p.Weights, s.fitter, covered(t, kept, size)); err != nil {
 			return nil, err
 		}
 		e := p.Weights.Clone()
@@ -44,13 +44,13 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 			}
 		}
 		if m.BaseScales {
-			res = s.tie(m, t, kept, lambda, full)
+			res = tie(s, m, t, kept, lambda, full)
 		} else {
 			q, err := m.residual(p, t, e, lambda, f, baseScales{})
 			if err != nil {
 				return nil, err
 			}
-			res = newSparse(t, m, q, kept)
+			res = newSparse(t, m.Bits, m.RowScales, m.AllPairs, q.codes, q.scales, kept)
 		}
 		s.stored = func(row, col int, w float64, code *uint8) (float64, error) {
 			b, r := &s.grids[row*groups+col/size], res.grid(row, col)
@@ -69,7 +69,7 @@ func (m Mosaic) joint(p Problem, f Format) (*Quantized, error) {
 	s.refine(m.Refine, res)
 	q := &Quantized{Base: s.pack(), Warnings: s.warnings}
 	if res != nil {
-		q.Residual = res.pack(m)
+		q.Residual = packSparse(res, m)
 	}
 	return q, nil
 }
@@ -129,7 +129,7 @@ func (m Mosaic) jointScores(s *pass, t tiling, lambda []float64, f Format) ([]fl
 	if err := s.run(); err != nil {
 		return nil, err
 	}
-	q, err := m.residual(p, t, d, lambda, f, s.scales())
+	q, err := m.residual(p, t, d, lambda, f, loopScales(s))
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (m Mosaic) jointScores(s *pass, t tiling, lambda []float64, f Format) ([]fl
 
 // covered marks the weights [N*K] of the kept blocks, but for groups that are
 // kept as a whole, which need a scale all the same.
-func (t tiling) covered(kept []int, group int) []bool {
+func covered(t tiling, kept []int, group int) []bool {
 	skip := make([]bool, t.n*t.k)
 	for _, b := range kept {
 		n0, n1, k0, k1 := t.bounds(b)
@@ -172,16 +172,19 @@ type sparse struct {
 	tied      *tied   // nil if blocks have scales of their own
 }
 
-func newSparse(t tiling, m Mosaic, q quantizedResidual, kept []int) *sparse {
-	s := &sparse{t: t, rowScales: m.RowScales, kept: kept, keep: make([]bool, t.count()), grids: make([]grid, len(q.scales)), codes: q.codes}
+// newSparse returns the residual of the kept blocks, whose codes are codes [N,K] of
+// some bits, on scales [blocks] or, with rowScales, [blocks, rows of a block]. A
+// weight's codes are the nearest of all pairs, or those of nearPair.
+func newSparse(t tiling, bits int, rowScales, allPairs bool, codes []uint8, scales []uint16, kept []int) *sparse {
+	s := &sparse{t: t, rowScales: rowScales, kept: kept, keep: make([]bool, t.count()), grids: make([]grid, len(scales)), codes: codes}
 	for _, b := range kept {
 		s.keep[b] = true
 	}
-	if s.pair = nearPair; m.AllPairs {
+	if s.pair = nearPair; allPairs {
 		s.pair = nearestPair
 	}
-	f := Format{Bits: m.Bits}
-	for i, bits := range q.scales {
+	f := Format{Bits: bits}
+	for i, bits := range scales {
 		s.grids[i] = grid{bits: bits, scale: float64(fromF16(bits)), zero: f.offset(), lo: f.lowest(), hi: f.highest()}
 	}
 	return s
@@ -205,13 +208,13 @@ func (s *sparse) grid(row, col int) *grid {
 }
 
 // pack returns the residual as stored.
-func (s *sparse) pack(m Mosaic) *Residual {
+func packSparse(s *sparse, m Mosaic) *Residual {
 	if s.tied != nil {
-		return s.t.gather(quantizedResidual{codes: s.codes, scales: []uint16{toF16(float32(s.tied.ratio))}}, s.kept, m)
+		return gather(s.t, quantizedResidual{codes: s.codes, scales: []uint16{toF16(float32(s.tied.ratio))}}, s.kept, m)
 	}
 	q := quantizedResidual{codes: s.codes, scales: make([]uint16, len(s.grids))}
 	for i := range s.grids {
 		q.scales[i] = s.grids[i].bits
 	}
-	return s.t.gather(q, s.kept, m)
+	return gather(s.t, q, s.kept, m)
 }

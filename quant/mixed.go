@@ -77,7 +77,7 @@ func (m Mixed) Quantize(p Problem) (*Quantized, error) {
 		}
 		return f
 	}
-	if err := p.checkBase(m.Base, free); err != nil {
+	if err := checkBase(p, m.Base, free); err != nil {
 		return nil, err
 	}
 	order, count, err := m.channels(p)
@@ -107,12 +107,12 @@ func int8Rows(base Quantizer) Quantizer {
 
 // checkBase checks p for a base that is RTN or GPTQ, whose format is changed
 // by adapt before.
-func (p Problem) checkBase(base Quantizer, adapt func(Format) Format) error {
+func checkBase(p Problem, base Quantizer, adapt func(Format) Format) error {
 	switch b := base.(type) {
 	case RTN:
-		return p.check(adapt(b.Format), b.Scale, true)
+		return check(p, adapt(b.Format), b.Scale, true)
 	case GPTQ:
-		return p.check(adapt(b.Format), b.Scale, true)
+		return check(p, adapt(b.Format), b.Scale, true)
 	}
 	return p.errorf("needs a base of RTN or GPTQ, got %T", base)
 }
@@ -164,7 +164,7 @@ func (m Mixed) split(p Problem, order []int, count int) (*Quantized, error) {
 	n, k := p.Weights.Dims()
 	inner := k - count
 	gptq, learned := m.Base.(GPTQ)
-	sub := Problem{Name: p.Name, Seed: p.Seed, Weights: p.columns(order[:inner]), Moments: p.Moments.channels(order[:inner])}
+	sub := Problem{Name: p.Name, Seed: p.Seed, Weights: pickColumns(p, order[:inner]), Moments: p.Moments.channels(order[:inner])}
 	var update *mat.Dense // [K-count,count]: what errors of the base add to the kept
 	base := m.Base
 	if learned {
@@ -176,7 +176,7 @@ func (m Mixed) split(p Problem, order []int, count int) (*Quantized, error) {
 		}
 		damp /= max(live, 1)
 		var err error
-		if update, err = sub.Moments.eliminate(p.Moments, order[:inner], order[inner:], damp); err != nil {
+		if update, err = eliminate(sub.Moments, p.Moments, order[:inner], order[inner:], damp); err != nil {
 			return nil, p.errorf("%w", err)
 		}
 		gptq.Damping = 0 // it is in H already
@@ -186,7 +186,7 @@ func (m Mixed) split(p Problem, order []int, count int) (*Quantized, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (%d of %d channels are kept)", err, count, k)
 	}
-	kept := p.columns(order[inner:])
+	kept := pickColumns(p, order[inner:])
 	if update != nil {
 		e := difference(sub.Weights, q.Base)
 		u := gemm.NewMatrix(inner, count)
@@ -221,7 +221,7 @@ func (m Mixed) split(p Problem, order []int, count int) (*Quantized, error) {
 }
 
 // columns returns W with the given columns only, in their order.
-func (p Problem) columns(order []int) Matrix {
+func pickColumns(p Problem, order []int) Matrix {
 	w := gemm.NewMatrix(p.Weights.Rows, len(order))
 	for i := range w.Rows {
 		src, dst := p.Weights.Row(i), w.Row(i)
@@ -235,7 +235,7 @@ func (p Problem) columns(order []int) Matrix {
 // channels returns the moments of the given channels, in their order.
 func (m *Moments) channels(order []int) *Moments {
 	k := len(order)
-	c := &Moments{K: k, Tokens: m.Tokens, H: make([]float64, k*k), factors: &factors{}}
+	c := &Moments{K: k, Tokens: m.Tokens, H: make([]float64, k*k), last: &derived{}}
 	for a, i := range order {
 		for b, j := range order {
 			c.H[a*k+b] = m.H[i*m.K+j]
@@ -254,7 +254,7 @@ func (m *Moments) channels(order []int) *Moments {
 // complement H_bb - H_bk·H_kk⁻¹·H_kb, the loss that is left where the channels
 // kept answer the errors of base as well as they can; the answer to errors E is
 // to add E·H_bk·H_kk⁻¹, which is returned.
-func (m *Moments) eliminate(full *Moments, base, kept []int, damp float64) (*mat.Dense, error) {
+func eliminate(m, full *Moments, base, kept []int, damp float64) (*mat.Dense, error) {
 	b, k := len(base), len(kept)
 	kk := mat.NewSymDense(k, nil)
 	cross := mat.NewDense(k, b, nil)

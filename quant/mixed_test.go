@@ -14,7 +14,7 @@ import (
 
 // permuted returns p with its channels in the given order.
 func permuted(p Problem, order []int) Problem {
-	p.Weights, p.Moments = p.columns(order), p.Moments.channels(order)
+	p.Weights, p.Moments = pickColumns(p, order), p.Moments.channels(order)
 	return p
 }
 
@@ -414,7 +414,7 @@ func TestLeaveOneOut(t *testing.T) {
 	}
 	lambda := s.lambda()
 	limit := .2 * meanVariance(p.Weights, lambda)
-	skip, err := s.leaveOneOut(lambda, limit)
+	skip, err := leaveOneOut(s, lambda, limit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -499,7 +499,7 @@ func TestChannelScaleSearches(t *testing.T) {
 		argmin := func(candidates [][]uint16, m Quantizer) (best int) {
 			least := math.Inf(1)
 			for i, s := range candidates {
-				q, err := m.Quantize(p.scaled(s))
+				q, err := m.Quantize(scaled(p, s))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -3,6 +3,7 @@ package quant
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
@@ -21,9 +22,40 @@ type Moments struct {
 	// and returns what compute gives: factors of H outlive a run through it. The
 	// moments themselves are part of what a value depends on, name is the rest.
 	Keep func(name string, compute func() ([]byte, error)) ([]byte, error)
-	// factors, where not nil, keeps the last factor of H. H must not change
+	// last, where not nil, keeps what was derived from H last. H must not change
 	// once a method has used it.
-	factors *factors
+	last *derived
+}
+
+// derived is what a method derived from H.
+type derived struct {
+	mu    sync.Mutex
+	h     *float64 // first element of the H that it was made from
+	key   any
+	value any
+}
+
+// derived returns what compute derives from H and the settings in key, which must
+// be comparable. m keeps the last value until another key is asked for or m goes;
+// moments that were put together by hand keep none. Safe for concurrent use;
+// whoever comes second waits for the first.
+func (m *Moments) derived(key any, compute func() (any, error)) (any, error) {
+	c := m.last
+	if c == nil {
+		return compute()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.value != nil && c.h == &m.H[0] && c.key == key {
+		return c.value, nil
+	}
+	c.value = nil // before the next one is allocated
+	v, err := compute()
+	if err != nil {
+		return nil, err
+	}
+	c.h, c.key, c.value = &m.H[0], key, v
+	return v, nil
 }
 
 // Diag returns h = diag H [K].
@@ -88,7 +120,7 @@ func (a *Accumulator) Add(x Matrix) error {
 // in every channel (all zero, for one), which means that the hooks never ran.
 func (a *Accumulator) Finish() (*Moments, error) {
 	m := a.m
-	m.factors = &factors{}
+	m.last = &derived{}
 	a.m = Moments{K: m.K}
 	if m.Tokens == 0 {
 		return nil, fmt.Errorf("quant: moments of %d channels: no calibration tokens", m.K)

@@ -80,7 +80,7 @@ func NewMosaic(base Quantizer, rows, cols int, density float64) Mosaic {
 func (m Mosaic) check(p Problem) (Mosaic, error) {
 	f := Format{Bits: m.Bits}
 	needs := m.Criterion == Delta || m.Criterion == Diag || m.Criterion == Full || m.Criterion == Greedy || m.Criterion == Oracle
-	if err := p.check(f, m.Scale, needs); err != nil {
+	if err := check(p, f, m.Scale, needs); err != nil {
 		return m, err
 	}
 	switch m.Criterion {
@@ -142,11 +142,11 @@ func (m Mosaic) Quantize(p Problem) (*Quantized, error) {
 	}
 	e := difference(p.Weights, q.Base)
 	h := p.diag()
-	res, err := m.residual(p, t, e, h, f, q.Base.baseScales())
+	res, err := m.residual(p, t, e, h, f, packedScales(q.Base))
 	if err != nil {
 		return nil, err
 	}
-	q.Residual = t.gather(res, m.choose(p, t, e, h, res, count), m)
+	q.Residual = gather(t, res, m.choose(p, t, e, h, res, count), m)
 	return q, nil
 }
 
@@ -166,7 +166,7 @@ func (m Mosaic) candidates(p Problem) (t tiling, e Matrix, res quantizedResidual
 	}
 	t = tiling{n: p.Weights.Rows, k: p.Weights.Cols, r: m.BlockRows, c: m.BlockCols}
 	e = difference(p.Weights, base)
-	res, err = m.residual(p, t, e, p.diag(), Format{Bits: m.Bits}, base.Base.baseScales())
+	res, err = m.residual(p, t, e, p.diag(), Format{Bits: m.Bits}, packedScales(base.Base))
 	return t, e, res, err
 }
 
@@ -320,7 +320,7 @@ func fullGain(t tiling, e, q, h Matrix) []float64 {
 }
 
 // gather stores the kept blocks, whose indices ascend.
-func (t tiling) gather(q quantizedResidual, kept []int, m Mosaic) *Residual {
+func gather(t tiling, q quantizedResidual, kept []int, m Mosaic) *Residual {
 	r := &Residual{N: t.n, K: t.k, BlockRows: t.r, BlockCols: t.c, Bits: m.Bits, RowScales: m.RowScales, BaseScales: m.BaseScales}
 	per := r.scalesPerBlock()
 	size := packedLen(t.r*t.c, m.Bits)

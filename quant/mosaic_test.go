@@ -32,7 +32,7 @@ func bruteGain(t *testing.T, p Problem, m Mosaic) (score, gain []float64) {
 	before := objective(p, base.Dequantize())
 	for b := range tl.count() {
 		one := *base
-		one.Residual = tl.gather(res, []int{b}, m)
+		one.Residual = gather(tl, res, []int{b}, m)
 		gain = append(gain, before-objective(p, one.Dequantize()))
 	}
 	return m.score(p, tl, e, p.diag(), res), gain

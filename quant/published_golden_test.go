@@ -217,7 +217,7 @@ func TestAWQPublished(t *testing.T) {
 		}
 		best := 0
 		for i, want := range c.Losses {
-			q, err := p.quantizeScaled(rtn, awqScales(p.Moments, float64(i)/20))
+			q, err := quantizeScaled(p, rtn, awqScales(p.Moments, float64(i)/20))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -365,7 +365,7 @@ func TestSpQRPublished(t *testing.T) {
 	}
 	lambda := s.lambda()
 	for _, limit := range []float64{.02, .1, .5} {
-		skip, err := s.leaveOneOut(lambda, limit)
+		skip, err := leaveOneOut(s, lambda, limit)
 		if err != nil {
 			t.Fatal(err)
 		}

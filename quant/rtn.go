@@ -11,7 +11,7 @@ type RTN struct {
 
 // Quantize implements Quantizer.
 func (m RTN) Quantize(p Problem) (*Quantized, error) {
-	if err := p.check(m.Format, m.Scale, false); err != nil {
+	if err := check(p, m.Format, m.Scale, false); err != nil {
 		return nil, err
 	}
 	w := p.Weights
@@ -33,7 +33,7 @@ func (m RTN) Quantize(p Problem) (*Quantized, error) {
 // check reports what no method can work with: options that do not exist, an
 // empty or non-finite matrix, K that fixed groups do not divide, moments that are
 // missing where they are needed or belong to another width.
-func (p Problem) check(f Format, s Scale, moments bool) error {
+func check(p Problem, f Format, s Scale, moments bool) error {
 	if err := f.Validate(); err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}

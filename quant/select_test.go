@@ -69,7 +69,7 @@ func TestDeltaIsOptimalForDiagonalH(t *testing.T) {
 				}
 			}
 			one := *base
-			one.Residual = tl.gather(res, kept, m)
+			one.Residual = gather(tl, res, kept, m)
 			n := bits.OnesCount(uint(set))
 			if lost := objective(p, one.Dequantize()); best[n] == 0 || lost < best[n] {
 				best[n] = lost
@@ -99,7 +99,7 @@ func TestGreedy(t *testing.T) {
 			sorted := slices.Clone(kept)
 			sort.Ints(sorted)
 			one := *base
-			one.Residual = tl.gather(res, sorted, m)
+			one.Residual = gather(tl, res, sorted, m)
 			return objective(p, one.Dequantize())
 		}
 		var kept []int

@@ -63,7 +63,7 @@ func (m *Moments) Scaled(s []float32) *Moments {
 	if len(s) != m.K {
 		panic(fmt.Sprintf("quant: %d scales for moments of %d channels", len(s), m.K))
 	}
-	out := &Moments{K: m.K, Tokens: m.Tokens, H: make([]float64, len(m.H)), factors: &factors{}}
+	out := &Moments{K: m.K, Tokens: m.Tokens, H: make([]float64, len(m.H)), last: &derived{}}
 	out.AbsMax, out.Mean, out.MeanAbs = divided(m.AbsMax, s), divided(m.Mean, s), divided(m.MeanAbs, s)
 	inverse := make([]float64, m.K)
 	for j, v := range s {

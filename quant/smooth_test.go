@@ -110,7 +110,7 @@ func TestScaledMoments(t *testing.T) {
 	lost2, total2 := Distortion(w, wq, m)
 	near(t, "lost in smoothed channels", lost2, lost, 1e-5)
 	near(t, "total in smoothed channels", total2, total, 1e-5)
-	if _, err := m.factor(0.01, true); err != nil {
+	if _, err := factorOf(m, 0.01, true); err != nil {
 		t.Error(err)
 	}
 }

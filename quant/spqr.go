@@ -58,7 +58,7 @@ func (m SpQR) Quantize(p Problem) (*Quantized, error) {
 	limit, lambda := 0.0, s.lambda()
 	if m.Threshold > 0 {
 		limit = m.Threshold * meanVariance(p.Weights, lambda)
-		skip, err := s.leaveOneOut(lambda, limit)
+		skip, err := leaveOneOut(s, lambda, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +66,7 @@ func (m SpQR) Quantize(p Problem) (*Quantized, error) {
 		if err != nil {
 			return nil, err
 		}
-	} else if err := s.costliest(m.Share, keep); err != nil {
+	} else if err := costliest(s, m.Share, keep); err != nil {
 		return nil, err
 	}
 	values := make([]uint16, n*k)
@@ -106,7 +106,7 @@ func (s *pass) lambda() []float64 {
 
 // costliest marks the share of all weights whose rounding costs most, and fits
 // the grids of s to the others.
-func (s *pass) costliest(share float64, keep []bool) error {
+func costliest(s *pass, share float64, keep []bool) error {
 	p := s.problem
 	n, k := p.Weights.Dims()
 	grids, err := fitAll(p, p.Weights, s.fitter, nil)
@@ -153,7 +153,7 @@ func meanVariance(w Matrix, lambda []float64) float64 {
 
 // leaveOneOut marks the weights without which the loss Σ λ_j(w-q)² of their
 // group falls by more than limit. It fits a group once for each of its weights.
-func (s *pass) leaveOneOut(lambda []float64, limit float64) ([]bool, error) {
+func leaveOneOut(s *pass, lambda []float64, limit float64) ([]bool, error) {
 	p := s.problem
 	n, k := p.Weights.Dims()
 	size, groups := s.fitter.format.groups(k)

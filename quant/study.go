@@ -72,7 +72,7 @@ func (m Mosaic) Study(p Problem, criteria []Criterion, densities []float64) (*St
 			} else {
 				blocks = largest(scores, count)
 			}
-			left := t.without(e, res, blocks)
+			left := without(t, e, res, blocks)
 			one.Recovered = append(one.Recovered, recovered(quadratic(left, p.Moments), s.Lost))
 			one.HeldOut = append(one.HeldOut, recovered(quadratic(left, p.HeldOut), s.HeldOutLost))
 			kept[i] = append(kept[i], blocks)

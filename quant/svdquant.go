@@ -33,7 +33,7 @@ type SVDQuant struct {
 // Quantize implements Quantizer.
 func (m SVDQuant) Quantize(p Problem) (*Quantized, error) {
 	n, k := p.Weights.Dims()
-	if err := p.checkBase(m.Base, func(f Format) Format { return f }); err != nil {
+	if err := checkBase(p, m.Base, func(f Format) Format { return f }); err != nil {
 		return nil, err
 	}
 	if m.Rank < 1 || m.Rank > min(n, k) {
@@ -49,7 +49,7 @@ func (m SVDQuant) Quantize(p Problem) (*Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.quantizeScaled(alternation{m}, scales)
+	return quantizeScaled(p, alternation{m}, scales)
 }
 
 // alternation is SVDQuant after smoothing.
@@ -84,7 +84,7 @@ func (m SVDQuant) smoothing(p Problem) ([]uint16, error) {
 			s[j] = math.Pow(x, a) / math.Pow(w, b)
 		}
 		scales := channelScales(s)
-		q, err := search.alternate(p.scaled(scales))
+		q, err := search.alternate(scaled(p, scales))
 		if err != nil {
 			return nil, err
 		}

@@ -127,7 +127,7 @@ type baseScales struct {
 	scales []float64
 }
 
-func (p *Packed) baseScales() baseScales {
+func packedScales(p *Packed) baseScales {
 	_, groups := p.Format.groups(p.K)
 	b := baseScales{p.Format, make([]float64, p.N*groups)}
 	for i := range b.scales {
@@ -136,7 +136,7 @@ func (p *Packed) baseScales() baseScales {
 	return b
 }
 
-func (s *pass) scales() baseScales {
+func loopScales(s *pass) baseScales {
 	b := baseScales{s.fitter.format, make([]float64, len(s.grids))}
 	for i := range s.grids {
 		b.scales[i] = s.grids[i].scale
@@ -147,9 +147,9 @@ func (s *pass) scales() baseScales {
 // tie returns the residual of the kept blocks, tied to the scales of the base,
 // whose grids are fitted without these blocks and become what fitTied finds; full
 // are those of all weights. The ratio is that of the least loss so found.
-func (s *pass) tie(m Mosaic, t tiling, kept []int, lambda []float64, full []grid) *sparse {
+func tie(s *pass, m Mosaic, t tiling, kept []int, lambda []float64, full []grid) *sparse {
 	size, groups := s.fitter.format.groups(t.k)
-	res := newSparse(t, m, quantizedResidual{codes: make([]uint8, t.n*t.k), scales: make([]uint16, len(s.grids))}, kept)
+	res := newSparse(t, m.Bits, m.RowScales, m.AllPairs, make([]uint8, t.n*t.k), make([]uint16, len(s.grids)), kept)
 	res.tied = &tied{size: size, groups: groups}
 	var covered []int // groups with kept blocks, ascending
 	for g := range s.grids {
