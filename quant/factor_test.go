@@ -137,12 +137,13 @@ func TestFactorIsKept(t *testing.T) {
 		return data, err
 	}
 	p := factorProblem(t, 1, k, .9)
+	ones := slices.Repeat([]float32{1}, k)
 	var first [2]*factor
 	for round := range 2 {
 		for i, actOrder := range []bool{false, true} {
-			m := *p.Moments
-			m.Keep, m.last = keep, &derived{}
-			f, err := factorOf(&m, .01, actOrder)
+			m := p.Moments.Scaled(ones) // which has no factor yet
+			m.Keep = keep
+			f, err := factorOf(m, .01, actOrder)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -157,9 +158,9 @@ func TestFactorIsKept(t *testing.T) {
 			}
 		}
 	}
-	m := *p.Moments
-	m.Keep, m.last = keep, &derived{}
-	if f, err := factorOf(&m, .5, true); err != nil || slices.Equal(f.u, first[1].u) {
+	m := p.Moments.Scaled(ones)
+	m.Keep = keep
+	if f, err := factorOf(m, .5, true); err != nil || slices.Equal(f.u, first[1].u) {
 		t.Errorf("another damping has the same factor, or none: %v", err)
 	}
 	if computed != 3 {

@@ -10,27 +10,40 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
 
-// TestFormatsGolden compares with what bitsandbytes, ml_dtypes, scikit-learn and
-// numpy made of the same matrices (scripts/golden/formats.py).
-func TestFormatsGolden(t *testing.T) {
-	data, err := os.ReadFile("testdata/formats.json")
+// formatsGolden is what scripts/golden/formats.py wrote.
+type formatsGolden struct {
+	Values map[string][]float32
+	E4M3   []float64
+	Any4   []struct {
+		Seed                uint64
+		FromStart           float64 `json:"from_start"`
+		Best, Median, Worst float64
+	}
+	AWQ   []float64
+	NF4DQ []float64
+}
+
+// readFormats returns what bitsandbytes, ml_dtypes, scikit-learn and numpy made of
+// matrices that tests draw anew.
+func readFormats(t *testing.T) (golden formatsGolden) {
+	t.Helper()
+	data, err := os.ReadFile("../testdata/formats.json")
 	if err != nil {
 		t.Fatal(err)
-	}
-	var golden struct {
-		Values map[string][]float32
-		E4M3   []float64
-		Any4   []struct {
-			Seed                uint64
-			FromStart           float64 `json:"from_start"`
-			Best, Median, Worst float64
-		}
-		AWQ   []float64
-		NF4DQ []float64
 	}
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
 	}
+	if len(golden.E4M3) != 127 || len(golden.Any4) != 2 || len(golden.AWQ) != 20 {
+		t.Fatal("the golden file lacks something")
+	}
+	return golden
+}
+
+// TestFormatsGolden compares with what bitsandbytes, ml_dtypes and numpy made of
+// the same matrices.
+func TestFormatsGolden(t *testing.T) {
+	golden := readFormats(t)
 	for b, want := range golden.E4M3 {
 		if got := fromE4M3(uint8(b)); got != want {
 			t.Errorf("E4M3 %#x is %g, want %g", b, got, want)
@@ -47,7 +60,7 @@ func TestFormatsGolden(t *testing.T) {
 	clear(w.Row(1)[32:64])
 	w.Row(2)[5] = 61
 	groups := map[string]int{"nf4": 64, "bnbfp4": 64, "fp4": 32, "mxfp4": 32, "nvfp4": 16}
-	if len(golden.Values) != len(groups) || len(golden.E4M3) != 127 || len(golden.Any4) != 2 || len(golden.AWQ) != 20 {
+	if len(golden.Values) != len(groups) {
 		t.Fatal("the golden file lacks something")
 	}
 	for name, want := range golden.Values {
@@ -82,10 +95,14 @@ func TestFormatsGolden(t *testing.T) {
 		t.Fatalf("%d scales, want %d", len(dq.ScaleBytes), len(golden.NF4DQ))
 	}
 	for i, want := range golden.NF4DQ {
-		near(t, "a scale of double quantization", doubleDecode(dq.ScaleBytes[i], dq.Tensor[1+i/256], dq.Tensor[0]), want, 1e-6)
+		got, _ := dq.scale(i/24, i%24, 24)
+		near(t, "a scale of double quantization", got, want, 1e-6)
 	}
+}
 
-	for _, c := range golden.Any4 {
+// TestKMeansGolden compares k-means with scikit-learn's.
+func TestKMeansGolden(t *testing.T) {
+	for _, c := range readFormats(t).Any4 {
 		u, v, weight := gemm.NewMatrix(1, 128), gemm.NewMatrix(1, 128), gemm.NewMatrix(1, 128)
 		integers(u, c.Seed)
 		integers(v, c.Seed+10)
@@ -112,7 +129,11 @@ func TestFormatsGolden(t *testing.T) {
 		}
 		near(t, "mean inertia against scikit-learn's median", sum, c.Median, .05)
 	}
+}
 
+// TestAWQGolden compares the losses of AWQ's search with numpy's.
+func TestAWQGolden(t *testing.T) {
+	golden := readFormats(t)
 	p := Problem{Name: "golden", Weights: gemm.NewMatrix(16, 128)}
 	integers(p.Weights, 1)
 	x := gemm.NewMatrix(512, 128)
@@ -126,6 +147,7 @@ func TestFormatsGolden(t *testing.T) {
 	if err := a.Add(x); err != nil {
 		t.Fatal(err)
 	}
+	var err error
 	if p.Moments, err = a.Finish(); err != nil {
 		t.Fatal(err)
 	}

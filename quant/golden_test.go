@@ -18,7 +18,7 @@ func integers(m Matrix, seed uint64) {
 }
 
 func TestGPTQGolden(t *testing.T) {
-	data, err := os.ReadFile("testdata/gptq.json")
+	data, err := os.ReadFile("../testdata/gptq.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,7 +56,7 @@ func greedy(p Problem, t tiling, e Matrix, q quantizedResidual, count int) []int
 			kept = append(kept, b)
 		}
 	}
-	if quadratic(without(t, e, q, full), p.Moments) < quadratic(without(t, e, q, kept), p.Moments) {
+	if OutputEnergy(without(t, e, q, full), p.Moments) < OutputEnergy(without(t, e, q, kept), p.Moments) {
 		return full
 	}
 	return kept

@@ -90,7 +90,7 @@ func TestMixed(t *testing.T) {
 	// Atom: sorted by energy; a group of alike channels loses less.
 	atom := Mixed{Base: NewGPTQ(Int4(112)), Score: ByEnergy, Share: .125, Bits: 8, Reorder: true}
 	q := quantize(t, atom, p)
-	order := q.Columns.order()
+	order := q.Inputs(A8).Channels.Order
 	h := p.Moments.Diag()
 	if !slices.IsSortedFunc(order, func(a, b int) int { return int(math.Copysign(1, h[a]-h[b])) }) {
 		t.Error("Atom's channels are not sorted by energy")
@@ -102,15 +102,16 @@ func TestMixed(t *testing.T) {
 	// LLM.int8(): the threshold decides.
 	int8 := Mixed{Base: RTN{Format{Bits: 8}, Scale{Rule: AbsMax}}, Score: ByAbsMax, Threshold: 12, Bits: 16}
 	q = quantize(t, int8, p)
+	isKept := func(j int) bool { return slices.Index(q.Inputs(A8).Channels.Order, j) >= 256-q.Columns.Count }
 	for j, v := range p.Moments.AbsMax {
-		if kept := q.Columns.position[j] >= 256-q.Columns.Count; kept != (v >= 12) {
+		if kept := isKept(j); kept != (v >= 12) {
 			t.Errorf("channel %d of inputs up to %g: kept %v", j, v, kept)
 		}
 	}
 	// A channel that just reaches the threshold is kept.
 	at := slices.IndexFunc(p.Moments.AbsMax, func(v float32) bool { return v > 4 })
 	int8.Threshold = float64(p.Moments.AbsMax[at])
-	if q = quantize(t, int8, p); q.Columns.position[at] < 256-q.Columns.Count {
+	if q = quantize(t, int8, p); !isKept(at) {
 		t.Errorf("channel %d of inputs up to the threshold is not kept", at)
 	}
 	int8.Threshold = 1e6
@@ -158,7 +159,7 @@ func TestInputs(t *testing.T) {
 		got := x.Clone()
 		a := Activations{Bits: 4, Group: 8}
 		q.Inputs(a).Apply(got)
-		order := q.Columns.order()
+		order := q.Inputs(A8).Channels.Order
 		for i := range 2 {
 			want := gemm.NewMatrix(1, 72)
 			kept := gemm.NewMatrix(1, 24)

@@ -270,7 +270,7 @@ func TestJointBlocks(t *testing.T) {
 				}
 			}
 		}
-		each(func(d float64, j int) { top = max(top, abs(d)) })
+		each(func(d float64, j int) { top = max(top, math.Abs(d)) })
 		step := float64(fromF16(toF16(float32(top / 7))))
 		each(func(d float64, j int) {
 			left := d - max(-7, min(7, math.RoundToEven(d/step)))*step
@@ -321,11 +321,11 @@ func TestJointAgainstPlainElimination(t *testing.T) {
 			}
 			best, code := first*base, first
 			for u := -7; u <= 7; u++ {
-				if !all && abs(float64(u)-first) > 1 {
+				if !all && math.Abs(float64(u)-first) > 1 {
 					continue
 				}
 				for v := -top; v <= top; v++ {
-					if x := float64(u)*base + float64(v)*res; abs(w-x) < abs(w-best)-1e-9 {
+					if x := float64(u)*base + float64(v)*res; math.Abs(w-x) < math.Abs(w-best)-1e-9 {
 						best, code = x, float64(u)
 					}
 				}
@@ -337,7 +337,7 @@ func TestJointAgainstPlainElimination(t *testing.T) {
 		}
 		want, got, differ := loop.quantize(p), q.Dequantize(), 0
 		for i, v := range got.Data {
-			if !(abs(float64(v-want.Data[i])) < 1e-4) {
+			if !(math.Abs(float64(v-want.Data[i])) < 1e-4) {
 				differ++
 			}
 		}
@@ -359,7 +359,7 @@ func TestScoresByDefinition(t *testing.T) {
 	for c, term := range map[Criterion]func(i, j int) float64{
 		Diag:   func(i, j int) float64 { return h[j] * float64(e.Row(i)[j]) * float64(e.Row(i)[j]) },
 		Error:  func(i, j int) float64 { return float64(e.Row(i)[j]) * float64(e.Row(i)[j]) },
-		Weight: func(i, j int) float64 { return abs(float64(p.Weights.Row(i)[j])) },
+		Weight: func(i, j int) float64 { return math.Abs(float64(p.Weights.Row(i)[j])) },
 	} {
 		m.Criterion = c
 		scores, _, err := m.Scores(p)

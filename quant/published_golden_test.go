@@ -40,7 +40,7 @@ type published struct {
 
 func readPublished(t *testing.T) (p published) {
 	t.Helper()
-	data, err := os.ReadFile("testdata/published.json")
+	data, err := os.ReadFile("../testdata/published.json")
 	if err != nil {
 		t.Fatal(err)
 	}

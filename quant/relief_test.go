@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"math"
 	"slices"
 	"sort"
 	"testing"
@@ -33,7 +34,7 @@ func TestReliefIsGreedyInExpectedLoss(t *testing.T) {
 					var largest, weight float64
 					for j := g; j < g+size; j++ {
 						if !skip[i*k+j] {
-							largest = max(largest, abs(float64(p.Weights.Row(i)[j])))
+							largest = max(largest, math.Abs(float64(p.Weights.Row(i)[j])))
 							weight += lambda[j]
 						}
 					}

@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"os"
@@ -11,7 +12,7 @@ import (
 
 // Scales and moments against scripts/golden/smoothquant.py.
 func TestSmoothGolden(t *testing.T) {
-	data, err := os.ReadFile("testdata/smoothquant.json")
+	data, err := os.ReadFile("../testdata/smoothquant.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,11 @@ func TestScaledMoments(t *testing.T) {
 		s[j] = float32(math.Exp(3 * math.Sin(float64(j))))
 	}
 	m := p.Moments.Scaled(s)
-	if err := m.check(); err != nil {
+	var file bytes.Buffer // which is checked when it is read
+	if err := m.Encode(&file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DecodeMoments(&file, int64(file.Len())); err != nil {
 		t.Fatal(err)
 	}
 	for j, v := range s {

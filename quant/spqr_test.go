@@ -2,6 +2,7 @@ package quant
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"testing"
@@ -126,7 +127,7 @@ func TestSpQRThresholdAgainstPlainElimination(t *testing.T) {
 		got := q.Dequantize()
 		differ := 0
 		for i := range want.Data {
-			if d := abs(float64(got.Data[i] - want.Data[i])); !(d < 1e-3) {
+			if d := math.Abs(float64(got.Data[i] - want.Data[i])); !(d < 1e-3) {
 				differ++
 			}
 		}

@@ -44,8 +44,8 @@ func (m Mosaic) Study(p Problem, criteria []Criterion, densities []float64) (*St
 	}
 	m.BlockRows = t.r
 	s := &Study{
-		Blocks: t.count(), Lost: quadratic(e, p.Moments), Energy: quadratic(p.Weights, p.Moments),
-		HeldOutLost: quadratic(e, p.HeldOut), HeldOutEnergy: quadratic(p.Weights, p.HeldOut),
+		Blocks: t.count(), Lost: OutputEnergy(e, p.Moments), Energy: OutputEnergy(p.Weights, p.Moments),
+		HeldOutLost: OutputEnergy(e, p.HeldOut), HeldOutEnergy: OutputEnergy(p.Weights, p.HeldOut),
 	}
 	ranks := make([][]float64, len(criteria))
 	kept := make([][][]int, len(criteria))
@@ -73,8 +73,8 @@ func (m Mosaic) Study(p Problem, criteria []Criterion, densities []float64) (*St
 				blocks = largest(scores, count)
 			}
 			left := without(t, e, res, blocks)
-			one.Recovered = append(one.Recovered, recovered(quadratic(left, p.Moments), s.Lost))
-			one.HeldOut = append(one.HeldOut, recovered(quadratic(left, p.HeldOut), s.HeldOutLost))
+			one.Recovered = append(one.Recovered, recovered(OutputEnergy(left, p.Moments), s.Lost))
+			one.HeldOut = append(one.HeldOut, recovered(OutputEnergy(left, p.HeldOut), s.HeldOutLost))
 			kept[i] = append(kept[i], blocks)
 		}
 		s.Criteria = append(s.Criteria, one)

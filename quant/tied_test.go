@@ -220,7 +220,7 @@ func TestTiedBinaryErrors(t *testing.T) {
 	m := NewMosaic(RTN{Int4(32), Scale{Rule: AbsMax}}, 1, 8, .5)
 	m.BaseScales = true
 	q := quantize(t, m, p)
-	for _, bits := range []uint16{0, toF16(-1), toF16(2 * maxRatio), 0x7c00} {
+	for _, bits := range []uint16{0, toF16(-1), toF16(512), 0x7c00} {
 		q.Residual.Scales[0] = bits
 		data, _ := q.MarshalBinary()
 		if err := new(Quantized).UnmarshalBinary(data); err == nil {
