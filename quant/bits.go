@@ -5,11 +5,11 @@ package quant
 // nibble being the even one.
 
 // packedLen is the number of bytes of n codes of the given width.
-func packedLen(n, bits int) int { return (n*bits + 7) / 8 }
+func PackedLen(n, bits int) int { return (n*bits + 7) / 8 }
 
 // packBits stores codes, each below 2^bits, into dst, which must be zero and
 // packedLen(len(codes), bits) long.
-func packBits(dst []byte, codes []uint8, bits int) {
+func PackBits(dst []byte, codes []uint8, bits int) {
 	if bits == 4 {
 		for i, c := range codes {
 			dst[i>>1] |= c << (i & 1 * 4)
@@ -27,7 +27,7 @@ func packBits(dst []byte, codes []uint8, bits int) {
 }
 
 // codeAt returns code i of a packed row.
-func codeAt(src []byte, i, bits int) uint8 {
+func CodeAt(src []byte, i, bits int) uint8 {
 	if bits == 4 {
 		return src[i>>1] >> (i & 1 * 4) & 15
 	}
@@ -48,8 +48,8 @@ type Ints struct {
 }
 
 // newInts stores v, whose elements are at most limit.
-func newInts(v []int, limit int) Ints {
-	x := Ints{Width: intWidth(limit)}
+func NewInts(v []int, limit int) Ints {
+	x := Ints{Width: IntWidth(limit)}
 	x.Data = make([]byte, len(v)*x.Width)
 	for i, e := range v {
 		for b := range x.Width {
@@ -60,7 +60,7 @@ func newInts(v []int, limit int) Ints {
 }
 
 // intWidth is the width of Ints that holds 0..limit.
-func intWidth(limit int) int {
+func IntWidth(limit int) int {
 	switch {
 	case limit < 1<<8:
 		return 1
