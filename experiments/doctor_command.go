@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -41,7 +42,7 @@ func doctorCommand() *cobra.Command {
 				fmt.Fprintf(w, "engine cuda\t%s\n", line)
 			}
 			fmt.Fprintf(w, "cache\t%s\n", cache)
-			fmt.Fprintf(w, "builtin models\t%s\n", strings.Join(builtin.Models(), ", "))
+			fmt.Fprintf(w, "builtin models\t%s\n", cmp.Or(strings.Join(builtin.Models(), ", "), "none: this program was built without them"))
 			fmt.Fprintf(w, "builtin texts\t%s\n", strings.Join(builtin.Texts(), ", "))
 			fmt.Fprintf(w, "builtin tasks\t%s\n", strings.Join(builtin.Tasks(), ", "))
 			return w.Flush()

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/experiments/method"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 // TestDocument: docs/keys.md is what Document writes, and nothing in it is left
@@ -71,27 +72,20 @@ func TestIDs(t *testing.T) {
 // TestCommittedRows: the resolved configuration of every committed row is read
 // and written again byte for byte, so its identity is still a hash of the same text.
 func TestCommittedRows(t *testing.T) {
-	files, err := filepath.Glob("../../results/reference/*/rows.jsonl")
+	folders, err := filepath.Glob("../../results/reference/*")
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	for _, f := range files {
-		if filepath.Base(filepath.Dir(f)) == "kernels" {
+	for _, f := range folders {
+		if filepath.Base(f) == "kernels" {
 			continue
 		}
-		data, err := os.ReadFile(f)
+		rows, _, err := row.ReadFile(filepath.Join(f, row.File))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for line := range bytes.Lines(data) {
-			var r struct {
-				Trial  string          `json:"trial"`
-				Config json.RawMessage `json:"config"`
-			}
-			if err := json.Unmarshal(line, &r); err != nil {
-				t.Fatalf("%s: %v", f, err)
-			}
+		for _, r := range rows {
 			var tr Trial
 			if err := json.Unmarshal(r.Config, &tr); err != nil {
 				t.Fatalf("%s: trial %s: %v", f, r.Trial, err)

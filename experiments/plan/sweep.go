@@ -292,28 +292,49 @@ func label(t *Trial, shown func(*key) bool) string {
 
 // setBaselines finds for each trial the one that meets c and is equal in
 // model, protocol, calibration, stress and activations, save what c itself names.
+// Where none is, a setting that has no meaning for one of the two, such as the
+// execution of 16-bit weights, is taken for equal.
 func (p *parser) setBaselines(trials []Trial, c *condition) {
 	named := func(k *key) bool {
 		return slices.ContainsFunc(c.settings, func(s *setting) bool { return s.key == k })
 	}
-	found := map[string][]string{}
+	var common []*key
+	for _, k := range keys {
+		if k.section != "method" && !named(k) {
+			common = append(common, k)
+		}
+	}
 	at := func(t *Trial) string {
 		var parts []string
-		for _, k := range keys {
-			if k.section != "method" && !named(k) {
-				parts = append(parts, k.axis()+" "+k.file(k.get(t)))
-			}
+		for _, k := range common {
+			parts = append(parts, k.axis()+" "+k.file(k.get(t)))
 		}
 		return strings.Join(parts, ", ")
 	}
+	found := map[string][]string{}
+	var all []*Trial
 	for i := range trials {
 		if t := &trials[i]; c.holds(t, usage{}) {
 			found[at(t)] = append(found[at(t)], t.Label)
+			all = append(all, t)
 		}
+	}
+	near := func(t *Trial) (labels []string) {
+		for _, b := range all {
+			differ := func(k *key) bool { return k.matters(t) && k.matters(b) && k.get(t) != k.get(b) }
+			if !slices.ContainsFunc(common, differ) {
+				labels = append(labels, b.Label)
+			}
+		}
+		return labels
 	}
 	for i := range trials {
 		t := &trials[i]
-		switch labels := found[at(t)]; len(labels) {
+		where := at(t)
+		if len(found[where]) == 0 {
+			found[where] = near(t)
+		}
+		switch labels := found[where]; len(labels) {
 		case 1:
 			t.Baseline = labels[0]
 		case 0:

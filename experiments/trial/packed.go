@@ -63,6 +63,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 		return nil, fmt.Errorf("basis: %s: a packed checkpoint has the embedding and the norms"+
 			" of the source, so it needs basis: stored", t.Basis)
 	}
+	if err := Refused([]plan.Trial{t}); err != nil {
+		return nil, err
+	}
 	temp, err := newFolder(dir)
 	if err != nil {
 		return nil, err
@@ -94,7 +97,7 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	if err := p.write(temp, s, tensors); err != nil {
 		return nil, err
 	}
-	if err := s.verify(ctx, temp, q); err != nil {
+	if err := s.verify(ctx, temp, q, t.Activations); err != nil {
 		return nil, fmt.Errorf("%s is not written: %w", dir, err)
 	}
 	if err := publish(temp, dir); err != nil {
@@ -240,8 +243,9 @@ func packedConfig(data []byte) ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-// verify compares the checkpoint in dir with q on one calibration sequence.
-func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) error {
+// verify compares the checkpoint in dir with q, both executed as q is, on one
+// calibration sequence. activations are those of the trial.
+func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel, activations string) error {
 	stored, err := llm.Open(hf.Dir(dir))
 	if err != nil {
 		return err
@@ -251,8 +255,14 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) err
 		return err
 	}
 	replacements := map[string]llm.Replacement{}
-	for name, r := range q.replacements {
-		replacements[name] = llm.Replacement{Act: r.Act}
+	for _, l := range stored.Linears() {
+		r := llm.Replacement{Act: q.replacements[l.Name].Act}
+		if q.replacements[l.Name].Product != nil { // the same kernels, on what was read back
+			if r.Product, err = packAll(l.Weights.(*quant.Quantized), activations); err != nil {
+				return fmt.Errorf("%s: %w", l.Name, err)
+			}
+		}
+		replacements[l.Name] = r
 	}
 	seqs := [][]int32{s.calibrators[0]}
 	want, err := q.model.With(q.replacements).Hidden(ctx, seqs, nil)

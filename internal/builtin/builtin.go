@@ -16,14 +16,17 @@ import (
 // Prefix marks a model or text reference as one of this package's.
 const Prefix = "builtin:"
 
-//go:embed models/*/config.json models/*/model.safetensors models/*/tokenizer.json text/*.txt text/*.jsonl
-var files embed.FS
+//go:embed text/*.txt text/*.jsonl
+var texts embed.FS
 
 // Model returns the Hugging Face folder of the embedded model name.
 func Model(name string) (hf.Files, error) {
-	dir, err := fs.Sub(files, path.Join("models", name))
+	dir, err := fs.Sub(models, path.Join("models", name))
 	if err == nil {
 		_, err = fs.Stat(dir, "config.json")
+	}
+	if err != nil && absent != "" {
+		return nil, fmt.Errorf("builtin: no model %q: %s", name, absent)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("builtin: no model %q; there are: %s", name, strings.Join(Models(), ", "))
@@ -33,7 +36,7 @@ func Model(name string) (hf.Files, error) {
 
 // Text returns the embedded text name, UTF-8.
 func Text(name string) ([]byte, error) {
-	data, err := files.ReadFile(path.Join("text", name+".txt"))
+	data, err := texts.ReadFile(path.Join("text", name+".txt"))
 	if err != nil {
 		return nil, fmt.Errorf("builtin: no text %q; there are: %s", name, strings.Join(Texts(), ", "))
 	}
@@ -43,7 +46,7 @@ func Text(name string) ([]byte, error) {
 // Task returns the embedded zero-shot set name, JSON lines as text/README.md
 // describes them.
 func Task(name string) ([]byte, error) {
-	data, err := files.ReadFile(path.Join("text", name+".jsonl"))
+	data, err := texts.ReadFile(path.Join("text", name+".jsonl"))
 	if err != nil {
 		return nil, fmt.Errorf("builtin: no task %q; there are: %s", name, strings.Join(Tasks(), ", "))
 	}
@@ -51,15 +54,20 @@ func Task(name string) ([]byte, error) {
 }
 
 // Models lists the embedded models by name.
-func Models() []string { return names("models", "") }
+func Models() []string {
+	if absent != "" {
+		return nil
+	}
+	return names(models, "models", "")
+}
 
 // Texts lists the embedded texts by name.
-func Texts() []string { return names("text", ".txt") }
+func Texts() []string { return names(texts, "text", ".txt") }
 
 // Tasks lists the embedded zero-shot sets by name.
-func Tasks() []string { return names("text", ".jsonl") }
+func Tasks() []string { return names(texts, "text", ".jsonl") }
 
-func names(dir, ext string) []string {
+func names(files embed.FS, dir, ext string) []string {
 	entries, err := files.ReadDir(dir)
 	if err != nil {
 		panic("builtin: " + err.Error()) // the embed pattern guarantees the folder
