@@ -20,7 +20,7 @@ type Columns struct {
 	position []int // of each channel: a column of the base, or K-Count + a kept one
 }
 
-// newColumns keeps the last count channels of order [K].
+// NewColumns keeps the last count channels of order [K].
 func NewColumns(n, count int, order []int, reordered bool) *Columns {
 	c := &Columns{N: n, K: len(order), Count: count, Reordered: reordered}
 	if !reordered {
@@ -96,7 +96,7 @@ type LowRank struct {
 	Left, Right []uint16
 }
 
-// add adds the tile at (n0,k0) to dst.
+// Add adds the tile at (n0,k0) to dst.
 func (l *LowRank) Add(dst Matrix, n0, k0 int) {
 	right := make([]float32, l.Rank*dst.Cols)
 	for r := range l.Rank {

@@ -35,7 +35,7 @@ func WeightError(w Matrix, wq gemm.Source) (lost, total float64) {
 	return lost, total
 }
 
-// difference returns W - Ŵ.
+// Difference returns W - Ŵ.
 func Difference(w Matrix, wq gemm.Source) Matrix {
 	e := gemm.NewMatrix(w.Rows, w.Cols)
 	wq.Load(e, 0, 0)

@@ -98,7 +98,7 @@ func (f Format) Validate() error {
 	return nil
 }
 
-// groups returns the group size and the number of groups of a row of K weights.
+// Groups returns the group size and the number of groups of a row of K weights.
 // The last group has what is left of K: K mod size weights where size does not divide K.
 func (f Format) Groups(k int) (size, count int) {
 	if f.Group == 0 {
@@ -116,10 +116,10 @@ func (f Format) Fits(k int) error {
 	return nil
 }
 
-// offset is the zero of a symmetric integer format.
+// Offset is the zero of a symmetric integer format.
 func (f Format) Offset() int { return 1 << (f.Bits - 1) }
 
-// lowest and highest are the smallest and largest code in use.
+// Lowest and Highest are the smallest and largest code in use.
 func (f Format) Lowest() int {
 	if f.Affine || f.Kind != Integer {
 		return 0

@@ -46,7 +46,7 @@ const (
 
 var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b", "nf4dq"}
 
-// fixedGroup is the group size that a kind prescribes, 0 for none.
+// FixedGroup is the group size that a kind prescribes, 0 for none.
 func (k Kind) FixedGroup() int {
 	switch k {
 	case MXFP4:
@@ -60,7 +60,7 @@ func (k Kind) FixedGroup() int {
 // byteScales says that scales are bytes in place of half-precision numbers.
 func (k Kind) byteScales() bool { return k == MXFP4 || k == NVFP4 }
 
-// levels is an ascending table of levels. In memory a code is its rank there.
+// Levels is an ascending table of levels. In memory a code is its rank there.
 type Levels struct {
 	Value []float64
 	// x is nearer to level i+1 than to i where it is above pass[i], halfway
@@ -105,7 +105,7 @@ func (l *Levels) ties(up func(i int) bool) {
 	l.pass = l.pass[:size]
 }
 
-// nearest returns the rank of the level nearest to x, 0 for NaN. Its binary search
+// Nearest returns the rank of the level nearest to x, 0 for NaN. Its binary search
 // adds up comparisons and has no branches to mispredict: which way it goes is close
 // to random.
 func (l *Levels) Nearest(x float64) uint8 {
@@ -149,7 +149,7 @@ func signed(magnitudes []float64, code []uint8) *Levels {
 	return l
 }
 
-// fixedLevels are the levels of kinds, nil where they are not constant.
+// FixedLevels are the levels of kinds, nil where they are not constant.
 var FixedLevels = func() [NF4DQ + 1]*Levels {
 	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
 	e2m1.ties(func(i int) bool { return e2m1.Wire[i+1]&1 == 0 })

@@ -9,7 +9,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
-// channels returns the moments of the given channels, in their order.
+// Channels returns the moments of the given channels, in their order.
 func (m *Moments) Channels(order []int) *Moments {
 	k := len(order)
 	c := &Moments{K: k, Tokens: m.Tokens, H: make([]float64, k*k), last: &derived{}}
@@ -54,7 +54,7 @@ type derived struct {
 	value any
 }
 
-// derived returns what compute derives from H and the settings in key, which must
+// Derived returns what compute derives from H and the settings in key, which must
 // be comparable. m keeps the last value until another key is asked for or m goes;
 // moments that were put together by hand keep none. Safe for concurrent use;
 // whoever comes second waits for the first.
@@ -86,7 +86,7 @@ func (m *Moments) Diag() []float64 {
 	return h
 }
 
-// float32 returns H [K,K] in float32.
+// Float32 returns H [K,K] in float32.
 func (m *Moments) Float32() Matrix {
 	h := gemm.NewMatrix(m.K, m.K)
 	for i, v := range m.H {

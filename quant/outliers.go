@@ -33,7 +33,7 @@ func (o *Outliers) replace(dst Matrix, n0, k0 int) {
 	}
 }
 
-// newOutliers gathers the values [N*K] that keep marks.
+// NewOutliers gathers the values [N*K] that keep marks.
 func NewOutliers(n, k int, keep []bool, values []uint16) *Outliers {
 	o := &Outliers{N: n, K: k}
 	ptr := make([]int, 1, n+1)

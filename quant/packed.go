@@ -88,7 +88,7 @@ func (p *Packed) table(t *[16]float32, n, g, groups int) {
 	}
 }
 
-// scale returns scale and offset of group g of row n, which has groups of them.
+// Scale returns scale and offset of group g of row n, which has groups of them.
 func (p *Packed) Scale(n, g, groups int) (scale, offset float64) {
 	at := n*groups + g
 	switch p.Format.Kind {

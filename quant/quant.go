@@ -83,7 +83,7 @@ func (q *Quantized) Load(dst Matrix, n0, k0 int) {
 	}
 }
 
-// plain says that q is its base and nothing else.
+// Plain says that q is its base and nothing else.
 func (q *Quantized) Plain() bool {
 	return q.Columns == nil && q.LowRank == nil && q.Residual == nil && q.Outliers == nil && q.ChannelScales == nil
 }
@@ -181,7 +181,7 @@ func (p Problem) Errorf(format string, args ...any) error {
 	return fmt.Errorf("quant: %s: "+format, append([]any{p.Name}, args...)...)
 }
 
-// diag returns h of the problem, or nil without moments.
+// Diag returns h of the problem, or nil without moments.
 func (p Problem) Diag() []float64 {
 	if p.Moments == nil {
 		return nil

@@ -12,7 +12,7 @@ const (
 	BilevelBits = 3
 )
 
-// bilevelDecode returns scale and offset of a group, as float32 numbers.
+// BilevelDecode returns scale and offset of a group, as float32 numbers.
 func BilevelDecode(second []uint16, scaleCode, zeroCode uint8) (scale, offset float64) {
 	at := func(s []uint16, code uint8) float64 {
 		return float64(half.FromF16(s[1])) + float64(code)*float64(half.FromF16(s[0]))
@@ -21,10 +21,10 @@ func BilevelDecode(second []uint16, scaleCode, zeroCode uint8) (scale, offset fl
 	return scale, float64(float32(-at(second[2:], zeroCode) * scale))
 }
 
-// doubleBlock is how many scales of NF4DQ share a largest magnitude.
+// DoubleBlock is how many scales of NF4DQ share a largest magnitude.
 const DoubleBlock = 256
 
-// dynamic are the 256 levels of bitsandbytes' signed dynamic map (Dettmers 2015,
+// Dynamic are the 256 levels of bitsandbytes' signed dynamic map (Dettmers 2015,
 // arXiv:1511.04561): 2^i of each sign in the decade from 10^(i-7) to 10^(i-6), i =
 // 0..6, each in the middle of one of as many equal parts, and 0 and 1.
 var Dynamic = func() *Levels {
@@ -49,7 +49,7 @@ func dynamicLevel(i, j, n int) float64 {
 	return float64(float32(math.Pow10(i-6) * (.1 + .9*(float64(j)+.5)/float64(n))))
 }
 
-// doubleDecode returns the scale of a code.
+// DoubleDecode returns the scale of a code.
 func DoubleDecode(code uint8, largest, mean float32) float64 {
 	return float64(float32(Dynamic.Value[code]*float64(largest)) + mean)
 }

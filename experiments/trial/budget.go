@@ -8,6 +8,8 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // shared returns the quantizer of each linear layer where all layers share one
@@ -28,9 +30,9 @@ func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantiz
 		})
 	}
 	switch m := method.(type) {
-	case quant.Mosaic:
+	case mosaic.Mosaic:
 		return sharedBlocks(m, each)
-	case quant.GPTQ:
+	case solve.GPTQ:
 		return sharedGroups(m, each)
 	}
 	return nil, fmt.Errorf("budget %s: method %s has nothing to share", t.Method.Word("budget"), t.Method.Name())
@@ -38,7 +40,7 @@ func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantiz
 
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
 // they are. It takes 4 bytes for each block of the model.
-func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+func sharedBlocks(m mosaic.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var scores [][]float32
 	var cost, count []int
 	err := each(func(p quant.Problem, unit float64) error {
@@ -58,7 +60,7 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 		return nil, err
 	}
 	methods := make([]quant.Quantizer, len(scores))
-	for l, n := range quant.Share(scores, cost, count) {
+	for l, n := range mosaic.Share(scores, cost, count) {
 		m.Density = float64(n) / float64(len(scores[l]))
 		methods[l] = m
 	}
@@ -68,12 +70,12 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 // sharedGroups gives each layer groups of its own size, from a quarter to four
 // times that of m, by what GPTQ loses with each. Sizes other than that of m must
 // divide the layer's K.
-func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
-	var options [][]quant.Option
+func sharedGroups(m solve.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+	var options [][]mosaic.Option
 	var methods [][]quant.Quantizer
 	var own []int
 	err := each(func(p quant.Problem, unit float64) error {
-		var o []quant.Option
+		var o []mosaic.Option
 		var ms []quant.Quantizer
 		for _, quarters := range []int{1, 2, 4, 8, 16} {
 			sized := m
@@ -90,7 +92,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 			if err != nil {
 				return err
 			}
-			o = append(o, quant.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
+			o = append(o, mosaic.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
 		}
 		options, methods = append(options, o), append(methods, ms)
 		return nil
@@ -99,7 +101,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 		return nil, err
 	}
 	chosen := make([]quant.Quantizer, len(options))
-	for l, c := range quant.Allocate(options, own) {
+	for l, c := range mosaic.Allocate(options, own) {
 		chosen[l] = methods[l][c]
 	}
 	return chosen, nil

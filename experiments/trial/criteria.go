@@ -10,7 +10,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
-	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
 // Criteria names the criteria that a study compares where nothing else is asked
@@ -42,7 +42,7 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, de
 	if err != nil {
 		return nil, err
 	}
-	mosaic, ok := method.(quant.Mosaic)
+	m, ok := method.(mosaic.Mosaic)
 	if !ok {
 		return nil, fmt.Errorf("method %s chooses no blocks", t.Method.Name())
 	}
@@ -54,15 +54,15 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, de
 	for _, k := range []string{"criterion", "density", "budget", "activations"} {
 		delete(axes, k)
 	}
-	var names []quant.Criterion
+	var names []mosaic.Criterion
 	for _, c := range criteria {
-		names = append(names, quant.Criterion(c))
+		names = append(names, mosaic.Criterion(c))
 	}
 	var rows []row.Criteria
 	err = s.each(ctx, model, scales, true, func(i int, l llm.Linear, in *inputs) error {
 		p := in.problem(t, i, l)
 		p.Weights = load(l)
-		st, err := mosaic.Study(p, names, densities)
+		st, err := m.Study(p, names, densities)
 		if err != nil {
 			return err
 		}

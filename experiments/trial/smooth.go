@@ -10,7 +10,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
-	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 // smooth returns the model that the method m quantizes, and the scales of its
@@ -55,7 +55,7 @@ func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][
 				weights[l.Site] = make([]float32, l.K)
 				sites = append(sites, l.Site)
 			}
-			quant.RaiseColumnMax(weights[l.Site], load(l))
+			baseline.RaiseColumnMax(weights[l.Site], load(l))
 		}
 		calibrated := &calibration{s: s}
 		for _, site := range sites {
@@ -67,7 +67,7 @@ func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][
 				return nil, err
 			}
 			from := model.Producers(site)
-			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
+			scales[site] = baseline.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
 		}
 		var err error
 		if model, err = s.model.Scale(scales); err != nil {

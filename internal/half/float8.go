@@ -4,10 +4,10 @@ import (
 	"math"
 )
 
-// maxE4M3 is the largest finite E4M3 number.
+// MaxE4M3 is the largest finite E4M3 number.
 const MaxE4M3 = 448
 
-// toE4M3 rounds x >= 0 to a float8 of four bits of exponent and three of
+// ToE4M3 rounds x >= 0 to a float8 of four bits of exponent and three of
 // mantissa (E4M3FN: bias 7, no infinities), ties to even. Numbers beyond the
 // range become 448, as the OCP rule for saturation has it.
 func ToE4M3(x float64) uint8 {
@@ -25,7 +25,7 @@ func ToE4M3(x float64) uint8 {
 	return uint8((e+6)<<3 + m)
 }
 
-// fromE4M3 returns the value of an E4M3 number; 0x7f is NaN.
+// FromE4M3 returns the value of an E4M3 number; 0x7f is NaN.
 func FromE4M3(b uint8) float64 {
 	e, m := int(b>>3&15), float64(b&7)
 	switch {
@@ -46,10 +46,10 @@ func FromE4M3(b uint8) float64 {
 // float32.
 const MaxE8M0 = 125
 
-// toE8M0 is the power of two 2^e as a byte, e clamped to -127..125.
+// ToE8M0 is the power of two 2^e as a byte, e clamped to -127..125.
 func ToE8M0(e int) uint8 { return uint8(max(-127, min(MaxE8M0, e)) + 127) }
 
-// fromE8M0 returns the value of an E8M0 number; 0xff is NaN.
+// FromE8M0 returns the value of an E8M0 number; 0xff is NaN.
 func FromE8M0(b uint8) float64 {
 	if b == 0xff {
 		return math.NaN()

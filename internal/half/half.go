@@ -4,10 +4,10 @@ import (
 	"math"
 )
 
-// maxF16 is the largest finite half-precision number.
+// MaxF16 is the largest finite half-precision number.
 const MaxF16 = 65504
 
-// toF16 rounds x to half precision (IEEE 754 binary16), ties to even. Numbers
+// ToF16 rounds x to half precision (IEEE 754 binary16), ties to even. Numbers
 // beyond the range become infinities, and tiny ones subnormals or zero.
 func ToF16(x float32) uint16 {
 	b := math.Float32bits(x)
@@ -28,7 +28,7 @@ func ToF16(x float32) uint16 {
 	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*(1<<24)))
 }
 
-// fromF16 returns the value of a half-precision number; it is exact.
+// FromF16 returns the value of a half-precision number; it is exact.
 func FromF16(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	exp := uint32(h>>10) & 0x1f

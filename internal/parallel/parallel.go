@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// parallel calls f(i) for i = 0..n-1 on GOMAXPROCS goroutines and returns the
+// For calls f(i) for i = 0..n-1 on GOMAXPROCS goroutines and returns the
 // error of the smallest i that failed, so that results and errors do not depend
 // on scheduling.
 func For(n int, f func(i int) error) error {

@@ -7,7 +7,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// check reports what no method can work with: options that do not exist, an
+// Check reports what no method can work with: options that do not exist, an
 // empty or non-finite matrix, K that fixed groups do not divide, moments that are
 // missing where they are needed or belong to another width.
 func Check(p quant.Problem, f quant.Format, s Scale, moments bool) error {

@@ -10,7 +10,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// grid is the fitted grid of one group: ŵ = level(u)·scale + offset, where the
+// Grid is the fitted grid of one group: ŵ = level(u)·scale + offset, where the
 // level of an integer code is u - zero. Codes ascend with their levels.
 type Grid struct {
 	kind   quant.Kind
@@ -20,7 +20,7 @@ type Grid struct {
 	Lo     int // smallest and largest u
 	Hi     int
 	Levels *quant.Levels // nil: integers
-	// offset is not 0 in Any4 and Bilevel only; offsetBits is as stored.
+	// Offset is not 0 in Any4 and Bilevel only; offsetBits is as stored.
 	Offset     float64
 	OffsetBits uint16
 	tensor     float32    // of NVFP4; of NF4DQ, that of 256 scales
@@ -28,7 +28,7 @@ type Grid struct {
 	Second     *[4]uint16 // of Bilevel, shared by 16 rows
 }
 
-// code returns the code nearest to w, ties to even. A zero scale has only the
+// Code returns the code nearest to w, ties to even. A zero scale has only the
 // zero to offer.
 func (g *Grid) Code(w float64) uint8 {
 	if g.Scale == 0 {
@@ -57,7 +57,7 @@ func (g *Grid) Level(u uint8) float64 {
 
 func (g *Grid) Value(u uint8) float64 { return g.Level(u)*g.Scale + g.Offset }
 
-// storable returns the scale nearest to s that g's kind can store, and how.
+// Storable returns the scale nearest to s that g's kind can store, and how.
 func (g *Grid) Storable(s float64) (bits uint16, scale float64) {
 	switch g.kind {
 	case quant.MXFP4:
@@ -85,14 +85,14 @@ func (g *Grid) nvScale(b uint8) float64 {
 	return float64(float32(float64(g.tensor) * half.FromE4M3(b)))
 }
 
-// fitter finds the grids of groups.
+// Fitter finds the grids of groups.
 type Fitter struct {
 	Format quant.Format
 	Scale  Scale
 	tensor float32 // scale of an NVFP4 matrix
 }
 
-// matrix returns f for the groups of w; skip [N*K], where not nil, marks
+// ForMatrix returns f for the groups of w; skip [N*K], where not nil, marks
 // weights that do not count.
 func (f Fitter) ForMatrix(w quant.Matrix, skip []bool) Fitter {
 	if f.Format.Kind != quant.NVFP4 {
@@ -113,7 +113,7 @@ func (f Fitter) ForMatrix(w quant.Matrix, skip []bool) Fitter {
 	return f
 }
 
-// fit returns the grid for the weights w of one group; that of Any4 has no
+// Fit returns the grid for the weights w of one group; that of Any4 has no
 // table, those of Bilevel and NF4DQ no second level yet. h [len(w)] are the diagonal second
 // moments of its columns, used by SearchHessian only, and block [len(w),len(w)]
 // is H itself, used by SearchClip; skip, where not nil, marks weights that do
@@ -278,7 +278,7 @@ func outputLoss(g *Grid, w []float32, h quant.Matrix, skip []bool) float64 {
 	return sum
 }
 
-// fitAll fits the grids [N, groups] of all groups of w. skip [N*K], where not
+// FitAll fits the grids [N, groups] of all groups of w. skip [N*K], where not
 // nil, marks weights that do not count.
 func FitAll(p quant.Problem, w quant.Matrix, f Fitter, skip []bool) ([]Grid, error) {
 	size, count := f.Format.Groups(w.Cols)

@@ -6,7 +6,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// packBase stores codes [N,K] and their grids [N, groups].
+// Pack stores codes [N,K] and their grids [N, groups].
 func Pack(n, k int, f quant.Format, codes []uint8, grids []Grid) *quant.Packed {
 	_, groups := f.Groups(k)
 	p := &quant.Packed{N: n, K: k, Format: f, Codes: make([]byte, n*quant.PackedLen(k, f.Bits))}

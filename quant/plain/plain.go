@@ -21,11 +21,11 @@ type Elimination struct {
 	Damping           float64
 	ActOrder, Dynamic bool
 	Keep              [][]bool // [N][K] weights stored in half precision; nil without
-	// threshold, where not 0, keeps what the loop finds: (w-q)² over the running
+	// Threshold, where not 0, keeps what the loop finds: (w-q)² over the running
 	// diagonal of the inverse above it. keep then only leaves weights out of grids.
 	Threshold float64
 	Errors    [][]float64 // [N][K] where not nil gets w-q of the loop
-	// nearest, where not nil, rounds w at [i,c] in place of the grids.
+	// Nearest, where not nil, rounds w at [i,c] in place of the grids.
 	Nearest func(i, c int, w float64) float64
 }
 
@@ -39,7 +39,7 @@ func (g Grid) Round(w float64) float64 {
 	return (max(g.lo, min(g.hi, math.RoundToEven(w/g.Step)+g.Zero)) - g.Zero) * g.Step
 }
 
-// fit tries all 80 ranges and takes the first of the best.
+// Fit tries all 80 ranges and takes the first of the best.
 func (m Elimination) Fit(w, h []float64, skip []bool) Grid {
 	var used, weight []float64
 	for i, v := range w {

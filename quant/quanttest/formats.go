@@ -19,7 +19,7 @@ type Formats struct {
 	NF4DQ []float64
 }
 
-// readFormats returns what bitsandbytes, ml_dtypes, scikit-learn and numpy made of
+// ReadFormats returns what bitsandbytes, ml_dtypes, scikit-learn and numpy made of
 // matrices that tests draw anew.
 func ReadFormats(t *testing.T) (golden Formats) {
 	t.Helper()

@@ -4,7 +4,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// kinds are formats of every kind that 96 columns can have.
+// Kinds are formats of every kind that 96 columns can have.
 func Kinds() []quant.Format {
 	return []quant.Format{
 		{Bits: 4, Group: 32, Kind: quant.NF4}, {Bits: 4, Group: 48, Kind: quant.FP4}, {Bits: 4, Kind: quant.BnbFP4},

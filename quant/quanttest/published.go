@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// published is what scripts/golden/published.py wrote: results of the authors'
+// Published is what scripts/golden/published.py wrote: results of the authors'
 // and of other published implementations.
 type Published struct {
 	Microscaling map[string]struct{ Scales, Values []float64 }

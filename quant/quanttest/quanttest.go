@@ -9,7 +9,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// factorProblem draws W [n,k] and 4k tokens whose channels share 64 random
+// FactorProblem draws W [n,k] and 4k tokens whose channels share 64 random
 // factors: a part shared of each channel's variance comes from them, the rest
 // is its own. One channel in a hundred is 20 times as strong.
 func FactorProblem(t testing.TB, n, k int, shared float64) quant.Problem {
@@ -48,7 +48,7 @@ func LargestOf(v []float32) (m float32) {
 	return m
 }
 
-// integers repeats the generator of scripts/golden/gptq.py.
+// Integers repeats the generator of scripts/golden/gptq.py.
 func Integers(m quant.Matrix, seed uint64) {
 	for i := range m.Data {
 		seed = 6364136223846793005*seed + 1442695040888963407
@@ -56,7 +56,7 @@ func Integers(m quant.Matrix, seed uint64) {
 	}
 }
 
-// problem draws W [n,k] and moments of correlated inputs with a few strong
+// Problem draws W [n,k] and moments of correlated inputs with a few strong
 // channels, from 4k tokens.
 func Problem(t testing.TB, n, k int, seed uint64) quant.Problem {
 	t.Helper()
@@ -96,7 +96,7 @@ func Quantize(t testing.TB, m quant.Quantizer, p quant.Problem) *quant.Quantized
 	return q
 }
 
-// objective is tr(E·H·Eᵀ) in float64 by three loops.
+// Objective is tr(E·H·Eᵀ) in float64 by three loops.
 func Objective(p quant.Problem, wq quant.Matrix) float64 {
 	var sum float64
 	for i := range wq.Rows {
@@ -149,7 +149,7 @@ func MomentsOf(t *testing.T, x quant.Matrix) *quant.Moments {
 	return m
 }
 
-// differing counts the elements of got that are not want to a relative tol.
+// Differing counts the elements of got that are not want to a relative tol.
 func Differing(t *testing.T, got []float32, want []float64, tol float64) (n int) {
 	t.Helper()
 	if len(got) != len(want) {
@@ -163,7 +163,7 @@ func Differing(t *testing.T, got []float32, want []float64, tol float64) (n int)
 	return n
 }
 
-// correlated repeats the problem of that name in published.py.
+// Correlated repeats the problem of that name in published.py.
 func Correlated(t *testing.T) quant.Problem {
 	t.Helper()
 	x := Drawn(768, 256, 2)

@@ -60,7 +60,7 @@ func (m GPTQ) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	return &quant.Quantized{Base: pass.Pack(), Warnings: pass.Warnings}, nil
 }
 
-// pass is one run of GPTQ's column loop.
+// Pass is one run of GPTQ's column loop.
 type Pass struct {
 	Problem  quant.Problem
 	Fitter   grid.Fitter
@@ -70,13 +70,13 @@ type Pass struct {
 	Grids    []grid.Grid // [N, groups] of the base
 	codes    []uint8     // [N,K] of the base
 	Warnings []string
-	// stored, where not nil, decides what a weight is stored as: it gets the
+	// Stored, where not nil, decides what a weight is stored as: it gets the
 	// corrected weight w at [row,col] and the base's code for it, may change
 	// that code, and returns the stored value, whose error is then propagated.
 	Stored func(row, col int, w float64, code *uint8) (float64, error)
 }
 
-// start validates p and factors H.
+// Start validates p and factors H.
 func (m GPTQ) Start(p quant.Problem) (*Pass, error) {
 	if err := grid.Check(p, m.Format, m.Scale, true); err != nil {
 		return nil, err
@@ -117,7 +117,7 @@ func (m GPTQ) Start(p quant.Problem) (*Pass, error) {
 // by one matrix product ("lazy batch updates").
 const blockColumns = 128
 
-// run quantizes all columns. Rows are independent, and run in parallel.
+// Run quantizes all columns. Rows are independent, and run in parallel.
 func (s *Pass) Run() error {
 	n, k := s.Problem.Weights.Dims()
 	size, groups := s.Fitter.Format.Groups(k)
@@ -196,13 +196,13 @@ func (s *Pass) Run() error {
 	return nil
 }
 
-// pack returns the base as stored.
+// Pack returns the base as stored.
 func (s *Pass) Pack() *quant.Packed {
 	n, k := s.Problem.Weights.Dims()
 	return grid.Pack(n, k, s.Fitter.Format, s.codes, s.Grids)
 }
 
-// lambda returns 1/U_jj² by column of W: what the square of an error at j adds
+// Lambda returns 1/U_jj² by column of W: what the square of an error at j adds
 // to the loss of GPTQ's loop.
 func (s *Pass) Lambda() []float64 {
 	k := len(s.Order)

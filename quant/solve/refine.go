@@ -6,7 +6,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// refine lowers tr(E·H·Eᵀ) by rounds of cyclic coordinate descent over all that
+// Refine lowers tr(E·H·Eᵀ) by rounds of cyclic coordinate descent over all that
 // is stored, under the full H without damping (QuantEase, arXiv:2309.01885, who
 // descend over the codes of a plain base). The coordinates are, from left to
 // right: the scale of each base group and of each kept residual block, which

@@ -4,7 +4,7 @@ import (
 	"math"
 )
 
-// largest returns the indices of the n largest scores, ascending; of equal
+// Largest returns the indices of the n largest scores, ascending; of equal
 // scores the first ones. It finds the n-th largest digit by digit (radix
 // selection), so the time does not depend on the scores and nothing but one
 // table of counts and the result is allocated.

@@ -8,7 +8,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 )
 
-// sparse is a residual in the making: blocks are chosen, codes and scales not
+// Sparse is a residual in the making: blocks are chosen, codes and scales not
 // yet final. The nil sparse keeps nothing.
 type Sparse struct {
 	Tiling    Tiling
@@ -21,7 +21,7 @@ type Sparse struct {
 	Tied      *Tied       // nil if blocks have scales of their own
 }
 
-// newSparse returns the residual of the kept blocks, whose codes are codes [N,K] of
+// NewSparse returns the residual of the kept blocks, whose codes are codes [N,K] of
 // some bits, on scales [blocks] or, with rowScales, [blocks, rows of a block]. A
 // weight's codes are the nearest of all pairs, or those of nearPair.
 func NewSparse(t Tiling, bits int, rowScales, allPairs bool, codes []uint8, scales []uint16, kept []int) *Sparse {
@@ -122,7 +122,7 @@ type Tied struct {
 	Size, Groups int // of the base
 }
 
-// follow sets the residual's step in group g to that of its base.
+// Follow sets the residual's step in group g to that of its base.
 func (s *Sparse) Follow(g int, base *grid.Grid) {
 	if s != nil && s.Tied != nil {
 		s.Grids[g].Scale = s.Tied.Ratio * base.Scale
