@@ -31,7 +31,7 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 		if t.Execution != "packed" {
 			continue
 		}
-		if err := executable(t, l.N, l.K); err != nil {
+		if err := ExecutableAt(t, l.N, l.K); err != nil {
 			return fmt.Errorf("%s: execution: packed: %w", l.Name, err)
 		}
 	}
