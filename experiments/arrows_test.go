@@ -48,7 +48,7 @@ func TestArrows(t *testing.T) {
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
 		"experiments/trial":  {"internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch
