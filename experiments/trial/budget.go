@@ -5,29 +5,37 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
-// shared returns the quantizer of each linear layer where all layers share one
-// budget: the bytes that method costs if every layer has its settings. Each layer
-// is quantized beforehand, to see what it would gain. Gains are falls of
+// share returns the quantizer of each linear layer where all layers share one
+// budget: the bytes that the trial's method costs if every layer has its settings.
+// Each layer is quantized beforehand, to see what it would gain. Gains are falls of
 // tr(E·H·Eᵀ), in the units of the layer's outputs, or, for the budget relative,
 // shares of its tr(W·H·Wᵀ).
-func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantizer, model *llm.Model, scales map[string][]float32) ([]quant.Quantizer, error) {
+func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
+	settings := q.trial.Method
+	method, err := settings.Quantizer()
+	if err != nil {
+		return nil, err
+	}
 	// each calls f with all problems.
 	each := func(f func(p quant.Problem, unit float64) error) error {
-		return s.each(ctx, model, scales, false, func(i int, l llm.Linear, in *inputs) error {
-			p := in.problem(t, i, l)
-			p.Weights = load(l)
-			if t.Method.Word("budget") == "relative" && in.energy > 0 {
-				return f(p, in.energy)
+		for p, err := range q.problems(ctx, false) {
+			if err != nil {
+				return err
 			}
-			return f(p, 1)
-		})
+			unit := 1.0
+			if settings.Word("budget") == "relative" && p.energy > 0 {
+				unit = p.energy
+			}
+			if err := f(p.whole(), unit); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	switch m := method.(type) {
 	case mosaic.Mosaic:
@@ -35,7 +43,7 @@ func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantiz
 	case solve.GPTQ:
 		return sharedGroups(m, each)
 	}
-	return nil, fmt.Errorf("budget %s: method %s has nothing to share", t.Method.Word("budget"), t.Method.Name())
+	return nil, fmt.Errorf("budget %s: method %s has nothing to share", settings.Word("budget"), settings.Name())
 }
 
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever

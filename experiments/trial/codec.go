@@ -1,7 +1,6 @@
 package trial
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -10,31 +9,6 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
-
-// reference returns the final hidden states of the 16-bit model for the
-// windows first..last-1, computed once and kept in the store.
-func (s *Subject) reference(ctx context.Context, first, last int, seqs [][]int32) (gemm.Matrix, error) {
-	p := s.protocol
-	// The kernel is part of the key: another one rounds differently, and an
-	// unchanged model would show a divergence.
-	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["text"],
-		fmt.Sprint(p.Context, p.Stride, p.BOS, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens)}
-	if s.stressed != "" { // the same function, but rounded otherwise
-		parts = append(parts, s.stressed)
-	}
-	if s.basis != "" { // which comes after stress
-		parts = append(parts, s.basis)
-	}
-	rows := 0
-	for _, seq := range seqs {
-		rows += len(seq)
-	}
-	codec := matrixOf(rows, s.model.Config().HiddenSize)
-	return store.Do(ctx, s.lab.Store, store.NewKey("reference", 1, parts...), codec, func(ctx context.Context) (gemm.Matrix, error) {
-		defer s.release() // the trials that follow have weights of their own
-		return s.model.Hidden(ctx, seqs, nil)
-	})
-}
 
 // matrixCodec stores rows and columns as uint64 and the elements as float32,
 // little-endian.
