@@ -3,7 +3,9 @@ package method
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
@@ -122,5 +124,31 @@ func TestDummy(t *testing.T) {
 	}
 	if f, err := s.Form(); err != nil || f.Base.Bits != 3 {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// TestLooks: each method and variant has a colour and a marker, and no two have both
+// in common.
+func TestLooks(t *testing.T) {
+	color := regexp.MustCompile(`^#[0-9a-f]{6}$`)
+	seen := map[Look]string{}
+	check := func(family string, l Look) {
+		l.Last = false
+		if !color.MatchString(l.Color) || l.Marker == "" {
+			t.Errorf("%s: look %+v: a colour is #rrggbb, and there is a marker", family, l)
+		}
+		if other, ok := seen[l]; ok {
+			t.Errorf("%s looks as %s does", family, other)
+		}
+		seen[l] = family
+	}
+	for _, m := range All {
+		check(m.Name, m.Look)
+		for _, v := range m.Variants {
+			if !strings.HasPrefix(v.Family, m.Name+" ") {
+				t.Errorf("%s: variant %q", m.Name, v.Family)
+			}
+			check(v.Family, v.Look)
+		}
 	}
 }

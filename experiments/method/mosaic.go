@@ -13,6 +13,11 @@ var mosaicQuant = &Method{
 	Name:    "mosaic",
 	Summary: "A dense base, and a sparse residual on the blocks whose error hurts the output most",
 	Source:  "arXiv:2606.15652",
+	Look:    Look{Color: "#d55e00", Marker: "diamond", Last: true},
+	Variants: []Variant{
+		{"mosaic on rtn", Look{Color: "#e69f00", Marker: "diamond"}},
+		{"mosaic on gptq", Look{Color: "#d55e00", Marker: "star"}},
+	},
 	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
