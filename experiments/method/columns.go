@@ -3,6 +3,7 @@ package method
 import (
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 // Methods that keep whole channels apart from the base.
@@ -18,7 +19,7 @@ var quik = &Method{
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
-		return quant.Mixed{Base: base, Score: quant.ByAbsMax, Share: s.Float("columns"), Bits: 16, Int8Down: s.Bool("int8_down")}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByAbsMax, Share: s.Float("columns"), Bits: 16, Int8Down: s.Bool("int8_down")}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 16 },
 	Cost:  splitCost,
@@ -33,7 +34,7 @@ var atom = &Method{
 	Rules:   baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
-		return quant.Mixed{Base: base, Score: quant.ByEnergy, Share: s.Float("columns"), Bits: 8, Reorder: true}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByEnergy, Share: s.Float("columns"), Bits: 8, Reorder: true}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 8 },
 	Cost:  splitCost,
@@ -48,7 +49,7 @@ var llmint8 = &Method{
 	Rules:   baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.rtn()
-		return quant.Mixed{Base: base, Score: quant.ByAbsMax, Threshold: s.Float("threshold"), Bits: 16}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByAbsMax, Threshold: s.Float("threshold"), Bits: 16}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 16 },
 }

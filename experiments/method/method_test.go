@@ -10,6 +10,8 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // TestComplete demands of every method and key all that the harness asks for.
@@ -117,7 +119,7 @@ func TestDummy(t *testing.T) {
 		t.Error(s)
 	}
 	q, err := s.Quantizer()
-	if err != nil || !reflect.DeepEqual(q, quant.RTN{Format: quant.Format{Bits: 3, Group: 64}, Scale: quant.Scale{Rule: quant.AbsMax}}) {
+	if err != nil || !reflect.DeepEqual(q, solve.RTN{Format: quant.Format{Bits: 3, Group: 64}, Scale: grid.Scale{Rule: grid.AbsMax}}) {
 		t.Errorf("%#v, %v", q, err)
 	}
 	if f, err := s.Form(); err != nil || f.Base.Bits != 3 {

@@ -3,6 +3,7 @@ package method
 import (
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 var spqr = &Method{
@@ -17,7 +18,7 @@ var spqr = &Method{
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
-		return quant.SpQR{GPTQ: base, Share: s.Float("outliers"), Threshold: s.Float("threshold")}, err
+		return baseline.SpQR{GPTQ: base, Share: s.Float("outliers"), Threshold: s.Float("threshold")}, err
 	},
 	Parts: func(s Settings, f *quant.Form) { f.Outliers = s.Float("outliers") > 0 || s.Float("threshold") > 0 },
 	Cost:  func(Settings) Cost { return Cost{Loop: true} },

@@ -3,6 +3,7 @@ package method
 import (
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 var svdquant = &Method{
@@ -19,7 +20,7 @@ var svdquant = &Method{
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.base()
-		return quant.SVDQuant{Base: base, Rank: s.Int("rank"), Smooth: s.Bool("svd_smoothing"), Rounds: s.Int("svd_rounds")}, err
+		return baseline.SVDQuant{Base: base, Rank: s.Int("rank"), Smooth: s.Bool("svd_smoothing"), Rounds: s.Int("svd_rounds")}, err
 	},
 	Parts: func(s Settings, f *quant.Form) { f.LowRank, f.ChannelScales = s.Int("rank"), s.Bool("svd_smoothing") },
 	Cost: func(s Settings) Cost {
