@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // example returns a random matrix [n,k] in the form f: normal weights, rounded to the
@@ -28,7 +30,7 @@ func example(f *form, n, k int, seed uint64) (*Weights, error) {
 	for i := range x.Data {
 		x.Data[i] /= float32(math.Sqrt(float64(k)))
 	}
-	q, err := (quant.RTN{Format: f.Quant.Base, Scale: quant.Scale{Rule: quant.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
+	q, err := (solve.RTN{Format: f.Quant.Base, Scale: grid.Scale{Rule: grid.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
 	if err != nil {
 		return nil, err
 	}

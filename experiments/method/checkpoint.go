@@ -9,4 +9,5 @@ var checkpoint = &Method{
 	Keys: []*Key{{Name: "path", Kind: kinds.Text, Label: kinds.Base,
 		Means: "What was quantized: a folder in Hugging Face layout or a GGUF file; see [formats.md](formats.md)"}},
 	Reads: "path",
+	Look:  Look{Color: "#000000", Marker: "down"},
 }

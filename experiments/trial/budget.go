@@ -6,6 +6,8 @@ import (
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // share returns the quantizer of each linear layer where all layers share one
@@ -36,9 +38,9 @@ func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
 		return nil
 	}
 	switch m := method.(type) {
-	case quant.Mosaic:
+	case mosaic.Mosaic:
 		return sharedBlocks(m, each)
-	case quant.GPTQ:
+	case solve.GPTQ:
 		return sharedGroups(m, each)
 	}
 	return nil, fmt.Errorf("budget %s: method %s has nothing to share", settings.Word("budget"), settings.Name())
@@ -46,7 +48,7 @@ func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
 
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
 // they are. It takes 4 bytes for each block of the model.
-func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+func sharedBlocks(m mosaic.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var scores [][]float32
 	var cost, count []int
 	err := each(func(p quant.Problem, unit float64) error {
@@ -66,7 +68,7 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 		return nil, err
 	}
 	methods := make([]quant.Quantizer, len(scores))
-	for l, n := range quant.Share(scores, cost, count) {
+	for l, n := range mosaic.Share(scores, cost, count) {
 		m.Density = float64(n) / float64(len(scores[l]))
 		methods[l] = m
 	}
@@ -76,12 +78,12 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 // sharedGroups gives each layer groups of its own size, from a quarter to four
 // times that of m, by what GPTQ loses with each. Sizes other than that of m must
 // divide the layer's K.
-func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
-	var options [][]quant.Option
+func sharedGroups(m solve.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+	var options [][]mosaic.Option
 	var methods [][]quant.Quantizer
 	var own []int
 	err := each(func(p quant.Problem, unit float64) error {
-		var o []quant.Option
+		var o []mosaic.Option
 		var ms []quant.Quantizer
 		for _, quarters := range []int{1, 2, 4, 8, 16} {
 			sized := m
@@ -98,7 +100,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 			if err != nil {
 				return err
 			}
-			o = append(o, quant.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
+			o = append(o, mosaic.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
 		}
 		options, methods = append(options, o), append(methods, ms)
 		return nil
@@ -107,7 +109,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 		return nil, err
 	}
 	chosen := make([]quant.Quantizer, len(options))
-	for l, c := range quant.Allocate(options, own) {
+	for l, c := range mosaic.Allocate(options, own) {
 		chosen[l] = methods[l][c]
 	}
 	return chosen, nil

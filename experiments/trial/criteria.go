@@ -9,7 +9,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
-	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
 // Criteria names the criteria that a study compares where nothing else is asked
@@ -44,7 +44,7 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, de
 	if err != nil {
 		return nil, err
 	}
-	mosaic, ok := method.(quant.Mosaic)
+	m, ok := method.(mosaic.Mosaic)
 	if !ok {
 		return nil, fmt.Errorf("method %s chooses no blocks", t.Method.Name())
 	}
@@ -56,16 +56,16 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, de
 	for _, k := range []string{"criterion", "density", "budget", "activations"} {
 		delete(axes, k)
 	}
-	var names []quant.Criterion
+	var names []mosaic.Criterion
 	for _, c := range criteria {
-		names = append(names, quant.Criterion(c))
+		names = append(names, mosaic.Criterion(c))
 	}
 	var rows []row.Criteria
 	for p, err := range q.problems(ctx, true) {
 		if err != nil {
 			return nil, err
 		}
-		st, err := mosaic.Study(p.whole(), names, densities)
+		st, err := m.Study(p.whole(), names, densities)
 		if err != nil {
 			return nil, err
 		}

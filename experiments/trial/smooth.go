@@ -13,7 +13,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
-	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 // smooth returns the model that the method m quantizes, and the scales of its
@@ -58,7 +58,7 @@ func (c *calibrator) smoothScales(ctx context.Context, m plan.Method) (map[strin
 				weights[l.Site] = make([]float32, l.K)
 				sites = append(sites, l.Site)
 			}
-			quant.RaiseColumnMax(weights[l.Site], load(l))
+			baseline.RaiseColumnMax(weights[l.Site], load(l))
 		}
 		pass := c.begin()
 		for _, site := range sites {
@@ -70,7 +70,7 @@ func (c *calibrator) smoothScales(ctx context.Context, m plan.Method) (map[strin
 				return nil, err
 			}
 			from := model.Producers(site)
-			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
+			scales[site] = baseline.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
 		}
 		var err error
 		if model, err = c.source.model.Scale(scales); err != nil {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -208,7 +209,7 @@ func (s *ctScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 	if s.perTensor {
 		shape = []int{-1}
 	}
-	t, err := r.tensor(name+".weight_scale", half, shape...)
+	t, err := r.tensor(name+".weight_scale", floatTypes, shape...)
 	if err != nil {
 		return nil, err
 	}
@@ -347,7 +348,7 @@ func (s *ctScheme) fp4(r *reader, name string, n, k int) (*Layer, error) {
 			if b > 252 { // 6·2^126 exceeds float32
 				return nil, fmt.Errorf("tensor %q: scale %d is the byte %#x, which is no scale", scale.Name, i, b)
 			}
-			g.Scales[i] = float32(math.Ldexp(1, int(b)-127))
+			g.Scales[i] = float32(half.FromE8M0(b))
 		}
 		p.Format, p.ScaleBytes = quant.Format{Bits: 4, Group: 32, Kind: quant.MXFP4}, scale.Data
 		l, err := g.layer(r, name, "compressed-tensors mxfp4", parts...)
@@ -379,8 +380,8 @@ func (s *ctScheme) fp4(r *reader, name string, n, k int) (*Layer, error) {
 	p.Tensor = []float32{1 / d}
 	exact := true
 	for i, b := range scale.Data {
-		e, ok := e4m3(b)
-		if !ok {
+		e := float32(half.FromE4M3(b))
+		if b >= 0x7f { // negative, or NaN
 			return nil, fmt.Errorf("tensor %q: scale %d is the byte %#x, which is no scale", scale.Name, i, b)
 		}
 		g.Scales[i] = e / d
@@ -392,17 +393,4 @@ func (s *ctScheme) fp4(r *reader, name string, n, k int) (*Layer, error) {
 		l.Source = l.Quantized
 	}
 	return l, err
-}
-
-// e4m3 returns a scale of four bits of exponent and three of mantissa; NaN and
-// negative numbers are none.
-func e4m3(b byte) (float32, bool) {
-	e, m := int(b>>3), float64(b&7)
-	switch {
-	case b >= 0x7f:
-		return 0, false
-	case e == 0:
-		return float32(math.Ldexp(m, -9)), true
-	}
-	return float32(math.Ldexp(8+m, e-10)), true
 }

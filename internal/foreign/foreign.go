@@ -200,8 +200,8 @@ func (r *reader) has(name string) bool {
 }
 
 var (
-	half   = []string{"F16", "BF16", "F32"}
-	int32s = []string{"I32"}
+	floatTypes = []string{"F16", "BF16", "F32"}
+	int32s     = []string{"I32"}
 )
 
 // fields are those of a JSON object.

@@ -58,7 +58,7 @@ func (s gptqScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	scales, err := r.tensor(name+".scales", half, groups, n)
+	scales, err := r.tensor(name+".scales", floatTypes, groups, n)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (s awqScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	scales, err := r.tensor(name+".scales", half, groups, n)
+	scales, err := r.tensor(name+".scales", floatTypes, groups, n)
 	if err != nil {
 		return nil, err
 	}

@@ -3,9 +3,9 @@ package foreign
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -118,11 +118,9 @@ func (g *Grid) quantized() *quant.Quantized {
 	groups, middle := g.groups(), 1<<(g.Bits-1)
 	p := &quant.Packed{N: g.N, K: g.K, Codes: g.Codes, Scales: make([]uint16, len(g.Scales))}
 	for i, s := range g.Scales {
-		h, ok := toF16(s)
-		if !ok {
+		if p.Scales[i] = half.ToF16(s); half.FromF16(p.Scales[i]) != s {
 			return nil
 		}
-		p.Scales[i] = h
 	}
 	zero := func(i, j int) int {
 		if g.Zeros == nil {
@@ -144,23 +142,6 @@ func (g *Grid) quantized() *quant.Quantized {
 	}
 	p.Format = f
 	return &quant.Quantized{Base: p}
-}
-
-// toF16 returns s in half precision, and whether that is exact.
-func toF16(s float32) (uint16, bool) {
-	b := math.Float32bits(s)
-	sign, exp, man := uint16(b>>16&0x8000), int(b>>23&255)-127, b&(1<<23-1)
-	switch {
-	case b<<1 == 0:
-		return sign, true
-	case exp > 15 || exp < -24:
-		return 0, false
-	case exp >= -14:
-		return sign | uint16(exp+15)<<10 | uint16(man>>13), man&(1<<13-1) == 0
-	}
-	shift := uint(-1 - exp) // the mantissa with its leading bit, in units of 2^-24
-	man |= 1 << 23
-	return sign | uint16(man>>shift), man&(1<<shift-1) == 0
 }
 
 // floats returns all elements of a tensor of a float type.
