@@ -27,6 +27,10 @@ type kernel struct {
 	sparseLanes func(ptr []uint32, cols, vals []uint16, x, out []float32)
 	sparseWidth int
 
+	// widen writes a panel of shape s whose residual rides in its codes to dst, as
+	// bytes that are multiplied as they are.
+	widen func(dst, src []byte, s *shape, lanes *laneTable)
+
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
 }

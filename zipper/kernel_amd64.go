@@ -34,7 +34,10 @@ var avx2Kernel = &kernel{
 		sparseLanesAVX2(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &out[0])
 	},
 	sparseWidth: 8,
-	sum:         func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
+		widenAVX2(&dst[0], &src[0], &s.groups, &lanes[0])
+	},
+	sum: func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 
 // avx512Kernel gains over AVX2 twice the lanes, products that are summed to 32
@@ -60,7 +63,10 @@ var avx512Kernel = &kernel{
 		sparseLanesAVX512(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &out[0])
 	},
 	sparseWidth: 16,
-	sum:         func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
+	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
+		widenAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
+	},
+	sum: func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
 }
 
 // assembly adapts a panel kernel, which sees pointers only.
