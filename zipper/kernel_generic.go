@@ -18,7 +18,7 @@ var generic = &kernel{
 	},
 	lanes: 1, maxAbs: maxAbsGeneric, quantize: quantizeGeneric,
 	sparse: sparseGeneric, sparseLanes: sparseLanesGeneric, sparseWidth: 4,
-	widen: widenGeneric, sum: sumGeneric,
+	widen: widenGeneric, widenFrom: 5, sum: sumGeneric,
 }
 
 // walk is the state of the generic kernel on its way through a panel.

@@ -66,8 +66,9 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 	sh := s.shape
 	sh.sums = a.sums
 	size, widened := taskBytes, 0
-	most := k.panels[w.scheme][len(k.panels[w.scheme])-1].tokens
-	if sh.mode == cellsRiding && y.Rows > most {
+	kernels := k.panelsFor(w)
+	most := kernels[len(kernels)-1].tokens
+	if sh.mode == cellsRiding && y.Rows >= k.widenFrom {
 		// Several passes over the panel: the residual is added to the codes once.
 		sh, widened = sh.widened()
 	}
@@ -98,7 +99,7 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 		// Tokens outside: the panels of a task stay in the cache until all tokens
 		// have met them, and the activations of a few tokens for all panels.
 		for t := 0; t < y.Rows; {
-			f := k.panels[w.scheme].covering(y.Rows - t)
+			f := kernels.covering(y.Rows - t)
 			for i := first; i < end; i++ {
 				f.mul(panel(i), a.data[t*a.ld:], a.ld, &sh, &s.lanes, out)
 				for j := range min(f.tokens, y.Rows-t) {

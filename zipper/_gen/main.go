@@ -36,6 +36,8 @@ func main() {
 			panelBF16(tokens)
 		}
 		widen()
+		panel16(a8)
+		panel16(a4)
 		sparse()
 		vectors()
 	default:

@@ -96,6 +96,7 @@ type engine struct {
 	high   VecVirtual
 	labels int
 	riding *riding
+	out    Register // where sums are, if not in registers
 
 	// Of float activations: -8 times the sum of the next group's; of headDouble the
 	// numbers of the next scales, the magnitudes that they are relative to, and where
@@ -354,6 +355,8 @@ func (e *engine) cell(i, mode int) {
 		e.ride(e.riding, i)
 		return
 	case cellsWidened:
+		PREFETCHT0(Mem{Base: e.w, Disp: 128*i + 1024}) // from the L2 cache
+		PREFETCHT0(Mem{Base: e.w, Disp: 128*i + 1024 + 64})
 		VMOVDQU64(Mem{Base: e.w, Disp: 128 * i}, e.low)
 		VMOVDQU64(Mem{Base: e.w, Disp: 128*i + 64}, e.high)
 		return

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
 	. "github.com/mmcloughlin/avo/reg"
@@ -101,6 +103,117 @@ func widen() {
 	JMP(LabelRef("cell"))
 	Label("cells_done")
 	MOVQ(r.words, e.w)
+	JMP(LabelRef("group"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
+
+// panel16 emits the kernel that multiplies a panel whose residual rides in its codes,
+// widened or not, by 16 tokens: the more tokens, the less it costs each. Their sums
+// stay in memory.
+func panel16(scheme scheme) {
+	const tokens = 16
+	name := fmt.Sprintf("panel%sx%dAVX512", scheme, tokens)
+	TEXT(name, NOSPLIT, "func(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)")
+	Pragma("noescape")
+	Doc(fmt.Sprintf("%s multiplies one panel whose residual rides in it by %d %s tokens.", name, tokens, scheme))
+	e := &engine{scheme: scheme, tokens: 8, scale: ZMM(), code: ZMM(), low: ZMM(), high: ZMM(), mask: ZMM()}
+	e.w = Load(Param("w"), GP64())
+	x := Load(Param("x"), GP64())
+	ld := Load(Param("ld"), GP64())
+	e.s = Load(Param("s"), GP64())
+	e.lanes = Load(Param("lanes"), GP64())
+	e.out = Load(Param("out"), GP64())
+	e.multiples(ld)
+	VPXORD(e.code, e.code, e.code)
+	for t := range tokens {
+		VMOVUPS(e.code, Mem{Base: e.out, Disp: 64 * t})
+	}
+	e.constant(0x0f0f0f0f, e.mask)
+	e.riding = e.rider()
+	for range tokens {
+		e.acc = append(e.acc, ZMM())
+	}
+	acc := e.acc
+	todo, cells := GP64(), GP64()
+	left := AllocLocal(8)
+	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
+	MOVQ(todo, left)
+
+	Label("group")
+	DECQ(left)
+	JL(LabelRef("done"))
+	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
+	CMPQ(left, Imm(0))
+	CMOVQEQ(Mem{Base: e.s, Disp: lastCells}, cells)
+	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
+	e.head(x, cells)
+	VMULPS(e.lane(laneUnit), e.scale, e.scale)
+	// Each half of the tokens has a base of its own.
+	q := GP64()
+	halves := func(base Register, f func(t int, m func(disp int) Mem)) {
+		for half := range 2 {
+			if half == 1 {
+				LEAQ(Mem{Base: base, Index: ld, Scale: 8}, base)
+			}
+			for t := range 8 {
+				f(8*half+t, func(disp int) Mem { return e.token(base, t, disp) })
+			}
+		}
+	}
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	halves(q, func(t int, m func(int) Mem) { VPBROADCASTD(m(0), acc[t]) })
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	LEAQ(Mem{Base: q, Index: cells, Scale: 8}, q)
+	halves(q, func(t int, m func(int) Mem) {
+		VPSUBD_BCST(m(0), acc[t], acc[t])
+		VPSLLD(Imm(2), acc[t], acc[t])
+	})
+	second := GP64()
+	LEAQ(Mem{Base: x, Index: ld, Scale: 8}, second)
+	CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsRiding))
+	JNE(LabelRef("widened"))
+	e.riding.begin(e.w, cells)
+	for _, mode := range []int{cellsRiding, cellsWidened} {
+		loop := []string{"riding", "widened"}[mode-cellsRiding]
+		Label(loop)
+		e.cell(0, mode)
+		for h, v := range []VecVirtual{e.low, e.high} {
+			for t := range tokens {
+				VPDPBUSD_BCST(e.token([]Register{x, second}[t/8], t%8, 4*h), v, acc[t])
+			}
+		}
+		if mode == cellsRiding {
+			ADDQ(Imm(64), e.w)
+			ADDQ(Imm(2), e.riding.masks)
+		} else {
+			ADDQ(U32(128), e.w)
+		}
+		ADDQ(Imm(8), x)
+		ADDQ(Imm(8), second)
+		DECQ(cells)
+		JNE(LabelRef(loop))
+		if mode == cellsRiding {
+			MOVQ(e.riding.words, e.w)
+			JMP(LabelRef("multiplied"))
+		}
+	}
+	Label("multiplied")
+	MOVQ(Mem{Base: e.s, Disp: sums}, q)
+	ADDQ(x, q)
+	halves(q, func(t int, m func(int) Mem) {
+		VCVTDQ2PS(acc[t], acc[t])
+		VMULPS(e.scale, acc[t], acc[t])
+		if scheme == a4 {
+			VMULPS_BCST(m(-4), acc[t], acc[t])
+		}
+		sum := Mem{Base: e.out, Disp: 64 * t}
+		VADDPS(sum, acc[t], acc[t])
+		VMOVUPS(acc[t], sum)
+	})
 	JMP(LabelRef("group"))
 	Label("done")
 	VZEROUPPER()
