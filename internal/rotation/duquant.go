@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -35,6 +36,58 @@ func DuQuant(x gemm.Matrix, block, steps int, seed uint64) (Chain, error) {
 			p.Inputs(x)
 			chain = append(chain, p)
 		}
+	}
+	return chain, nil
+}
+
+// Matrices returns what a DuQuant chain stores: two matrices of a block, and between
+// them the permutation as a row.
+func (c Chain) Matrices() (list []gemm.Matrix) {
+	for _, t := range c {
+		switch t := t.(type) {
+		case *Dense:
+			list = append(list, t.inputs)
+		case Permutation:
+			row := gemm.NewMatrix(1, len(t))
+			for i, j := range t {
+				row.Data[i] = float32(j)
+			}
+			list = append(list, row)
+		}
+	}
+	return list
+}
+
+// ReadDuQuant returns the chain of k channels that Matrices listed.
+func ReadDuQuant(list []gemm.Matrix, k int) (Chain, error) {
+	var chain Chain
+	for i, m := range list {
+		if i == 1 {
+			p := make(Permutation, len(m.Data))
+			seen := make([]bool, len(p))
+			for j, v := range m.Data {
+				if v < 0 || int(v) >= len(p) || seen[int(v)] {
+					return nil, fmt.Errorf("rotation: channel %g at %d of a permutation of %d", v, j, len(p))
+				}
+				p[j], seen[int(v)] = int(v), true
+			}
+			chain = append(chain, p)
+			continue
+		}
+		q := mat.NewDense(m.Rows, m.Cols, nil)
+		for a := range m.Rows {
+			for b, v := range m.Row(a) {
+				q.Set(a, b, float64(v))
+			}
+		}
+		r, err := NewStored(q, k/m.Rows)
+		if err != nil {
+			return nil, err
+		}
+		chain = append(chain, r)
+	}
+	if len(chain) != 3 || chain[0].Dim() != k || chain[1].Dim() != k || chain[2].Dim() != k {
+		return nil, fmt.Errorf("rotation: %d matrices of DuQuant for %d channels", len(list), k)
 	}
 	return chain, nil
 }
