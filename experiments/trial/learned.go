@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -23,20 +24,23 @@ const (
 	resqShare     = 8 // a subspace of a channel in so many is the one of 8 bits
 )
 
-// plain returns the subject without its change of basis.
-func (s *Subject) plain() *Subject {
-	p := s.newHeldOut()
-	p.calibration, p.calibrators = s.calibration, s.calibrators
-	p.content["calibration"] = s.content["calibration"]
-	p.change, p.basis = &change{}, ""
-	return p
+// plain returns the calibrator of the source without its change of basis, with a view
+// of its model and the name of a change that made that view, "" for none.
+func (c *calibrator) plain(model *llm.Model, name string) *calibrator {
+	src := *c.source
+	src.model, src.linears, src.basis = model, model.Linears(), &change{}
+	src.changes = slices.Clone(src.changes[:len(src.changes)-1])
+	if name != "" {
+		src.changes = append(src.changes, name)
+	}
+	return &calibrator{source: &src, settings: c.settings, text: c.text, sequences: c.sequences}
 }
 
 // activations calls f with the inputs of every site of m on the first learnTokens
 // calibration tokens, in order. x is read-only.
-func (s *Subject) activations(ctx context.Context, m *llm.Model, f func(site string, x gemm.Matrix)) error {
+func (c *calibrator) activations(ctx context.Context, m *llm.Model, f func(site string, x gemm.Matrix)) error {
 	var seqs [][]int32
-	for _, seq := range s.calibrators {
+	for _, seq := range c.sequences {
 		left := learnTokens
 		for _, other := range seqs {
 			left -= len(other)
@@ -52,8 +56,8 @@ func (s *Subject) activations(ctx context.Context, m *llm.Model, f func(site str
 
 // learned returns the matrices that compute gives for the change of basis, or gave
 // in an earlier run.
-func (s *Subject) learned(ctx context.Context, compute func(context.Context) ([]gemm.Matrix, error)) ([]gemm.Matrix, error) {
-	return store.Do(ctx, s.lab.Store, s.calibrationKey("transform", fmt.Sprint(learnTokens, learnRows)), matricesCodec, compute)
+func (c *calibrator) learned(ctx context.Context, compute func(context.Context) ([]gemm.Matrix, error)) ([]gemm.Matrix, error) {
+	return store.Do(ctx, c.store(), c.key("transform", fmt.Sprint(learnTokens, learnRows)), matricesCodec, compute)
 }
 
 // matricesCodec stores matrices one after the other, each after its length.
@@ -93,12 +97,12 @@ var matricesCodec = store.Codec[[]gemm.Matrix]{
 // rotated again at every site while it runs. All layers of a site share what is
 // stored. The authors clip weights and inputs too, which are settings of their own
 // here.
-func (s *Subject) duquant(ctx context.Context) (*llm.Model, error) {
+func (c *calibrator) duquant(ctx context.Context) (*llm.Model, error) {
+	s, change := c.source, c.source.basis
 	if err := s.checkTransform(); err != nil {
 		return nil, err
 	}
-	p := s.plain()
-	scales, err := p.smoothScales(ctx, duquantSmooth, false)
+	scales, err := c.plain(s.model, "").smoothScales(ctx, duquantSmooth, false)
 	if err != nil {
 		return nil, err
 	}
@@ -112,13 +116,13 @@ func (s *Subject) duquant(ctx context.Context) (*llm.Model, error) {
 			sites = append(sites, l.Site)
 		}
 	}
-	list, err := s.learned(ctx, func(ctx context.Context) (list []gemm.Matrix, err error) {
-		failed := s.activations(ctx, smoothed, func(site string, x gemm.Matrix) {
+	list, err := c.learned(ctx, func(ctx context.Context) (list []gemm.Matrix, err error) {
+		failed := c.activations(ctx, smoothed, func(site string, x gemm.Matrix) {
 			if err != nil {
 				return
 			}
 			var chain rotation.Chain
-			if chain, err = rotation.DuQuant(x.Clone(), s.change.block, s.change.steps, s.change.seed); err == nil {
+			if chain, err = rotation.DuQuant(x.Clone(), change.block, change.steps, change.seed); err == nil {
 				list = append(list, chain.Matrices()...)
 			}
 		})
@@ -147,17 +151,17 @@ func (s *Subject) duquant(ctx context.Context) (*llm.Model, error) {
 // values of each layer, learned from a Hadamard transform with random signs so that
 // the inputs of layers get the kurtosis of a uniform distribution, and a Hadamard
 // transform before down_proj while the model runs.
-func (s *Subject) kurtail(ctx context.Context) (llm.Transforms, error) {
-	c := s.model.Config()
-	list, err := s.learned(ctx, func(ctx context.Context) ([]gemm.Matrix, error) {
+func (c *calibrator) kurtail(ctx context.Context) (llm.Transforms, error) {
+	s, change, cfg := c.source, c.source.basis, c.source.model.Config()
+	list, err := c.learned(ctx, func(ctx context.Context) ([]gemm.Matrix, error) {
 		var stream []gemm.Matrix
-		heads := make([]gemm.Matrix, 0, c.Layers)
-		err := s.activations(ctx, s.model.Fold(), func(site string, x gemm.Matrix) {
+		heads := make([]gemm.Matrix, 0, cfg.Layers)
+		err := c.activations(ctx, s.model.Fold(), func(site string, x gemm.Matrix) {
 			switch {
 			case strings.HasSuffix(site, ".attn_in") || strings.HasSuffix(site, ".mlp_in"):
 				stream = append(stream, evenRows(x, learnRows))
 			case strings.HasSuffix(site, ".attn_out"):
-				heads = append(heads, asHeads(evenRows(x, learnRows), c.HeadDim))
+				heads = append(heads, asHeads(evenRows(x, learnRows), cfg.HeadDim))
 			}
 		})
 		if err != nil {
@@ -171,16 +175,16 @@ func (s *Subject) kurtail(ctx context.Context) (llm.Transforms, error) {
 			rotation.NewHadamard(n, seed).Signed(seed).Inputs(m)
 			return m
 		}
-		list := []gemm.Matrix{rotation.KurTail(stream, start(c.HiddenSize, s.change.seed), s.change.steps)}
+		list := []gemm.Matrix{rotation.KurTail(stream, start(cfg.HiddenSize, change.seed), change.steps)}
 		for l, x := range heads {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			list = append(list, rotation.KurTail([]gemm.Matrix{x}, start(c.HeadDim, seed(s.change.seed, l)), s.change.steps))
+			list = append(list, rotation.KurTail([]gemm.Matrix{x}, start(cfg.HeadDim, seed(change.seed, l)), change.steps))
 		}
 		return list, nil
 	})
-	return s.residualAndValues(list), err
+	return c.residualAndValues(list), err
 }
 
 // resq returns the transforms of ResQ (Saxena et al. 2024, arXiv:2412.14363): the
@@ -189,17 +193,14 @@ func (s *Subject) kurtail(ctx context.Context) (llm.Transforms, error) {
 // eighth of largest variance last, and a Hadamard transform before down_proj while
 // the model runs. That the last eighth is kept in 8 bits is for the method to do:
 // atom with columns: 12.5%.
-func (s *Subject) resq(ctx context.Context) (llm.Transforms, error) {
-	c := s.model.Config()
-	list, err := s.learned(ctx, func(ctx context.Context) ([]gemm.Matrix, error) {
-		p := s.plain()
-		p.model = s.model.Fold()
-		p.linears, p.basis = p.model.Linears(), "folded"
-		calibrated := &calibration{s: p}
-		sum := make([]float64, c.HiddenSize*c.HiddenSize)
-		list := make([]gemm.Matrix, 1, 1+c.Layers)
-		for i, l := range p.linears {
-			if i > 0 && p.linears[i-1].Site == l.Site || strings.HasSuffix(l.Site, ".mlp_mid") {
+func (c *calibrator) resq(ctx context.Context) (llm.Transforms, error) {
+	s, change, cfg := c.source, c.source.basis, c.source.model.Config()
+	list, err := c.learned(ctx, func(ctx context.Context) ([]gemm.Matrix, error) {
+		calibrated := c.plain(s.model.Fold(), "folded").begin()
+		sum := make([]float64, cfg.HiddenSize*cfg.HiddenSize)
+		list := make([]gemm.Matrix, 1, 1+cfg.Layers)
+		for i, l := range calibrated.source.linears {
+			if i > 0 && calibrated.source.linears[i-1].Site == l.Site || strings.HasSuffix(l.Site, ".mlp_mid") {
 				continue
 			}
 			st, err := calibrated.statistics(ctx, l.Site)
@@ -212,26 +213,26 @@ func (s *Subject) resq(ctx context.Context) (llm.Transforms, error) {
 				}
 				continue
 			}
-			r, err := rotation.Principal(headMoments(st.moments, c.HeadDim), c.HeadDim, c.HeadDim/resqShare, seed(s.change.seed, l.Layer+1))
+			r, err := rotation.Principal(headMoments(st.moments, cfg.HeadDim), cfg.HeadDim, cfg.HeadDim/resqShare, seed(change.seed, l.Layer+1))
 			if err != nil {
 				return nil, err
 			}
 			list = append(list, r)
 		}
 		var err error
-		list[0], err = rotation.Principal(sum, c.HiddenSize, c.HiddenSize/resqShare, s.change.seed)
+		list[0], err = rotation.Principal(sum, cfg.HiddenSize, cfg.HiddenSize/resqShare, change.seed)
 		return list, err
 	})
-	return s.residualAndValues(list), err
+	return c.residualAndValues(list), err
 }
 
 // residualAndValues returns the transforms with the matrix of the residual stream
 // and those of the values of each layer, and a Hadamard transform before down_proj.
-func (s *Subject) residualAndValues(list []gemm.Matrix) llm.Transforms {
+func (c *calibrator) residualAndValues(list []gemm.Matrix) llm.Transforms {
 	if len(list) == 0 {
 		return llm.Transforms{}
 	}
-	down := rotation.NewHadamard(s.model.Config().MLPSize, s.change.seed)
+	down := rotation.NewHadamard(c.source.model.Config().MLPSize, c.source.basis.seed)
 	return llm.Transforms{
 		Residual: rotation.NewDense(list[0]),
 		Values:   func(layer int) rotation.Transform { return rotation.NewDense(list[1+layer]) },
