@@ -7,6 +7,8 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // weightsOf returns a matrix [n,k] of normal weights, as large as those of a layer that
@@ -31,7 +33,7 @@ func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
 			return nil, errors.New("no random matrix is made up of channels apart, low-rank branches or channel scales")
 		}
 	}
-	q, err := (quant.RTN{Format: base, Scale: quant.Scale{Rule: quant.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
+	q, err := (solve.RTN{Format: base, Scale: grid.Scale{Rule: grid.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
 	if err != nil {
 		return nil, err
 	}

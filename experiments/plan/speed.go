@@ -9,9 +9,9 @@ import (
 // speedKeys are the settings of a sweep's speed section. Lists are not swept:
 // every trial has the times of all.
 var speedKeys = append([]*key{
-	{name: "shapes", kind: shapes},
-	{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1)},
-	{name: "engine", kind: kinds.Word("auto", "cpu", "cuda"), fallback: always("auto")},
+	{name: "shapes", kind: shapes, means: shapesMean},
+	{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1), means: tokensMean},
+	{name: "engine", kind: kinds.Word("auto", "cpu", "cuda"), fallback: always("auto"), means: engineMeans},
 }, timingKeys(15)[:2]...)
 
 // speed reads the section.

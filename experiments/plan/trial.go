@@ -46,7 +46,8 @@ type Trial struct {
 	// Trials of a sweep share it, so that they stay comparable.
 	Speed *Speed `json:"speed,omitempty"`
 
-	// Label is short and unique within the sweep; Baseline is the label of the
+	// Label is unique within the sweep: the name that the file gives, or the settings
+	// that vary; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
 	// empty where the sweep names none. Neither is part of the identity.
 	Label    string `json:"-"`
@@ -103,7 +104,7 @@ type Method = method.Settings
 type Block = kinds.Block
 
 // ID identifies what t computes: a hash over its settings and over the content
-// that they name (model, tokenizer, texts, code epoch ...), which the caller
+// that they name (model, tokenizer, texts, the program's revision ...), which the caller
 // hashes. Labels are not part of it. 16 hexadecimal digits.
 func ID(t Trial, content map[string]string) string {
 	data, err := json.Marshal(struct {
