@@ -41,6 +41,9 @@ func formOf(t *plan.Trial) (*form, error) {
 	if err != nil {
 		return nil, err
 	}
+	if t.Method.Checkpoint() != "" {
+		return nil, errors.New("the form of a checkpoint is known once it is read")
+	}
 	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: plan.W16A16, trial: t}
 	if q == nil {
 		return f, nil
