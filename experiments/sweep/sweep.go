@@ -35,7 +35,7 @@ type Options struct {
 	Part string
 	// Only restricts the run to the trials with these IDs; empty = all.
 	Only []string
-	// Progress is told of every step; nil tells nobody.
+	// Progress receives every step; nil is allowed.
 	Progress Progress
 }
 

@@ -140,7 +140,7 @@ func (p *Packed) checkSize(m *llm.Model) error {
 }
 
 // printable returns text with everything that is no letter, mark, number, symbol,
-// punctuation or space as an escape: what comes from a file must not steer a terminal.
+// punctuation or space as an escape: text of a file must not control a terminal.
 func printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -39,7 +39,7 @@ const revision = "3"
 type Lab struct {
 	Store    *store.Store
 	HubCache string    // folder for models from the hub
-	Progress io.Writer // of downloads, and for remarks; nil tells nobody of these
+	Progress io.Writer // receives the progress of downloads, and remarks; may be nil
 }
 
 // OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME, a folder in
