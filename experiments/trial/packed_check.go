@@ -73,7 +73,8 @@ func readMetadata(c *hf.Checkpoint) (*Packed, error) {
 		return nil, fmt.Errorf("version %d, this program reads %d", p.Version, packedVersion)
 	}
 	if got := sum256([]byte(text)); got != meta[sealName] {
-		return nil, fmt.Errorf("model.safetensors: metadata %q has SHA-256 %s, %q says %.80q", hf.QuantMethod, got, sealName, meta[sealName])
+		return nil, fmt.Errorf("model.safetensors: metadata %q has SHA-256 %s, %q says %.80q",
+			hf.QuantMethod, got, sealName, meta[sealName])
 	}
 	return p, nil
 }
