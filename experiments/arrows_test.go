@@ -25,7 +25,8 @@ func TestArrows(t *testing.T) {
 		"zipper":             {"internal/gemm", "quant"},
 		"zipper/cuda":        {"internal/gemm", "quant", "zipper/cuda/driver"},
 		"zipper/cuda/driver": {},
-		"internal/llm":       {"internal/gemm", "internal/hf", "quant"},
+		"internal/rotation":  {"internal/gemm"},
+		"internal/llm":       {"internal/gemm", "internal/hf", "internal/rotation", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
 		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
@@ -38,7 +39,7 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "internal/row", "experiments/method", "experiments/plan"},
+		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "internal/row", "experiments/plan"},
 		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}

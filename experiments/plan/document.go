@@ -54,6 +54,14 @@ func Document(w io.Writer) error {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", e, formatMeans[e])
 		}
 	}
+	b.WriteString("\n## Transforms\n\n| `transform` | what it does |\n|---|---|\n")
+	for _, t := range Transforms {
+		source := ""
+		if t.Source != "" {
+			source = " (" + t.Source + ")"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s%s |\n", t.Name, t.Summary, source)
+	}
 	for _, s := range []struct{ title, name string }{
 		{"Of the whole file", ""}, {"Under `protocol`", "protocol"}, {"Under `calibration`", "calibration"},
 		{"Under `stress`", "stress"}, {"Under `methods`", "method"},

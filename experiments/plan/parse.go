@@ -121,7 +121,7 @@ func (p *parser) parse(data []byte) *source {
 		return nil
 	}
 	src := &source{common: entry{line: root.Line}}
-	sections := []string{"name", "model", "protocol", "calibration", "stress", "basis", "basis_seed", "activations", "execution", "tasks", "speed", "baseline", "methods", "only", "skip", "zip"}
+	sections := []string{"name", "model", "protocol", "calibration", "stress", "basis", "basis_seed", "transform", "transform_seed", "transform_block", "transform_steps", "activations", "execution", "tasks", "speed", "baseline", "methods", "only", "skip", "zip"}
 	fields := p.mapping(root, "", sections)
 	src.name = p.name(root, fields["name"])
 	src.common.settings = p.settings(fields, root, "", section(""))

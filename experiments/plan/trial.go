@@ -25,6 +25,12 @@ type Trial struct {
 	// stored. All compute the same function.
 	Basis     string `json:"basis,omitempty"`
 	BasisSeed uint64 `json:"basis_seed,omitempty"`
+	// Transform is a change of basis that methods are compared with and without, of
+	// one function too; empty: none. The other settings are those that it has.
+	Transform      string `json:"transform,omitempty"`
+	TransformSeed  uint64 `json:"transform_seed,omitempty"`
+	TransformBlock int    `json:"transform_block,omitempty"`
+	TransformSteps int    `json:"transform_steps,omitempty"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	Method      Method `json:"method"`

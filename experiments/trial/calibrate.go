@@ -352,11 +352,11 @@ func (s *Subject) calibrationKey(kind string, rest ...string) store.Key {
 	c := s.calibration
 	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
 		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel()}
-	if s.basis != "" {
-		parts = append(parts, s.basis)
-	}
 	if s.stressed != "" {
 		parts = append(parts, s.stressed)
+	}
+	if s.basis != "" { // which comes after stress
+		parts = append(parts, s.basis)
 	}
 	return store.NewKey(kind, 2, append(parts, rest...)...)
 }

@@ -12,7 +12,8 @@ import (
 // against it: on as many tokens as s, in windows spread evenly over the text, or
 // on all windows if these are fewer.
 func (s *Subject) newHeldOut() *Subject {
-	h := &Subject{lab: s.lab, model: s.model, linears: s.linears, protocol: s.protocol, content: maps.Clone(s.content), basis: s.basis, stressed: s.stressed}
+	h := &Subject{lab: s.lab, model: s.model, linears: s.linears, protocol: s.protocol, content: maps.Clone(s.content),
+		change: s.change, basis: s.basis, stressed: s.stressed}
 	p, length := s.protocol, len(s.windows[0].input)
 	count := min(len(s.windows), max(1, s.calibration.Tokens/length))
 	for i := range count {

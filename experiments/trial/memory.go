@@ -45,7 +45,7 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 		}
 		most = max(most, packed+quantizing, packed+forward(tokens))
 	}
-	if t.Basis == "rotated" { // float32 copies of all weights
+	if name := changeOf(t).name; name != "" && name != "folded" { // float32 copies of all weights
 		most += 4 * 2 * int64(c.VocabSize) * int64(c.HiddenSize)
 		for _, l := range s.linears {
 			most += 4 * int64(l.N) * int64(l.K)

@@ -59,9 +59,11 @@ func (p *Packed) String() string {
 // that the quantized model in memory gives, bit for bit; only then the folder takes the
 // name dir. A dir that holds something already is an error.
 func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, error) {
-	if t.Basis != "" {
-		return nil, fmt.Errorf("basis: %s: a packed checkpoint has the embedding and the norms"+
-			" of the source, so it needs basis: stored", t.Basis)
+	for key, name := range map[string]string{"basis": t.Basis, "transform": t.Transform} {
+		if name != "" {
+			return nil, fmt.Errorf("%s: %s: a packed checkpoint has the embedding, the norms and the inputs"+
+				" of the source, so its weights must be in the basis of the source", key, name)
+		}
 	}
 	if err := Refused([]plan.Trial{t}); err != nil {
 		return nil, err

@@ -11,6 +11,9 @@ import (
 // and, if any of the trials quantizes weights, the statistics
 // of the calibration. A store that does not take them is an error.
 func (s *Subject) Prepare(ctx context.Context, trials []plan.Trial) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
 	quantizes := false
 	for _, t := range trials {
 		quantizes = quantizes || t.Method.Name() != "none"

@@ -19,11 +19,11 @@ func (s *Subject) reference(ctx context.Context, first, last int, seqs [][]int32
 	// unchanged model would show a divergence.
 	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["text"],
 		fmt.Sprint(p.Context, p.Stride, p.BOS, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens)}
-	if s.basis != "" {
-		parts = append(parts, s.basis)
-	}
 	if s.stressed != "" { // the same function, but rounded otherwise
 		parts = append(parts, s.stressed)
+	}
+	if s.basis != "" { // which comes after stress
+		parts = append(parts, s.basis)
 	}
 	rows := 0
 	for _, seq := range seqs {

@@ -46,6 +46,9 @@ func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
 }
 
 func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
 	r.Warnings = append(r.Warnings, s.warnings...)
 	if t.Method.Word("criterion") == "oracle" {
 		r.Warnings = append(r.Warnings, "criterion oracle chose its blocks on the evaluated text: a bound, not a method")
@@ -130,6 +133,9 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		}
 		q.others += 4*int64(len(v)) - int64(len(tensor.Data))
 	}
+	if c := s.model.Config(); c.TieEmbeddings && s.change.folds() { // and an output layer beside the embedding
+		q.others += 2 * int64(c.VocabSize) * int64(c.HiddenSize)
+	}
 	for _, l := range s.linears {
 		tensor, err := s.model.Checkpoint().Raw(l.Name + ".weight")
 		if err != nil {
@@ -152,6 +158,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			name = c.Precision() + " weights"
 		}
 		r.Ledger = []row.Item{{Name: name, Bytes: q.bytes}}
+		q.bytes += reportOnline(model, r)
 		return q, nil
 	}
 	var methods []quant.Quantizer
@@ -207,6 +214,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if err != nil {
 		return nil, err
 	}
+	q.bytes += reportOnline(model, r)
 	r.Series = append(r.Series, times)
 	return q, nil
 }

@@ -8,9 +8,12 @@ import (
 
 // CheckShapes returns why the trial t, one of this subject, must fail with the shapes of
 // its model's linear layers: groups of a fixed size that do not divide K, a low-rank
-// branch of a rank that no matrix of that size has, or packed execution of a size that
-// has no kernel. It returns nil for what cannot be told without quantizing.
+// branch of a rank that no matrix of that size has, blocks of a transform that are no
+// part of K, or packed execution of a size that has no kernel. It returns nil for what cannot be told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
+	if err := s.checkTransform(); err != nil {
+		return err
+	}
 	form, err := t.Method.Form()
 	if err != nil || form == nil {
 		return err

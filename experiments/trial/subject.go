@@ -68,8 +68,9 @@ type Subject struct {
 	protocol    plan.Protocol
 	calibration plan.Calibration
 	content     map[string]string
-	basis       string // "folded", "rotated SEED", or "" for the model as stored
-	stressed    string // the synthetic outliers that model has, or ""
+	change      *change // of basis; model and linears are in it once it is made
+	basis       string  // which that is, or "" for the model as stored
+	stressed    string  // the synthetic outliers that model has, or ""
 	warnings    []string
 	bos         int32 // the token that begins sequences, or -1
 
@@ -92,9 +93,6 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	err = s.hash(files)
 	if err == nil {
-		err = s.turn(t)
-	}
-	if err == nil {
 		err = s.stress(t.Stress)
 	}
 	if err == nil {
@@ -104,6 +102,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 		s.Close()
 		return nil, err
 	}
+	s.turn(t)
 	s.heldOut = s.newHeldOut()
 	return s, nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/rotation"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -43,6 +44,7 @@ type layer struct {
 	qNorm, kNorm        []float32 // [d], or nil
 	window              int       // 0 for none
 	linears             [sites][]linear
+	online              [sites]rotation.Transform // of the inputs, nil for none
 }
 
 type linear struct {
