@@ -21,7 +21,15 @@ func TestArrows(t *testing.T) {
 		"internal/bounded":   {},
 		"internal/gguf":      {},
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},
-		"quant":              {"internal/gemm"},
+		"internal/half":      {},
+		"internal/parallel":  {},
+		"quant":              {"internal/gemm", "internal/half", "internal/parallel"},
+		"quant/grid":         {"internal/half", "internal/parallel", "quant"},
+		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
+		"quant/mosaic":       {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
+		"quant/plain":        {"internal/gemm", "internal/half", "quant", "quant/grid"}, // a slow GPTQ for tests
 		"zipper":             {"internal/gemm", "quant"},
 		"zipper/cuda":        {"internal/gemm", "quant", "zipper/cuda/driver"},
 		"zipper/cuda/driver": {},
@@ -31,7 +39,7 @@ func TestArrows(t *testing.T) {
 		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
-		"experiments/method": {"experiments/kinds", "quant"},
+		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/baseline"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method"},
 		"experiments/slurm":  {},
 		"reports/format":     {},
@@ -39,8 +47,8 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
+		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

@@ -18,7 +18,6 @@ import (
 // must fail with the shapes of the model are an error.
 func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Sweep) error {
 	rate := trial.Probe()
-	var speed bench.Estimator
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "#\tid\ttime\tmemory\t  \tlabel\n")
 	var total float64
@@ -33,11 +32,6 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 		total += s.EstimateCalibration(rate)
 		for _, t := range group {
 			e := s.Estimate(t, rate)
-			timing, err := speed.Seconds(&t, rate)
-			if err != nil {
-				return errors.Join(err, s.Close())
-			}
-			e.Seconds += timing
 			total += e.Seconds
 			memory = max(memory, e.Memory)
 			n++
@@ -53,6 +47,14 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	timing, err := bench.EstimateSpeed(sw.Trials, rate)
+	if err != nil {
+		return err
+	}
+	if timing > 0 {
+		fmt.Fprintf(out, "\ntiming layers in the form of each trial: %s\n", seconds(timing))
+	}
+	total += timing
 	fmt.Fprintf(out, "\n%d trials, about %s at the machine's present %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time",
 		n, seconds(total), rate.FLOPS/1e9, mebibytes(memory))
 	if m := row.Memory(); m > 0 {

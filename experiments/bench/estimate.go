@@ -8,64 +8,49 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 )
 
-// Estimator tells beforehand what a Speed takes on the CPU. The zero value is ready.
-// Not for concurrent use.
-type Estimator struct {
-	flush float64         // seconds in which the cache forgets, 0 until it is measured
-	seen  map[string]bool // products, as Speed.rows
-}
-
-// perPrepared is what it takes to draw, round and lay out a weight in all variants, in
+// perPrepared is what it takes to draw, round and lay out a weight in one form, in
 // seconds on one core.
-const perPrepared = 15e-9
+const perPrepared = 40e-9
 
-// Seconds is about what Speed.Measure takes for t at the rate r. Trials whose weights
-// have the same form share their times, so only the first of them costs any.
-func (e *Estimator) Seconds(t *plan.Trial, r trial.Rate) (float64, error) {
-	if t.Speed == nil || trial.Executable(*t) != nil {
+// EstimateSpeed is about how many seconds Speed.Prepare takes on the CPU for trials, of
+// one sweep, at the rate r. It reads memory for some milliseconds to tell.
+func EstimateSpeed(trials []plan.Trial, r trial.Rate) (float64, error) {
+	order, forms := kindsOf(trials)
+	if len(order) == 0 {
 		return 0, nil
 	}
-	products, own, why := t.Products()
-	if why != "" {
-		return 0, nil
-	}
-	if e.flush == 0 {
-		if err := e.probe(); err != nil {
-			return 0, err
-		}
+	flush, err := flushSeconds()
+	if err != nil {
+		return 0, err
 	}
 	var seconds float64
-	for _, group := range byWeights(products) {
-		prepared := false
-		for i := range group {
-			p := &group[i]
-			id := identity(p, own, nil)
-			if e.seen[id] {
-				continue
+	for i := range order {
+		var runs []*form // those with a kernel
+		for _, f := range forms[i] {
+			if f.trial == nil || trial.Executable(*f.trial) == nil {
+				runs = append(runs, f)
 			}
-			if e.seen == nil {
-				e.seen = map[string]bool{}
+		}
+		n := float64(len(runs))
+		for _, group := range byWeights(order[i].Timed()) {
+			weights := float64(group[0].N) * float64(group[0].K)
+			seconds += n * weights * perPrepared / r.Cores
+			for _, p := range group {
+				// A repeat flushes before each form and samples two yardsticks: a read of as
+				// much memory, and a product of 768³.
+				repeat := (n+1)*flush + (2*768*768*768+n*2*weights*float64(p.Tokens))/r.FLOPS
+				seconds += float64(p.Repeats) * repeat
 			}
-			e.seen[id] = true
-			weights, variants := float64(p.N)*float64(p.K), float64(len(p.Variants))
-			if !prepared {
-				prepared = true
-				seconds += weights * perPrepared / r.Cores
-			}
-			// Each repeat flushes before each variant and samples two yardsticks: a
-			// read of as much memory, and a product of 768³.
-			repeat := (variants+1)*e.flush + 2*768*768*768/r.FLOPS + variants*2*weights*float64(p.Tokens)/r.FLOPS
-			seconds += float64(p.Repeats+1) * repeat
 		}
 	}
 	return seconds, nil
 }
 
-// probe measures what a flush takes.
-func (e *Estimator) probe() error {
+// flushSeconds measures what it takes to make the CPU's cache forget.
+func flushSeconds() (float64, error) {
 	cpu, err := newCPU()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer cpu.Close()
 	var times []float64
@@ -75,6 +60,5 @@ func (e *Estimator) probe() error {
 		times = append(times, time.Since(start).Seconds())
 	}
 	slices.Sort(times)
-	e.flush = times[len(times)/2]
-	return nil
+	return times[len(times)/2], nil
 }

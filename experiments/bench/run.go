@@ -217,7 +217,7 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 				return fmt.Errorf("%s: %w", p.Shape(), err)
 			}
 		}
-		m, err := measure(ctx, r.engine, p, w, cs)
+		m, err := measure(ctx, r.engine, p, cs)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -236,7 +236,7 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 				r.res.Failed++
 			} else {
 				out.Execution.Kernel, out.Execution.Cache = c.layers[0].Kernel(), m.cache
-				m.report(c, p, out)
+				m.report(c, cs, p, out)
 			}
 		}
 		if err := r.save(rows); err != nil {

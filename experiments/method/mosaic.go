@@ -5,12 +5,19 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
-var mosaic = &Method{
+var mosaicQuant = &Method{
 	Name:    "mosaic",
 	Summary: "A dense base, and a sparse residual on the blocks whose error hurts the output most",
 	Source:  "arXiv:2606.15652",
+	Look:    Look{Color: "#d55e00", Marker: "diamond", Last: true},
+	Variants: []Variant{
+		{"mosaic on rtn", Look{Color: "#e69f00", Marker: "diamond"}},
+		{"mosaic on gptq", Look{Color: "#d55e00", Marker: "star"}},
+	},
 	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
@@ -44,11 +51,11 @@ var mosaic = &Method{
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.base()
 		block := s.Block("block")
-		return quant.Mosaic{
+		return mosaic.Mosaic{
 			Base: base, BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
-			Criterion: quant.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
+			Criterion: mosaic.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
 			RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base",
-			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
+			Scale: grid.Scale{Rule: grid.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
 		}, err
 	},
 	Parts: func(s Settings, f *quant.Form) {

@@ -11,6 +11,9 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // Settings are a method with values for its keys. They are comparable, and they
@@ -189,24 +192,24 @@ func (s Settings) format() (quant.Format, error) {
 }
 
 // scale returns the rule that finds its scales.
-func (s Settings) scale() quant.Scale {
-	scale := quant.Scale{Rule: quant.ScaleRule(s.Word("scale"))}
-	if scale.Rule == quant.SearchMSE {
+func (s Settings) scale() grid.Scale {
+	scale := grid.Scale{Rule: grid.ScaleRule(s.Word("scale"))}
+	if scale.Rule == grid.SearchMSE {
 		scale.Norm = 2
 	}
 	return scale
 }
 
 // rtn returns round to nearest with the settings of the base.
-func (s Settings) rtn() (quant.RTN, error) {
+func (s Settings) rtn() (solve.RTN, error) {
 	f, err := s.format()
-	return quant.RTN{Format: f, Scale: s.scale()}, err
+	return solve.RTN{Format: f, Scale: s.scale()}, err
 }
 
 // gptq returns GPTQ with the settings of the base, without refinement.
-func (s Settings) gptq() (quant.GPTQ, error) {
+func (s Settings) gptq() (solve.GPTQ, error) {
 	f, err := s.format()
-	return quant.GPTQ{Format: f, Scale: s.scale(), Damping: s.Float("damp"), ActOrder: s.Word("order") == "act",
+	return solve.GPTQ{Format: f, Scale: s.scale(), Damping: s.Float("damp"), ActOrder: s.Word("order") == "act",
 		DynamicGroups: s.Word("groups") == "dynamic"}, err
 }
 
@@ -232,7 +235,7 @@ func (s Settings) Quantizer() (quant.Quantizer, error) {
 		return q, err
 	}
 	f, err := s.format()
-	return quant.AWQ{Method: q, Format: f}, err
+	return baseline.AWQ{Method: q, Format: f}, err
 }
 
 // Form returns the form of the layers that s quantizes, nil for 16-bit weights:

@@ -46,7 +46,8 @@ type Trial struct {
 	// Trials of a sweep share it, so that they stay comparable.
 	Speed *Speed `json:"speed,omitempty"`
 
-	// Label is short and unique within the sweep; Baseline is the label of the
+	// Label is unique within the sweep: the name that the file gives, or the settings
+	// that vary; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
 	// empty where the sweep names none. Neither is part of the identity.
 	Label    string `json:"-"`

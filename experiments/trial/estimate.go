@@ -113,7 +113,7 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 	m, cost := t.Method, t.Method.Cost()
 	e := Estimate{Memory: s.Memory(t)}
 	if m.Method().Quantizes() {
-		linears := s.model.Linears()
+		linears := s.source.model.Linears()
 		for i, l := range linears {
 			first := i == 0 || linears[i-1].Site != l.Site
 			e.Seconds += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
@@ -149,16 +149,16 @@ func layerSeconds(cost method.Cost, n, k float64, first bool, speed, cores float
 
 // evaluationSeconds is what scoring the text and the tasks of t takes.
 func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) float64 {
-	c := s.model.Config()
+	c := s.source.model.Config()
 	scored, read, batches := 0, 0, 0
-	for first := 0; first < len(s.windows); batches++ {
-		last, seqs := batch(s.windows, first)
+	for first := 0; first < len(s.evaluator.windows); batches++ {
+		last, seqs := batch(s.evaluator.windows, first)
 		for _, seq := range seqs {
 			scored += len(seq)
 		}
 		first = last
 	}
-	for _, t := range s.tasks {
+	for _, t := range s.evaluator.tasks {
 		for _, item := range t.Items {
 			for _, r := range item.Requests {
 				read += (len(r.Context) + len(r.Continuation)) / bytesPerToken
@@ -167,9 +167,9 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) float64 
 	}
 	batches += read / batchTokens
 	var weights, inputs float64 // of the linear layers; what they read of a token
-	for i, l := range s.linears {
+	for i, l := range s.source.linears {
 		weights += float64(l.N) * float64(l.K)
-		if i == 0 || s.linears[i-1].Site != l.Site {
+		if i == 0 || s.source.linears[i-1].Site != l.Site {
 			inputs += float64(l.K)
 		}
 	}
@@ -190,8 +190,8 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) float64 
 // take, once for all trials of the subject, where the cache has neither.
 func (s *Subject) EstimateCalibration(r Rate) float64 {
 	var moments float64
-	for i, l := range s.linears {
-		if i == 0 || s.linears[i-1].Site != l.Site {
+	for i, l := range s.source.linears {
+		if i == 0 || s.source.linears[i-1].Site != l.Site {
 			moments += float64(l.K) * float64(l.K)
 		}
 	}
@@ -202,13 +202,13 @@ func (s *Subject) EstimateCalibration(r Rate) float64 {
 
 // tokenSeconds is what a token takes in the decoder layers of the 16-bit model.
 func (s *Subject) tokenSeconds(speed, cores float64) float64 {
-	c := s.model.Config()
+	c := s.source.model.Config()
 	var linear float64
-	for _, l := range s.linears {
+	for _, l := range s.source.linears {
 		linear += float64(l.N) * float64(l.K)
 	}
 	heads, layers := float64(c.Heads*c.HeadDim), float64(c.Layers)
-	attention := 2 * layers * float64(s.protocol.Context) * heads
+	attention := 2 * layers * float64(s.evaluator.protocol.Context) * heads
 	elements := layers * (4*float64(c.HiddenSize) + 3*float64(c.MLPSize) + 3*heads)
 	return (2*linear+attention)/speed + elements*perActivation/cores
 }

@@ -267,3 +267,11 @@ func parallel(n int, f func(i int)) {
 	}
 	wg.Wait()
 }
+
+func sum(v []float64) float64 {
+	var t float64
+	for _, x := range v {
+		t += x
+	}
+	return t
+}

@@ -51,14 +51,14 @@ func TestTransformsKeepTheFunction(t *testing.T) {
 			}
 			var ids []int32
 			for i := range 48 {
-				ids = append(ids, int32(i*i*7%s.model.Config().VocabSize))
+				ids = append(ids, int32(i*i*7%s.source.model.Config().VocabSize))
 			}
-			want := logits(t, s.model, ids, nil)
-			before := load(s.linears[0])
+			want := logits(t, s.source.model, ids, nil)
+			before := load(s.source.linears[0])
 			if err := s.ready(t.Context()); err != nil {
 				t.Fatalf("%s %s: %v", name, tr.Label, err)
 			}
-			got := logits(t, s.model, ids, nil)
+			got := logits(t, s.source.model, ids, nil)
 			var worst, largest float64
 			for i, v := range got.Data {
 				worst = max(worst, math.Abs(float64(v)-float64(want.Data[i])))
@@ -68,7 +68,7 @@ func TestTransformsKeepTheFunction(t *testing.T) {
 				t.Errorf("%s %s: logits differ by %.2g of the largest", name, tr.Label, worst/largest)
 			}
 			same := true
-			for i, v := range load(s.linears[0]).Data {
+			for i, v := range load(s.source.linears[0]).Data {
 				same = same && v == before.Data[i]
 			}
 			if same {
