@@ -27,9 +27,11 @@ var mosaicQuant = &Method{
 		budget,
 		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
 			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
-		{Name: "residual_scale", Kind: kinds.Word("block", "row", "base"), Default: always("block"),
-			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which stores none",
-			Label: kinds.Prefix("", kinds.Suffix("-scale")), Quiet: true},
+		{Name: "residual_scale", Default: always("block"),
+			Kind: kinds.Renamed("base", "tied", "block", "row", "tied"), // rows and identities say base
+			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which " +
+				"stores none (`base` is the older word)",
+			Label: residualScaleLabel, Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
 			Label: kinds.Either("joint", "separate"), Quiet: true},
@@ -106,3 +108,11 @@ func ratioTries(s Settings) float64 {
 // pairs says how a joint residual finds the codes of base and residual: the best
 // of all pairs, or of near ones, which is the empty string inside.
 var pairs = kinds.DefaultWord(true, "near", "all")
+
+// residualScaleLabel writes "tied", "row-scale", "block-scale".
+func residualScaleLabel(v any) string {
+	if v == "base" {
+		return "tied"
+	}
+	return v.(string) + "-scale"
+}

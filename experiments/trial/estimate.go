@@ -10,6 +10,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Estimate is what a trial is expected to take.
@@ -36,7 +37,7 @@ func Probe() Rate {
 	x, w, y := gemm.NewMatrix(n, n), gemm.NewMatrix(n, n), gemm.NewMatrix(n, n)
 	product := median(func() { gemm.MulNT(y, x, w) })
 	workers := runtime.GOMAXPROCS(0)
-	rounded := median(func() { parallel(workers, func(int) { roundSome() }) })
+	rounded := median(func() { parallel.Each(workers, func(int) { roundSome() }) })
 	return Rate{2 * n * n * n / product, float64(workers) * probed * perRounding / rounded}
 }
 

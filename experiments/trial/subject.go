@@ -30,9 +30,9 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
 
-// epoch is part of every trial's identity. Raise it when a change of this
-// program changes the numbers of an unchanged configuration.
-const epoch = "3"
+// revision is part of every trial's identity, under its older name epoch. Raise it when
+// a change of this program changes the numbers of an unchanged configuration.
+const revision = "3"
 
 // Lab is what trials need of their surroundings.
 type Lab struct {
@@ -74,7 +74,7 @@ type Subject struct {
 	calibrated *calibrator // on the calibration text
 	heldOut    *calibrator // on windows of the evaluated text
 	evaluator  *evaluator
-	content    map[string]string // SHA-256 of all that a trial names, and epoch
+	content    map[string]string // SHA-256 of all that a trial names, and the revision
 }
 
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
@@ -100,7 +100,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	s.source.turn(t)
 	s.heldOut = s.evaluator.heldOut(t.Calibration)
-	s.content = map[string]string{"epoch": epoch, "text": s.evaluator.text, "calibration": s.calibrated.text}
+	s.content = map[string]string{"epoch": revision, "text": s.evaluator.text, "calibration": s.calibrated.text}
 	maps.Copy(s.content, s.source.content)
 	for _, task := range s.evaluator.tasks {
 		s.content["task "+task.Name] = task.SHA256
