@@ -84,8 +84,29 @@ var mosaicQuant = &Method{
 		if s.Word("budget") != "" {
 			c.Again = 1 // scores
 		}
+		if s.Bool("joint") {
+			c.Refine *= slowRound
+			c.Tries = 28 // pairs of codes, and a run without residual
+			if s.Word("criterion") == "relief" {
+				c.Tries = 80
+			}
+			if s.Word("residual_scale") == "base" {
+				c.Sampled = ratioTries(s)
+			}
+		}
 		return c
 	},
+}
+
+// ratioTries is how often a joint residual tied to the base rounds a weight of its
+// sample of 8192 until it has its ratio: candidates, times the scales that a group
+// tries with each.
+func ratioTries(s Settings) float64 {
+	candidates, scales := 36*float64(int(1)<<s.Int("residual_bits")-1), 10.0
+	if f := s.Word("format"); f == "int3b" || f == "int4b" {
+		scales = 150 // 64, in two levels
+	}
+	return 8192 * candidates * scales
 }
 
 // pairs says how a joint residual finds the codes of base and residual: the best
