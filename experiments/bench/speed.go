@@ -10,6 +10,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -39,6 +40,9 @@ func formOf(t *plan.Trial) (*form, error) {
 	q, err := t.Method.Form()
 	if err != nil {
 		return nil, err
+	}
+	if t.Method.Checkpoint() != "" {
+		return nil, errors.New("the form of a checkpoint is known once it is read")
 	}
 	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: plan.W16A16, trial: t}
 	if q == nil {
@@ -130,8 +134,9 @@ func (s *Speed) lacks(group []plan.Product, forms []*form) bool {
 func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms []*form) (err error) {
 	cs := make([]*contender, len(forms))
 	defer func() { err = errors.Join(err, closeAll(cs)) }()
+	weights := weightsOf(group[0].N, group[0].K, group[0].Seed)
 	for i, f := range forms {
-		if cs[i], err = f.prepare(e, &group[0]); err != nil {
+		if cs[i], err = f.prepare(e, &group[0], weights); err != nil {
 			return err
 		}
 	}
@@ -160,15 +165,15 @@ func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms
 	return nil
 }
 
-// prepare lays a random matrix of the shape of p out in the form f.
-func (f *form) prepare(e Engine, p *plan.Product) (*contender, error) {
+// prepare lays weights, of the shape of p, out in the form f.
+func (f *form) prepare(e Engine, p *plan.Product, weights gemm.Matrix) (*contender, error) {
 	c := &contender{variant: f.variant}
 	if f.trial != nil {
 		if c.err = trial.ExecutableAt(*f.trial, p.N, p.K); c.err != nil {
 			return c, nil
 		}
 	}
-	w, err := example(f, p.N, p.K, p.Seed)
+	w, err := example(f, weights, p.Seed)
 	if err != nil {
 		c.err = err
 		return c, nil

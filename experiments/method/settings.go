@@ -220,7 +220,17 @@ func (s Settings) base() (quant.Quantizer, error) {
 	return s.rtn()
 }
 
-// Quantizer returns the method with the settings s, nil for 16-bit weights.
+// Checkpoint returns the path of the checkpoint whose weights s takes; empty where s
+// computes its own.
+func (s Settings) Checkpoint() string {
+	if m := s.Method(); m != nil && m.Reads != "" {
+		return s.Word(m.Reads)
+	}
+	return ""
+}
+
+// Quantizer returns the method with the settings s, nil for 16-bit weights and for
+// those of a checkpoint.
 func (s Settings) Quantizer() (quant.Quantizer, error) {
 	m := s.Method()
 	if m == nil {
@@ -237,7 +247,8 @@ func (s Settings) Quantizer() (quant.Quantizer, error) {
 	return baseline.AWQ{Method: q, Format: f}, err
 }
 
-// Form returns the form of the layers that s quantizes, nil for 16-bit weights:
+// Form returns the form of the layers that s quantizes, nil for 16-bit weights and for
+// those of a checkpoint, which must be read first:
 // what kernels are asked about before anything is quantized. Numbers that depend
 // on the layer are 0. Parts that depend on the data are there: a layer for which
 // AWQ's search finds no better scales than ones, or LLM.int8() no outlier, has

@@ -12,7 +12,8 @@
 //   - evaluator (evaluator.go, score.go): perplexity, KL divergence and tasks of any
 //     model against that of the source.
 //
-// Subject.Run (run.go) joins them to a row; quantized.go says what each layer runs on.
+// Subject.Run (run.go) joins them to a row; imported.go takes the layers of a checkpoint
+// in place of a quantization. quantized.go says what each layer runs on.
 package trial
 
 import (
@@ -75,6 +76,7 @@ type Subject struct {
 	heldOut    *calibrator // on windows of the evaluated text
 	evaluator  *evaluator
 	content    map[string]string // SHA-256 of all that a trial names, and the revision
+	imported   checkpoints       // that methods name
 }
 
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
@@ -148,7 +150,15 @@ func (s *Subject) Close() error { return s.source.model.Close() }
 
 // ID identifies the trial t of this subject by its settings and the content of
 // everything they name.
-func (s *Subject) ID(t plan.Trial) string { return plan.ID(t, s.content) }
+func (s *Subject) ID(t plan.Trial) string {
+	path := t.Method.Checkpoint()
+	if path == "" {
+		return plan.ID(t, s.content)
+	}
+	content := maps.Clone(s.content)
+	content["checkpoint"] = s.imported.hash(s.source.lab, path)
+	return plan.ID(t, content)
+}
 
 // Tokens is the number of scored tokens, and of calibration tokens.
 func (s *Subject) Tokens() (scored, calibration int) {
