@@ -264,9 +264,26 @@ func commonKeys() []*key {
 			when: transforms("steps"), needs: "a transform that is learned", label: kinds.Prefix("", kinds.Suffix("-steps")), quiet: true},
 
 		{name: "activations",
-			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels",
-			kind:  kinds.Word("a16", "a8", "a4"), field: func(t *Trial) any { return &t.Activations },
+			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels; or floating-point numbers: " +
+				"E4M3 per token (`fp8`), E4M3 or E2M1 per 32 channels (`mxfp8`, `mxfp4`), E2M1 per 16 (`nvfp4`)",
+			kind: kinds.Word("a16", "a8", "a4", "fp8", "mxfp8", "mxfp4", "nvfp4"), field: func(t *Trial) any { return &t.Activations },
 			fallback: always("a16"), label: kinds.Prefix("", nil)},
+		{name: "activations_group",
+			means: "Channels of a token that share a scale",
+			kind:  inputGroup, field: func(t *Trial) any { return &t.ActivationsGroup }, fallback: always(""),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-g", inputGroup.Write), quiet: true},
+		{name: "activations_zero",
+			means: "Grids of inputs: symmetric, or with a zero point",
+			kind:  inputZero, field: func(t *Trial) any { return &t.ActivationsZero }, fallback: always(""),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputZero.Write), quiet: true},
+		{name: "activations_clip",
+			means: "Share of the range that grids of inputs cover; 0 is all of it",
+			kind:  kinds.Share(0, 1), field: func(t *Trial) any { return &t.ActivationsClip }, fallback: always(0.0),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-clip", nil), quiet: true},
+		{name: "activations_scale",
+			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
+			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
 
 		{name: "method", section: "method",
 			means: "The method; see the list of methods",
@@ -289,6 +306,10 @@ type constraint struct {
 var constraints = []constraint{
 	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context }, "is longer than protocol.context: tokens between windows would never be scored"},
 	{"transform", func(t *Trial) bool { return t.Transform != "" && t.Basis != "" }, "beside a basis: basis is the older key for the same, so give one of them"},
+	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && t.ActivationsZero != "" },
+		"with asymmetric grids: calibration knows the largest magnitude alone"},
+	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
+		"for a method that keeps channels apart, which have scales of their own"},
 	{"transform_block", func(t *Trial) bool { return t.TransformBlock&(t.TransformBlock-1) != 0 }, "is no power of two"},
 	{"transform", func(t *Trial) bool {
 		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "all"
