@@ -26,7 +26,7 @@ type Options struct {
 	Dir   string // results folder
 	Fresh bool   // measure again what is finished
 	// Progress is told of every product that was measured, and whether its rows
-	// were there already; nil tells nobody.
+	// were there already; may be nil.
 	Progress func(rows []*row.Row, finished bool, took time.Duration)
 	Note     func(format string, args ...any)
 }

@@ -36,7 +36,8 @@ func (s *Subject) StudyID(t plan.Trial, criteria []string, densities []float64) 
 
 // Study compares criteria at some densities on every linear layer, for a trial
 // from StudyOf. The rows lack label and environment.
-func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, densities []float64) ([]row.Criteria, error) {
+func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string,
+	densities []float64) ([]row.Criteria, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}

@@ -47,7 +47,8 @@ func Pack(q *quant.Quantized, scheme, variant string) (Product, error) {
 
 // variants are the names of plan for what package zipper executes.
 var variants = map[string]zipper.Variant{
-	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate, plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
+	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate,
+	plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
 }
 
 // Pack16 lays w out as bfloat16: the variant w16a16.
@@ -124,5 +125,6 @@ func Kernel() (requested, engaged string) {
 // execution says what packed layers run on.
 func execution() *row.Execution {
 	requested, engaged := Kernel()
-	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)), Requested: requested, Kernel: engaged}
+	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)),
+		Requested: requested, Kernel: engaged}
 }

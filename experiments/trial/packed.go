@@ -230,7 +230,8 @@ func packedConfig(data []byte) ([]byte, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
 	}
-	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`, hf.QuantMethod, packedVersion))
+	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`,
+		hf.QuantMethod, packedVersion))
 	out, err := json.MarshalIndent(m, "", "  ")
 	return append(out, '\n'), err
 }

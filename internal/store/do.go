@@ -22,7 +22,7 @@ type call struct {
 
 // Do returns the value of k: from s, or by compute, whose result it stores.
 // Callers of one process who want the same key at the same time share one
-// computation and one value, which nobody may modify; each waits no longer
+// computation and one value, which must not be modified; each waits no longer
 // than its own ctx. When the caller that computes is cancelled, one of those
 // who wait computes instead. A value that cannot be stored is returned all the
 // same, see Keep.
