@@ -103,7 +103,8 @@ var filterKeys = []other{
 
 // labelKey is the key label of a method.
 var labelKey = other{"label", "text, up to 100 characters", "the settings that vary",
-	"Names the trials of this entry in rows, figures and tables. `{KEY}` in it stands for the value of a key: " +
+	"Names the trials of this entry in rows, figures and tables, and, without placeholders, their method in legends. " +
+		"`{KEY}` in it stands for the value of a key: " +
 		"`label: \"ours, {density}\"`. Keys that vary and are not in it follow: `label: ours` with two densities gives " +
 		"`ours 5%` and `ours 10%`. It is no part of a trial's identity: after a change, `sweep` writes the new names " +
 		"and computes nothing. Two trials of one label are an error"}

@@ -177,6 +177,9 @@ func (p *parser) titled(t *Trial, e *entry, all, within map[*key]bool) {
 		}
 		return
 	}
+	if text == e.label.text {
+		t.Title = text
+	}
 	t.Label = label(t, text, func(k *key) bool {
 		switch {
 		case e.label.names(k) || k.name == "method" && !within[k]:

@@ -57,8 +57,10 @@ type Trial struct {
 	// that vary; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
 	// empty where the sweep names none. Neither is part of the identity.
+	// Title is the label of the method's entry, where it has one without placeholders.
 	Label    string `json:"-"`
 	Baseline string `json:"-"`
+	Title    string `json:"-"`
 }
 
 // TaskList returns the tasks of t, one by one.

@@ -240,11 +240,11 @@ func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
 // relabel repeats a finished row under the names that the sweep uses now:
 // labels tell what varies, so they change when the sweep file does.
 func (r *runner) relabel(old *row.Row, t plan.Trial) error {
-	if old.Label == t.Label && old.Baseline == t.Baseline {
+	if old.Label == t.Label && old.Baseline == t.Baseline && old.Title == t.Title {
 		return nil
 	}
 	renamed := *old
-	renamed.Label, renamed.Baseline = t.Label, t.Baseline
+	renamed.Label, renamed.Baseline, renamed.Title = t.Label, t.Baseline, t.Title
 	return r.w.Append(&renamed)
 }
 

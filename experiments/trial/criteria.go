@@ -23,7 +23,7 @@ func StudyOf(t plan.Trial) (study plan.Trial, ok bool) {
 	if t.Method.Name() != "mosaic" || t.Method.Bool("joint") || t.Method.Bool("awq") {
 		return t, false
 	}
-	t.Activations, t.Tasks, t.Label, t.Baseline = "a16", "", "", ""
+	t.Activations, t.Tasks, t.Label, t.Baseline, t.Title = "a16", "", "", "", ""
 	t.Method = t.Method.With("criterion", "delta").With("density", 0.0).With("budget", "")
 	return t, true
 }

@@ -33,7 +33,7 @@ func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
 		return nil, err
 	}
 	return &row.Row{
-		Schema: row.Schema, Trial: s.ID(t), Label: t.Label, Baseline: t.Baseline,
+		Schema: row.Schema, Trial: s.ID(t), Label: t.Label, Title: t.Title, Baseline: t.Baseline,
 		Axes: t.Axes(), Config: config, Status: row.OK,
 		Start: time.Now().UTC().Format(time.RFC3339),
 	}, nil
