@@ -58,7 +58,11 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		return nil, err
 	}
 	e.resolve(model, packed)
-	act, err := quant.ParseActivations(e.Activations)
+	asked := plan.Trial{Activations: e.Activations}
+	if packed != nil && packed.Trial.Activations == e.Activations { // and what else its settings say of inputs
+		asked = packed.Trial
+	}
+	act, err := activations(asked)
 	if err != nil {
 		return nil, err
 	}

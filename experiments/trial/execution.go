@@ -92,9 +92,12 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 		return err
 	}
 	f.N, f.K = n, k
-	act, err := quant.ParseActivations(t.Activations)
+	act, err := activations(t)
 	if err != nil {
 		return err
+	}
+	if t.ActivationsScale != "" {
+		return errors.New("scales of inputs that are found beforehand have no kernel")
 	}
 	return zipper.Takes(*f, variants[Variant(*f)], act)
 }
