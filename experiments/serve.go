@@ -54,7 +54,7 @@ func serveReport(ctx context.Context, out io.Writer, dir, assets, addr string) e
 	end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if srv.Shutdown(end) != nil {
-		srv.Close() // a page still being drawn; nobody is waiting for it
+		srv.Close() // a page may still be drawn; no request waits for it
 	}
 	return nil
 }
@@ -199,7 +199,7 @@ func stamp(dir string) (string, error) {
 // readRunning reads the folder of a sweep that may not have a row yet.
 func readRunning(dir string) (reports.Input, error) {
 	if _, err := row.Files(dir); errors.Is(err, fs.ErrNotExist) {
-		in := reports.Input{Title: filepath.Base(dir), Styles: methodStyles}
+		in := reports.Input{Title: filepath.Base(dir), Styles: methodStyles()}
 		return in, describeSweep(&in, dir)
 	}
 	return readFolder(dir)

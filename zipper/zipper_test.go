@@ -12,6 +12,9 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
+	scales "github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // tokens are the M of tests: around the widths of the kernels, 1, 4 and 8.
@@ -296,13 +299,13 @@ func TestFakeQuantized(t *testing.T) {
 		t.Skip("checks numbers of kernels that TestExact runs as well")
 	}
 	p := quant.Problem{Name: "layer", Weights: normal(7, 96, 512).Clone(), Seed: 1}
-	base := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}
+	base := solve.RTN{Format: quant.Int4(128), Scale: scales.Scale{Rule: scales.AbsMax}}
 	for _, a := range activationFormats {
 		t.Run(a.String(), func(t *testing.T) {
 			forKernels(t, schemeOf(a), func(t *testing.T) {
 				for _, c := range []struct{ r, c int }{{16, 64}, {1, 128}, {4, 16}} {
-					m := quant.NewMosaic(base, c.r, c.c, 0.1)
-					m.Criterion = quant.Error
+					m := mosaic.NewMosaic(base, c.r, c.c, 0.1)
+					m.Criterion = mosaic.CriterionError
 					q, err := m.Quantize(p)
 					if err != nil {
 						t.Fatal(err)

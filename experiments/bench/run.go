@@ -26,7 +26,7 @@ type Options struct {
 	Dir   string // results folder
 	Fresh bool   // measure again what is finished
 	// Progress is told of every product that was measured, and whether its rows
-	// were there already; nil tells nobody.
+	// were there already; may be nil.
 	Progress func(rows []*row.Row, finished bool, took time.Duration)
 	Note     func(format string, args ...any)
 }
@@ -81,9 +81,10 @@ func Run(ctx context.Context, lab *trial.Lab, b *plan.Bench, o Options) (res *Re
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{engine: e, cpu: cpuDevice(), o: o, writer: w, env: env, done: map[string]*row.Row{}, res: res, content: map[string]string{
-		"epoch": epoch, "engine": e.Name(), "device": e.Device(), "requested": e.Requested(), "program": program(),
-	}}
+	r := &runner{engine: e, cpu: cpuDevice(), o: o, writer: w, env: env, done: map[string]*row.Row{},
+		res: res, content: map[string]string{
+			"epoch": revision, "engine": e.Name(), "device": e.Device(), "requested": e.Requested(), "program": program(),
+		}}
 	for _, d := range row.Merge(rows) {
 		if d.Status == row.OK && !o.Fresh {
 			r.done[d.Trial] = &d
@@ -127,8 +128,9 @@ func Open(name string) (Engine, error) {
 	return &fallback{instead, name, err}, nil
 }
 
-// epoch is part of every row's identity. Raise it when the protocol changes.
-const epoch = "1"
+// revision is part of every row's identity, under its older name epoch. Raise it when
+// the protocol changes.
+const revision = "1"
 
 // program is the hash of the running program: a time belongs to the code that
 // took it.
@@ -217,7 +219,7 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 				return fmt.Errorf("%s: %w", p.Shape(), err)
 			}
 		}
-		m, err := measure(ctx, r.engine, p, w, cs)
+		m, err := measure(ctx, r.engine, p, cs)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -236,7 +238,7 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 				r.res.Failed++
 			} else {
 				out.Execution.Kernel, out.Execution.Cache = c.layers[0].Kernel(), m.cache
-				m.report(c, p, out)
+				m.report(c, cs, p, out)
 			}
 		}
 		if err := r.save(rows); err != nil {

@@ -5,28 +5,39 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
-var mosaic = &Method{
+var mosaicQuant = &Method{
 	Name:    "mosaic",
 	Summary: "A dense base, and a sparse residual on the blocks whose error hurts the output most",
 	Source:  "arXiv:2606.15652",
+	Look:    Look{Color: "#d55e00", Marker: "diamond", Last: true},
+	Variants: []Variant{
+		{"mosaic on rtn", Look{Color: "#e69f00", Marker: "diamond"}},
+		{"mosaic on gptq", Look{Color: "#d55e00", Marker: "star"}},
+	},
 	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
 			Means: "Shape of a residual block: outputs x inputs of W", Label: kinds.Prefix("", nil)},
-		{Name: "criterion", Default: always("delta"), Label: kinds.Prefix("", nil), Means: "How blocks are ranked; see the glossary",
-			Kind: kinds.Word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief", "oracle")},
+		{Name: "criterion", Default: always("delta"), Label: kinds.Prefix("", nil),
+			Means: "How blocks are ranked; see the glossary",
+			Kind:  kinds.Word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief", "oracle")},
 		budget,
 		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
 			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
-		{Name: "residual_scale", Kind: kinds.Word("block", "row", "base"), Default: always("block"),
-			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which stores none",
-			Label: kinds.Prefix("", kinds.Suffix("-scale")), Quiet: true},
+		{Name: "residual_scale", Default: always("block"),
+			Kind: kinds.Renamed("base", "tied", "block", "row", "tied"), // rows and identities say base
+			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the " +
+				"scale of the base, which stores none (`base` is the older word)",
+			Label: residualScaleLabel, Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
 			Label: kinds.Either("joint", "separate"), Quiet: true},
-		{Name: "pairs", Kind: pairs, Default: always("all"), Applies: func(s Settings) bool { return s.Bool("joint") }, Needs: "joint: true",
+		{Name: "pairs", Kind: pairs, Default: always("all"), Applies: func(s Settings) bool { return s.Bool("joint") },
+			Needs: "joint: true",
 			Means: "Codes of base and residual that a joint residual tries together: all pairs, or those near the weight",
 			Label: func(v any) string { return pairs.Write(v) + "-pairs" }, Quiet: true},
 		refine},
@@ -35,7 +46,8 @@ var mosaic = &Method{
 			return s.Bool("joint") && slices.Contains([]string{"full", "greedy", "oracle"}, s.Word("criterion"))
 		}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
 	}, baseRules, []Rule{
-		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") }, "needs joint: true"},
+		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") },
+			"needs joint: true"},
 	}, awqBudget[:1], []Rule{
 		{"budget", func(s Settings) bool {
 			return s.Word("budget") != "" && (s.Word("criterion") == "greedy" || s.Word("criterion") == "oracle")
@@ -44,11 +56,12 @@ var mosaic = &Method{
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.base()
 		block := s.Block("block")
-		return quant.Mosaic{
+		return mosaic.Mosaic{
 			Base: base, BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
-			Criterion: quant.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
+			Criterion: mosaic.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
 			RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base",
-			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
+			Scale: grid.Scale{Rule: grid.AbsMax}, Joint: s.Bool("joint"),
+			AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
 		}, err
 	},
 	Parts: func(s Settings, f *quant.Form) {
@@ -71,10 +84,39 @@ var mosaic = &Method{
 		if s.Word("budget") != "" {
 			c.Again = 1 // scores
 		}
+		if s.Bool("joint") {
+			c.Refine *= slowRound
+			c.Tries = 28 // pairs of codes, and a run without residual
+			if s.Word("criterion") == "relief" {
+				c.Tries = 80
+			}
+			if s.Word("residual_scale") == "base" {
+				c.Sampled = ratioTries(s)
+			}
+		}
 		return c
 	},
+}
+
+// ratioTries is how often a joint residual tied to the base rounds a weight of its
+// sample of 8192 until it has its ratio: candidates, times the scales that a group
+// tries with each.
+func ratioTries(s Settings) float64 {
+	candidates, scales := 36*float64(int(1)<<s.Int("residual_bits")-1), 10.0
+	if f := s.Word("format"); f == "int3b" || f == "int4b" {
+		scales = 150 // 64, in two levels
+	}
+	return 8192 * candidates * scales
 }
 
 // pairs says how a joint residual finds the codes of base and residual: the best
 // of all pairs, or of near ones, which is the empty string inside.
 var pairs = kinds.DefaultWord(true, "near", "all")
+
+// residualScaleLabel writes "tied", "row-scale", "block-scale".
+func residualScaleLabel(v any) string {
+	if v == "base" {
+		return "tied"
+	}
+	return v.(string) + "-scale"
+}

@@ -35,7 +35,7 @@ type Options struct {
 	Part string
 	// Only restricts the run to the trials with these IDs; empty = all.
 	Only []string
-	// Progress is told of every step; nil tells nobody.
+	// Progress receives every step; nil is allowed.
 	Progress Progress
 }
 
@@ -105,7 +105,8 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		return res, err
 	}
 	if len(r.only) > 0 {
-		return res, fmt.Errorf("no trial of this sweep has the id %.200s", strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
+		return res, fmt.Errorf("no trial of this sweep has the id %.200s",
+			strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
 	}
 	return res, nil
 }
@@ -186,9 +187,7 @@ type runner struct {
 	done map[string]*row.Row
 	only map[string]bool // IDs asked for and not met yet
 
-	// Trials run side by side, but a time is taken while nothing else runs.
-	alone sync.RWMutex
-	speed bench.Speed // used by who holds alone for writing
+	speed bench.Speed // prepared while no trial runs
 
 	mu  sync.Mutex // guards w, res and calls of Progress
 	w   *row.Writer
@@ -232,17 +231,20 @@ func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
 	}
 	r.res.Finished += finished
 	r.o.Progress.Begin(len(todo), finished)
+	if err := r.speed.Prepare(ctx, todo, r.o.Progress.Note); err != nil {
+		return err
+	}
 	return r.trials(ctx, s, todo)
 }
 
 // relabel repeats a finished row under the names that the sweep uses now:
 // labels tell what varies, so they change when the sweep file does.
 func (r *runner) relabel(old *row.Row, t plan.Trial) error {
-	if old.Label == t.Label && old.Baseline == t.Baseline {
+	if old.Label == t.Label && old.Baseline == t.Baseline && old.Title == t.Title {
 		return nil
 	}
 	renamed := *old
-	renamed.Label, renamed.Baseline = t.Label, t.Baseline
+	renamed.Label, renamed.Baseline, renamed.Title = t.Label, t.Baseline, t.Title
 	return r.w.Append(&renamed)
 }
 
@@ -298,7 +300,8 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 		return n, ""
 	}
 	const gib = 1 << 30
-	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB", float64(each)/gib, float64(memory)/gib)
+	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB",
+		float64(each)/gib, float64(memory)/gib)
 	if asked > 0 {
 		return n, fmt.Sprintf("%s: %d side by side, as asked, may be more than it holds", need, n)
 	}
@@ -314,19 +317,12 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 // one runs t and writes its row. An error ends the sweep.
 func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error {
 	start := time.Now()
-	r.alone.RLock()
 	out, err := s.Run(ctx, t)
-	r.alone.RUnlock()
 	if err != nil {
 		return err
 	}
 	if t.Speed != nil && out.Status == row.OK {
-		r.alone.Lock()
-		err := r.speed.Measure(ctx, &t, out)
-		r.alone.Unlock()
-		if err != nil {
-			return err
-		}
+		r.speed.Report(&t, out)
 	}
 	out.Env = r.env
 	if err := out.Storable(); err != nil {

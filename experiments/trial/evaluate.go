@@ -57,15 +57,69 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.resolve(model, packed)
+	asked := plan.Trial{Activations: e.Activations}
+	if packed != nil && packed.Trial.Activations == e.Activations { // and what else its settings say of inputs
+		asked = packed.Trial
+	}
+	act, err := activations(asked)
+	if err != nil {
+		return nil, err
+	}
+	s := l.newSource(e.Model, model)
+	if err := s.readTokenizer(files, e.Protocol.BOS, e.BOSAsTokenizer); err != nil {
+		return nil, err
+	}
+	e.Protocol.BOS = s.bos >= 0
+	ev := &evaluator{source: s, protocol: e.Protocol, limits: tasks.Options{MaxLength: e.MaxLength}}
+	if err := ev.openTasks(e.Tasks, e.Limit); err != nil {
+		return nil, err
+	}
+	view := rounding(model, act)
+	out := &Evaluated{Evaluation: e, Packed: packed}
+	if e.Protocol.Text != "" {
+		if err := ev.cutText(); err != nil {
+			return nil, err
+		}
+		sc, err := score(ctx, view, ev.windows, nil, nil)
+		if err != nil {
+			return nil, err
+		}
+		out.Text = &row.Row{}
+		ev.reportLikelihood(sc, out.Text)
+		if nll := sum(sc.nll); math.IsNaN(nll) || math.IsInf(nll, 0) {
+			return nil, fmt.Errorf("model %s: the negative log-likelihood of text %s is %v: the model computes no probabilities",
+				e.Model, e.Protocol.Text, nll)
+		}
+	}
+	for _, t := range ev.tasks {
+		fmt.Fprintf(l.Progress, "%s: %d items\n", t.Name, len(t.Items))
+		r, err := ev.answer(ctx, view, t)
+		if err != nil {
+			return nil, err
+		}
+		out.Tasks = append(out.Tasks, r)
+	}
+	out.Warnings = s.warnings
+	if out.Text != nil {
+		out.Warnings = append(out.Warnings, out.Text.Warnings...)
+	}
+	if positions := model.Config().MaxPositions; e.MaxLength > positions && len(ev.tasks) > 0 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf(
+			"tasks: a maximum length of %d is beyond the %d positions the model was trained for",
+			e.MaxLength, positions))
+	}
+	return out, nil
+}
+
+// resolve puts defaults in the place of what e leaves open. packed is nil for a model
+// that is no packed checkpoint.
+func (e *Evaluation) resolve(model *llm.Model, packed *Packed) {
 	if e.Activations == "" {
 		e.Activations = "a16"
 		if packed != nil {
 			e.Activations = packed.Trial.Activations
 		}
-	}
-	act, err := quant.ParseActivations(e.Activations)
-	if err != nil {
-		return nil, err
 	}
 	positions := model.Config().MaxPositions
 	if e.Protocol.Context == 0 {
@@ -77,58 +131,20 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if e.MaxLength == 0 {
 		e.MaxLength = positions
 	}
-	s := &Subject{lab: l, name: e.Model, model: model, protocol: e.Protocol, content: map[string]string{}}
-	s.notePrecision()
-	if err := s.readTokenizer(files, e.BOSAsTokenizer); err != nil {
-		return nil, err
-	}
-	e.Protocol.BOS = s.protocol.BOS
-	if err := s.openTasks(e.Tasks, e.Limit); err != nil {
-		return nil, err
-	}
-	view := model
-	if act != quant.A16 {
-		replacements := map[string]llm.Replacement{}
-		for _, w := range model.Linears() {
-			r := llm.Replacement{Act: act}
-			if q, ok := w.Weights.(*quant.Quantized); ok {
-				r.Act = q.Inputs(act)
-			}
-			replacements[w.Name] = r
-		}
-		view = model.With(replacements)
-	}
+}
 
-	out := &Evaluated{Evaluation: e, Packed: packed}
-	if e.Protocol.Text != "" {
-		if err := s.cutText(); err != nil {
-			return nil, err
-		}
-		sc, err := score(ctx, view, s.windows, nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		out.Text = &row.Row{}
-		s.reportLikelihood(sc, out.Text)
-		if nll := sum(sc.nll); math.IsNaN(nll) || math.IsInf(nll, 0) {
-			return nil, fmt.Errorf("model %s: the negative log-likelihood of text %s is %v: the model computes no probabilities",
-				e.Model, e.Protocol.Text, nll)
-		}
+// rounding returns the model with the inputs of its linear layers rounded as act says.
+func rounding(model *llm.Model, act quant.Activations) *llm.Model {
+	if act == quant.A16 {
+		return model
 	}
-	for _, t := range s.tasks {
-		fmt.Fprintf(l.Progress, "%s: %d items\n", t.Name, len(t.Items))
-		r, err := t.Score(ctx, view, s.tokenizer, tasks.Options{BOS: s.bos, MaxLength: e.MaxLength})
-		if err != nil {
-			return nil, err
+	replacements := map[string]llm.Replacement{}
+	for _, w := range model.Linears() {
+		r := llm.Replacement{Act: act}
+		if q, ok := w.Weights.(*quant.Quantized); ok {
+			r.Act = q.Inputs(act)
 		}
-		out.Tasks = append(out.Tasks, r)
+		replacements[w.Name] = r
 	}
-	out.Warnings = s.warnings
-	if out.Text != nil {
-		out.Warnings = append(out.Warnings, out.Text.Warnings...)
-	}
-	if e.MaxLength > positions && len(s.tasks) > 0 {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("tasks: a maximum length of %d is beyond the %d positions the model was trained for", e.MaxLength, positions))
-	}
-	return out, nil
+	return model.With(replacements)
 }

@@ -47,14 +47,15 @@ func Pack(q *quant.Quantized, scheme, variant string) (Product, error) {
 
 // variants are the names of plan for what package zipper executes.
 var variants = map[string]zipper.Variant{
-	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate, plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
+	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate,
+	plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
 }
 
 // Pack16 lays w out as bfloat16: the variant w16a16.
 func Pack16(w gemm.Source) (Product, error) { return zipper.PrepackBF16(w) }
 
-// variantOf is the variant that executes all of a form.
-func variantOf(f quant.Form) string {
+// Variant is the variant that executes all of a form.
+func Variant(f quant.Form) string {
 	switch {
 	case f.Residual != nil:
 		return plan.Zipper
@@ -77,25 +78,28 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 		}
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
-	return Pack(q, Scheme(activations), variantOf(q.Form()))
+	return Pack(q, Scheme(activations), Variant(q.Form()))
 }
 
 // Executable reports why the kernels for packed weights do not execute trial t,
 // nil if they do. It reads no weights, so it can be asked before a sweep starts.
-func Executable(t plan.Trial) error { return executable(t, 0, 0) }
+func Executable(t plan.Trial) error { return ExecutableAt(t, 0, 0) }
 
-// executable is Executable for a matrix [n,k]; 0 where a size is not known.
-func executable(t plan.Trial, n, k int) error {
+// ExecutableAt is Executable for a matrix [n,k]; 0 where a size is not known.
+func ExecutableAt(t plan.Trial, n, k int) error {
 	f, err := t.Method.Form()
 	if err != nil || f == nil {
 		return err
 	}
 	f.N, f.K = n, k
-	act, err := quant.ParseActivations(t.Activations)
+	act, err := activations(t)
 	if err != nil {
 		return err
 	}
-	return zipper.Takes(*f, variants[variantOf(*f)], act)
+	if t.ActivationsScale != "" {
+		return errors.New("scales of inputs that are found beforehand have no kernel")
+	}
+	return zipper.Takes(*f, variants[Variant(*f)], act)
 }
 
 // Refused joins what Executable says of those trials that ask for packed
@@ -121,5 +125,6 @@ func Kernel() (requested, engaged string) {
 // execution says what packed layers run on.
 func execution() *row.Execution {
 	requested, engaged := Kernel()
-	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)), Requested: requested, Kernel: engaged}
+	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)),
+		Requested: requested, Kernel: engaged}
 }

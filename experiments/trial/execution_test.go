@@ -13,6 +13,9 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // TestPackedAgrees runs the builtin model packed and fake-quantized. On the same
@@ -39,10 +42,10 @@ func TestPackedAgrees(t *testing.T) {
 		ids = append(ids, int32(i*i*7%model.Config().VocabSize))
 	}
 	methods := map[string]quant.Quantizer{
-		plan.Dense4: quant.RTN{Format: quant.Int4(64), Scale: quant.Scale{Rule: quant.AbsMax}},
+		plan.Dense4: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
 		plan.Zipper: func() quant.Quantizer {
-			m := quant.NewMosaic(quant.RTN{Format: quant.Int4(64), Scale: quant.Scale{Rule: quant.AbsMax}}, 16, 16, 0.2)
-			m.Criterion = quant.Error
+			m := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}}, 16, 16, 0.2)
+			m.Criterion = mosaic.CriterionError
 			return m
 		}(),
 	}
@@ -62,7 +65,7 @@ func TestPackedAgrees(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					p, err := Pack(q, Scheme(name), variantOf(q.Form()))
+					p, err := Pack(q, Scheme(name), Variant(q.Form()))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -152,7 +155,7 @@ func TestPackWiderInputs(t *testing.T) {
 	for i := range w.Data {
 		w.Data[i] = float32(i%13) - 6
 	}
-	q, err := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}.Quantize(quant.Problem{Name: "w", Weights: w})
+	q, err := solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}.Quantize(quant.Problem{Name: "w", Weights: w})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,8 +65,14 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 				" of the source, so its weights must be in the basis of the source", key, name)
 		}
 	}
+	if t.ActivationsScale != "" {
+		return nil, fmt.Errorf("activations_scale: %s: a packed checkpoint has no scales of inputs", t.ActivationsScale)
+	}
 	if err := Refused([]plan.Trial{t}); err != nil {
 		return nil, err
+	}
+	if path := t.Method.Checkpoint(); path != "" {
+		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", path)
 	}
 	temp, err := newFolder(dir)
 	if err != nil {
@@ -105,7 +111,7 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	if err := publish(temp, dir); err != nil {
 		return nil, err
 	}
-	s.dropLayers(t)
+	q.drop()
 	return p, nil
 }
 
@@ -114,18 +120,18 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 // safetensors lacks; all others as they are.
 func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	linears := map[string]string{} // the name of a weight's tensor: the layer's
-	for _, l := range s.linears {
+	for _, l := range s.source.linears {
 		linears[l.Name+".weight"] = l.Name
 	}
-	folded, err := s.folded(q.model)
+	folded, err := s.source.folded(q.model)
 	if err != nil {
 		return nil, err
 	}
 	var tensors []*hf.Tensor
-	for _, name := range s.model.Checkpoint().Names() {
+	for _, name := range s.source.model.Checkpoint().Names() {
 		layer, ok := linears[name]
 		if !ok {
-			t, err := s.model.Checkpoint().Raw(name)
+			t, err := s.source.model.Checkpoint().Raw(name)
 			if err != nil {
 				return nil, err
 			}
@@ -156,22 +162,6 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	return tensors, nil
 }
 
-// folded returns the norms and biases of model that differ from the checkpoint's,
-// by the name of their tensor.
-func (s *Subject) folded(model *llm.Model) (map[string][]float32, error) {
-	changed := map[string][]float32{}
-	for name, v := range model.Vectors() {
-		t, err := s.model.Checkpoint().Raw(name)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Equal(v, t.Float32()) {
-			changed[name] = v
-		}
-	}
-	return changed, nil
-}
-
 func sum256(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
@@ -179,7 +169,7 @@ func sum256(data []byte) string {
 
 // write writes all files, synced to the disk, the weights last.
 func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
-	files, err := s.lab.OpenModel(context.Background(), p.Trial.Model)
+	files, err := s.source.lab.OpenModel(context.Background(), p.Trial.Model)
 	if err != nil {
 		return err
 	}
@@ -240,7 +230,8 @@ func packedConfig(data []byte) ([]byte, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
 	}
-	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`, hf.QuantMethod, packedVersion))
+	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`,
+		hf.QuantMethod, packedVersion))
 	out, err := json.MarshalIndent(m, "", "  ")
 	return append(out, '\n'), err
 }
@@ -266,8 +257,8 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel, act
 		}
 		replacements[l.Name] = r
 	}
-	seqs := [][]int32{s.calibrators[0]}
-	want, err := q.model.With(q.replacements).Hidden(ctx, seqs, nil)
+	seqs := [][]int32{s.calibrated.sequences[0]}
+	want, err := q.view().Hidden(ctx, seqs, nil)
 	if err != nil {
 		return err
 	}

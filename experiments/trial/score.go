@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // batchTokens is how many tokens go through the model at once: enough rows
@@ -42,7 +41,8 @@ type batchKeeper func(ctx context.Context, first, last int, compute func() (*bat
 // has a divergence of exactly zero. Keeping hidden states rather than logits
 // takes D instead of V floats per token. Without a reference (nil) m
 // is compared with itself. Without keep (nil) every batch is computed.
-func score(ctx context.Context, m *llm.Model, ws []window, reference referenceStates, keep batchKeeper) (*scores, error) {
+func score(ctx context.Context, m *llm.Model, ws []window, reference referenceStates,
+	keep batchKeeper) (*scores, error) {
 	if keep == nil {
 		keep = func(_ context.Context, _, _ int, compute func() (*batchScores, error)) (*batchScores, error) {
 			return compute()
@@ -72,7 +72,8 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [][]int32,
 	reference referenceStates) (*batchScores, error) {
 	start, n := time.Now(), last-first
-	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n), Top1: make([]float64, n),
+	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n),
+		Top1:    make([]float64, n),
 		TokenKL: make([][]float64, n)}
 	var ref gemm.Matrix
 	if reference != nil {
@@ -158,7 +159,7 @@ func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error)
 		if err != nil {
 			return nil, err
 		}
-		parallel(b-a, func(i int) {
+		parallel.Each(b-a, func(i int) {
 			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])
 		})
 	}
@@ -254,16 +255,10 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[i]*(1-f) + sorted[i+1]*f
 }
 
-// parallel calls f(0..n-1) from up to GOMAXPROCS goroutines.
-func parallel(n int, f func(i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				f(i)
-			}
-		})
+func sum(v []float64) float64 {
+	var t float64
+	for _, x := range v {
+		t += x
 	}
-	wg.Wait()
+	return t
 }

@@ -26,7 +26,8 @@ type change struct {
 
 // changeOf returns the change of basis that t asks for.
 func changeOf(t plan.Trial) *change {
-	c := &change{name: cmp.Or(t.Transform, t.Basis), seed: t.TransformSeed, block: t.TransformBlock, steps: t.TransformSteps}
+	c := &change{name: cmp.Or(t.Transform, t.Basis), seed: t.TransformSeed,
+		block: t.TransformBlock, steps: t.TransformSteps}
 	if t.Basis != "" {
 		c.seed = t.BasisSeed
 	}
@@ -46,21 +47,24 @@ func (c *change) String() string {
 
 // folds reports whether the gains of norms go into the weights, and the last one's
 // into the output layer, which is then no longer the embedding.
-func (c *change) folds() bool { return c != nil && c.name != "" && c.name != "block-hadamard" }
+func (c *change) folds() bool {
+	return c != nil && c.name != "" && c.name != "block-hadamard" && c.name != "duquant"
+}
 
 // turn notes the change of basis that t asks for.
-func (s *Subject) turn(t plan.Trial) {
-	s.change = changeOf(t)
-	s.basis = s.change.String()
-	if s.basis != "" {
-		s.warnings = append(s.warnings, fmt.Sprintf("the model is %s: its weights are computed in float32, and those of the 16-bit row "+
-			"are counted as 16 bits", s.change.name))
+func (s *source) turn(t plan.Trial) {
+	s.basis = changeOf(t)
+	if s.basis.name == "" {
+		return
 	}
+	s.changes, s.computed = append(s.changes, s.basis.String()), true
+	s.warn("the model is %s: its weights are computed in float32, and those of the 16-bit row are counted as 16 bits",
+		s.basis.name)
 }
 
 // ready changes the basis of the model, unless that has been done.
 func (s *Subject) ready(ctx context.Context) error {
-	c := s.change
+	c := s.source.basis
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.done || c.name == "" {
@@ -71,15 +75,13 @@ func (s *Subject) ready(ctx context.Context) error {
 		return fmt.Errorf("transform %s: %w", c, err)
 	}
 	c.done = true
-	for _, h := range []*Subject{s, s.heldOut} {
-		h.model, h.linears = model, model.Linears()
-	}
+	s.source.model, s.source.linears = model, model.Linears()
 	return nil
 }
 
-// changed returns the model in the basis of s.change.
-func (s *Subject) changed(context.Context) (*llm.Model, error) {
-	c, m := s.change, s.model
+// changed returns the model in the basis that its source notes.
+func (s *Subject) changed(ctx context.Context) (*llm.Model, error) {
+	c, m := s.source.basis, s.source.model
 	switch c.name {
 	case "folded":
 		return m.Fold(), nil
@@ -88,8 +90,20 @@ func (s *Subject) changed(context.Context) (*llm.Model, error) {
 	case "quarot":
 		return m.Transform(quarot(m, c.seed)), nil
 	case "block-hadamard":
-		online, err := s.blockHadamard()
+		online, err := s.source.blockHadamard()
 		return m.Transform(llm.Transforms{Online: online}), err
+	case "duquant":
+		return s.calibrated.duquant(ctx)
+	case "kurtail", "resq":
+		learn := s.calibrated.kurtail
+		if c.name == "resq" {
+			learn = s.calibrated.resq
+		}
+		t, err := learn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return m.Transform(t), nil
 	}
 	return nil, fmt.Errorf("unknown")
 }
@@ -124,19 +138,19 @@ func quarot(m *llm.Model, seed uint64) llm.Transforms {
 // blockHadamard returns the transforms of MR-GPTQ (Egiazarian et al. 2025,
 // arXiv:2509.23202): Sylvester's Hadamard matrix on each block of channels of all
 // inputs.
-func (s *Subject) blockHadamard() (func(string) rotation.Transform, error) {
+func (s *source) blockHadamard() (func(string) rotation.Transform, error) {
 	if err := s.checkTransform(); err != nil {
 		return nil, err
 	}
-	block := rotation.NewHadamard(s.change.block, 0)
-	return func(site string) rotation.Transform { return block.Repeat(s.width(site) / s.change.block) }, nil
+	block := rotation.NewHadamard(s.basis.block, 0)
+	return func(site string) rotation.Transform { return block.Repeat(s.width(site) / s.basis.block) }, nil
 }
 
 // checkTransform returns an error that names a layer whose inputs are not whole
 // blocks of the transform.
-func (s *Subject) checkTransform() error {
+func (s *source) checkTransform() error {
 	for _, l := range s.linears {
-		if b := s.change.block; b > 0 && l.K%b != 0 {
+		if b := s.basis.block; b > 0 && l.K%b != 0 {
 			return fmt.Errorf("%s: transform_block: blocks of %d channels do not divide its %d inputs", l.Name, b, l.K)
 		}
 	}
@@ -144,7 +158,7 @@ func (s *Subject) checkTransform() error {
 }
 
 // width is the number of inputs at a site.
-func (s *Subject) width(site string) int {
+func (s *source) width(site string) int {
 	for _, l := range s.linears {
 		if l.Site == site {
 			return l.K
