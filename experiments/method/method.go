@@ -89,8 +89,10 @@ type Rule struct {
 // Cost is what a method takes beside rounding every weight to nearest once.
 type Cost struct {
 	Searches float64 // rounds of rounding to nearest and measuring the output error
+	Tries    float64 // times that a weight is rounded while scales or blocks are searched for
+	Sampled  float64 // the same for a sample of the layer's weights, all of it together
 	Loop     bool    // it factors H and runs GPTQ's column loop
-	Refine   float64 // rounds of coordinate descent
+	Refine   float64 // rounds of coordinate descent over the codes of an integer base
 	Scored   bool    // it scores residual blocks
 	Greedy   float64 // share of the blocks that are taken one by one under the full H
 	Again    float64 // runs without refinement that come before, to share a budget between layers
