@@ -15,7 +15,7 @@ func documentOf(t *stats.Table, in Input) *document {
 	d := &document{Title: in.Title, Groups: groupsOf(t)}
 	add := func(s section) { d.Sections = append(d.Sections, s) }
 	add(opening(t, in))
-	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 {
+	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 && len(t.Limits) == 0 {
 		add(section{Key: "empty", Title: "No results",
 			Blocks: []block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
 	}
@@ -38,6 +38,9 @@ func documentOf(t *stats.Table, in Input) *document {
 	}
 	for i, s := range t.Studies {
 		d.Sections = append(d.Sections, criteriaSections(s, i)...)
+	}
+	for i, l := range t.Limits {
+		d.Sections = append(d.Sections, limitSections(l, i, in.Styles)...)
 	}
 	d.Sections = append(d.Sections, closing(t, in)...)
 	return d

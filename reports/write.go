@@ -33,6 +33,7 @@ type Input struct {
 	Question string // what was asked, in a sentence or two; may be empty
 	Rows     []row.Row
 	Criteria []row.Criteria             // studies of the criteria
+	Limits   []row.Limit                // studies of the distance from the rate–distortion bound
 	Config   string                     // the resolved YAML
 	Env      map[string]row.Environment // env.json, by the rows' Env key
 	Warnings []string                   // about the sweep as a whole
@@ -107,6 +108,7 @@ func Write(dir string, in Input) error {
 func (in Input) Table() *stats.Table {
 	t := stats.Build(in.Rows, in.Styles.Families()...)
 	t.Studies = stats.Studies(in.Criteria)
+	t.Limits = stats.Limits(in.Limits)
 	return t
 }
 

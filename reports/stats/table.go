@@ -40,6 +40,7 @@ type Table struct {
 	Groups   []*Group
 	Timings  []*Timing // rows of experiments bench
 	Studies  []*Study  // of the criteria
+	Limits   []*Limit  // distances from the rate–distortion bound
 	Failed   []*Entry  // trials without values
 	Replaced int       // earlier rows of a trial that was run again
 	Warnings []string  // about the table as a whole
