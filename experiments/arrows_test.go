@@ -12,14 +12,14 @@ import (
 func TestArrows(t *testing.T) {
 	const module = "github.com/mosaicquant/mosaicquant/"
 	allowed := map[string][]string{
-		"internal/gemm":      {},
+		"internal/gemm":      {"internal/half", "internal/parallel"},
 		"internal/store":     {},
 		"internal/roofline":  {},
 		"internal/outliers":  {"internal/gemm"},
 		"internal/testdata":  {},
 		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},
 		"internal/bounded":   {},
-		"internal/gguf":      {},
+		"internal/gguf":      {"internal/half"},
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},
 		"internal/half":      {},
 		"internal/parallel":  {},
@@ -30,13 +30,13 @@ func TestArrows(t *testing.T) {
 		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
 		"quant/plain":        {"internal/gemm", "internal/half", "quant", "quant/grid"}, // a slow GPTQ for tests
-		"zipper":             {"internal/gemm", "quant"},
-		"zipper/cuda":        {"internal/gemm", "quant", "zipper/cuda/driver"},
+		"zipper":             {"internal/half", "internal/gemm", "quant"},
+		"zipper/cuda":        {"internal/half", "internal/parallel", "internal/gemm", "quant", "zipper/cuda/driver"},
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
-		"internal/llm":       {"internal/gemm", "internal/hf", "internal/rotation", "quant"},
+		"internal/llm":       {"internal/parallel", "internal/gemm", "internal/hf", "internal/rotation", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
-		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
+		"internal/tasks":     {"internal/parallel", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
 		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/baseline"},
@@ -47,8 +47,8 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
+		"experiments/trial":  {"internal/parallel", "internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
+		"experiments/bench":  {"internal/half", "experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

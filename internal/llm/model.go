@@ -8,6 +8,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/internal/rotation"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -262,7 +263,7 @@ func checkFinite(name string, w gemm.Source) error {
 	const step = 16
 	var bad atomic.Int64
 	bad.Store(int64(n))
-	parallel((n+step-1)/step, func(_, c int) {
+	parallel.Do((n+step-1)/step, func(c int) {
 		i0 := c * step
 		if int64(i0) >= bad.Load() {
 			return

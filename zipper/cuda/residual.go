@@ -6,6 +6,8 @@ import (
 	"math"
 	"math/bits"
 
+	f16 "github.com/mosaicquant/mosaicquant/internal/half"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -49,14 +51,14 @@ func (l *Layout) packResidual(r *quant.Residual, o *order) error {
 	l.R = make([]byte, max(16, tiles*l.residualBytes()))
 	o.zeros(l.R)
 	l.RS = make([]byte, max(16, tiles*l.scaleBytes()))
-	parallel(r.RowPtr.Len()-1, func(br int) { // blocks of one panel share bytes only if thin
+	parallel.Do(r.RowPtr.Len()-1, func(br int) { // blocks of one panel share bytes only if thin
 		if r.BlockRows >= panelRows {
 			l.packBlockRow(r, o, br)
 		}
 	})
 	if r.BlockRows < panelRows {
 		each := panelRows / r.BlockRows
-		parallel(ceilDiv(r.RowPtr.Len()-1, each), func(p int) {
+		parallel.Do(ceilDiv(r.RowPtr.Len()-1, each), func(p int) {
 			for br := p * each; br < min((p+1)*each, r.RowPtr.Len()-1); br++ {
 				l.packBlockRow(r, o, br)
 			}
@@ -78,7 +80,7 @@ func (l *Layout) packBlockRow(r *quant.Residual, o *order, br int) {
 				}
 				l.setScale(t, (row+i)%panelRows, scale)
 				for c := range min(cellCols, l.K-col) {
-					u := codeAt(codes, in*r.BlockCols+col%r.BlockCols+c, r.Bits) + zeroCode - 1<<(r.Bits-1)
+					u := quant.CodeAt(codes, in*r.BlockCols+col%r.BlockCols+c, r.Bits) + zeroCode - 1<<(r.Bits-1)
 					at, shift := l.place(o, (row+i)%panelRows, s, c)
 					to := &l.R[t*l.residualBytes()+at]
 					*to = *to&^(15<<shift) | (u^o.flip)<<shift
@@ -150,17 +152,7 @@ func (l *Layout) scale(tile, row int) uint16 {
 	if l.RForm&formRowScales != 0 {
 		return binary.LittleEndian.Uint16(at[2*row:])
 	}
-	return toHalf(math.Float32frombits(binary.LittleEndian.Uint32(at)))
-}
-
-// codeAt returns code i of a packed row, as quant packs.
-func codeAt(src []byte, i, width int) byte {
-	at := i * width
-	v := uint16(src[at>>3])
-	if at&7+width > 8 {
-		v |= uint16(src[at>>3+1]) << 8
-	}
-	return byte(v>>(at&7)) & (1<<width - 1)
+	return f16.ToF16(math.Float32frombits(binary.LittleEndian.Uint32(at)))
 }
 
 // putCode stores a code into zeroed bytes.
