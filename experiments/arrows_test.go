@@ -35,6 +35,7 @@ func TestArrows(t *testing.T) {
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
 		"internal/llm":       {"internal/parallel", "internal/gemm", "internal/hf", "internal/rotation", "quant"},
+		"internal/foreign":   {"internal/gemm", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
 		"internal/tasks":     {"internal/parallel", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
@@ -47,7 +48,7 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"internal/parallel", "internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
+		"experiments/trial":  {"internal/parallel", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
 		"experiments/bench":  {"internal/half", "experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}

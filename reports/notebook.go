@@ -88,7 +88,7 @@ func (w *notebookWriter) blocks(blocks []block) {
 			first, note := b.runnable()
 			w.markdown(note)
 			for _, c := range first {
-				w.code("trial-"+c.Row, c.comment(), shell(c.Command))
+				w.code("trial-"+c.Key, c.comment(), shell(c.Command))
 			}
 		default:
 			w.markdown(blockMarkdown(b))

@@ -50,7 +50,11 @@ func opening(t *stats.Table, in Input) section {
 	if p := paragraphs(in.Question); len(p) > 0 && !indented(p[0]) {
 		s.Blocks = append(s.Blocks, plain("lead", p[0]))
 	}
-	measured := len(t.Entries()) - len(t.Failed)
+	measured := 0
+	for _, e := range t.Entries() {
+		measured += len(e.Trials())
+	}
+	measured -= len(t.Failed)
 	count := phrase{Text: format.Plural(measured, "trial", "trials") + " measured"}
 	if measured == 0 && len(t.Failed) == 0 && len(t.Studies) > 0 {
 		count.Text = format.Plural(len(t.Studies), "study", "studies") + " of the criteria"
@@ -129,7 +133,7 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	return append(out, findingsSection(g, key("findings"), where))
 }
 
-const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate. A row with a star in the last columns of Results differs significantly from its baseline."
+const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate."
 
 // findingsSection says in words what the group's rows carry.
 func findingsSection(g *stats.Group, key, where string) section {
@@ -208,7 +212,13 @@ func closing(t *stats.Table, in Input) []section {
 	if len(all) > 0 {
 		var runs trials
 		for _, e := range all {
-			runs = append(runs, trialCommand{e.ID, e.Label, e.Trial, in.Commands[e.Trial]})
+			for i, d := range e.Trials() {
+				key := e.ID
+				if i > 0 {
+					key += fmt.Sprintf("-%d", i+1)
+				}
+				runs = append(runs, trialCommand{key, e.ID, d.Label, d.Trial, in.Commands[d.Trial]})
+			}
 		}
 		add("reproduce", "Each row again", true, []block{runs})
 	}

@@ -5,35 +5,42 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
-// example returns a random matrix [n,k] in the form f: normal weights, rounded to the
-// nearest value of the base's grid, beside random parts. Its products take as long as
-// those of a quantized layer of that form; its values mean nothing.
-func example(f *form, n, k int, seed uint64) (*Weights, error) {
-	if f.Quant == nil {
-		base := &quant.Packed{N: n, K: k, Format: quant.Int4(0)}
-		rng := rand.New(rand.NewPCG(seed, uint64(n)<<32|uint64(k)))
-		base.Codes, base.Scales = codes(rng, n*((k+1)/2)), halves(rng, n, stepExponent(k))
-		for i := (k+1)/2 - 1; k%2 == 1 && i < len(base.Codes); i += (k + 1) / 2 {
-			base.Codes[i] &= 15
+// weightsOf returns a matrix [n,k] of normal weights, as large as those of a layer that
+// keeps the size of its inputs.
+func weightsOf(n, k int, seed uint64) gemm.Matrix {
+	w := normal(seed, n, k)
+	for i := range w.Data {
+		w.Data[i] /= float32(math.Sqrt(float64(k)))
+	}
+	return w
+}
+
+// example returns x [n,k] in the form f: rounded to the nearest values of the base's grid,
+// beside random parts. Its products take as long as those of a quantized layer of that
+// form; its values mean nothing. Of 16-bit weights it is a matrix that stands for values
+// of that width.
+func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
+	base := quant.Int4(128)
+	if f.Quant != nil {
+		base = f.Quant.Base
+		if f.Quant.Columns > 0 || f.Quant.LowRank > 0 || f.Quant.ChannelScales {
+			return nil, errors.New("no random matrix is made up of channels apart, low-rank branches or channel scales")
 		}
-		return &Weights{Packed: &quant.Quantized{Base: base}}, nil
 	}
-	if f.Quant.Columns > 0 || f.Quant.LowRank > 0 || f.Quant.ChannelScales {
-		return nil, errors.New("no random matrix is made up of channels apart, low-rank branches or channel scales")
-	}
-	x := normal(seed, n, k)
-	for i := range x.Data {
-		x.Data[i] /= float32(math.Sqrt(float64(k)))
-	}
-	q, err := (solve.RTN{Format: f.Quant.Base, Scale: grid.Scale{Rule: grid.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
+	q, err := (solve.RTN{Format: base, Scale: grid.Scale{Rule: grid.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
 	if err != nil {
 		return nil, err
 	}
+	if f.Quant == nil {
+		return &Weights{Packed: q}, nil
+	}
+	n, k := x.Rows, x.Cols
 	rng := rand.New(rand.NewPCG(seed+1, uint64(n)<<32|uint64(k)))
 	if r := f.Quant.Residual; r != nil && f.Density > 0 {
 		q.Residual = randomResidual(rng, n, k, r, f.Density)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -39,6 +40,9 @@ func formOf(t *plan.Trial) (*form, error) {
 	q, err := t.Method.Form()
 	if err != nil {
 		return nil, err
+	}
+	if t.Method.Checkpoint() != "" {
+		return nil, errors.New("the form of a checkpoint is known once it is read")
 	}
 	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: plan.W16A16, trial: t}
 	if q == nil {
@@ -76,34 +80,14 @@ func (f *form) key(p plan.Product) string {
 // and 16-bit weights among them. What has no kernel is left to Report to tell.
 // note, where not nil, is told of what will be measured.
 func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(format string, args ...any)) error {
-	forms := map[string][]*form{} // by the kind of products
-	var order []plan.Trial
-	for i := range trials {
-		t := &trials[i]
-		if t.Speed == nil {
-			continue
-		}
-		f, err := formOf(t)
-		if err != nil {
-			continue
-		}
-		kind := fmt.Sprint(t.Speed, f.Scheme)
-		if forms[kind] == nil {
-			forms[kind] = []*form{sixteen(f.Scheme), dense(f.Scheme)}
-			order = append(order, *t)
-		}
-		key := f.key(plan.Product{})
-		if !slices.ContainsFunc(forms[kind], func(o *form) bool { return o.key(plan.Product{}) == key }) {
-			forms[kind] = append(forms[kind], f)
-		}
-	}
+	order, forms := kindsOf(trials)
 	for i := range order {
 		t := &order[i]
 		e, err := s.engine(t.Speed.Engine)
 		if err != nil {
 			return fmt.Errorf("speed: %w", err)
 		}
-		all := forms[fmt.Sprint(t.Speed, trial.Scheme(t.Activations))]
+		all := forms[i]
 		for _, group := range byWeights(t.Timed()) {
 			if !s.lacks(group, all) {
 				continue
@@ -119,6 +103,35 @@ func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(form
 	return nil
 }
 
+// kindsOf returns a trial of each kind of products that trials ask for, those of one
+// scheme and speed section, and all forms of each kind: 16-bit weights and int4 in
+// groups of 128 come first.
+func kindsOf(trials []plan.Trial) (order []plan.Trial, forms [][]*form) {
+	at := map[string]int{}
+	for i := range trials {
+		t := &trials[i]
+		if t.Speed == nil {
+			continue
+		}
+		f, err := formOf(t)
+		if err != nil {
+			continue
+		}
+		kind := fmt.Sprint(t.Speed, f.Scheme)
+		k, ok := at[kind]
+		if !ok {
+			k = len(order)
+			at[kind] = k
+			order, forms = append(order, *t), append(forms, []*form{sixteen(f.Scheme), dense(f.Scheme)})
+		}
+		key := f.key(plan.Product{})
+		if !slices.ContainsFunc(forms[k], func(o *form) bool { return o.key(plan.Product{}) == key }) {
+			forms[k] = append(forms[k], f)
+		}
+	}
+	return order, forms
+}
+
 // lacks reports whether some product of group was not measured in one of forms.
 func (s *Speed) lacks(group []plan.Product, forms []*form) bool {
 	return slices.ContainsFunc(forms, func(f *form) bool {
@@ -130,8 +143,9 @@ func (s *Speed) lacks(group []plan.Product, forms []*form) bool {
 func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms []*form) (err error) {
 	cs := make([]*contender, len(forms))
 	defer func() { err = errors.Join(err, closeAll(cs)) }()
+	weights := weightsOf(group[0].N, group[0].K, group[0].Seed)
 	for i, f := range forms {
-		if cs[i], err = f.prepare(e, &group[0]); err != nil {
+		if cs[i], err = f.prepare(e, &group[0], weights); err != nil {
 			return err
 		}
 	}
@@ -160,15 +174,15 @@ func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms
 	return nil
 }
 
-// prepare lays a random matrix of the shape of p out in the form f.
-func (f *form) prepare(e Engine, p *plan.Product) (*contender, error) {
+// prepare lays weights, of the shape of p, out in the form f.
+func (f *form) prepare(e Engine, p *plan.Product, weights gemm.Matrix) (*contender, error) {
 	c := &contender{variant: f.variant}
 	if f.trial != nil {
 		if c.err = trial.ExecutableAt(*f.trial, p.N, p.K); c.err != nil {
 			return c, nil
 		}
 	}
-	w, err := example(f, p.N, p.K, p.Seed)
+	w, err := example(f, weights, p.Seed)
 	if err != nil {
 		c.err = err
 		return c, nil

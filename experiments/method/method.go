@@ -16,7 +16,7 @@ import (
 )
 
 // All are the methods, in the order in which they are explained.
-var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant}
+var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant, checkpoint}
 
 // Method is a quantization method of sweep files.
 type Method struct {
@@ -33,8 +33,11 @@ type Method struct {
 	// Rules name settings that contradict each other.
 	Rules []Rule
 	// Build returns the quantizer for settings that Keys and Rules accept; nil
-	// where the method leaves the weights in 16 bits.
+	// where the method leaves the weights in 16 bits, or reads them.
 	Build func(Settings) (quant.Quantizer, error)
+	// Reads is the key that names a checkpoint whose weights are taken as they are;
+	// empty for methods that compute theirs.
+	Reads string
 	// Parts adds to the form of a layer what the method keeps beside the base;
 	// nil for nothing. Parts that depend on the data are added.
 	Parts func(Settings, *quant.Form)
@@ -86,8 +89,10 @@ type Rule struct {
 // Cost is what a method takes beside rounding every weight to nearest once.
 type Cost struct {
 	Searches float64 // rounds of rounding to nearest and measuring the output error
+	Tries    float64 // times that a weight is rounded while scales or blocks are searched for
+	Sampled  float64 // the same for a sample of the layer's weights, all of it together
 	Loop     bool    // it factors H and runs GPTQ's column loop
-	Refine   float64 // rounds of coordinate descent
+	Refine   float64 // rounds of coordinate descent over the codes of an integer base
 	Scored   bool    // it scores residual blocks
 	Greedy   float64 // share of the blocks that are taken one by one under the full H
 	Again    float64 // runs without refinement that come before, to share a budget between layers
@@ -124,8 +129,8 @@ func (m *Method) Key(name string) *Key {
 	return nil
 }
 
-// Quantizes reports whether the method quantizes weights.
-func (m *Method) Quantizes() bool { return m.Build != nil }
+// Quantizes reports whether the method gives quantized weights.
+func (m *Method) Quantizes() bool { return m.Build != nil || m.Reads != "" }
 
 // KeyNames returns the names of the keys of all methods, each once, such that
 // the keys of every method stand in its own order. Of what may come next, what

@@ -22,7 +22,7 @@ func TestComplete(t *testing.T) {
 			t.Errorf("method %q: no name or summary, or there twice", m.Name)
 		}
 		seen[m.Name] = true
-		if m.Quantizes() && (m.Key("format") == nil || m.Key("group") == nil || m.Key("scale") == nil || len(m.Rules) < len(baseRules)) {
+		if m.Build != nil && (m.Key("format") == nil || m.Key("group") == nil || m.Key("scale") == nil || len(m.Rules) < len(baseRules)) {
 			t.Errorf("%s has no dense base: it needs keys format, group, scale and their rules", m.Name)
 		}
 		names := map[string]bool{}

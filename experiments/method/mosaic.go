@@ -27,9 +27,11 @@ var mosaicQuant = &Method{
 		budget,
 		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
 			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
-		{Name: "residual_scale", Kind: kinds.Word("block", "row", "base"), Default: always("block"),
-			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which stores none",
-			Label: kinds.Prefix("", kinds.Suffix("-scale")), Quiet: true},
+		{Name: "residual_scale", Default: always("block"),
+			Kind: kinds.Renamed("base", "tied", "block", "row", "tied"), // rows and identities say base
+			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which " +
+				"stores none (`base` is the older word)",
+			Label: residualScaleLabel, Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
 			Label: kinds.Either("joint", "separate"), Quiet: true},
@@ -78,10 +80,39 @@ var mosaicQuant = &Method{
 		if s.Word("budget") != "" {
 			c.Again = 1 // scores
 		}
+		if s.Bool("joint") {
+			c.Refine *= slowRound
+			c.Tries = 28 // pairs of codes, and a run without residual
+			if s.Word("criterion") == "relief" {
+				c.Tries = 80
+			}
+			if s.Word("residual_scale") == "base" {
+				c.Sampled = ratioTries(s)
+			}
+		}
 		return c
 	},
+}
+
+// ratioTries is how often a joint residual tied to the base rounds a weight of its
+// sample of 8192 until it has its ratio: candidates, times the scales that a group
+// tries with each.
+func ratioTries(s Settings) float64 {
+	candidates, scales := 36*float64(int(1)<<s.Int("residual_bits")-1), 10.0
+	if f := s.Word("format"); f == "int3b" || f == "int4b" {
+		scales = 150 // 64, in two levels
+	}
+	return 8192 * candidates * scales
 }
 
 // pairs says how a joint residual finds the codes of base and residual: the best
 // of all pairs, or of near ones, which is the empty string inside.
 var pairs = kinds.DefaultWord(true, "near", "all")
+
+// residualScaleLabel writes "tied", "row-scale", "block-scale".
+func residualScaleLabel(v any) string {
+	if v == "base" {
+		return "tied"
+	}
+	return v.(string) + "-scale"
+}

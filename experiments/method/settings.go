@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -220,7 +221,17 @@ func (s Settings) base() (quant.Quantizer, error) {
 	return s.rtn()
 }
 
-// Quantizer returns the method with the settings s, nil for 16-bit weights.
+// Checkpoint returns the path of the checkpoint whose weights s takes; empty where s
+// computes its own.
+func (s Settings) Checkpoint() string {
+	if m := s.Method(); m != nil && m.Reads != "" {
+		return s.Word(m.Reads)
+	}
+	return ""
+}
+
+// Quantizer returns the method with the settings s, nil for 16-bit weights and for
+// those of a checkpoint.
 func (s Settings) Quantizer() (quant.Quantizer, error) {
 	m := s.Method()
 	if m == nil {
@@ -237,7 +248,8 @@ func (s Settings) Quantizer() (quant.Quantizer, error) {
 	return baseline.AWQ{Method: q, Format: f}, err
 }
 
-// Form returns the form of the layers that s quantizes, nil for 16-bit weights:
+// Form returns the form of the layers that s quantizes, nil for 16-bit weights and for
+// those of a checkpoint, which must be read first:
 // what kernels are asked about before anything is quantized. Numbers that depend
 // on the layer are 0. Parts that depend on the data are there: a layer for which
 // AWQ's search finds no better scales than ones, or LLM.int8() no outlier, has
@@ -281,8 +293,40 @@ func (s Settings) Cost() Cost {
 	if c.Refine > 0 || s.Word("scale") == "clip" {
 		c.Squares += 4 // H in float32
 	}
+	c.Tries += s.scaleTries()
+	if s.Word("format") == "int3b" || s.Word("format") == "int4b" {
+		c.Refine *= slowRound
+	}
 	if s.Float("smoothing") > 0 {
 		c.Squares = max(c.Squares, 8) // H before and after
 	}
 	return c
+}
+
+// slowRound is how much longer a round of refinement takes with two codes for each
+// weight, or with two levels of scales.
+const slowRound = 1.6
+
+// scaleTries is how often the search for scales rounds each weight.
+func (s Settings) scaleTries() float64 {
+	format := s.Word("format")
+	if format == "any4" {
+		return 55 // its table is learned by k-means
+	}
+	levels := 1.0 // formats whose levels are not integers take longer
+	if slices.Contains([]string{"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4"}, format) {
+		levels = 1.9
+	}
+	switch s.Word("scale") {
+	case "mse", "hessian":
+		if format == "mxfp4" {
+			return 180 * levels
+		}
+		return 80 * levels
+	case "clip":
+		return 10 + 1.7*float64(s.Int("group")) // a product with H of the group
+	case "foursix":
+		return 2 * levels
+	}
+	return 0
 }

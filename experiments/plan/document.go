@@ -179,16 +179,22 @@ func (k *key) documentDefault() string {
 
 func (k *key) documentMethods() string {
 	var have []string
+	quantize := 0 // methods that compute the weights
 	for _, m := range method.All {
 		if k.has(m.Name) {
 			have = append(have, m.Name)
+		}
+		if m.Build != nil {
+			quantize++
 		}
 	}
 	switch {
 	case len(have) == len(method.All):
 		return "all"
-	case len(have) == len(method.All)-1 && !k.has("none"):
-		return "all but none"
+	case len(have) == quantize && !k.has("none") && !k.has("checkpoint"):
+		return "all that quantize"
+	case len(have) == quantize+1 && k.has("none"):
+		return "all but checkpoint"
 	}
 	return strings.Join(have, ", ")
 }

@@ -252,8 +252,15 @@ func commonKeys() []*key {
 			kind:  kinds.Integer(2, 1<<16), field: func(t *Trial) any { return &t.TransformBlock }, fallback: always(128),
 			when: transforms("block"), needs: "a transform of blocks", label: kinds.Prefix("block", nil), quiet: true},
 		{name: "transform_steps",
-			means: "Steps by which the rotation is learned",
-			kind:  kinds.Integer(1, 100000), field: func(t *Trial) any { return &t.TransformSteps }, fallback: always(100),
+			means: "Steps by which rotations are learned, of each rotation at most",
+			kind:  kinds.Integer(1, 100000), field: func(t *Trial) any { return &t.TransformSteps },
+			defaults: "that of the paper: 256 for `duquant`, 100 for `kurtail`",
+			fallback: func(t *Trial) any {
+				if k := TransformOf(t.Transform); k != nil {
+					return k.Steps
+				}
+				return 0
+			},
 			when: transforms("steps"), needs: "a transform that is learned", label: kinds.Prefix("", kinds.Suffix("-steps")), quiet: true},
 
 		{name: "activations",

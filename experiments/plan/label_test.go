@@ -80,3 +80,20 @@ func TestLabelErrors(t *testing.T) {
 		}
 	}
 }
+
+// The older word for tied scales is read, and is the same trial.
+func TestTied(t *testing.T) {
+	const text = header + "methods:\n- {method: mosaic, density: 5%, residual_scale: [block, X]}"
+	old, now := parse(t, strings.Replace(text, "X", "base", 1)), parse(t, strings.Replace(text, "X", "tied", 1))
+	if !slices.Equal(old.Trials, now.Trials) {
+		t.Errorf("%v is not %v", old.Trials, now.Trials)
+	}
+	if got, want := labels(now), []string{"mosaic", "mosaic tied"}; !slices.Equal(got, want) {
+		t.Errorf("labels %q, want %q", got, want)
+	}
+	again(t, old)
+	_, err := Parse("x.yaml", []byte(strings.Replace(text, "X", "bas", 1)))
+	if err == nil || !strings.Contains(err.Error(), "is not one of block, row, tied") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -104,7 +104,7 @@ type Method = method.Settings
 type Block = kinds.Block
 
 // ID identifies what t computes: a hash over its settings and over the content
-// that they name (model, tokenizer, texts, code epoch ...), which the caller
+// that they name (model, tokenizer, texts, the program's revision ...), which the caller
 // hashes. Labels are not part of it. 16 hexadecimal digits.
 func ID(t Trial, content map[string]string) string {
 	data, err := json.Marshal(struct {

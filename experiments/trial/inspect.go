@@ -2,16 +2,13 @@ package trial
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/outliers"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Inspection asks for the outliers of a model.
@@ -103,26 +100,19 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 
 // inspectWeights measures the weights of one layer, several at a time.
 func inspectWeights(ctx context.Context, linears []llm.Linear) ([]Outliers, error) {
-	list, errs := make([]Outliers, len(linears)), make([]error, len(linears))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(linears)) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(linears) || ctx.Err() != nil {
-					return
-				}
-				s, err := outliers.Of(linears[i].Weights)
-				if err != nil {
-					errs[i] = fmt.Errorf("%s.weight: %w", linears[i].Name, err)
-				}
-				list[i] = Outliers{linears[i].Name, s}
-			}
-		})
-	}
-	wg.Wait()
-	return list, errors.Join(append(errs, ctx.Err())...)
+	list := make([]Outliers, len(linears))
+	err := parallel.For(len(linears), func(i int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s, err := outliers.Of(linears[i].Weights)
+		if err != nil {
+			return fmt.Errorf("%s.weight: %w", linears[i].Name, err)
+		}
+		list[i] = Outliers{linears[i].Name, s}
+		return nil
+	})
+	return list, err
 }
 
 // sequences are some that go through the model together, and how far they have come.

@@ -68,6 +68,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	if err := Refused([]plan.Trial{t}); err != nil {
 		return nil, err
 	}
+	if path := t.Method.Checkpoint(); path != "" {
+		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", path)
+	}
 	temp, err := newFolder(dir)
 	if err != nil {
 		return nil, err

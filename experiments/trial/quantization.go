@@ -185,7 +185,7 @@ func (q *quantization) key(i int) (store.Key, error) {
 	if err != nil {
 		return store.Key{}, err
 	}
-	parts := []string{epoch, q.calibrated.statisticsKey(l.Site).String(), l.Name, string(method),
+	parts := []string{revision, q.calibrated.statisticsKey(l.Site).String(), l.Name, string(method),
 		fmt.Sprint(seed(q.trial.Calibration.Seed, i))}
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())

@@ -47,6 +47,9 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 	if t.Method.Word("criterion") == "oracle" {
 		r.Warnings = append(r.Warnings, "criterion oracle chose its blocks on the evaluated text: a bound, not a method")
 	}
+	if t.Method.Checkpoint() != "" {
+		return s.runImported(ctx, t, r)
+	}
 	start := time.Now()
 	q, err := s.quantize(ctx, t, r)
 	if err != nil {

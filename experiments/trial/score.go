@@ -157,7 +157,7 @@ func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error)
 		if err != nil {
 			return nil, err
 		}
-		parallel.Do(b-a, func(i int) {
+		parallel.Each(b-a, func(i int) {
 			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])
 		})
 	}

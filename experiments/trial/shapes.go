@@ -1,6 +1,8 @@
 package trial
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
@@ -11,6 +13,13 @@ import (
 // branch of a rank that no matrix of that size has, blocks of a transform that are no
 // part of K, or packed execution of a size that has no kernel. It returns nil for what cannot be told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
+	if path := t.Method.Checkpoint(); path != "" {
+		c, err := s.source.lab.openCheckpoint(context.Background(), path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(sameArchitecture(s.source.model.Config(), c.Model.Config()), c.Close())
+	}
 	if err := s.source.checkTransform(); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (c *calibrator) smooth(ctx context.Context, m plan.Method) (*llm.Model, map
 	}
 	key := c.key("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
 	scales, err := store.Do(ctx, c.store(), key, c.scalesCodec(m), func(ctx context.Context) (map[string][]float32, error) {
-		return c.smoothScales(ctx, m)
+		return c.smoothScales(ctx, m.Float("smoothing"), m.Word("smoothing_sites") == "norms")
 	})
 	if err != nil {
 		return nil, nil, err
@@ -35,15 +35,15 @@ func (c *calibrator) smooth(ctx context.Context, m plan.Method) (*llm.Model, map
 	return model, scales, err
 }
 
-// smoothScales computes the scales of all sites that m smooths. The inputs of
+// smoothScales computes the scales of all sites, or of those that read a norm. The inputs of
 // o_proj and down_proj come first, since their scales go into rows of v_proj and
 // up_proj: the scales after norms see these as they will be quantized. Channels
 // that come from one channel of v_proj share the largest activation and weight
 // among them.
-func (c *calibrator) smoothScales(ctx context.Context, m plan.Method) (map[string][]float32, error) {
+func (c *calibrator) smoothScales(ctx context.Context, alpha float64, norms bool) (map[string][]float32, error) {
 	scales := map[string][]float32{}
 	steps := [][]string{{".attn_out", ".mlp_mid"}, {".attn_in", ".mlp_in"}}
-	if m.Word("smoothing_sites") == "norms" {
+	if norms {
 		steps = steps[1:]
 	}
 	model := c.source.model
@@ -70,7 +70,7 @@ func (c *calibrator) smoothScales(ctx context.Context, m plan.Method) (map[strin
 				return nil, err
 			}
 			from := model.Producers(site)
-			scales[site] = baseline.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
+			scales[site] = baseline.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), alpha)
 		}
 		var err error
 		if model, err = c.source.model.Scale(scales); err != nil {

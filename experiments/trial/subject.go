@@ -12,7 +12,8 @@
 //   - evaluator (evaluator.go, score.go): perplexity, KL divergence and tasks of any
 //     model against that of the source.
 //
-// Subject.Run (run.go) joins them to a row; quantized.go says what each layer runs on.
+// Subject.Run (run.go) joins them to a row; imported.go takes the layers of a checkpoint
+// in place of a quantization. quantized.go says what each layer runs on.
 package trial
 
 import (
@@ -30,9 +31,9 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
 
-// epoch is part of every trial's identity. Raise it when a change of this
-// program changes the numbers of an unchanged configuration.
-const epoch = "3"
+// revision is part of every trial's identity, under its older name epoch. Raise it when
+// a change of this program changes the numbers of an unchanged configuration.
+const revision = "3"
 
 // Lab is what trials need of their surroundings.
 type Lab struct {
@@ -74,7 +75,8 @@ type Subject struct {
 	calibrated *calibrator // on the calibration text
 	heldOut    *calibrator // on windows of the evaluated text
 	evaluator  *evaluator
-	content    map[string]string // SHA-256 of all that a trial names, and epoch
+	content    map[string]string // SHA-256 of all that a trial names, and the revision
+	imported   checkpoints       // that methods name
 }
 
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
@@ -100,7 +102,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	s.source.turn(t)
 	s.heldOut = s.evaluator.heldOut(t.Calibration)
-	s.content = map[string]string{"epoch": epoch, "text": s.evaluator.text, "calibration": s.calibrated.text}
+	s.content = map[string]string{"epoch": revision, "text": s.evaluator.text, "calibration": s.calibrated.text}
 	maps.Copy(s.content, s.source.content)
 	for _, task := range s.evaluator.tasks {
 		s.content["task "+task.Name] = task.SHA256
@@ -148,7 +150,15 @@ func (s *Subject) Close() error { return s.source.model.Close() }
 
 // ID identifies the trial t of this subject by its settings and the content of
 // everything they name.
-func (s *Subject) ID(t plan.Trial) string { return plan.ID(t, s.content) }
+func (s *Subject) ID(t plan.Trial) string {
+	path := t.Method.Checkpoint()
+	if path == "" {
+		return plan.ID(t, s.content)
+	}
+	content := maps.Clone(s.content)
+	content["checkpoint"] = s.imported.hash(s.source.lab, path)
+	return plan.ID(t, content)
+}
 
 // Tokens is the number of scored tokens, and of calibration tokens.
 func (s *Subject) Tokens() (scored, calibration int) {

@@ -46,7 +46,9 @@ func (c *change) String() string {
 
 // folds reports whether the gains of norms go into the weights, and the last one's
 // into the output layer, which is then no longer the embedding.
-func (c *change) folds() bool { return c != nil && c.name != "" && c.name != "block-hadamard" }
+func (c *change) folds() bool {
+	return c != nil && c.name != "" && c.name != "block-hadamard" && c.name != "duquant"
+}
 
 // turn notes the change of basis that t asks for.
 func (s *source) turn(t plan.Trial) {
@@ -76,7 +78,7 @@ func (s *Subject) ready(ctx context.Context) error {
 }
 
 // changed returns the model in the basis that its source notes.
-func (s *Subject) changed(context.Context) (*llm.Model, error) {
+func (s *Subject) changed(ctx context.Context) (*llm.Model, error) {
 	c, m := s.source.basis, s.source.model
 	switch c.name {
 	case "folded":
@@ -88,6 +90,18 @@ func (s *Subject) changed(context.Context) (*llm.Model, error) {
 	case "block-hadamard":
 		online, err := s.source.blockHadamard()
 		return m.Transform(llm.Transforms{Online: online}), err
+	case "duquant":
+		return s.calibrated.duquant(ctx)
+	case "kurtail", "resq":
+		learn := s.calibrated.kurtail
+		if c.name == "resq" {
+			learn = s.calibrated.resq
+		}
+		t, err := learn(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return m.Transform(t), nil
 	}
 	return nil, fmt.Errorf("unknown")
 }

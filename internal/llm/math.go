@@ -153,7 +153,7 @@ func finite(x []float32) bool {
 func parallelRows(m gemm.Matrix, f func(i0, i1 int)) {
 	const elements = 1 << 14 // per range: some 10 µs of work
 	rows := max(1, elements/max(1, m.Cols))
-	parallel.Do((m.Rows+rows-1)/rows, func(c int) {
+	parallel.Each((m.Rows+rows-1)/rows, func(c int) {
 		f(c*rows, min((c+1)*rows, m.Rows))
 	})
 }

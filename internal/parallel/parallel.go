@@ -8,8 +8,8 @@ import (
 
 // Workers calls f(worker, i) for i = 0..n-1 on at most p goroutines, the caller's
 // included, and waits for all. Indices are handed out in order, each to whoever is
-// free: the machine may be busy with other things, and equal shares would wait for
-// the slowest. worker < min(p, n) numbers the goroutine, for scratch space.
+// free: the machine may be busy with other things, and equal shares would wait for the
+// slowest. worker, below p, numbers the goroutine, for scratch space.
 func Workers(p, n int, f func(worker, i int)) {
 	p = min(p, n)
 	if p <= 1 {
@@ -25,24 +25,25 @@ func Workers(p, n int, f func(worker, i int)) {
 		}
 	}
 	var wg sync.WaitGroup
-	for worker := 1; worker < p; worker++ {
-		wg.Go(func() { work(worker) })
+	for w := 1; w < p; w++ {
+		wg.Go(func() { work(w) })
 	}
 	work(0)
 	wg.Wait()
 }
 
-// Do calls f(i) for i = 0..n-1 on GOMAXPROCS goroutines.
-func Do(n int, f func(i int)) {
+// Each calls f(i) for i = 0..n-1 on GOMAXPROCS goroutines.
+func Each(n int, f func(i int)) {
 	Workers(runtime.GOMAXPROCS(0), n, func(_, i int) { f(i) })
 }
 
-// For is Do with errors. It calls f for every i, and returns the error of the
-// smallest i that failed, so that results and errors do not depend on scheduling.
+// For calls f(i) for i = 0..n-1 on GOMAXPROCS goroutines and returns the
+// error of the smallest i that failed, so that results and errors do not depend
+// on scheduling.
 func For(n int, f func(i int) error) error {
 	var mu sync.Mutex
 	first, err := n, error(nil)
-	Do(n, func(i int) {
+	Each(n, func(i int) {
 		if e := f(i); e != nil {
 			mu.Lock()
 			if i < first {

@@ -399,6 +399,13 @@ func orthogonal(n int, draw *rand.Rand) *mat.Dense {
 			g.Set(i, j, draw.NormFloat64())
 		}
 	}
+	return positiveQ(g)
+}
+
+// positiveQ returns the Q of the QR factorization of g whose R has a positive
+// diagonal.
+func positiveQ(g *mat.Dense) *mat.Dense {
+	n, _ := g.Dims()
 	var qr mat.QR
 	qr.Factorize(g)
 	var q, r mat.Dense

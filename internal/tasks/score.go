@@ -164,7 +164,7 @@ func (r *Result) run(ctx context.Context, m *llm.Model, queries []query) error {
 		if err := m.Logits(part, rows.View(a, b, 0, rows.Cols)); err != nil {
 			return err
 		}
-		parallel.Do(b-a, func(i int) { scores[a+i], greedy[a+i] = logProb(part.Row(i), targets[a+i]) })
+		parallel.Each(b-a, func(i int) { scores[a+i], greedy[a+i] = logProb(part.Row(i), targets[a+i]) })
 	}
 	n = 0
 	for _, q := range queries {

@@ -87,6 +87,11 @@ type Entry struct {
 	Speeds                            []Speed
 	WindowTokens, WindowNLL, WindowKL []float64
 	WindowTop1                        []float64
+
+	// Draws are the rows that e is the mean of, where it was measured over several
+	// draws of the calibration; Same are the equal rows that e stands for.
+	Draws, Same []*Entry
+	part        map[string]*Entry // e over some of its draws
 }
 
 // Value returns the named value's number, and whether the row has it.
@@ -110,8 +115,12 @@ func (o order) Compare(a, b string) int {
 
 // Build analyses rows. The order of rows matters only where one trial ran more
 // than once: the last row that succeeded wins, else the last. Comparisons list
-// the families in the order given, others after them by name.
-func Build(rows []row.Row, families ...string) *Table {
+// the families in the order given, others after them by name. Rows that differ in the
+// draw alone are averaged into one.
+func Build(rows []row.Row, families ...string) *Table { return build(rows, true, families...) }
+
+// build is Build, with rows of several draws averaged or not.
+func build(rows []row.Row, averaged bool, families ...string) *Table {
 	t := &Table{}
 	kept := row.Merge(rows)
 	t.Replaced = len(rows) - len(kept)
@@ -143,6 +152,9 @@ func Build(rows []row.Row, families ...string) *Table {
 	slices.SortFunc(t.Failed, byLabel)
 	n := 0
 	for _, g := range t.Groups {
+		if averaged {
+			g.Entries = repeated(g.Entries)
+		}
 		slices.SortFunc(g.Entries, func(a, b *Entry) int {
 			return cmp.Or(cmp.Compare(a.Bits, b.Bits), byLabel(a, b))
 		})

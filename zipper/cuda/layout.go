@@ -131,7 +131,7 @@ func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 	l.W = make([]byte, l.Panels*l.Tiles*tileBytes)
 	l.S = make([]byte, 2*l.Panels*l.groups()*panelRows)
 	o.zeros(l.W)
-	parallel.Do(ceilDiv(b.N, panelRows), func(p int) { l.packPanel(b, o, p) })
+	parallel.Each(ceilDiv(b.N, panelRows), func(p int) { l.packPanel(b, o, p) })
 	if q.Outliers != nil {
 		l.packOutliers(q.Outliers, o)
 	}
