@@ -73,7 +73,7 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 		defer func() {
 			rows := filepath.Join(dir, row.File)
 			if info, e := os.Stat(rows); err != nil && e == nil && info.Size() == 0 {
-				os.Remove(rows) // the lock made it; nobody else has it open
+				os.Remove(rows) // created by the lock; no other process has it open
 			}
 			w.Close()
 		}()

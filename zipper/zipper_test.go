@@ -89,7 +89,7 @@ func TestBaseScales(t *testing.T) {
 	}
 	rows := &quant.Quantized{Base: q.Base, Residual: r}
 	stored := q.Dequantize()
-	for i, w := range dequantize(q) {
+	for i, w := range dequantize(rows) {
 		if d := w - float64(stored.Data[i]); !(math.Abs(d) <= 7*math.Exp2(-11)*float64(1./15)) {
 			t.Fatalf("weight %d is %g, stored as %g", i, w, stored.Data[i])
 		}

@@ -37,7 +37,8 @@ func formatEntry(name string) string {
 func Document(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Keys of a sweep file\n\n" +
-		"`go run ./experiments keys` prints this page. A key under `methods` may have a list of values; the sweep runs every combination.\n" +
+		"`go run ./experiments keys` prints this page. A key under `methods` may have a list of values; " +
+		"the sweep runs every combination.\n" +
 		"A share is written as a fraction or in percent.\n\n## Methods\n\n| `method` | what it does |\n|---|---|\n")
 	for _, m := range method.All {
 		source := ""
@@ -68,7 +69,8 @@ func Document(w io.Writer) error {
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | values | default | methods | meaning |\n|---|---|---|---|---|\n", s.title)
 		for _, k := range section(s.name) {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.Form, k.documentDefault(), k.documentMethods(), k.documentMeaning())
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.Form, k.documentDefault(),
+				k.documentMethods(), k.documentMeaning())
 		}
 	}
 	documentMore(&b)
@@ -85,21 +87,24 @@ var topKeys = []other{
 	{"name", "letters, digits, `.`, `_`, `-`", "must be given", "Names the folder of the results"},
 	{"methods", "list of mappings", "must be given", "The methods, see below; all values of all keys are combined"},
 	{"tasks", "list of `builtin:NAME` and `TASK=FILE`", "none", "Zero-shot tasks, which every trial answers"},
-	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with these values, " +
-		"among those of the same model, text, calibration, stress and activations"},
+	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with " +
+		"these values, among those of the same model, text, calibration, stress and activations"},
 	{"speed", "mapping, see below", "none", "Times layers in the form of each trial"},
 }
 
 // filterKeys are those of the whole file and of each method.
 var filterKeys = []other{
-	{"only", "mapping of keys to values, or a list of these", "all trials", "Keeps trials that have the values of one of the mappings"},
-	{"skip", "mapping of keys to values, or a list of these", "none", "Drops trials that have the values of one of the mappings; it wins over `only`"},
+	{"only", "mapping of keys to values, or a list of these", "all trials",
+		"Keeps trials that have the values of one of the mappings"},
+	{"skip", "mapping of keys to values, or a list of these", "none",
+		"Drops trials that have the values of one of the mappings; it wins over `only`"},
 	{"zip", "list of keys, or a list of these", "none", "Keys whose lists advance together instead of being combined"},
 }
 
 // labelKey is the key label of a method.
 var labelKey = other{"label", "text, up to 100 characters", "the settings that vary",
-	"Names the trials of this entry in rows, figures and tables. `{KEY}` in it stands for the value of a key: " +
+	"Names the trials of this entry in rows, figures and tables, and, without placeholders, their method in legends. " +
+		"`{KEY}` in it stands for the value of a key: " +
 		"`label: \"ours, {density}\"`. Keys that vary and are not in it follow: `label: ours` with two densities gives " +
 		"`ours 5%` and `ours 10%`. It is no part of a trial's identity: after a change, `sweep` writes the new names " +
 		"and computes nothing. Two trials of one label are an error"}
@@ -119,7 +124,8 @@ func documentMore(b *strings.Builder) {
 	for _, o := range append(slices.Clip(topKeys), filterKeys...) {
 		o.write(b)
 	}
-	b.WriteString("\nIn `baseline`, `only` and `skip` a key of a section has the section's name in front: `protocol.context`.\n" +
+	b.WriteString("\nIn `baseline`, `only` and `skip` a key of a section has the section's name " +
+		"in front: `protocol.context`.\n" +
 		"[configs/default.yaml](../configs/default.yaml) shows most of these.\n")
 	b.WriteString("\n## Under `speed`\n" + head)
 	documentTiming(b, speedKeys)
@@ -128,7 +134,8 @@ func documentMore(b *strings.Builder) {
 // documentBench writes the keys of bench files.
 func documentBench(b *strings.Builder) {
 	const head = "\n| key | values | default | meaning |\n|---|---|---|---|\n"
-	b.WriteString("\n# Keys of a bench file\n\n`go run ./experiments bench` reads it. Lists under `products` and `generate` are combined, " +
+	b.WriteString("\n# Keys of a bench file\n\n`go run ./experiments bench` reads it. " +
+		"Lists under `products` and `generate` are combined, " +
 		"but for `variants`.\n\n## Of the whole file\n" + head)
 	topKeys[0].write(b)
 	documentTiming(b, benchKeys)

@@ -35,7 +35,7 @@ type Options struct {
 	Part string
 	// Only restricts the run to the trials with these IDs; empty = all.
 	Only []string
-	// Progress is told of every step; nil tells nobody.
+	// Progress receives every step; nil is allowed.
 	Progress Progress
 }
 
@@ -105,7 +105,8 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		return res, err
 	}
 	if len(r.only) > 0 {
-		return res, fmt.Errorf("no trial of this sweep has the id %.200s", strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
+		return res, fmt.Errorf("no trial of this sweep has the id %.200s",
+			strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
 	}
 	return res, nil
 }
@@ -239,11 +240,11 @@ func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
 // relabel repeats a finished row under the names that the sweep uses now:
 // labels tell what varies, so they change when the sweep file does.
 func (r *runner) relabel(old *row.Row, t plan.Trial) error {
-	if old.Label == t.Label && old.Baseline == t.Baseline {
+	if old.Label == t.Label && old.Baseline == t.Baseline && old.Title == t.Title {
 		return nil
 	}
 	renamed := *old
-	renamed.Label, renamed.Baseline = t.Label, t.Baseline
+	renamed.Label, renamed.Baseline, renamed.Title = t.Label, t.Baseline, t.Title
 	return r.w.Append(&renamed)
 }
 
@@ -299,7 +300,8 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 		return n, ""
 	}
 	const gib = 1 << 30
-	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB", float64(each)/gib, float64(memory)/gib)
+	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB",
+		float64(each)/gib, float64(memory)/gib)
 	if asked > 0 {
 		return n, fmt.Sprintf("%s: %d side by side, as asked, may be more than it holds", need, n)
 	}

@@ -47,7 +47,8 @@ func Pack(q *quant.Quantized, scheme, variant string) (Product, error) {
 
 // variants are the names of plan for what package zipper executes.
 var variants = map[string]zipper.Variant{
-	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate, plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
+	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate,
+	plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
 }
 
 // Pack16 lays w out as bfloat16: the variant w16a16.
@@ -91,9 +92,12 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 		return err
 	}
 	f.N, f.K = n, k
-	act, err := quant.ParseActivations(t.Activations)
+	act, err := activations(t)
 	if err != nil {
 		return err
+	}
+	if t.ActivationsScale != "" {
+		return errors.New("scales of inputs that are found beforehand have no kernel")
 	}
 	return zipper.Takes(*f, variants[Variant(*f)], act)
 }
@@ -121,5 +125,6 @@ func Kernel() (requested, engaged string) {
 // execution says what packed layers run on.
 func execution() *row.Execution {
 	requested, engaged := Kernel()
-	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)), Requested: requested, Kernel: engaged}
+	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)),
+		Requested: requested, Kernel: engaged}
 }

@@ -65,6 +65,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 				" of the source, so its weights must be in the basis of the source", key, name)
 		}
 	}
+	if t.ActivationsScale != "" {
+		return nil, fmt.Errorf("activations_scale: %s: a packed checkpoint has no scales of inputs", t.ActivationsScale)
+	}
 	if err := Refused([]plan.Trial{t}); err != nil {
 		return nil, err
 	}
@@ -227,7 +230,8 @@ func packedConfig(data []byte) ([]byte, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
 	}
-	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`, hf.QuantMethod, packedVersion))
+	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`,
+		hf.QuantMethod, packedVersion))
 	out, err := json.MarshalIndent(m, "", "  ")
 	return append(out, '\n'), err
 }

@@ -39,7 +39,7 @@ const revision = "3"
 type Lab struct {
 	Store    *store.Store
 	HubCache string    // folder for models from the hub
-	Progress io.Writer // of downloads, and for remarks; nil tells nobody of these
+	Progress io.Writer // receives the progress of downloads, and remarks; may be nil
 }
 
 // OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME, a folder in
@@ -56,7 +56,8 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	}
 	info, err := os.Stat(ref)
 	if err != nil {
-		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME, a folder or a .gguf", ref, err, strings.Join(builtin.Models(), ", "))
+		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME, a folder or a .gguf",
+			ref, err, strings.Join(builtin.Models(), ", "))
 	}
 	if !info.IsDir() {
 		if strings.HasSuffix(ref, ".gguf") {
@@ -127,7 +128,8 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		evaluator: &evaluator{source: src, protocol: t.Protocol},
 	}
 	if model.Config().Packed {
-		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model))
+		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights",
+			t.Model))
 	}
 	if err == nil {
 		err = plan.AboutSetting("model", src.readTokenizer(files, t.Protocol.BOS, false))

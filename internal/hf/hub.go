@@ -307,10 +307,12 @@ func (h *hub) get(ctx context.Context, path string, offset int64) (*http.Respons
 		announced(res.Header)
 	}
 	switch s := res.StatusCode; {
-	case s == http.StatusOK, s == http.StatusPartialContent && offset > 0, s == http.StatusRequestedRangeNotSatisfiable && offset > 0:
+	case s == http.StatusOK, s == http.StatusPartialContent && offset > 0,
+		s == http.StatusRequestedRangeNotSatisfiable && offset > 0:
 		return res, digest, nil
 	case s == http.StatusUnauthorized || s == http.StatusForbidden:
-		err = fmt.Errorf("%s%s: %s: the model does not exist or needs an access token in HF_TOKEN", h.endpoint, path, res.Status)
+		err = fmt.Errorf("%s%s: %s: the model does not exist or needs an access token in HF_TOKEN",
+			h.endpoint, path, res.Status)
 	default:
 		err = fmt.Errorf("%s%s: %s", h.endpoint, path, res.Status)
 	}
