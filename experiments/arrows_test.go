@@ -12,7 +12,7 @@ import (
 func TestArrows(t *testing.T) {
 	const module = "github.com/mosaicquant/mosaicquant/"
 	allowed := map[string][]string{
-		"internal/gemm":      {"internal/half", "internal/parallel"},
+		"internal/gemm":      {"internal/parallel", "internal/half"},
 		"internal/store":     {},
 		"internal/roofline":  {},
 		"internal/outliers":  {"internal/gemm"},
@@ -31,19 +31,14 @@ func TestArrows(t *testing.T) {
 		"quant/rate":         {"internal/gemm", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
 		"quant/plain":        {"internal/gemm", "internal/half", "quant", "quant/grid"}, // a slow GPTQ for tests
-		"zipper":             {"internal/half", "internal/gemm", "quant"},
-		"zipper/cuda":        {"internal/half", "internal/parallel", "internal/gemm", "quant", "zipper/cuda/driver"},
+		"zipper":             {"internal/gemm", "quant", "internal/half"},
+		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver", "internal/half"},
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
-<<<<<<< HEAD
-		"internal/llm":       {"internal/parallel", "internal/gemm", "internal/hf", "internal/rotation", "quant"},
-		"internal/foreign":   {"internal/gemm", "internal/half", "internal/hf", "internal/llm", "quant"},
-=======
 		"internal/llm":       {"internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
 		"internal/foreign":   {"internal/gemm", "internal/gguf", "internal/half", "internal/hf", "internal/llm", "quant"},
->>>>>>> main
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
-		"internal/tasks":     {"internal/parallel", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
+		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
 		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/baseline"},
@@ -54,13 +49,8 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-<<<<<<< HEAD
-		"experiments/trial":  {"internal/parallel", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"internal/half", "experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
-=======
 		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
->>>>>>> main
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch
