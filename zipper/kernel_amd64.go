@@ -34,7 +34,11 @@ var avx2Kernel = &kernel{
 		sparseLanesAVX2(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &out[0])
 	},
 	sparseWidth: 8,
-	sum:         func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
+		widenAVX2(&dst[0], &src[0], &s.groups, &lanes[0])
+	},
+	widenFrom: 3,
+	sum:       func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 
 // avx512Kernel gains over AVX2 twice the lanes, products that are summed to 32
@@ -60,7 +64,17 @@ var avx512Kernel = &kernel{
 		sparseLanesAVX512(len(ptr)-1, &ptr[0], unsafe.SliceData(cols), unsafe.SliceData(vals), &x[0], &out[0])
 	},
 	sparseWidth: 16,
-	sum:         func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
+	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
+		widenAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
+	},
+	widenFrom: 48,
+	riding: [schemes]panelKernels{
+		schemeA8: {{1, assembly(panelA8x1AVX512)}, {4, assembly(panelA8x4AVX512)}, {8, assembly(panelA8x8AVX512)},
+			{16, assembly(panelA8x16AVX512)}},
+		schemeA4: {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)},
+			{16, assembly(panelA4x16AVX512)}},
+	},
+	sum: func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
 }
 
 // assembly adapts a panel kernel, which sees pointers only.

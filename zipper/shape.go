@@ -49,7 +49,7 @@ type shape struct {
 	head      int // how groups store their scales
 	headBytes int
 	prefix    int // bytes before the first group of a panel
-	lookUps   int // 1 if nibbles of the base stand for other levels than u-8
+	mode      int // how cells of the base are read, see cellsPlain
 
 	stripCols int // columns of W that a strip covers; the kernels do not read it
 }
@@ -107,7 +107,7 @@ func denseShape(g grid, c *codec) shape {
 		tileGroups: max(1, tileCols/(g.groupCells()*cellCols)),
 		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.head.prefix(g.storedGroups())}
 	if c.levels != stripLevels {
-		s.lookUps = 1
+		s.mode = cellsLookUp
 	}
 	return s
 }
@@ -168,27 +168,29 @@ type laneTable [laneParts * panelRows]int32
 // The parts of a laneTable. Lane l = q·stripRows+row of a chunk of a narrow strip
 // is the l of the first four; the next three are for float activations.
 const (
-	laneDword   = iota // the dword of the activations that lane l meets, q
-	laneScale          // its scale in the strip
-	laneRow            // the first row of the strip of row l
-	laneTail           // -1 if it lies in the last chunk, which is not full, else 0
-	laneQuad           // the lane, of the activations of a piece, that lane l of the piece meets
-	laneSum            // where the sum of row l is found at last, with 16 lanes
-	laneSum2           // and with 8
-	laneStrip          // values of the nibbles of strips, float32
-	laneSigns          // eights for every nibble
-	laneNumber         // the numbers of 32 lanes, in two parts
-	_                  //
-	laneEighth         // 1/8, float32
-	laneLevel          // values of the nibbles of the base, float32
-	laneDoubled        // bytes of them for integer kernels, four times
-	laneUnit           // unit of scales, float32
-	laneShift          // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
-	laneGroups         // l·groups of a row in the stored form, for headDouble
-	laneMean           // mean of its scales, float32
-	laneOne            // 1, float32
-	laneScales         // the 256 values of their bytes, float32
-	laneParts   = laneScales + 16
+	laneDword    = iota // the dword of the activations that lane l meets, q
+	laneScale           // its scale in the strip
+	laneRow             // the first row of the strip of row l
+	laneTail            // -1 if it lies in the last chunk, which is not full, else 0
+	laneQuad            // the lane, of the activations of a piece, that lane l of the piece meets
+	laneSum             // where the sum of row l is found at last, with 16 lanes
+	laneSum2            // and with 8
+	laneStrip           // values of the nibbles of strips, float32
+	laneSigns           // eights for every nibble
+	laneNumber          // the numbers of 32 lanes, in two parts
+	_                   //
+	laneEighth          // 1/8, float32
+	laneLevel           // values of the nibbles of the base, float32
+	laneDoubled         // bytes of them for integer kernels, four times
+	laneUnit            // unit of scales, float32
+	laneShift           // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
+	laneGroups          // l·groups of a row in the stored form, for headDouble
+	laneMean            // mean of its scales, float32
+	laneOne             // 1, float32
+	laneRideLow         // what a nibble of a riding residual adds to a low nibble, bytes, four times
+	laneRideHigh        // and to a high one
+	laneScales          // the 256 values of their bytes, float32
+	laneParts    = laneScales + 16
 )
 
 func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
