@@ -89,7 +89,8 @@ func (f Format) Validate() error {
 		return nil
 	case Trellis:
 		if f.Bits > 4 || f.Affine || f.Group != 0 {
-			return fmt.Errorf("quant: trellis format with bits=%d, affine=%v, group=%d: want 2..4, false and 0", f.Bits, f.Affine, f.Group)
+			return fmt.Errorf("quant: trellis format with bits=%d, affine=%v, group=%d: want 2..4, false and 0",
+				f.Bits, f.Affine, f.Group)
 		}
 		return nil
 	case NF4, FP4, BnbFP4, MXFP4, NVFP4, Any4, NF4DQ:
