@@ -36,18 +36,12 @@ calibration: {text: c, tokens: 128}
 		}
 	}
 	for lines, want := range map[string]string{
-		"transform: quarot\nbasis: folded\nmethods: [{method: rtn}]\n":
-			`transform: quarot beside a basis`,
-		"transform: block-hadamard\ntransform_block: 48\nmethods: [{method: rtn}]\n":
-			`transform_block: 48 is no power of two`,
-		"transform: quarot\ntransform_block: 64\nmethods: [{method: rtn}]\n":
-			`transform_block: has no effect here`,
-		"transform: quarot\nmethods: [{method: rtn, smoothing: 0.5}]\n":
-			`set smoothing_sites: norms`,
-		"transform: block-hadamard\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n":
-			`drop smoothing`,
-		"transform: hadamard\nmethods: [{method: rtn}]\n":
-			`"hadamard" is not one of`,
+		"transform: quarot\nbasis: folded\nmethods: [{method: rtn}]\n":                                  `transform: quarot beside a basis`,
+		"transform: block-hadamard\ntransform_block: 48\nmethods: [{method: rtn}]\n":                    `transform_block: 48 is no power of two`,
+		"transform: quarot\ntransform_block: 64\nmethods: [{method: rtn}]\n":                            `transform_block: has no effect here`,
+		"transform: quarot\nmethods: [{method: rtn, smoothing: 0.5}]\n":                                 `set smoothing_sites: norms`,
+		"transform: block-hadamard\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n": `drop smoothing`,
+		"transform: hadamard\nmethods: [{method: rtn}]\n":                                               `"hadamard" is not one of`,
 	} {
 		_, err := Parse("t.yaml", []byte(file(lines)))
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -85,16 +79,11 @@ calibration: {text: c, tokens: 128}
 		t.Error("written and read, groups of inputs are others")
 	}
 	for lines, want := range map[string]string{
-		"activations: fp8\nactivations_clip: 0.9\nmethods: [{method: rtn}]\n":
-			`activations_clip: has no effect here`,
-		"activations: a8\nactivations_scale: static\nactivations_zero: asymmetric\nmethods: [{method: rtn}]\n":
-			`with asymmetric grids`,
-		"activations: a8\nactivations_scale: static\nmethods: [{method: atom, columns: 5%}]\n":
-			`keeps channels apart`,
-		"activations: a8\nactivations_group: wide\nmethods: [{method: rtn}]\n":
-			`"wide" is not`,
-		"activations: a6\nmethods: [{method: rtn}]\n":
-			`"a6" is not one of`,
+		"activations: fp8\nactivations_clip: 0.9\nmethods: [{method: rtn}]\n":                                  `activations_clip: has no effect here`,
+		"activations: a8\nactivations_scale: static\nactivations_zero: asymmetric\nmethods: [{method: rtn}]\n": `with asymmetric grids`,
+		"activations: a8\nactivations_scale: static\nmethods: [{method: atom, columns: 5%}]\n":                 `keeps channels apart`,
+		"activations: a8\nactivations_group: wide\nmethods: [{method: rtn}]\n":                                 `"wide" is not`,
+		"activations: a6\nmethods: [{method: rtn}]\n":                                                          `"a6" is not one of`,
 	} {
 		_, err := Parse("t.yaml", []byte(file(lines)))
 		if err == nil || !strings.Contains(err.Error(), want) {
