@@ -53,7 +53,7 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot scores,
+// and tables/iso_bits.csv, tables/long.csv (a line for each value of each trial), tables/tasks.csv where rows have zero-shot scores,
 // and tables/timings.csv where they were timed. Files of an earlier report are
 // replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
@@ -73,7 +73,7 @@ func Write(dir string, in Input) error {
 	}
 	files := []file{
 		{"tables/results.csv", resultsCSV(t)}, {"tables/results.md", tablesMarkdown(t)},
-		{"tables/results.tex", resultsLatex(t)}, {"tables/iso_bits.csv", isoCSV(t)},
+		{"tables/results.tex", resultsLatex(t)}, {"tables/iso_bits.csv", isoCSV(t)}, {"tables/long.csv", longCSV(t)},
 	}
 	if hasTasks(t) {
 		files = append(files, file{"tables/tasks.csv", taskCSV(t)})

@@ -95,6 +95,21 @@ type Entry struct {
 	part        map[string]*Entry // e over some of its draws
 }
 
+// Calibration says which text the H of the group's output errors comes from.
+func (g *Group) Calibration() string {
+	var texts []string
+	for _, e := range g.Entries {
+		if t := e.Axes["calibration.text"]; t != "" && !slices.Contains(texts, t) {
+			texts = append(texts, t)
+		}
+	}
+	says := "H is that of the calibration"
+	if len(texts) > 0 {
+		says += " (" + format.List(texts, 3) + ")"
+	}
+	return says + ", not of the evaluated text."
+}
+
 // Value returns the named value's number, and whether the row has it.
 func (e *Entry) Value(name string) (float64, bool) {
 	v, ok := e.Row.Value(name)
