@@ -27,6 +27,7 @@ func TestArrows(t *testing.T) {
 		"quant/grid":         {"internal/half", "internal/parallel", "quant"},
 		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
 		"quant/mosaic":       {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/trellis":      {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/solve"},
 		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/rate":         {"internal/gemm", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
@@ -41,7 +42,7 @@ func TestArrows(t *testing.T) {
 		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
-		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/baseline"},
+		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/baseline"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method"},
 		"experiments/slurm":  {},
 		"reports/format":     {},

@@ -208,6 +208,11 @@ func (d *decoder) packed() *Packed {
 			*a.floats = d.floats(a.name, a.count)
 		}
 	}
+	if valid := f.Kind.row().valid; valid != nil && d.err == nil {
+		if err := valid(b); err != nil {
+			d.fail("%w", err)
+		}
+	}
 	b.check(d.fail)
 	return b
 }

@@ -32,7 +32,7 @@ func Int4(g int) Format { return Format{Bits: 4, Group: g} }
 func ParseFormat(name string, g int) (Format, error) {
 	f := Format{Bits: 4, Group: g}
 	for k, r := range rows {
-		if name == r.name && !r.numbered {
+		if name == r.name && !r.numbered && !r.unnamed {
 			f.Kind, f.Bits, f.Affine = Kind(k), r.most, r.zeros == affine
 			return f, f.Validate()
 		}
@@ -67,6 +67,9 @@ func (f Format) String() string {
 			s += "b"
 		}
 	}
+	if r.perRow {
+		return fmt.Sprintf("%s of %d bits", s, f.Bits)
+	}
 	if f.Group == 0 {
 		return s + " per-channel"
 	}
@@ -92,6 +95,9 @@ func (f Format) Validate() error {
 	if f.Bits < r.least || f.Bits > r.most || r.zeros != either && f.Affine != (r.zeros == affine) {
 		return fmt.Errorf("quant: %s format with bits=%d, affine=%v: want %d..%d and %v", name, f.Bits, f.Affine, r.least, r.most, r.zeros == affine)
 	}
+	if r.perRow && f.Group != 0 {
+		return fmt.Errorf("quant: %s has one scale for each row, not groups of %d", name, f.Group)
+	}
 	if g := r.group; g != 0 && f.Group != g {
 		return fmt.Errorf("quant: %s has groups of %d, not %d", name, g, f.Group)
 	}
@@ -110,6 +116,9 @@ func (f Format) Groups(k int) (size, count int) {
 // Fits reports a row length k that groups of a fixed size (MXFP4, NVFP4) do not
 // divide. Groups of any other size may leave a last one that is shorter.
 func (f Format) Fits(k int) error {
+	if t := f.Kind.row().tile; t > 0 && k%t != 0 {
+		return fmt.Errorf("K=%d not divisible by the %d columns of a tile", k, t)
+	}
 	if g := f.Kind.FixedGroup(); g > 0 && k%g != 0 {
 		return fmt.Errorf("K=%d not divisible by group %d", k, f.Group)
 	}

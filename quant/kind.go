@@ -39,6 +39,11 @@ const (
 	// one for their mean. bitsandbytes finds the codes of weights with the scales of
 	// before, not with the rounded ones.
 	NF4DQ
+	// Trellis is a trellis code of 2 to 4 bits with a scale for each row (QTIP, Tseng
+	// et al. 2024, arXiv:2406.11235): the codes of a tile of 16x16 weights are read as
+	// one string, and the last bits of it up to a weight are the state that its value is
+	// computed from. See NewTrellis.
+	Trellis
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

@@ -28,6 +28,16 @@ type row struct {
 	scale func(p *Packed, n, g, groups int) (scale, offset float64)
 	// table sets t[u] to the value of the stored code u in row n; nil: (u-zero)·scale.
 	table func(p *Packed, t *[16]float32, n int, scale, offset float64)
+	// load decodes a tile of a matrix whose codes do not stand for weights one by one;
+	// nil: by table.
+	load func(p *Packed, dst Matrix, n0, k0 int)
+	// tile is what K must be divisible by; 0: nothing.
+	tile int
+	// perRow says that there is one scale for each row, whatever is asked for, and
+	// unnamed that no file asks for the format by name.
+	perRow, unnamed bool
+	// valid reports arrays that belong to no matrix; nil: all do.
+	valid func(p *Packed) error
 	// validScale says which bytes are scales; nil: all.
 	validScale func(b byte) bool
 	// mean says that Tensor begins with a mean, which may be negative.
@@ -107,6 +117,11 @@ var rows = []row{
 		scale: func(p *Packed, n, g, groups int) (float64, float64) {
 			at := n*groups + g
 			return DoubleDecode(p.ScaleBytes[at], p.Tensor[1+at/DoubleBlock], p.Tensor[0]), 0
+		}},
+	Trellis: {name: "trellis", unnamed: true, perRow: true, least: 2, most: 4, tile: TrellisTile, scale: halfScale, load: (*Packed).loadTrellis,
+		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 2} },
+		valid: func(p *Packed) error {
+			return checkTrellis(p.N, p.K, p.Format.Bits, int(p.Tables[0]), int(p.Tables[1]))
 		}},
 }
 

@@ -136,6 +136,7 @@ func layerSeconds(cost method.Cost, n, k float64, first bool, speed, cores float
 	seconds := weights*perRoundedWeight + product // tr(EHEᵀ)
 	seconds += cost.Searches * (weights*perRoundedWeight + product)
 	seconds += (weights*cost.Tries + cost.Sampled/cores) * perTry
+	seconds += cost.Encode * weights
 	if cost.Loop {
 		seconds += weights*perLoopWeight + product/2
 		if first {
