@@ -123,6 +123,37 @@ var rows = []row{
 		valid: func(p *Packed) error {
 			return checkTrellis(p.N, p.K, p.Format.Bits, int(p.Tables[0]), int(p.Tables[1]))
 		}},
+	NVINT4: {name: "nvint4", least: 4, most: 4, group: 16, levels: int7, table: levelTable(int7), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups, tensor: 1} },
+		validScale: func(b byte) bool { return b <= 0x7e },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]))), 0
+		}},
+	MXINT4: {name: "mxint4", least: 4, most: 4, group: 32, levels: int7, table: levelTable(int7), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} },
+		validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
+		}},
+	SEQ4: {name: "seq4", least: 4, most: 4, levels: seq4, arrays: halfScales, scale: halfScale, table: levelTable(seq4)},
+	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
+		arrays: func(_ Format, n, groups int) counts {
+			return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}
+		},
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			l := PackedLen(groups, 4)
+			scale := float64(half.FromF16(p.Second[n])) * float64(p.ScaleBytes[n*groups+g])
+			return scale, -float64(CodeAt(p.Zeros[n*l:(n+1)*l], g, 4)) * scale
+		},
+		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
+			zero := 0.0
+			if scale > 0 {
+				zero = math.Round(-offset / scale)
+			}
+			for u := range t {
+				t[u] = float32((float64(u) - zero) * scale)
+			}
+		}},
 }
 
 // halfScales has one half-precision scale for each group.

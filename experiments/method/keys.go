@@ -16,10 +16,11 @@ func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") =
 // symmetric or "b" for SpQR's grid of two levels, and the others of quant.Kind.
 var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
-	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
+	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
+	"mxint4", "nvint4", "seq4", "qoq4"}
 
 // fixedGroups are the group sizes that formats prescribe.
-var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
+var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16, "mxint4": 32, "nvint4": 16}
 
 var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always(0.0), ForInputs: true,
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",

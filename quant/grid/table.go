@@ -45,6 +45,14 @@ var fits = [...]kindFit{
 	quant.Bilevel: {span: spanBilevel, finish: bilevel, store: storeBilevel,
 		storable: func(g *Grid, _ float64) (uint16, float64) { return g.Bits, g.Scale }, // shares step and base with others
 		zero:     func(g *Grid) uint8 { return uint8(g.OffsetBits) }},
+	quant.NVINT4: {span: spanNV, storable: storableNV, store: storeNV,
+		tensor: func(_ Scale, m float32) float32 { return m / (7 * half.MaxE4M3) }},
+	quant.MXINT4: {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.SEQ4: {span: func(_ Fitter, g *Grid, lo, hi float64) error {
+		g.Zero = int(g.Levels.Zero)
+		return g.setHalf(max(-lo, hi)/8, lo, hi)
+	}},
+	quant.QoQ4:  {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
 	quant.NF4DQ: {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
 }
 
@@ -103,7 +111,7 @@ func spanMX(f Fitter, g *Grid, lo, hi float64) error {
 	if m := max(-lo, hi); m > 0 {
 		_, e = math.Frexp(m)
 		e -= 1 + 2
-		if f.Scale.Rule == Ceil && m > math.Ldexp(6, e) {
+		if f.Scale.Rule == Ceil && m > math.Ldexp(g.Levels.Value[g.Hi], e) {
 			e++
 		}
 	}
@@ -128,7 +136,7 @@ func tensorNV(s Scale, m float32) float32 {
 func spanNV(f Fitter, g *Grid, lo, hi float64) error {
 	g.Zero = int(g.Levels.Zero)
 	if f.tensor > 0 {
-		b := half.ToE4M3(max(-lo, hi) / (6 * float64(f.tensor)))
+		b := half.ToE4M3(max(-lo, hi) / (g.Levels.Value[g.Hi] * float64(f.tensor)))
 		g.Bits, g.Scale = uint16(b), g.nvScale(b)
 	}
 	return nil
