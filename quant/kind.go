@@ -1,9 +1,6 @@
 package quant
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 // Kind is a family of grids. ŵ = level(u)·scale, plus an offset where said.
 type Kind uint8
@@ -48,22 +45,6 @@ const (
 	// computed from. See NewTrellis.
 	Trellis
 )
-
-var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b", "nf4dq", "trellis"}
-
-// FixedGroup is the group size that a kind prescribes, 0 for none.
-func (k Kind) FixedGroup() int {
-	switch k {
-	case MXFP4:
-		return 32
-	case NVFP4:
-		return 16
-	}
-	return 0
-}
-
-// byteScales says that scales are bytes in place of half-precision numbers.
-func (k Kind) byteScales() bool { return k == MXFP4 || k == NVFP4 }
 
 // Levels is an ascending table of levels. In memory a code is its rank there.
 type Levels struct {
@@ -154,24 +135,23 @@ func signed(magnitudes []float64, code []uint8) *Levels {
 	return l
 }
 
-// FixedLevels are the levels of kinds, nil where they are not constant.
-var FixedLevels = func() [Trellis + 1]*Levels {
-	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
-	e2m1.ties(func(i int) bool { return e2m1.Wire[i+1]&1 == 0 })
-	bnb := []float64{0, .0625, 2, 3, 4, 6, 8, 12}
-	for i := range bnb {
-		bnb[i] = float64(float32(bnb[i] / 12))
+// normal are the levels of NF4.
+var normal = NewLevels(nf4[:])
+
+// e2m1 are the levels of E2M1; ties go to the even mantissa.
+var e2m1 = func() *Levels {
+	l := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
+	l.ties(func(i int) bool { return l.Wire[i+1]&1 == 0 })
+	return l
+}()
+
+// bnbFP4 are bitsandbytes' levels of FP4.
+var bnbFP4 = func() *Levels {
+	levels := []float64{0, .0625, 2, 3, 4, 6, 8, 12}
+	for i := range levels {
+		levels[i] = float64(float32(levels[i] / 12))
 	}
-	return [...]*Levels{
-		NF4:     NewLevels(slices.Clone(nf4[:])),
-		FP4:     e2m1,
-		BnbFP4:  signed(bnb, []uint8{0, 1, 6, 7, 4, 5, 2, 3}),
-		MXFP4:   e2m1,
-		NVFP4:   e2m1,
-		Bilevel: nil,
-		NF4DQ:   NewLevels(slices.Clone(nf4[:])),
-		Trellis: nil,
-	}
+	return signed(levels, []uint8{0, 1, 6, 7, 4, 5, 2, 3})
 }()
 
 // nf4 are bitsandbytes' float32 levels: quantiles of the standard normal
