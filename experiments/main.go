@@ -78,6 +78,6 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.`,
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(), tablesCommand(),
-		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), keysCommand(), doctorCommand())
+		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), docsCommand(), keysCommand(), doctorCommand())
 	return cmd
 }
