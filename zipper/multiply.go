@@ -66,10 +66,9 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 	sh := s.shape
 	sh.sums = a.sums
 	size, widened := taskBytes, 0
-	kernels := k.panelsFor(w)
+	kernels, widen := k.panelsFor(w, y.Rows)
 	most := kernels[len(kernels)-1].tokens
-	if sh.mode == cellsRiding && y.Rows >= k.widenFrom {
-		// Several passes over the panel: the residual is added to the codes once.
+	if widen { // several passes over the panel: the residual is added to the codes once
 		sh, widened = sh.widened()
 	}
 	if y.Rows >= manyTokens {

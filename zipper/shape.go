@@ -189,6 +189,7 @@ const (
 	laneOne             // 1, float32
 	laneRideLow         // what a nibble of a riding residual adds to a low nibble, bytes, four times
 	laneRideHigh        // and to a high one
+	laneBelow           // a bit for each of the rows before row l
 	laneScales          // the 256 values of their bytes, float32
 	laneParts    = laneScales + 16
 )
@@ -198,6 +199,7 @@ func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
 func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	for l := range panelRows {
 		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
+		t.part(laneBelow)[l] = 1<<l - 1
 		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
 		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
 		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)
