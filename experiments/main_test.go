@@ -132,14 +132,41 @@ methods:
 	}
 }
 
-// TestReadme checks every command and sweep file that the README shows.
+// TestReadme checks every command and sweep file that the README and the other pages
+// show, and that the README's test command is the one of .ci/run.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	commands := 0
-	for line := range strings.Lines(string(readme)) {
+	for _, page := range append(pages, "../README.md", "../results/README.md", "../CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		commands += checkCommands(t, page, string(text))
+		checkSweepFiles(t, page, text)
+	}
+	if commands < 20 {
+		t.Errorf("found %d commands", commands)
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ci, err := os.ReadFile("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(readme, []byte("\ngo test ./...\n")) || !bytes.Contains(ci, []byte("\ngo test ./...\n")) {
+		t.Error("README and .ci/run do not share the test command")
+	}
+}
+
+// checkCommands parses the commands that a page shows, one a line, and returns their number.
+func checkCommands(t *testing.T, page, text string) (commands int) {
+	for line := range strings.Lines(text) {
 		args, ok := strings.CutPrefix(line, "go run ./experiments ")
 		if !ok {
 			continue
@@ -154,27 +181,26 @@ func TestReadme(t *testing.T) {
 			err = cmd.ValidateArgs(cmd.Flags().Args())
 		}
 		if err != nil {
-			t.Errorf("%s: %v", strings.TrimSpace(line), err)
+			t.Errorf("%s: %s: %v", page, strings.TrimSpace(line), err)
 		}
 	}
-	if commands < 4 {
-		t.Errorf("found %d commands", commands)
-	}
-	for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1) {
-		_, err := plan.Parse("README.md", m[1])
+	return commands
+}
+
+// checkSweepFiles parses the sweep and bench files that a page shows. A fragment, which
+// does not begin with a name, is not a file.
+func checkSweepFiles(t *testing.T, page string, text []byte) {
+	for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+		if !bytes.HasPrefix(m[1], []byte("name:")) {
+			continue
+		}
+		_, err := plan.Parse(page, m[1])
 		if bytes.Contains(m[1], []byte("variants:")) {
-			_, err = plan.ParseBench("README.md", m[1])
+			_, err = plan.ParseBench(page, m[1])
 		}
 		if err != nil {
-			t.Errorf("yaml %d: %v", i+1, err)
+			t.Errorf("%s: yaml %d: %v", page, i+1, err)
 		}
-	}
-	ci, err := os.ReadFile("../.ci/run")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Contains(readme, []byte("\ngo test ./...\n")) || !bytes.Contains(ci, []byte("\ngo test ./...\n")) {
-		t.Error("README and .ci/run do not share the test command")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,22 +14,30 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/foreign"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
 func quantizeCommand() *cobra.Command {
-	var config, model, only, dir, cache string
+	var config, model, only, dir, format, cache string
 	cmd := &cobra.Command{
 		Use:   "quantize",
-		Short: "Write the quantized model of one trial as a packed checkpoint",
+		Short: "Write the quantized model of one trial as a checkpoint, packed or for other programs",
 		Long: `Quantize runs the method of one trial of a sweep file, calibration included, and
 writes a folder that eval reads: safetensors with the packed weights, their
 settings, ledger and hashes in its metadata, config.json and tokenizer.json.
+
+With --format it writes the same weights for other programs instead: as
+compressed-tensors (pack-quantized), GPTQModel, AutoAWQ or llama.cpp (gguf) store
+them, or dequantized to half precision (16-bit), which holds every method. What a
+format cannot hold exactly is refused, and what was written is read back.
 
 A sweep file of one trial needs no --trial; of another file take a trial's id
 from sweep --dry-run.`,
 		Example: `  go run ./experiments quantize -c method.yaml -o packed
   go run ./experiments quantize -c configs/default.yaml --trial 0123456789abcdef -o packed
-  go run ./experiments quantize -c method.yaml -m /models/Llama-3.2-1B -o packed`,
+  go run ./experiments quantize -c method.yaml -m /models/Llama-3.2-1B -o packed
+  go run ./experiments quantize -c method.yaml --format compressed-tensors -o served`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
@@ -50,6 +59,13 @@ from sweep --dry-run.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", config, err)
 			}
+			if format != "packed" {
+				e, err := lab.Export(cmd.Context(), t, dir, format)
+				if err != nil {
+					return err
+				}
+				return printExported(cmd, e, dir, format)
+			}
 			p, err := lab.Quantize(cmd.Context(), t, dir)
 			if err != nil && model != "" { // its model is not the file's
 				return err
@@ -65,6 +81,7 @@ from sweep --dry-run.`,
 	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's: a folder, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&only, "trial", "", "`id` of the trial (see sweep --dry-run)")
 	f.StringVarP(&dir, "output", "o", "", "`folder` to write, new or empty")
+	f.StringVar(&format, "format", "packed", "`format` to write: packed, "+strings.Join(foreign.Targets, ", "))
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	cmd.MarkFlagRequired("config")
 	return cmd
@@ -109,15 +126,27 @@ func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id 
 }
 
 func printPacked(cmd *cobra.Command, p *trial.Packed, dir string) error {
-	info, err := os.Stat(filepath.Join(dir, "model.safetensors"))
+	return printLedger(cmd.OutOrStdout(), p.String(), p.Ledger, filepath.Join(dir, "model.safetensors"))
+}
+
+func printExported(cmd *cobra.Command, e *trial.Exported, dir, format string) error {
+	title := fmt.Sprintf("%s as %s, %.3f bits per weight in the file", e.Trial.Label, format, e.BitsPerWeight)
+	if e.Rounded > 0 {
+		title += fmt.Sprintf("; rounding to half precision loses %.1e of a layer's energy", e.Rounded)
+	}
+	return printLedger(cmd.OutOrStdout(), title, e.Ledger, filepath.Join(dir, e.Weights))
+}
+
+// printLedger prints a title, the bytes of the quantized layers, and the file.
+func printLedger(out io.Writer, title string, ledger []row.Item, file string) error {
+	info, err := os.Stat(file)
 	if err != nil {
 		return err
 	}
-	out := cmd.OutOrStdout()
-	fmt.Fprintf(out, "%s\n\n", p)
+	fmt.Fprintf(out, "%s\n\n", title)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	var total int64
-	for _, item := range p.Ledger {
+	for _, item := range ledger {
 		fmt.Fprintf(w, "%s\t%d\tB\t\n", item.Name, item.Bytes)
 		total += item.Bytes
 	}
@@ -125,6 +154,6 @@ func printPacked(cmd *cobra.Command, p *trial.Packed, dir string) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "\n%s\n", filepath.Join(dir, "model.safetensors"))
+	_, err = fmt.Fprintf(out, "\n%s\n", file)
 	return err
 }

@@ -86,14 +86,19 @@ func readFolder(dir string) (reports.Input, error) {
 	if err != nil {
 		return reports.Input{}, err
 	}
+	limits, err := row.ReadLimits(dir)
+	if err != nil {
+		return reports.Input{}, err
+	}
 	rows, warnings, err := readRows(dir)
-	if errors.Is(err, fs.ErrNotExist) && criteria != nil { // a folder of studies alone
+	if errors.Is(err, fs.ErrNotExist) && (criteria != nil || limits != nil) { // a folder of studies alone
 		err = nil
 	}
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings, Styles: methodStyles()}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Limits: limits, Warnings: warnings,
+		Styles: methodStyles()}
 	in.Timing = "A sweep file with the line speed: {shapes: llama3.2-1b, tokens: [1, 512]} measures them, for forms that have a kernel."
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err

@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
@@ -131,8 +128,8 @@ func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
 }
 
 func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Options) error {
-	p := &progress{out: cmd.ErrOrStderr(), terminal: isTerminal(cmd.ErrOrStderr())}
-	o.Progress = p
+	p, watch := newProgress(cmd.ErrOrStderr())
+	o.Progress, lab.Progress = watch, p
 	start := time.Now()
 	res, err := sweep.Run(cmd.Context(), lab, sw, o)
 	p.end()
@@ -176,75 +173,4 @@ func prepareSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, part strin
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "prepared %d groups of trials in %s: %s\n", len(groups), time.Since(start).Round(100*time.Millisecond), lab.Store.Dir())
 	return nil
-}
-
-// progress shows a sweep on a terminal as one line per trial above a bar, or
-// as lines alone.
-type progress struct {
-	out      io.Writer
-	terminal bool
-	bar      *progressbar.ProgressBar
-	run, n   int
-}
-
-func (p *progress) Begin(run, finished int) {
-	p.end()
-	p.run, p.n = run, 0
-	if finished > 0 {
-		p.Note("%d trials are finished already", finished)
-	}
-	if p.terminal && run > 0 {
-		p.bar = progressbar.NewOptions(run, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription("trials"),
-			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true),
-			progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-		p.bar.RenderBlank()
-	}
-}
-
-func (p *progress) Done(r *row.Row, took time.Duration) {
-	p.n++
-	if p.bar != nil {
-		p.bar.Add(1)
-	}
-	p.line("[%*d/%d] %s", len(fmt.Sprint(p.run)), p.n, p.run, describe(r, took))
-}
-
-// describe is the row on one line.
-func describe(r *row.Row, took time.Duration) string {
-	if r.Status != row.OK {
-		return fmt.Sprintf("%-44s FAILED: %s", r.Label, r.Error)
-	}
-	value := func(format, name string, scale float64) string {
-		v, ok := r.Value(name)
-		if !ok {
-			return "-"
-		}
-		return fmt.Sprintf(format, scale*v.Value)
-	}
-	return fmt.Sprintf("%-44s %6s bits  ppl %8s  KL %s  top-1 %5s%%  %5.1fs", r.Label, value("%.3f", row.BitsPerWeight, 1),
-		value("%.3f", row.PPLToken, 1), value("%.5f", row.KLMean, 1), value("%.1f", row.Top1, 100), took.Seconds())
-}
-
-func (p *progress) Note(format string, args ...any) { p.line("note: "+format, args...) }
-
-func (p *progress) line(format string, args ...any) {
-	if p.bar != nil {
-		p.bar.Clear()
-	}
-	fmt.Fprintf(p.out, format+"\n", args...)
-	if p.bar != nil {
-		p.bar.RenderBlank()
-	}
-}
-
-func (p *progress) end() {
-	if p.bar != nil {
-		p.bar.Finish()
-		p.bar = nil
-	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -177,7 +177,7 @@ func (e *encoder) packed(b *Packed) {
 // packed reads and checks a dense matrix.
 func (d *decoder) packed() *Packed {
 	b := &Packed{N: d.int("N", maxDim), K: d.int("K", maxDim)}
-	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", int(NF4DQ)))}
+	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", int(Trellis)))}
 	b.Format = f
 	if d.err != nil {
 		return b
@@ -208,6 +208,8 @@ func (d *decoder) packed() *Packed {
 		zeros, second = scaleBytes, CeilDiv(b.N, BilevelRows)*groups*4
 	case Any4:
 		scales, offsets, tables = all, all, b.N*16
+	case Trellis:
+		scales, tables = all, 2
 	default:
 		scales = all
 		if f.Affine {
@@ -224,6 +226,11 @@ func (d *decoder) packed() *Packed {
 	b.Zeros = d.bytes("zeros", zeros)
 	b.Offsets = d.halves("offsets", offsets)
 	b.Tables = d.halves("tables", tables)
+	if f.Kind == Trellis && d.err == nil {
+		if err := checkTrellis(b.N, b.K, f.Bits, int(b.Tables[0]), int(b.Tables[1])); err != nil {
+			d.fail("%w", err)
+		}
+	}
 	b.Second = d.halves("second-level scales", second)
 	for i, v := range d.bytes4("tensor scale", tensor) {
 		if mean := f.Kind == NF4DQ && i == 0; !(v >= 0 || mean && v-v == 0) || v > math.MaxFloat32/2600 {

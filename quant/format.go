@@ -32,7 +32,7 @@ func Int4(g int) Format { return Format{Bits: 4, Group: g} }
 func ParseFormat(name string, g int) (Format, error) {
 	f := Format{Bits: 4, Group: g}
 	for k, n := range kindNames {
-		if name == n && Kind(k) != Integer && Kind(k) != Bilevel {
+		if name == n && Kind(k) != Integer && Kind(k) != Bilevel && Kind(k) != Trellis {
 			f.Kind, f.Affine = Kind(k), Kind(k) == Any4
 			return f, f.Validate()
 		}
@@ -60,6 +60,8 @@ func (f Format) String() string {
 	switch {
 	case f.Kind == Integer && f.Affine:
 		s = fmt.Sprintf("int%d affine", f.Bits)
+	case f.Kind == Trellis:
+		return fmt.Sprintf("trellis of %d bits", f.Bits)
 	case f.Kind == Integer || f.Kind == Bilevel:
 		s = fmt.Sprintf("int%d%s", f.Bits, s)
 	}
@@ -83,6 +85,11 @@ func (f Format) Validate() error {
 	case Bilevel:
 		if f.Bits > 4 || !f.Affine {
 			return fmt.Errorf("quant: bilevel format with bits=%d, affine=%v: want 2..4 and true", f.Bits, f.Affine)
+		}
+		return nil
+	case Trellis:
+		if f.Bits > 4 || f.Affine || f.Group != 0 {
+			return fmt.Errorf("quant: trellis format with bits=%d, affine=%v, group=%d: want 2..4, false and 0", f.Bits, f.Affine, f.Group)
 		}
 		return nil
 	case NF4, FP4, BnbFP4, MXFP4, NVFP4, Any4, NF4DQ:
@@ -110,6 +117,9 @@ func (f Format) Groups(k int) (size, count int) {
 // Fits reports a row length k that groups of a fixed size (MXFP4, NVFP4) do not
 // divide. Groups of any other size may leave a last one that is shorter.
 func (f Format) Fits(k int) error {
+	if f.Kind == Trellis && k%TrellisTile != 0 {
+		return fmt.Errorf("K=%d not divisible by the %d columns of a tile", k, TrellisTile)
+	}
 	if g := f.Kind.FixedGroup(); g > 0 && k%g != 0 {
 		return fmt.Errorf("K=%d not divisible by group %d", k, f.Group)
 	}

@@ -42,9 +42,14 @@ const (
 	// one for their mean. bitsandbytes finds the codes of weights with the scales of
 	// before, not with the rounded ones.
 	NF4DQ
+	// Trellis is a trellis code of 2 to 4 bits with a scale for each row (QTIP, Tseng
+	// et al. 2024, arXiv:2406.11235): the codes of a tile of 16x16 weights are read as
+	// one string, and the last bits of it up to a weight are the state that its value is
+	// computed from. See NewTrellis.
+	Trellis
 )
 
-var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b", "nf4dq"}
+var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b", "nf4dq", "trellis"}
 
 // FixedGroup is the group size that a kind prescribes, 0 for none.
 func (k Kind) FixedGroup() int {
@@ -150,7 +155,7 @@ func signed(magnitudes []float64, code []uint8) *Levels {
 }
 
 // FixedLevels are the levels of kinds, nil where they are not constant.
-var FixedLevels = func() [NF4DQ + 1]*Levels {
+var FixedLevels = func() [Trellis + 1]*Levels {
 	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
 	e2m1.ties(func(i int) bool { return e2m1.Wire[i+1]&1 == 0 })
 	bnb := []float64{0, .0625, 2, 3, 4, 6, 8, 12}
@@ -165,6 +170,7 @@ var FixedLevels = func() [NF4DQ + 1]*Levels {
 		NVFP4:   e2m1,
 		Bilevel: nil,
 		NF4DQ:   NewLevels(slices.Clone(nf4[:])),
+		Trellis: nil,
 	}
 }()
 

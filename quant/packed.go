@@ -19,7 +19,8 @@ type Packed struct {
 	// Zeros [N, ceil(groups·b/8)], packed like Codes; nil unless affine. Integers
 	// have b = Bits, Bilevel zeros are codes of 3 bits.
 	Zeros []byte
-	// Offsets [N, groups] and Tables [N,16] of Any4, half precision.
+	// Offsets [N, groups] and Tables [N,16] of Any4, half precision. Tables [2] of
+	// Trellis are the bits of a state and its TrellisCode.
 	Offsets, Tables []uint16
 	// Second [ceil(N/16), groups, 4] of Bilevel, half precision: step and base of
 	// the scales of 16 rows, step and base of their zeros.
@@ -34,6 +35,10 @@ func (p *Packed) Dims() (n, k int) { return p.N, p.K }
 
 // Load decodes a tile of Ŵ into dst.
 func (p *Packed) Load(dst Matrix, n0, k0 int) {
+	if p.Format.Kind == Trellis {
+		p.loadTrellis(dst, n0, k0)
+		return
+	}
 	bits := p.Format.Bits
 	size, groups := p.Format.Groups(p.K)
 	rowLen, zeroLen := PackedLen(p.K, bits), PackedLen(groups, bits)

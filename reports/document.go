@@ -10,7 +10,7 @@ import (
 // decides how a kind of block looks, never what it says.
 type document struct {
 	Title    string
-	Groups   []string // of rows, by what differs between them
+	Groups   []docGroup // of rows
 	Sections []section
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,7 +139,13 @@ func isoCSV(t *stats.Table) []byte {
 	return b.Bytes()
 }
 
-func full(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+// full writes v with all its digits, and an integer as one.
+func full(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
 
 // formulaFree quotes text that a spreadsheet would run as a formula.
 func formulaFree(text []string) []string {

@@ -158,6 +158,9 @@ func resultsNote(g *stats.Group) string {
 	if has(func(e *stats.Entry) bool { return e.Draws != nil }) {
 		says += "A row over several draws of the calibration is their mean, window by window; “over draws” is the smallest and the largest of them, differences of the same draw. "
 	}
+	if has(func(e *stats.Entry) bool { _, ok := e.Value(row.OutputError); return ok }) {
+		says += "Output error: tr(E·H·Eᵀ)/tr(W·H·Wᵀ), summed over layers. " + g.Calibration() + " "
+	}
 	return says + "Each row number leads to the command behind it; every value at full precision is in tables/results.csv."
 }
 

@@ -12,15 +12,14 @@ import (
 
 // documentOf says what the rows of in show, section by section.
 func documentOf(t *stats.Table, in Input) *document {
-	d := &document{Title: in.Title}
+	d := &document{Title: in.Title, Groups: groupsOf(t)}
 	add := func(s section) { d.Sections = append(d.Sections, s) }
 	add(opening(t, in))
-	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 {
+	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 && len(t.Limits) == 0 {
 		add(section{Key: "empty", Title: "No results",
 			Blocks: []block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
 	}
-	for i, title := range shortTitles(t) {
-		d.Groups = append(d.Groups, cmp.Or(title, t.Groups[i].Title()))
+	for i := range t.Groups {
 		where := ""
 		if len(t.Groups) > 1 {
 			where = t.Groups[i].Title()
@@ -39,6 +38,9 @@ func documentOf(t *stats.Table, in Input) *document {
 	}
 	for i, s := range t.Studies {
 		d.Sections = append(d.Sections, criteriaSections(s, i)...)
+	}
+	for i, l := range t.Limits {
+		d.Sections = append(d.Sections, limitSections(l, i, in.Styles)...)
 	}
 	d.Sections = append(d.Sections, closing(t, in)...)
 	return d

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -207,10 +208,10 @@ func spread(p *quant.Packed, n, k int) float64 {
 	case p.Format.Kind == quant.Bilevel:
 		l := (groups*3 + 7) / 8
 		second := p.Second[(n/16*groups+group)*4:]
-		scale = float64(half(second[1])) + float64(codeAt(p.ScaleBytes[n*l:], group, 3))*float64(half(second[0]))
-		zero = float64(half(second[3])) + float64(codeAt(p.Zeros[n*l:], group, 3))*float64(half(second[2]))
+		scale = float64(half.FromF16(second[1])) + float64(codeAt(p.ScaleBytes[n*l:], group, 3))*float64(half.FromF16(second[0]))
+		zero = float64(half.FromF16(second[3])) + float64(codeAt(p.Zeros[n*l:], group, 3))*float64(half.FromF16(second[2]))
 	case p.Format.Affine:
-		scale = float64(half(p.Scales[n*groups+group]))
+		scale = float64(half.FromF16(p.Scales[n*groups+group]))
 		zero = float64(codeAt(p.Zeros[n*((groups*p.Format.Bits+7)/8):], group, p.Format.Bits))
 	}
 	return math.Abs(scale) * (8 + math.Abs(zero-8))

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
 // The generic kernel states what the assembly computes and runs everywhere.
@@ -150,7 +151,7 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 		}
 	case headE4M3:
 		for r := range scales {
-			scales[r] = half(uint16(data[r])<<7) * unit
+			scales[r] = half.FromF16(uint16(data[r])<<7) * unit
 		}
 	case headDouble:
 		first := int(binary.LittleEndian.Uint32(k.prefix))
@@ -348,7 +349,7 @@ func sparseGeneric(ptr []uint32, cols, vals []uint16, x, y []float32) {
 	for i := range y {
 		var sum float32
 		for j := ptr[i]; j < ptr[i+1]; j++ {
-			sum += half(vals[j]) * x[cols[j]]
+			sum += half.FromF16(vals[j]) * x[cols[j]]
 		}
 		y[i] += sum
 	}
@@ -360,17 +361,10 @@ func sparseLanesGeneric(ptr []uint32, cols, vals []uint16, x, out []float32) {
 		sums := out[i*width:][:width]
 		clear(sums)
 		for j := ptr[i]; j < ptr[i+1]; j++ {
-			v := half(vals[j])
+			v := half.FromF16(vals[j])
 			for t, u := range x[int(cols[j])*width:][:width] {
 				sums[t] += v * u
 			}
 		}
 	}
-}
-
-// half widens a half-precision number.
-func half(h uint16) float32 {
-	var v [1]float32
-	gemm.DecodeF16(v[:], []byte{byte(h), byte(h >> 8)})
-	return v[0]
 }

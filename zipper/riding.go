@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -53,7 +54,7 @@ func (w *Weights) rides(r *quant.Residual) bool {
 // halves is a ratio, a half-precision number, in half steps; 0 if that is no whole
 // number.
 func halves(ratio uint16) int {
-	h := 2 * half(ratio)
+	h := 2 * half.FromF16(ratio)
 	if h != float32(int(h)) {
 		return 0
 	}

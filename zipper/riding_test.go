@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -47,7 +48,7 @@ func (l layout) riding(seed uint64, f quant.Format, halves int) *quant.Quantized
 // halfOf is halves/2 as a half-precision number.
 func halfOf(halves int) uint16 {
 	for bits := range uint16(0x7c00) {
-		if half(bits) == float32(halves)/2 {
+		if half.FromF16(bits) == float32(halves)/2 {
 			return bits
 		}
 	}

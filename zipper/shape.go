@@ -261,6 +261,8 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	switch {
 	case b.Bits > 4:
 		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
+	case b.Kind == quant.Trellis:
+		return fmt.Errorf("zipper: base format %s: it has no kernel", b)
 	case b.Kind == quant.Any4:
 		return fmt.Errorf("zipper: base format %s: levels of a row's own have no kernels", b)
 	case f.Columns != 0:

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 	scales "github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
@@ -352,7 +353,7 @@ func TestBF16(t *testing.T) {
 					for a := range m {
 						for b := range n {
 							for c, v := range w.Row(b) {
-								stored := float64(math.Float32frombits(uint32(toBF16(v)) << 16))
+								stored := float64(half.FromBF16(half.ToBF16(v)))
 								if d := math.Abs(stored - float64(v)); d > 0x1p-8*math.Abs(float64(v)) {
 									t.Fatalf("%v is stored as %v", v, stored)
 								}

@@ -262,7 +262,11 @@ func (s Settings) Form() (*quant.Form, error) {
 	if m.Build == nil {
 		return nil, nil
 	}
-	base, err := s.format()
+	formatOf := Settings.format
+	if m.Format != nil {
+		formatOf = m.Format
+	}
+	base, err := formatOf(s)
 	if err != nil {
 		return nil, err
 	}

@@ -198,6 +198,7 @@ func (p *pass) run(ctx context.Context, site string) error {
 		if err != nil {
 			return err
 		}
+		step(ctx, Calibrating, l+1, last+1)
 		if held != nil {
 			p.held, p.streams = held, streams
 			break

@@ -15,8 +15,9 @@ import (
 
 // Estimate is what a trial is expected to take.
 type Estimate struct {
-	Seconds float64 // alone on this machine
-	Memory  int64   // bytes, see Subject.Memory
+	Seconds float64            // alone on this machine
+	Stages  map[string]float64 // seconds of Quantizing, Evaluating and Answering
+	Memory  int64              // bytes, see Subject.Memory
 }
 
 // Rate is what this machine can do at present, with whatever else it does.
@@ -112,18 +113,19 @@ func (l *Lab) Costs(ctx context.Context, trials []plan.Trial) ([]int64, error) {
 
 func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 	m, cost := t.Method, t.Method.Cost()
-	e := Estimate{Memory: s.Memory(t)}
+	e := Estimate{Memory: s.Memory(t), Stages: map[string]float64{}}
 	if m.Method().Quantizes() {
 		linears := s.source.model.Linears()
 		for i, l := range linears {
 			first := i == 0 || linears[i-1].Site != l.Site
-			e.Seconds += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
+			e.Stages[Quantizing] += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
 			if m.Float("smoothing") > 0 {
-				e.Seconds += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
+				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
 			}
 		}
 	}
-	e.Seconds += s.evaluationSeconds(t, speed, cores)
+	e.Stages[Evaluating], e.Stages[Answering] = s.evaluationSeconds(t, speed, cores)
+	e.Seconds = e.Stages[Quantizing] + e.Stages[Evaluating] + e.Stages[Answering]
 	return e
 }
 
@@ -134,6 +136,7 @@ func layerSeconds(cost method.Cost, n, k float64, first bool, speed, cores float
 	seconds := weights*perRoundedWeight + product // tr(EHEᵀ)
 	seconds += cost.Searches * (weights*perRoundedWeight + product)
 	seconds += (weights*cost.Tries + cost.Sampled/cores) * perTry
+	seconds += cost.Encode * weights
 	if cost.Loop {
 		seconds += weights*perLoopWeight + product/2
 		if first {
@@ -149,7 +152,7 @@ func layerSeconds(cost method.Cost, n, k float64, first bool, speed, cores float
 }
 
 // evaluationSeconds is what scoring the text and the tasks of t takes.
-func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) float64 {
+func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) (text, tasks float64) {
 	c := s.source.model.Config()
 	scored, read, batches := 0, 0, 0
 	for first := 0; first < len(s.evaluator.windows); batches++ {
@@ -166,7 +169,6 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) float64 
 			}
 		}
 	}
-	batches += read / batchTokens
 	var weights, inputs float64 // of the linear layers; what they read of a token
 	for i, l := range s.source.linears {
 		weights += float64(l.N) * float64(l.K)
@@ -180,11 +182,26 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) float64 
 	}
 	vocab := float64(c.VocabSize)
 	head := 2*vocab*float64(c.HiddenSize)/speed + vocab*perLogit/cores // of one model
-	seconds := float64(scored+read)*token + float64(2*scored+read)*head
+	decoded := 0.0                                                     // all weights, for a batch
 	if t.Method.Method().Quantizes() {
-		seconds += float64(batches) * weights * perDecoded / cores
+		decoded = weights * perDecoded / cores
 	}
-	return seconds
+	text = float64(scored)*(token+2*head) + float64(batches)*decoded
+	return text, float64(read)*(token+head) + float64(read/batchTokens)*decoded
+}
+
+// EstimateAll estimates the trials of a subject, and their calibration, as Costs does:
+// without a look at the weights.
+func (l *Lab) EstimateAll(ctx context.Context, trials []plan.Trial, r Rate) (calibration float64, list []Estimate, err error) {
+	s, _, err := l.open(ctx, trials[0])
+	if err != nil {
+		return 0, nil, err
+	}
+	defer s.Close()
+	for _, t := range trials {
+		list = append(list, s.Estimate(t, r))
+	}
+	return s.EstimateCalibration(r), list, nil
 }
 
 // EstimateCalibration is the time that calibration and the 16-bit reference
@@ -196,9 +213,9 @@ func (s *Subject) EstimateCalibration(r Rate) float64 {
 			moments += float64(l.K) * float64(l.K)
 		}
 	}
-	scored, calibration := s.Tokens()
+	tokens := s.calibrated.settings.Tokens
 	token := s.tokenSeconds(r.FLOPS, r.Cores)
-	return float64(calibration)*(token+moments/r.FLOPS) + float64(scored)*token
+	return float64(tokens)*(token+moments/r.FLOPS) + float64(s.evaluator.tokens())*token
 }
 
 // tokenSeconds is what a token takes in the decoder layers of the 16-bit model.

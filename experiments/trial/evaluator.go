@@ -87,12 +87,13 @@ func (e *evaluator) evaluate(ctx context.Context, m *llm.Model, id string) (*eva
 	if out.scores, err = score(ctx, m, e.windows, reference, e.keptScores(id, &out.spared)); err != nil {
 		return nil, err
 	}
-	for _, t := range e.tasks {
+	for i, t := range e.tasks {
 		a, err := e.answer(ctx, m, t)
 		if err != nil {
 			return nil, err
 		}
 		out.answers = append(out.answers, a)
+		step(ctx, Answering, i+1, len(e.tasks))
 	}
 	return out, nil
 }

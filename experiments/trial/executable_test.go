@@ -126,6 +126,7 @@ methods:
 		text += fmt.Sprintf("  - {method: mosaic, density: 20%%, block: 16x16, residual_scale: [block, base], format: %s}\n", f)
 	}
 	text += "  - {method: spqr, threshold: 0.5}\n"
+	text += "  - {method: trellis, trellis_bits: [2, 3, 4], trellis_length: 6, trellis_code: [mul1, 1mad, 3inst]}\n"
 	text += "  - {method: mosaic, density: 20%, block: [1x8, 12x16, 16x12, 16x48, 4x64, Nx8, 16x256], residual_bits: [2, 4], residual_scale: [block, row, base]}\n"
 	sw, err := plan.Parse("forms.yaml", []byte(text))
 	if err != nil {

@@ -136,11 +136,7 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 				return nil, err
 			}
 			if v := folded[name]; v != nil {
-				data := make([]byte, 0, 4*len(v))
-				for _, x := range v {
-					data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
-				}
-				t = &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
+				t = floatTensor(name, v)
 			}
 			t = t.Plain()
 			p.SHA256[name] = tensorHash(t)
@@ -160,6 +156,15 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
+}
+
+// floatTensor returns a vector as a tensor of float32.
+func floatTensor(name string, v []float32) *hf.Tensor {
+	data := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+	}
+	return &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
 }
 
 func sum256(data []byte) string {

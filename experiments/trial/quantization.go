@@ -136,6 +136,9 @@ func (q *quantization) layers(ctx context.Context) iter.Seq2[*layer, error] {
 			if err == nil {
 				l, err = q.layer(p, k)
 			}
+			if err == nil {
+				step(ctx, Quantizing, p.index+1, len(q.source.linears))
+			}
 			if !yield(l, err) || err != nil {
 				return
 			}

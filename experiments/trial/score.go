@@ -62,6 +62,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 		s.kl, s.top1 = append(s.kl, b.KL...), append(s.top1, b.Top1...)
 		perToken = append(perToken, b.TokenKL...)
 		first = last
+		step(ctx, Evaluating, last, len(ws))
 	}
 	s.klTokens = slices.Concat(perToken...)
 	slices.Sort(s.klTokens)

@@ -15,6 +15,7 @@ type addedToken struct {
 	LStrip     bool   `json:"lstrip"`      // swallows the white space before it
 	RStrip     bool   `json:"rstrip"`      // and after it
 	Normalized bool   `json:"normalized"`  // is looked for after normalization
+	Special    bool   `json:"special"`
 }
 
 // addedSet finds added tokens, the leftmost and then the longest first.

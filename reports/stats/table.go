@@ -40,6 +40,7 @@ type Table struct {
 	Groups   []*Group
 	Timings  []*Timing // rows of experiments bench
 	Studies  []*Study  // of the criteria
+	Limits   []*Limit  // distances from the rate–distortion bound
 	Failed   []*Entry  // trials without values
 	Replaced int       // earlier rows of a trial that was run again
 	Warnings []string  // about the table as a whole
@@ -92,6 +93,21 @@ type Entry struct {
 	// draws of the calibration; Same are the equal rows that e stands for.
 	Draws, Same []*Entry
 	part        map[string]*Entry // e over some of its draws
+}
+
+// Calibration says which text the H of the group's output errors comes from.
+func (g *Group) Calibration() string {
+	var texts []string
+	for _, e := range g.Entries {
+		if t := e.Axes["calibration.text"]; t != "" && !slices.Contains(texts, t) {
+			texts = append(texts, t)
+		}
+	}
+	says := "H is that of the calibration"
+	if len(texts) > 0 {
+		says += " (" + format.List(texts, 3) + ")"
+	}
+	return says + ", not of the evaluated text."
 }
 
 // Value returns the named value's number, and whether the row has it.
