@@ -18,6 +18,7 @@ func TestArrows(t *testing.T) {
 		"internal/outliers":  {"internal/gemm"},
 		"internal/testdata":  {},
 		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},
+		"configs":            {},
 		"internal/bounded":   {},
 		"internal/gguf":      {"internal/half"},
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},

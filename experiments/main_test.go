@@ -173,7 +173,7 @@ func checkCommands(t *testing.T, page, text string) (commands int) {
 		}
 		commands++
 		args, _, _ = strings.Cut(args, "#")
-		cmd, rest, err := root().Find(strings.Fields(args))
+		cmd, rest, err := root().Find(words(args))
 		if err == nil {
 			err = cmd.ParseFlags(rest)
 		}

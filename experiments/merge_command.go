@@ -114,7 +114,8 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 	}
 	fmt.Fprintf(out, "\n%s; report: %s\n", countJoined(joined), filepath.Join(dir, "report.html"))
 	if joined.Failed > 0 {
-		return fmt.Errorf("%d of %d trials failed; the report and %s say why", joined.Failed, joined.Len(), filepath.Join(dir, row.File))
+		return trialsFailed(fmt.Errorf("%d of %d trials failed; the report and %s say why", joined.Failed, joined.Len(),
+			filepath.Join(dir, row.File)))
 	}
 	return nil
 }

@@ -32,16 +32,16 @@ compressed-tensors (pack-quantized), GPTQModel, AutoAWQ or llama.cpp (gguf) stor
 them, or dequantized to half precision (16-bit), which holds every method. What a
 format cannot hold exactly is refused, and what was written is read back.
 
-A sweep file of one trial needs no --trial; of another file take a trial's id
-from sweep --dry-run.`,
+A sweep file of one trial needs no --trial; of another file name the trial by
+` + namesHelp + `.`,
 		Example: `  go run ./experiments quantize -c method.yaml -o packed
-  go run ./experiments quantize -c configs/default.yaml --trial 0123456789abcdef -o packed
+  go run ./experiments quantize -c configs/default.yaml --trial "tiny-llama3 rtn g128" -o packed
   go run ./experiments quantize -c method.yaml -m /models/Llama-3.2-1B -o packed
   go run ./experiments quantize -c method.yaml --format compressed-tensors -o served`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if dir == "" {
-				return errors.New("no folder to write: give --output")
+				return badInput(errors.New("no folder to write: give --output"))
 			}
 			sw, err := readSweep(config)
 			if err != nil {
@@ -52,12 +52,16 @@ from sweep --dry-run.`,
 				return err
 			}
 			defer lab.Store.Report()
-			t, err := chooseTrial(cmd.Context(), lab, sw, model, only)
+			names, err := trialNames(sw, []string{only}, filepath.Dir(config))
+			if err != nil {
+				return badInput(err)
+			}
+			t, err := chooseTrial(cmd.Context(), lab, sw, model, names[0])
 			if located := sw.Locate(err); located != err {
 				return located
 			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", config, err)
+				return badInput(fmt.Errorf("%s: %w", config, err))
 			}
 			if format != "packed" {
 				e, err := lab.Export(cmd.Context(), t, dir, format)
@@ -79,7 +83,7 @@ from sweep --dry-run.`,
 	f := cmd.Flags()
 	f.StringVarP(&config, "config", "c", "", "sweep `file`")
 	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's: a folder, builtin:NAME or hub:ORG/NAME")
-	f.StringVar(&only, "trial", "", "`id` of the trial (see sweep --dry-run)")
+	f.StringVar(&only, "trial", "", "the `trial`, by "+namesHelp)
 	f.StringVarP(&dir, "output", "o", "", "`folder` to write, new or empty")
 	f.StringVar(&format, "format", "packed", "`format` to write: packed, "+strings.Join(foreign.Targets, ", "))
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
@@ -99,7 +103,7 @@ func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id 
 				return plan.Trial{}, err
 			}
 			for _, t := range group {
-				if s.ID(t) == id {
+				if t.Label == id || s.ID(t) == id {
 					found = append(found, t)
 				}
 			}
@@ -108,7 +112,7 @@ func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id 
 			}
 		}
 		if trials = found; len(trials) == 0 {
-			return plan.Trial{}, fmt.Errorf("no trial has the id %.200s", id)
+			return plan.Trial{}, fmt.Errorf("no trial has the label or id %.200s", id)
 		}
 	}
 	if len(trials) != 1 {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/mosaicquant/mosaicquant/configs"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
@@ -49,13 +51,16 @@ computes what slices share, on one machine, into the cache they share.`,
 			if o.Dir = out; out == "" {
 				o.Dir = filepath.Join("results", sw.Name)
 			}
+			if o.Only, err = trialNames(sw, o.Only, o.Dir, filepath.Dir(config)); err != nil {
+				return badInput(err)
+			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			defer lab.Store.Report()
 			if err := trial.Refused(sw.Trials); err != nil {
-				return fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err)
+				return badInput(fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err))
 			}
 			if prepare {
 				return sw.Locate(prepareSweep(cmd, lab, sw, part))
@@ -83,7 +88,7 @@ computes what slices share, on one machine, into the cache they share.`,
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2, or 1 where memory is short)")
-	f.StringSliceVar(&o.Only, "trial", nil, "run only the trials with these `ids` (see --dry-run)")
+	f.StringSliceVar(&o.Only, "trial", nil, "run only these `trials`, each by "+namesHelp)
 	f.BoolVar(&o.Fresh, "fresh", false, "set finished rows aside and run everything again")
 	f.BoolVar(&dryRun, "dry-run", false, "list the trials and estimate time and memory, then stop")
 	f.StringVar(&part, "slice", "", "run one slice, `I/N`, of the trials (with --prepare: of the models)")
@@ -101,11 +106,27 @@ computes what slices share, on one machine, into the cache they share.`,
 const maxSweepFile = 16 << 20
 
 func readSweep(path string) (*plan.Sweep, error) {
-	data, err := bounded.ReadFile(path, maxSweepFile)
+	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	return plan.Parse(path, data)
+	sw, err := plan.Parse(path, data)
+	return sw, badInput(err)
+}
+
+// readConfig reads a sweep or bench file, or, where there is none, the one of that name
+// in this repository's folder configs, which this program carries.
+func readConfig(path string) ([]byte, error) {
+	data, err := bounded.ReadFile(path, maxSweepFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return data, badInput(err)
+	}
+	if dir := filepath.ToSlash(filepath.Dir(path)); dir == "configs" || dir == "." {
+		if own, e := configs.Files.ReadFile(filepath.Base(path)); e == nil {
+			return own, nil
+		}
+	}
+	return nil, badInput(err)
 }
 
 // newLab returns a lab that caches in the given folder, or in the user's where it
@@ -151,7 +172,7 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 	fmt.Fprintf(cmd.OutOrStdout(), "\n%d trials in %s (%d were finished before); report: %s\n",
 		res.Ran, time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, "report.html"))
 	if res.Failed > 0 {
-		return fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File))
+		return trialsFailed(fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File)))
 	}
 	return nil
 }

@@ -117,7 +117,8 @@ func TestStaticActivations(t *testing.T) {
 		}
 	}
 	for _, bad := range []Activations{
-		{Bits: 8, Float: FP8, Clip: 0.9}, {Bits: 4, Float: FP8}, {Bits: 4, Affine: true, Static: &Static{}}, {Bits: 4, Clip: 1.5}, {Affine: true},
+		{Bits: 8, Float: FP8, Clip: 0.9}, {Bits: 4, Float: FP8}, {Bits: 4, Affine: true, Static: &Static{}},
+		{Bits: 4, Clip: 1.5}, {Affine: true},
 	} {
 		if bad.Validate() == nil {
 			t.Errorf("%s passes", bad)

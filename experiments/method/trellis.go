@@ -19,11 +19,14 @@ var trellisCoded = &Method{
 			Means: "Bits of a state of the trellis, 16 in the papers; each more takes twice the time",
 			Label: kinds.Prefix("L", nil), Quiet: true},
 		{Name: "trellis_code", Kind: kinds.Word("mul1", "1mad", "3inst"), Default: always("mul1"),
-			Means: "How the value of a state is computed: EXL3's default, or QTIP's two", Label: kinds.Prefix("", nil), Quiet: true},
+			Means: "How the value of a state is computed: EXL3's default, or QTIP's two",
+			Label: kinds.Prefix("", nil), Quiet: true},
 		damp},
 	Build: func(s Settings) (quant.Quantizer, error) {
 		code, err := quant.ParseTrellisCode(s.Word("trellis_code"))
-		return trellis.Quantizer{Bits: s.Int("trellis_bits"), Length: s.Int("trellis_length"), Code: code, Damping: s.Float("damp")}, err
+		return trellis.Quantizer{
+			Bits: s.Int("trellis_bits"), Length: s.Int("trellis_length"), Code: code, Damping: s.Float("damp"),
+		}, err
 	},
 	Format: func(s Settings) (quant.Format, error) {
 		return quant.Format{Bits: s.Int("trellis_bits"), Kind: quant.Trellis}, nil

@@ -251,6 +251,9 @@ func label(t *Trial, title string, shown func(*key) bool) string {
 			continue
 		}
 		word := k.label(k.get(t))
+		if k.name == "method" && !t.Method.Method().Quantizes() && t.Activations != "a16" {
+			word += " weights" // their inputs have fewer bits
+		}
 		switch {
 		case k.name == "model":
 			head = append(head, word)

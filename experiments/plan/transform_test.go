@@ -62,8 +62,8 @@ calibration: {text: c, tokens: 128}
 ` + lines
 	}
 	plain := parse(t, file("activations: a4\nmethods: [{method: rtn}]\n")).Trials[0]
-	same := parse(t, file("activations: a4\nactivations_group: default\nactivations_zero: symmetric\nactivations_clip: 0\n"+
-		"activations_scale: dynamic\nmethods: [{method: rtn}]\n")).Trials[0]
+	same := parse(t, file("activations: a4\nactivations_group: default\nactivations_zero: symmetric\n"+
+		"activations_clip: 0\nactivations_scale: dynamic\nmethods: [{method: rtn}]\n")).Trials[0]
 	if ID(plain, nil) != ID(same, nil) {
 		t.Error("settings that change nothing change the identity")
 	}

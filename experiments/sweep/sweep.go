@@ -34,7 +34,7 @@ type Options struct {
 	// at the same time, without locks: rows go to a file of its own, see
 	// row.OpenPart, that Part names. Fresh must be false.
 	Part string
-	// Only restricts the run to the trials with these IDs; empty = all.
+	// Only restricts the run to the trials with these IDs or labels; empty = all.
 	Only []string
 	// Progress receives every step; nil is allowed.
 	Progress Progress
@@ -114,7 +114,7 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		return res, err
 	}
 	if len(r.only) > 0 {
-		return res, fmt.Errorf("no trial of this sweep has the id %.200s",
+		return res, fmt.Errorf("no trial of this sweep has the label or id %.200s",
 			strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
 	}
 	return res, nil
@@ -293,10 +293,11 @@ func (r *runner) group(ctx context.Context, g int, trials []plan.Trial) error {
 	finished := 0
 	for _, t := range trials {
 		id := s.ID(t)
-		if len(r.o.Only) > 0 && !r.only[id] {
+		if len(r.o.Only) > 0 && !r.only[id] && !r.only[t.Label] {
 			continue
 		}
 		delete(r.only, id)
+		delete(r.only, t.Label)
 		old := r.done[id]
 		if old == nil {
 			todo = append(todo, t)

@@ -53,7 +53,8 @@ func TestActivationSettings(t *testing.T) {
 		return v.Value
 	}
 	for _, pair := range [][2]string{
-		{"a8  none", "fp8  none"}, {"fp8  none", "a4 g128  none"}, {"a4 g32  none", "a4 g128  none"}, {"a4 g128  none", "a4  none"},
+		{"a8  none", "fp8  none"}, {"fp8  none", "a4 g128  none"}, {"a4 g32  none", "a4 g128  none"},
+		{"a4 g128  none", "a4  none"},
 		{"mxfp8  none", "mxfp4  none"}, {"nvfp4  none", "mxfp4  none"}, {"a4 g128 affine  none", "a4 g128  none"},
 		{"a4 g128 clip 0.9  none", "a4 g128 clip 0.2  none"}, {"a8 g32 static none", "a8 static none"},
 		{"a8  none", "a8 static none"}, {"a8  rtn", "a4 g128  rtn"},
@@ -63,7 +64,8 @@ func TestActivationSettings(t *testing.T) {
 		}
 	}
 	const layers, d, inter = 6, 256, 768
-	for name, want := range map[string]int64{"a8 static": 4 * layers * 4, "a4 g32 static": 4 * layers * (3*d + inter) / 32} {
+	scales := map[string]int64{"a8 static": 4 * layers * 4, "a4 g32 static": 4 * layers * (3*d + inter) / 32}
+	for name, want := range scales {
 		for _, method := range []string{" none", " rtn"} {
 			r := rows[name+method]
 			if r == nil {

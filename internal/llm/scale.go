@@ -34,8 +34,8 @@ func (m *Model) Scale(scales map[string][]float32) (*Model, error) {
 			}
 			used++
 			if w.online[site] != nil {
-				return nil, fmt.Errorf("llm: %s: %s: its inputs are turned while the model runs, so no layer before it can take up their scales",
-					m.name, name)
+				return nil, fmt.Errorf("llm: %s: %s: its inputs are turned while the model runs,"+
+					" so no layer before it can take up their scales", m.name, name)
 			}
 			inverse, err := m.inverse(name, site, s)
 			if err != nil {

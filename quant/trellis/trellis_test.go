@@ -35,7 +35,8 @@ func TestPublishedValues(t *testing.T) {
 		if rms := math.Sqrt(second / n); !(math.Abs(rms-c.rms) < 2e-6) {
 			t.Errorf("%s: rms %.7g, want %g", c.code, rms, c.rms)
 		}
-		if k := n * fourth / (second * second); c.kurtosis > 0 && !(math.Abs(k-c.kurtosis) < 1e-3 && math.Abs(top-c.top) < 1e-3) {
+		k := n * fourth / (second * second)
+		if c.kurtosis > 0 && !(math.Abs(k-c.kurtosis) < 1e-3 && math.Abs(top-c.top) < 1e-3) {
 			t.Errorf("%s: kurtosis %.4g and largest %.4g, want %g and %g", c.code, k, top, c.kurtosis, c.top)
 		}
 		for s, want := range c.first {
@@ -88,7 +89,9 @@ func TestBruteForce(t *testing.T) {
 				t.Errorf("path from %d to %d: %g, want %g", g, g, got, want)
 			}
 		}
-		if got := s.tailBiting(states, x); !(got >= least-1e-4) || !slices.ContainsFunc(forced, func(f float64) bool { return math.Abs(f-got) < 1e-4 }) {
+		got := s.tailBiting(states, x)
+		is := func(f float64) bool { return math.Abs(f-got) < 1e-4 }
+		if !(got >= least-1e-4) || !slices.ContainsFunc(forced, is) {
 			t.Errorf("circle %g is none of %v", got, forced)
 		}
 		for i := range steps {
@@ -113,7 +116,7 @@ func TestYardstick(t *testing.T) {
 	}
 	for _, c := range []struct {
 		bits, length int
-		want         float64 // of random tables, see METHODS of the field: 11.33 and 21.97 dB
+		want         float64 // dB of random tables of as many states; 0: not known
 	}{{2, 12, 11.3}, {4, 10, 21.9}, {3, 10, 0}, {3, 12, 0}} {
 		values := quant.TrellisValues(quant.Mul1, c.length)
 		s := newSearch(values, c.bits, tile)
@@ -136,7 +139,8 @@ func TestYardstick(t *testing.T) {
 func TestStored(t *testing.T) {
 	const n, k = 32, 48
 	w, m := layer(n, k, 3)
-	for _, q := range []Quantizer{{Bits: 4, Length: 8, Damping: .01}, {Bits: 3, Length: 8, Code: quant.OneMAD, Damping: .01},
+	for _, q := range []Quantizer{{Bits: 4, Length: 8, Damping: .01},
+		{Bits: 3, Length: 8, Code: quant.OneMAD, Damping: .01},
 		{Bits: 2, Length: 7, Code: quant.ThreeInst, Damping: .01}} {
 		out, err := q.Quantize(quant.Problem{Name: "w", Weights: w, Moments: m})
 		if err != nil {
@@ -166,8 +170,9 @@ func TestStored(t *testing.T) {
 		if !slices.Equal(back.Dequantize().Data, whole.Data) {
 			t.Errorf("%d bits: read back, weights are others", q.Bits)
 		}
-		if limit := map[int]float64{4: .02, 3: .06, 2: .2}[q.Bits]; !(quant.OutputError(w, out, m)/quant.OutputEnergy(w, m) < limit) {
-			t.Errorf("%d bits: output error %g", q.Bits, quant.OutputError(w, out, m)/quant.OutputEnergy(w, m))
+		lost := quant.OutputError(w, out, m) / quant.OutputEnergy(w, m)
+		if limit := map[int]float64{4: .02, 3: .06, 2: .2}[q.Bits]; !(lost < limit) {
+			t.Errorf("%d bits: output error %g", q.Bits, lost)
 		}
 	}
 	for _, bad := range []Quantizer{{Bits: 5, Length: 12}, {Bits: 4, Length: 4}, {Bits: 4, Length: 17}} {
@@ -175,7 +180,8 @@ func TestStored(t *testing.T) {
 			t.Errorf("%+v passes", bad)
 		}
 	}
-	if _, err := (Quantizer{Bits: 4, Length: 8}).Quantize(quant.Problem{Name: "w", Weights: gemm.NewMatrix(8, 16), Moments: m}); err == nil {
+	small := quant.Problem{Name: "w", Weights: gemm.NewMatrix(8, 16), Moments: m}
+	if _, err := (Quantizer{Bits: 4, Length: 8}).Quantize(small); err == nil {
 		t.Error("a matrix that has no tiles passes")
 	}
 }
