@@ -16,10 +16,11 @@ func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") =
 // symmetric or "b" for SpQR's grid of two levels, and the others of quant.Kind.
 var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
-	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
+	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
+	"mxint4", "nvint4", "seq4", "qoq4"}
 
 // fixedGroups are the group sizes that formats prescribe.
-var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
+var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16, "mxint4": 32, "nvint4": 16}
 
 var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always(0.0), ForInputs: true,
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
@@ -60,7 +61,7 @@ func group(fallback int) *Key {
 var scale = &Key{Name: "scale", Kind: kinds.Word("absmax", "mse", "hessian", "clip", "ceil", "foursix"),
 	Default: always("absmax"),
 	Means: "How a scale is found: from the largest weight, by a search for the least error (`mse`), error weighted by h " +
-		"(`hessian`) or output error (`clip`, AWQ's), or a rule of one format (`ceil` of mxfp4, `foursix` of nvfp4)",
+		"(`hessian`) or output error (`clip`, AWQ's), or a rule of a format (`ceil` of mxfp4 and mxint4, `foursix` of nvfp4)",
 	Label: kinds.Prefix("", nil), Quiet: true}
 
 var order = &Key{Name: "order", Kind: kinds.Word("act", "natural"), Default: always("act"),
@@ -105,14 +106,19 @@ var baseRules = []Rule{
 		"is no group of mxfp4, which has 32"},
 	{"group", func(s Settings) bool { return s.Word("format") == "nvfp4" && s.Int("group") != 16 },
 		"is no group of nvfp4, which has 16"},
-	{"scale", func(s Settings) bool { return s.Word("scale") == "ceil" && s.Word("format") != "mxfp4" },
-		"is a rule of mxfp4 alone"},
+	{"group", func(s Settings) bool { return s.Word("format") == "mxint4" && s.Int("group") != 32 },
+		"is no group of mxint4, which has 32"},
+	{"group", func(s Settings) bool { return s.Word("format") == "nvint4" && s.Int("group") != 16 },
+		"is no group of nvint4, which has 16"},
+	{"scale", func(s Settings) bool {
+		return s.Word("scale") == "ceil" && s.Word("format") != "mxfp4" && s.Word("format") != "mxint4"
+	}, "is a rule of mxfp4 and mxint4 alone"},
 	{"scale", func(s Settings) bool { return s.Word("scale") == "foursix" && s.Word("format") != "nvfp4" },
 		"is a rule of nvfp4 alone"},
 	{"scale", func(s Settings) bool { return s.Word("scale") == "clip" && s.Word("format") == "any4" },
 		"does not exist for any4, whose table is learned"},
 	{"groups", func(s Settings) bool {
 		return s.Word("groups") == "dynamic" &&
-			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq"}, s.Word("format")))
-	}, "groups are not possible with any4, int3b, int4b, nf4dq and scale: clip, whose grids are found beforehand"},
+			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq", "qoq4"}, s.Word("format")))
+	}, "groups are not possible with any4, int3b, int4b, nf4dq, qoq4 and scale: clip, whose grids are found beforehand"},
 }

@@ -21,6 +21,10 @@ var formatMeans = map[string]string{
 	"bnbfp4": "The FP4 of bitsandbytes, which is not E2M1",
 	"mxfp4":  "E2M1 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
 	"nvfp4":  "E2M1 numbers, groups of 16, E4M3 scales and one float32 scale of the matrix",
+	"mxint4": "Integers ±7, groups of 32, scales that are powers of two",
+	"nvint4": "Integers ±7 in place of E2M1, groups and scales of nvfp4 (arXiv:2512.02010)",
+	"seq4":   "16 levels at odd multiples of a sixteenth, without a zero (ParetoQ, arXiv:2502.02631)",
+	"qoq4":   "Affine codes of 4 bits under whole-number scales below int8 rows (QServe, arXiv:2405.04532)",
 	"any4":   "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
 }
 

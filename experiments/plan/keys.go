@@ -250,7 +250,7 @@ func commonKeys() []*key {
 		{name: "transform",
 			means: "Change of basis that comes before the method, of one function too; see the list of transforms",
 			kind:  transform, field: func(t *Trial) any { return &t.Transform },
-			fallback: always(""), label: kinds.Prefix("", transform.Write)},
+			fallback: always(""), label: kinds.Prefix("", transform.Write), quiet: true},
 		{name: "transform_seed",
 			means: "Seed that draws its matrices and signs",
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.TransformSeed }, fallback: always(uint64(1)),

@@ -124,6 +124,31 @@ var Systems = []System{
 		Checked: "torchao (scripts/golden/published.py), ml_dtypes (formats.py, activations.py)",
 	},
 	{
+		Name: "MXINT4, NVINT4",
+		File: "transform: [none, block-hadamard]\n" +
+			"methods: [{method: gptq, format: [mxint4, nvint4]}]",
+		Source:  "arXiv:2510.25602, arXiv:2512.02010",
+		Departs: "none that is known",
+		Checked: "numpy and ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name:    "ParetoQ's SEQ",
+		File:    "methods: [{method: gptq, format: seq4, group: 64, scale: [absmax, mse]}]",
+		Source:  "arXiv:2502.02631",
+		Departs: "the grid alone, rounded to after training; its range is searched, not learned",
+		Checked: "the rule in numpy (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "QoQ",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, format: qoq4, group: 128, smoothing: 0.5}]",
+		Source: "arXiv:2405.04532",
+		Departs: "codes are the nearest to weights, which are not rounded to int8 first; the pipeline's rotation, order of " +
+			"channels and smoothing of keys are settings or not there; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/integers.py); every code times its multiple is within int8, " +
+			"after GPTQ and refinement",
+	},
+	{
 		Name: "W4A8 with FP8 inputs",
 		File: "activations: fp8\n" +
 			"methods: [{method: gptq, group: 128}]",
@@ -151,10 +176,10 @@ var Systems = []System{
 		File: "transform: block-hadamard\n" +
 			"transform_block: 128\n" +
 			"activations: [mxfp4, nvfp4]\n" +
-			"methods: [{method: gptq, format: mxfp4, only: {activations: mxfp4}}, {method: gptq, format: nvfp4, " +
-			"only: {activations: nvfp4}}]",
-		Departs: "scales are found by the rules of the formats, without the search over 100 shrink factors; q, k and v " +
-			"need not share a tensor scale",
+			"methods: [{method: gptq, format: mxfp4, scale: mse, only: {activations: mxfp4}}, " +
+			"{method: gptq, format: nvfp4, scale: mse, only: {activations: nvfp4}}]",
+		Departs: "the search for scales is by squared error of what is stored, where the authors take the power 2.4 before " +
+			"scales are rounded; q, k and v need not share a tensor scale",
 		Checked: "scipy's Hadamard matrices; formats as above; the function is kept to 1e-5",
 	},
 	{
@@ -235,9 +260,10 @@ var LeftOut = []struct{ Name, Why string }{
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
 		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"QoQ, DGQ, Integer Scale, OdysseyLLM",
-		"scales that are integers below int8 rows serve integer kernels, and cost accuracy: not built yet"},
-	{"MXINT4, MXINT8, NVINT4, FP6, FP8 weights, IF4, SEQ, NUPES",
+	{"DGQ, Integer Scale, OdysseyLLM",
+		"other integer scales for integer kernels: not built yet; QoQ stands for them, and " +
+			"OdysseyLLM's grid is GPTQ's with group: row"},
+	{"MXINT8, FP6, FP8 weights, IF4, NUPES",
 		"grids that are not in the list of formats yet"},
 	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
@@ -258,8 +284,8 @@ func WriteSystems(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Systems of the field\n\n" +
 		"A system is a method, a format, a change of basis and a format of inputs, each a setting of its own, so that\n" +
-		"each can be compared with the others held. The lines are those of a sweep file, beside model, texts and calibration.\n" +
-		"[keys.md](keys.md) explains them. A test holds this page to the registry.\n")
+		"each can be compared with the others held. The lines are those of a sweep file, beside model, texts and\n" +
+		"calibration. [keys.md](keys.md) explains them. A test holds this page to the registry.\n")
 	for _, s := range Systems {
 		fmt.Fprintf(&b, "\n## %s\n\n```yaml\n%s\n```\n\n", s.Name, s.File)
 		source := s.Source

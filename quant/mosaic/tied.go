@@ -15,7 +15,7 @@ import (
 // 2 beyond, up to a number of steps.
 func ratios(f quant.Format, bits int, steps float64) []float64 {
 	unit := 1.0
-	if l := quant.FixedLevels[f.Kind]; l != nil {
+	if l := f.Kind.Levels(); l != nil {
 		unit = (l.Value[len(l.Value)-1] - l.Value[0]) / float64(len(l.Value)-1)
 	}
 	levels := 1<<bits - 1
@@ -214,19 +214,13 @@ func (f tiedFit) group(g int, ratio float64) (best grid.Grid, least float64) {
 		best, least = b, sum
 	}
 	try(first)
-	switch f.Fitter.Format.Kind {
-	case quant.Bilevel:
-		for c := range 1 << (2 * quant.BilevelBits) {
-			b := first
-			b.Bits, b.OffsetBits = uint16(c>>quant.BilevelBits), uint16(c&(1<<quant.BilevelBits-1))
-			b.Scale, b.Offset = quant.BilevelDecode(b.Second[:], uint8(b.Bits), uint8(b.OffsetBits))
-			if b.Scale > 0 {
-				try(b)
-			}
+	if first.Second != nil {
+		for b := range first.Codes() {
+			try(b)
 		}
 		return best, least
-	case quant.NVFP4, quant.NF4DQ, quant.Any4: // have scales or a table in common, which are not those of full
-	default:
+	}
+	if !grid.Shared(f.Fitter.Format) {
 		try(*full)
 	}
 	for x := octave8; first.Scale*x < full.Scale; x *= octave8 {
