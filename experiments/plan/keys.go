@@ -238,7 +238,8 @@ func commonKeys() []*key {
 
 		{name: "basis",
 			means: "Form in which the model is quantized, all of one function: as stored; the gains of norms " +
-				"folded into weights; folded, and the residual stream turned by a random orthogonal matrix",
+				"folded into weights; folded, and the residual stream turned by a random orthogonal matrix. " +
+				"`transform` has these and more",
 			kind: basis, field: func(t *Trial) any { return &t.Basis },
 			fallback: always(""), label: kinds.Prefix("", basis.Write)},
 		{name: "basis_seed",
