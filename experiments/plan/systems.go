@@ -176,10 +176,10 @@ var Systems = []System{
 		File: "transform: block-hadamard\n" +
 			"transform_block: 128\n" +
 			"activations: [mxfp4, nvfp4]\n" +
-			"methods: [{method: gptq, format: mxfp4, only: {activations: mxfp4}}, {method: gptq, format: nvfp4, " +
-			"only: {activations: nvfp4}}]",
-		Departs: "scales are found by the rules of the formats, without the search over 100 shrink factors; q, k and v " +
-			"need not share a tensor scale",
+			"methods: [{method: gptq, format: mxfp4, scale: mse, only: {activations: mxfp4}}, " +
+			"{method: gptq, format: nvfp4, scale: mse, only: {activations: nvfp4}}]",
+		Departs: "the search for scales is by squared error of what is stored, where the authors take the power 2.4 before " +
+			"scales are rounded; q, k and v need not share a tensor scale",
 		Checked: "scipy's Hadamard matrices; formats as above; the function is kept to 1e-5",
 	},
 	{

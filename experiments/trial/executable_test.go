@@ -73,7 +73,7 @@ func TestExecutable(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				compareLayer(t, name, x, act, stored, p)
+				compareLayer(t, name, x, q.Inputs(act), stored, p)
 			}
 		}
 		for _, s := range []cuda.Scheme{cuda.W4A16Half, cuda.W4A16BF16, cuda.W4A8, cuda.W4A4} {
