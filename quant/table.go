@@ -136,6 +136,15 @@ var rows = []row{
 			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
 		}},
 	SEQ4: {name: "seq4", least: 4, most: 4, levels: seq4, arrays: halfScales, scale: halfScale, table: levelTable(seq4)},
+	MXINT8: {name: "mxint8", least: 8, most: 8, group: 32, levels: int127, load: levelLoad(int127, e8m0Scale), scaleBits: 8,
+		arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
+	FP8Weights: {name: "fp8", least: 8, most: 8, levels: e4m3, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e4m3, halfScale)},
+	MXFP8: {name: "mxfp8", least: 8, most: 8, group: 32, levels: e4m3, load: levelLoad(e4m3, e8m0Scale), scaleBits: 8,
+		arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
+	FP6: {name: "fp6", least: 6, most: 6, levels: e3m2, arrays: halfScales, scale: halfScale, load: levelLoad(e3m2, halfScale)},
+	FP6E2M3: {name: "fp6e2m3", least: 6, most: 6, levels: e2m3, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e2m3, halfScale)},
 	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
 		arrays: func(_ Format, n, groups int) counts {
 			return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}
@@ -161,6 +170,15 @@ func halfScales(_ Format, n, groups int) counts { return counts{scales: n * grou
 
 func halfScale(p *Packed, n, g, groups int) (scale, offset float64) {
 	return float64(half.FromF16(p.Scales[n*groups+g])), 0
+}
+
+// byteScales has one scale of a byte for each group.
+func byteScales(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} }
+
+func isE8M0(b byte) bool { return b <= 127+half.MaxE8M0 }
+
+func e8m0Scale(p *Packed, n, g, groups int) (scale, offset float64) {
+	return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
 }
 
 // levelTable scales constant levels.

@@ -26,7 +26,7 @@ func TestGoldenIntegers(t *testing.T) {
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
 	}
-	if len(golden) != 5 {
+	if len(golden) != 10 {
 		t.Fatalf("%d formats", len(golden))
 	}
 	w := gemm.NewMatrix(n, k)
@@ -79,6 +79,8 @@ func TestIntegerYardsticks(t *testing.T) {
 	}{
 		{"mxint4", 32, grid.AbsMax, 17.55}, {"mxint4", 32, grid.Ceil, 16.82}, {"nvint4", 16, grid.AbsMax, 21.27},
 		{"seq4", 128, grid.AbsMax, 19.67}, {"seq4", 0, grid.AbsMax, 17.17},
+		{"mxint8", 32, grid.AbsMax, 41.7}, {"mxfp8", 32, grid.AbsMax, 30.6}, {"mxfp8", 32, grid.Ceil, 31.5},
+		{"fp8", 0, grid.AbsMax, 31.55}, {"fp6", 0, grid.AbsMax, 25.6}, {"fp6e2m3", 0, grid.AbsMax, 30.9},
 	} {
 		f, err := quant.ParseFormat(c.kind, c.group)
 		if err != nil {
