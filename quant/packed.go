@@ -74,7 +74,8 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 
 // levelLoad decodes tiles of matrices whose codes are those of more than 16 constant
 // levels.
-func levelLoad(l *Levels, scaleOf func(p *Packed, n, g, groups int) (scale, offset float64)) func(*Packed, Matrix, int, int) {
+func levelLoad(l *Levels,
+	scaleOf func(p *Packed, n, g, groups int) (scale, offset float64)) func(*Packed, Matrix, int, int) {
 	return func(p *Packed, dst Matrix, n0, k0 int) {
 		bits := p.Format.Bits
 		size, groups := p.Format.Groups(p.K)

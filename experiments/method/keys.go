@@ -104,7 +104,8 @@ var refine = &Key{Name: "refine", Kind: kinds.Integer(0, 100), Default: always(0
 
 // noGroup refuses groups that are not those of a format which prescribes them.
 func noGroup(format string) Rule {
-	return Rule{"group", func(s Settings) bool { return s.Word("format") == format && s.Int("group") != fixedGroups[format] },
+	return Rule{"group",
+		func(s Settings) bool { return s.Word("format") == format && s.Int("group") != fixedGroups[format] },
 		fmt.Sprintf("is no group of %s, which has %d", format, fixedGroups[format])}
 }
 

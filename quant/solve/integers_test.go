@@ -49,7 +49,8 @@ func TestGoldenIntegers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, err := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.ScaleRule(rule)}}.Quantize(quant.Problem{Name: name, Weights: w})
+		rtn := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.ScaleRule(rule)}}
+		q, err := rtn.Quantize(quant.Problem{Name: name, Weights: w})
 		if err != nil {
 			t.Fatal(err)
 		}
