@@ -72,6 +72,12 @@ const (
 	FP6
 	// FP6E2M3 has E2M3 numbers up to 7.5, and scales as FP6.
 	FP6E2M3
+	// IntScale4 has symmetric codes of 4 bits and scales that are whole numbers of 16 bits
+	// over one amplifier of the matrix, a power of two (Integer Scale, Li et al. 2024,
+	// arXiv:2405.14597), so that a kernel sums groups in int32 and multiplies by a float
+	// once. The amplifier is 1024, or the least power of two above it for which no scale
+	// rounds below 1; a row whose sum could exceed int32 with int8 inputs is an error.
+	IntScale4
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

@@ -147,6 +147,16 @@ var rows = []row{
 		load: levelLoad(e3m2, halfScale)},
 	FP6E2M3: {name: "fp6e2m3", least: 6, most: 6, levels: e2m3, arrays: halfScales, scale: halfScale,
 		load: levelLoad(e2m3, halfScale)},
+	IntScale4: {name: "intscale4", least: 4, most: 4,
+		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(p.Scales[n*groups+g]) * float64(p.Tensor[0]), 0
+		},
+		table: func(_ *Packed, t *[16]float32, _ int, scale, _ float64) {
+			for u := range t {
+				t[u] = float32(float64(u-8) * scale)
+			}
+		}},
 	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
 		arrays: func(_ Format, n, groups int) counts {
 			return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}

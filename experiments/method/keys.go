@@ -19,7 +19,7 @@ func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") =
 var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
-	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3"}
+	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4"}
 
 // fixedGroups are the group sizes that formats prescribe.
 var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16, "mxint4": 32, "nvint4": 16, "mxint8": 32, "mxfp8": 32}
@@ -121,6 +121,6 @@ var baseRules = []Rule{
 		"does not exist for any4, whose table is learned"},
 	{"groups", func(s Settings) bool {
 		return s.Word("groups") == "dynamic" &&
-			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq", "qoq4"}, s.Word("format")))
-	}, "groups are not possible with any4, int3b, int4b, nf4dq, qoq4 and scale: clip, whose grids are found beforehand"},
+			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq", "qoq4", "intscale4"}, s.Word("format")))
+	}, "groups are not possible with any4, int3b, int4b, nf4dq, qoq4, intscale4 and scale: clip, whose grids are found beforehand"},
 }

@@ -57,8 +57,9 @@ var fits = [...]kindFit{
 		g.Zero = int(g.Levels.Zero)
 		return g.setHalf(max(-lo, hi)/8, lo, hi)
 	}},
-	quant.QoQ4:  {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
-	quant.NF4DQ: {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
+	quant.IntScale4: {span: spanIntScale, storable: storableIntScale, finish: intScale, store: storeIntScale},
+	quant.QoQ4:      {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
+	quant.NF4DQ:     {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
 }
 
 var levelFit = kindFit{span: spanLevels}

@@ -8,6 +8,8 @@ by rounding to nearest, computed in numpy and ml_dtypes apart from the Go code.
   mxint8, mxfp8         the same scales with 1/64 up to 127/64, or with E4M3 numbers
   fp8, fp6, fp6e2m3     numbers of ml_dtypes (float8_e4m3fn, float6_e3m2fn, float6_e2m3fn)
                         under scales max/448, max/28 and max/7.5 in half precision
+  intscale4             Integer Scale (arXiv:2405.14597): scales rounded to whole numbers
+                        over 1024 before codes are found
   qoq4                  QServe's progressive groups (arXiv:2405.04532): the step of int8
                         rows, whole multiples of it for groups; codes nearest to weights
 
@@ -77,6 +79,11 @@ def seq4(g):
     return u * step
 
 
+def intscale4(g):
+    s = np.round(np.abs(g).max(axis=1, keepdims=True) / 7 * 1024) / 1024
+    return np.clip(np.round(g / np.where(s > 0, s, 1)), -7, 7) * s
+
+
 def qoq4(w):
     step = np.float64((np.abs(w).max(axis=1, keepdims=True) / 119).astype(np.float16))
 
@@ -95,6 +102,7 @@ def main():
     print(json.dumps({
         "mxint4 absmax": grouped(w, 32, mxint4(False)).ravel().tolist(), "mxint4 ceil": grouped(w, 32, mxint4(True)).ravel().tolist(),
         "nvint4 absmax": nvint4(w).ravel().tolist(), "seq4 absmax": grouped(w, 32, seq4).ravel().tolist(), "qoq4 absmax": qoq4(w).ravel().tolist(),
+        "intscale4 absmax": grouped(w, 32, intscale4).ravel().tolist(),
         "mxint8 absmax": grouped(w, 32, mx(np.round, 127)).ravel().tolist(),
         "mxfp8 absmax": grouped(w, 32, mx(lambda v: v.astype(ml_dtypes.float8_e4m3fn).astype(np.float64), 448)).ravel().tolist(),
         "fp8 absmax": grouped(w, 32, half(ml_dtypes.float8_e4m3fn, 448)).ravel().tolist(),
