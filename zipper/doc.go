@@ -108,7 +108,9 @@
 //
 // With quant.A4 groups and blocks of more than 128 columns are cut there, and
 // their scales repeated. Bfloat16 weights are panels of 16 rows too; see
-// PrepackBF16. Outliers are compressed sparse rows of 4 bytes per outlier.
+// PrepackBF16. Outliers are compressed sparse rows of 4 bytes per outlier; of 8 where
+// the base has no level of zero (affine, Bilevel), so that what is stored is the
+// difference to its weight, in two half-precision parts.
 //
 // # Kernels
 //

@@ -261,7 +261,7 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	switch {
 	case b.Bits > 4:
 		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
-	case b.Kind == quant.Trellis, b.Kind == quant.NVINT4, b.Kind == quant.MXINT4, b.Kind == quant.SEQ4, b.Kind == quant.QoQ4:
+	case b.Kind >= quant.Trellis: // and those that came after it
 		return fmt.Errorf("zipper: base format %s: it has no kernel", b)
 	case b.Kind == quant.Any4:
 		return fmt.Errorf("zipper: base format %s: levels of a row's own have no kernels", b)
@@ -277,8 +277,6 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 		return fmt.Errorf("zipper: variant %s with a block residual", v)
 	case f.Outliers && v != Outlier16 && v != Dense4:
 		return fmt.Errorf("zipper: variant %s has no kernel for outliers", v)
-	case f.Outliers && v == Outlier16 && (b.Affine || b.Kind == quant.Bilevel):
-		return fmt.Errorf("zipper: outliers in place of weights of format %s, which have no zero: they have no kernel", b)
 	case f.Outliers && v == Outlier16 && f.K > 1<<16:
 		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", f.K, 1<<16)
 	}

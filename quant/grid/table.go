@@ -47,13 +47,19 @@ var fits = [...]kindFit{
 		zero:     func(g *Grid) uint8 { return uint8(g.OffsetBits) }},
 	quant.NVINT4: {span: spanNV, storable: storableNV, store: storeNV,
 		tensor: func(_ Scale, m float32) float32 { return m / (7 * half.MaxE4M3) }},
-	quant.MXINT4: {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.MXINT4:     {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.MXINT8:     {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.MXFP8:      {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.FP8Weights: {span: spanLevels},
+	quant.FP6:        {span: spanLevels},
+	quant.FP6E2M3:    {span: spanLevels},
 	quant.SEQ4: {span: func(_ Fitter, g *Grid, lo, hi float64) error {
 		g.Zero = int(g.Levels.Zero)
 		return g.setHalf(max(-lo, hi)/8, lo, hi)
 	}},
-	quant.QoQ4:  {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
-	quant.NF4DQ: {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
+	quant.IntScale4: {span: spanIntScale, storable: storableIntScale, finish: intScale, store: storeIntScale},
+	quant.QoQ4:      {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
+	quant.NF4DQ:     {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
 }
 
 var levelFit = kindFit{span: spanLevels}
@@ -110,7 +116,8 @@ func spanMX(f Fitter, g *Grid, lo, hi float64) error {
 	e := -127 // of an empty group; there is no scale of zero
 	if m := max(-lo, hi); m > 0 {
 		_, e = math.Frexp(m)
-		e -= 1 + 2
+		_, top := math.Frexp(g.Levels.Value[g.Hi])
+		e -= top
 		if f.Scale.Rule == Ceil && m > math.Ldexp(g.Levels.Value[g.Hi], e) {
 			e++
 		}

@@ -26,7 +26,7 @@ func TestGoldenIntegers(t *testing.T) {
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
 	}
-	if len(golden) != 5 {
+	if len(golden) != 11 {
 		t.Fatalf("%d formats", len(golden))
 	}
 	w := gemm.NewMatrix(n, k)
@@ -49,7 +49,8 @@ func TestGoldenIntegers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, err := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.ScaleRule(rule)}}.Quantize(quant.Problem{Name: name, Weights: w})
+		rtn := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.ScaleRule(rule)}}
+		q, err := rtn.Quantize(quant.Problem{Name: name, Weights: w})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,6 +80,8 @@ func TestIntegerYardsticks(t *testing.T) {
 	}{
 		{"mxint4", 32, grid.AbsMax, 17.55}, {"mxint4", 32, grid.Ceil, 16.82}, {"nvint4", 16, grid.AbsMax, 21.27},
 		{"seq4", 128, grid.AbsMax, 19.67}, {"seq4", 0, grid.AbsMax, 17.17},
+		{"mxint8", 32, grid.AbsMax, 41.7}, {"mxfp8", 32, grid.AbsMax, 30.6}, {"mxfp8", 32, grid.Ceil, 31.5},
+		{"fp8", 0, grid.AbsMax, 31.55}, {"fp6", 0, grid.AbsMax, 25.6}, {"fp6e2m3", 0, grid.AbsMax, 30.9},
 	} {
 		f, err := quant.ParseFormat(c.kind, c.group)
 		if err != nil {
@@ -146,3 +149,58 @@ func TestQoQStaysInInt8(t *testing.T) {
 }
 
 func maxAbs(v []float32) float32 { return gemm.MaxAbs(v) }
+
+// TestIntScale: the whole product is exact in integers; scales far apart raise the
+// amplifier; and a row whose sums could exceed int32 is refused.
+func TestIntScale(t *testing.T) {
+	f, err := quant.ParseFormat("intscale4", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rtn := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.AbsMax}}
+	draw := rand.New(rand.NewPCG(2, 8))
+	w := gemm.NewMatrix(4, 128)
+	for i := range w.Data {
+		w.Data[i] = float32(.02 * draw.NormFloat64())
+	}
+	for j := range 32 {
+		w.Row(1)[j] *= .001
+	}
+	q, err := rtn.Quantize(quant.Problem{Name: "w", Weights: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	search := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2}}
+	searched, err := search.Quantize(quant.Problem{Name: "w", Weights: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := quant.WeightError(w, searched)
+	if b, _ := quant.WeightError(w, q); !(a < .95*b) {
+		t.Errorf("squared error %g with scales that are searched, %g without", a, b)
+	}
+	amplifier := 1 / float64(q.Base.Tensor[0])
+	if _, e := math.Frexp(amplifier); math.Ldexp(1, e-1) != amplifier || !(amplifier > 1024) {
+		t.Errorf("amplifier %g", amplifier)
+	}
+	hat := q.Dequantize()
+	for i := range hat.Rows {
+		var sum int64
+		var want float64
+		for j, v := range hat.Row(i) {
+			x := int64(j*37%255 - 127)
+			code := int64(quant.CodeAt(q.Base.Codes[i*64:(i+1)*64], j, 4)) - 8
+			sum += x * code * int64(q.Base.Scales[i*4+j/32])
+			want += float64(x) * float64(v)
+		}
+		if got := float64(sum) / amplifier; !(math.Abs(got-want) <= 1e-9+1e-6*math.Abs(want)) || sum > 1<<31-1 {
+			t.Errorf("row %d: %g in integers, %g in floats", i, got, want)
+		}
+	}
+	for j := range 32 {
+		w.Row(2)[j] = 1e6
+	}
+	if _, err := rtn.Quantize(quant.Problem{Name: "w", Weights: w}); err == nil {
+		t.Error("scales beyond int32 pass")
+	}
+}

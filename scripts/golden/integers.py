@@ -5,6 +5,11 @@ by rounding to nearest, computed in numpy and ml_dtypes apart from the Go code.
                         of 1/4 up to 7/4; or the least power of two that clips nothing
   nvint4                NVFP4's two scales with integers up to 7 (arXiv:2512.02010)
   seq4                  LsqBinaryTernary's 4-bit rule of ParetoQ (arXiv:2502.02631)
+  mxint8, mxfp8         the same scales with 1/64 up to 127/64, or with E4M3 numbers
+  fp8, fp6, fp6e2m3     numbers of ml_dtypes (float8_e4m3fn, float6_e3m2fn, float6_e2m3fn)
+                        under scales max/448, max/28 and max/7.5 in half precision
+  intscale4             Integer Scale (arXiv:2405.14597): scales rounded to whole numbers
+                        over 1024 before codes are found
   qoq4                  QServe's progressive groups (arXiv:2405.04532): the step of int8
                         rows, whole multiples of it for groups; codes nearest to weights
 
@@ -42,6 +47,22 @@ def mxint4(ceil):
     return f
 
 
+def mx(numbers, top):
+    def f(g):
+        m = np.abs(g).max(axis=1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            s = np.where(m > 0, 2.0 ** (np.floor(np.log2(m)) - np.floor(np.log2(top))), 1)
+        return numbers(np.clip(g / s, -top, top)) * s
+    return f
+
+
+def half(dtype, top):
+    def f(g):
+        s = np.float64((np.abs(g).max(axis=1, keepdims=True) / top).astype(np.float16))
+        return np.clip(g / np.where(s > 0, s, 1), -top, top).astype(dtype).astype(np.float64) * s
+    return f
+
+
 def nvint4(w):
     d = np.float64(np.float32(np.abs(w).max() / (7 * 448)))
 
@@ -56,6 +77,11 @@ def seq4(g):
     step = np.float64((np.abs(g).max(axis=1, keepdims=True) / 8).astype(np.float16))
     u = np.clip(np.round(g / np.where(step > 0, step, 1) - 0.5), -8, 7) + 0.5
     return u * step
+
+
+def intscale4(g):
+    s = np.round(np.abs(g).max(axis=1, keepdims=True) / 7 * 1024) / 1024
+    return np.clip(np.round(g / np.where(s > 0, s, 1)), -7, 7) * s
 
 
 def qoq4(w):
@@ -76,6 +102,12 @@ def main():
     print(json.dumps({
         "mxint4 absmax": grouped(w, 32, mxint4(False)).ravel().tolist(), "mxint4 ceil": grouped(w, 32, mxint4(True)).ravel().tolist(),
         "nvint4 absmax": nvint4(w).ravel().tolist(), "seq4 absmax": grouped(w, 32, seq4).ravel().tolist(), "qoq4 absmax": qoq4(w).ravel().tolist(),
+        "intscale4 absmax": grouped(w, 32, intscale4).ravel().tolist(),
+        "mxint8 absmax": grouped(w, 32, mx(np.round, 127)).ravel().tolist(),
+        "mxfp8 absmax": grouped(w, 32, mx(lambda v: v.astype(ml_dtypes.float8_e4m3fn).astype(np.float64), 448)).ravel().tolist(),
+        "fp8 absmax": grouped(w, 32, half(ml_dtypes.float8_e4m3fn, 448)).ravel().tolist(),
+        "fp6 absmax": grouped(w, 32, half(ml_dtypes.float6_e3m2fn, 28)).ravel().tolist(),
+        "fp6e2m3 absmax": grouped(w, 32, half(ml_dtypes.float6_e2m3fn, 7.5)).ravel().tolist(),
     }))
 
 
