@@ -71,9 +71,9 @@ func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, own s
 		}
 		if w == nil {
 			w = Random(p.N, p.K, &p.Layout, p.Seed)
-			if cs, err = prepare(e, p, w); err != nil {
-				return fmt.Errorf("speed: %s: %w", p.Shape(), err)
-			}
+		}
+		if cs, err = prepare(e, p, w, cs); err != nil {
+			return fmt.Errorf("speed: %s: %w", p.Shape(), err)
 		}
 		m, err := measure(ctx, e, p, w, cs)
 		if err != nil {

@@ -88,7 +88,7 @@ func tiles(tokens []int, rows, m, n, columnTiles, sms int, split bool) []Tile {
 func encode(x gemm.Matrix, ld int, t Type) []byte {
 	size := t.bytes()
 	b := make([]byte, x.Rows*ld*size)
-	for i := range x.Rows {
+	parallel(x.Rows, func(i int) {
 		out := b[i*ld*size:]
 		for j, v := range x.Row(i) {
 			switch t {
@@ -103,7 +103,7 @@ func encode(x gemm.Matrix, ld int, t Type) []byte {
 				out[2*j], out[2*j+1] = byte(u), byte(u>>8)
 			}
 		}
-	}
+	})
 	return b
 }
 
