@@ -14,7 +14,7 @@ func TestArrows(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/gemm":      {},
 		"internal/store":     {},
-		"internal/roofline":  {},
+		"internal/roofline":  {"zipper/cuda"},
 		"internal/outliers":  {"internal/gemm"},
 		"internal/testdata":  {},
 		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},

@@ -1,21 +1,23 @@
-// Command sass counts what the matrix kernels execute for one turn of their loop, that
-// is for 2,048 weights: two tiles of 16x64. It reads what nvdisasm prints of their
-// machine code:
+// Command sass counts what the matrix kernels execute for one turn of their loop,
+// which multiplies a tile of each panel of a warp. It reads what nvdisasm prints of
+// their machine code:
 //
 //	nvdisasm IMAGE.sm_90.cubin | go run ./scripts/sass -arch 90
 //
 // and writes a line per kernel and architecture to standard output:
 //
-//	issued   instructions of a turn that copies a tile and multiplies one
+//	weights  of a turn: 1,024 a tile
+//	issued   instructions of a turn that copies tiles and multiplies tiles
 //	alu      clocks for which they keep the integer pipe of a scheduler busy, which
 //	         takes two for an instruction of a warp
-//	issued1  the same where both tiles have a residual tile of 16x64
+//	issued1  the same where all panels have a residual tile of 16x64; - without
 //	alu1
 //
 // A scheduler issues one instruction per clock, so none of these times can be
 // beaten, whatever the memory does. They are lower bounds: a turn is the shortest way
 // through the loop that makes all copies and products, and conflicts, waits and
-// the rest of the kernel are left out.
+// the rest of the kernel are left out. Kernels for groups of 32, whose turn has a loop
+// within, and kernels whose products the device emulates are left out.
 package main
 
 import (
@@ -29,6 +31,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -42,11 +45,23 @@ func main() {
 		log.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(kernels)) {
-		t, ok := kernels[name].turn()
-		if !ok {
-			continue // it has no loop of products
+		if !strings.Contains(name, "_dense_") && !strings.Contains(name, "_zip_") {
+			continue
 		}
-		fmt.Printf("%s\t%s\t%d\t%d\t", name, *arch, t[0].issued, t[0].alu)
+		tokens, err := strconv.Atoi(name[strings.LastIndex(name, "_t")+2:])
+		if err != nil {
+			log.Fatalf("kernel %s does not name its tokens", name)
+		}
+		panels := kernels[name].panels(tokens)
+		if panels == 0 {
+			continue
+		}
+		_, copies := kernels[strings.Replace(name, "_zip_", "_dense_", 1)].turn(0)
+		t, _ := kernels[name].turn(copies)
+		if len(t) == 0 || t[0].issued == 0 {
+			log.Fatalf("%s: no loop that copies and multiplies", name)
+		}
+		fmt.Printf("%s\t%s\t%d\t%d\t%d\t", name, *arch, 1024*panels, t[0].issued, t[0].alu)
 		if len(t) > 1 {
 			fmt.Printf("%d\t%d\n", t[1].issued, t[1].alu)
 		} else {
@@ -115,6 +130,13 @@ func read(r io.Reader) (map[string]function, error) {
 		in := instruction{name: m[2], always: m[1] == ""}
 		in.opcode, _, _ = strings.Cut(in.name, ".")
 		if in.opcode == "BRA" {
+			// A branch may have a second predicate, as an operand. BRA.DIV leaves for where
+			// lanes are collected that went apart, which they never do.
+			in.always = in.always && strings.HasPrefix(strings.TrimSpace(m[3]), "`(")
+			if in.name == "BRA.DIV" {
+				f = append(f, instruction{opcode: "BRA.DIV", name: in.name})
+				continue
+			}
 			if t := to.FindStringSubmatch(m[3]); t != nil {
 				in.label = t[1]
 			}
@@ -143,52 +165,66 @@ type cost struct{ issued, alu int }
 func (c cost) less(o cost) bool { return c.issued < o.issued || c.issued == o.issued && c.alu < o.alu }
 
 // turn returns the cost of a turn of the loop that waits for copies and multiplies:
-// without a residual and, where the loop has code for one, with two tiles of it.
-func (f function) turn() ([]cost, bool) {
+// without a residual and, where the loop has code for one, with one in all panels.
+// copies is what the base takes; 0: all that there are.
+func (f function) turn(copies int) (list []cost, made int) {
 	first, last := f.loop()
 	if last == 0 {
-		return nil, false
+		return nil, 0
 	}
 	ways := f.ways(first, last)
-	var most way // products and copies of any way
+	base, most := way{products: 1 << 30}, way{} // every way multiplies the base
 	for w := range ways {
-		most.products = max(most.products, w.products)
+		base.products, most.products = min(base.products, w.products), max(most.products, w.products)
 	}
-	// Base tiles are multiplied on every way that has copies; a residual tile has as
-	// many products as a base tile, and there are two of each.
 	for w := range ways {
+		if w.products == base.products {
+			base.copies = max(base.copies, w.copies)
+		}
 		if w.products == most.products {
 			most.copies = max(most.copies, w.copies)
 		}
 	}
-	full := ways[most]
-	base := most
-	if f.residual(first, last) {
-		base.products /= 2
-		base.copies = 0
-		for w := range ways {
-			if w.products == base.products {
-				base.copies = max(base.copies, w.copies)
-			}
-		}
-		// Copies of the residual hide behind predicates or branches; those of the base
-		// are made on all ways that make any.
-		least := base.copies
-		for w := range ways {
-			if w.products == base.products && w.copies > 0 {
-				least = min(least, w.copies)
-			}
-		}
-		base.copies = least
-		return []cost{ways[base], full}, true
+	if copies > 0 {
+		base.copies = copies
 	}
-	return []cost{full}, true
+	if list = append(list, ways[base]); most.products > base.products {
+		list = append(list, ways[most])
+	}
+	return list, base.copies
+}
+
+// perTile is how many products a tile of 16x64 takes, for 8 tokens.
+var perTile = map[string]int{"HMMA.16816.F32": 4, "HMMA.16816.F32.BF16": 4, "IMMA.16832.S8.S8": 2, "IMMA.16864.S4.S4": 1}
+
+// panels is the number of tiles that a turn multiplies by so many tokens; 0 where
+// its products are not of the device.
+func (f function) panels(tokens int) int {
+	first, last := f.loop()
+	least := 0
+	for w := range f.ways(first, last) {
+		if least == 0 || w.products < least {
+			least = w.products
+		}
+	}
+	for _, in := range f[first:last] {
+		if in.product() {
+			return least / max(1, perTile[in.name]) / (tokens / 8) * min(1, perTile[in.name])
+		}
+	}
+	return 0
 }
 
 // loop returns the first and last instruction of the outermost loop that has a wait
 // for copies and a product in it.
 func (f function) loop() (first, last int) {
+	end := 0 // behind it there are pieces that return into the middle
 	for i, in := range f {
+		if in.opcode == "EXIT" {
+			end = i
+		}
+	}
+	for i, in := range f[:end] {
 		if in.target < 0 || in.target > i || i-in.target <= last-first {
 			continue
 		}
@@ -202,16 +238,6 @@ func (f function) loop() (first, last int) {
 		}
 	}
 	return first, last
-}
-
-// residual reports whether a loop counts cells, as only kernels with a residual do.
-func (f function) residual(first, last int) bool {
-	for _, in := range f[first:last] {
-		if in.opcode == "POPC" || in.opcode == "UPOPC" {
-			return true
-		}
-	}
-	return false
 }
 
 // way is what the ways through a loop are told apart by.
@@ -252,7 +278,7 @@ func (f function) ways(first, last int) map[way]cost {
 				}
 				continue
 			}
-			if in.target > i && in.name != "BRA.DIV" {
+			if in.target > i {
 				reach(in.target, w, c)
 			}
 			if in.target < 0 && in.opcode == "BRA" || in.opcode == "EXIT" && in.always {
