@@ -12,7 +12,7 @@ import (
 func TestArrows(t *testing.T) {
 	const module = "github.com/mosaicquant/mosaicquant/"
 	allowed := map[string][]string{
-		"internal/gemm":      {},
+		"internal/gemm":      {"internal/parallel"},
 		"internal/store":     {},
 		"internal/roofline":  {"zipper/cuda"},
 		"internal/outliers":  {"internal/gemm"},
@@ -21,16 +21,26 @@ func TestArrows(t *testing.T) {
 		"internal/bounded":   {},
 		"internal/gguf":      {},
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},
-		"quant":              {"internal/gemm"},
+		"internal/half":      {},
+		"internal/parallel":  {},
+		"quant":              {"internal/gemm", "internal/half", "internal/parallel"},
+		"quant/grid":         {"internal/half", "internal/parallel", "quant"},
+		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
+		"quant/mosaic":       {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
+		"quant/plain":        {"internal/gemm", "internal/half", "quant", "quant/grid"}, // a slow GPTQ for tests
 		"zipper":             {"internal/gemm", "quant"},
-		"zipper/cuda":        {"internal/gemm", "quant", "zipper/cuda/driver"},
+		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver"},
 		"zipper/cuda/driver": {},
-		"internal/llm":       {"internal/gemm", "internal/hf", "quant"},
+		"internal/rotation":  {"internal/gemm"},
+		"internal/llm":       {"internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
+		"internal/foreign":   {"internal/gemm", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
-		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin"},
+		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
-		"experiments/method": {"experiments/kinds", "quant"},
+		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/baseline"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method"},
 		"experiments/slurm":  {},
 		"reports/format":     {},
@@ -38,8 +48,8 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"internal/bounded", "internal/gemm", "internal/outliers", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/roofline", "quant", "zipper", "zipper/cuda"},
+		"experiments/trial":  {"internal/bounded", "internal/foreign", "internal/gemm", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/zipper"
 )
 
 // Exit codes beside 0 and 1 (an error, or trials that failed).
@@ -28,7 +31,7 @@ const exitInterrupted = 130 // as shells report SIGINT
 const grace = 10 * time.Second
 
 func main() {
-	if err := checkAddressSpace(); err != nil {
+	if err := cmp.Or(checkAddressSpace(), gemm.CheckKernel(), zipper.CheckKernel()); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}

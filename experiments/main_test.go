@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/experiments/trial"
 )
 
 // execute runs the command line args and returns what it prints.
@@ -201,6 +202,30 @@ func TestConfigs(t *testing.T) {
 		}
 		if want := strings.TrimSuffix(filepath.Base(f), ".yaml"); name != want {
 			t.Errorf("%s: name %q would write to another folder than expected", f, name)
+		}
+	}
+}
+
+// TestCommentedSettings takes the settings that comments of sweep files offer.
+func TestCommentedSettings(t *testing.T) {
+	data, err := os.ReadFile("../configs/default.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := regexp.MustCompile(`(?m)^# ((?:tasks|execution|skip|speed): )`)
+	if n := len(offered.FindAll(data, -1)); n != 4 {
+		t.Fatalf("%d settings are offered", n)
+	}
+	sw, err := plan.Parse("default.yaml", offered.ReplaceAll(data, []byte("$1")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := trial.Refused(sw.Trials); err != nil {
+		t.Error(err)
+	}
+	for _, tr := range sw.Trials {
+		if tr.Baseline == "" || tr.Speed == nil || tr.Tasks == "" || tr.Execution == "" && tr.Method.Name() != "none" {
+			t.Errorf("%s: %+v", tr.Label, tr)
 		}
 	}
 }

@@ -93,7 +93,8 @@ func readFolder(dir string) (reports.Input, error) {
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings, Styles: methodStyles}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings, Styles: methodStyles()}
+	in.Timing = "A sweep file with the line speed: {shapes: llama3.2-1b, tokens: [1, 512]} measures them, for forms that have a kernel."
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}

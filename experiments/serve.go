@@ -199,7 +199,7 @@ func stamp(dir string) (string, error) {
 // readRunning reads the folder of a sweep that may not have a row yet.
 func readRunning(dir string) (reports.Input, error) {
 	if _, err := row.Files(dir); errors.Is(err, fs.ErrNotExist) {
-		in := reports.Input{Title: filepath.Base(dir), Styles: methodStyles}
+		in := reports.Input{Title: filepath.Base(dir), Styles: methodStyles()}
 		return in, describeSweep(&in, dir)
 	}
 	return readFolder(dir)

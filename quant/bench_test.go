@@ -1,10 +1,16 @@
-package quant
+package quant_test
 
 import (
 	"math/rand/v2"
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/quanttest"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // BenchmarkQuantize takes one linear layer of 2048 x 2048 through each method;
@@ -12,14 +18,14 @@ import (
 func BenchmarkQuantize(b *testing.B) {
 	const size = 2048
 	r := rand.New(rand.NewPCG(1, 1))
-	p := Problem{Name: "layer", Weights: gemm.NewMatrix(size, size)}
+	p := quant.Problem{Name: "layer", Weights: gemm.NewMatrix(size, size)}
 	x := gemm.NewMatrix(2*size, size)
-	for _, m := range []Matrix{p.Weights, x} {
+	for _, m := range []quant.Matrix{p.Weights, x} {
 		for i := range m.Data {
 			m.Data[i] = float32(r.NormFloat64())
 		}
 	}
-	a := NewAccumulator(size)
+	a := quant.NewAccumulator(size)
 	if err := a.Add(x); err != nil {
 		b.Fatal(err)
 	}
@@ -27,28 +33,28 @@ func BenchmarkQuantize(b *testing.B) {
 	if p.Moments, err = a.Finish(); err != nil {
 		b.Fatal(err)
 	}
-	rtn := RTN{Int4(128), Scale{Rule: AbsMax}}
-	full := NewMosaic(rtn, 16, 16, .1)
-	full.Criterion = Full
-	greedy := NewMosaic(rtn, 1, 16, .1)
-	greedy.Criterion = Greedy
+	rtn := solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}
+	full := mosaic.NewMosaic(rtn, 16, 16, .1)
+	full.Criterion = mosaic.CriterionFull
+	greedy := mosaic.NewMosaic(rtn, 1, 16, .1)
+	greedy.Criterion = mosaic.CriterionGreedy
 	for _, c := range []struct {
 		name   string
-		method Quantizer
+		method quant.Quantizer
 	}{
-		{"rtn", rtn}, {"rtn-mse", RTN{Int4(128), Scale{Rule: SearchMSE, Norm: 2}}},
-		{"gptq", NewGPTQ(Int4(128))}, {"spqr", NewSpQR(Int4(128), .01)},
-		{"mosaic-delta", NewMosaic(rtn, 16, 16, .1)}, {"mosaic-full", full},
+		{"rtn", rtn}, {"rtn-mse", solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2}}},
+		{"gptq", solve.NewGPTQ(quant.Int4(128))}, {"spqr", baseline.NewSpQR(quant.Int4(128), .01)},
+		{"mosaic-delta", mosaic.NewMosaic(rtn, 16, 16, .1)}, {"mosaic-full", full},
 		{"mosaic-greedy", greedy},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(4 * size * size)
 			for b.Loop() {
-				quantize(b, c.method, p)
+				quanttest.Quantize(b, c.method, p)
 			}
 		})
 	}
-	q := quantize(b, NewMosaic(rtn, 16, 16, .1), p)
+	q := quanttest.Quantize(b, mosaic.NewMosaic(rtn, 16, 16, .1), p)
 	b.Run("load", func(b *testing.B) {
 		b.SetBytes(4 * size * size)
 		for b.Loop() {

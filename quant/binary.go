@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
 // The binary forms are little-endian: eight bytes of magic, then fixed fields
@@ -11,7 +13,6 @@ import (
 // checkpoints have a format of their own.
 const (
 	magicMoments   = "MQMOM\x00\x00\x03"
-	magicFactor    = "MQFAC\x00\x00\x01"
 	magicQuantized = "MQWGT\x00\x00\x02"
 	maxDim         = 1 << 24
 )
@@ -111,8 +112,8 @@ func (d *decoder) halves(name string, want int) []uint16 {
 // index reads want integers up to limit.
 func (d *decoder) index(name string, want, limit int) Ints {
 	x := Ints{Width: d.int(name+" width", 4)}
-	if d.err == nil && x.Width != intWidth(limit) {
-		d.fail("%s of width %d, want %d", name, x.Width, intWidth(limit))
+	if d.err == nil && x.Width != IntWidth(limit) {
+		d.fail("%s of width %d, want %d", name, x.Width, IntWidth(limit))
 	}
 	x.Data = d.bytes(name, want*x.Width)
 	return x
@@ -191,9 +192,9 @@ func (d *decoder) packed() *Packed {
 	if d.err != nil {
 		return b
 	}
-	_, groups := f.groups(b.K)
+	_, groups := f.Groups(b.K)
 	all := b.N * groups
-	b.Codes = d.bytes("codes", b.N*packedLen(b.K, f.Bits))
+	b.Codes = d.bytes("codes", b.N*PackedLen(b.K, f.Bits))
 	var scales, scaleBytes, zeros, offsets, tables, second, tensor int
 	switch f.Kind {
 	case MXFP4:
@@ -201,22 +202,22 @@ func (d *decoder) packed() *Packed {
 	case NVFP4:
 		scaleBytes, tensor = all, 4
 	case NF4DQ:
-		scaleBytes, tensor = all, 4+4*ceilDiv(all, doubleBlock)
+		scaleBytes, tensor = all, 4+4*CeilDiv(all, DoubleBlock)
 	case Bilevel:
-		scaleBytes = b.N * packedLen(groups, bilevelBits)
-		zeros, second = scaleBytes, ceilDiv(b.N, bilevelRows)*groups*4
+		scaleBytes = b.N * PackedLen(groups, BilevelBits)
+		zeros, second = scaleBytes, CeilDiv(b.N, BilevelRows)*groups*4
 	case Any4:
 		scales, offsets, tables = all, all, b.N*16
 	default:
 		scales = all
 		if f.Affine {
-			zeros = b.N * packedLen(groups, f.Bits)
+			zeros = b.N * PackedLen(groups, f.Bits)
 		}
 	}
 	b.Scales = d.halves("scales", scales)
 	b.ScaleBytes = d.bytes("scale bytes", scaleBytes)
 	for i, v := range b.ScaleBytes {
-		if f.Kind == MXFP4 && v > 127+maxExponent || f.Kind == NVFP4 && v > 0x7e {
+		if f.Kind == MXFP4 && v > 127+half.MaxE8M0 || f.Kind == NVFP4 && v > 0x7e {
 			d.fail("scale %d is the byte %#x, which is no scale", i, v)
 		}
 	}
@@ -357,7 +358,7 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 		v.ChannelScales = d.halves("channel scales", k)
 		for j, s := range v.ChannelScales {
 			if s == 0 || s >= 0x8000 {
-				d.fail("channel scale %d is %g, want a positive number", j, fromF16(s))
+				d.fail("channel scale %d is %g, want a positive number", j, half.FromF16(s))
 			}
 		}
 	}
@@ -378,14 +379,14 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 		r.RowPtr = d.index("row pointers", rows+1, blocks)
 		r.Cols = d.index("block columns", blocks, cols-1)
 		d.rows(r.RowPtr, r.Cols, blocks, cols)
-		r.Codes = d.bytes("residual codes", blocks*packedLen(r.BlockRows*r.BlockCols, r.Bits))
+		r.Codes = d.bytes("residual codes", blocks*PackedLen(r.BlockRows*r.BlockCols, r.Bits))
 		if r.BaseScales {
 			r.Scales = d.halves("ratio of residual scales", 1)
-			if d.err == nil && (v.Columns != nil || r.Scales[0] == 0 || r.Scales[0] > toF16(maxRatio)) {
-				d.fail("ratio %g of the residual's scales to the base's", fromF16(r.Scales[0]))
+			if d.err == nil && (v.Columns != nil || r.Scales[0] == 0 || r.Scales[0] > half.ToF16(maxRatio)) {
+				d.fail("ratio %g of the residual's scales to the base's", half.FromF16(r.Scales[0]))
 			}
 		} else {
-			r.Scales = d.halves("residual scales", blocks*r.scalesPerBlock())
+			r.Scales = d.halves("residual scales", blocks*r.ScalesPerBlock())
 		}
 		v.Residual = r
 	}

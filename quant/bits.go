@@ -4,12 +4,12 @@ package quant
 // starts on a byte boundary. For 4 bits that means two per byte, the low
 // nibble being the even one.
 
-// packedLen is the number of bytes of n codes of the given width.
-func packedLen(n, bits int) int { return (n*bits + 7) / 8 }
+// PackedLen is the number of bytes of n codes of the given width.
+func PackedLen(n, bits int) int { return (n*bits + 7) / 8 }
 
-// packBits stores codes, each below 2^bits, into dst, which must be zero and
+// PackBits stores codes, each below 2^bits, into dst, which must be zero and
 // packedLen(len(codes), bits) long.
-func packBits(dst []byte, codes []uint8, bits int) {
+func PackBits(dst []byte, codes []uint8, bits int) {
 	if bits == 4 {
 		for i, c := range codes {
 			dst[i>>1] |= c << (i & 1 * 4)
@@ -26,8 +26,8 @@ func packBits(dst []byte, codes []uint8, bits int) {
 	}
 }
 
-// codeAt returns code i of a packed row.
-func codeAt(src []byte, i, bits int) uint8 {
+// CodeAt returns code i of a packed row.
+func CodeAt(src []byte, i, bits int) uint8 {
 	if bits == 4 {
 		return src[i>>1] >> (i & 1 * 4) & 15
 	}
@@ -47,9 +47,9 @@ type Ints struct {
 	Data  []byte
 }
 
-// newInts stores v, whose elements are at most limit.
-func newInts(v []int, limit int) Ints {
-	x := Ints{Width: intWidth(limit)}
+// NewInts stores v, whose elements are at most limit.
+func NewInts(v []int, limit int) Ints {
+	x := Ints{Width: IntWidth(limit)}
 	x.Data = make([]byte, len(v)*x.Width)
 	for i, e := range v {
 		for b := range x.Width {
@@ -59,8 +59,8 @@ func newInts(v []int, limit int) Ints {
 	return x
 }
 
-// intWidth is the width of Ints that holds 0..limit.
-func intWidth(limit int) int {
+// IntWidth is the width of Ints that holds 0..limit.
+func IntWidth(limit int) int {
 	switch {
 	case limit < 1<<8:
 		return 1

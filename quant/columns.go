@@ -1,5 +1,9 @@
 package quant
 
+import (
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
+
 // Columns are whole input channels of W [N,K] that are kept apart from the dense
 // base, which then is [N, K-Count]: the outlier columns of LLM.int8(), QUIK and
 // Atom.
@@ -16,13 +20,13 @@ type Columns struct {
 	position []int // of each channel: a column of the base, or K-Count + a kept one
 }
 
-// newColumns keeps the last count channels of order [K].
-func newColumns(n, count int, order []int, reordered bool) *Columns {
+// NewColumns keeps the last count channels of order [K].
+func NewColumns(n, count int, order []int, reordered bool) *Columns {
 	c := &Columns{N: n, K: len(order), Count: count, Reordered: reordered}
 	if !reordered {
 		order = order[c.K-count:]
 	}
-	c.Index = newInts(order, c.K-1)
+	c.Index = NewInts(order, c.K-1)
 	c.place()
 	return c
 }
@@ -77,7 +81,7 @@ func (c *Columns) load(dst Matrix, base *Packed, n0, k0 int) {
 			for i := range out.Rows {
 				src := c.Half[(n0+i)*c.Count+p-inner:]
 				for t, row := 0, out.Row(i); t < len(row); t++ {
-					row[t] = fromF16(src[t])
+					row[t] = half.FromF16(src[t])
 				}
 			}
 		}
@@ -92,18 +96,18 @@ type LowRank struct {
 	Left, Right []uint16
 }
 
-// add adds the tile at (n0,k0) to dst.
-func (l *LowRank) add(dst Matrix, n0, k0 int) {
+// Add adds the tile at (n0,k0) to dst.
+func (l *LowRank) Add(dst Matrix, n0, k0 int) {
 	right := make([]float32, l.Rank*dst.Cols)
 	for r := range l.Rank {
 		for j := range dst.Cols {
-			right[r*dst.Cols+j] = fromF16(l.Right[r*l.K+k0+j])
+			right[r*dst.Cols+j] = half.FromF16(l.Right[r*l.K+k0+j])
 		}
 	}
 	for i := range dst.Rows {
 		row := dst.Row(i)
 		for r := range l.Rank {
-			a := fromF16(l.Left[(n0+i)*l.Rank+r])
+			a := half.FromF16(l.Left[(n0+i)*l.Rank+r])
 			for j, v := range right[r*dst.Cols : (r+1)*dst.Cols] {
 				row[j] += float32(a * v)
 			}

@@ -1,26 +1,33 @@
-package quant
+package quant_test
 
 import (
 	"bytes"
 	"fmt"
 	"runtime"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/quanttest"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // The bits of a result must not depend on how many goroutines made it.
 func TestSameBitsOnAnyNumberOfThreads(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
-	p := problem(t, 37, 264, 31)
-	search := NewGPTQ(Format{Bits: 4, Affine: true, Group: 24})
-	search.Scale = Scale{Rule: SearchHessian}
-	dynamic := GPTQ{Format: Int4(88), Scale: Scale{Rule: AbsMax}, Damping: .01, DynamicGroups: true}
-	joint := NewMosaic(NewGPTQ(Int4(132)), 4, 16, .2)
+	p := quanttest.Problem(t, 37, 264, 31)
+	search := solve.NewGPTQ(quant.Format{Bits: 4, Affine: true, Group: 24})
+	search.Scale = grid.Scale{Rule: grid.SearchHessian}
+	dynamic := solve.GPTQ{Format: quant.Int4(88), Scale: grid.Scale{Rule: grid.AbsMax}, Damping: .01, DynamicGroups: true}
+	joint := mosaic.NewMosaic(solve.NewGPTQ(quant.Int4(132)), 4, 16, .2)
 	joint.Joint = true
 	relief := joint
-	relief.Criterion, relief.Refine = Relief, 2
-	methods := []Quantizer{RTN{Int4(66), Scale{Rule: SearchMSE, Norm: 2.4}}, NewGPTQ(Int4(0)), search, dynamic, NewSpQR(Int4(132), .02), joint, relief}
-	for _, c := range []Criterion{Delta, Diag, Error, Weight, Random, Full, Greedy} {
-		m := NewMosaic(RTN{Int4(132), Scale{Rule: AbsMax}}, 3, 16, .2)
+	relief.Criterion, relief.Refine = mosaic.CriterionRelief, 2
+	methods := []quant.Quantizer{solve.RTN{Format: quant.Int4(66), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2.4}}, solve.NewGPTQ(quant.Int4(0)), search, dynamic, baseline.NewSpQR(quant.Int4(132), .02), joint, relief}
+	for _, c := range []mosaic.Criterion{mosaic.CriterionDelta, mosaic.CriterionDiag, mosaic.CriterionError, mosaic.CriterionWeight, mosaic.CriterionRandom, mosaic.CriterionFull, mosaic.CriterionGreedy} {
+		m := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(132), Scale: grid.Scale{Rule: grid.AbsMax}}, 3, 16, .2)
 		m.Criterion = c
 		methods = append(methods, m)
 	}
@@ -33,9 +40,9 @@ func TestSameBitsOnAnyNumberOfThreads(t *testing.T) {
 				p := p
 				fresh := *p.Moments
 				p.Moments = &fresh
-				q := quantize(t, m, p)
+				q := quanttest.Quantize(t, m, p)
 				data, _ := q.MarshalBinary()
-				d, _ := Distortion(p.Weights, q, p.Moments)
+				d, _ := quant.Distortion(p.Weights, q, p.Moments)
 				if first == nil {
 					first, lost = data, d
 				} else if !bytes.Equal(data, first) || d != lost {

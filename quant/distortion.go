@@ -2,6 +2,7 @@ package quant
 
 import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Distortion returns tr(E·H·Eᵀ) and tr(W·H·Wᵀ) for E = W - Ŵ: the squared error
@@ -14,7 +15,7 @@ func Distortion(w Matrix, wq gemm.Source, m *Moments) (lost, total float64) {
 
 // OutputError returns tr(E·H·Eᵀ), as Distortion does.
 func OutputError(w Matrix, wq gemm.Source, m *Moments) float64 {
-	return quadratic(difference(w, wq), m)
+	return quadratic(Difference(w, wq), m)
 }
 
 // OutputEnergy returns tr(W·H·Wᵀ), as Distortion does; it is the same for every
@@ -23,7 +24,7 @@ func OutputEnergy(w Matrix, m *Moments) float64 { return quadratic(w, m) }
 
 // WeightError returns ||W - Ŵ||² and ||W||², summed in float64.
 func WeightError(w Matrix, wq gemm.Source) (lost, total float64) {
-	e := difference(w, wq)
+	e := Difference(w, wq)
 	for i := range w.Rows {
 		er := e.Row(i)
 		for k, v := range w.Row(i) {
@@ -34,8 +35,8 @@ func WeightError(w Matrix, wq gemm.Source) (lost, total float64) {
 	return lost, total
 }
 
-// difference returns W - Ŵ.
-func difference(w Matrix, wq gemm.Source) Matrix {
+// Difference returns W - Ŵ.
+func Difference(w Matrix, wq gemm.Source) Matrix {
 	e := gemm.NewMatrix(w.Rows, w.Cols)
 	wq.Load(e, 0, 0)
 	for i := range e.Rows {
@@ -70,7 +71,7 @@ func quadratic(e Matrix, m *Moments) float64 {
 		}
 		part := eh.View(0, e.Rows, k0, k)
 		gemm.Gemm(false, false, 1, e.View(0, e.Rows, k0, k1), right, 0, part)
-		parallel(e.Rows, func(i int) error {
+		parallel.For(e.Rows, func(i int) error {
 			var s float64
 			b := part.Row(i)
 			for j, v := range e.Row(i)[k0:] {

@@ -1,6 +1,9 @@
-// Package quant turns weight matrices into 4-bit ones: a dense base, and on top
-// of it either MosaicQuant's sparse 4-bit residual (arXiv 2606.15652) or the
-// 16-bit outliers of a mixed-precision baseline.
+// Package quant is the stored form of a quantized matrix: a dense base in one of
+// several formats (Packed), what a method keeps beside it (Residual, Outliers,
+// Columns, LowRank, channel scales), its binary form and the ledger of its bytes.
+// It also has what a method is given (Problem, Moments). How grids are fitted is in
+// quant/grid, who chooses codes in quant/solve, and what is laid on top of a base in
+// quant/mosaic and quant/baseline.
 //
 // One alphabet is used everywhere:
 //

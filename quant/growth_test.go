@@ -1,8 +1,9 @@
 //go:build unix
 
-package quant
+package quant_test
 
 import (
+	"bytes"
 	flags "flag"
 	"fmt"
 	"math"
@@ -14,6 +15,11 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/quanttest"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 var (
@@ -39,35 +45,35 @@ func BenchmarkGrowth(b *testing.B) {
 		}
 		ks = append(ks, k)
 	}
-	rtn, gptq := RTN{Int4(128), Scale{Rule: AbsMax}}, NewGPTQ(Int4(128))
+	rtn, gptq := solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}, solve.NewGPTQ(quant.Int4(128))
 	refined := gptq
 	refined.Refine = 4
-	joint := NewMosaic(gptq, 1, 16, .1)
-	joint.Joint, joint.Criterion, joint.Refine = true, Relief, 4
-	run := func(m Quantizer) func(*testing.B, *growth) {
-		return func(b *testing.B, g *growth) { quantize(b, m, g.problem) }
+	joint := mosaic.NewMosaic(gptq, 1, 16, .1)
+	joint.Joint, joint.Criterion, joint.Refine = true, mosaic.CriterionRelief, 4
+	run := func(m quant.Quantizer) func(*testing.B, *growth) {
+		return func(b *testing.B, g *growth) { quanttest.Quantize(b, m, g.problem) }
 	}
 	steps := []struct {
 		name string
 		run  func(*testing.B, *growth)
 	}{
 		{"moments of 1024 tokens", func(b *testing.B, g *growth) {
-			if err := NewAccumulator(g.x.Cols).Add(g.x); err != nil {
+			if err := quant.NewAccumulator(g.x.Cols).Add(g.x); err != nil {
 				b.Fatal(err)
 			}
 		}},
 		{"factor of H", func(b *testing.B, g *growth) {
-			m := g.problem.Moments
-			m.factors = &factors{}
-			if _, err := m.factor(gptq.Damping, true); err != nil {
+			p, m := g.problem, *g.problem.Moments
+			p.Moments = &quant.Moments{K: m.K, Tokens: m.Tokens, H: m.H} // keeps no factor
+			if _, err := gptq.Start(p); err != nil {
 				b.Fatal(err)
 			}
 		}},
-		{"output error", func(b *testing.B, g *growth) { OutputEnergy(g.problem.Weights, g.problem.Moments) }},
+		{"output error", func(b *testing.B, g *growth) { quant.OutputEnergy(g.problem.Weights, g.problem.Moments) }},
 		{"rtn", run(rtn)},
 		{"gptq", run(gptq)},
 		{"gptq refine4", run(refined)},
-		{"mosaic rtn 16x64 delta", run(NewMosaic(rtn, 16, 64, .1))},
+		{"mosaic rtn 16x64 delta", run(mosaic.NewMosaic(rtn, 16, 64, .1))},
 		{"mosaic joint 1x16 relief refine4", run(joint)},
 	}
 	seconds := make([][]float64, len(steps)) // by K; 0 = not asked for
@@ -81,8 +87,8 @@ func BenchmarkGrowth(b *testing.B) {
 				if g == nil {
 					g = newGrowth(b, *growthN, k, 1024)
 				}
-				if m := g.problem.Moments; strings.Contains(step.name, "gptq") || strings.Contains(step.name, "joint") {
-					if _, err := m.factor(gptq.Damping, true); err != nil {
+				if strings.Contains(step.name, "gptq") || strings.Contains(step.name, "joint") {
+					if _, err := gptq.Start(g.problem); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -140,8 +146,8 @@ func growthTable(ks []int, seconds [][]float64, name func(int) string) string {
 
 // growth is a layer and inputs of it.
 type growth struct {
-	problem Problem
-	x       Matrix // [tokens,K]
+	problem quant.Problem
+	x       quant.Matrix // [tokens,K]
 }
 
 // newGrowth returns a layer with Gaussian weights. H is that of channels of many
@@ -149,13 +155,13 @@ type growth struct {
 // would take longer than what is measured.
 func newGrowth(b *testing.B, n, k, tokens int) *growth {
 	r := rand.New(rand.NewPCG(uint64(k), 1))
-	g := &growth{problem: Problem{Name: "layer", Weights: gemm.NewMatrix(n, k)}, x: gemm.NewMatrix(tokens, k)}
-	for _, m := range []Matrix{g.problem.Weights, g.x} {
+	g := &growth{problem: quant.Problem{Name: "layer", Weights: gemm.NewMatrix(n, k)}, x: gemm.NewMatrix(tokens, k)}
+	for _, m := range []quant.Matrix{g.problem.Weights, g.x} {
 		for i := range m.Data {
 			m.Data[i] = float32(r.NormFloat64())
 		}
 	}
-	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), Mean: make([]float32, k), MeanAbs: make([]float32, k), factors: &factors{}}
+	m := &quant.Moments{K: k, Tokens: tokens, H: make([]float64, k*k), AbsMax: make([]float32, k), Mean: make([]float32, k), MeanAbs: make([]float32, k)}
 	scale := make([]float64, k)
 	for j := range scale {
 		scale[j] = math.Exp(r.NormFloat64())
@@ -168,10 +174,14 @@ func newGrowth(b *testing.B, n, k, tokens int) *growth {
 			}
 		}
 	}
-	if err := m.check(); err != nil {
+	var file bytes.Buffer // what is read is checked, and keeps its factor
+	err := m.Encode(&file)
+	if err != nil {
 		b.Fatal(err)
 	}
-	g.problem.Moments = m
+	if g.problem.Moments, err = quant.DecodeMoments(&file, int64(file.Len())); err != nil {
+		b.Fatal(err)
+	}
 	return g
 }
 

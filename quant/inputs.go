@@ -1,5 +1,9 @@
 package quant
 
+import (
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
+
 // Channels is what the runtime of a method does to the inputs of its layer
 // before they are rounded: it divides them by channel scales, groups them in the
 // order of the base's columns, and keeps some wider. It does nothing to inputs
@@ -32,7 +36,7 @@ func (q *Quantized) Inputs(a Activations) Activations {
 		}
 	}
 	for _, s := range q.ChannelScales {
-		ch.Scale = append(ch.Scale, fromF16(s))
+		ch.Scale = append(ch.Scale, half.FromF16(s))
 	}
 	a.Channels = ch
 	return a

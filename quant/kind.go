@@ -46,8 +46,8 @@ const (
 
 var kindNames = [...]string{"", "nf4", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4", "b", "nf4dq"}
 
-// fixedGroup is the group size that a kind prescribes, 0 for none.
-func (k Kind) fixedGroup() int {
+// FixedGroup is the group size that a kind prescribes, 0 for none.
+func (k Kind) FixedGroup() int {
 	switch k {
 	case MXFP4:
 		return 32
@@ -60,40 +60,40 @@ func (k Kind) fixedGroup() int {
 // byteScales says that scales are bytes in place of half-precision numbers.
 func (k Kind) byteScales() bool { return k == MXFP4 || k == NVFP4 }
 
-// levels is an ascending table of levels. In memory a code is its rank there.
-type levels struct {
-	value []float64
+// Levels is an ascending table of levels. In memory a code is its rank there.
+type Levels struct {
+	Value []float64
 	// x is nearer to level i+1 than to i where it is above pass[i], halfway
 	// between them or, where ties go up, the float64 before that; infinities fill
 	// pass up to one less than a power of two.
 	pass  []float64
 	pass4 *[16]float64 // the same and one more infinity, for up to 16 levels
-	zero  uint8        // rank of the level nearest to 0
-	wire  []uint8      // stored code of a rank; nil: the rank
+	Zero  uint8        // rank of the level nearest to 0
+	Wire  []uint8      // stored code of a rank; nil: the rank
 	rank  []uint8      // of a stored code
 }
 
-func newLevels(value []float64) *levels {
-	l := &levels{value: value}
+func NewLevels(value []float64) *Levels {
+	l := &Levels{Value: value}
 	l.ties(func(int) bool { return false })
 	for i, v := range value {
-		if math.Abs(v) < math.Abs(value[l.zero]) {
-			l.zero = uint8(i)
+		if math.Abs(v) < math.Abs(value[l.Zero]) {
+			l.Zero = uint8(i)
 		}
 	}
 	return l
 }
 
 // ties says of each pair of levels i and i+1 whether a tie goes to the upper one.
-func (l *levels) ties(up func(i int) bool) {
+func (l *Levels) ties(up func(i int) bool) {
 	size := 15
-	for size < len(l.value)-1 {
+	for size < len(l.Value)-1 {
 		size = 2*size + 1
 	}
 	l.pass = make([]float64, size+1)
 	for i := range l.pass {
-		if l.pass[i] = math.Inf(1); i+1 < len(l.value) {
-			l.pass[i] = (l.value[i] + l.value[i+1]) / 2
+		if l.pass[i] = math.Inf(1); i+1 < len(l.Value) {
+			l.pass[i] = (l.Value[i] + l.Value[i+1]) / 2
 			if up(i) {
 				l.pass[i] = math.Nextafter(l.pass[i], math.Inf(-1))
 			}
@@ -105,10 +105,10 @@ func (l *levels) ties(up func(i int) bool) {
 	l.pass = l.pass[:size]
 }
 
-// nearest returns the rank of the level nearest to x, 0 for NaN. Its binary search
+// Nearest returns the rank of the level nearest to x, 0 for NaN. Its binary search
 // adds up comparisons and has no branches to mispredict: which way it goes is close
 // to random.
-func (l *levels) nearest(x float64) uint8 {
+func (l *Levels) Nearest(x float64) uint8 {
 	if p := l.pass4; p != nil {
 		n := 8 * above(x, p[7])
 		n += 4 * above(x, p[(n+3)&15])
@@ -132,7 +132,7 @@ func above(x, p float64) int {
 
 // signed returns the levels ±magnitudes, 0 the first, whose codes are a sign bit
 // above the three bits of code.
-func signed(magnitudes []float64, code []uint8) *levels {
+func signed(magnitudes []float64, code []uint8) *Levels {
 	n := len(magnitudes) - 1
 	value, wire := make([]float64, 2*n+1), make([]uint8, 2*n+1)
 	rank := make([]uint8, 16)
@@ -144,27 +144,27 @@ func signed(magnitudes []float64, code []uint8) *levels {
 		rank[c] = uint8(r)
 	}
 	rank[code[0]|8] = uint8(n) // minus zero
-	l := newLevels(value)
-	l.wire, l.rank = wire, rank
+	l := NewLevels(value)
+	l.Wire, l.rank = wire, rank
 	return l
 }
 
-// fixedLevels are the levels of kinds, nil where they are not constant.
-var fixedLevels = func() [NF4DQ + 1]*levels {
+// FixedLevels are the levels of kinds, nil where they are not constant.
+var FixedLevels = func() [NF4DQ + 1]*Levels {
 	e2m1 := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
-	e2m1.ties(func(i int) bool { return e2m1.wire[i+1]&1 == 0 })
+	e2m1.ties(func(i int) bool { return e2m1.Wire[i+1]&1 == 0 })
 	bnb := []float64{0, .0625, 2, 3, 4, 6, 8, 12}
 	for i := range bnb {
 		bnb[i] = float64(float32(bnb[i] / 12))
 	}
-	return [...]*levels{
-		NF4:     newLevels(slices.Clone(nf4[:])),
+	return [...]*Levels{
+		NF4:     NewLevels(slices.Clone(nf4[:])),
 		FP4:     e2m1,
 		BnbFP4:  signed(bnb, []uint8{0, 1, 6, 7, 4, 5, 2, 3}),
 		MXFP4:   e2m1,
 		NVFP4:   e2m1,
 		Bilevel: nil,
-		NF4DQ:   newLevels(slices.Clone(nf4[:])),
+		NF4DQ:   NewLevels(slices.Clone(nf4[:])),
 	}
 }()
 

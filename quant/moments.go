@@ -3,9 +3,29 @@ package quant
 import (
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
+
+// Channels returns the moments of the given channels, in their order.
+func (m *Moments) Channels(order []int) *Moments {
+	k := len(order)
+	c := &Moments{K: k, Tokens: m.Tokens, H: make([]float64, k*k), last: &derived{}}
+	for a, i := range order {
+		for b, j := range order {
+			c.H[a*k+b] = m.H[i*m.K+j]
+		}
+		if len(m.AbsMax) == m.K {
+			c.AbsMax = append(c.AbsMax, m.AbsMax[i])
+		}
+		if len(m.Mean) == m.K {
+			c.Mean, c.MeanAbs = append(c.Mean, m.Mean[i]), append(c.MeanAbs, m.MeanAbs[i])
+		}
+	}
+	return c
+}
 
 // Moments are the statistics of the inputs X [M,K] of a linear layer over the
 // calibration tokens.
@@ -21,9 +41,40 @@ type Moments struct {
 	// and returns what compute gives: factors of H outlive a run through it. The
 	// moments themselves are part of what a value depends on, name is the rest.
 	Keep func(name string, compute func() ([]byte, error)) ([]byte, error)
-	// factors, where not nil, keeps the last factor of H. H must not change
+	// last, where not nil, keeps what was derived from H last. H must not change
 	// once a method has used it.
-	factors *factors
+	last *derived
+}
+
+// derived is what a method derived from H.
+type derived struct {
+	mu    sync.Mutex
+	h     *float64 // first element of the H that it was made from
+	key   any
+	value any
+}
+
+// Derived returns what compute derives from H and the settings in key, which must
+// be comparable. m keeps the last value until another key is asked for or m goes;
+// moments that were put together by hand keep none. Safe for concurrent use;
+// whoever comes second waits for the first.
+func (m *Moments) Derived(key any, compute func() (any, error)) (any, error) {
+	c := m.last
+	if c == nil {
+		return compute()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.value != nil && c.h == &m.H[0] && c.key == key {
+		return c.value, nil
+	}
+	c.value = nil // before the next one is allocated
+	v, err := compute()
+	if err != nil {
+		return nil, err
+	}
+	c.h, c.key, c.value = &m.H[0], key, v
+	return v, nil
 }
 
 // Diag returns h = diag H [K].
@@ -35,8 +86,8 @@ func (m *Moments) Diag() []float64 {
 	return h
 }
 
-// float32 returns H [K,K] in float32.
-func (m *Moments) float32() Matrix {
+// Float32 returns H [K,K] in float32.
+func (m *Moments) Float32() Matrix {
 	h := gemm.NewMatrix(m.K, m.K)
 	for i, v := range m.H {
 		h.Data[i] = float32(v)
@@ -88,7 +139,7 @@ func (a *Accumulator) Add(x Matrix) error {
 // in every channel (all zero, for one), which means that the hooks never ran.
 func (a *Accumulator) Finish() (*Moments, error) {
 	m := a.m
-	m.factors = &factors{}
+	m.last = &derived{}
 	a.m = Moments{K: m.K}
 	if m.Tokens == 0 {
 		return nil, fmt.Errorf("quant: moments of %d channels: no calibration tokens", m.K)
@@ -144,4 +195,35 @@ func (m *Moments) check() error {
 		return fmt.Errorf("diag H is %g in all %d channels: the calibration never ran", m.H[0], m.K)
 	}
 	return nil
+}
+
+// Scaled returns the moments of X·diag(1/s): H_ij/(s_i·s_j), maxima and means
+// over s_j. It shares nothing with m.
+func (m *Moments) Scaled(s []float32) *Moments {
+	if len(s) != m.K {
+		panic(fmt.Sprintf("quant: %d scales for moments of %d channels", len(s), m.K))
+	}
+	out := &Moments{K: m.K, Tokens: m.Tokens, H: make([]float64, len(m.H)), last: &derived{}}
+	out.AbsMax, out.Mean, out.MeanAbs = divided(m.AbsMax, s), divided(m.Mean, s), divided(m.MeanAbs, s)
+	inverse := make([]float64, m.K)
+	for j, v := range s {
+		inverse[j] = 1 / float64(v)
+	}
+	parallel.For(m.K, func(i int) error {
+		row := out.H[i*m.K : (i+1)*m.K]
+		for j, v := range m.H[i*m.K : (i+1)*m.K] {
+			row[j] = v * (inverse[i] * inverse[j])
+		}
+		return nil
+	})
+	return out
+}
+
+// divided returns a/b.
+func divided(a, b []float32) []float32 {
+	q := make([]float32, len(a))
+	for j, v := range a {
+		q[j] = v / b[j]
+	}
+	return q
 }

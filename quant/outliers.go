@@ -1,5 +1,9 @@
 package quant
 
+import (
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
+
 // Outliers is a sparse half-precision matrix [N,K] in compressed sparse rows
 // (CSR), whose values replace those of the dense base.
 type Outliers struct {
@@ -23,8 +27,26 @@ func (o *Outliers) replace(dst Matrix, n0, k0 int) {
 		out := dst.Row(i)
 		for p := o.RowPtr.At(n0 + i); p < o.RowPtr.At(n0+i+1); p++ {
 			if k := o.Cols.At(p) - k0; k >= 0 && k < len(out) {
-				out[k] = fromF16(o.Values[p])
+				out[k] = half.FromF16(o.Values[p])
 			}
 		}
 	}
+}
+
+// NewOutliers gathers the values [N*K] that keep marks.
+func NewOutliers(n, k int, keep []bool, values []uint16) *Outliers {
+	o := &Outliers{N: n, K: k}
+	ptr := make([]int, 1, n+1)
+	var cols []int
+	for i := range n {
+		for j := range k {
+			if keep[i*k+j] {
+				cols = append(cols, j)
+				o.Values = append(o.Values, values[i*k+j])
+			}
+		}
+		ptr = append(ptr, len(cols))
+	}
+	o.RowPtr, o.Cols = NewInts(ptr, len(cols)), NewInts(cols, k-1)
+	return o
 }

@@ -1,5 +1,9 @@
 package quant
 
+import (
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
+
 // Packed is a dense quantized matrix Ŵ [N,K]. It is a gemm.Source.
 type Packed struct {
 	N, K   int
@@ -31,8 +35,8 @@ func (p *Packed) Dims() (n, k int) { return p.N, p.K }
 // Load decodes a tile of Ŵ into dst.
 func (p *Packed) Load(dst Matrix, n0, k0 int) {
 	bits := p.Format.Bits
-	size, groups := p.Format.groups(p.K)
-	rowLen, zeroLen := packedLen(p.K, bits), packedLen(groups, bits)
+	size, groups := p.Format.Groups(p.K)
+	rowLen, zeroLen := PackedLen(p.K, bits), PackedLen(groups, bits)
 	k1 := k0 + dst.Cols
 	var table [16]float32
 	for i := range dst.Rows {
@@ -48,11 +52,11 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 				k = end
 				continue
 			}
-			zero := p.Format.offset()
+			zero := p.Format.Offset()
 			if p.Format.Affine {
-				zero = int(codeAt(p.Zeros[n*zeroLen:(n+1)*zeroLen], g, bits))
+				zero = int(CodeAt(p.Zeros[n*zeroLen:(n+1)*zeroLen], g, bits))
 			}
-			scale := fromF16(p.Scales[n*groups+g])
+			scale := half.FromF16(p.Scales[n*groups+g])
 			decodeCodes(out[k-k0:end-k0], codes, k, bits, zero, scale)
 			k = end
 		}
@@ -61,7 +65,7 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 
 // table sets t[u] to the value of the stored code u in group g of row n.
 func (p *Packed) table(t *[16]float32, n, g, groups int) {
-	scale, offset := p.scale(n, g, groups)
+	scale, offset := p.Scale(n, g, groups)
 	switch p.Format.Kind {
 	case Bilevel:
 		for u := range 1 << p.Format.Bits {
@@ -70,46 +74,46 @@ func (p *Packed) table(t *[16]float32, n, g, groups int) {
 		return
 	case Any4:
 		for u := range t {
-			t[u] = float32(float64(fromF16(p.Tables[n*16+u]))*scale + offset)
+			t[u] = float32(float64(half.FromF16(p.Tables[n*16+u]))*scale + offset)
 		}
 		return
 	}
-	l := fixedLevels[p.Format.Kind]
+	l := FixedLevels[p.Format.Kind]
 	for u := range t {
 		r := uint8(u)
 		if l.rank != nil {
 			r = l.rank[u]
 		}
-		t[u] = float32(l.value[r] * scale)
+		t[u] = float32(l.Value[r] * scale)
 	}
 }
 
-// scale returns scale and offset of group g of row n, which has groups of them.
-func (p *Packed) scale(n, g, groups int) (scale, offset float64) {
+// Scale returns scale and offset of group g of row n, which has groups of them.
+func (p *Packed) Scale(n, g, groups int) (scale, offset float64) {
 	at := n*groups + g
 	switch p.Format.Kind {
 	case MXFP4:
-		return fromE8M0(p.ScaleBytes[at]), 0
+		return half.FromE8M0(p.ScaleBytes[at]), 0
 	case NVFP4:
-		return float64(float32(float64(p.Tensor[0]) * fromE4M3(p.ScaleBytes[at]))), 0
+		return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[at]))), 0
 	case NF4DQ:
-		return doubleDecode(p.ScaleBytes[at], p.Tensor[1+at/doubleBlock], p.Tensor[0]), 0
+		return DoubleDecode(p.ScaleBytes[at], p.Tensor[1+at/DoubleBlock], p.Tensor[0]), 0
 	case Bilevel:
-		l := packedLen(groups, bilevelBits)
-		second := p.Second[(n/bilevelRows*groups+g)*4:]
-		return bilevelDecode(second[:4],
-			codeAt(p.ScaleBytes[n*l:(n+1)*l], g, bilevelBits), codeAt(p.Zeros[n*l:(n+1)*l], g, bilevelBits))
+		l := PackedLen(groups, BilevelBits)
+		second := p.Second[(n/BilevelRows*groups+g)*4:]
+		return BilevelDecode(second[:4],
+			CodeAt(p.ScaleBytes[n*l:(n+1)*l], g, BilevelBits), CodeAt(p.Zeros[n*l:(n+1)*l], g, BilevelBits))
 	case Any4:
-		return float64(fromF16(p.Scales[at])), float64(fromF16(p.Offsets[at]))
+		return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
 	}
-	return float64(fromF16(p.Scales[at])), 0
+	return float64(half.FromF16(p.Scales[at])), 0
 }
 
 // decodeCodes sets dst[i] = (code[k+i] - zero)·scale.
 func decodeCodes(dst []float32, codes []byte, k, bits, zero int, scale float32) {
 	if bits != 4 {
 		for i := range dst {
-			dst[i] = float32(int(codeAt(codes, k+i, bits))-zero) * scale
+			dst[i] = float32(int(CodeAt(codes, k+i, bits))-zero) * scale
 		}
 		return
 	}
@@ -125,7 +129,7 @@ func decodeCodes(dst []float32, codes []byte, k, bits, zero int, scale float32) 
 func decodeTable(dst []float32, codes []byte, k, bits int, table *[16]float32) {
 	if bits != 4 {
 		for i := range dst {
-			dst[i] = table[codeAt(codes, k+i, bits)]
+			dst[i] = table[CodeAt(codes, k+i, bits)]
 		}
 		return
 	}
@@ -160,86 +164,4 @@ func (p *Packed) Bytes() int64 { return p.ledger().Total() }
 // BitsPerWeight is the stored size over the number of weights.
 func (p *Packed) BitsPerWeight() float64 {
 	return 8 * float64(p.Bytes()) / (float64(p.N) * float64(p.K))
-}
-
-// packBase stores codes [N,K] and their grids [N, groups].
-func packBase(n, k int, f Format, codes []uint8, grids []grid) *Packed {
-	_, groups := f.groups(k)
-	p := &Packed{N: n, K: k, Format: f, Codes: make([]byte, n*packedLen(k, f.Bits))}
-	zeroBits := f.Bits
-	switch f.Kind {
-	case MXFP4, NVFP4, NF4DQ:
-		p.ScaleBytes = make([]byte, n*groups)
-	case Bilevel:
-		zeroBits = bilevelBits
-		p.ScaleBytes = make([]byte, n*packedLen(groups, bilevelBits))
-		p.Second = make([]uint16, ceilDiv(n, bilevelRows)*groups*4)
-	default:
-		p.Scales = make([]uint16, n*groups)
-	}
-	switch f.Kind {
-	case NVFP4:
-		p.Tensor = []float32{grids[0].tensor}
-	case NF4DQ:
-		p.Tensor = []float32{grids[0].mean}
-		for g := 0; g < len(grids); g += doubleBlock {
-			p.Tensor = append(p.Tensor, grids[g].tensor)
-		}
-	case Any4:
-		p.Offsets, p.Tables = make([]uint16, n*groups), make([]uint16, n*16)
-	case Integer, Bilevel:
-		if f.Affine {
-			p.Zeros = make([]byte, n*packedLen(groups, zeroBits))
-		}
-	}
-	parallel(n, func(i int) error {
-		row := codes[i*k : (i+1)*k]
-		if l := fixedLevels[f.Kind]; l != nil && l.wire != nil {
-			wire := make([]uint8, k)
-			for j, u := range row {
-				wire[j] = l.wire[u]
-			}
-			row = wire
-		}
-		packRow(p.Codes, i, row, f.Bits)
-		scales, zeros := make([]uint8, groups), make([]uint8, groups)
-		for g := range groups {
-			gr := &grids[i*groups+g]
-			scales[g], zeros[g] = uint8(gr.bits), uint8(gr.zero)
-			if p.Scales != nil {
-				p.Scales[i*groups+g] = gr.bits
-			}
-			switch f.Kind {
-			case Any4:
-				p.Offsets[i*groups+g] = gr.offsetBits
-			case Bilevel:
-				zeros[g] = uint8(gr.offsetBits)
-				if i%bilevelRows == 0 {
-					copy(p.Second[(i/bilevelRows*groups+g)*4:], gr.second[:])
-				}
-			}
-		}
-		switch {
-		case f.Kind == Bilevel:
-			packRow(p.ScaleBytes, i, scales, bilevelBits)
-		case p.ScaleBytes != nil:
-			copy(p.ScaleBytes[i*groups:], scales)
-		}
-		if p.Zeros != nil {
-			packRow(p.Zeros, i, zeros, zeroBits)
-		}
-		if p.Tables != nil {
-			for u, v := range grids[i*groups].levels.value {
-				p.Tables[i*16+u] = toF16(float32(v))
-			}
-		}
-		return nil
-	})
-	return p
-}
-
-// packRow packs codes as row i of dst.
-func packRow(dst []byte, i int, codes []uint8, bits int) {
-	n := packedLen(len(codes), bits)
-	packBits(dst[i*n:(i+1)*n], codes, bits)
 }

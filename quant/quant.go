@@ -1,6 +1,11 @@
 package quant
 
-import "github.com/mosaicquant/mosaicquant/internal/gemm"
+import (
+	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
 
 // Matrix is a row-major float32 matrix.
 type Matrix = gemm.Matrix
@@ -56,7 +61,7 @@ func (q *Quantized) Load(dst Matrix, n0, k0 int) {
 		q.Base.Load(dst, n0, k0)
 	}
 	if q.LowRank != nil {
-		q.LowRank.add(dst, n0, k0)
+		q.LowRank.Add(dst, n0, k0)
 	}
 	if q.Residual != nil {
 		q.Residual.add(dst, q.Base, n0, k0)
@@ -67,7 +72,7 @@ func (q *Quantized) Load(dst Matrix, n0, k0 int) {
 	if q.ChannelScales != nil {
 		scales := make([]float32, dst.Cols)
 		for j := range scales {
-			scales[j] = fromF16(q.ChannelScales[k0+j])
+			scales[j] = half.FromF16(q.ChannelScales[k0+j])
 		}
 		for i := range dst.Rows {
 			row := dst.Row(i)
@@ -78,8 +83,8 @@ func (q *Quantized) Load(dst Matrix, n0, k0 int) {
 	}
 }
 
-// plain says that q is its base and nothing else.
-func (q *Quantized) plain() bool {
+// Plain says that q is its base and nothing else.
+func (q *Quantized) Plain() bool {
 	return q.Columns == nil && q.LowRank == nil && q.Residual == nil && q.Outliers == nil && q.ChannelScales == nil
 }
 
@@ -170,4 +175,16 @@ func (q *Quantized) Ledger() Ledger {
 func (q *Quantized) BitsPerWeight() float64 {
 	n, k := q.Dims()
 	return 8 * float64(q.Ledger().Total()) / (float64(n) * float64(k))
+}
+
+func (p Problem) Errorf(format string, args ...any) error {
+	return fmt.Errorf("quant: %s: "+format, append([]any{p.Name}, args...)...)
+}
+
+// Diag returns h of the problem, or nil without moments.
+func (p Problem) Diag() []float64 {
+	if p.Moments == nil {
+		return nil
+	}
+	return p.Moments.Diag()
 }

@@ -1,5 +1,11 @@
 package quant
 
+import (
+	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
+
 // Residual is a block-sparse symmetric low-bit matrix [N,K] that is added to a
 // dense base: MosaicQuant's second branch. The matrix is cut into blocks of
 // BlockRows x BlockCols from the upper left corner; kept blocks are listed in
@@ -32,7 +38,7 @@ type Residual struct {
 
 // Grid returns the number of block rows and block columns.
 func (r *Residual) Grid() (rows, cols int) {
-	return ceilDiv(r.N, r.BlockRows), ceilDiv(r.K, r.BlockCols)
+	return CeilDiv(r.N, r.BlockRows), CeilDiv(r.K, r.BlockCols)
 }
 
 // Blocks returns the number of kept blocks.
@@ -47,7 +53,7 @@ func (r *Residual) Density() float64 {
 // Block returns the packed codes and the scales of kept block i, aliasing r;
 // BaseScales have none.
 func (r *Residual) Block(i int) (codes []byte, scales []uint16) {
-	c, s := packedLen(r.BlockRows*r.BlockCols, r.Bits), r.scalesPerBlock()
+	c, s := PackedLen(r.BlockRows*r.BlockCols, r.Bits), r.ScalesPerBlock()
 	return r.Codes[i*c : (i+1)*c], r.Scales[i*s : (i+1)*s]
 }
 
@@ -59,20 +65,20 @@ func (r *Residual) Widened(bits int) *Residual {
 	}
 	out := *r
 	count := r.BlockRows * r.BlockCols
-	size := packedLen(count, bits)
+	size := PackedLen(count, bits)
 	out.Bits, out.Codes = bits, make([]byte, r.Blocks()*size)
 	wide := make([]uint8, count)
 	for b := range r.Blocks() {
 		codes, _ := r.Block(b)
 		for i := range wide {
-			wide[i] = codeAt(codes, i, r.Bits) - 1<<(r.Bits-1) + 1<<(bits-1)
+			wide[i] = CodeAt(codes, i, r.Bits) - 1<<(r.Bits-1) + 1<<(bits-1)
 		}
-		packBits(out.Codes[b*size:(b+1)*size], wide, bits)
+		PackBits(out.Codes[b*size:(b+1)*size], wide, bits)
 	}
 	return &out
 }
 
-func (r *Residual) scalesPerBlock() int {
+func (r *Residual) ScalesPerBlock() int {
 	switch {
 	case r.BaseScales:
 		return 0
@@ -112,13 +118,66 @@ func (r *Residual) add(dst Matrix, base *Packed, n0, k0 int) {
 				if r.RowScales {
 					s = scales[n-b*br]
 				}
-				scale := fromF16(s)
+				scale := half.FromF16(s)
 				for j := range out {
-					out[j] += float32(int(codeAt(codes, at+j, r.Bits))-zero) * scale
+					out[j] += float32(int(CodeAt(codes, at+j, r.Bits))-zero) * scale
 				}
 			}
 		}
 	}
 }
 
-func ceilDiv(a, b int) int { return (a + b - 1) / b }
+func CeilDiv(a, b int) int { return (a + b - 1) / b }
+
+// maxRatio is above every ratio there is: base grids span 255 steps at most.
+const maxRatio = 256
+
+// addTied adds codes, from the one at on, to a part of row n that begins at column
+// k, with BaseScales.
+func (r *Residual) addTied(out []float32, base *Packed, codes []byte, n, k, at int) {
+	size, groups := base.Format.Groups(base.K)
+	ratio := float64(half.FromF16(r.Scales[0]))
+	zero := 1 << (r.Bits - 1)
+	last, step := -1, float32(0)
+	for j := range out {
+		if g := (k + j) / size; g != last {
+			s, _ := base.Scale(n, g, groups)
+			last, step = g, float32(ratio*s)
+		}
+		out[j] += float32(int(CodeAt(codes, at+j, r.Bits))-zero) * step
+	}
+}
+
+// RowScaled returns r, which must belong to base, in a form with scales of its
+// own: as it is, or, with BaseScales, with the steps of each row of a block as
+// RowScales, rounded to half precision (a relative 2^-11 at most, which r as
+// stored does not lose). It reports blocks that lie in several groups of the base,
+// and steps beyond half precision. Codes and index alias r.
+func (r *Residual) RowScaled(base *Packed) (*Residual, error) {
+	if !r.BaseScales {
+		return r, nil
+	}
+	size, groups := base.Format.Groups(base.K)
+	out := *r
+	out.BaseScales, out.RowScales = false, true
+	out.Scales = make([]uint16, r.Blocks()*r.BlockRows)
+	ratio := float64(half.FromF16(r.Scales[0]))
+	for b := range r.RowPtr.Len() - 1 {
+		for i := r.RowPtr.At(b); i < r.RowPtr.At(b+1); i++ {
+			k0 := r.Cols.At(i) * r.BlockCols
+			k1 := min(k0+r.BlockCols, r.K)
+			if k0/size != (k1-1)/size {
+				return nil, fmt.Errorf("quant: residual block %dx%d at column %d lies in several groups of %d: it has no scale of its own", r.BlockRows, r.BlockCols, k0, size)
+			}
+			for n := b * r.BlockRows; n < min((b+1)*r.BlockRows, r.N); n++ {
+				s, _ := base.Scale(n, k0/size, groups)
+				bits := half.ToF16(float32(ratio * s))
+				if bits&0x7c00 == 0x7c00 {
+					return nil, fmt.Errorf("quant: residual step %g at row %d, column %d exceeds half precision", ratio*s, n, k0)
+				}
+				out.Scales[i*r.BlockRows+n-b*r.BlockRows] = bits
+			}
+		}
+	}
+	return &out, nil
+}

@@ -1,4 +1,4 @@
-package quant
+package quant_test
 
 import (
 	"bytes"
@@ -6,13 +6,20 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/quanttest"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // shortFormats are formats whose groups of 32 may leave a shorter last one.
-func shortFormats(t *testing.T) []Format {
-	var all []Format
+func shortFormats(t *testing.T) []quant.Format {
+	var all []quant.Format
 	for _, name := range []string{"int4", "int4a", "int3", "int8", "nf4", "fp4", "bnbfp4", "nf4dq", "any4", "int3b", "int4b"} {
-		f, err := ParseFormat(name, 32)
+		f, err := quant.ParseFormat(name, 32)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -22,29 +29,29 @@ func shortFormats(t *testing.T) []Format {
 }
 
 // shortMethods are all methods with f, with every option that looks at groups.
-func shortMethods(f Format) map[string]Quantizer {
-	absmax := Scale{Rule: AbsMax}
-	rtn, gptq := RTN{f, absmax}, NewGPTQ(f)
+func shortMethods(f quant.Format) map[string]quant.Quantizer {
+	absmax := grid.Scale{Rule: grid.AbsMax}
+	rtn, gptq := solve.RTN{Format: f, Scale: absmax}, solve.NewGPTQ(f)
 	ordered, refined := gptq, gptq
 	ordered.ActOrder, refined.Refine = !gptq.ActOrder, 2
-	all := map[string]Quantizer{"rtn": rtn, "hessian": RTN{f, Scale{Rule: SearchHessian}}, "gptq": gptq, "other order": ordered, "refine": refined,
-		"spqr": NewSpQR(f, .05), "awq": AWQ{rtn, f}, "svdquant": SVDQuant{Base: rtn, Rank: 2, Smooth: true, Rounds: 2},
-		"mixed": Mixed{Base: gptq, Score: ByAbsMax, Share: .125, Bits: 8, Reorder: true}, "mosaic": NewMosaic(rtn, 4, 5, .3)}
-	if f.Kind != Any4 {
-		threshold := NewSpQR(f, 0)
+	all := map[string]quant.Quantizer{"rtn": rtn, "hessian": solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.SearchHessian}}, "gptq": gptq, "other order": ordered, "refine": refined,
+		"spqr": baseline.NewSpQR(f, .05), "awq": baseline.AWQ{Method: rtn, Format: f}, "svdquant": baseline.SVDQuant{Base: rtn, Rank: 2, Smooth: true, Rounds: 2},
+		"mixed": baseline.Mixed{Base: gptq, Score: baseline.ByAbsMax, Share: .125, Bits: 8, Reorder: true}, "mosaic": mosaic.NewMosaic(rtn, 4, 5, .3)}
+	if f.Kind != quant.Any4 {
+		threshold := baseline.NewSpQR(f, 0)
 		threshold.Threshold = .5
 		all["spqr threshold"] = threshold
-		all["clip"] = RTN{f, Scale{Rule: SearchClip}}
+		all["clip"] = solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.SearchClip}}
 	}
-	if f.Kind != Any4 && f.Kind != Bilevel && f.Kind != NF4DQ {
+	if f.Kind != quant.Any4 && f.Kind != quant.Bilevel && f.Kind != quant.NF4DQ {
 		dynamic := gptq
 		dynamic.DynamicGroups, dynamic.ActOrder = true, false
 		all["dynamic"] = dynamic
 	}
 	for _, tied := range []bool{false, true} {
 		for _, c := range []int{1, 5, 16, 64} {
-			m := NewMosaic(gptq, 4, c, .3)
-			m.Refine, m.Joint, m.BaseScales, m.Criterion = 2, true, tied, Relief
+			m := mosaic.NewMosaic(gptq, 4, c, .3)
+			m.Refine, m.Joint, m.BaseScales, m.Criterion = 2, true, tied, mosaic.CriterionRelief
 			all[fmt.Sprintf("joint 4x%d tied=%v", c, tied)] = m
 		}
 	}
@@ -55,7 +62,7 @@ func shortMethods(f Format) map[string]Quantizer {
 // is stored decodes to the same weights, and the ledger is all that is stored.
 func TestShortLastGroup(t *testing.T) {
 	for _, k := range []int{72, 8} {
-		p := problem(t, 18, k, 5)
+		p := quanttest.Problem(t, 18, k, 5)
 		for _, f := range shortFormats(t) {
 			for name, m := range shortMethods(f) {
 				q, err := m.Quantize(p)
@@ -64,19 +71,19 @@ func TestShortLastGroup(t *testing.T) {
 					continue
 				}
 				data, _ := q.MarshalBinary()
-				var back Quantized
+				var back quant.Quantized
 				if err := back.UnmarshalBinary(data); err != nil {
 					t.Errorf("%s %s K=%d: %v", name, f, k, err)
 					continue
 				}
 				again, _ := back.MarshalBinary()
-				if !bytes.Equal(data, again) || !equal(q.Dequantize(), back.Dequantize()) {
+				if !bytes.Equal(data, again) || !quanttest.Equal(q.Dequantize(), back.Dequantize()) {
 					t.Errorf("%s %s K=%d: the decoded matrix differs", name, f, k)
 				}
 				if got := int64(len(data) - 8*headerFields(q)); got != q.Ledger().Total() {
 					t.Errorf("%s %s K=%d: ledger %d B, stored %d B", name, f, k, q.Ledger().Total(), got)
 				}
-				lost, all := objective(p, q.Dequantize()), objective(p, Matrix{Rows: 18, Cols: k, Stride: k, Data: make([]float32, 18*k)})
+				lost, all := quanttest.Objective(p, q.Dequantize()), quanttest.Objective(p, quant.Matrix{Rows: 18, Cols: k, Stride: k, Data: make([]float32, 18*k)})
 				if !(lost < .2*all) {
 					t.Errorf("%s %s K=%d: %g of %g is lost", name, f, k, lost, all)
 				}
@@ -88,20 +95,20 @@ func TestShortLastGroup(t *testing.T) {
 // Groups do not see each other: rounding [N,72] equals rounding columns 0..63 and
 // 64..71, and errors are at most half a step.
 func TestShortGroupsAreSeparate(t *testing.T) {
-	p := problem(t, 18, 72, 5)
+	p := quanttest.Problem(t, 18, 72, 5)
 	for _, f := range shortFormats(t) {
-		if f.Kind == Any4 || f.Kind == NF4DQ { // have a table or scales of scales in common
+		if f.Kind == quant.Any4 || f.Kind == quant.NF4DQ { // have a table or scales of scales in common
 			continue
 		}
-		m := RTN{f, Scale{Rule: AbsMax}}
-		q := quantize(t, m, p).Dequantize()
+		m := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.AbsMax}}
+		q := quanttest.Quantize(t, m, p).Dequantize()
 		for _, c := range [][2]int{{0, 64}, {64, 72}} {
-			part := Problem{Name: "part", Weights: p.Weights.View(0, 18, c[0], c[1])}
-			if got := quantize(t, m, part).Dequantize(); !equal(got, q.View(0, 18, c[0], c[1])) {
+			part := quant.Problem{Name: "part", Weights: p.Weights.View(0, 18, c[0], c[1])}
+			if got := quanttest.Quantize(t, m, part).Dequantize(); !quanttest.Equal(got, q.View(0, 18, c[0], c[1])) {
 				t.Errorf("%s: columns %v differ", f, c)
 			}
 		}
-		if f != Int4(32) {
+		if f != quant.Int4(32) {
 			continue
 		}
 		for i := range 18 {
@@ -118,15 +125,15 @@ func TestShortGroupsAreSeparate(t *testing.T) {
 			}
 		}
 	}
-	gptq, rtn := quantize(t, NewGPTQ(Int4(32)), p), quantize(t, RTN{Int4(32), Scale{Rule: AbsMax}}, p)
-	if g, r := objective(p, gptq.Dequantize()), objective(p, rtn.Dequantize()); !(g < r) {
+	gptq, rtn := quanttest.Quantize(t, solve.NewGPTQ(quant.Int4(32)), p), quanttest.Quantize(t, solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, p)
+	if g, r := quanttest.Objective(p, gptq.Dequantize()), quanttest.Objective(p, rtn.Dequantize()); !(g < r) {
 		t.Errorf("GPTQ loses %g, rounding to nearest %g", g, r)
 	}
 	if got, want := len(rtn.Base.Scales), 18*3; got != want || rtn.Ledger().Total() != 18*36+2*18*3 {
 		t.Errorf("%d scales, %d B", got, rtn.Ledger().Total())
 	}
-	for _, f := range []Format{{Bits: 4, Group: 32, Kind: MXFP4}, {Bits: 4, Group: 16, Kind: NVFP4}} {
-		if _, err := (RTN{f, Scale{Rule: AbsMax}}).Quantize(p); err == nil || !strings.Contains(err.Error(), "K=72 not divisible") {
+	for _, f := range []quant.Format{{Bits: 4, Group: 32, Kind: quant.MXFP4}, {Bits: 4, Group: 16, Kind: quant.NVFP4}} {
+		if _, err := (solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.AbsMax}}).Quantize(p); err == nil || !strings.Contains(err.Error(), "K=72 not divisible") {
 			t.Errorf("%s: %v", f, err)
 		}
 	}

@@ -48,7 +48,7 @@ func DecodeMoments(r io.Reader, size int64) (*Moments, error) {
 	if want := int64(len(head)) + 2*int64(k)*int64(k+1) + 12*int64(k); size != want {
 		return fail(fmt.Errorf("%d bytes for K=%d, want %d", size, k, want))
 	}
-	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), factors: &factors{}}
+	m := &Moments{K: k, Tokens: tokens, H: make([]float64, k*k), last: &derived{}}
 	if err := readTriangle(r, m.H, k); err != nil {
 		return fail(err)
 	}
@@ -101,58 +101,4 @@ func readTriangle(r io.Reader, a []float64, k int) error {
 		}
 	}
 	return nil
-}
-
-// encode returns f as bytes.
-func (f *factor) encode() []byte {
-	k := len(f.order)
-	e := make(encoder, 0, len(magicFactor)+16+4*k+2*k*(k+1))
-	e = append(e, magicFactor...)
-	e.ints(k, f.dead)
-	for _, c := range f.order {
-		e = binary.LittleEndian.AppendUint32(e, uint32(c))
-	}
-	for i := range k {
-		for _, v := range f.u[i*k+i : (i+1)*k] {
-			e = binary.LittleEndian.AppendUint32(e, math.Float32bits(float32(v)))
-		}
-	}
-	return e
-}
-
-// decodeFactor reads and checks a factor of a [k,k] matrix.
-func decodeFactor(data []byte, k int) (*factor, error) {
-	d := decoder{data: data}
-	d.magic(magicFactor)
-	f := &factor{order: make([]int, k)}
-	if got := d.int("K", maxDim); got != k {
-		d.fail("factor of K=%d, want %d", got, k)
-	}
-	f.dead = d.int("dead channels", k)
-	if want := 4*k + 2*k*(k+1); len(d.data) != want {
-		d.fail("%d bytes of factor for K=%d, want %d", len(d.data), k, want)
-	}
-	if d.err != nil {
-		return nil, d.err
-	}
-	seen := make([]bool, k)
-	for i := range f.order {
-		c := binary.LittleEndian.Uint32(d.data[4*i:])
-		if int64(c) >= int64(k) || seen[c] {
-			return nil, fmt.Errorf("quant: factor: column %d is out of range or there twice", c)
-		}
-		f.order[i], seen[c] = int(c), true
-	}
-	f.u = make([]float64, k*k)
-	for i, rest := 0, d.data[4*k:]; i < k; i++ {
-		row := f.u[i*k+i : (i+1)*k]
-		for j := range row {
-			row[j] = float64(math.Float32frombits(binary.LittleEndian.Uint32(rest[4*j:])))
-		}
-		rest = rest[4*len(row):]
-		if !(row[0] > 0 && row[0] <= math.MaxFloat32) {
-			return nil, fmt.Errorf("quant: factor: diagonal element %d is %g, want it positive", i, row[0])
-		}
-	}
-	return f, nil
 }

@@ -2,14 +2,33 @@ package reports
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/reports/format"
 	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-// shortTitles names the groups of t by what differs between them.
+// parenthesis is a remark of a title.
+var parenthesis = regexp.MustCompile(` \([^()]*\)`)
+
+// shortTitles names the groups of t by what differs between them, without remarks in
+// parentheses where these tell no groups apart.
 func shortTitles(t *stats.Table) []string {
+	long := differing(t)
+	short := make([]string, len(long))
+	seen := map[string]bool{}
+	for i, s := range long {
+		short[i] = parenthesis.ReplaceAllString(s, "")
+		if short[i] == "" || seen[short[i]] {
+			return long
+		}
+		seen[short[i]] = true
+	}
+	return short
+}
+
+func differing(t *stats.Table) []string {
 	parts := func(g *stats.Group) []string { return []string{g.Model, g.Activations, g.Protocol} }
 	out := make([]string, len(t.Groups))
 	for i, g := range t.Groups {

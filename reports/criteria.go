@@ -86,7 +86,7 @@ func criteriaFinding(s *stats.Study) string {
 
 // criteriaSections are those of the i-th study of the criteria.
 func criteriaSections(s *stats.Study, i int) []section {
-	about := section{fmt.Sprintf("criteria-%d", i+1), "How the criteria choose", s.Label, nil}
+	about := section{Key: fmt.Sprintf("criteria-%d", i+1), Title: "How the criteria choose", Where: s.Label}
 	if f := criteriaFinding(s); f != "" {
 		about.Blocks = append(about.Blocks, bulleted([]finding{{f, nil}}))
 	}

@@ -10,6 +10,7 @@ import (
 // decides how a kind of block looks, never what it says.
 type document struct {
 	Title    string
+	Groups   []string // of rows, by what differs between them
 	Sections []section
 }
 
@@ -20,6 +21,8 @@ type section struct {
 	Title  string
 	Where  string // the group of rows it is about; "" where the page has one group only
 	Blocks []block
+	Group  int  // of rows, from 1; 0 is of the whole page
+	Folded bool // to be unfolded by who wants it
 }
 
 // block is one piece of a section: a paragraph, bullets, table, drawing,
@@ -65,18 +68,23 @@ const (
 	ofMethods                      // names of rows, in the colour of their method
 	ofNames                        // other text
 	ofReferences                   // text with IDs of rows in it
+	ofWords                        // text that may take several lines
 )
 
 // tableLine is one line of a table.
 type tableLine struct {
 	Cells        []string
 	Trial        string // of the row the line is about, if any
+	Label        string // of that row
 	Color        string // of its method, "#rrggbb"; "" has none
 	NonDominated bool   // the row is on the Pareto front
 }
 
 // drawing is a figure.
 type drawing struct{ *figures.Figure }
+
+// strip is figures beside each other where there is room.
+type strip []drawing
 
 // details is what a reader may unfold.
 type details struct {
@@ -89,8 +97,7 @@ type details struct {
 type snippet struct{ Language, Text string }
 
 // command is a shell command that can be run: a cell of code in a notebook.
-// Setup is a line of Python before it, for a notebook alone.
-type command struct{ Key, Text, Setup string }
+type command struct{ Key, Text string }
 
 // facts is a list of names and values.
 type facts struct {
@@ -119,6 +126,8 @@ func (bullets) Kind() string { return "bullets" }
 func (table) Kind() string { return "table" }
 
 func (drawing) Kind() string { return "drawing" }
+
+func (strip) Kind() string { return "strip" }
 
 func (details) Kind() string { return "details" }
 
@@ -173,6 +182,10 @@ func (d *document) figures() []*figures.Figure {
 			switch b := b.(type) {
 			case drawing:
 				out = append(out, b.Figure)
+			case strip:
+				for _, d := range b {
+					out = append(out, d.Figure)
+				}
 			case details:
 				walk(b.Blocks)
 			}

@@ -49,22 +49,23 @@ const isoLimit = 60
 // isoTable is the comparisons at equal bits, isoLimit of them.
 func isoTable(g *stats.Group, l figures.Styles) table {
 	t := table{Title: "Comparisons at equal bits", Columns: []tableColumn{{"row", ofRows}, {"label", ofMethods}, {"bits/weight", ofNumbers},
-		{"rival", ofNames}, {"rival's rows", ofReferences}, {"KL vs rival", ofNumbers}, {"95 % interval", ofNumbers}, {"p, Holm", ofNumbers}}}
+		{"rival", ofNames}, {"rival's rows", ofReferences}, {"apart, bits", ofNumbers}, {"KL vs rival", ofNumbers}, {"95 % interval", ofNumbers}, {"p, Holm", ofNumbers}}}
 	for _, i := range g.Iso[:min(len(g.Iso), isoLimit)] {
 		rows := i.Lower.ID
 		if i.Upper != nil {
 			rows += " to " + i.Upper.ID
 		}
 		t.Lines = append(t.Lines, tableLine{Color: figures.Hex(l.Look(i.Entry.Family).Color), Cells: []string{i.Entry.ID, i.Entry.Name, format.Fixed(i.Entry.Bits, 3),
-			i.Family, rows, format.Percent(i.Ratio.Value), stats.Interval(i.Ratio, format.Percent), format.PValue(i.Holm)}})
+			i.Family, rows, format.Signed(i.Apart(), 3), format.Percent(i.Ratio.Value), stats.Interval(i.Ratio, format.Percent), format.PValue(i.Holm)}})
 	}
 	return t
 }
 
 func isoNote(g *stats.Group) string {
-	note := fmt.Sprintf("Two rival rows: the rival's divergence at exactly these bits, log KL interpolated linearly between neighbours on the rival method's own front. "+
-		"One rival row: its best row within %s bits, where that has the lower divergence. Nothing is extrapolated. "+
-		"Below zero: the row on the left has the lower divergence.", format.Fixed(stats.IsoTolerance, 2))
+	note := fmt.Sprintf("The rival's divergence is read at exactly the row's bits, off the lower convex hull of log KL over bits of the rival method's rows: "+
+		"between the two rows named, or on the line through them at most %s bits past the end of the hull. A rival of one size is compared as it is within %s bits. "+
+		"“Apart” is how many bits the nearer of the named rows has more. Below zero: the row on the left has the lower divergence.",
+		format.Fixed(stats.Reach, 2), format.Fixed(stats.SameSize, 3))
 	if len(g.Iso) > isoLimit {
 		note += fmt.Sprintf(" First %d of %d; all are in tables/iso_bits.csv.", isoLimit, len(g.Iso))
 	}

@@ -16,7 +16,7 @@ func isoTimeLines(g *stats.Group) [][]string {
 	lines := [][]string{{"row", "label", "tokens", "time / 16-bit", "rival", "rival's label", "rival's time / 16-bit", "KL vs rival", "95 % interval", "p, Holm"}}
 	for _, i := range g.IsoTime[:min(len(g.IsoTime), isoLimit)] {
 		time := func(e *stats.Entry) string {
-			return stats.WithInterval(e.Speed(i.Tokens).Over16, func(v float64) string { return format.Fixed(v, 3) })
+			return stats.WithInterval(e.Speed(i.Tokens).Over16, timeRatio)
 		}
 		lines = append(lines, []string{i.Entry.ID, i.Entry.Name, i.Tokens, time(i.Entry), i.Rival.ID, i.Rival.Name, time(i.Rival), format.Percent(i.Ratio.Value), stats.Interval(i.Ratio, format.Percent), format.PValue(i.Holm)})
 	}
@@ -24,7 +24,7 @@ func isoTimeLines(g *stats.Group) [][]string {
 }
 
 func isoTimeNote(g *stats.Group) string {
-	note := "The rival is the row of the lowest divergence of its method among those that take at most 2 % more time than the row on the left; below zero the row on the left has the lower divergence. Times are ratios to 16-bit weights, measured on random numbers."
+	note := "The rival is the row of the lowest divergence of its method among those that are not clearly slower than the row on the left: the interval of its time begins before that of the row ends. Below zero the row on the left has the lower divergence. Times are ratios to 16-bit weights, measured on random numbers."
 	if n := len(g.IsoTime); n > isoLimit {
 		note += fmt.Sprintf(" First %d of %d.", isoLimit, n)
 	}
@@ -62,7 +62,7 @@ func isoTimeFindings(g *stats.Group) []finding {
 	var out []finding
 	for _, p := range order {
 		s := sums[p]
-		out = append(out, finding{fmt.Sprintf("At equal time (%s), %s against the best %s that takes no longer: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
+		out = append(out, finding{fmt.Sprintf("At equal time (%s), %s against the best %s that is not clearly slower: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
 			p.tokens, p.family, p.rival, s[0], s[1], s[2], format.Plural(s[0]+s[1]+s[2], "comparison", "comparisons")), rows[p]})
 	}
 	return out

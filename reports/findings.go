@@ -21,7 +21,7 @@ func groupFindings(g *stats.Group) []finding {
 	add := func(rows []*stats.Entry, format string, args ...any) {
 		out = append(out, finding{fmt.Sprintf(format, args...), rows})
 	}
-	if g.Best != nil {
+	if g.Best != nil && len(g.Front) == 0 { // without sizes the lowest is all there is to say
 		var like []*stats.Entry
 		for _, e := range g.Entries {
 			if e.LikeBest && e != g.Best {

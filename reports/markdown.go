@@ -53,6 +53,12 @@ func blockMarkdown(b block) string {
 		return b.markdown()
 	case drawing:
 		return fmt.Sprintf("![%s](plots/%s.png)\n\n%s\n", inMarkdown(b.Title), b.Key, inMarkdown(b.Caption))
+	case strip:
+		var parts []string
+		for _, d := range b {
+			parts = append(parts, blockMarkdown(d))
+		}
+		return strings.Join(parts, "\n")
 	case details:
 		var parts []string
 		for _, inner := range b.Blocks {

@@ -54,6 +54,9 @@ func (d *document) notebook(folder string, png map[string][]byte) []byte {
 		w.text.WriteString(s.heading(i == 0))
 		w.blocks(s.Blocks)
 		w.flush()
+		if i == 0 && folder != "" { // Jupyter starts in the notebook's folder
+			w.code("root", "%cd .."+strings.Repeat("/..", strings.Count(path.Clean(folder), "/")))
+		}
 	}
 	nb := ipynb{NBFormat: 4, NBFormatMin: 5, Cells: w.cells, Metadata: map[string]any{
 		"kernelspec":    map[string]any{"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -72,13 +75,13 @@ func (w *notebookWriter) blocks(blocks []block) {
 	for _, b := range blocks {
 		switch b := b.(type) {
 		case command:
-			var lines []string
-			if b.Setup != "" {
-				lines = append(lines, b.Setup)
-			}
-			w.code(b.Key, append(lines, shell(b.Text))...)
+			w.code(b.Key, shell(b.Text))
 		case drawing:
 			w.figure(b)
+		case strip:
+			for _, d := range b {
+				w.figure(d)
+			}
 		case details:
 			w.blocks(b.Blocks)
 		case trials:

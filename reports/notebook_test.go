@@ -116,10 +116,10 @@ func TestNotebook(t *testing.T) {
 			}
 		}
 	}
-	if want := 2 + min(len(in.Rows), trialLimit); tables != 8 || pictures != 18 || commands != want {
-		t.Errorf("%d tables, %d pictures, %d commands; want 8, 18, %d", tables, pictures, commands, want)
+	if want := 2 + min(len(in.Rows), trialLimit); tables != 12 || pictures != 18 || commands != want {
+		t.Errorf("%d tables, %d pictures, %d commands; want 12, 18, %d", tables, pictures, commands, want)
 	}
-	if string(nb.Cells[1].Source[0]) != "%cd ../..\n" {
+	if string(nb.Cells[1].Source[0]) != "%cd ../.." {
 		t.Errorf("the notebook's first code is %q", nb.Cells[1].Source)
 	}
 

@@ -39,6 +39,12 @@ func policy(from string, scripts ...string) string {
 //go:embed page.tmpl
 var pageTemplate string
 
+// pageScript makes tabs of groups, and tables that sort and filter. Without it the
+// page shows all of them, one after another.
+//
+//go:embed page.js
+var pageScript string
+
 //go:embed page.css
 var pageStyle string
 
@@ -50,6 +56,7 @@ func (d *document) page(in Input) ([]byte, error) {
 		return nil, err
 	}
 	charts := len(scripts) > 0
+	scripts = append(scripts, pageScript)
 	connect := ""
 	if in.Live != nil {
 		scripts = append(scripts, liveScript)
@@ -112,6 +119,15 @@ func pageFuncs(charts bool) template.FuncMap {
 	}
 }
 
+// Class is how the page lays s out beyond what all sections have in common.
+func (s section) Class() string {
+	kind, _, _ := strings.Cut(s.Key, "-")
+	if kind == "answer" {
+		return kind
+	}
+	return ""
+}
+
 // ByRow reports whether the lines of t are rows of the sweep.
 func (t table) ByRow() bool { return t.Columns[0].Is == ofRows }
 
@@ -124,6 +140,18 @@ func (c tableColumn) References() bool { return c.Is == ofReferences }
 
 // Text reports whether the column starts at the left.
 func (c tableColumn) Text() bool { return c.Is != ofNumbers && c.Is != ofRows }
+
+// Class is how the cells of a column of text are written: in one line or several, and
+// whether a click on a value shows only lines that have it.
+func (c tableColumn) Class() string {
+	switch c.Is {
+	case ofWords, ofMethods:
+		return "words pick"
+	case ofNames:
+		return "name pick"
+	}
+	return "name"
+}
 
 var rowPattern = regexp.MustCompile(`^r[0-9]+$`)
 

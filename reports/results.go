@@ -84,15 +84,44 @@ func spaced(s string) string {
 	return " " + s
 }
 
-// resultsTable is the group's table of results, in the colours of l.
-func resultsTable(g *stats.Group, l figures.Styles) table {
-	t := table{Title: "Results", Home: true, Lines: make([]tableLine, len(g.Entries))}
-	for i, e := range g.Entries {
-		t.Lines[i] = tableLine{Trial: e.Trial, Color: figures.Hex(l.Look(e.Family).Color), NonDominated: e.Standing == stats.NonDominated}
+// named returns the column of results of that name.
+func named(name string) column {
+	i := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
+	if i < 0 {
+		panic("reports: results have no column " + name)
 	}
-	for _, c := range filledColumns(g, func(column) bool { return true }) {
+	return columns[i]
+}
+
+// resultsTable is the group's table of results: the settings of each row and what
+// counts most. The rest is in measuresTable.
+func resultsTable(g *stats.Group, l figures.Styles) table {
+	decode, prefill := g.Phases()
+	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL vs baseline"),
+		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"))
+	t := rowTable("Results", g.Entries, chosen, l)
+	t.Home = true
+	return t
+}
+
+// measuresTable is everything that was measured of the group's rows, by name.
+func measuresTable(g *stats.Group, l figures.Styles) table {
+	return rowTable("All measures", g.Entries, columns, l)
+}
+
+// rowTable is a table of rows in the colours of l, without the columns that no row
+// fills.
+func rowTable(title string, rows []*stats.Entry, chosen []column, l figures.Styles) table {
+	t := table{Title: title, Lines: make([]tableLine, len(rows))}
+	for i, e := range rows {
+		t.Lines[i] = tableLine{Trial: e.Trial, Label: e.Label, Color: figures.Hex(l.Look(e.Family).Color), NonDominated: e.Standing == stats.NonDominated}
+	}
+	for _, c := range chosen {
+		if !slices.ContainsFunc(rows, func(e *stats.Entry) bool { return c.cell(e) != "" }) {
+			continue
+		}
 		t.Columns = append(t.Columns, tableColumn{c.name, c.is})
-		for i, e := range g.Entries {
+		for i, e := range rows {
 			t.Lines[i].Cells = append(t.Lines[i].Cells, c.cell(e))
 		}
 	}

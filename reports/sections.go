@@ -1,10 +1,9 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 
 	"github.com/mosaicquant/mosaicquant/reports/figures"
 	"github.com/mosaicquant/mosaicquant/reports/format"
@@ -16,20 +15,24 @@ func documentOf(t *stats.Table, in Input) *document {
 	d := &document{Title: in.Title}
 	add := func(s section) { d.Sections = append(d.Sections, s) }
 	add(opening(t, in))
-	if lines := acrossLines(t); lines != nil {
-		add(section{"across", "What each setting does, side by side", "",
-			[]block{tableOf("Effects by group", lines, ofNames), plain("small", acrossNote)}})
-	}
 	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 {
-		add(section{"empty", "No results", "",
-			[]block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
+		add(section{Key: "empty", Title: "No results",
+			Blocks: []block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
 	}
-	for i, g := range t.Groups {
+	for i, title := range shortTitles(t) {
+		d.Groups = append(d.Groups, cmp.Or(title, t.Groups[i].Title()))
 		where := ""
 		if len(t.Groups) > 1 {
-			where = g.Title()
+			where = t.Groups[i].Title()
 		}
-		d.Sections = append(d.Sections, groupSections(g, i, where, in.Styles)...)
+		for _, s := range groupSections(t.Groups[i], i, where, in) {
+			s.Group = i + 1
+			add(s)
+		}
+	}
+	if lines := acrossLines(t); lines != nil {
+		add(section{Key: "across", Title: "What each setting does, side by side", Folded: true,
+			Blocks: []block{tableOf("Effects by group", lines, ofNames), plain("small", acrossNote)}})
 	}
 	for i, m := range t.Timings {
 		d.Sections = append(d.Sections, timingSections(m, i)...)
@@ -41,18 +44,11 @@ func documentOf(t *stats.Table, in Input) *document {
 	return d
 }
 
-// opening is the section of the question, what was measured, and the command.
+// opening is the section of the question, what was measured, and the answers.
 func opening(t *stats.Table, in Input) section {
 	s := section{Key: "title", Title: in.Title}
-	for i, p := range paragraphs(in.Question) {
-		switch {
-		case indented(p):
-			s.Blocks = append(s.Blocks, snippet{"", p})
-		case i == 0:
-			s.Blocks = append(s.Blocks, plain("lead", p))
-		default:
-			s.Blocks = append(s.Blocks, plain("asked", p))
-		}
+	if p := paragraphs(in.Question); len(p) > 0 && !indented(p[0]) {
+		s.Blocks = append(s.Blocks, plain("lead", p[0]))
 	}
 	measured := len(t.Entries()) - len(t.Failed)
 	count := phrase{Text: format.Plural(measured, "trial", "trials") + " measured"}
@@ -68,35 +64,25 @@ func opening(t *stats.Table, in Input) section {
 		rest = "; " + format.Plural(t.Replaced, "earlier row", "earlier rows") + " of trials that ran again left out."
 	}
 	if len(t.Groups) > 1 {
-		rest += " Rows are compared only within one model, protocol and activation format:"
+		rest += " Rows are compared only within one model, protocol and activation format."
 	}
-	s.Blocks = append(s.Blocks, paragraph{Phrases: append(says, phrase{rest, ""})})
-	if len(t.Groups) > 1 {
-		s.Blocks = append(s.Blocks, groupList(t))
-	}
-	if in.Command != "" {
-		c := command{Key: "sweep", Text: in.Command}
-		if in.Folder != "" { // Jupyter starts in the notebook's folder
-			c.Setup = "%cd .." + strings.Repeat("/..", strings.Count(path.Clean(in.Folder), "/"))
-		}
-		s.Blocks = append(s.Blocks, c)
-	}
-	if in.Draw != "" {
-		s.Blocks = append(s.Blocks, command{Key: "draw", Text: in.Draw})
+	s.Blocks = append(s.Blocks, paragraph{Role: "small", Phrases: append(says, phrase{rest, ""})})
+	switch list := groupList(t); {
+	case len(t.Groups) < 2:
+	case len(t.Groups) > 4:
+		s.Blocks = append(s.Blocks, details{Summary: fmt.Sprintf("The answer of each of %d groups", len(t.Groups)), Blocks: []block{list}})
+	default:
+		s.Blocks = append(s.Blocks, list)
 	}
 	return s
 }
 
-// groupList leads to the findings of each group, with the first of them.
+// groupList leads to each group, with its answer in a line.
 func groupList(t *stats.Table) bullets {
 	var b bullets
 	for i, title := range shortTitles(t) {
 		g := t.Groups[i]
-		item := []phrase{{title, fmt.Sprintf("findings-%d", i+1)}, {", " + format.Plural(len(g.Entries), "row", "rows"), ""}}
-		if f := groupFindings(g); len(f) > 0 {
-			item = append(item, phrase{". " + f[0].Text, ""})
-		}
-		b.Items = append(b.Items, item)
+		b.Items = append(b.Items, []phrase{{title, fmt.Sprintf("answer-%d", i+1)}, {": " + briefAnswer(g) + ".", ""}})
 	}
 	return b
 }
@@ -113,59 +99,82 @@ func bulleted(findings []finding) bullets {
 const claimsNote = "“Lower” and “higher” are claimed only after Holm's correction at 5\u00a0%, in comparisons paired by window. " +
 	"Intervals are 95\u00a0%, each on its own. They cover the choice of windows, not other texts, calibration samples or models."
 
-// groupSections are those of the i-th group; where is "" for the only one.
-func groupSections(g *stats.Group, i int, where string, l figures.Styles) []section {
+// groupSections are those of the i-th group, what most readers want first; where is
+// "" for the only one.
+func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	key := func(s string) string { return fmt.Sprintf("%s-%d", s, i+1) }
-	findings := section{key("findings"), "Findings", g.Title(), nil}
-	if f := groupFindings(g); len(f) > 0 {
-		findings.Blocks = append(findings.Blocks, bulleted(f))
-	} else {
-		findings.Blocks = append(findings.Blocks, plain("", "These rows carry no finding: nothing to compare, or no windows to compare in pairs."))
+	answer := section{Key: key("answer"), Title: "Answer", Where: where, Blocks: []block{bulleted(answers(g, in))}}
+	if p := pictures(g, i, in.Styles); p != nil {
+		answer.Blocks = append(answer.Blocks, p)
 	}
-	scope := bullets{Role: "small"}
-	for _, s := range append(scopeOf(g), claimsNote) {
-		scope.Items = append(scope.Items, []phrase{{Text: s}})
+	out := []section{answer}
+	if t, ok := frontTable(g, in.Styles); ok {
+		out = append(out, section{Key: key("front"), Title: "Rows on a front", Where: where, Blocks: []block{t, plain("small", frontNote)}})
 	}
-	findings.Blocks = append(findings.Blocks, scope)
-	out := []section{findings, {key("results"), "Results", where, []block{resultsTable(g, l), plain("small", resultsNote(g))}}}
+	out = append(out, section{Key: key("results"), Title: "Results", Where: where, Blocks: []block{resultsTable(g, in.Styles), plain("small", resultsNote(g)),
+		details{Summary: "all measures of each row", Blocks: []block{measuresTable(g, in.Styles)}}}})
 	if lines := taskLines(g); lines != nil {
-		out = append(out, section{key("tasks"), "Zero-shot tasks", where, []block{tableOf("Zero-shot tasks", lines, ofRows, ofNames),
+		out = append(out, section{Key: key("tasks"), Title: "Zero-shot tasks", Where: where, Blocks: []block{tableOf("Zero-shot tasks", lines, ofRows, ofWords),
 			plain("small", taskNote+" Every score at full precision is in tables/tasks.csv.")}})
 	}
-	out = append(out, figureSections(g, i, where, l)...)
+	out = append(out, figureSections(g, i, where, in.Styles)...)
 	if lines := isoTimeLines(g); lines != nil {
-		out = append(out, section{key("iso-time"), "Divergence at equal time", where,
-			[]block{tableOf("Comparisons at equal time", lines, ofRows, ofNames), plain("small", isoTimeNote(g))}})
+		out = append(out, section{Key: key("iso-time"), Title: "Divergence at equal time", Where: where, Folded: true,
+			Blocks: []block{tableOf("Comparisons at equal time", lines, ofRows, ofWords), plain("small", isoTimeNote(g))}})
 	}
 	if len(g.Iso) > 0 {
-		out = append(out, section{key("iso-bits"), "Divergence at equal bits per weight", where,
-			[]block{isoTable(g, l), plain("small", isoNote(g))}})
+		out = append(out, section{Key: key("iso-bits"), Title: "Divergence at equal bits per weight", Where: where, Folded: true,
+			Blocks: []block{isoTable(g, in.Styles), plain("small", isoNote(g))}})
 	}
-	return out
+	return append(out, findingsSection(g, key("findings"), where))
+}
+
+const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate. A row with a star in the last columns of Results differs significantly from its baseline."
+
+// findingsSection says in words what the group's rows carry.
+func findingsSection(g *stats.Group, key, where string) section {
+	s := section{Key: key, Title: "Findings in words", Where: cmp.Or(where, g.Title()), Folded: true}
+	if f := groupFindings(g); len(f) > 0 {
+		s.Blocks = append(s.Blocks, bulleted(f))
+	} else {
+		s.Blocks = append(s.Blocks, plain("", "These rows carry no finding: nothing to compare, or no windows to compare in pairs."))
+	}
+	scope := bullets{Role: "small"}
+	for _, text := range append(scopeOf(g), claimsNote) {
+		scope.Items = append(scope.Items, []phrase{{Text: text}})
+	}
+	s.Blocks = append(s.Blocks, scope)
+	return s
 }
 
 // figureSection is a section of one figure and what belongs to it.
 func figureSection(f *figures.Figure, where string, more ...block) section {
-	return section{"about-" + f.Key, f.Title, where, append([]block{drawing{f}}, more...)}
+	return section{Key: "about-" + f.Key, Title: f.Title, Where: where, Blocks: append([]block{drawing{f}}, more...)}
 }
 
 // figureSections are those of the i-th group's figures, in the order of the
 // page. A figure without data does not exist; it is never an empty frame.
 func figureSections(g *stats.Group, i int, where string, l figures.Styles) []section {
 	var out []section
+	folded := false
 	add := func(f *figures.Figure, more ...block) {
 		if f != nil {
 			f.Nth(i)
-			out = append(out, figureSection(f, where, more...))
+			s := figureSection(f, where, more...)
+			s.Folded = folded
+			out = append(out, s)
 		}
 	}
-	add(figures.Divergence(g, l))
 	add(figures.AtEqualBits(g, l))
 	add(figures.Rows(g, l))
+	folded = true
 	add(figures.Effects(g), details{Summary: "in numbers", Blocks: []block{
 		tableOf("Effect of each setting", effectLines(g), ofNames, ofNames, ofNames, ofNames), plain("small", effectsNote)}})
+	decode, prefill := g.Phases()
 	for _, tokens := range g.Batches() {
-		add(figures.DivergenceOverTime(g, l, tokens))
+		if tokens != decode && tokens != prefill { // these are on top
+			add(figures.DivergenceOverTime(g, l, tokens))
+		}
 	}
 	for _, f := range figures.Density(g) {
 		add(f)
@@ -176,31 +185,52 @@ func figureSections(g *stats.Group, i int, where string, l figures.Styles) []sec
 	return out
 }
 
-// closing are the sections about failures, the machine, the settings and the
-// commands.
+// closing are the sections about failures, the sweep, the machine, the settings and
+// the commands.
 func closing(t *stats.Table, in Input) []section {
 	var out []section
-	add := func(key, title string, blocks []block) {
+	add := func(key, title string, folded bool, blocks []block) {
 		if len(blocks) > 0 {
-			out = append(out, section{key, title, "", blocks})
+			out = append(out, section{Key: key, Title: title, Folded: folded, Blocks: blocks})
 		}
 	}
 	all := t.Entries()
-	add("failures", "Failures and warnings", alertsOf(t, in.Warnings))
+	add("failures", "Failures and warnings", false, alertsOf(t, in.Warnings))
+	add("about", "About this sweep", false, about(in))
 	var machines []block
 	for _, e := range in.environments() {
 		machines = append(machines, e)
 	}
-	add("environment", "Environment", machines)
+	add("environment", "Environment", true, machines)
 	if in.Config != "" {
-		add("settings", "Settings, resolved", []block{snippet{"yaml", in.Config}})
+		add("settings", "Settings, resolved", true, []block{snippet{"yaml", in.Config}})
 	}
 	if len(all) > 0 {
 		var runs trials
 		for _, e := range all {
 			runs = append(runs, trialCommand{e.ID, e.Label, e.Trial, in.Commands[e.Trial]})
 		}
-		add("reproduce", "Reproduce", []block{details{format.Plural(len(all), "trial", "trials") + ", by row", len(all) <= 40, []block{runs}}})
+		add("reproduce", "Each row again", true, []block{runs})
+	}
+	return out
+}
+
+// about is the rest of what was asked, and the commands that run and draw the sweep.
+func about(in Input) []block {
+	var out []block
+	for i, p := range paragraphs(in.Question) {
+		switch {
+		case indented(p):
+			out = append(out, snippet{"", p})
+		case i > 0:
+			out = append(out, plain("asked", p))
+		}
+	}
+	if in.Command != "" {
+		out = append(out, command{Key: "sweep", Text: in.Command})
+	}
+	if in.Draw != "" {
+		out = append(out, command{Key: "draw", Text: in.Draw})
 	}
 	return out
 }

@@ -14,7 +14,7 @@ import (
 
 // timingSection is that of the findings and tables of m, the i-th set of timings.
 func timingSection(m *stats.Timing, i int) section {
-	s := section{fmt.Sprintf("timing-%d", i+1), "Kernel timing", m.Title(), nil}
+	s := section{Key: fmt.Sprintf("timing-%d", i+1), Title: "Kernel timing", Where: m.Title()}
 	if m.Predicted {
 		s.Title = "Predicted times"
 	}

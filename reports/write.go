@@ -39,6 +39,7 @@ type Input struct {
 	Command  string                     // runs the whole sweep again
 	Commands map[string]string          // by trial: runs that trial again
 	Draw     string                     // draws the report again
+	Timing   string                     // says how to measure times, for pages of rows without any
 	Folder   string                     // where the report is, from the repository's root
 	Styles   figures.Styles             // how the methods look; see Style. None: each by its name
 	// Script is the text of echarts.min.js (see EchartsVersion) to inline for
@@ -122,7 +123,7 @@ func Page(in Input) ([]byte, error) {
 func (in Input) visible() Input {
 	in.Title, in.Question = format.Visible(in.Title, false), format.Visible(in.Question, true)
 	in.Config, in.Command, in.Folder = format.Visible(in.Config, true), format.Visible(in.Command, true), format.Visible(in.Folder, false)
-	in.Draw = format.Visible(in.Draw, true)
+	in.Draw, in.Timing = format.Visible(in.Draw, true), format.Visible(in.Timing, true)
 	warnings := make([]string, len(in.Warnings))
 	for i, w := range in.Warnings {
 		warnings[i] = format.Visible(w, true)

@@ -16,7 +16,7 @@
 # said in summary.txt, never silently left out. cuBLAS is looked for beside the
 # toolkit and inside PyTorch.
 #
-# GPU_DRY=1 runs small matrices only, as on the fake driver.
+# GPU_DRY=1 runs next to nothing of each part, for the fake driver.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -106,7 +106,7 @@ correct() {
 		step correct 200 "$here/cuda.test" -test.v || worst=1
 	fi
 	say "correctness: $(grep -c '^--- PASS' "$OUT/correct.log") tests pass, $(grep -c '^--- FAIL' "$OUT/correct.log") fail, $(grep -c '^--- SKIP' "$OUT/correct.log") skipped"
-	if [ -z "${GPU_DRY:-}" ]; then # there it is what `first` measures
+	if [ -z "${GPU_DRY:-}" ]; then
 		step smoke 60 "$here/mosaicquant" bench -c "$here/kernels-gpu-smoke.yaml" -o "$OUT/smoke" || worst=1
 	fi
 	sanitizer=$(tool compute-sanitizer)
@@ -118,11 +118,18 @@ correct() {
 	fi
 }
 
+# dry prints the path of a bench file that takes the fake driver seconds.
+dry() {
+	echo "$OUT/dry.yaml"
+	echo '{name: kernels-gpu, engine: cuda, repeats: 3, cache: rotate, products: [{shapes: 32x128, scheme: [w4a16, w4a8], density: 20%, block: 16x16, variants: [dense4, zipper]}]}' >"$OUT/dry.yaml"
+}
+
 # timing NAME CONFIG measures into the folder that all parts share.
 timing() {
 	local rows=$OUT/kernels-gpu/rows.jsonl
-	[ -n "${GPU_DRY:-}" ] && set -- "$1" kernels-gpu-smoke.yaml
-	step "$1" 600 "$here/mosaicquant" bench -c "$here/$2" -o "$OUT/kernels-gpu"
+	local config=$here/$2
+	[ -n "${GPU_DRY:-}" ] && config=$(dry)
+	step "$1" 600 "$here/mosaicquant" bench -c "$config" -o "$OUT/kernels-gpu"
 	[ -f "$rows" ] && say "$1: $(grep -c '"status":"ok"' "$rows") rows measured, $(grep -c '"status":"failed"' "$rows") say why not"
 	grep -q 'emulated on the CPU' "$rows" 2>/dev/null && say "these kernels were emulated: no figure is one of a GPU"
 }
@@ -130,7 +137,7 @@ timing() {
 profile() {
 	local ncu config=$here/kernels-gpu-profile.yaml
 	ncu=$(tool ncu)
-	[ -n "${GPU_DRY:-}" ] && config=$here/kernels-gpu-smoke.yaml
+	[ -n "${GPU_DRY:-}" ] && config=$(dry)
 	# Once without the profiler: its log says in which order what runs, with M.
 	step launches 60 "$here/mosaicquant" bench --profile -c "$config"
 	if [ -z "$ncu" ]; then say "profile: NOT RUN, ncu is not here"; return; fi

@@ -44,7 +44,8 @@ func schemeOf(a quant.Activations) scheme {
 // Quantized ones are bytes like the codes of quant.A8 or quant.A4. After them
 // come 8 bytes for every cell, so that one offset leads from a cell to its sum:
 // the sum of all codes before the cell, times 8 because codes of W are 8 too large;
-// and the scale of the cell, for quant.A4 only. Others are float32, without sums.
+// and the scale of the cell, for quant.A4 only. Others are float32; after them
+// comes -8 times the sum of each group, where weights have a zero of their own.
 type activations struct {
 	ld, sums int // bytes from a token to the next; from a code to the sums
 	data     []byte
@@ -65,8 +66,11 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 	// strip is multiplied by 64 bytes, however few it has.
 	over := max(w.main.shape.stripCells, w.secondShape().stripCells)
 	if w.scheme.float() {
-		a.sums = 0
-		a.ld = ceilDiv(4*cellCols*(cells+over)+floatOver, 64) * 64
+		a.sums = ceilDiv(4*cellCols*(cells+over)+floatOver, 64) * 64
+		a.ld = a.sums
+		if w.codec.head.offset() {
+			a.ld += ceilDiv(4*w.grid.groups(), 64) * 64
+		}
 	} else {
 		a.sums = ceilDiv(8*(cells+over)+64, 64) * 64
 		a.ld = ceilDiv(a.sums+8*(cells+over+1), 64) * 64
@@ -92,10 +96,38 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 			k.quantizeGroups(row, row[a.sums:], x.Row(t), w.grid, cells+over)
 			writeSums(row, row[a.sums:], cells+over)
 		default:
-			w.grid.copyFloats(asFloats(row), x.Row(t))
+			w.floatToken(asFloats(row), x.Row(t))
+			if w.codec.head.offset() {
+				w.grid.groupSums(asFloats(row[a.sums:]), asFloats(row))
+			}
 		}
 	})
 	return a
+}
+
+// floatToken writes x, rounded to w's activations, to the positions of the grid.
+func (w *Weights) floatToken(dst, x []float32) {
+	if w.activations.Bits > 0 {
+		buffer := floatBuffers.Get().(*[]float32)
+		defer floatBuffers.Put(buffer)
+		*buffer = append((*buffer)[:0], x...)
+		x = *buffer
+		w.activations.Apply(gemm.Matrix{Rows: 1, Cols: len(x), Stride: len(x), Data: x})
+	}
+	w.grid.copyFloats(dst, x)
+}
+
+// groupSums sets sums to -8 times the sums of the groups of x, which lies in the
+// positions of the grid.
+func (g grid) groupSums(sums, x []float32) {
+	for group := range g.groups() {
+		var sum float64
+		first := group * g.groupCells() * cellCols
+		for _, v := range x[first : first+min(g.group, g.k-group*g.group)] {
+			sum += float64(v)
+		}
+		sums[group] = float32(-8 * sum)
+	}
 }
 
 func (a *activations) release() { activationBuffers.Put(a) }
@@ -117,7 +149,7 @@ func (k *kernel) quantizeToken(dst []byte, x []float32, g grid) float32 {
 		return scale
 	}
 	for c := 0; c < g.k; c += g.run() {
-		k.quantizeRun(dst[g.position(c):], x[c:c+g.run()], scale, 127)
+		k.quantizeRun(dst[g.position(c):], x[c:min(c+g.run(), g.k)], scale, 127)
 	}
 	return scale
 }
@@ -133,7 +165,7 @@ func (k *kernel) quantizeGroups(dst, sums []byte, x []float32, g grid, cells int
 		if scale > 0 {
 			run := min(g.run(), len(part))
 			for i := 0; i < len(part); i += run {
-				k.quantizeRun(dst[g.position(c+i):], part[i:i+run], scale, 7)
+				k.quantizeRun(dst[g.position(c+i):], part[i:min(i+run, len(part))], scale, 7)
 			}
 		}
 		end := cells
@@ -180,7 +212,7 @@ func (k *kernel) quantizeRun(dst []byte, x []float32, scale float32, top int32) 
 // copyFloats copies x to the positions of the grid.
 func (g grid) copyFloats(dst, x []float32) {
 	for c := 0; c < g.k; c += g.run() {
-		copy(dst[g.position(c):], x[c:c+g.run()])
+		copy(dst[g.position(c):], x[c:min(c+g.run(), g.k)])
 	}
 }
 
@@ -193,7 +225,7 @@ func asFloats(b []byte) []float32 {
 func (w *Weights) decode(a *activations, t int, dst []float32) {
 	row := a.data[t*a.ld:]
 	for c := 0; c < w.grid.k; c += w.grid.run() {
-		p, n := w.grid.position(c), w.grid.run()
+		p, n := w.grid.position(c), min(w.grid.run(), w.grid.k-c)
 		switch w.scheme {
 		case schemeA8:
 			scale := a.scales[t]

@@ -5,8 +5,8 @@
 #include "textflag.h"
 
 // func panelA8x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, CMOV, F16C, MMX+
-TEXT ·panelA8x1AVX2(SB), NOSPLIT, $64-48
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·panelA8x1AVX2(SB), NOSPLIT, $144-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -18,8 +18,8 @@ TEXT ·panelA8x1AVX2(SB), NOSPLIT, $64-48
 	MOVL         $0x00010001, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
-	VPXOR        Y7, Y7, Y7
 	VPXOR        Y8, Y8, Y8
+	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
 
 tile:
@@ -30,23 +30,177 @@ tile:
 	SUBQ    DI, SI
 
 group:
-	TESTQ        DI, DI
-	JE           dense_done
-	DECQ         DI
-	PREFETCHT0   8192(AX)
-	VCVTPH2PS    (AX), Y2
-	VMOVUPS      Y2, (SP)
-	VCVTPH2PS    16(AX), Y2
-	VMOVUPS      Y2, 32(SP)
+	TESTQ      DI, DI
+	JE         dense_done
+	DECQ       DI
+	PREFETCHT0 8192(AX)
+	MOVQ       SI, R9
+	ADDQ       DI, R9
+	MOVQ       16(DX), R9
+	CMOVQEQ    152(DX), R9
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(DX), R10
+	TESTQ     R10, R10
+	JNE       head_other
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R10, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Y5
+	VMULPS    896(BX), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMULPS    928(BX), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R10, $0x02
+	JNE          head_affine_no
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
 	ADDQ         $0x20, AX
-	MOVQ         16(DX), R9
+	VPBROADCASTD (AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPBROADCASTD 4(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x08, AX
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
-	VPBROADCASTD (R10), Y5
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R10, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X5
+	VMOVUPS      X5, 128(SP)
+	VPBROADCASTD 8(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, (SP)
+	VPBROADCASTD 14(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       704(BX), Y4, Y4
+	VSUBPS       1152(BX), Y4, Y4
+	VMULPS       (SP), Y4, Y4
+	VMOVUPS      Y4, 64(SP)
+	VPBROADCASTD 11(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, 32(SP)
+	VPBROADCASTD 17(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       736(BX), Y4, Y4
+	VSUBPS       1184(BX), Y4, Y4
+	VMULPS       32(SP), Y4, Y4
+	VMOVUPS      Y4, 96(SP)
+	ADDQ         $0x14, AX
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ R10, $0x04
+	JNE  head_e8m0_no
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Y4
+	VPMOVZXBD    (AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       896(BX), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVZXBD    8(AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       928(BX), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    896(BX), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXBW 8(AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    928(BX), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(DX), $0x00
+	JNE          look_up
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
 	LEAQ         (R10)(R9*8), R10
 	VPBROADCASTD (R10), Y4
-	VPSUBD       Y4, Y5, Y5
-	VMOVDQA      Y5, Y6
+	VPSUBD       Y4, Y6, Y6
+	VMOVDQA      Y6, Y7
 
 wide1:
 	DECQ         R9
@@ -56,35 +210,90 @@ wide1:
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y5, Y5
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
 	VMOVDQU      32(AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y6, Y6
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, CX
 	JMP          wide1
 
 wide1_done:
-	VCVTDQ2PS Y5, Y5
-	VMULPS    (SP), Y5, Y5
-	VADDPS    Y5, Y7, Y7
 	VCVTDQ2PS Y6, Y6
-	VMULPS    32(SP), Y6, Y6
+	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
+	JMP       group
+
+look_up:
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+
+wide2:
+	DECQ         R9
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide2
+
+wide2_done:
+	VCVTDQ2PS Y6, Y6
+	VMULPS    (SP), Y6, Y6
+	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
 	JMP       group
 
 dense_done:
@@ -103,70 +312,70 @@ strip:
 	SHRQ       $0x04, R10
 	LEAQ       (R8)(R10*8), R10
 	VMOVDQU    64(BX), Y4
-	VCVTPH2PS  2(AX), Y2
-	VPERMPS    Y2, Y4, Y2
-	VMOVUPS    Y2, (SP)
+	VCVTPH2PS  2(AX), Y5
+	VPERMPS    Y5, Y4, Y5
+	VMOVUPS    Y5, (SP)
 	CMPQ       48(DX), $0x22
 	JNE        scaled
-	VCVTPH2PS  18(AX), Y2
+	VCVTPH2PS  18(AX), Y5
 
 scaled:
-	VMOVUPS      Y2, 32(SP)
+	VMOVUPS      Y5, 32(SP)
 	ADDQ         48(DX), AX
 	CMPQ         32(DX), $0x10
 	JNE          narrow
 	MOVQ         40(DX), R9
 	MOVQ         104(DX), R11
 	ADDQ         R10, R11
-	VPBROADCASTD (R11), Y5
+	VPBROADCASTD (R11), Y6
 	LEAQ         (R11)(R9*8), R11
 	VPBROADCASTD (R11), Y4
-	VPSUBD       Y4, Y5, Y5
-	VMOVDQA      Y5, Y6
+	VPSUBD       Y4, Y6, Y6
+	VMOVDQA      Y6, Y7
 
-wide2:
+wide3:
 	DECQ         R9
-	JL           wide2_done
+	JL           wide3_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (R10), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(R10), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y5, Y5
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
 	VMOVDQU      32(AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (R10), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(R10), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y6, Y6
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
-	JMP          wide2
+	JMP          wide3
 
-wide2_done:
-	VCVTDQ2PS Y5, Y5
-	VMULPS    (SP), Y5, Y5
-	VADDPS    Y5, Y7, Y7
+wide3_done:
 	VCVTDQ2PS Y6, Y6
-	VMULPS    32(SP), Y6, Y6
+	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
 	JMP       strip
 
 narrow:
 	ANDQ  $0x0f, R9
-	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
 
 	// The second half of a chunk of one row meets 8 more dwords; otherwise all are within 8.
 	XORQ R14, R14
@@ -183,31 +392,31 @@ chunk:
 	JL         chunks_done
 	LEAQ       (R10)(R12*4), R13
 	VMOVDQU    (AX), Y2
-	VMOVDQU    (BX), Y9
+	VMOVDQU    (BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y5, Y5
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y6, Y6
 	ADDQ       R14, R10
 	ADDQ       R14, R13
 	VMOVDQU    32(AX), Y2
-	VMOVDQU    32(BX), Y9
+	VMOVDQU    32(BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y6, Y6
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y7, Y7
 	SUBQ       R14, R10
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
@@ -220,86 +429,86 @@ chunks_done:
 	LEAQ       (R10)(R12*4), R13
 	VMOVDQU    192(BX), Y3
 	VPMASKMOVD (AX), Y3, Y2
-	VMOVDQU    (BX), Y9
+	VMOVDQU    (BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y5, Y5
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y6, Y6
 	ADDQ       R14, R10
 	ADDQ       R14, R13
 	VMOVDQU    224(BX), Y3
 	VPMASKMOVD 32(AX), Y3, Y2
-	VMOVDQU    32(BX), Y9
+	VMOVDQU    32(BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y6, Y6
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y7, Y7
 	SUBQ       R14, R10
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       80(DX), AX
 
 tail_done:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VPADDD  Y6, Y5, Y5
+	VPADDD  Y7, Y6, Y6
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VPERMQ  $0x4e, Y5, Y4
-	VPADDD  Y4, Y5, Y5
+	VPERMQ  $0x4e, Y6, Y4
+	VPADDD  Y4, Y6, Y6
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VPSHUFD $0x4e, Y5, Y4
-	VPADDD  Y4, Y5, Y5
+	VPSHUFD $0x4e, Y6, Y4
+	VPADDD  Y4, Y6, Y6
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VPSHUFD $0xb1, Y5, Y4
-	VPADDD  Y4, Y5, Y5
+	VPSHUFD $0xb1, Y6, Y4
+	VPADDD  Y4, Y6, Y6
 
 reduced:
-	VMOVD        R9, X2
-	VPBROADCASTD X2, Y2
+	VMOVD        R9, X5
+	VPBROADCASTD X5, Y5
 	MOVQ         104(DX), R9
 	ADDQ         R10, R9
 	VPBROADCASTD (R9), Y4
-	VPSUBD       Y4, Y5, Y5
+	VPSUBD       Y4, Y6, Y6
 	MOVQ         40(DX), R12
 	SHLQ         $0x03, R12
 	SUBQ         R12, R9
 	VPBROADCASTD (R9), Y4
-	VPADDD       Y4, Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       (SP), Y5, Y5
-	VPCMPEQD     128(BX), Y2, Y4
-	VPAND        Y4, Y5, Y4
-	VADDPS       Y4, Y7, Y7
-	VPCMPEQD     160(BX), Y2, Y4
-	VPAND        Y4, Y5, Y4
+	VPADDD       Y4, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VPCMPEQD     128(BX), Y5, Y4
+	VPAND        Y4, Y6, Y4
 	VADDPS       Y4, Y8, Y8
+	VPCMPEQD     160(BX), Y5, Y4
+	VPAND        Y4, Y6, Y4
+	VADDPS       Y4, Y9, Y9
 	JMP          strip
 
 tile_done:
 	TESTQ   SI, SI
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Y7, (AX)
-	VMOVUPS Y8, 32(AX)
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, CMOV, F16C, MMX+
-TEXT ·panelA4x1AVX2(SB), NOSPLIT, $64-48
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·panelA4x1AVX2(SB), NOSPLIT, $144-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -311,8 +520,8 @@ TEXT ·panelA4x1AVX2(SB), NOSPLIT, $64-48
 	MOVL         $0x00010001, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
-	VPXOR        Y7, Y7, Y7
 	VPXOR        Y8, Y8, Y8
+	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
 
 tile:
@@ -323,23 +532,185 @@ tile:
 	SUBQ    DI, SI
 
 group:
-	TESTQ        DI, DI
-	JE           dense_done
-	DECQ         DI
-	PREFETCHT0   8192(AX)
-	VCVTPH2PS    (AX), Y2
-	VMOVUPS      Y2, (SP)
-	VCVTPH2PS    16(AX), Y2
-	VMOVUPS      Y2, 32(SP)
+	TESTQ      DI, DI
+	JE         dense_done
+	DECQ       DI
+	PREFETCHT0 8192(AX)
+	MOVQ       SI, R9
+	ADDQ       DI, R9
+	MOVQ       16(DX), R9
+	CMOVQEQ    152(DX), R9
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(DX), R10
+	TESTQ     R10, R10
+	JNE       head_other
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R10, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Y5
+	VMULPS    896(BX), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMULPS    928(BX), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R10, $0x02
+	JNE          head_affine_no
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
 	ADDQ         $0x20, AX
-	MOVQ         16(DX), R9
+	VPBROADCASTD (AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPBROADCASTD 4(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x08, AX
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
-	VPBROADCASTD (R10), Y5
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R10, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X5
+	VMOVUPS      X5, 128(SP)
+	VPBROADCASTD 8(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, (SP)
+	VPBROADCASTD 14(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       704(BX), Y4, Y4
+	VSUBPS       1152(BX), Y4, Y4
+	VMULPS       (SP), Y4, Y4
+	VMOVUPS      Y4, 64(SP)
+	VPBROADCASTD 11(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, 32(SP)
+	VPBROADCASTD 17(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       736(BX), Y4, Y4
+	VSUBPS       1184(BX), Y4, Y4
+	VMULPS       32(SP), Y4, Y4
+	VMOVUPS      Y4, 96(SP)
+	ADDQ         $0x14, AX
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ R10, $0x04
+	JNE  head_e8m0_no
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Y4
+	VPMOVZXBD    (AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       896(BX), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVZXBD    8(AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       928(BX), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    896(BX), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXBW 8(AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    928(BX), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(DX), $0x00
+	JNE          look_up
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
 	LEAQ         (R10)(R9*8), R10
 	VPBROADCASTD (R10), Y4
-	VPSUBD       Y4, Y5, Y5
-	VMOVDQA      Y5, Y6
+	VPSUBD       Y4, Y6, Y6
+	VMOVDQA      Y6, Y7
 
 wide1:
 	DECQ         R9
@@ -349,39 +720,98 @@ wide1:
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y5, Y5
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
 	VMOVDQU      32(AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (CX), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(CX), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y6, Y6
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, CX
 	JMP          wide1
 
 wide1_done:
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       (SP), Y5, Y5
-	VBROADCASTSS -4(R10), Y4
-	VMULPS       Y4, Y5, Y5
-	VADDPS       Y5, Y7, Y7
 	VCVTDQ2PS    Y6, Y6
-	VMULPS       32(SP), Y6, Y6
+	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R10), Y4
 	VMULPS       Y4, Y6, Y6
 	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	JMP          group
+
+look_up:
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+
+wide2:
+	DECQ         R9
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide2
+
+wide2_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
 	JMP          group
 
 dense_done:
@@ -400,74 +830,74 @@ strip:
 	SHRQ       $0x04, R10
 	LEAQ       (R8)(R10*8), R10
 	VMOVDQU    64(BX), Y4
-	VCVTPH2PS  2(AX), Y2
-	VPERMPS    Y2, Y4, Y2
-	VMOVUPS    Y2, (SP)
+	VCVTPH2PS  2(AX), Y5
+	VPERMPS    Y5, Y4, Y5
+	VMOVUPS    Y5, (SP)
 	CMPQ       48(DX), $0x22
 	JNE        scaled
-	VCVTPH2PS  18(AX), Y2
+	VCVTPH2PS  18(AX), Y5
 
 scaled:
-	VMOVUPS      Y2, 32(SP)
+	VMOVUPS      Y5, 32(SP)
 	ADDQ         48(DX), AX
 	CMPQ         32(DX), $0x10
 	JNE          narrow
 	MOVQ         40(DX), R9
 	MOVQ         104(DX), R11
 	ADDQ         R10, R11
-	VPBROADCASTD (R11), Y5
+	VPBROADCASTD (R11), Y6
 	LEAQ         (R11)(R9*8), R11
 	VPBROADCASTD (R11), Y4
-	VPSUBD       Y4, Y5, Y5
-	VMOVDQA      Y5, Y6
+	VPSUBD       Y4, Y6, Y6
+	VMOVDQA      Y6, Y7
 
-wide2:
+wide3:
 	DECQ         R9
-	JL           wide2_done
+	JL           wide3_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (R10), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(R10), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y5, Y5
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
 	VMOVDQU      32(AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
 	VPAND        Y0, Y3, Y3
 	VPBROADCASTD (R10), Y4
-	VPMADDUBSW   Y4, Y2, Y2
+	VPMADDUBSW   Y4, Y2, Y5
 	VPBROADCASTD 4(R10), Y4
 	VPMADDUBSW   Y4, Y3, Y4
-	VPADDW       Y4, Y2, Y2
-	VPMADDWD     Y1, Y2, Y2
-	VPADDD       Y2, Y6, Y6
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
-	JMP          wide2
+	JMP          wide3
 
-wide2_done:
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       (SP), Y5, Y5
-	VBROADCASTSS -4(R11), Y4
-	VMULPS       Y4, Y5, Y5
-	VADDPS       Y5, Y7, Y7
+wide3_done:
 	VCVTDQ2PS    Y6, Y6
-	VMULPS       32(SP), Y6, Y6
+	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R11), Y4
 	VMULPS       Y4, Y6, Y6
 	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
 	JMP          strip
 
 narrow:
 	ANDQ  $0x0f, R9
-	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
 
 	// The second half of a chunk of one row meets 8 more dwords; otherwise all are within 8.
 	XORQ R14, R14
@@ -484,31 +914,31 @@ chunk:
 	JL         chunks_done
 	LEAQ       (R10)(R12*4), R13
 	VMOVDQU    (AX), Y2
-	VMOVDQU    (BX), Y9
+	VMOVDQU    (BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y5, Y5
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y6, Y6
 	ADDQ       R14, R10
 	ADDQ       R14, R13
 	VMOVDQU    32(AX), Y2
-	VMOVDQU    32(BX), Y9
+	VMOVDQU    32(BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y6, Y6
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y7, Y7
 	SUBQ       R14, R10
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
@@ -521,99 +951,123 @@ chunks_done:
 	LEAQ       (R10)(R12*4), R13
 	VMOVDQU    192(BX), Y3
 	VPMASKMOVD (AX), Y3, Y2
-	VMOVDQU    (BX), Y9
+	VMOVDQU    (BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y5, Y5
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y6, Y6
 	ADDQ       R14, R10
 	ADDQ       R14, R13
 	VMOVDQU    224(BX), Y3
 	VPMASKMOVD 32(AX), Y3, Y2
-	VMOVDQU    32(BX), Y9
+	VMOVDQU    32(BX), Y10
 	VPSRLW     $0x04, Y2, Y3
 	VPAND      Y0, Y2, Y2
 	VPAND      Y0, Y3, Y3
-	VPERMD     (R10), Y9, Y4
-	VPMADDUBSW Y4, Y2, Y2
-	VPERMD     (R13), Y9, Y4
+	VPERMD     (R10), Y10, Y4
+	VPMADDUBSW Y4, Y2, Y5
+	VPERMD     (R13), Y10, Y4
 	VPMADDUBSW Y4, Y3, Y4
-	VPADDW     Y4, Y2, Y2
-	VPMADDWD   Y1, Y2, Y2
-	VPADDD     Y2, Y6, Y6
+	VPADDW     Y4, Y5, Y5
+	VPMADDWD   Y1, Y5, Y5
+	VPADDD     Y5, Y7, Y7
 	SUBQ       R14, R10
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       80(DX), AX
 
 tail_done:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VPADDD  Y6, Y5, Y5
+	VPADDD  Y7, Y6, Y6
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VPERMQ  $0x4e, Y5, Y4
-	VPADDD  Y4, Y5, Y5
+	VPERMQ  $0x4e, Y6, Y4
+	VPADDD  Y4, Y6, Y6
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VPSHUFD $0x4e, Y5, Y4
-	VPADDD  Y4, Y5, Y5
+	VPSHUFD $0x4e, Y6, Y4
+	VPADDD  Y4, Y6, Y6
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VPSHUFD $0xb1, Y5, Y4
-	VPADDD  Y4, Y5, Y5
+	VPSHUFD $0xb1, Y6, Y4
+	VPADDD  Y4, Y6, Y6
 
 reduced:
-	VMOVD        R9, X2
-	VPBROADCASTD X2, Y2
+	VMOVD        R9, X5
+	VPBROADCASTD X5, Y5
 	MOVQ         104(DX), R9
 	ADDQ         R10, R9
 	VPBROADCASTD (R9), Y4
-	VPSUBD       Y4, Y5, Y5
+	VPSUBD       Y4, Y6, Y6
 	MOVQ         40(DX), R12
 	SHLQ         $0x03, R12
 	SUBQ         R12, R9
 	VPBROADCASTD (R9), Y4
-	VPADDD       Y4, Y5, Y5
-	VCVTDQ2PS    Y5, Y5
-	VMULPS       (SP), Y5, Y5
+	VPADDD       Y4, Y6, Y6
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS 4(R9), Y4
-	VMULPS       Y4, Y5, Y5
-	VPCMPEQD     128(BX), Y2, Y4
-	VPAND        Y4, Y5, Y4
-	VADDPS       Y4, Y7, Y7
-	VPCMPEQD     160(BX), Y2, Y4
-	VPAND        Y4, Y5, Y4
+	VMULPS       Y4, Y6, Y6
+	VPCMPEQD     128(BX), Y5, Y4
+	VPAND        Y4, Y6, Y4
 	VADDPS       Y4, Y8, Y8
+	VPCMPEQD     160(BX), Y5, Y4
+	VPAND        Y4, Y6, Y4
+	VADDPS       Y4, Y9, Y9
 	JMP          strip
 
 tile_done:
 	TESTQ   SI, SI
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Y7, (AX)
-	VMOVUPS Y8, 32(AX)
+	VMOVUPS Y8, (AX)
+	VMOVUPS Y9, 32(AX)
 	VZEROUPPER
 	RET
 
 // func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·panelA16x1AVX2(SB), NOSPLIT, $64-48
-	MOVQ    w+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    s+24(FP), DX
-	MOVQ    lanes+32(FP), BX
-	MOVQ    out+40(FP), SI
-	VPXOR   Y0, Y0, Y0
-	VMOVUPS Y0, (SI)
-	VMOVUPS Y0, 32(SI)
-	MOVQ    (DX), DI
+TEXT ·panelA16x1AVX2(SB), NOSPLIT, $288-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), DX
+	MOVQ         lanes+32(FP), BX
+	MOVQ         out+40(FP), SI
+	VPXOR        Y0, Y0, Y0
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y0, 32(SI)
+	MOVQ         (DX), DI
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	MOVQ         R8, 280(SP)
+	CMPQ         160(DX), $0x06
+	JNE          no_prefix
+	MOVQ         AX, 272(SP)
+	VPBROADCASTD (AX), Y2
+	VPADDD       1024(BX), Y2, Y0
+	VMOVDQU      Y0, 144(SP)
+	VPADDD       1056(BX), Y2, Y0
+	VMOVDQU      Y0, 176(SP)
+	MOVQ         272(SP), R8
+	VMOVDQU      144(SP), Y0
+	VPSRLD       $0x08, Y0, Y0
+	VPCMPEQD     Y1, Y1, Y1
+	VGATHERDPS   Y1, 4(R8)(Y0*4), Y2
+	VMOVUPS      Y2, 208(SP)
+	VMOVDQU      176(SP), Y0
+	VPSRLD       $0x08, Y0, Y0
+	VPCMPEQD     Y1, Y1, Y1
+	VGATHERDPS   Y1, 4(R8)(Y0*4), Y2
+	VMOVUPS      Y2, 240(SP)
+	ADDQ         176(DX), AX
 
+no_prefix:
 tile:
 	MOVQ    CX, R9
 	MOVQ    8(DX), R8
@@ -626,16 +1080,207 @@ group:
 	JE         dense_done
 	DECQ       R8
 	PREFETCHT0 8192(AX)
-	VCVTPH2PS  (AX), Y0
-	VMOVUPS    Y0, (SP)
-	VCVTPH2PS  16(AX), Y0
-	VMOVUPS    Y0, 32(SP)
-	ADDQ       $0x20, AX
+	MOVQ       DI, R10
+	ADDQ       R8, R10
 	MOVQ       16(DX), R10
-	VPXOR      Y4, Y4, Y4
-	VPXOR      Y5, Y5, Y5
-	VPXOR      Y6, Y6, Y6
-	VPXOR      Y7, Y7, Y7
+	CMOVQEQ    152(DX), R10
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(DX), R11
+	TESTQ     R11, R11
+	JNE       head_other
+	VCVTPH2PS (AX), Y0
+	VMOVUPS   Y0, (SP)
+	VCVTPH2PS 16(AX), Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ         R11, $0x02
+	JNE          head_affine_no
+	VCVTPH2PS    (AX), Y0
+	VMOVUPS      Y0, (SP)
+	VCVTPH2PS    16(AX), Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x20, AX
+	VPBROADCASTD (AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPBROADCASTD 4(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x08, AX
+	MOVQ         280(SP), R11
+	VBROADCASTSS (R11), Y1
+	VMOVUPS      (SI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      32(SI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(SI)
+	ADDQ         $0x04, 280(SP)
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R11, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X0
+	VMOVUPS      X0, 128(SP)
+	VPBROADCASTD 8(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y1
+	VBROADCASTSS 132(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMOVUPS      Y1, (SP)
+	VPBROADCASTD 14(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y1
+	VBROADCASTSS 140(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMULPS       704(BX), Y1, Y1
+	VSUBPS       1152(BX), Y1, Y1
+	VMULPS       (SP), Y1, Y1
+	VMOVUPS      Y1, 64(SP)
+	VPBROADCASTD 11(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y1
+	VBROADCASTSS 132(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMOVUPS      Y1, 32(SP)
+	VPBROADCASTD 17(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y1
+	VBROADCASTSS 140(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMULPS       736(BX), Y1, Y1
+	VSUBPS       1184(BX), Y1, Y1
+	VMULPS       32(SP), Y1, Y1
+	VMOVUPS      Y1, 96(SP)
+	ADDQ         $0x14, AX
+	MOVQ         280(SP), R11
+	VBROADCASTSS (R11), Y1
+	VMOVUPS      (SI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      32(SI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(SI)
+	ADDQ         $0x04, 280(SP)
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ R11, $0x04
+	JNE  head_e8m0_no
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	VPMOVZXBD    (AX), Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPMAXUD      Y1, Y0, Y0
+	VMULPS       896(BX), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPMOVZXBD    8(AX), Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPMAXUD      Y1, Y0, Y0
+	VMULPS       928(BX), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	CMPQ      R11, $0x05
+	JNE       head_e4m3_no
+	VPMOVZXBW (AX), X0
+	VPSLLW    $0x07, X0, X0
+	VCVTPH2PS X0, Y0
+	VMULPS    896(BX), Y0, Y0
+	VMOVUPS   Y0, (SP)
+	VPMOVZXBW 8(AX), X0
+	VPSLLW    $0x07, X0, X0
+	VCVTPH2PS X0, Y0
+	VMULPS    928(BX), Y0, Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	VPMOVZXBD  (AX), Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 1216(BX)(Y0*4), Y2
+	VMULPS     208(SP), Y2, Y2
+	VADDPS     1088(BX), Y2, Y2
+	VMOVUPS    Y2, (SP)
+
+	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
+	VPCMPEQD   Y1, Y1, Y1
+	VMOVDQU    144(SP), Y2
+	VPSUBD     Y1, Y2, Y2
+	VMOVDQU    Y2, 144(SP)
+	VPSLLD     $0x18, Y2, Y2
+	VPXOR      Y0, Y0, Y0
+	VPCMPEQD   Y0, Y2, Y2
+	VMOVMSKPS  Y2, R11
+	VPMOVZXBD  8(AX), Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 1216(BX)(Y0*4), Y2
+	VMULPS     240(SP), Y2, Y2
+	VADDPS     1120(BX), Y2, Y2
+	VMOVUPS    Y2, 32(SP)
+
+	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
+	VPCMPEQD   Y1, Y1, Y1
+	VMOVDQU    176(SP), Y2
+	VPSUBD     Y1, Y2, Y2
+	VMOVDQU    Y2, 176(SP)
+	VPSLLD     $0x18, Y2, Y2
+	VPXOR      Y0, Y0, Y0
+	VPCMPEQD   Y0, Y2, Y2
+	VMOVMSKPS  Y2, R12
+	ORL        R12, R11
+	JE         same_blocks
+	MOVQ       272(SP), R11
+	VMOVDQU    144(SP), Y0
+	VPSRLD     $0x08, Y0, Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 4(R11)(Y0*4), Y2
+	VMOVUPS    Y2, 208(SP)
+	VMOVDQU    176(SP), Y0
+	VPSRLD     $0x08, Y0, Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 4(R11)(Y0*4), Y2
+	VMOVUPS    Y2, 240(SP)
+
+same_blocks:
+	ADDQ $0x10, AX
+
+head_done:
+	CMPQ  184(DX), $0x00
+	JNE   look_up
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
 
 wide1:
 	DECQ         R10
@@ -738,6 +1383,143 @@ wide1_done:
 	VMOVUPS     Y0, 32(SI)
 	JMP         group
 
+look_up:
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+wide2:
+	DECQ         R10
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VMOVDQU      32(AX), Y3
+	VPERMPS      768(BX), Y2, Y1
+	VPERMPS      800(BX), Y2, Y8
+	VPSLLD       $0x1c, Y2, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPERMPS      768(BX), Y3, Y1
+	VPERMPS      800(BX), Y3, Y8
+	VPSLLD       $0x1c, Y3, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x08, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x08, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSRLD       $0x10, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSRLD       $0x10, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x18, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x18, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSRLD       $0x04, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSRLD       $0x04, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x0c, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x0c, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSRLD       $0x14, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSRLD       $0x14, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x1c, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x1c, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, CX
+	JMP          wide2
+
+wide2_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(SI)
+	JMP         group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -772,9 +1554,9 @@ scaled:
 	VPXOR   Y6, Y6, Y6
 	VPXOR   Y7, Y7, Y7
 
-wide2:
+wide3:
 	DECQ         R10
-	JL           wide2_done
+	JL           wide3_done
 	VMOVDQU      512(BX), Y2
 	VPXOR        (AX), Y2, Y2
 	VMOVDQU      512(BX), Y3
@@ -860,9 +1642,9 @@ wide2:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R11
-	JMP          wide2
+	JMP          wide3
 
-wide2_done:
+wide3_done:
 	VADDPS      Y6, Y4, Y4
 	VMOVUPS     (SI), Y0
 	VFMADD231PS (SP), Y4, Y0
@@ -1230,8 +2012,8 @@ cell:
 	RET
 
 // func panelA8x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, CMOV, F16C, MMX+
-TEXT ·panelA8x2AVX2(SB), NOSPLIT, $64-48
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·panelA8x2AVX2(SB), NOSPLIT, $144-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -1257,16 +2039,186 @@ tile:
 	SUBQ    R8, DI
 
 group:
-	TESTQ        R8, R8
-	JE           dense_done
-	DECQ         R8
-	PREFETCHT0   8192(AX)
+	TESTQ      R8, R8
+	JE         dense_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVQ       DI, R10
+	ADDQ       R8, R10
+	MOVQ       16(BX), R10
+	CMOVQEQ    152(BX), R10
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R11
+	TESTQ     R11, R11
+	JNE       head_other
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R11, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Y5
+	VMULPS    896(SI), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMULPS    928(SI), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R11, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Y5
 	VMOVUPS      Y5, (SP)
 	VCVTPH2PS    16(AX), Y5
 	VMOVUPS      Y5, 32(SP)
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R10
+	VPBROADCASTD (AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPBROADCASTD 4(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x08, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R11, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X5
+	VMOVUPS      X5, 128(SP)
+	VPBROADCASTD 8(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, (SP)
+	VPBROADCASTD 14(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       704(SI), Y4, Y4
+	VSUBPS       1152(SI), Y4, Y4
+	VMULPS       (SP), Y4, Y4
+	VMOVUPS      Y4, 64(SP)
+	VPBROADCASTD 11(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, 32(SP)
+	VPBROADCASTD 17(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       736(SI), Y4, Y4
+	VSUBPS       1184(SI), Y4, Y4
+	VMULPS       32(SP), Y4, Y4
+	VMOVUPS      Y4, 96(SP)
+	ADDQ         $0x14, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ R11, $0x04
+	JNE  head_e8m0_no
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPMOVZXBD    (AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       896(SI), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVZXBD    8(AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       928(SI), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    896(SI), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXBW 8(AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    928(SI), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(BX), $0x00
+	JNE          look_up
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
 	VPBROADCASTD (R11), Y6
@@ -1338,6 +2290,86 @@ wide1_done:
 	VADDPS    Y11, Y13, Y13
 	JMP       group
 
+look_up:
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VPADDD       Y10, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide2:
+	DECQ         R10
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide2
+
+wide2_done:
+	VCVTDQ2PS Y6, Y6
+	VMULPS    (SP), Y6, Y6
+	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
+	VCVTDQ2PS Y10, Y10
+	VMULPS    (SP), Y10, Y10
+	VADDPS    Y10, Y12, Y12
+	VCVTDQ2PS Y11, Y11
+	VMULPS    32(SP), Y11, Y11
+	VADDPS    Y11, Y13, Y13
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -1379,9 +2411,9 @@ scaled:
 	VPSUBD       Y4, Y10, Y10
 	VMOVDQA      Y10, Y11
 
-wide2:
+wide3:
 	DECQ         R10
-	JL           wide2_done
+	JL           wide3_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -1421,9 +2453,9 @@ wide2:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
-	JMP          wide2
+	JMP          wide3
 
-wide2_done:
+wide3_done:
 	VCVTDQ2PS Y6, Y6
 	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
@@ -1624,8 +2656,8 @@ tile_done:
 	RET
 
 // func panelA4x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, CMOV, F16C, MMX+
-TEXT ·panelA4x2AVX2(SB), NOSPLIT, $64-48
+// Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
+TEXT ·panelA4x2AVX2(SB), NOSPLIT, $144-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -1651,16 +2683,202 @@ tile:
 	SUBQ    R8, DI
 
 group:
-	TESTQ        R8, R8
-	JE           dense_done
-	DECQ         R8
-	PREFETCHT0   8192(AX)
+	TESTQ      R8, R8
+	JE         dense_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVQ       DI, R10
+	ADDQ       R8, R10
+	MOVQ       16(BX), R10
+	CMOVQEQ    152(BX), R10
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R11
+	TESTQ     R11, R11
+	JNE       head_other
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R11, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Y5
+	VMULPS    896(SI), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VCVTPH2PS 16(AX), Y5
+	VMULPS    928(SI), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R11, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Y5
 	VMOVUPS      Y5, (SP)
 	VCVTPH2PS    16(AX), Y5
 	VMOVUPS      Y5, 32(SP)
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R10
+	VPBROADCASTD (AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPBROADCASTD 4(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x08, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R11, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X5
+	VMOVUPS      X5, 128(SP)
+	VPBROADCASTD 8(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, (SP)
+	VPBROADCASTD 14(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       704(SI), Y4, Y4
+	VSUBPS       1152(SI), Y4, Y4
+	VMULPS       (SP), Y4, Y4
+	VMOVUPS      Y4, 64(SP)
+	VPBROADCASTD 11(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y4
+	VBROADCASTSS 132(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMOVUPS      Y4, 32(SP)
+	VPBROADCASTD 17(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y4
+	VBROADCASTSS 140(SP), Y5
+	VFMADD213PS  Y5, Y2, Y4
+	VMULPS       736(SI), Y4, Y4
+	VSUBPS       1184(SI), Y4, Y4
+	VMULPS       32(SP), Y4, Y4
+	VMOVUPS      Y4, 96(SP)
+	ADDQ         $0x14, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       64(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ R11, $0x04
+	JNE  head_e8m0_no
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPMOVZXBD    (AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       896(SI), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVZXBD    8(AX), Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPMAXUD      Y4, Y5, Y5
+	VMULPS       928(SI), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    896(SI), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXBW 8(AX), X5
+	VPSLLW    $0x07, X5, X5
+	VCVTPH2PS X5, Y5
+	VMULPS    928(SI), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(BX), $0x00
+	JNE          look_up
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
 	VPBROADCASTD (R11), Y6
@@ -1740,6 +2958,94 @@ wide1_done:
 	VADDPS       Y11, Y13, Y13
 	JMP          group
 
+look_up:
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VPADDD       Y10, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide2:
+	DECQ         R10
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VPSHUFB      Y3, Y4, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide2
+
+wide2_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       (SP), Y10, Y10
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y10, Y10
+	VADDPS       Y10, Y12, Y12
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       32(SP), Y11, Y11
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y11, Y11
+	VADDPS       Y11, Y13, Y13
+	JMP          group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -1781,9 +3087,9 @@ scaled:
 	VPSUBD       Y4, Y10, Y10
 	VMOVDQA      Y10, Y11
 
-wide2:
+wide3:
 	DECQ         R10
-	JL           wide2_done
+	JL           wide3_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -1823,9 +3129,9 @@ wide2:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
-	JMP          wide2
+	JMP          wide3
 
-wide2_done:
+wide3_done:
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R12), Y4
@@ -2039,20 +3345,44 @@ tile_done:
 
 // func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·panelA16x2AVX2(SB), NOSPLIT, $64-48
-	MOVQ    w+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    s+24(FP), BX
-	MOVQ    lanes+32(FP), SI
-	MOVQ    out+40(FP), DI
-	VPXOR   Y0, Y0, Y0
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y0, 32(DI)
-	VMOVUPS Y0, 64(DI)
-	VMOVUPS Y0, 96(DI)
-	MOVQ    (BX), R8
+TEXT ·panelA16x2AVX2(SB), NOSPLIT, $288-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	MOVQ         out+40(FP), DI
+	VPXOR        Y0, Y0, Y0
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      Y0, 32(DI)
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      Y0, 96(DI)
+	MOVQ         (BX), R8
+	MOVQ         104(BX), R9
+	ADDQ         CX, R9
+	MOVQ         R9, 280(SP)
+	CMPQ         160(BX), $0x06
+	JNE          no_prefix
+	MOVQ         AX, 272(SP)
+	VPBROADCASTD (AX), Y2
+	VPADDD       1024(SI), Y2, Y0
+	VMOVDQU      Y0, 144(SP)
+	VPADDD       1056(SI), Y2, Y0
+	VMOVDQU      Y0, 176(SP)
+	MOVQ         272(SP), R9
+	VMOVDQU      144(SP), Y0
+	VPSRLD       $0x08, Y0, Y0
+	VPCMPEQD     Y1, Y1, Y1
+	VGATHERDPS   Y1, 4(R9)(Y0*4), Y2
+	VMOVUPS      Y2, 208(SP)
+	VMOVDQU      176(SP), Y0
+	VPSRLD       $0x08, Y0, Y0
+	VPCMPEQD     Y1, Y1, Y1
+	VGATHERDPS   Y1, 4(R9)(Y0*4), Y2
+	VMOVUPS      Y2, 240(SP)
+	ADDQ         176(BX), AX
 
+no_prefix:
 tile:
 	MOVQ    CX, R10
 	MOVQ    8(BX), R9
@@ -2065,20 +3395,225 @@ group:
 	JE         dense_done
 	DECQ       R9
 	PREFETCHT0 8192(AX)
-	VCVTPH2PS  (AX), Y0
-	VMOVUPS    Y0, (SP)
-	VCVTPH2PS  16(AX), Y0
-	VMOVUPS    Y0, 32(SP)
-	ADDQ       $0x20, AX
+	MOVQ       R8, R11
+	ADDQ       R9, R11
 	MOVQ       16(BX), R11
-	VPXOR      Y4, Y4, Y4
-	VPXOR      Y5, Y5, Y5
-	VPXOR      Y6, Y6, Y6
-	VPXOR      Y7, Y7, Y7
-	VPXOR      Y8, Y8, Y8
-	VPXOR      Y9, Y9, Y9
-	VPXOR      Y10, Y10, Y10
-	VPXOR      Y11, Y11, Y11
+	CMOVQEQ    152(BX), R11
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R12
+	TESTQ     R12, R12
+	JNE       head_other
+	VCVTPH2PS (AX), Y0
+	VMOVUPS   Y0, (SP)
+	VCVTPH2PS 16(AX), Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ         R12, $0x02
+	JNE          head_affine_no
+	VCVTPH2PS    (AX), Y0
+	VMOVUPS      Y0, (SP)
+	VCVTPH2PS    16(AX), Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x20, AX
+	VPBROADCASTD (AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPBROADCASTD 4(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x08, AX
+	MOVQ         280(SP), R12
+	VBROADCASTSS (R12), Y1
+	VMOVUPS      (DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      32(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(DI)
+	VBROADCASTSS (R12)(DX*1), Y1
+	VMOVUPS      64(DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      96(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 96(DI)
+	ADDQ         $0x04, 280(SP)
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R12, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X0
+	VMOVUPS      X0, 128(SP)
+	VPBROADCASTD 8(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y1
+	VBROADCASTSS 132(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMOVUPS      Y1, (SP)
+	VPBROADCASTD 14(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y1
+	VBROADCASTSS 140(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMULPS       704(SI), Y1, Y1
+	VSUBPS       1152(SI), Y1, Y1
+	VMULPS       (SP), Y1, Y1
+	VMOVUPS      Y1, 64(SP)
+	VPBROADCASTD 11(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 128(SP), Y1
+	VBROADCASTSS 132(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMOVUPS      Y1, 32(SP)
+	VPBROADCASTD 17(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1d, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VBROADCASTSS 136(SP), Y1
+	VBROADCASTSS 140(SP), Y0
+	VFMADD213PS  Y0, Y2, Y1
+	VMULPS       736(SI), Y1, Y1
+	VSUBPS       1184(SI), Y1, Y1
+	VMULPS       32(SP), Y1, Y1
+	VMOVUPS      Y1, 96(SP)
+	ADDQ         $0x14, AX
+	MOVQ         280(SP), R12
+	VBROADCASTSS (R12), Y1
+	VMOVUPS      (DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      32(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(DI)
+	VBROADCASTSS (R12)(DX*1), Y1
+	VMOVUPS      64(DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      96(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 96(DI)
+	ADDQ         $0x04, 280(SP)
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ R12, $0x04
+	JNE  head_e8m0_no
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Y1
+	VPMOVZXBD    (AX), Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPMAXUD      Y1, Y0, Y0
+	VMULPS       896(SI), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPMOVZXBD    8(AX), Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPMAXUD      Y1, Y0, Y0
+	VMULPS       928(SI), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	CMPQ      R12, $0x05
+	JNE       head_e4m3_no
+	VPMOVZXBW (AX), X0
+	VPSLLW    $0x07, X0, X0
+	VCVTPH2PS X0, Y0
+	VMULPS    896(SI), Y0, Y0
+	VMOVUPS   Y0, (SP)
+	VPMOVZXBW 8(AX), X0
+	VPSLLW    $0x07, X0, X0
+	VCVTPH2PS X0, Y0
+	VMULPS    928(SI), Y0, Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	VPMOVZXBD  (AX), Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 1216(SI)(Y0*4), Y2
+	VMULPS     208(SP), Y2, Y2
+	VADDPS     1088(SI), Y2, Y2
+	VMOVUPS    Y2, (SP)
+
+	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
+	VPCMPEQD   Y1, Y1, Y1
+	VMOVDQU    144(SP), Y2
+	VPSUBD     Y1, Y2, Y2
+	VMOVDQU    Y2, 144(SP)
+	VPSLLD     $0x18, Y2, Y2
+	VPXOR      Y0, Y0, Y0
+	VPCMPEQD   Y0, Y2, Y2
+	VMOVMSKPS  Y2, R12
+	VPMOVZXBD  8(AX), Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 1216(SI)(Y0*4), Y2
+	VMULPS     240(SP), Y2, Y2
+	VADDPS     1120(SI), Y2, Y2
+	VMOVUPS    Y2, 32(SP)
+
+	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
+	VPCMPEQD   Y1, Y1, Y1
+	VMOVDQU    176(SP), Y2
+	VPSUBD     Y1, Y2, Y2
+	VMOVDQU    Y2, 176(SP)
+	VPSLLD     $0x18, Y2, Y2
+	VPXOR      Y0, Y0, Y0
+	VPCMPEQD   Y0, Y2, Y2
+	VMOVMSKPS  Y2, R13
+	ORL        R13, R12
+	JE         same_blocks
+	MOVQ       272(SP), R12
+	VMOVDQU    144(SP), Y0
+	VPSRLD     $0x08, Y0, Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 4(R12)(Y0*4), Y2
+	VMOVUPS    Y2, 208(SP)
+	VMOVDQU    176(SP), Y0
+	VPSRLD     $0x08, Y0, Y0
+	VPCMPEQD   Y1, Y1, Y1
+	VGATHERDPS Y1, 4(R12)(Y0*4), Y2
+	VMOVUPS    Y2, 240(SP)
+
+same_blocks:
+	ADDQ $0x10, AX
+
+head_done:
+	CMPQ  184(BX), $0x00
+	JNE   look_up
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
 
 wide1:
 	DECQ         R11
@@ -2221,6 +3756,187 @@ wide1_done:
 	VMOVUPS     Y0, 96(DI)
 	JMP         group
 
+look_up:
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+wide2:
+	DECQ         R11
+	JL           wide2_done
+	VMOVDQU      (AX), Y2
+	VMOVDQU      32(AX), Y3
+	VPERMPS      768(SI), Y2, Y1
+	VPERMPS      800(SI), Y2, Y12
+	VPSLLD       $0x1c, Y2, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPERMPS      768(SI), Y3, Y1
+	VPERMPS      800(SI), Y3, Y12
+	VPSLLD       $0x1c, Y3, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x08, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x08, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSRLD       $0x10, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSRLD       $0x10, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x18, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x18, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSRLD       $0x04, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSRLD       $0x04, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x0c, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x0c, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSRLD       $0x14, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSRLD       $0x14, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x1c, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x1c, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, CX
+	JMP          wide2
+
+wide2_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y10, Y8, Y8
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y8, Y0
+	VMOVUPS     Y0, 64(DI)
+	VADDPS      Y11, Y9, Y9
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y9, Y0
+	VMOVUPS     Y0, 96(DI)
+	JMP         group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -2259,9 +3975,9 @@ scaled:
 	VPXOR   Y10, Y10, Y10
 	VPXOR   Y11, Y11, Y11
 
-wide2:
+wide3:
 	DECQ         R11
-	JL           wide2_done
+	JL           wide3_done
 	VMOVDQU      512(SI), Y2
 	VPXOR        (AX), Y2, Y2
 	VMOVDQU      512(SI), Y3
@@ -2379,9 +4095,9 @@ wide2:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R12
-	JMP          wide2
+	JMP          wide3
 
-wide2_done:
+wide3_done:
 	VADDPS      Y6, Y4, Y4
 	VMOVUPS     (DI), Y0
 	VFMADD231PS (SP), Y4, Y0

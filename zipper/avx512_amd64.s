@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -14,7 +14,8 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         lanes+32(FP), BX
 	MOVL         $0x0f0f0f0f, SI
 	VPBROADCASTD SI, Z0
-	VPXORD       Z6, Z6, Z6
+	VMOVDQU64    832(BX), Z5
+	VPXORD       Z8, Z8, Z8
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
 
@@ -26,51 +27,158 @@ tile:
 	SUBQ    SI, (SP)
 
 group:
-	TESTQ        SI, SI
-	JE           dense_done
-	DECQ         SI
-	PREFETCHT0   8192(AX)
+	TESTQ      SI, SI
+	JE         dense_done
+	DECQ       SI
+	PREFETCHT0 8192(AX)
+	MOVQ       (SP), DI
+	ADDQ       SI, DI
+	MOVQ       16(DX), DI
+	CMOVQEQ    152(DX), DI
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(DX), R8
+	TESTQ     R8, R8
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R8, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(BX), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R8, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(DX), DI
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x08, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
 	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z8, Z8
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R8, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X2
+	VSHUFF32X4   $0x00, Z2, Z2, Z2
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD 8(AX), Z3
+	VPBROADCASTD 11(AX), K2, Z3
+	VPSLLVD      960(BX), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0x00, Z2, Z1
+	VPERMILPS    $0x55, Z2, Z4
+	VFMADD213PS  Z4, Z3, Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD 14(AX), Z3
+	VPBROADCASTD 17(AX), K2, Z3
+	VPSLLVD      960(BX), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0xaa, Z2, Z4
+	VPERMILPS    $0xff, Z2, Z2
+	VFMADD213PS  Z2, Z3, Z4
+	ADDQ         $0x14, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
+	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z8, Z8
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R8, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R8
+	VPBROADCASTD R8, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(BX), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(BX), Z1, Z1
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(DX), $0x00
+	JNE          look_up
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z6
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z4, Z4
-	VPXORD       Z5, Z5, Z5
+	VPSUBD.BCST  (R8), Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
 wide1_4:
 	SUBQ          $0x04, DI
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST 4(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(CX), Z2, Z4
-	VPDPBUSD.BCST 12(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 12(CX), Z4, Z7
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(CX), Z2, Z4
-	VPDPBUSD.BCST 20(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 20(CX), Z4, Z7
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(CX), Z2, Z4
-	VPDPBUSD.BCST 28(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 28(CX), Z4, Z7
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -83,21 +191,100 @@ wide1_1:
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST 4(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
 	ADDQ      $0x01, DI
-	VPADDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z6, Z6
+	VPADDD    Z7, Z6, Z6
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z8, Z8
+	JMP       group
+
+look_up:
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z6
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z6, Z6
+	VPADDD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+
+wide2_4:
+	SUBQ          $0x04, DI
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 12(CX), Z4, Z7
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 20(CX), Z4, Z7
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 28(CX), Z4, Z7
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, DI
+
+wide2_1:
+	SUBQ          $0x01, DI
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ      $0x01, DI
+	VPADDD    Z7, Z6, Z6
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z8, Z8
 	JMP       group
 
 dense_done:
@@ -125,69 +312,69 @@ strip:
 	MOVQ         40(DX), DI
 	MOVQ         104(DX), R8
 	ADDQ         SI, R8
-	VPBROADCASTD (R8), Z4
+	VPBROADCASTD (R8), Z6
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z4, Z4
-	VPXORD       Z5, Z5, Z5
+	VPSUBD.BCST  (R8), Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
-wide2_4:
+wide3_4:
 	SUBQ          $0x04, DI
-	JL            wide2_4_done
+	JL            wide3_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (SI), Z2, Z4
-	VPDPBUSD.BCST 4(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (SI), Z3, Z6
+	VPDPBUSD.BCST 4(SI), Z4, Z7
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(SI), Z2, Z4
-	VPDPBUSD.BCST 12(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(SI), Z3, Z6
+	VPDPBUSD.BCST 12(SI), Z4, Z7
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(SI), Z2, Z4
-	VPDPBUSD.BCST 20(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(SI), Z3, Z6
+	VPDPBUSD.BCST 20(SI), Z4, Z7
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(SI), Z2, Z4
-	VPDPBUSD.BCST 28(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(SI), Z3, Z6
+	VPDPBUSD.BCST 28(SI), Z4, Z7
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide2_4
+	JMP           wide3_4
 
-wide2_4_done:
+wide3_4_done:
 	ADDQ $0x04, DI
 
-wide2_1:
+wide3_1:
 	SUBQ          $0x01, DI
-	JL            wide2_1_done
+	JL            wide3_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (SI), Z2, Z4
-	VPDPBUSD.BCST 4(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (SI), Z3, Z6
+	VPDPBUSD.BCST 4(SI), Z4, Z7
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide2_1
+	JMP           wide3_1
 
-wide2_1_done:
+wide3_1_done:
 	ADDQ      $0x01, DI
-	VPADDD    Z5, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z6, Z6
+	VPADDD    Z7, Z6, Z6
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z8, Z8
 	JMP       strip
 
 narrow:
@@ -195,17 +382,17 @@ narrow:
 	MOVQ      96(DX), R8
 	SHLXQ     DI, R8, R8
 	KMOVW     R8, K1
-	VMOVDQU32 (BX), Z7
+	VMOVDQU32 (BX), Z9
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(DX), K3
 	MOVQ           104(DX), DI
 	ADDQ           SI, DI
-	VPBROADCASTD.Z (DI), K3, Z4
+	VPBROADCASTD.Z (DI), K3, Z6
 	MOVQ           40(DX), R8
 	LEAQ           (DI)(R8*8), DI
-	VPSUBD.BCST    (DI), Z4, K3, Z4
-	VPXORD         Z5, Z5, Z5
+	VPSUBD.BCST    (DI), Z6, K3, Z6
+	VPXORD         Z7, Z7, Z7
 	MOVQ           56(DX), DI
 	MOVQ           64(DX), R8
 
@@ -215,13 +402,13 @@ chunk:
 	VMOVDQU64  (AX), Z2
 	PREFETCHT0 8192(AX)
 	LEAQ       (SI)(R8*4), R9
-	VPSRLW     $0x04, Z2, Z3
-	VPANDD     Z0, Z2, Z2
-	VPANDD     Z0, Z3, Z3
-	VPERMD     (SI), Z7, Z8
-	VPDPBUSD   Z8, Z2, Z4
-	VPERMD     (R9), Z7, Z2
-	VPDPBUSD   Z2, Z3, Z5
+	VPSRLW     $0x04, Z2, Z4
+	VPANDD     Z0, Z2, Z3
+	VPANDD     Z0, Z4, Z4
+	VPERMD     (SI), Z9, Z10
+	VPDPBUSD   Z10, Z3, Z6
+	VPERMD     (R9), Z9, Z3
+	VPDPBUSD   Z3, Z4, Z7
 	LEAQ       (SI)(R8*8), SI
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -235,51 +422,51 @@ chunks_done:
 	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  8192(AX)
 	LEAQ        (SI)(R8*4), R9
-	VPSRLW      $0x04, Z2, Z3
-	VPANDD      Z0, Z2, Z2
-	VPANDD      Z0, Z3, Z3
-	VPERMD      (SI), Z7, Z8
-	VPDPBUSD    Z8, Z2, Z4
-	VPERMD      (R9), Z7, Z2
-	VPDPBUSD    Z2, Z3, Z5
+	VPSRLW      $0x04, Z2, Z4
+	VPANDD      Z0, Z2, Z3
+	VPANDD      Z0, Z4, Z4
+	VPERMD      (SI), Z9, Z10
+	VPDPBUSD    Z10, Z3, Z6
+	VPERMD      (R9), Z9, Z3
+	VPDPBUSD    Z3, Z4, Z7
 	LEAQ        (SI)(R8*8), SI
 	ADDQ        80(DX), AX
 
 tail_done:
-	VPADDD Z5, Z4, Z4
+	VPADDD Z7, Z6, Z6
 
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x08, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x04, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x02, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x01, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 
 reduced:
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z6, K1, Z6
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z8, K1, Z8
 	JMP       strip
 
 tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z6, (AX)
+	VMOVUPS Z8, (AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -288,7 +475,8 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         lanes+32(FP), BX
 	MOVL         $0x0f0f0f0f, SI
 	VPBROADCASTD SI, Z0
-	VPXORD       Z6, Z6, Z6
+	VMOVDQU64    832(BX), Z5
+	VPXORD       Z8, Z8, Z8
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
 
@@ -300,51 +488,160 @@ tile:
 	SUBQ    SI, (SP)
 
 group:
-	TESTQ        SI, SI
-	JE           dense_done
-	DECQ         SI
-	PREFETCHT0   8192(AX)
+	TESTQ      SI, SI
+	JE         dense_done
+	DECQ       SI
+	PREFETCHT0 8192(AX)
+	MOVQ       (SP), DI
+	ADDQ       SI, DI
+	MOVQ       16(DX), DI
+	CMOVQEQ    152(DX), DI
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(DX), R8
+	TESTQ     R8, R8
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R8, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(BX), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R8, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(DX), DI
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x08, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
 	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R8), Z4, Z4
+	VADDPS       Z4, Z8, Z8
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R8, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X2
+	VSHUFF32X4   $0x00, Z2, Z2, Z2
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD 8(AX), Z3
+	VPBROADCASTD 11(AX), K2, Z3
+	VPSLLVD      960(BX), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0x00, Z2, Z1
+	VPERMILPS    $0x55, Z2, Z4
+	VFMADD213PS  Z4, Z3, Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD 14(AX), Z3
+	VPBROADCASTD 17(AX), K2, Z3
+	VPSLLVD      960(BX), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0xaa, Z2, Z4
+	VPERMILPS    $0xff, Z2, Z2
+	VFMADD213PS  Z2, Z3, Z4
+	ADDQ         $0x14, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
+	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R8), Z4, Z4
+	VADDPS       Z4, Z8, Z8
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R8, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R8
+	VPBROADCASTD R8, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(BX), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(BX), Z1, Z1
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(DX), $0x00
+	JNE          look_up
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z6
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z4, Z4
-	VPXORD       Z5, Z5, Z5
+	VPSUBD.BCST  (R8), Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
 wide1_4:
 	SUBQ          $0x04, DI
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST 4(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(CX), Z2, Z4
-	VPDPBUSD.BCST 12(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 12(CX), Z4, Z7
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(CX), Z2, Z4
-	VPDPBUSD.BCST 20(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 20(CX), Z4, Z7
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(CX), Z2, Z4
-	VPDPBUSD.BCST 28(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 28(CX), Z4, Z7
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -357,11 +654,11 @@ wide1_1:
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST 4(CX), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
@@ -370,11 +667,93 @@ wide1_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        CX, R8
-	VPADDD      Z5, Z4, Z4
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R8), Z4, Z4
-	VADDPS      Z4, Z6, Z6
+	VPADDD      Z7, Z6, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R8), Z6, Z6
+	VADDPS      Z6, Z8, Z8
+	JMP         group
+
+look_up:
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z6
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z6, Z6
+	VPADDD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+
+wide2_4:
+	SUBQ          $0x04, DI
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 12(CX), Z4, Z7
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 20(CX), Z4, Z7
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 28(CX), Z4, Z7
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, DI
+
+wide2_1:
+	SUBQ          $0x01, DI
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST 4(CX), Z4, Z7
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ        $0x01, DI
+	MOVQ        104(DX), R8
+	ADDQ        CX, R8
+	VPADDD      Z7, Z6, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R8), Z6, Z6
+	VADDPS      Z6, Z8, Z8
 	JMP         group
 
 dense_done:
@@ -402,72 +781,72 @@ strip:
 	MOVQ         40(DX), DI
 	MOVQ         104(DX), R8
 	ADDQ         SI, R8
-	VPBROADCASTD (R8), Z4
+	VPBROADCASTD (R8), Z6
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z4, Z4
-	VPXORD       Z5, Z5, Z5
+	VPSUBD.BCST  (R8), Z6, Z6
+	VPXORD       Z7, Z7, Z7
 
-wide2_4:
+wide3_4:
 	SUBQ          $0x04, DI
-	JL            wide2_4_done
+	JL            wide3_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (SI), Z2, Z4
-	VPDPBUSD.BCST 4(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (SI), Z3, Z6
+	VPDPBUSD.BCST 4(SI), Z4, Z7
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(SI), Z2, Z4
-	VPDPBUSD.BCST 12(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(SI), Z3, Z6
+	VPDPBUSD.BCST 12(SI), Z4, Z7
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(SI), Z2, Z4
-	VPDPBUSD.BCST 20(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(SI), Z3, Z6
+	VPDPBUSD.BCST 20(SI), Z4, Z7
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(SI), Z2, Z4
-	VPDPBUSD.BCST 28(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(SI), Z3, Z6
+	VPDPBUSD.BCST 28(SI), Z4, Z7
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide2_4
+	JMP           wide3_4
 
-wide2_4_done:
+wide3_4_done:
 	ADDQ $0x04, DI
 
-wide2_1:
+wide3_1:
 	SUBQ          $0x01, DI
-	JL            wide2_1_done
+	JL            wide3_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (SI), Z2, Z4
-	VPDPBUSD.BCST 4(SI), Z3, Z5
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (SI), Z3, Z6
+	VPDPBUSD.BCST 4(SI), Z4, Z7
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide2_1
+	JMP           wide3_1
 
-wide2_1_done:
+wide3_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        SI, R8
-	VPADDD      Z5, Z4, Z4
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R8), Z4, Z4
-	VADDPS      Z4, Z6, Z6
+	VPADDD      Z7, Z6, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R8), Z6, Z6
+	VADDPS      Z6, Z8, Z8
 	JMP         strip
 
 narrow:
@@ -475,17 +854,17 @@ narrow:
 	MOVQ      96(DX), R8
 	SHLXQ     DI, R8, R8
 	KMOVW     R8, K1
-	VMOVDQU32 (BX), Z7
+	VMOVDQU32 (BX), Z9
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(DX), K3
 	MOVQ           104(DX), DI
 	ADDQ           SI, DI
-	VPBROADCASTD.Z (DI), K3, Z4
+	VPBROADCASTD.Z (DI), K3, Z6
 	MOVQ           40(DX), R8
 	LEAQ           (DI)(R8*8), DI
-	VPSUBD.BCST    (DI), Z4, K3, Z4
-	VPXORD         Z5, Z5, Z5
+	VPSUBD.BCST    (DI), Z6, K3, Z6
+	VPXORD         Z7, Z7, Z7
 	MOVQ           56(DX), DI
 	MOVQ           64(DX), R8
 
@@ -495,13 +874,13 @@ chunk:
 	VMOVDQU64  (AX), Z2
 	PREFETCHT0 8192(AX)
 	LEAQ       (SI)(R8*4), R9
-	VPSRLW     $0x04, Z2, Z3
-	VPANDD     Z0, Z2, Z2
-	VPANDD     Z0, Z3, Z3
-	VPERMD     (SI), Z7, Z8
-	VPDPBUSD   Z8, Z2, Z4
-	VPERMD     (R9), Z7, Z2
-	VPDPBUSD   Z2, Z3, Z5
+	VPSRLW     $0x04, Z2, Z4
+	VPANDD     Z0, Z2, Z3
+	VPANDD     Z0, Z4, Z4
+	VPERMD     (SI), Z9, Z10
+	VPDPBUSD   Z10, Z3, Z6
+	VPERMD     (R9), Z9, Z3
+	VPDPBUSD   Z3, Z4, Z7
 	LEAQ       (SI)(R8*8), SI
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -515,65 +894,80 @@ chunks_done:
 	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  8192(AX)
 	LEAQ        (SI)(R8*4), R9
-	VPSRLW      $0x04, Z2, Z3
-	VPANDD      Z0, Z2, Z2
-	VPANDD      Z0, Z3, Z3
-	VPERMD      (SI), Z7, Z8
-	VPDPBUSD    Z8, Z2, Z4
-	VPERMD      (R9), Z7, Z2
-	VPDPBUSD    Z2, Z3, Z5
+	VPSRLW      $0x04, Z2, Z4
+	VPANDD      Z0, Z2, Z3
+	VPANDD      Z0, Z4, Z4
+	VPERMD      (SI), Z9, Z10
+	VPDPBUSD    Z10, Z3, Z6
+	VPERMD      (R9), Z9, Z3
+	VPDPBUSD    Z3, Z4, Z7
 	LEAQ        (SI)(R8*8), SI
 	ADDQ        80(DX), AX
 
 tail_done:
 	MOVQ   104(DX), DI
 	ADDQ   SI, DI
-	VPADDD Z5, Z4, Z4
+	VPADDD Z7, Z6, Z6
 
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x08, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x04, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x02, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z4, Z4, Z8
-	VPADDD  Z8, Z4, Z4
+	VALIGND $0x01, Z6, Z6, Z10
+	VPADDD  Z10, Z6, Z6
 
 reduced:
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(DI), Z4, Z4
-	VADDPS      Z4, Z6, K1, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(DI), Z6, Z6
+	VADDPS      Z6, Z8, K1, Z8
 	JMP         strip
 
 tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z6, (AX)
+	VMOVUPS Z8, (AX)
 	VZEROUPPER
 	RET
 
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·panelA16x1AVX512(SB), NOSPLIT, $24-48
-	MOVQ    w+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    s+24(FP), DX
-	MOVQ    lanes+32(FP), BX
-	VMOVUPS 448(BX), Z0
-	VPXORD  Z9, Z9, Z9
-	MOVQ    (DX), SI
-	MOVQ    SI, (SP)
+// Requires: AVX, AVX2, AVX512F, BMI2, CMOV, F16C, MMX+
+TEXT ·panelA16x1AVX512(SB), NOSPLIT, $168-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), DX
+	MOVQ         lanes+32(FP), BX
+	VPXORD       Z9, Z9, Z9
+	MOVQ         (DX), SI
+	MOVQ         SI, (SP)
+	MOVQ         104(DX), SI
+	ADDQ         CX, SI
+	MOVQ         SI, 160(SP)
+	CMPQ         160(DX), $0x06
+	JNE          no_prefix
+	MOVQ         AX, 152(SP)
+	VPBROADCASTD (AX), Z3
+	VPADDD       1024(BX), Z3, Z3
+	VMOVDQU32    Z3, 24(SP)
+	MOVQ         152(SP), SI
+	VPSRLD       $0x08, Z3, Z3
+	KXNORW       K2, K2, K2
+	VGATHERDPS   4(SI)(Z3*4), K2, Z4
+	VMOVUPS      Z4, 88(SP)
+	ADDQ         176(DX), AX
 
+no_prefix:
 tile:
 	MOVQ    CX, 8(SP)
 	MOVQ    8(DX), SI
@@ -586,13 +980,131 @@ group:
 	JE         dense_done
 	DECQ       SI
 	PREFETCHT0 8192(AX)
-	VCVTPH2PS  (AX), Z1
-	ADDQ       $0x20, AX
+	MOVQ       (SP), DI
+	ADDQ       SI, DI
 	MOVQ       16(DX), DI
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
+	CMOVQEQ    152(DX), DI
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(DX), R8
+	TESTQ     R8, R8
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ             R8, $0x02
+	JNE              head_affine_no
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	MOVL             $0x0000ff00, R8
+	KMOVW            R8, K2
+	VPBROADCASTD     (AX), Z4
+	VPBROADCASTD     4(AX), K2, Z4
+	VPSLLVD          960(BX), Z4, Z4
+	VPSRLD           $0x1c, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x08, AX
+	VMULPS           704(BX), Z4, Z4
+	VSUBPS           1152(BX), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             160(SP), R8
+	VFMADD231PS.BCST (R8), Z3, Z9
+	ADDQ             $0x04, 160(SP)
+	JMP              head_done
+
+head_affine_no:
+	CMPQ             R8, $0x03
+	JNE              head_bilevel_no
+	VCVTPH2PS        (AX), X2
+	VSHUFF32X4       $0x00, Z2, Z2, Z2
+	MOVL             $0x0000ff00, R8
+	KMOVW            R8, K2
+	VPBROADCASTD     8(AX), Z3
+	VPBROADCASTD     11(AX), K2, Z3
+	VPSLLVD          960(BX), Z3, Z3
+	VPSRLD           $0x1d, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VPERMILPS        $0x00, Z2, Z1
+	VPERMILPS        $0x55, Z2, Z4
+	VFMADD213PS      Z4, Z3, Z1
+	MOVL             $0x0000ff00, R8
+	KMOVW            R8, K2
+	VPBROADCASTD     14(AX), Z3
+	VPBROADCASTD     17(AX), K2, Z3
+	VPSLLVD          960(BX), Z3, Z3
+	VPSRLD           $0x1d, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VPERMILPS        $0xaa, Z2, Z4
+	VPERMILPS        $0xff, Z2, Z2
+	VFMADD213PS      Z2, Z3, Z4
+	ADDQ             $0x14, AX
+	VMULPS           704(BX), Z4, Z4
+	VSUBPS           1152(BX), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             160(SP), R8
+	VFMADD231PS.BCST (R8), Z3, Z9
+	ADDQ             $0x04, 160(SP)
+	JMP              head_done
+
+head_bilevel_no:
+	CMPQ      R8, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R8
+	VPBROADCASTD R8, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(BX), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	CMPQ      R8, $0x05
+	JNE       head_e4m3_no
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(BX), Z1, Z1
+	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	VPMOVZXBD  (AX), Z4
+	KXNORW     K2, K2, K2
+	VGATHERDPS 1216(BX)(Z4*4), K2, Z1
+	VMULPS     88(SP), Z1, Z1
+	VADDPS     1088(BX), Z1, Z1
+
+	// Where the next scale of a row begins a block, the magnitudes are read anew.
+	VMOVDQU32    24(SP), Z3
+	MOVL         $0x00000001, R8
+	VPBROADCASTD R8, Z4
+	VPADDD       Z4, Z3, Z3
+	VMOVDQU32    Z3, 24(SP)
+	MOVL         $0x000000ff, R8
+	VPBROADCASTD R8, Z4
+	VPTESTNMD    Z4, Z3, K2
+	KORTESTW     K2, K2
+	JE           same_blocks
+	MOVQ         152(SP), R8
+	VPSRLD       $0x08, Z3, Z3
+	KXNORW       K2, K2, K2
+	VGATHERDPS   4(R8)(Z3*4), K2, Z4
+	VMOVUPS      Z4, 88(SP)
+
+same_blocks:
+	ADDQ $0x10, AX
+
+head_done:
+	VMOVUPS 768(BX), Z0
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
 
 wide1:
 	DECQ             DI
@@ -652,6 +1164,7 @@ strip:
 	VCVTPH2PS  2(AX), Z1
 	VMOVDQU32  64(BX), Z2
 	VPERMPS    Z1, Z2, Z1
+	VMOVUPS    448(BX), Z0
 	ADDQ       48(DX), AX
 	CMPQ       32(DX), $0x10
 	JNE        narrow
@@ -896,7 +1409,7 @@ cell:
 	RET
 
 // func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -906,10 +1419,11 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
 	LEAQ         (DX)(DX*2), DI
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z0
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VMOVDQU64    832(SI), Z5
 	VPXORD       Z14, Z14, Z14
 	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
 
@@ -921,84 +1435,221 @@ tile:
 	SUBQ    R8, (SP)
 
 group:
-	TESTQ        R8, R8
-	JE           dense_done
-	DECQ         R8
-	PREFETCHT0   8192(AX)
+	TESTQ      R8, R8
+	JE         dense_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVQ       (SP), R9
+	ADDQ       R8, R9
+	MOVQ       16(BX), R9
+	CMOVQEQ    152(BX), R9
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R10
+	TESTQ     R10, R10
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R10, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R10, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R9
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x08, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
 	VPBROADCASTD (R10), Z4
-	VPBROADCASTD (R10)(DX*1), Z5
-	VPBROADCASTD (R10)(DX*2), Z6
-	VPBROADCASTD (R10)(DI*1), Z7
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R10, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X2
+	VSHUFF32X4   $0x00, Z2, Z2, Z2
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD 8(AX), Z3
+	VPBROADCASTD 11(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0x00, Z2, Z1
+	VPERMILPS    $0x55, Z2, Z4
+	VFMADD213PS  Z4, Z3, Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD 14(AX), Z3
+	VPBROADCASTD 17(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0xaa, Z2, Z4
+	VPERMILPS    $0xff, Z2, Z2
+	VFMADD213PS  Z2, Z3, Z4
+	ADDQ         $0x14, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Z4
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R10, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R10
+	VPBROADCASTD R10, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(SI), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(SI), Z1, Z1
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(BX), $0x00
+	JNE          look_up
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z6
+	VPBROADCASTD (R10)(DX*1), Z7
+	VPBROADCASTD (R10)(DX*2), Z8
+	VPBROADCASTD (R10)(DI*1), Z9
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z4, Z4
-	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
-	VPXORD       Z8, Z8, Z8
-	VPXORD       Z9, Z9, Z9
+	VPSUBD.BCST  (R10), Z6, Z6
+	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
 	VPXORD       Z10, Z10, Z10
 	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
 
 wide1_4:
 	SUBQ          $0x04, R9
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(CX), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(CX), Z2, Z4
-	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 12(CX), Z3, Z8
-	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(CX), Z2, Z4
-	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 20(CX), Z3, Z8
-	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(CX), Z2, Z4
-	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 28(CX), Z3, Z8
-	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -1011,31 +1662,23 @@ wide1_1:
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(CX), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
 	ADDQ      $0x01, R9
-	VPADDD    Z8, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z12, Z12
-	VPADDD    Z9, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VADDPS    Z5, Z13, Z13
 	VPADDD    Z10, Z6, Z6
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z1, Z6, Z6
@@ -1044,6 +1687,147 @@ wide1_1_done:
 	VCVTDQ2PS Z7, Z7
 	VMULPS    Z1, Z7, Z7
 	VADDPS    Z7, Z15, Z15
+	VPADDD    Z12, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, Z16
+	VPADDD    Z13, Z9, Z9
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, Z17
+	JMP       group
+
+look_up:
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z6
+	VPBROADCASTD (R10)(DX*1), Z7
+	VPBROADCASTD (R10)(DX*2), Z8
+	VPBROADCASTD (R10)(DI*1), Z9
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z6, Z6
+	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
+	VPADDD       Z6, Z6, Z6
+	VPADDD       Z7, Z7, Z7
+	VPADDD       Z8, Z8, Z8
+	VPADDD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+
+wide2_4:
+	SUBQ          $0x04, R9
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, R9
+
+wide2_1:
+	SUBQ          $0x01, R9
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ      $0x01, R9
+	VPADDD    Z10, Z6, Z6
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z14, Z14
+	VPADDD    Z11, Z7, Z7
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z1, Z7, Z7
+	VADDPS    Z7, Z15, Z15
+	VPADDD    Z12, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, Z16
+	VPADDD    Z13, Z9, Z9
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, Z17
 	JMP       group
 
 dense_done:
@@ -1071,112 +1855,104 @@ strip:
 	MOVQ         40(BX), R9
 	MOVQ         104(BX), R10
 	ADDQ         R8, R10
-	VPBROADCASTD (R10), Z4
-	VPBROADCASTD (R10)(DX*1), Z5
-	VPBROADCASTD (R10)(DX*2), Z6
-	VPBROADCASTD (R10)(DI*1), Z7
+	VPBROADCASTD (R10), Z6
+	VPBROADCASTD (R10)(DX*1), Z7
+	VPBROADCASTD (R10)(DX*2), Z8
+	VPBROADCASTD (R10)(DI*1), Z9
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z4, Z4
-	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
-	VPXORD       Z8, Z8, Z8
-	VPXORD       Z9, Z9, Z9
+	VPSUBD.BCST  (R10), Z6, Z6
+	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
 	VPXORD       Z10, Z10, Z10
 	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
 
-wide2_4:
+wide3_4:
 	SUBQ          $0x04, R9
-	JL            wide2_4_done
+	JL            wide3_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R8), Z2, Z4
-	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(R8), Z3, Z8
-	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R8), Z3, Z6
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8), Z4, Z10
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(R8), Z2, Z4
-	VPDPBUSD.BCST 8(R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 12(R8), Z3, Z8
-	VPDPBUSD.BCST 12(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 12(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 12(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(R8), Z3, Z6
+	VPDPBUSD.BCST 8(R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 12(R8), Z4, Z10
+	VPDPBUSD.BCST 12(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 12(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 12(R8)(DI*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(R8), Z2, Z4
-	VPDPBUSD.BCST 16(R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 20(R8), Z3, Z8
-	VPDPBUSD.BCST 20(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 20(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 20(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(R8), Z3, Z6
+	VPDPBUSD.BCST 16(R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 20(R8), Z4, Z10
+	VPDPBUSD.BCST 20(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 20(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 20(R8)(DI*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(R8), Z2, Z4
-	VPDPBUSD.BCST 24(R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 28(R8), Z3, Z8
-	VPDPBUSD.BCST 28(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 28(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 28(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(R8), Z3, Z6
+	VPDPBUSD.BCST 24(R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 28(R8), Z4, Z10
+	VPDPBUSD.BCST 28(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 28(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide2_4
+	JMP           wide3_4
 
-wide2_4_done:
+wide3_4_done:
 	ADDQ $0x04, R9
 
-wide2_1:
+wide3_1:
 	SUBQ          $0x01, R9
-	JL            wide2_1_done
+	JL            wide3_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R8), Z2, Z4
-	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(R8), Z3, Z8
-	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R8), Z3, Z6
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8), Z4, Z10
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide2_1
+	JMP           wide3_1
 
-wide2_1_done:
+wide3_1_done:
 	ADDQ      $0x01, R9
-	VPADDD    Z8, Z4, Z4
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z12, Z12
-	VPADDD    Z9, Z5, Z5
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VADDPS    Z5, Z13, Z13
 	VPADDD    Z10, Z6, Z6
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z1, Z6, Z6
@@ -1185,6 +1961,14 @@ wide2_1_done:
 	VCVTDQ2PS Z7, Z7
 	VMULPS    Z1, Z7, Z7
 	VADDPS    Z7, Z15, Z15
+	VPADDD    Z12, Z8, Z8
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, Z16
+	VPADDD    Z13, Z9, Z9
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, Z17
 	JMP       strip
 
 narrow:
@@ -1192,26 +1976,26 @@ narrow:
 	MOVQ      96(BX), R10
 	SHLXQ     R9, R10, R10
 	KMOVW     R10, K1
-	VMOVDQU32 (SI), Z16
+	VMOVDQU32 (SI), Z18
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R9
 	ADDQ           R8, R9
-	VPBROADCASTD.Z (R9), K3, Z4
-	VPBROADCASTD.Z (R9)(DX*1), K3, Z5
-	VPBROADCASTD.Z (R9)(DX*2), K3, Z6
-	VPBROADCASTD.Z (R9)(DI*1), K3, Z7
+	VPBROADCASTD.Z (R9), K3, Z6
+	VPBROADCASTD.Z (R9)(DX*1), K3, Z7
+	VPBROADCASTD.Z (R9)(DX*2), K3, Z8
+	VPBROADCASTD.Z (R9)(DI*1), K3, Z9
 	MOVQ           40(BX), R10
 	LEAQ           (R9)(R10*8), R9
-	VPSUBD.BCST    (R9), Z4, K3, Z4
-	VPSUBD.BCST    (R9)(DX*1), Z5, K3, Z5
-	VPSUBD.BCST    (R9)(DX*2), Z6, K3, Z6
-	VPSUBD.BCST    (R9)(DI*1), Z7, K3, Z7
-	VPXORD         Z8, Z8, Z8
-	VPXORD         Z9, Z9, Z9
+	VPSUBD.BCST    (R9), Z6, K3, Z6
+	VPSUBD.BCST    (R9)(DX*1), Z7, K3, Z7
+	VPSUBD.BCST    (R9)(DX*2), Z8, K3, Z8
+	VPSUBD.BCST    (R9)(DI*1), Z9, K3, Z9
 	VPXORD         Z10, Z10, Z10
 	VPXORD         Z11, Z11, Z11
+	VPXORD         Z12, Z12, Z12
+	VPXORD         Z13, Z13, Z13
 	MOVQ           56(BX), R9
 	MOVQ           64(BX), R10
 
@@ -1221,25 +2005,25 @@ chunk:
 	VMOVDQU64  (AX), Z2
 	PREFETCHT0 8192(AX)
 	LEAQ       (R8)(R10*4), R11
-	VPSRLW     $0x04, Z2, Z3
-	VPANDD     Z0, Z2, Z2
-	VPANDD     Z0, Z3, Z3
-	VPERMD     (R8), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z4
-	VPERMD     (R11), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z8
-	VPERMD     (R8)(DX*1), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z5
-	VPERMD     (R11)(DX*1), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z9
-	VPERMD     (R8)(DX*2), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z6
-	VPERMD     (R11)(DX*2), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z10
-	VPERMD     (R8)(DI*1), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z7
-	VPERMD     (R11)(DI*1), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z11
+	VPSRLW     $0x04, Z2, Z4
+	VPANDD     Z0, Z2, Z3
+	VPANDD     Z0, Z4, Z4
+	VPERMD     (R8), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z6
+	VPERMD     (R11), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z10
+	VPERMD     (R8)(DX*1), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z7
+	VPERMD     (R11)(DX*1), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z11
+	VPERMD     (R8)(DX*2), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z8
+	VPERMD     (R11)(DX*2), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z12
+	VPERMD     (R8)(DI*1), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z9
+	VPERMD     (R11)(DI*1), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z13
 	LEAQ       (R8)(R10*8), R8
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -1253,122 +2037,122 @@ chunks_done:
 	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  8192(AX)
 	LEAQ        (R8)(R10*4), R11
-	VPSRLW      $0x04, Z2, Z3
-	VPANDD      Z0, Z2, Z2
-	VPANDD      Z0, Z3, Z3
-	VPERMD      (R8), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z4
-	VPERMD      (R11), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z8
-	VPERMD      (R8)(DX*1), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z5
-	VPERMD      (R11)(DX*1), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z9
-	VPERMD      (R8)(DX*2), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z6
-	VPERMD      (R11)(DX*2), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z10
-	VPERMD      (R8)(DI*1), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z7
-	VPERMD      (R11)(DI*1), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z11
+	VPSRLW      $0x04, Z2, Z4
+	VPANDD      Z0, Z2, Z3
+	VPANDD      Z0, Z4, Z4
+	VPERMD      (R8), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z6
+	VPERMD      (R11), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z10
+	VPERMD      (R8)(DX*1), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z7
+	VPERMD      (R11)(DX*1), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z11
+	VPERMD      (R8)(DX*2), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z8
+	VPERMD      (R11)(DX*2), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z12
+	VPERMD      (R8)(DI*1), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z9
+	VPERMD      (R11)(DI*1), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z13
 	LEAQ        (R8)(R10*8), R8
 	ADDQ        80(BX), AX
 
 tail_done:
-	VPADDD     Z8, Z4, Z4
-	VPADDD     Z9, Z5, Z5
 	VPADDD     Z10, Z6, Z6
 	VPADDD     Z11, Z7, Z7
+	VPADDD     Z12, Z8, Z8
+	VPADDD     Z13, Z9, Z9
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z5, Z4, Z17
-	VSHUFI64X2 $0xee, Z5, Z4, Z18
-	VPADDD     Z17, Z18, Z4
-	VSHUFI64X2 $0x44, Z7, Z6, Z17
-	VSHUFI64X2 $0xee, Z7, Z6, Z18
-	VPADDD     Z17, Z18, Z6
-	VSHUFI64X2 $0x88, Z6, Z4, Z17
-	VSHUFI64X2 $0xdd, Z6, Z4, Z18
-	VPADDD     Z17, Z18, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z19
+	VSHUFI64X2 $0xee, Z7, Z6, Z20
+	VPADDD     Z19, Z20, Z6
+	VSHUFI64X2 $0x44, Z9, Z8, Z19
+	VSHUFI64X2 $0xee, Z9, Z8, Z20
+	VPADDD     Z19, Z20, Z8
+	VSHUFI64X2 $0x88, Z8, Z6, Z19
+	VSHUFI64X2 $0xdd, Z8, Z6, Z20
+	VPADDD     Z19, Z20, Z6
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z4, Z17
-	VPADDD  Z17, Z4, Z4
+	VPSHUFD $0x4e, Z6, Z19
+	VPADDD  Z19, Z6, Z6
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z4, Z17
-	VPADDD  Z17, Z4, Z4
+	VPSHUFD $0xb1, Z6, Z19
+	VPADDD  Z19, Z6, Z6
 
 quarter0:
-	VCVTDQ2PS  Z4, Z4
-	VMULPS     Z1, Z4, Z4
-	VSHUFF32X4 $0x00, Z4, Z4, Z17
-	VADDPS     Z17, Z12, K1, Z12
-	VSHUFF32X4 $0x55, Z4, Z4, Z18
-	VADDPS     Z18, Z13, K1, Z13
-	VSHUFF32X4 $0xaa, Z4, Z4, Z17
-	VADDPS     Z17, Z14, K1, Z14
-	VSHUFF32X4 $0xff, Z4, Z4, Z18
-	VADDPS     Z18, Z15, K1, Z15
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z1, Z6, Z6
+	VSHUFF32X4 $0x00, Z6, Z6, Z19
+	VADDPS     Z19, Z14, K1, Z14
+	VSHUFF32X4 $0x55, Z6, Z6, Z20
+	VADDPS     Z20, Z15, K1, Z15
+	VSHUFF32X4 $0xaa, Z6, Z6, Z19
+	VADDPS     Z19, Z16, K1, Z16
+	VSHUFF32X4 $0xff, Z6, Z6, Z20
+	VADDPS     Z20, Z17, K1, Z17
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x08, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x08, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x08, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x08, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x08, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x04, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x04, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x04, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x04, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x04, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x02, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x02, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x02, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x02, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x02, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x01, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x01, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x01, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x01, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x01, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 
 reduced:
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z12, K1, Z12
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VADDPS    Z5, Z13, K1, Z13
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, K1, Z14
 	VCVTDQ2PS Z7, Z7
 	VMULPS    Z1, Z7, Z7
 	VADDPS    Z7, Z15, K1, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, K1, Z16
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, K1, Z17
 
 narrow_done:
 	JMP strip
@@ -1377,15 +2161,15 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	VMOVUPS Z14, 128(AX)
-	VMOVUPS Z15, 192(AX)
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	VMOVUPS Z16, 128(AX)
+	VMOVUPS Z17, 192(AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -1395,10 +2179,11 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
 	LEAQ         (DX)(DX*2), DI
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z0
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VMOVDQU64    832(SI), Z5
 	VPXORD       Z14, Z14, Z14
 	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
 
@@ -1410,84 +2195,229 @@ tile:
 	SUBQ    R8, (SP)
 
 group:
-	TESTQ        R8, R8
-	JE           dense_done
-	DECQ         R8
-	PREFETCHT0   8192(AX)
+	TESTQ      R8, R8
+	JE         dense_done
+	DECQ       R8
+	PREFETCHT0 8192(AX)
+	MOVQ       (SP), R9
+	ADDQ       R8, R9
+	MOVQ       16(BX), R9
+	CMOVQEQ    152(BX), R9
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R10
+	TESTQ     R10, R10
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R10, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R10, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R9
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x08, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
 	VPBROADCASTD (R10), Z4
-	VPBROADCASTD (R10)(DX*1), Z5
-	VPBROADCASTD (R10)(DX*2), Z6
-	VPBROADCASTD (R10)(DI*1), Z7
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10), Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*1), Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*2), Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R10, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X2
+	VSHUFF32X4   $0x00, Z2, Z2, Z2
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD 8(AX), Z3
+	VPBROADCASTD 11(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0x00, Z2, Z1
+	VPERMILPS    $0x55, Z2, Z4
+	VFMADD213PS  Z4, Z3, Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD 14(AX), Z3
+	VPBROADCASTD 17(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0xaa, Z2, Z4
+	VPERMILPS    $0xff, Z2, Z2
+	VFMADD213PS  Z2, Z3, Z4
+	ADDQ         $0x14, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Z4
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10), Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*1), Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*2), Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R10, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R10
+	VPBROADCASTD R10, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(SI), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(SI), Z1, Z1
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(BX), $0x00
+	JNE          look_up
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z6
+	VPBROADCASTD (R10)(DX*1), Z7
+	VPBROADCASTD (R10)(DX*2), Z8
+	VPBROADCASTD (R10)(DI*1), Z9
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z4, Z4
-	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
-	VPXORD       Z8, Z8, Z8
-	VPXORD       Z9, Z9, Z9
+	VPSUBD.BCST  (R10), Z6, Z6
+	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
 	VPXORD       Z10, Z10, Z10
 	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
 
 wide1_4:
 	SUBQ          $0x04, R9
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(CX), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(CX), Z2, Z4
-	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 12(CX), Z3, Z8
-	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(CX), Z2, Z4
-	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 20(CX), Z3, Z8
-	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(CX), Z2, Z4
-	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 28(CX), Z3, Z8
-	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -1500,17 +2430,17 @@ wide1_1:
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(CX), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
@@ -1519,26 +2449,165 @@ wide1_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        CX, R10
-	VPADDD      Z8, Z4, Z4
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R10), Z4, Z4
-	VADDPS      Z4, Z12, Z12
-	VPADDD      Z9, Z5, Z5
-	VCVTDQ2PS   Z5, Z5
-	VMULPS      Z1, Z5, Z5
-	VMULPS.BCST -4(R10)(DX*1), Z5, Z5
-	VADDPS      Z5, Z13, Z13
 	VPADDD      Z10, Z6, Z6
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R10)(DX*2), Z6, Z6
+	VMULPS.BCST -4(R10), Z6, Z6
 	VADDPS      Z6, Z14, Z14
 	VPADDD      Z11, Z7, Z7
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R10)(DI*1), Z7, Z7
+	VMULPS.BCST -4(R10)(DX*1), Z7, Z7
 	VADDPS      Z7, Z15, Z15
+	VPADDD      Z12, Z8, Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R10)(DX*2), Z8, Z8
+	VADDPS      Z8, Z16, Z16
+	VPADDD      Z13, Z9, Z9
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R10)(DI*1), Z9, Z9
+	VADDPS      Z9, Z17, Z17
+	JMP         group
+
+look_up:
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z6
+	VPBROADCASTD (R10)(DX*1), Z7
+	VPBROADCASTD (R10)(DX*2), Z8
+	VPBROADCASTD (R10)(DI*1), Z9
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z6, Z6
+	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
+	VPADDD       Z6, Z6, Z6
+	VPADDD       Z7, Z7, Z7
+	VPADDD       Z8, Z8, Z8
+	VPADDD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
+
+wide2_4:
+	SUBQ          $0x04, R9
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 12(CX), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 20(CX), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 28(CX), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, R9
+
+wide2_1:
+	SUBQ          $0x01, R9
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(CX), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ        $0x01, R9
+	MOVQ        104(BX), R10
+	ADDQ        CX, R10
+	VPADDD      Z10, Z6, Z6
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R10), Z6, Z6
+	VADDPS      Z6, Z14, Z14
+	VPADDD      Z11, Z7, Z7
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R10)(DX*1), Z7, Z7
+	VADDPS      Z7, Z15, Z15
+	VPADDD      Z12, Z8, Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R10)(DX*2), Z8, Z8
+	VADDPS      Z8, Z16, Z16
+	VPADDD      Z13, Z9, Z9
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R10)(DI*1), Z9, Z9
+	VADDPS      Z9, Z17, Z17
 	JMP         group
 
 dense_done:
@@ -1566,126 +2635,126 @@ strip:
 	MOVQ         40(BX), R9
 	MOVQ         104(BX), R10
 	ADDQ         R8, R10
-	VPBROADCASTD (R10), Z4
-	VPBROADCASTD (R10)(DX*1), Z5
-	VPBROADCASTD (R10)(DX*2), Z6
-	VPBROADCASTD (R10)(DI*1), Z7
+	VPBROADCASTD (R10), Z6
+	VPBROADCASTD (R10)(DX*1), Z7
+	VPBROADCASTD (R10)(DX*2), Z8
+	VPBROADCASTD (R10)(DI*1), Z9
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z4, Z4
-	VPSUBD.BCST  (R10)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R10)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R10)(DI*1), Z7, Z7
-	VPXORD       Z8, Z8, Z8
-	VPXORD       Z9, Z9, Z9
+	VPSUBD.BCST  (R10), Z6, Z6
+	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
 	VPXORD       Z10, Z10, Z10
 	VPXORD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	VPXORD       Z13, Z13, Z13
 
-wide2_4:
+wide3_4:
 	SUBQ          $0x04, R9
-	JL            wide2_4_done
+	JL            wide3_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R8), Z2, Z4
-	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(R8), Z3, Z8
-	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R8), Z3, Z6
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8), Z4, Z10
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(R8), Z2, Z4
-	VPDPBUSD.BCST 8(R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 12(R8), Z3, Z8
-	VPDPBUSD.BCST 12(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 12(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 12(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(R8), Z3, Z6
+	VPDPBUSD.BCST 8(R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 12(R8), Z4, Z10
+	VPDPBUSD.BCST 12(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 12(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 12(R8)(DI*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(R8), Z2, Z4
-	VPDPBUSD.BCST 16(R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 20(R8), Z3, Z8
-	VPDPBUSD.BCST 20(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 20(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 20(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(R8), Z3, Z6
+	VPDPBUSD.BCST 16(R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 20(R8), Z4, Z10
+	VPDPBUSD.BCST 20(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 20(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 20(R8)(DI*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(R8), Z2, Z4
-	VPDPBUSD.BCST 24(R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 28(R8), Z3, Z8
-	VPDPBUSD.BCST 28(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 28(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 28(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(R8), Z3, Z6
+	VPDPBUSD.BCST 24(R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 28(R8), Z4, Z10
+	VPDPBUSD.BCST 28(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 28(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide2_4
+	JMP           wide3_4
 
-wide2_4_done:
+wide3_4_done:
 	ADDQ $0x04, R9
 
-wide2_1:
+wide3_1:
 	SUBQ          $0x01, R9
-	JL            wide2_1_done
+	JL            wide3_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R8), Z2, Z4
-	VPDPBUSD.BCST (R8)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R8)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R8)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 4(R8), Z3, Z8
-	VPDPBUSD.BCST 4(R8)(DX*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8)(DX*2), Z3, Z10
-	VPDPBUSD.BCST 4(R8)(DI*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R8), Z3, Z6
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 4(R8), Z4, Z10
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide2_1
+	JMP           wide3_1
 
-wide2_1_done:
+wide3_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        R8, R10
-	VPADDD      Z8, Z4, Z4
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R10), Z4, Z4
-	VADDPS      Z4, Z12, Z12
-	VPADDD      Z9, Z5, Z5
-	VCVTDQ2PS   Z5, Z5
-	VMULPS      Z1, Z5, Z5
-	VMULPS.BCST -4(R10)(DX*1), Z5, Z5
-	VADDPS      Z5, Z13, Z13
 	VPADDD      Z10, Z6, Z6
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R10)(DX*2), Z6, Z6
+	VMULPS.BCST -4(R10), Z6, Z6
 	VADDPS      Z6, Z14, Z14
 	VPADDD      Z11, Z7, Z7
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R10)(DI*1), Z7, Z7
+	VMULPS.BCST -4(R10)(DX*1), Z7, Z7
 	VADDPS      Z7, Z15, Z15
+	VPADDD      Z12, Z8, Z8
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R10)(DX*2), Z8, Z8
+	VADDPS      Z8, Z16, Z16
+	VPADDD      Z13, Z9, Z9
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R10)(DI*1), Z9, Z9
+	VADDPS      Z9, Z17, Z17
 	JMP         strip
 
 narrow:
@@ -1693,26 +2762,26 @@ narrow:
 	MOVQ      96(BX), R10
 	SHLXQ     R9, R10, R10
 	KMOVW     R10, K1
-	VMOVDQU32 (SI), Z16
+	VMOVDQU32 (SI), Z18
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R9
 	ADDQ           R8, R9
-	VPBROADCASTD.Z (R9), K3, Z4
-	VPBROADCASTD.Z (R9)(DX*1), K3, Z5
-	VPBROADCASTD.Z (R9)(DX*2), K3, Z6
-	VPBROADCASTD.Z (R9)(DI*1), K3, Z7
+	VPBROADCASTD.Z (R9), K3, Z6
+	VPBROADCASTD.Z (R9)(DX*1), K3, Z7
+	VPBROADCASTD.Z (R9)(DX*2), K3, Z8
+	VPBROADCASTD.Z (R9)(DI*1), K3, Z9
 	MOVQ           40(BX), R10
 	LEAQ           (R9)(R10*8), R9
-	VPSUBD.BCST    (R9), Z4, K3, Z4
-	VPSUBD.BCST    (R9)(DX*1), Z5, K3, Z5
-	VPSUBD.BCST    (R9)(DX*2), Z6, K3, Z6
-	VPSUBD.BCST    (R9)(DI*1), Z7, K3, Z7
-	VPXORD         Z8, Z8, Z8
-	VPXORD         Z9, Z9, Z9
+	VPSUBD.BCST    (R9), Z6, K3, Z6
+	VPSUBD.BCST    (R9)(DX*1), Z7, K3, Z7
+	VPSUBD.BCST    (R9)(DX*2), Z8, K3, Z8
+	VPSUBD.BCST    (R9)(DI*1), Z9, K3, Z9
 	VPXORD         Z10, Z10, Z10
 	VPXORD         Z11, Z11, Z11
+	VPXORD         Z12, Z12, Z12
+	VPXORD         Z13, Z13, Z13
 	MOVQ           56(BX), R9
 	MOVQ           64(BX), R10
 
@@ -1722,25 +2791,25 @@ chunk:
 	VMOVDQU64  (AX), Z2
 	PREFETCHT0 8192(AX)
 	LEAQ       (R8)(R10*4), R11
-	VPSRLW     $0x04, Z2, Z3
-	VPANDD     Z0, Z2, Z2
-	VPANDD     Z0, Z3, Z3
-	VPERMD     (R8), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z4
-	VPERMD     (R11), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z8
-	VPERMD     (R8)(DX*1), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z5
-	VPERMD     (R11)(DX*1), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z9
-	VPERMD     (R8)(DX*2), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z6
-	VPERMD     (R11)(DX*2), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z10
-	VPERMD     (R8)(DI*1), Z16, Z17
-	VPDPBUSD   Z17, Z2, Z7
-	VPERMD     (R11)(DI*1), Z16, Z18
-	VPDPBUSD   Z18, Z3, Z11
+	VPSRLW     $0x04, Z2, Z4
+	VPANDD     Z0, Z2, Z3
+	VPANDD     Z0, Z4, Z4
+	VPERMD     (R8), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z6
+	VPERMD     (R11), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z10
+	VPERMD     (R8)(DX*1), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z7
+	VPERMD     (R11)(DX*1), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z11
+	VPERMD     (R8)(DX*2), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z8
+	VPERMD     (R11)(DX*2), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z12
+	VPERMD     (R8)(DI*1), Z18, Z19
+	VPDPBUSD   Z19, Z3, Z9
+	VPERMD     (R11)(DI*1), Z18, Z20
+	VPDPBUSD   Z20, Z4, Z13
 	LEAQ       (R8)(R10*8), R8
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -1754,132 +2823,132 @@ chunks_done:
 	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  8192(AX)
 	LEAQ        (R8)(R10*4), R11
-	VPSRLW      $0x04, Z2, Z3
-	VPANDD      Z0, Z2, Z2
-	VPANDD      Z0, Z3, Z3
-	VPERMD      (R8), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z4
-	VPERMD      (R11), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z8
-	VPERMD      (R8)(DX*1), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z5
-	VPERMD      (R11)(DX*1), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z9
-	VPERMD      (R8)(DX*2), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z6
-	VPERMD      (R11)(DX*2), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z10
-	VPERMD      (R8)(DI*1), Z16, Z17
-	VPDPBUSD    Z17, Z2, Z7
-	VPERMD      (R11)(DI*1), Z16, Z18
-	VPDPBUSD    Z18, Z3, Z11
+	VPSRLW      $0x04, Z2, Z4
+	VPANDD      Z0, Z2, Z3
+	VPANDD      Z0, Z4, Z4
+	VPERMD      (R8), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z6
+	VPERMD      (R11), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z10
+	VPERMD      (R8)(DX*1), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z7
+	VPERMD      (R11)(DX*1), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z11
+	VPERMD      (R8)(DX*2), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z8
+	VPERMD      (R11)(DX*2), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z12
+	VPERMD      (R8)(DI*1), Z18, Z19
+	VPDPBUSD    Z19, Z3, Z9
+	VPERMD      (R11)(DI*1), Z18, Z20
+	VPDPBUSD    Z20, Z4, Z13
 	LEAQ        (R8)(R10*8), R8
 	ADDQ        80(BX), AX
 
 tail_done:
 	MOVQ       104(BX), R9
 	ADDQ       R8, R9
-	VPADDD     Z8, Z4, Z4
-	VPADDD     Z9, Z5, Z5
 	VPADDD     Z10, Z6, Z6
 	VPADDD     Z11, Z7, Z7
+	VPADDD     Z12, Z8, Z8
+	VPADDD     Z13, Z9, Z9
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z5, Z4, Z17
-	VSHUFI64X2 $0xee, Z5, Z4, Z18
-	VPADDD     Z17, Z18, Z4
-	VSHUFI64X2 $0x44, Z7, Z6, Z17
-	VSHUFI64X2 $0xee, Z7, Z6, Z18
-	VPADDD     Z17, Z18, Z6
-	VSHUFI64X2 $0x88, Z6, Z4, Z17
-	VSHUFI64X2 $0xdd, Z6, Z4, Z18
-	VPADDD     Z17, Z18, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z19
+	VSHUFI64X2 $0xee, Z7, Z6, Z20
+	VPADDD     Z19, Z20, Z6
+	VSHUFI64X2 $0x44, Z9, Z8, Z19
+	VSHUFI64X2 $0xee, Z9, Z8, Z20
+	VPADDD     Z19, Z20, Z8
+	VSHUFI64X2 $0x88, Z8, Z6, Z19
+	VSHUFI64X2 $0xdd, Z8, Z6, Z20
+	VPADDD     Z19, Z20, Z6
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z4, Z17
-	VPADDD  Z17, Z4, Z4
+	VPSHUFD $0x4e, Z6, Z19
+	VPADDD  Z19, Z6, Z6
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z4, Z17
-	VPADDD  Z17, Z4, Z4
+	VPSHUFD $0xb1, Z6, Z19
+	VPADDD  Z19, Z6, Z6
 
 quarter0:
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VSHUFF32X4  $0x00, Z4, Z4, Z17
-	VMULPS.BCST -4(R9), Z17, Z17
-	VADDPS      Z17, Z12, K1, Z12
-	VSHUFF32X4  $0x55, Z4, Z4, Z18
-	VMULPS.BCST -4(R9)(DX*1), Z18, Z18
-	VADDPS      Z18, Z13, K1, Z13
-	VSHUFF32X4  $0xaa, Z4, Z4, Z17
-	VMULPS.BCST -4(R9)(DX*2), Z17, Z17
-	VADDPS      Z17, Z14, K1, Z14
-	VSHUFF32X4  $0xff, Z4, Z4, Z18
-	VMULPS.BCST -4(R9)(DI*1), Z18, Z18
-	VADDPS      Z18, Z15, K1, Z15
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VSHUFF32X4  $0x00, Z6, Z6, Z19
+	VMULPS.BCST -4(R9), Z19, Z19
+	VADDPS      Z19, Z14, K1, Z14
+	VSHUFF32X4  $0x55, Z6, Z6, Z20
+	VMULPS.BCST -4(R9)(DX*1), Z20, Z20
+	VADDPS      Z20, Z15, K1, Z15
+	VSHUFF32X4  $0xaa, Z6, Z6, Z19
+	VMULPS.BCST -4(R9)(DX*2), Z19, Z19
+	VADDPS      Z19, Z16, K1, Z16
+	VSHUFF32X4  $0xff, Z6, Z6, Z20
+	VMULPS.BCST -4(R9)(DI*1), Z20, Z20
+	VADDPS      Z20, Z17, K1, Z17
 	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x08, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x08, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x08, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x08, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x08, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x04, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x04, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x04, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x04, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x04, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x02, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x02, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x02, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x02, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x02, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z4, Z4, Z17
-	VPADDD  Z17, Z4, Z4
-	VALIGND $0x01, Z5, Z5, Z18
-	VPADDD  Z18, Z5, Z5
-	VALIGND $0x01, Z6, Z6, Z17
-	VPADDD  Z17, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z18
-	VPADDD  Z18, Z7, Z7
+	VALIGND $0x01, Z6, Z6, Z19
+	VPADDD  Z19, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z20
+	VPADDD  Z20, Z7, Z7
+	VALIGND $0x01, Z8, Z8, Z19
+	VPADDD  Z19, Z8, Z8
+	VALIGND $0x01, Z9, Z9, Z20
+	VPADDD  Z20, Z9, Z9
 
 reduced:
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R9), Z4, Z4
-	VADDPS      Z4, Z12, K1, Z12
-	VCVTDQ2PS   Z5, Z5
-	VMULPS      Z1, Z5, Z5
-	VMULPS.BCST -4(R9)(DX*1), Z5, Z5
-	VADDPS      Z5, Z13, K1, Z13
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R9)(DX*2), Z6, Z6
+	VMULPS.BCST -4(R9), Z6, Z6
 	VADDPS      Z6, Z14, K1, Z14
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R9)(DI*1), Z7, Z7
+	VMULPS.BCST -4(R9)(DX*1), Z7, Z7
 	VADDPS      Z7, Z15, K1, Z15
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R9)(DX*2), Z8, Z8
+	VADDPS      Z8, Z16, K1, Z16
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R9)(DI*1), Z9, Z9
+	VADDPS      Z9, Z17, K1, Z17
 
 narrow_done:
 	JMP strip
@@ -1888,30 +2957,45 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	VMOVUPS Z14, 128(AX)
-	VMOVUPS Z15, 192(AX)
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	VMOVUPS Z16, 128(AX)
+	VMOVUPS Z17, 192(AX)
 	VZEROUPPER
 	RET
 
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·panelA16x4AVX512(SB), NOSPLIT, $24-48
-	MOVQ    w+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    s+24(FP), BX
-	MOVQ    lanes+32(FP), SI
-	LEAQ    (DX)(DX*2), DI
-	VMOVUPS 448(SI), Z0
-	VPXORD  Z21, Z21, Z21
-	VPXORD  Z22, Z22, Z22
-	VPXORD  Z23, Z23, Z23
-	VPXORD  Z24, Z24, Z24
-	MOVQ    (BX), R8
-	MOVQ    R8, (SP)
+// Requires: AVX, AVX2, AVX512F, BMI2, CMOV, F16C, MMX+
+TEXT ·panelA16x4AVX512(SB), NOSPLIT, $168-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	LEAQ         (DX)(DX*2), DI
+	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
+	VPXORD       Z23, Z23, Z23
+	VPXORD       Z24, Z24, Z24
+	MOVQ         (BX), R8
+	MOVQ         R8, (SP)
+	MOVQ         104(BX), R8
+	ADDQ         CX, R8
+	MOVQ         R8, 160(SP)
+	CMPQ         160(BX), $0x06
+	JNE          no_prefix
+	MOVQ         AX, 152(SP)
+	VPBROADCASTD (AX), Z3
+	VPADDD       1024(SI), Z3, Z3
+	VMOVDQU32    Z3, 24(SP)
+	MOVQ         152(SP), R8
+	VPSRLD       $0x08, Z3, Z3
+	KXNORW       K2, K2, K2
+	VGATHERDPS   4(R8)(Z3*4), K2, Z4
+	VMOVUPS      Z4, 88(SP)
+	ADDQ         176(BX), AX
 
+no_prefix:
 tile:
 	MOVQ    CX, 8(SP)
 	MOVQ    8(BX), R8
@@ -1924,25 +3008,149 @@ group:
 	JE         dense_done
 	DECQ       R8
 	PREFETCHT0 8192(AX)
-	VCVTPH2PS  (AX), Z1
-	ADDQ       $0x20, AX
+	MOVQ       (SP), R9
+	ADDQ       R8, R9
 	MOVQ       16(BX), R9
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
+	CMOVQEQ    152(BX), R9
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R10
+	TESTQ     R10, R10
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ             R10, $0x02
+	JNE              head_affine_no
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	MOVL             $0x0000ff00, R10
+	KMOVW            R10, K2
+	VPBROADCASTD     (AX), Z4
+	VPBROADCASTD     4(AX), K2, Z4
+	VPSLLVD          960(SI), Z4, Z4
+	VPSRLD           $0x1c, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x08, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             160(SP), R10
+	VFMADD231PS.BCST (R10), Z3, Z21
+	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
+	ADDQ             $0x04, 160(SP)
+	JMP              head_done
+
+head_affine_no:
+	CMPQ             R10, $0x03
+	JNE              head_bilevel_no
+	VCVTPH2PS        (AX), X2
+	VSHUFF32X4       $0x00, Z2, Z2, Z2
+	MOVL             $0x0000ff00, R10
+	KMOVW            R10, K2
+	VPBROADCASTD     8(AX), Z3
+	VPBROADCASTD     11(AX), K2, Z3
+	VPSLLVD          960(SI), Z3, Z3
+	VPSRLD           $0x1d, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VPERMILPS        $0x00, Z2, Z1
+	VPERMILPS        $0x55, Z2, Z4
+	VFMADD213PS      Z4, Z3, Z1
+	MOVL             $0x0000ff00, R10
+	KMOVW            R10, K2
+	VPBROADCASTD     14(AX), Z3
+	VPBROADCASTD     17(AX), K2, Z3
+	VPSLLVD          960(SI), Z3, Z3
+	VPSRLD           $0x1d, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VPERMILPS        $0xaa, Z2, Z4
+	VPERMILPS        $0xff, Z2, Z2
+	VFMADD213PS      Z2, Z3, Z4
+	ADDQ             $0x14, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             160(SP), R10
+	VFMADD231PS.BCST (R10), Z3, Z21
+	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
+	ADDQ             $0x04, 160(SP)
+	JMP              head_done
+
+head_bilevel_no:
+	CMPQ      R10, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R10
+	VPBROADCASTD R10, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(SI), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	CMPQ      R10, $0x05
+	JNE       head_e4m3_no
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(SI), Z1, Z1
+	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	VPMOVZXBD  (AX), Z4
+	KXNORW     K2, K2, K2
+	VGATHERDPS 1216(SI)(Z4*4), K2, Z1
+	VMULPS     88(SP), Z1, Z1
+	VADDPS     1088(SI), Z1, Z1
+
+	// Where the next scale of a row begins a block, the magnitudes are read anew.
+	VMOVDQU32    24(SP), Z3
+	MOVL         $0x00000001, R10
+	VPBROADCASTD R10, Z4
+	VPADDD       Z4, Z3, Z3
+	VMOVDQU32    Z3, 24(SP)
+	MOVL         $0x000000ff, R10
+	VPBROADCASTD R10, Z4
+	VPTESTNMD    Z4, Z3, K2
+	KORTESTW     K2, K2
+	JE           same_blocks
+	MOVQ         152(SP), R10
+	VPSRLD       $0x08, Z3, Z3
+	KXNORW       K2, K2, K2
+	VGATHERDPS   4(R10)(Z3*4), K2, Z4
+	VMOVUPS      Z4, 88(SP)
+
+same_blocks:
+	ADDQ $0x10, AX
+
+head_done:
+	VMOVUPS 768(SI), Z0
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
 
 wide1:
 	DECQ             R9
@@ -2038,6 +3246,7 @@ strip:
 	VCVTPH2PS  2(AX), Z1
 	VMOVDQU32  64(SI), Z2
 	VPERMPS    Z1, Z2, Z1
+	VMOVUPS    448(SI), Z0
 	ADDQ       48(BX), AX
 	CMPQ       32(BX), $0x10
 	JNE        narrow
@@ -2473,7 +3682,7 @@ cell:
 	RET
 
 // func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -2485,14 +3694,15 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
 	LEAQ         (DI)(DX*4), R9
 	MOVL         $0x0f0f0f0f, R10
 	VPBROADCASTD R10, Z0
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VMOVDQU64    832(SI), Z5
 	VPXORD       Z14, Z14, Z14
 	VPXORD       Z15, Z15, Z15
 	VPXORD       Z16, Z16, Z16
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 	VPXORD       Z19, Z19, Z19
+	VPXORD       Z20, Z20, Z20
+	VPXORD       Z21, Z21, Z21
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
 
@@ -2504,120 +3714,297 @@ tile:
 	SUBQ    R10, (SP)
 
 group:
-	TESTQ        R10, R10
-	JE           dense_done
-	DECQ         R10
-	PREFETCHT0   8192(AX)
+	TESTQ      R10, R10
+	JE         dense_done
+	DECQ       R10
+	PREFETCHT0 8192(AX)
+	MOVQ       (SP), R11
+	ADDQ       R10, R11
+	MOVQ       16(BX), R11
+	CMOVQEQ    152(BX), R11
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R12
+	TESTQ     R12, R12
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R12, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R12, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R11
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x08, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
 	VPBROADCASTD (R12), Z4
-	VPBROADCASTD (R12)(DX*1), Z5
-	VPBROADCASTD (R12)(DX*2), Z6
-	VPBROADCASTD (R12)(DI*1), Z7
-	VPBROADCASTD (R12)(DX*4), Z8
-	VPBROADCASTD (R12)(R8*1), Z9
-	VPBROADCASTD (R12)(DI*2), Z10
-	VPBROADCASTD (R12)(R9*1), Z11
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z18, Z18
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R12, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X2
+	VSHUFF32X4   $0x00, Z2, Z2, Z2
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 8(AX), Z3
+	VPBROADCASTD 11(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0x00, Z2, Z1
+	VPERMILPS    $0x55, Z2, Z4
+	VFMADD213PS  Z4, Z3, Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 14(AX), Z3
+	VPBROADCASTD 17(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0xaa, Z2, Z4
+	VPERMILPS    $0xff, Z2, Z2
+	VFMADD213PS  Z2, Z3, Z4
+	ADDQ         $0x14, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z4
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z18, Z18
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R12, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R12
+	VPBROADCASTD R12, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(SI), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(SI), Z1, Z1
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(BX), $0x00
+	JNE          look_up
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z6
+	VPBROADCASTD (R12)(DX*1), Z7
+	VPBROADCASTD (R12)(DX*2), Z8
+	VPBROADCASTD (R12)(DI*1), Z9
+	VPBROADCASTD (R12)(DX*4), Z10
+	VPBROADCASTD (R12)(R8*1), Z11
+	VPBROADCASTD (R12)(DI*2), Z12
+	VPBROADCASTD (R12)(R9*1), Z13
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z4, Z4
-	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
-	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
-	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
+	VPSUBD.BCST  (R12), Z6, Z6
+	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
+	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
+	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
+	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
 
 wide1_4:
 	SUBQ          $0x04, R11
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(CX), Z3, Z4
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(CX), Z2, Z4
-	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 8(CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 8(CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 8(CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 8(CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 12(CX), Z3, Z4
-	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 12(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 12(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 12(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 12(CX), Z4, Z6
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(CX), Z2, Z4
-	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 16(CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 16(CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 16(CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 16(CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 20(CX), Z3, Z4
-	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 20(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 20(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 20(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 20(CX), Z4, Z6
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(CX), Z2, Z4
-	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 24(CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 24(CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 24(CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 24(CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 28(CX), Z3, Z4
-	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 28(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 28(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 28(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 28(CX), Z4, Z6
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -2630,37 +4017,31 @@ wide1_1:
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(CX), Z3, Z4
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
 	ADDQ      $0x01, R11
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z12, Z12
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VADDPS    Z5, Z13, Z13
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, Z14
@@ -2679,6 +4060,201 @@ wide1_1_done:
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	JMP       group
+
+look_up:
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z6
+	VPBROADCASTD (R12)(DX*1), Z7
+	VPBROADCASTD (R12)(DX*2), Z8
+	VPBROADCASTD (R12)(DI*1), Z9
+	VPBROADCASTD (R12)(DX*4), Z10
+	VPBROADCASTD (R12)(R8*1), Z11
+	VPBROADCASTD (R12)(DI*2), Z12
+	VPBROADCASTD (R12)(R9*1), Z13
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z6, Z6
+	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
+	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
+	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
+	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
+	VPADDD       Z6, Z6, Z6
+	VPADDD       Z7, Z7, Z7
+	VPADDD       Z8, Z8, Z8
+	VPADDD       Z9, Z9, Z9
+	VPADDD       Z10, Z10, Z10
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+
+wide2_4:
+	SUBQ          $0x04, R11
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 12(CX), Z4, Z6
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 20(CX), Z4, Z6
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 28(CX), Z4, Z6
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, R11
+
+wide2_1:
+	SUBQ          $0x01, R11
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ      $0x01, R11
+	VCVTDQ2PS Z6, Z6
+	VMULPS    Z1, Z6, Z6
+	VADDPS    Z6, Z14, Z14
+	VCVTDQ2PS Z7, Z7
+	VMULPS    Z1, Z7, Z7
+	VADDPS    Z7, Z15, Z15
+	VCVTDQ2PS Z8, Z8
+	VMULPS    Z1, Z8, Z8
+	VADDPS    Z8, Z16, Z16
+	VCVTDQ2PS Z9, Z9
+	VMULPS    Z1, Z9, Z9
+	VADDPS    Z9, Z17, Z17
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z1, Z10, Z10
+	VADDPS    Z10, Z18, Z18
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
 	JMP       group
 
 dense_done:
@@ -2706,154 +4282,148 @@ strip:
 	MOVQ         40(BX), R11
 	MOVQ         104(BX), R12
 	ADDQ         R10, R12
-	VPBROADCASTD (R12), Z4
-	VPBROADCASTD (R12)(DX*1), Z5
-	VPBROADCASTD (R12)(DX*2), Z6
-	VPBROADCASTD (R12)(DI*1), Z7
-	VPBROADCASTD (R12)(DX*4), Z8
-	VPBROADCASTD (R12)(R8*1), Z9
-	VPBROADCASTD (R12)(DI*2), Z10
-	VPBROADCASTD (R12)(R9*1), Z11
+	VPBROADCASTD (R12), Z6
+	VPBROADCASTD (R12)(DX*1), Z7
+	VPBROADCASTD (R12)(DX*2), Z8
+	VPBROADCASTD (R12)(DI*1), Z9
+	VPBROADCASTD (R12)(DX*4), Z10
+	VPBROADCASTD (R12)(R8*1), Z11
+	VPBROADCASTD (R12)(DI*2), Z12
+	VPBROADCASTD (R12)(R9*1), Z13
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z4, Z4
-	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
-	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
-	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
+	VPSUBD.BCST  (R12), Z6, Z6
+	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
+	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
+	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
+	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
 
-wide2_4:
+wide3_4:
 	SUBQ          $0x04, R11
-	JL            wide2_4_done
+	JL            wide3_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R10), Z2, Z4
-	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(R10), Z3, Z4
-	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R10), Z3, Z6
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(R10), Z4, Z6
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(R10), Z2, Z4
-	VPDPBUSD.BCST 8(R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 8(R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 8(R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 8(R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 8(R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 12(R10), Z3, Z4
-	VPDPBUSD.BCST 12(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 12(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 12(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 12(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 12(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 12(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 12(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(R10), Z3, Z6
+	VPDPBUSD.BCST 8(R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 8(R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 8(R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 8(R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 8(R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 12(R10), Z4, Z6
+	VPDPBUSD.BCST 12(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 12(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 12(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 12(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 12(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 12(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 12(R10)(R9*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(R10), Z2, Z4
-	VPDPBUSD.BCST 16(R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 16(R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 16(R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 16(R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 16(R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 20(R10), Z3, Z4
-	VPDPBUSD.BCST 20(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 20(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 20(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 20(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 20(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 20(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 20(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(R10), Z3, Z6
+	VPDPBUSD.BCST 16(R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 16(R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 16(R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 16(R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 16(R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 20(R10), Z4, Z6
+	VPDPBUSD.BCST 20(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 20(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 20(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 20(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 20(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 20(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 20(R10)(R9*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(R10), Z2, Z4
-	VPDPBUSD.BCST 24(R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 24(R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 24(R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 24(R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 24(R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 28(R10), Z3, Z4
-	VPDPBUSD.BCST 28(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 28(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 28(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 28(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 28(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 28(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 28(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(R10), Z3, Z6
+	VPDPBUSD.BCST 24(R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 24(R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 24(R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 24(R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 24(R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 28(R10), Z4, Z6
+	VPDPBUSD.BCST 28(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 28(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 28(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 28(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 28(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 28(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide2_4
+	JMP           wide3_4
 
-wide2_4_done:
+wide3_4_done:
 	ADDQ $0x04, R11
 
-wide2_1:
+wide3_1:
 	SUBQ          $0x01, R11
-	JL            wide2_1_done
+	JL            wide3_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R10), Z2, Z4
-	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(R10), Z3, Z4
-	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R10), Z3, Z6
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(R10), Z4, Z6
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide2_1
+	JMP           wide3_1
 
-wide2_1_done:
+wide3_1_done:
 	ADDQ      $0x01, R11
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z12, Z12
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VADDPS    Z5, Z13, Z13
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, Z14
@@ -2872,6 +4442,12 @@ wide2_1_done:
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
 	JMP       strip
 
 narrow:
@@ -2879,30 +4455,30 @@ narrow:
 	MOVQ      96(BX), R12
 	SHLXQ     R11, R12, R12
 	KMOVW     R12, K1
-	VMOVDQU32 (SI), Z20
+	VMOVDQU32 (SI), Z22
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R11
 	ADDQ           R10, R11
-	VPBROADCASTD.Z (R11), K3, Z4
-	VPBROADCASTD.Z (R11)(DX*1), K3, Z5
-	VPBROADCASTD.Z (R11)(DX*2), K3, Z6
-	VPBROADCASTD.Z (R11)(DI*1), K3, Z7
-	VPBROADCASTD.Z (R11)(DX*4), K3, Z8
-	VPBROADCASTD.Z (R11)(R8*1), K3, Z9
-	VPBROADCASTD.Z (R11)(DI*2), K3, Z10
-	VPBROADCASTD.Z (R11)(R9*1), K3, Z11
+	VPBROADCASTD.Z (R11), K3, Z6
+	VPBROADCASTD.Z (R11)(DX*1), K3, Z7
+	VPBROADCASTD.Z (R11)(DX*2), K3, Z8
+	VPBROADCASTD.Z (R11)(DI*1), K3, Z9
+	VPBROADCASTD.Z (R11)(DX*4), K3, Z10
+	VPBROADCASTD.Z (R11)(R8*1), K3, Z11
+	VPBROADCASTD.Z (R11)(DI*2), K3, Z12
+	VPBROADCASTD.Z (R11)(R9*1), K3, Z13
 	MOVQ           40(BX), R12
 	LEAQ           (R11)(R12*8), R11
-	VPSUBD.BCST    (R11), Z4, K3, Z4
-	VPSUBD.BCST    (R11)(DX*1), Z5, K3, Z5
-	VPSUBD.BCST    (R11)(DX*2), Z6, K3, Z6
-	VPSUBD.BCST    (R11)(DI*1), Z7, K3, Z7
-	VPSUBD.BCST    (R11)(DX*4), Z8, K3, Z8
-	VPSUBD.BCST    (R11)(R8*1), Z9, K3, Z9
-	VPSUBD.BCST    (R11)(DI*2), Z10, K3, Z10
-	VPSUBD.BCST    (R11)(R9*1), Z11, K3, Z11
+	VPSUBD.BCST    (R11), Z6, K3, Z6
+	VPSUBD.BCST    (R11)(DX*1), Z7, K3, Z7
+	VPSUBD.BCST    (R11)(DX*2), Z8, K3, Z8
+	VPSUBD.BCST    (R11)(DI*1), Z9, K3, Z9
+	VPSUBD.BCST    (R11)(DX*4), Z10, K3, Z10
+	VPSUBD.BCST    (R11)(R8*1), Z11, K3, Z11
+	VPSUBD.BCST    (R11)(DI*2), Z12, K3, Z12
+	VPSUBD.BCST    (R11)(R9*1), Z13, K3, Z13
 	MOVQ           56(BX), R11
 	MOVQ           64(BX), R12
 
@@ -2912,41 +4488,41 @@ chunk:
 	VMOVDQU64  (AX), Z2
 	PREFETCHT0 8192(AX)
 	LEAQ       (R10)(R12*4), R13
-	VPSRLW     $0x04, Z2, Z3
-	VPANDD     Z0, Z2, Z2
-	VPANDD     Z0, Z3, Z3
-	VPERMD     (R10), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z4
-	VPERMD     (R13), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z4
-	VPERMD     (R10)(DX*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z5
-	VPERMD     (R13)(DX*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z5
-	VPERMD     (R10)(DX*2), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z6
-	VPERMD     (R13)(DX*2), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z6
-	VPERMD     (R10)(DI*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z7
-	VPERMD     (R13)(DI*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z7
-	VPERMD     (R10)(DX*4), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z8
-	VPERMD     (R13)(DX*4), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z8
-	VPERMD     (R10)(R8*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z9
-	VPERMD     (R13)(R8*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z9
-	VPERMD     (R10)(DI*2), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z10
-	VPERMD     (R13)(DI*2), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z10
-	VPERMD     (R10)(R9*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z11
-	VPERMD     (R13)(R9*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z11
+	VPSRLW     $0x04, Z2, Z4
+	VPANDD     Z0, Z2, Z3
+	VPANDD     Z0, Z4, Z4
+	VPERMD     (R10), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z6
+	VPERMD     (R13), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z6
+	VPERMD     (R10)(DX*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z7
+	VPERMD     (R13)(DX*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z7
+	VPERMD     (R10)(DX*2), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z8
+	VPERMD     (R13)(DX*2), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z8
+	VPERMD     (R10)(DI*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z9
+	VPERMD     (R13)(DI*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z9
+	VPERMD     (R10)(DX*4), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z10
+	VPERMD     (R13)(DX*4), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z10
+	VPERMD     (R10)(R8*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z11
+	VPERMD     (R13)(R8*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z11
+	VPERMD     (R10)(DI*2), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z12
+	VPERMD     (R13)(DI*2), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z12
+	VPERMD     (R10)(R9*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z13
+	VPERMD     (R13)(R9*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z13
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -2960,191 +4536,185 @@ chunks_done:
 	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  8192(AX)
 	LEAQ        (R10)(R12*4), R13
-	VPSRLW      $0x04, Z2, Z3
-	VPANDD      Z0, Z2, Z2
-	VPANDD      Z0, Z3, Z3
-	VPERMD      (R10), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z4
-	VPERMD      (R13), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z4
-	VPERMD      (R10)(DX*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z5
-	VPERMD      (R13)(DX*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z5
-	VPERMD      (R10)(DX*2), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z6
-	VPERMD      (R13)(DX*2), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z6
-	VPERMD      (R10)(DI*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z7
-	VPERMD      (R13)(DI*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z7
-	VPERMD      (R10)(DX*4), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z8
-	VPERMD      (R13)(DX*4), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z8
-	VPERMD      (R10)(R8*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z9
-	VPERMD      (R13)(R8*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z9
-	VPERMD      (R10)(DI*2), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z10
-	VPERMD      (R13)(DI*2), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z10
-	VPERMD      (R10)(R9*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z11
-	VPERMD      (R13)(R9*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z11
+	VPSRLW      $0x04, Z2, Z4
+	VPANDD      Z0, Z2, Z3
+	VPANDD      Z0, Z4, Z4
+	VPERMD      (R10), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z6
+	VPERMD      (R13), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z6
+	VPERMD      (R10)(DX*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z7
+	VPERMD      (R13)(DX*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z7
+	VPERMD      (R10)(DX*2), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z8
+	VPERMD      (R13)(DX*2), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z8
+	VPERMD      (R10)(DI*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z9
+	VPERMD      (R13)(DI*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z9
+	VPERMD      (R10)(DX*4), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z10
+	VPERMD      (R13)(DX*4), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z10
+	VPERMD      (R10)(R8*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z11
+	VPERMD      (R13)(R8*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z11
+	VPERMD      (R10)(DI*2), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z12
+	VPERMD      (R13)(DI*2), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z12
+	VPERMD      (R10)(R9*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z13
+	VPERMD      (R13)(R9*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z13
 	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
 tail_done:
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z5, Z4, Z21
-	VSHUFI64X2 $0xee, Z5, Z4, Z22
-	VPADDD     Z21, Z22, Z4
-	VSHUFI64X2 $0x44, Z7, Z6, Z21
-	VSHUFI64X2 $0xee, Z7, Z6, Z22
-	VPADDD     Z21, Z22, Z6
-	VSHUFI64X2 $0x88, Z6, Z4, Z21
-	VSHUFI64X2 $0xdd, Z6, Z4, Z22
-	VPADDD     Z21, Z22, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z23
+	VSHUFI64X2 $0xee, Z7, Z6, Z24
+	VPADDD     Z23, Z24, Z6
+	VSHUFI64X2 $0x44, Z9, Z8, Z23
+	VSHUFI64X2 $0xee, Z9, Z8, Z24
+	VPADDD     Z23, Z24, Z8
+	VSHUFI64X2 $0x88, Z8, Z6, Z23
+	VSHUFI64X2 $0xdd, Z8, Z6, Z24
+	VPADDD     Z23, Z24, Z6
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z4, Z21
-	VPADDD  Z21, Z4, Z4
+	VPSHUFD $0x4e, Z6, Z23
+	VPADDD  Z23, Z6, Z6
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z4, Z21
-	VPADDD  Z21, Z4, Z4
+	VPSHUFD $0xb1, Z6, Z23
+	VPADDD  Z23, Z6, Z6
 
 quarter0:
-	VCVTDQ2PS  Z4, Z4
-	VMULPS     Z1, Z4, Z4
-	VSHUFF32X4 $0x00, Z4, Z4, Z21
-	VADDPS     Z21, Z12, K1, Z12
-	VSHUFF32X4 $0x55, Z4, Z4, Z22
-	VADDPS     Z22, Z13, K1, Z13
-	VSHUFF32X4 $0xaa, Z4, Z4, Z21
-	VADDPS     Z21, Z14, K1, Z14
-	VSHUFF32X4 $0xff, Z4, Z4, Z22
-	VADDPS     Z22, Z15, K1, Z15
-	VSHUFI64X2 $0x44, Z9, Z8, Z21
-	VSHUFI64X2 $0xee, Z9, Z8, Z22
-	VPADDD     Z21, Z22, Z8
-	VSHUFI64X2 $0x44, Z11, Z10, Z21
-	VSHUFI64X2 $0xee, Z11, Z10, Z22
-	VPADDD     Z21, Z22, Z10
-	VSHUFI64X2 $0x88, Z10, Z8, Z21
-	VSHUFI64X2 $0xdd, Z10, Z8, Z22
-	VPADDD     Z21, Z22, Z8
+	VCVTDQ2PS  Z6, Z6
+	VMULPS     Z1, Z6, Z6
+	VSHUFF32X4 $0x00, Z6, Z6, Z23
+	VADDPS     Z23, Z14, K1, Z14
+	VSHUFF32X4 $0x55, Z6, Z6, Z24
+	VADDPS     Z24, Z15, K1, Z15
+	VSHUFF32X4 $0xaa, Z6, Z6, Z23
+	VADDPS     Z23, Z16, K1, Z16
+	VSHUFF32X4 $0xff, Z6, Z6, Z24
+	VADDPS     Z24, Z17, K1, Z17
+	VSHUFI64X2 $0x44, Z11, Z10, Z23
+	VSHUFI64X2 $0xee, Z11, Z10, Z24
+	VPADDD     Z23, Z24, Z10
+	VSHUFI64X2 $0x44, Z13, Z12, Z23
+	VSHUFI64X2 $0xee, Z13, Z12, Z24
+	VPADDD     Z23, Z24, Z12
+	VSHUFI64X2 $0x88, Z12, Z10, Z23
+	VSHUFI64X2 $0xdd, Z12, Z10, Z24
+	VPADDD     Z23, Z24, Z10
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter4
-	VPSHUFD $0x4e, Z8, Z21
-	VPADDD  Z21, Z8, Z8
+	VPSHUFD $0x4e, Z10, Z23
+	VPADDD  Z23, Z10, Z10
 	CMPQ    32(BX), $0x01
 	JGT     quarter4
-	VPSHUFD $0xb1, Z8, Z21
-	VPADDD  Z21, Z8, Z8
+	VPSHUFD $0xb1, Z10, Z23
+	VPADDD  Z23, Z10, Z10
 
 quarter4:
-	VCVTDQ2PS  Z8, Z8
-	VMULPS     Z1, Z8, Z8
-	VSHUFF32X4 $0x00, Z8, Z8, Z21
-	VADDPS     Z21, Z16, K1, Z16
-	VSHUFF32X4 $0x55, Z8, Z8, Z22
-	VADDPS     Z22, Z17, K1, Z17
-	VSHUFF32X4 $0xaa, Z8, Z8, Z21
-	VADDPS     Z21, Z18, K1, Z18
-	VSHUFF32X4 $0xff, Z8, Z8, Z22
-	VADDPS     Z22, Z19, K1, Z19
+	VCVTDQ2PS  Z10, Z10
+	VMULPS     Z1, Z10, Z10
+	VSHUFF32X4 $0x00, Z10, Z10, Z23
+	VADDPS     Z23, Z18, K1, Z18
+	VSHUFF32X4 $0x55, Z10, Z10, Z24
+	VADDPS     Z24, Z19, K1, Z19
+	VSHUFF32X4 $0xaa, Z10, Z10, Z23
+	VADDPS     Z23, Z20, K1, Z20
+	VSHUFF32X4 $0xff, Z10, Z10, Z24
+	VADDPS     Z24, Z21, K1, Z21
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x08, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x08, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x08, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x08, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x08, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x08, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x08, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x08, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x08, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x08, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x08, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x04, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x04, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x04, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x04, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x04, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x04, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x04, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x04, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x04, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x04, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x04, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x02, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x02, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x02, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x02, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x02, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x02, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x02, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x02, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x02, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x02, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x02, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x01, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x01, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x01, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x01, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x01, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x01, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x01, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x01, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x01, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x01, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x01, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 
 reduced:
-	VCVTDQ2PS Z4, Z4
-	VMULPS    Z1, Z4, Z4
-	VADDPS    Z4, Z12, K1, Z12
-	VCVTDQ2PS Z5, Z5
-	VMULPS    Z1, Z5, Z5
-	VADDPS    Z5, Z13, K1, Z13
 	VCVTDQ2PS Z6, Z6
 	VMULPS    Z1, Z6, Z6
 	VADDPS    Z6, Z14, K1, Z14
@@ -3163,6 +4733,12 @@ reduced:
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, K1, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, K1, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, K1, Z21
 
 narrow_done:
 	JMP strip
@@ -3171,19 +4747,19 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	VMOVUPS Z14, 128(AX)
-	VMOVUPS Z15, 192(AX)
-	VMOVUPS Z16, 256(AX)
-	VMOVUPS Z17, 320(AX)
-	VMOVUPS Z18, 384(AX)
-	VMOVUPS Z19, 448(AX)
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	VMOVUPS Z16, 128(AX)
+	VMOVUPS Z17, 192(AX)
+	VMOVUPS Z18, 256(AX)
+	VMOVUPS Z19, 320(AX)
+	VMOVUPS Z20, 384(AX)
+	VMOVUPS Z21, 448(AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -3195,14 +4771,15 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
 	LEAQ         (DI)(DX*4), R9
 	MOVL         $0x0f0f0f0f, R10
 	VPBROADCASTD R10, Z0
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VMOVDQU64    832(SI), Z5
 	VPXORD       Z14, Z14, Z14
 	VPXORD       Z15, Z15, Z15
 	VPXORD       Z16, Z16, Z16
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 	VPXORD       Z19, Z19, Z19
+	VPXORD       Z20, Z20, Z20
+	VPXORD       Z21, Z21, Z21
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
 
@@ -3214,120 +4791,313 @@ tile:
 	SUBQ    R10, (SP)
 
 group:
-	TESTQ        R10, R10
-	JE           dense_done
-	DECQ         R10
-	PREFETCHT0   8192(AX)
+	TESTQ      R10, R10
+	JE         dense_done
+	DECQ       R10
+	PREFETCHT0 8192(AX)
+	MOVQ       (SP), R11
+	ADDQ       R10, R11
+	MOVQ       16(BX), R11
+	CMOVQEQ    152(BX), R11
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R12
+	TESTQ     R12, R12
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R12, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R12, $0x02
+	JNE          head_affine_no
 	VCVTPH2PS    (AX), Z1
 	ADDQ         $0x20, AX
-	MOVQ         16(BX), R11
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x08, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
 	VPBROADCASTD (R12), Z4
-	VPBROADCASTD (R12)(DX*1), Z5
-	VPBROADCASTD (R12)(DX*2), Z6
-	VPBROADCASTD (R12)(DI*1), Z7
-	VPBROADCASTD (R12)(DX*4), Z8
-	VPBROADCASTD (R12)(R8*1), Z9
-	VPBROADCASTD (R12)(DI*2), Z10
-	VPBROADCASTD (R12)(R9*1), Z11
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12), Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*1), Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*2), Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*1), Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*4), Z4, Z4
+	VADDPS       Z4, Z18, Z18
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R8*1), Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*2), Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R12, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X2
+	VSHUFF32X4   $0x00, Z2, Z2, Z2
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 8(AX), Z3
+	VPBROADCASTD 11(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0x00, Z2, Z1
+	VPERMILPS    $0x55, Z2, Z4
+	VFMADD213PS  Z4, Z3, Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 14(AX), Z3
+	VPBROADCASTD 17(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1d, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VPERMILPS    $0xaa, Z2, Z4
+	VPERMILPS    $0xff, Z2, Z2
+	VFMADD213PS  Z2, Z3, Z4
+	ADDQ         $0x14, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z4
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12), Z4, Z4
+	VADDPS       Z4, Z14, Z14
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*1), Z4, Z4
+	VADDPS       Z4, Z15, Z15
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*2), Z4, Z4
+	VADDPS       Z4, Z16, Z16
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*1), Z4, Z4
+	VADDPS       Z4, Z17, Z17
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*4), Z4, Z4
+	VADDPS       Z4, Z18, Z18
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R8*1), Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*2), Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R12, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R12
+	VPBROADCASTD R12, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(SI), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(SI), Z1, Z1
+	ADDQ      $0x10, AX
+
+head_done:
+	CMPQ         184(BX), $0x00
+	JNE          look_up
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z6
+	VPBROADCASTD (R12)(DX*1), Z7
+	VPBROADCASTD (R12)(DX*2), Z8
+	VPBROADCASTD (R12)(DI*1), Z9
+	VPBROADCASTD (R12)(DX*4), Z10
+	VPBROADCASTD (R12)(R8*1), Z11
+	VPBROADCASTD (R12)(DI*2), Z12
+	VPBROADCASTD (R12)(R9*1), Z13
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z4, Z4
-	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
-	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
-	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
+	VPSUBD.BCST  (R12), Z6, Z6
+	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
+	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
+	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
+	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
 
 wide1_4:
 	SUBQ          $0x04, R11
 	JL            wide1_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(CX), Z3, Z4
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(CX), Z2, Z4
-	VPDPBUSD.BCST 8(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 8(CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 8(CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 8(CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 8(CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 12(CX), Z3, Z4
-	VPDPBUSD.BCST 12(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 12(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 12(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 12(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 12(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 12(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 12(CX), Z4, Z6
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(CX), Z2, Z4
-	VPDPBUSD.BCST 16(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 16(CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 16(CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 16(CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 16(CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 20(CX), Z3, Z4
-	VPDPBUSD.BCST 20(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 20(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 20(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 20(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 20(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 20(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 20(CX), Z4, Z6
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(CX), Z2, Z4
-	VPDPBUSD.BCST 24(CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 24(CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 24(CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 24(CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 24(CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 28(CX), Z3, Z4
-	VPDPBUSD.BCST 28(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 28(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 28(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 28(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 28(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 28(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 28(CX), Z4, Z6
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -3340,25 +5110,25 @@ wide1_1:
 	JL            wide1_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (CX), Z2, Z4
-	VPDPBUSD.BCST (CX)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (CX)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (CX)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (CX)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (CX)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (CX)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (CX)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(CX), Z3, Z4
-	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(CX)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
@@ -3367,38 +5137,237 @@ wide1_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        CX, R12
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R12), Z4, Z4
-	VADDPS      Z4, Z12, Z12
-	VCVTDQ2PS   Z5, Z5
-	VMULPS      Z1, Z5, Z5
-	VMULPS.BCST -4(R12)(DX*1), Z5, Z5
-	VADDPS      Z5, Z13, Z13
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R12)(DX*2), Z6, Z6
+	VMULPS.BCST -4(R12), Z6, Z6
 	VADDPS      Z6, Z14, Z14
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R12)(DI*1), Z7, Z7
+	VMULPS.BCST -4(R12)(DX*1), Z7, Z7
 	VADDPS      Z7, Z15, Z15
 	VCVTDQ2PS   Z8, Z8
 	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R12)(DX*4), Z8, Z8
+	VMULPS.BCST -4(R12)(DX*2), Z8, Z8
 	VADDPS      Z8, Z16, Z16
 	VCVTDQ2PS   Z9, Z9
 	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R12)(R8*1), Z9, Z9
+	VMULPS.BCST -4(R12)(DI*1), Z9, Z9
 	VADDPS      Z9, Z17, Z17
 	VCVTDQ2PS   Z10, Z10
 	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R12)(DI*2), Z10, Z10
+	VMULPS.BCST -4(R12)(DX*4), Z10, Z10
 	VADDPS      Z10, Z18, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R12)(R9*1), Z11, Z11
+	VMULPS.BCST -4(R12)(R8*1), Z11, Z11
 	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DI*2), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(R9*1), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	JMP         group
+
+look_up:
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z6
+	VPBROADCASTD (R12)(DX*1), Z7
+	VPBROADCASTD (R12)(DX*2), Z8
+	VPBROADCASTD (R12)(DI*1), Z9
+	VPBROADCASTD (R12)(DX*4), Z10
+	VPBROADCASTD (R12)(R8*1), Z11
+	VPBROADCASTD (R12)(DI*2), Z12
+	VPBROADCASTD (R12)(R9*1), Z13
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z6, Z6
+	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
+	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
+	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
+	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
+	VPADDD       Z6, Z6, Z6
+	VPADDD       Z7, Z7, Z7
+	VPADDD       Z8, Z8, Z8
+	VPADDD       Z9, Z9, Z9
+	VPADDD       Z10, Z10, Z10
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+
+wide2_4:
+	SUBQ          $0x04, R11
+	JL            wide2_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z6
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 12(CX), Z4, Z6
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z6
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 20(CX), Z4, Z6
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z6
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 28(CX), Z4, Z6
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide2_4
+
+wide2_4_done:
+	ADDQ $0x04, R11
+
+wide2_1:
+	SUBQ          $0x01, R11
+	JL            wide2_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPSHUFB       Z3, Z5, Z3
+	VPSHUFB       Z4, Z5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z6
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX), Z4, Z6
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide2_1
+
+wide2_1_done:
+	ADDQ        $0x01, R11
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VMULPS.BCST -4(R12), Z6, Z6
+	VADDPS      Z6, Z14, Z14
+	VCVTDQ2PS   Z7, Z7
+	VMULPS      Z1, Z7, Z7
+	VMULPS.BCST -4(R12)(DX*1), Z7, Z7
+	VADDPS      Z7, Z15, Z15
+	VCVTDQ2PS   Z8, Z8
+	VMULPS      Z1, Z8, Z8
+	VMULPS.BCST -4(R12)(DX*2), Z8, Z8
+	VADDPS      Z8, Z16, Z16
+	VCVTDQ2PS   Z9, Z9
+	VMULPS      Z1, Z9, Z9
+	VMULPS.BCST -4(R12)(DI*1), Z9, Z9
+	VADDPS      Z9, Z17, Z17
+	VCVTDQ2PS   Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VMULPS.BCST -4(R12)(DX*4), Z10, Z10
+	VADDPS      Z10, Z18, Z18
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12)(R8*1), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DI*2), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(R9*1), Z13, Z13
+	VADDPS      Z13, Z21, Z21
 	JMP         group
 
 dense_done:
@@ -3426,182 +5395,182 @@ strip:
 	MOVQ         40(BX), R11
 	MOVQ         104(BX), R12
 	ADDQ         R10, R12
-	VPBROADCASTD (R12), Z4
-	VPBROADCASTD (R12)(DX*1), Z5
-	VPBROADCASTD (R12)(DX*2), Z6
-	VPBROADCASTD (R12)(DI*1), Z7
-	VPBROADCASTD (R12)(DX*4), Z8
-	VPBROADCASTD (R12)(R8*1), Z9
-	VPBROADCASTD (R12)(DI*2), Z10
-	VPBROADCASTD (R12)(R9*1), Z11
+	VPBROADCASTD (R12), Z6
+	VPBROADCASTD (R12)(DX*1), Z7
+	VPBROADCASTD (R12)(DX*2), Z8
+	VPBROADCASTD (R12)(DI*1), Z9
+	VPBROADCASTD (R12)(DX*4), Z10
+	VPBROADCASTD (R12)(R8*1), Z11
+	VPBROADCASTD (R12)(DI*2), Z12
+	VPBROADCASTD (R12)(R9*1), Z13
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z4, Z4
-	VPSUBD.BCST  (R12)(DX*1), Z5, Z5
-	VPSUBD.BCST  (R12)(DX*2), Z6, Z6
-	VPSUBD.BCST  (R12)(DI*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*4), Z8, Z8
-	VPSUBD.BCST  (R12)(R8*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DI*2), Z10, Z10
-	VPSUBD.BCST  (R12)(R9*1), Z11, Z11
+	VPSUBD.BCST  (R12), Z6, Z6
+	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
+	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
+	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
+	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
+	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
+	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
+	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
 
-wide2_4:
+wide3_4:
 	SUBQ          $0x04, R11
-	JL            wide2_4_done
+	JL            wide3_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R10), Z2, Z4
-	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(R10), Z3, Z4
-	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R10), Z3, Z6
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(R10), Z4, Z6
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 8(R10), Z2, Z4
-	VPDPBUSD.BCST 8(R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 8(R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 8(R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 8(R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 8(R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 8(R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 8(R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 12(R10), Z3, Z4
-	VPDPBUSD.BCST 12(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 12(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 12(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 12(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 12(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 12(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 12(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 8(R10), Z3, Z6
+	VPDPBUSD.BCST 8(R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 8(R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 8(R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 8(R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 8(R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 8(R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 8(R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 12(R10), Z4, Z6
+	VPDPBUSD.BCST 12(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 12(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 12(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 12(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 12(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 12(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 12(R10)(R9*1), Z4, Z13
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 16(R10), Z2, Z4
-	VPDPBUSD.BCST 16(R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 16(R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 16(R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 16(R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 16(R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 16(R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 16(R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 20(R10), Z3, Z4
-	VPDPBUSD.BCST 20(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 20(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 20(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 20(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 20(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 20(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 20(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 16(R10), Z3, Z6
+	VPDPBUSD.BCST 16(R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 16(R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 16(R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 16(R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 16(R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 16(R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 16(R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 20(R10), Z4, Z6
+	VPDPBUSD.BCST 20(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 20(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 20(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 20(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 20(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 20(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 20(R10)(R9*1), Z4, Z13
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST 24(R10), Z2, Z4
-	VPDPBUSD.BCST 24(R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST 24(R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST 24(R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST 24(R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST 24(R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST 24(R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST 24(R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 28(R10), Z3, Z4
-	VPDPBUSD.BCST 28(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 28(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 28(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 28(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 28(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 28(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 28(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST 24(R10), Z3, Z6
+	VPDPBUSD.BCST 24(R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST 24(R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST 24(R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST 24(R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST 24(R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST 24(R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST 24(R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 28(R10), Z4, Z6
+	VPDPBUSD.BCST 28(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 28(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 28(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 28(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 28(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 28(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z13
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide2_4
+	JMP           wide3_4
 
-wide2_4_done:
+wide3_4_done:
 	ADDQ $0x04, R11
 
-wide2_1:
+wide3_1:
 	SUBQ          $0x01, R11
-	JL            wide2_1_done
+	JL            wide3_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
-	VPSRLW        $0x04, Z2, Z3
-	VPANDD        Z0, Z2, Z2
-	VPANDD        Z0, Z3, Z3
-	VPDPBUSD.BCST (R10), Z2, Z4
-	VPDPBUSD.BCST (R10)(DX*1), Z2, Z5
-	VPDPBUSD.BCST (R10)(DX*2), Z2, Z6
-	VPDPBUSD.BCST (R10)(DI*1), Z2, Z7
-	VPDPBUSD.BCST (R10)(DX*4), Z2, Z8
-	VPDPBUSD.BCST (R10)(R8*1), Z2, Z9
-	VPDPBUSD.BCST (R10)(DI*2), Z2, Z10
-	VPDPBUSD.BCST (R10)(R9*1), Z2, Z11
-	VPDPBUSD.BCST 4(R10), Z3, Z4
-	VPDPBUSD.BCST 4(R10)(DX*1), Z3, Z5
-	VPDPBUSD.BCST 4(R10)(DX*2), Z3, Z6
-	VPDPBUSD.BCST 4(R10)(DI*1), Z3, Z7
-	VPDPBUSD.BCST 4(R10)(DX*4), Z3, Z8
-	VPDPBUSD.BCST 4(R10)(R8*1), Z3, Z9
-	VPDPBUSD.BCST 4(R10)(DI*2), Z3, Z10
-	VPDPBUSD.BCST 4(R10)(R9*1), Z3, Z11
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPDPBUSD.BCST (R10), Z3, Z6
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
+	VPDPBUSD.BCST 4(R10), Z4, Z6
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide2_1
+	JMP           wide3_1
 
-wide2_1_done:
+wide3_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        R10, R12
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R12), Z4, Z4
-	VADDPS      Z4, Z12, Z12
-	VCVTDQ2PS   Z5, Z5
-	VMULPS      Z1, Z5, Z5
-	VMULPS.BCST -4(R12)(DX*1), Z5, Z5
-	VADDPS      Z5, Z13, Z13
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R12)(DX*2), Z6, Z6
+	VMULPS.BCST -4(R12), Z6, Z6
 	VADDPS      Z6, Z14, Z14
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R12)(DI*1), Z7, Z7
+	VMULPS.BCST -4(R12)(DX*1), Z7, Z7
 	VADDPS      Z7, Z15, Z15
 	VCVTDQ2PS   Z8, Z8
 	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R12)(DX*4), Z8, Z8
+	VMULPS.BCST -4(R12)(DX*2), Z8, Z8
 	VADDPS      Z8, Z16, Z16
 	VCVTDQ2PS   Z9, Z9
 	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R12)(R8*1), Z9, Z9
+	VMULPS.BCST -4(R12)(DI*1), Z9, Z9
 	VADDPS      Z9, Z17, Z17
 	VCVTDQ2PS   Z10, Z10
 	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R12)(DI*2), Z10, Z10
+	VMULPS.BCST -4(R12)(DX*4), Z10, Z10
 	VADDPS      Z10, Z18, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R12)(R9*1), Z11, Z11
+	VMULPS.BCST -4(R12)(R8*1), Z11, Z11
 	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DI*2), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(R9*1), Z13, Z13
+	VADDPS      Z13, Z21, Z21
 	JMP         strip
 
 narrow:
@@ -3609,30 +5578,30 @@ narrow:
 	MOVQ      96(BX), R12
 	SHLXQ     R11, R12, R12
 	KMOVW     R12, K1
-	VMOVDQU32 (SI), Z20
+	VMOVDQU32 (SI), Z22
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R11
 	ADDQ           R10, R11
-	VPBROADCASTD.Z (R11), K3, Z4
-	VPBROADCASTD.Z (R11)(DX*1), K3, Z5
-	VPBROADCASTD.Z (R11)(DX*2), K3, Z6
-	VPBROADCASTD.Z (R11)(DI*1), K3, Z7
-	VPBROADCASTD.Z (R11)(DX*4), K3, Z8
-	VPBROADCASTD.Z (R11)(R8*1), K3, Z9
-	VPBROADCASTD.Z (R11)(DI*2), K3, Z10
-	VPBROADCASTD.Z (R11)(R9*1), K3, Z11
+	VPBROADCASTD.Z (R11), K3, Z6
+	VPBROADCASTD.Z (R11)(DX*1), K3, Z7
+	VPBROADCASTD.Z (R11)(DX*2), K3, Z8
+	VPBROADCASTD.Z (R11)(DI*1), K3, Z9
+	VPBROADCASTD.Z (R11)(DX*4), K3, Z10
+	VPBROADCASTD.Z (R11)(R8*1), K3, Z11
+	VPBROADCASTD.Z (R11)(DI*2), K3, Z12
+	VPBROADCASTD.Z (R11)(R9*1), K3, Z13
 	MOVQ           40(BX), R12
 	LEAQ           (R11)(R12*8), R11
-	VPSUBD.BCST    (R11), Z4, K3, Z4
-	VPSUBD.BCST    (R11)(DX*1), Z5, K3, Z5
-	VPSUBD.BCST    (R11)(DX*2), Z6, K3, Z6
-	VPSUBD.BCST    (R11)(DI*1), Z7, K3, Z7
-	VPSUBD.BCST    (R11)(DX*4), Z8, K3, Z8
-	VPSUBD.BCST    (R11)(R8*1), Z9, K3, Z9
-	VPSUBD.BCST    (R11)(DI*2), Z10, K3, Z10
-	VPSUBD.BCST    (R11)(R9*1), Z11, K3, Z11
+	VPSUBD.BCST    (R11), Z6, K3, Z6
+	VPSUBD.BCST    (R11)(DX*1), Z7, K3, Z7
+	VPSUBD.BCST    (R11)(DX*2), Z8, K3, Z8
+	VPSUBD.BCST    (R11)(DI*1), Z9, K3, Z9
+	VPSUBD.BCST    (R11)(DX*4), Z10, K3, Z10
+	VPSUBD.BCST    (R11)(R8*1), Z11, K3, Z11
+	VPSUBD.BCST    (R11)(DI*2), Z12, K3, Z12
+	VPSUBD.BCST    (R11)(R9*1), Z13, K3, Z13
 	MOVQ           56(BX), R11
 	MOVQ           64(BX), R12
 
@@ -3642,41 +5611,41 @@ chunk:
 	VMOVDQU64  (AX), Z2
 	PREFETCHT0 8192(AX)
 	LEAQ       (R10)(R12*4), R13
-	VPSRLW     $0x04, Z2, Z3
-	VPANDD     Z0, Z2, Z2
-	VPANDD     Z0, Z3, Z3
-	VPERMD     (R10), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z4
-	VPERMD     (R13), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z4
-	VPERMD     (R10)(DX*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z5
-	VPERMD     (R13)(DX*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z5
-	VPERMD     (R10)(DX*2), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z6
-	VPERMD     (R13)(DX*2), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z6
-	VPERMD     (R10)(DI*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z7
-	VPERMD     (R13)(DI*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z7
-	VPERMD     (R10)(DX*4), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z8
-	VPERMD     (R13)(DX*4), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z8
-	VPERMD     (R10)(R8*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z9
-	VPERMD     (R13)(R8*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z9
-	VPERMD     (R10)(DI*2), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z10
-	VPERMD     (R13)(DI*2), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z10
-	VPERMD     (R10)(R9*1), Z20, Z21
-	VPDPBUSD   Z21, Z2, Z11
-	VPERMD     (R13)(R9*1), Z20, Z22
-	VPDPBUSD   Z22, Z3, Z11
+	VPSRLW     $0x04, Z2, Z4
+	VPANDD     Z0, Z2, Z3
+	VPANDD     Z0, Z4, Z4
+	VPERMD     (R10), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z6
+	VPERMD     (R13), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z6
+	VPERMD     (R10)(DX*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z7
+	VPERMD     (R13)(DX*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z7
+	VPERMD     (R10)(DX*2), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z8
+	VPERMD     (R13)(DX*2), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z8
+	VPERMD     (R10)(DI*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z9
+	VPERMD     (R13)(DI*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z9
+	VPERMD     (R10)(DX*4), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z10
+	VPERMD     (R13)(DX*4), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z10
+	VPERMD     (R10)(R8*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z11
+	VPERMD     (R13)(R8*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z11
+	VPERMD     (R10)(DI*2), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z12
+	VPERMD     (R13)(DI*2), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z12
+	VPERMD     (R10)(R9*1), Z22, Z23
+	VPDPBUSD   Z23, Z3, Z13
+	VPERMD     (R13)(R9*1), Z22, Z24
+	VPDPBUSD   Z24, Z4, Z13
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -3690,41 +5659,41 @@ chunks_done:
 	VMOVDQU32.Z (AX), K2, Z2
 	PREFETCHT0  8192(AX)
 	LEAQ        (R10)(R12*4), R13
-	VPSRLW      $0x04, Z2, Z3
-	VPANDD      Z0, Z2, Z2
-	VPANDD      Z0, Z3, Z3
-	VPERMD      (R10), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z4
-	VPERMD      (R13), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z4
-	VPERMD      (R10)(DX*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z5
-	VPERMD      (R13)(DX*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z5
-	VPERMD      (R10)(DX*2), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z6
-	VPERMD      (R13)(DX*2), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z6
-	VPERMD      (R10)(DI*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z7
-	VPERMD      (R13)(DI*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z7
-	VPERMD      (R10)(DX*4), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z8
-	VPERMD      (R13)(DX*4), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z8
-	VPERMD      (R10)(R8*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z9
-	VPERMD      (R13)(R8*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z9
-	VPERMD      (R10)(DI*2), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z10
-	VPERMD      (R13)(DI*2), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z10
-	VPERMD      (R10)(R9*1), Z20, Z21
-	VPDPBUSD    Z21, Z2, Z11
-	VPERMD      (R13)(R9*1), Z20, Z22
-	VPDPBUSD    Z22, Z3, Z11
+	VPSRLW      $0x04, Z2, Z4
+	VPANDD      Z0, Z2, Z3
+	VPANDD      Z0, Z4, Z4
+	VPERMD      (R10), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z6
+	VPERMD      (R13), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z6
+	VPERMD      (R10)(DX*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z7
+	VPERMD      (R13)(DX*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z7
+	VPERMD      (R10)(DX*2), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z8
+	VPERMD      (R13)(DX*2), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z8
+	VPERMD      (R10)(DI*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z9
+	VPERMD      (R13)(DI*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z9
+	VPERMD      (R10)(DX*4), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z10
+	VPERMD      (R13)(DX*4), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z10
+	VPERMD      (R10)(R8*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z11
+	VPERMD      (R13)(R8*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z11
+	VPERMD      (R10)(DI*2), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z12
+	VPERMD      (R13)(DI*2), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z12
+	VPERMD      (R10)(R9*1), Z22, Z23
+	VPDPBUSD    Z23, Z3, Z13
+	VPERMD      (R13)(R9*1), Z22, Z24
+	VPDPBUSD    Z24, Z4, Z13
 	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
@@ -3733,184 +5702,184 @@ tail_done:
 	ADDQ       R10, R11
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z5, Z4, Z21
-	VSHUFI64X2 $0xee, Z5, Z4, Z22
-	VPADDD     Z21, Z22, Z4
-	VSHUFI64X2 $0x44, Z7, Z6, Z21
-	VSHUFI64X2 $0xee, Z7, Z6, Z22
-	VPADDD     Z21, Z22, Z6
-	VSHUFI64X2 $0x88, Z6, Z4, Z21
-	VSHUFI64X2 $0xdd, Z6, Z4, Z22
-	VPADDD     Z21, Z22, Z4
+	VSHUFI64X2 $0x44, Z7, Z6, Z23
+	VSHUFI64X2 $0xee, Z7, Z6, Z24
+	VPADDD     Z23, Z24, Z6
+	VSHUFI64X2 $0x44, Z9, Z8, Z23
+	VSHUFI64X2 $0xee, Z9, Z8, Z24
+	VPADDD     Z23, Z24, Z8
+	VSHUFI64X2 $0x88, Z8, Z6, Z23
+	VSHUFI64X2 $0xdd, Z8, Z6, Z24
+	VPADDD     Z23, Z24, Z6
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z4, Z21
-	VPADDD  Z21, Z4, Z4
+	VPSHUFD $0x4e, Z6, Z23
+	VPADDD  Z23, Z6, Z6
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z4, Z21
-	VPADDD  Z21, Z4, Z4
+	VPSHUFD $0xb1, Z6, Z23
+	VPADDD  Z23, Z6, Z6
 
 quarter0:
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VSHUFF32X4  $0x00, Z4, Z4, Z21
-	VMULPS.BCST -4(R11), Z21, Z21
-	VADDPS      Z21, Z12, K1, Z12
-	VSHUFF32X4  $0x55, Z4, Z4, Z22
-	VMULPS.BCST -4(R11)(DX*1), Z22, Z22
-	VADDPS      Z22, Z13, K1, Z13
-	VSHUFF32X4  $0xaa, Z4, Z4, Z21
-	VMULPS.BCST -4(R11)(DX*2), Z21, Z21
-	VADDPS      Z21, Z14, K1, Z14
-	VSHUFF32X4  $0xff, Z4, Z4, Z22
-	VMULPS.BCST -4(R11)(DI*1), Z22, Z22
-	VADDPS      Z22, Z15, K1, Z15
-	VSHUFI64X2  $0x44, Z9, Z8, Z21
-	VSHUFI64X2  $0xee, Z9, Z8, Z22
-	VPADDD      Z21, Z22, Z8
-	VSHUFI64X2  $0x44, Z11, Z10, Z21
-	VSHUFI64X2  $0xee, Z11, Z10, Z22
-	VPADDD      Z21, Z22, Z10
-	VSHUFI64X2  $0x88, Z10, Z8, Z21
-	VSHUFI64X2  $0xdd, Z10, Z8, Z22
-	VPADDD      Z21, Z22, Z8
+	VCVTDQ2PS   Z6, Z6
+	VMULPS      Z1, Z6, Z6
+	VSHUFF32X4  $0x00, Z6, Z6, Z23
+	VMULPS.BCST -4(R11), Z23, Z23
+	VADDPS      Z23, Z14, K1, Z14
+	VSHUFF32X4  $0x55, Z6, Z6, Z24
+	VMULPS.BCST -4(R11)(DX*1), Z24, Z24
+	VADDPS      Z24, Z15, K1, Z15
+	VSHUFF32X4  $0xaa, Z6, Z6, Z23
+	VMULPS.BCST -4(R11)(DX*2), Z23, Z23
+	VADDPS      Z23, Z16, K1, Z16
+	VSHUFF32X4  $0xff, Z6, Z6, Z24
+	VMULPS.BCST -4(R11)(DI*1), Z24, Z24
+	VADDPS      Z24, Z17, K1, Z17
+	VSHUFI64X2  $0x44, Z11, Z10, Z23
+	VSHUFI64X2  $0xee, Z11, Z10, Z24
+	VPADDD      Z23, Z24, Z10
+	VSHUFI64X2  $0x44, Z13, Z12, Z23
+	VSHUFI64X2  $0xee, Z13, Z12, Z24
+	VPADDD      Z23, Z24, Z12
+	VSHUFI64X2  $0x88, Z12, Z10, Z23
+	VSHUFI64X2  $0xdd, Z12, Z10, Z24
+	VPADDD      Z23, Z24, Z10
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter4
-	VPSHUFD $0x4e, Z8, Z21
-	VPADDD  Z21, Z8, Z8
+	VPSHUFD $0x4e, Z10, Z23
+	VPADDD  Z23, Z10, Z10
 	CMPQ    32(BX), $0x01
 	JGT     quarter4
-	VPSHUFD $0xb1, Z8, Z21
-	VPADDD  Z21, Z8, Z8
+	VPSHUFD $0xb1, Z10, Z23
+	VPADDD  Z23, Z10, Z10
 
 quarter4:
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VSHUFF32X4  $0x00, Z8, Z8, Z21
-	VMULPS.BCST -4(R11)(DX*4), Z21, Z21
-	VADDPS      Z21, Z16, K1, Z16
-	VSHUFF32X4  $0x55, Z8, Z8, Z22
-	VMULPS.BCST -4(R11)(R8*1), Z22, Z22
-	VADDPS      Z22, Z17, K1, Z17
-	VSHUFF32X4  $0xaa, Z8, Z8, Z21
-	VMULPS.BCST -4(R11)(DI*2), Z21, Z21
-	VADDPS      Z21, Z18, K1, Z18
-	VSHUFF32X4  $0xff, Z8, Z8, Z22
-	VMULPS.BCST -4(R11)(R9*1), Z22, Z22
-	VADDPS      Z22, Z19, K1, Z19
+	VCVTDQ2PS   Z10, Z10
+	VMULPS      Z1, Z10, Z10
+	VSHUFF32X4  $0x00, Z10, Z10, Z23
+	VMULPS.BCST -4(R11)(DX*4), Z23, Z23
+	VADDPS      Z23, Z18, K1, Z18
+	VSHUFF32X4  $0x55, Z10, Z10, Z24
+	VMULPS.BCST -4(R11)(R8*1), Z24, Z24
+	VADDPS      Z24, Z19, K1, Z19
+	VSHUFF32X4  $0xaa, Z10, Z10, Z23
+	VMULPS.BCST -4(R11)(DI*2), Z23, Z23
+	VADDPS      Z23, Z20, K1, Z20
+	VSHUFF32X4  $0xff, Z10, Z10, Z24
+	VMULPS.BCST -4(R11)(R9*1), Z24, Z24
+	VADDPS      Z24, Z21, K1, Z21
 	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x08, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x08, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x08, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x08, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x08, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x08, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x08, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x08, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x08, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x08, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x08, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x08, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x04, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x04, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x04, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x04, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x04, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x04, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x04, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x04, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x04, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x04, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x04, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x04, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x02, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x02, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x02, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x02, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x02, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x02, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x02, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x02, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x02, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x02, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x02, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x02, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z4, Z4, Z21
-	VPADDD  Z21, Z4, Z4
-	VALIGND $0x01, Z5, Z5, Z22
-	VPADDD  Z22, Z5, Z5
-	VALIGND $0x01, Z6, Z6, Z21
-	VPADDD  Z21, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z22
-	VPADDD  Z22, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z21
-	VPADDD  Z21, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z22
-	VPADDD  Z22, Z9, Z9
-	VALIGND $0x01, Z10, Z10, Z21
-	VPADDD  Z21, Z10, Z10
-	VALIGND $0x01, Z11, Z11, Z22
-	VPADDD  Z22, Z11, Z11
+	VALIGND $0x01, Z6, Z6, Z23
+	VPADDD  Z23, Z6, Z6
+	VALIGND $0x01, Z7, Z7, Z24
+	VPADDD  Z24, Z7, Z7
+	VALIGND $0x01, Z8, Z8, Z23
+	VPADDD  Z23, Z8, Z8
+	VALIGND $0x01, Z9, Z9, Z24
+	VPADDD  Z24, Z9, Z9
+	VALIGND $0x01, Z10, Z10, Z23
+	VPADDD  Z23, Z10, Z10
+	VALIGND $0x01, Z11, Z11, Z24
+	VPADDD  Z24, Z11, Z11
+	VALIGND $0x01, Z12, Z12, Z23
+	VPADDD  Z23, Z12, Z12
+	VALIGND $0x01, Z13, Z13, Z24
+	VPADDD  Z24, Z13, Z13
 
 reduced:
-	VCVTDQ2PS   Z4, Z4
-	VMULPS      Z1, Z4, Z4
-	VMULPS.BCST -4(R11), Z4, Z4
-	VADDPS      Z4, Z12, K1, Z12
-	VCVTDQ2PS   Z5, Z5
-	VMULPS      Z1, Z5, Z5
-	VMULPS.BCST -4(R11)(DX*1), Z5, Z5
-	VADDPS      Z5, Z13, K1, Z13
 	VCVTDQ2PS   Z6, Z6
 	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R11)(DX*2), Z6, Z6
+	VMULPS.BCST -4(R11), Z6, Z6
 	VADDPS      Z6, Z14, K1, Z14
 	VCVTDQ2PS   Z7, Z7
 	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R11)(DI*1), Z7, Z7
+	VMULPS.BCST -4(R11)(DX*1), Z7, Z7
 	VADDPS      Z7, Z15, K1, Z15
 	VCVTDQ2PS   Z8, Z8
 	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R11)(DX*4), Z8, Z8
+	VMULPS.BCST -4(R11)(DX*2), Z8, Z8
 	VADDPS      Z8, Z16, K1, Z16
 	VCVTDQ2PS   Z9, Z9
 	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R11)(R8*1), Z9, Z9
+	VMULPS.BCST -4(R11)(DI*1), Z9, Z9
 	VADDPS      Z9, Z17, K1, Z17
 	VCVTDQ2PS   Z10, Z10
 	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R11)(DI*2), Z10, Z10
+	VMULPS.BCST -4(R11)(DX*4), Z10, Z10
 	VADDPS      Z10, Z18, K1, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R11)(R9*1), Z11, Z11
+	VMULPS.BCST -4(R11)(R8*1), Z11, Z11
 	VADDPS      Z11, Z19, K1, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R11)(DI*2), Z12, Z12
+	VADDPS      Z12, Z20, K1, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R11)(R9*1), Z13, Z13
+	VADDPS      Z13, Z21, K1, Z21
 
 narrow_done:
 	JMP strip
@@ -3919,40 +5888,55 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, 64(AX)
-	VMOVUPS Z14, 128(AX)
-	VMOVUPS Z15, 192(AX)
-	VMOVUPS Z16, 256(AX)
-	VMOVUPS Z17, 320(AX)
-	VMOVUPS Z18, 384(AX)
-	VMOVUPS Z19, 448(AX)
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, 64(AX)
+	VMOVUPS Z16, 128(AX)
+	VMOVUPS Z17, 192(AX)
+	VMOVUPS Z18, 256(AX)
+	VMOVUPS Z19, 320(AX)
+	VMOVUPS Z20, 384(AX)
+	VMOVUPS Z21, 448(AX)
 	VZEROUPPER
 	RET
 
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·panelA16x8AVX512(SB), NOSPLIT, $24-48
-	MOVQ    w+0(FP), AX
-	MOVQ    x+8(FP), CX
-	MOVQ    ld+16(FP), DX
-	MOVQ    s+24(FP), BX
-	MOVQ    lanes+32(FP), SI
-	LEAQ    (DX)(DX*2), DI
-	LEAQ    (DX)(DX*4), R8
-	LEAQ    (DI)(DX*4), R9
-	VMOVUPS 448(SI), Z0
-	VPXORD  Z21, Z21, Z21
-	VPXORD  Z22, Z22, Z22
-	VPXORD  Z23, Z23, Z23
-	VPXORD  Z24, Z24, Z24
-	VPXORD  Z25, Z25, Z25
-	VPXORD  Z26, Z26, Z26
-	VPXORD  Z27, Z27, Z27
-	VPXORD  Z28, Z28, Z28
-	MOVQ    (BX), R10
-	MOVQ    R10, (SP)
+// Requires: AVX, AVX2, AVX512F, BMI2, CMOV, F16C, MMX+
+TEXT ·panelA16x8AVX512(SB), NOSPLIT, $168-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	LEAQ         (DX)(DX*2), DI
+	LEAQ         (DX)(DX*4), R8
+	LEAQ         (DI)(DX*4), R9
+	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
+	VPXORD       Z23, Z23, Z23
+	VPXORD       Z24, Z24, Z24
+	VPXORD       Z25, Z25, Z25
+	VPXORD       Z26, Z26, Z26
+	VPXORD       Z27, Z27, Z27
+	VPXORD       Z28, Z28, Z28
+	MOVQ         (BX), R10
+	MOVQ         R10, (SP)
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	MOVQ         R10, 160(SP)
+	CMPQ         160(BX), $0x06
+	JNE          no_prefix
+	MOVQ         AX, 152(SP)
+	VPBROADCASTD (AX), Z3
+	VPADDD       1024(SI), Z3, Z3
+	VMOVDQU32    Z3, 24(SP)
+	MOVQ         152(SP), R10
+	VPSRLD       $0x08, Z3, Z3
+	KXNORW       K2, K2, K2
+	VGATHERDPS   4(R10)(Z3*4), K2, Z4
+	VMOVUPS      Z4, 88(SP)
+	ADDQ         176(BX), AX
 
+no_prefix:
 tile:
 	MOVQ    CX, 8(SP)
 	MOVQ    8(BX), R10
@@ -3965,25 +5949,157 @@ group:
 	JE         dense_done
 	DECQ       R10
 	PREFETCHT0 8192(AX)
-	VCVTPH2PS  (AX), Z1
-	ADDQ       $0x20, AX
+	MOVQ       (SP), R11
+	ADDQ       R10, R11
 	MOVQ       16(BX), R11
-	VPXORD     Z5, Z5, Z5
-	VPXORD     Z6, Z6, Z6
-	VPXORD     Z7, Z7, Z7
-	VPXORD     Z8, Z8, Z8
-	VPXORD     Z9, Z9, Z9
-	VPXORD     Z10, Z10, Z10
-	VPXORD     Z11, Z11, Z11
-	VPXORD     Z12, Z12, Z12
-	VPXORD     Z13, Z13, Z13
-	VPXORD     Z14, Z14, Z14
-	VPXORD     Z15, Z15, Z15
-	VPXORD     Z16, Z16, Z16
-	VPXORD     Z17, Z17, Z17
-	VPXORD     Z18, Z18, Z18
-	VPXORD     Z19, Z19, Z19
-	VPXORD     Z20, Z20, Z20
+	CMOVQEQ    152(BX), R11
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R12
+	TESTQ     R12, R12
+	JNE       head_other
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ             R12, $0x02
+	JNE              head_affine_no
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	MOVL             $0x0000ff00, R12
+	KMOVW            R12, K2
+	VPBROADCASTD     (AX), Z4
+	VPBROADCASTD     4(AX), K2, Z4
+	VPSLLVD          960(SI), Z4, Z4
+	VPSRLD           $0x1c, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x08, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             160(SP), R12
+	VFMADD231PS.BCST (R12), Z3, Z21
+	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R12)(DI*1), Z3, Z24
+	VFMADD231PS.BCST (R12)(DX*4), Z3, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
+	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
+	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
+	ADDQ             $0x04, 160(SP)
+	JMP              head_done
+
+head_affine_no:
+	CMPQ             R12, $0x03
+	JNE              head_bilevel_no
+	VCVTPH2PS        (AX), X2
+	VSHUFF32X4       $0x00, Z2, Z2, Z2
+	MOVL             $0x0000ff00, R12
+	KMOVW            R12, K2
+	VPBROADCASTD     8(AX), Z3
+	VPBROADCASTD     11(AX), K2, Z3
+	VPSLLVD          960(SI), Z3, Z3
+	VPSRLD           $0x1d, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VPERMILPS        $0x00, Z2, Z1
+	VPERMILPS        $0x55, Z2, Z4
+	VFMADD213PS      Z4, Z3, Z1
+	MOVL             $0x0000ff00, R12
+	KMOVW            R12, K2
+	VPBROADCASTD     14(AX), Z3
+	VPBROADCASTD     17(AX), K2, Z3
+	VPSLLVD          960(SI), Z3, Z3
+	VPSRLD           $0x1d, Z3, Z3
+	VCVTDQ2PS        Z3, Z3
+	VPERMILPS        $0xaa, Z2, Z4
+	VPERMILPS        $0xff, Z2, Z2
+	VFMADD213PS      Z2, Z3, Z4
+	ADDQ             $0x14, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             160(SP), R12
+	VFMADD231PS.BCST (R12), Z3, Z21
+	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R12)(DI*1), Z3, Z24
+	VFMADD231PS.BCST (R12)(DX*4), Z3, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
+	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
+	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
+	ADDQ             $0x04, 160(SP)
+	JMP              head_done
+
+head_bilevel_no:
+	CMPQ      R12, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z1
+	VPSLLD    $0x17, Z1, Z1
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R12
+	VPBROADCASTD R12, Z4
+	VPMAXUD      Z4, Z1, Z1
+	VMULPS       896(SI), Z1, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	CMPQ      R12, $0x05
+	JNE       head_e4m3_no
+	VPMOVZXBW (AX), Y1
+	VPSLLW    $0x07, Y1, Y1
+	VCVTPH2PS Y1, Z1
+	VMULPS    896(SI), Z1, Z1
+	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	VPMOVZXBD  (AX), Z4
+	KXNORW     K2, K2, K2
+	VGATHERDPS 1216(SI)(Z4*4), K2, Z1
+	VMULPS     88(SP), Z1, Z1
+	VADDPS     1088(SI), Z1, Z1
+
+	// Where the next scale of a row begins a block, the magnitudes are read anew.
+	VMOVDQU32    24(SP), Z3
+	MOVL         $0x00000001, R12
+	VPBROADCASTD R12, Z4
+	VPADDD       Z4, Z3, Z3
+	VMOVDQU32    Z3, 24(SP)
+	MOVL         $0x000000ff, R12
+	VPBROADCASTD R12, Z4
+	VPTESTNMD    Z4, Z3, K2
+	KORTESTW     K2, K2
+	JE           same_blocks
+	MOVQ         152(SP), R12
+	VPSRLD       $0x08, Z3, Z3
+	KXNORW       K2, K2, K2
+	VGATHERDPS   4(R12)(Z3*4), K2, Z4
+	VMOVUPS      Z4, 88(SP)
+
+same_blocks:
+	ADDQ $0x10, AX
+
+head_done:
+	VMOVUPS 768(SI), Z0
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
 
 wide1:
 	DECQ             R11
@@ -4111,6 +6227,7 @@ strip:
 	VCVTPH2PS  2(AX), Z1
 	VMOVDQU32  64(SI), Z2
 	VPERMPS    Z1, Z2, Z1
+	VMOVUPS    448(SI), Z0
 	ADDQ       48(BX), AX
 	CMPQ       32(BX), $0x10
 	JNE        narrow

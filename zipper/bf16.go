@@ -21,7 +21,7 @@ func PrepackBF16(w gemm.Source) (*Weights, error) {
 		return nil, fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", n, k, maxK)
 	}
 	p := &Weights{n: n, k: k, variant: W16A16, activations: quant.A16, scheme: schemeBF16, grid: grid{k, k, k}}
-	p.main.shape = shape{groups: 1, groupCells: p.grid.cells(), tileGroups: 1}
+	p.main.shape = shape{groups: 1, groupCells: p.grid.cells(), lastCells: p.grid.cells(), tileGroups: 1}
 	panels, size := ceilDiv(n, panelRows), p.grid.cells()*cellCols*panelRows*2
 	p.main.data = allocate(panels*size + overread)[:panels*size]
 	p.main.starts = make([]int, panels+1)

@@ -2,8 +2,9 @@
 // codes are unpacked in registers, never to floats in memory, and MosaicQuant's
 // sparse residual (arXiv 2606.15652, ZipperEngine) gets no pass of its own.
 //
-// Y = X·Ŵᵀ, X [M,K], Ŵ [N,K] a symmetric 4-bit base with an optional 4-bit block
-// residual. PrepackFor chooses the scheme by the format of the activations:
+// Y = X·Ŵᵀ, X [M,K], Ŵ [N,K] a base of up to 4 bits with an optional block
+// residual of as many. PrepackFor chooses the scheme by the format of the
+// activations:
 //
 //   - W4A8: X is quantized per token to int8 exactly as quant.A8 does. Products are
 //     summed as integers within a group or a block, then scaled and added in
@@ -12,6 +13,19 @@
 //     token. It computes what int4 units would, on int8 units: what it shows is
 //     accuracy, its speed is that of W4A8.
 //   - W4A16: X stays float32, codes become float32 in registers.
+//
+// # Formats of the base
+//
+// Integers of 2 to 4 bits, symmetric, affine or with two levels of scales
+// (quant.Bilevel), and FP4, MXFP4 and NVFP4, whose levels are halves of integers,
+// run in all three schemes. NF4, NF4DQ and BnbFP4 have levels that are multiples of
+// no step. Rounded to 8 bits they would be another grid than the stored one. So
+// with W4A8 and W4A4 X is rounded as quant.A8 or quant.A4 says, and multiplied in
+// float32: accuracy is exactly that of what is stored, and speed that of W4A16.
+// Any4, whose levels differ from row to row, has no kernel, nor have more bits.
+//
+// Scales are stored in the stream as in quant, with as many bits, and decoded in
+// registers. A code of 2 or 3 bits takes 4 in the stream.
 //
 // Reference states the results in float64.
 //
@@ -24,17 +38,19 @@
 // Prepack lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel
 // walks once from its first byte to its last:
 //
-//	panel  = tile ...                   K/(groups of a tile · G), the last one shorter
+//	panel  = [prefix] tile ...          K/(groups of a tile · G), the last one shorter
 //	tile   = group ... [count strip ...]
-//	group  = scales codes               32 + 64·ceil(G/8) bytes
-//	scales = 16 half-precision numbers, of the rows of the panel
+//	group  = scales codes               32 + 64·ceil(G/8) bytes with half-precision scales
+//	scales = those of 16 rows, with zeros where they have their own; see head in base.go
 //	codes  = cell ...                   64 bytes for 16 rows x 8 columns
 //	count  = number of strips, 4 bytes  only in the zipped stream
 //	strip  = head scales chunk ...      2 + 2 or 2r' + 4r'·cells bytes
 //	head   = row + 16·(first cell, counted from the start of its tile), 2 bytes
 //
-// A group is padded to whole cells and a panel to 16 rows. A tile has as many
-// groups as make 128 columns, at least one; per-channel formats have one group.
+// A group is padded to whole cells and a panel to 16 rows; the last group of a row
+// may be shorter. A tile has as many groups as make 128 columns, at least one;
+// per-channel formats have one group. The prefix belongs to NF4DQ: the magnitudes
+// that the panel's scales are relative to.
 //
 // A cell keeps row r in bytes 4r..4r+3: byte 4r+i holds the code of column i in
 // its low nibble and that of column 4+i in its high one. So the 16 rows lie in

@@ -2,11 +2,10 @@ package zipper
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // fenced returns a copy of b between two pages that nobody may touch, its end
@@ -45,26 +44,36 @@ func TestFences(t *testing.T) {
 		{n: 16, k: 384, group: 64, r: 8, c: 32, density: 1, rowScales: true}, {n: 16, k: 120, r: 8, c: 8, density: 1},
 	} {
 		q := l.random(1, anyScale)
-		for s := range schemes {
-			var w *Weights
-			switch s {
-			case schemeBF16:
-				var err error
-				if w, err = PrepackBF16(normal(1, l.n, l.k)); err != nil {
-					t.Fatal(err)
-				}
-			default:
-				a := map[scheme]quant.Activations{schemeA8: quant.A8, schemeA4: quant.A4, schemeA16: quant.A16}[s]
-				if Takes(q.Form(), Zipped, a) != nil {
-					continue
-				}
-				w = prepackFor(t, q, Zipped, a)
+		p, err := PrepackBF16(normal(1, l.n, l.k))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fenceAll(t, p)
+		for _, a := range activationFormats {
+			if Takes(q.Form(), Zipped, a) == nil {
+				fenceAll(t, prepackFor(t, q, Zipped, a))
 			}
-			for _, k := range kernels() {
-				for _, p := range k.panels[s] {
-					fence(t, w, k, p)
+		}
+	}
+	for i, f := range baseFormats(t, 48) {
+		q := layout{n: 16, k: 352, r: 1, c: 8, density: 1}.random(1, anyScale)
+		q.Base = randomBase(rand.New(rand.NewPCG(uint64(i), 1)), f, 16, 352)
+		for _, v := range []Variant{Dense4, Zipped} {
+			for _, a := range activationFormats {
+				if Takes(q.Form(), v, a) == nil {
+					fenceAll(t, prepackFor(t, q, v, a))
 				}
 			}
+		}
+	}
+}
+
+// fenceAll runs the panel kernels of w.
+func fenceAll(t *testing.T, w *Weights) {
+	t.Helper()
+	for _, k := range kernels() {
+		for _, p := range k.panels[w.scheme] {
+			fence(t, w, k, p)
 		}
 	}
 }

@@ -61,21 +61,26 @@ func (k panelKernels) padded(tokens int) int {
 }
 
 // cpuVariable forces a kernel by name, here as in internal/gemm: a name that is
-// unknown or that this CPU cannot run stops the program at start.
+// unknown or that this CPU cannot run is an error, see CheckKernel.
 const cpuVariable = "MOSAICQUANT_CPU"
 
-// active is the kernel in use: set at start, and by tests.
-var active = start()
+// active is the kernel in use: set at start, and by tests. Where the variable names
+// none, wrong says so, and active is the fastest one.
+var active, wrong = start()
 
-func start() *kernel {
-	k, err := choose(os.Getenv(cpuVariable), kernels())
+func start() (*kernel, error) {
+	all := kernels()
+	k, err := choose(os.Getenv(cpuVariable), all)
 	if err != nil {
-		// A user's mistake and no bug: one line, not a stack of goroutines.
-		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
+		return all[0], err
 	}
-	return k
+	return k, nil
 }
+
+// CheckKernel returns an error if the environment variable MOSAICQUANT_CPU names a
+// kernel that this build does not have for this CPU. Programs call it first: the
+// fastest kernel would run in place of that one.
+func CheckKernel() error { return wrong }
 
 // choose returns the named kernel, or the first one if name is empty.
 func choose(name string, available []*kernel) (*kernel, error) {

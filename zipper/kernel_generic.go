@@ -28,35 +28,120 @@ type walk struct {
 	w, x   []byte // what is left of the stream; the activations of all tokens
 	ld     int
 	s      *shape
+	lanes  *laneTable
 	acc    [4][panelRows]int32
 	facc   [4][panelRows]float32 // instead of acc, for float activations
 	scales [4]float32            // of the tokens
 	out    []float32
+	prefix []byte
 }
 
 func panelGeneric(scheme scheme, tokens int) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 	return func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
-		k := walk{scheme: scheme, tokens: tokens, w: w, x: x, ld: ld, s: s, out: out[:tokens*panelRows]}
+		k := walk{scheme: scheme, tokens: tokens, w: w, x: x, ld: ld, s: s, lanes: lanes, out: out[:tokens*panelRows]}
 		clear(k.out)
-		var scales [panelRows]float32
+		k.prefix = k.take(s.prefix)
 		for group := 0; ; {
 			tile := group * s.groupCells
 			for end := min(group+s.tileGroups, s.groups); group < end; group++ {
-				gemm.DecodeF16(scales[:], k.take(2*panelRows))
-				first := group * s.groupCells
-				k.begin(first, s.groupCells)
-				for c := range s.groupCells {
-					k.products(k.take(cellBytes), first+c, panelRows, 1)
-				}
-				k.scale(scales[:], 0)
+				k.group(group)
 			}
 			if s.strips == 1 {
 				for range binary.LittleEndian.Uint32(k.take(4)) {
-					k.strip(tile, lanes)
+					k.strip(tile)
 				}
 			}
 			if group == s.groups {
 				return
+			}
+		}
+	}
+}
+
+// group adds the products of the next group, which is the one at group.
+func (k *walk) group(group int) {
+	s := k.s
+	scales, offsets := k.head(group)
+	first, cells := group*s.groupCells, s.cellsOf(group)
+	k.begin(first, cells)
+	if head(s.head).offset() {
+		k.offset(&offsets, group)
+	}
+	levels := k.lanes.part(laneLevel)
+	if k.scheme != schemeA16 && s.lookUps == 1 {
+		for t := range k.tokens {
+			for r := range k.acc[t] {
+				k.acc[t][r] *= 2
+			}
+		}
+	}
+	for c := range cells {
+		k.products(k.take(cellBytes), first+c, panelRows, 1, levels, s.lookUps == 1)
+	}
+	k.scale(scales[:], 0)
+}
+
+// head reads the head of a group: the scales of its rows, and what the sum of
+// -8·Σx over the group is multiplied by, if weights have a zero of their own.
+func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
+	h := head(k.s.head)
+	data := k.take(k.s.headBytes)
+	unit := math.Float32frombits(uint32(k.lanes.part(laneUnit)[0]))
+	switch h {
+	case headHalf, headUnit, headAffine:
+		gemm.DecodeF16(scales[:], data[:2*panelRows])
+	case headBilevel:
+		var second [4]float32
+		gemm.DecodeF16(second[:], data[:8])
+		for r := range scales {
+			scales[r] = second[1] + float32(codeAt(data[8:], r, 3))*second[0]
+			zero := second[3] + float32(codeAt(data[14:], r, 3))*second[2]
+			offsets[r] = scales[r] * (zero*0.125 - 1)
+		}
+	case headE8M0:
+		for r := range scales {
+			// 2^-127 is a subnormal number, the half of the smallest other.
+			scales[r] = unit * math.Float32frombits(max(uint32(data[r])<<23, 1<<22))
+		}
+	case headE4M3:
+		for r := range scales {
+			scales[r] = half(uint16(data[r])<<7) * unit
+		}
+	case headDouble:
+		first := int(binary.LittleEndian.Uint32(k.prefix))
+		mean := math.Float32frombits(uint32(k.lanes.part(laneMean)[0]))
+		for r := range scales {
+			block := (first + int(k.lanes.part(laneGroups)[r]) + group) / scaleBlock
+			largest := math.Float32frombits(binary.LittleEndian.Uint32(k.prefix[4+4*block:]))
+			level := math.Float32frombits(uint32(k.lanes[laneScales*panelRows+int(data[r])]))
+			scales[r] = float32(level*largest) + mean
+		}
+	}
+	switch h {
+	case headUnit:
+		for r := range scales {
+			scales[r] *= unit
+		}
+	case headAffine:
+		for r := range scales {
+			offsets[r] = scales[r] * (float32(codeAt(data[2*panelRows:], r, 4))*0.125 - 1)
+		}
+	}
+	return scales, offsets
+}
+
+// offset adds to the rows -8·Σx of the group times their offsets.
+func (k *walk) offset(offsets *[panelRows]float32, group int) {
+	for t := range k.tokens {
+		out := k.out[t*panelRows:]
+		for r, o := range offsets {
+			switch k.scheme {
+			case schemeA8:
+				out[r] += float32(o * float32(k.acc[t][r]))
+			case schemeA4:
+				out[r] += float32(float32(o*float32(k.acc[t][r])) * k.scales[t])
+			case schemeA16:
+				out[r] += o * asFloats(k.x[t*k.ld+k.s.sums:])[group]
 			}
 		}
 	}
@@ -70,7 +155,7 @@ func (k *walk) take(n int) []byte {
 }
 
 // strip adds the products of the next strip; tile is the first cell of its tile.
-func (k *walk) strip(tile int, lanes *laneTable) {
+func (k *walk) strip(tile int) {
 	s := k.s
 	head := k.take(s.stripHead)
 	row := int(head[0] & 15)
@@ -79,12 +164,12 @@ func (k *walk) strip(tile int, lanes *laneTable) {
 	stored := scales[:(s.stripHead-2)/2]
 	gemm.DecodeF16(stored, head[2:])
 	for r := s.stripRows - 1; r >= 0; r-- {
-		scales[r] = scales[lanes[panelRows+r]]
+		scales[r] = scales[k.lanes.part(laneScale)[r]]
 	}
 	k.begin(first, s.stripCells)
 	for c := 0; c < s.stripCells; c += s.chunkCells {
 		n := min(s.chunkCells, s.stripCells-c)
-		k.products(k.take(4*s.stripRows*n), first+c, s.stripRows, n)
+		k.products(k.take(4*s.stripRows*n), first+c, s.stripRows, n, k.lanes.part(laneStrip), false)
 	}
 	k.scale(scales[:s.stripRows], row)
 }
@@ -107,35 +192,48 @@ func (k *walk) begin(first, cells int) {
 	}
 }
 
-// products adds a chunk of rows x cells to the accumulators of its rows.
-func (k *walk) products(chunk []byte, first, rows, cells int) {
+// products adds a chunk of rows x cells to the accumulators of its rows: nibbles
+// stand for levels with float activations, for themselves or, doubled, for the
+// bytes of laneDoubled with others.
+func (k *walk) products(chunk []byte, first, rows, cells int, levels []int32, doubled bool) {
+	var codes [cellCols]int32
 	for q := range cells {
 		for row := range rows {
 			c := chunk[4*(q*rows+row):][:4]
 			if k.scheme == schemeA16 {
-				k.floatProducts(c, first, row, q, cells)
+				k.floatProducts(c, first, row, q, cells, levels)
 				continue
 			}
-			l0, l1, l2, l3 := int32(c[0]&15), int32(c[1]&15), int32(c[2]&15), int32(c[3]&15)
-			h0, h1, h2, h3 := int32(c[0]>>4), int32(c[1]>>4), int32(c[2]>>4), int32(c[3]>>4)
+			for i, b := range c {
+				codes[i], codes[4+i] = int32(b&15), int32(b>>4)
+			}
+			if doubled {
+				table := k.lanes.part(laneDoubled)
+				for i, u := range codes {
+					codes[i] = table[u/4] >> (u % 4 * 8) & 255
+				}
+			}
 			for t := range k.tokens {
 				x := k.x[t*k.ld+8*first:]
 				lo, hi := x[4*q:][:4], x[4*(cells+q):][:4]
-				k.acc[t][row] += l0*int32(int8(lo[0])) + l1*int32(int8(lo[1])) + l2*int32(int8(lo[2])) + l3*int32(int8(lo[3])) +
-					h0*int32(int8(hi[0])) + h1*int32(int8(hi[1])) + h2*int32(int8(hi[2])) + h3*int32(int8(hi[3]))
+				sum := k.acc[t][row]
+				for i := range lo {
+					sum += codes[i]*int32(int8(lo[i])) + codes[4+i]*int32(int8(hi[i]))
+				}
+				k.acc[t][row] = sum
 			}
 		}
 	}
 }
 
 // floatProducts adds the products of 4 bytes of codes, dword q of row.
-func (k *walk) floatProducts(codes []byte, first, row, q, cells int) {
+func (k *walk) floatProducts(codes []byte, first, row, q, cells int, levels []int32) {
 	for t := range k.tokens {
 		x := asFloats(k.x[t*k.ld+4*8*first:])
 		lo, hi := x[4*q:][:4], x[4*(cells+q):][:4]
 		sum := k.facc[t][row]
 		for i, c := range codes {
-			sum += lo[i]*float32(int(c&15)-zeroCode) + hi[i]*float32(int(c>>4)-zeroCode)
+			sum += lo[i]*math.Float32frombits(uint32(levels[c&15])) + hi[i]*math.Float32frombits(uint32(levels[c>>4]))
 		}
 		k.facc[t][row] = sum
 	}

@@ -8,6 +8,9 @@ import (
 )
 
 func TestChoose(t *testing.T) {
+	if err := CheckKernel(); err != nil {
+		t.Fatal(err)
+	}
 	for _, k := range kernels() {
 		if got, err := choose(k.name, kernels()); err != nil || got != k {
 			t.Errorf("choose(%q) = %v, %v", k.name, got, err)
@@ -25,6 +28,9 @@ func TestChoose(t *testing.T) {
 // TestVariable starts this test again with the variable set.
 func TestVariable(t *testing.T) {
 	if os.Getenv("ZIPPER_TEST_CHILD") != "" {
+		if err := CheckKernel(); err != nil {
+			t.Fatal(err)
+		}
 		os.Stdout.WriteString("kernel=" + Kernel() + "\n")
 		return
 	}
@@ -34,6 +40,11 @@ func TestVariable(t *testing.T) {
 		if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "kernel="+k.name+"\n") {
 			t.Errorf("%s: %v\n%s", k.name, err, out)
 		}
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^TestVariable$")
+	cmd.Env = append(os.Environ(), "ZIPPER_TEST_CHILD=1", cpuVariable+"=sse")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), `MOSAICQUANT_CPU="sse"`) {
+		t.Errorf("an unknown kernel was accepted: %v\n%s", err, out)
 	}
 }
 

@@ -33,16 +33,17 @@ func newOutliers(o *quant.Outliers) *outliers {
 
 func (s *outliers) bytes() int64 { return int64(4*len(s.ptr) + 4*len(s.cols)) }
 
-// withoutCodes returns b with codes of zero where outliers replace them.
-func withoutCodes(b *quant.Packed, o *quant.Outliers) *quant.Packed {
+// withoutCodes returns b with the code of zero where outliers replace others.
+func withoutCodes(b *quant.Packed, o *quant.Outliers, zero byte) *quant.Packed {
 	c := *b
 	c.Codes = slices.Clone(b.Codes)
-	rowLen := (b.K + 1) / 2
+	bits := b.Format.Bits
+	rowLen := (b.K*bits + 7) / 8
 	for n := range b.N {
+		row := c.Codes[n*rowLen : (n+1)*rowLen]
 		for i := o.RowPtr.At(n); i < o.RowPtr.At(n+1); i++ {
 			k := o.Cols.At(i)
-			at, shift := n*rowLen+k/2, k%2*4
-			c.Codes[at] = c.Codes[at]&^(15<<shift) | zeroCode<<shift
+			flip(row, k, bits, codeAt(row, k, bits)^zero)
 		}
 	}
 	return &c

@@ -46,7 +46,9 @@ type Weights struct {
 	scheme      scheme
 
 	grid     grid
-	blocks   *blocks // nil without a residual
+	codec    codec
+	tensor   []float32 // of the base
+	blocks   *blocks   // nil without a residual
 	main     stream
 	second   *stream   // the strips of Separate
 	outliers *outliers // of Outlier16
@@ -77,10 +79,9 @@ func Prepack(q *quant.Quantized, v Variant) (*Weights, error) { return PrepackFo
 // activations a: quant.A8 (W4A8), quant.A16 (W4A16: float32 activations) or
 // quant.A4 (W4A4 in what it computes; it runs on the int8 units, at their speed).
 //
-// It reports formats that have no kernel: bases other than symmetric int4;
-// residuals other than 4-bit ones of blocks whose columns are a multiple of 8;
-// for quant.A4, groups or blocks of columns that neither divide its 128 nor
-// are multiples. Those that are multiples are cut, and their scales repeated.
+// It reports what Takes does: formats that have no kernel; for quant.A4, groups
+// or blocks of columns that neither divide its 128 nor are multiples. Those that
+// are multiples are cut, and their scales repeated.
 // A residual with BaseScales is laid out as its quant.Residual.RowScaled, which
 // rounds its steps, and has no kernel where that reports an error.
 // q is not modified.
@@ -92,14 +93,22 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 		return nil, err
 	}
 	b := q.Base
-	w := &Weights{n: b.N, k: b.K, format: b.Format, variant: v, activations: a, scheme: schemeOf(a), grid: newGrid(b.Format, b.K, a)}
-	w.main.shape = denseShape(w.grid)
+	w := &Weights{n: b.N, k: b.K, format: b.Format, variant: v, activations: a, scheme: schemeOf(a), tensor: b.Tensor}
+	if needsFloat(b.Format) {
+		w.scheme = schemeA16
+	}
+	w.codec = codecOf(b.Format, w.scheme.float(), b.Tensor)
+	if w.scheme.float() {
+		a = quant.A16 // what is rounded is rounded beforehand
+	}
+	w.grid = newGrid(b.Format, b.K, a)
+	w.main.shape = denseShape(w.grid, &w.codec)
 	if v == Outlier16 {
 		w.outliers = newOutliers(q.Outliers)
-		b = withoutCodes(b, q.Outliers)
+		b = withoutCodes(b, q.Outliers, w.codec.zero-w.codec.shift)
 	}
 	if q.Residual == nil || v == Dense4 {
-		return w, w.main.pack(w.grid, b, nil)
+		return w, w.main.pack(w, b, nil)
 	}
 	r, err := q.Residual.RowScaled(b)
 	if err != nil {
@@ -113,15 +122,15 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	}
 	if v == Zipped {
 		w.main.shape.zip(w.grid, r, cols)
-		return w, w.main.pack(w.grid, b, r)
+		return w, w.main.pack(w, b, r)
 	}
 	// The strips of a panel form a single tile, without groups.
-	w.second = &stream{shape: shape{tileGroups: 1, groupCells: w.grid.cells()}}
+	w.second = &stream{shape: shape{tileGroups: 1, groupCells: w.grid.cells(), lastCells: w.grid.cells()}}
 	w.second.shape.zip(w.grid, r, cols)
-	if err := w.main.pack(w.grid, b, nil); err != nil {
+	if err := w.main.pack(w, b, nil); err != nil {
 		return nil, err
 	}
-	return w, w.second.pack(w.grid, b, r)
+	return w, w.second.pack(w, b, r)
 }
 
 // Dims returns N and K.
@@ -148,13 +157,21 @@ func (w *Weights) Bytes() int64 {
 }
 
 // pack fills s by its shape.
-func (s *stream) pack(g grid, base *quant.Packed, r *quant.Residual) error {
+func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual) error {
+	g := w.grid
 	if last := min(s.shape.tileCells(), g.cells()) - 1; r != nil && last > maxOffset {
 		return fmt.Errorf("zipper: K=%d with %s: a tile of %d cells, strips reach %d", g.k, base.Format, last+1, maxOffset+1)
 	}
 	s.lanes = s.shape.laneTable(r != nil && r.RowScales)
+	if s.shape.groups > 0 {
+		var mean float32
+		if w.codec.head == headDouble {
+			mean = base.Tensor[0]
+		}
+		s.lanes.base(&w.codec, g.storedGroups(), mean)
+	}
 	panels := make([][]byte, ceilDiv(base.N, panelRows))
-	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(g, base, r, p) })
+	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(w, base, r, p) })
 	s.starts = make([]int, 1, len(panels)+1)
 	end := 0
 	for _, p := range panels {
@@ -179,8 +196,12 @@ func alignedTo(n, size int) []byte {
 }
 
 // packPanel returns the stream of panel p.
-func (s *shape) packPanel(g grid, base *quant.Packed, r *quant.Residual, p int) []byte {
+func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, p int) []byte {
+	g := w.grid
 	var out []byte
+	if s.groups > 0 {
+		out = w.codec.head.appendPrefix(out, base, g.storedGroups(), p)
+	}
 	var todo []strip
 	if r != nil {
 		todo = s.stripsOf(g, r, p)
@@ -189,7 +210,7 @@ func (s *shape) packPanel(g grid, base *quant.Packed, r *quant.Residual, p int) 
 		if s.groups > 0 {
 			first := cell / s.groupCells
 			for group := first; group < min(first+s.tileGroups, s.groups); group++ {
-				out = appendGroup(out, g, base, p, group)
+				out = w.appendGroup(out, base, p, group)
 			}
 		}
 		if s.strips == 0 {
@@ -208,25 +229,21 @@ func (s *shape) packPanel(g grid, base *quant.Packed, r *quant.Residual, p int) 
 	return out
 }
 
-// appendGroup appends scales and codes of a group.
-func appendGroup(out []byte, g grid, base *quant.Packed, p, group int) []byte {
-	var rows [panelRows][]byte // packed codes; nil beyond N
-	rowLen := (g.k + 1) / 2
-	for i := range panelRows {
-		var scale uint16
-		if n := p*panelRows + i; n < base.N {
-			rows[i] = base.Codes[n*rowLen : (n+1)*rowLen]
-			scale = base.Scales[n*g.storedGroups()+group*g.group/g.stored]
-		}
-		out = binary.LittleEndian.AppendUint16(out, scale)
-	}
-	for c := range g.groupCells() {
-		for _, row := range rows {
+// appendGroup appends head and codes of a group.
+func (w *Weights) appendGroup(out []byte, base *quant.Packed, p, group int) []byte {
+	g, bits := w.grid, base.Format.Bits
+	out = w.codec.head.appendHead(out, base, g.storedGroups(), p, group*g.group/g.stored)
+	rowLen := (g.k*bits + 7) / 8
+	first := group * g.group
+	cols := min(g.group, g.k-first)
+	for c := range g.cellsOf(group) {
+		for i := range panelRows {
 			var codes [cellCols]byte
-			for i := range codes {
-				codes[i] = zeroCode
-				if in := c*cellCols + i; row != nil && in < g.group {
-					codes[i] = nibble(row, group*g.group+in)
+			n := p*panelRows + i
+			for j := range codes {
+				codes[j] = w.codec.zero
+				if in := c*cellCols + j; n < base.N && in < cols {
+					codes[j] = codeAt(base.Codes[n*rowLen:], first+in, bits) + w.codec.shift
 				}
 			}
 			out = append(out, codes[0]|codes[4]<<4, codes[1]|codes[5]<<4, codes[2]|codes[6]<<4, codes[3]|codes[7]<<4)

@@ -45,6 +45,12 @@ type shape struct {
 	stepOdd, stepEven                    int
 	step2First, step2Second, step2Fourth int
 
+	lastCells int // of the last group
+	head      int // how groups store their scales
+	headBytes int
+	prefix    int // bytes before the first group of a panel
+	lookUps   int // 1 if nibbles of the base stand for other levels than u-8
+
 	stripCols int // columns of W that a strip covers; the kernels do not read it
 }
 
@@ -55,7 +61,7 @@ type grid struct{ k, group, stored int }
 
 func newGrid(f quant.Format, k int, a quant.Activations) grid {
 	g := grid{k, f.Group, f.Group}
-	if f.Group == 0 {
+	if f.Group == 0 || f.Group > k {
 		g = grid{k, k, k}
 	}
 	if a.Group > 0 && g.group > a.Group {
@@ -64,10 +70,21 @@ func newGrid(f quant.Format, k int, a quant.Activations) grid {
 	return g
 }
 
-func (g grid) groups() int       { return g.k / g.group }
-func (g grid) storedGroups() int { return g.k / g.stored }
+func (g grid) groups() int       { return ceilDiv(g.k, g.group) }
+func (g grid) storedGroups() int { return ceilDiv(g.k, g.stored) }
 func (g grid) groupCells() int   { return ceilDiv(g.group, cellCols) }
-func (g grid) cells() int        { return g.groups() * g.groupCells() }
+
+// lastCells is the number of cells of the last group, which may be shorter.
+func (g grid) lastCells() int { return ceilDiv(g.k-(g.groups()-1)*g.group, cellCols) }
+func (g grid) cells() int     { return (g.groups()-1)*g.groupCells() + g.lastCells() }
+
+// cellsOf returns the number of cells of a group.
+func (g grid) cellsOf(group int) int {
+	if group == g.groups()-1 {
+		return g.lastCells()
+	}
+	return g.groupCells()
+}
 
 // position returns where column k lies, cellCols positions to a cell.
 func (g grid) position(k int) int {
@@ -85,13 +102,26 @@ func (g grid) column(position int) int {
 }
 
 // denseShape is the shape of a stream without strips.
-func denseShape(g grid) shape {
-	return shape{groups: g.groups(), groupCells: g.groupCells(),
-		tileGroups: max(1, tileCols/(g.groupCells()*cellCols))}
+func denseShape(g grid, c *codec) shape {
+	s := shape{groups: g.groups(), groupCells: g.groupCells(), lastCells: g.lastCells(),
+		tileGroups: max(1, tileCols/(g.groupCells()*cellCols)),
+		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.head.prefix(g.storedGroups())}
+	if c.levels != stripLevels {
+		s.lookUps = 1
+	}
+	return s
 }
 
 // tileCells is the number of cells between the starts of two tiles.
 func (s *shape) tileCells() int { return s.tileGroups * s.groupCells }
+
+// cellsOf is the number of cells of a group.
+func (s *shape) cellsOf(group int) int {
+	if group == s.groups-1 {
+		return s.lastCells
+	}
+	return s.groupCells
+}
 
 // zip adds strips of r's blocks, of that many columns, to every tile of s.
 func (s *shape) zip(g grid, r *quant.Residual, cols int) {
@@ -133,25 +163,42 @@ func (s *shape) zip(g grid, r *quant.Residual, cols int) {
 func (s *shape) stripBytes() int { return s.stripHead + 4*s.stripRows*s.stripCells }
 
 // laneTable tells the kernels about lanes, 16 of them in each of its parts.
-// Lane l = q·stripRows+row of a chunk of a narrow strip has
-//
-//   - the dword of the activations that it meets, q;
-//   - its scale in the strip;
-//   - the first row of the strip of row l;
-//   - -1 if it lies in the last chunk, which is not full, else 0.
-//
-// Float activations: the lane, of the activations of a piece, that lane l of the
-// piece meets; where the sum of row l is found at last, with 16 lanes and with 8;
-// and, for all strips, the values of the codes as float32, a register of eights
-// for every code, and the numbers of 32 lanes.
-type laneTable [11 * panelRows]int32
+type laneTable [laneParts * panelRows]int32
+
+// The parts of a laneTable. Lane l = q·stripRows+row of a chunk of a narrow strip
+// is the l of the first four; the next three are for float activations.
+const (
+	laneDword   = iota // the dword of the activations that lane l meets, q
+	laneScale          // its scale in the strip
+	laneRow            // the first row of the strip of row l
+	laneTail           // -1 if it lies in the last chunk, which is not full, else 0
+	laneQuad           // the lane, of the activations of a piece, that lane l of the piece meets
+	laneSum            // where the sum of row l is found at last, with 16 lanes
+	laneSum2           // and with 8
+	laneStrip          // values of the nibbles of strips, float32
+	laneSigns          // eights for every nibble
+	laneNumber         // the numbers of 32 lanes, in two parts
+	_                  //
+	laneEighth         // 1/8, float32
+	laneLevel          // values of the nibbles of the base, float32
+	laneDoubled        // bytes of them for integer kernels, four times
+	laneUnit           // unit of scales, float32
+	laneShift          // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
+	laneGroups         // l·groups of a row in the stored form, for headDouble
+	laneMean           // mean of its scales, float32
+	laneOne            // 1, float32
+	laneScales         // the 256 values of their bytes, float32
+	laneParts   = laneScales + 16
+)
+
+func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
 
 func (s *shape) laneTable(rowScales bool) (t laneTable) {
-	part := func(i int) []int32 { return t[i*panelRows:] }
 	for l := range panelRows {
-		part(7)[l] = int32(math.Float32bits(float32(l - zeroCode)))
-		part(8)[l] = -0x77777778 // 0x88888888
-		part(9)[l], part(10)[l] = int32(l), int32(panelRows+l)
+		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
+		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
+		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
+		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)
 	}
 	if s.strips == 0 {
 		return t
@@ -159,28 +206,59 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	shift := bits.TrailingZeros(uint(s.stripRows))
 	for l := range panelRows {
 		row := l & (s.stripRows - 1)
-		part(0)[l] = int32(l >> shift)
+		t.part(laneDword)[l] = int32(l >> shift)
 		if rowScales {
-			part(1)[l] = int32(row)
+			t.part(laneScale)[l] = int32(row)
 		}
-		part(2)[l] = int32(l &^ (s.stripRows - 1))
-		part(3)[l] = -int32(s.tailMask >> l & 1)
-		part(4)[l] = int32(l/4>>shift*4 + l%4)
-		part(5)[l] = int32(4 * row)
-		part(6)[l] = int32(row%2*4 + row/2)
+		t.part(laneRow)[l] = int32(l &^ (s.stripRows - 1))
+		t.part(laneTail)[l] = -int32(s.tailMask >> l & 1)
+		t.part(laneQuad)[l] = int32(l/4>>shift*4 + l%4)
+		t.part(laneSum)[l] = int32(4 * row)
+		t.part(laneSum2)[l] = int32(row%2*4 + row/2)
 	}
 	return t
 }
 
+// base sets the parts of a base with so many groups in a row of its stored form.
+func (t *laneTable) base(c *codec, groups int, mean float32) {
+	bits := 4
+	if c.head == headBilevel {
+		bits = 3
+	}
+	for l := range panelRows {
+		t.part(laneLevel)[l] = int32(math.Float32bits(c.levels[l]))
+		t.part(laneUnit)[l] = int32(math.Float32bits(c.unit))
+		t.part(laneShift)[l] = int32(32 - bits*(l%8+1))
+		t.part(laneGroups)[l] = int32(l * groups)
+		t.part(laneMean)[l] = int32(math.Float32bits(mean))
+		first := l % 4 * 4
+		t.part(laneDoubled)[l] = int32(uint32(c.double(first)) | uint32(c.double(first+1))<<8 |
+			uint32(c.double(first+2))<<16 | uint32(c.double(first+3))<<24)
+	}
+	if c.head == headDouble {
+		for b, v := range scaleLevels {
+			t[laneScales*panelRows+b] = int32(math.Float32bits(v))
+		}
+	}
+	if c.unit != 1 && c.head == headE4M3 { // halves of E4M3's bits are 2^-8 of them
+		for l := range panelRows {
+			t.part(laneUnit)[l] = int32(math.Float32bits(c.unit * 256))
+		}
+	}
+}
+
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: symmetric int4 bases of any group, with residuals of 2 to 4 bits whose
-// blocks have a multiple of 8 columns, or with 16-bit outliers.
+// do: bases of up to 4 bits in any format but any4 and with any group, with
+// residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
+// 16-bit outliers.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {
-	case b.Bits != 4 || b.Affine || b.Kind != quant.Integer:
-		return fmt.Errorf("zipper: base format %s: only symmetric int4 has kernels", b)
+	case b.Bits > 4:
+		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
+	case b.Kind == quant.Any4:
+		return fmt.Errorf("zipper: base format %s: levels of a row's own have no kernels", b)
 	case f.Columns != 0:
 		return fmt.Errorf("zipper: channels of %d bits apart from the base: they have no kernels", f.Columns)
 	case f.LowRank != 0:
@@ -189,8 +267,6 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 		return errors.New("zipper: channel scales have no kernels")
 	case f.K > maxK:
 		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxK)
-	case b.Group > 0 && f.K%b.Group != 0:
-		return fmt.Errorf("zipper: K=%d not divisible by group %d", f.K, b.Group)
 	case a != quant.A16 && a != quant.A8 && a != quant.A4:
 		return fmt.Errorf("zipper: activations %s have no kernel", a)
 	case a.Bits > 0 && a.Bits < f.InputBits:
@@ -201,6 +277,8 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 		return fmt.Errorf("zipper: variant %s with a block residual", v)
 	case f.Outliers && v != Outlier16 && v != Dense4:
 		return fmt.Errorf("zipper: variant %s has no kernel for outliers", v)
+	case f.Outliers && v == Outlier16 && (b.Affine || b.Kind == quant.Bilevel):
+		return fmt.Errorf("zipper: outliers in place of weights of format %s, which have no zero: they have no kernel", b)
 	case f.Outliers && v == Outlier16 && f.K > 1<<16:
 		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", f.K, 1<<16)
 	}
@@ -222,15 +300,12 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 // takesActivations demands that no group and no strip meets activations of two
 // scales, or can be cut where the next scale begins.
 func takesActivations(f quant.Form, a quant.Activations) error {
-	if a.Group == 0 {
+	if a.Group == 0 || needsFloat(f.Base) {
 		return nil
 	}
 	fits := func(cols int) bool { return a.Group%cols == 0 || cols%a.Group == 0 }
-	group := f.Base.Group
-	if group == 0 {
-		group = f.K // 0 where it is not known: a row of any length may fit
-	}
-	if group > 0 && !fits(group) && (f.K == 0 || f.K > a.Group) {
+	// A row, or a group that is one, can be cut anywhere.
+	if group := f.Base.Group; group > 0 && !fits(group) && (f.K == 0 || f.K > max(group, a.Group)) {
 		return fmt.Errorf("zipper: groups of %d weights with activations %s: neither divides the other", group, a)
 	}
 	if r := f.Residual; r != nil && !fits(r.BlockCols) {

@@ -14,9 +14,7 @@ func (w *Weights) Unpack() *quant.Quantized {
 	if w.variant == W16A16 {
 		panic("zipper: Unpack: 16-bit weights have no quantized form")
 	}
-	g := w.grid
-	u := &unpacker{Weights: w, base: &quant.Packed{N: w.n, K: w.k, Format: w.format,
-		Codes: make([]byte, w.n*((w.k+1)/2)), Scales: make([]uint16, w.n*g.storedGroups())}}
+	u := &unpacker{Weights: w, base: w.emptyBase()}
 	u.main.each(u.group, u.strip)
 	if w.second != nil {
 		w.second.each(u.group, u.strip)
@@ -36,12 +34,12 @@ func (w *Weights) Unpack() *quant.Quantized {
 func (s *stream) each(group func(panel, group int, data []byte), strip func(s *shape, panel, cell int, data []byte)) {
 	sh := &s.shape
 	for p := range len(s.starts) - 1 {
-		data := s.data[s.starts[p]:s.starts[p+1]]
+		data := s.data[s.starts[p]+sh.prefix : s.starts[p+1]]
 		for first := 0; ; {
 			tile := first * sh.groupCells
 			end := min(first+sh.tileGroups, sh.groups)
 			for ; first < end; first++ {
-				n := 2*panelRows + cellBytes*sh.groupCells
+				n := sh.headBytes + cellBytes*sh.cellsOf(first)
 				group(p, first, data[:n])
 				data = data[n:]
 			}
@@ -78,21 +76,40 @@ type stripData struct {
 }
 
 func (u *unpacker) group(panel, group int, data []byte) {
-	g, rowLen := u.grid, (u.k+1)/2
-	for i := range panelRows {
+	g, bits := u.grid, u.format.Bits
+	u.codec.head.readHead(data, u.base, g.storedGroups(), panel, group*g.group/g.stored, group*g.group%g.stored == 0)
+	data = data[u.codec.head.bytes():]
+	rowLen := (u.k*bits + 7) / 8
+	for i := range min(panelRows, u.n-panel*panelRows) {
 		n := panel*panelRows + i
-		if n >= u.n {
-			break
-		}
-		u.base.Scales[n*g.storedGroups()+group*g.group/g.stored] = binary.LittleEndian.Uint16(data[2*i:])
 		row := u.base.Codes[n*rowLen : (n+1)*rowLen]
-		for in := range g.group {
-			b := data[2*panelRows+in/cellCols*cellBytes+4*i+in%4]
+		for in := range min(g.group, g.k-group*g.group) {
+			b := data[in/cellCols*cellBytes+4*i+in%4]
 			code := b >> (in % cellCols / 4 * 4) & 15
-			k := group*g.group + in
-			row[k>>1] |= code << (k & 1 * 4)
+			flip(row, group*g.group+in, bits, code-u.codec.shift)
 		}
 	}
+}
+
+// emptyBase returns the base of w with codes and scales of zero.
+func (w *Weights) emptyBase() *quant.Packed {
+	f, groups := w.format, w.grid.storedGroups()
+	b := &quant.Packed{N: w.n, K: w.k, Format: f, Codes: make([]byte, w.n*((w.k*f.Bits+7)/8)), Tensor: w.tensor}
+	zeros := f.Bits
+	switch w.codec.head {
+	case headE8M0, headE4M3, headDouble:
+		b.ScaleBytes = make([]byte, w.n*groups)
+	case headBilevel:
+		zeros = 3
+		b.ScaleBytes = make([]byte, w.n*((3*groups+7)/8))
+		b.Second = make([]uint16, ceilDiv(w.n, panelRows)*groups*4)
+	default:
+		b.Scales = make([]uint16, w.n*groups)
+	}
+	if w.codec.head.offset() {
+		b.Zeros = make([]byte, w.n*((zeros*groups+7)/8))
+	}
+	return b
 }
 
 func (u *unpacker) strip(s *shape, panel, cell int, data []byte) {

@@ -12,6 +12,9 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
+	scales "github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // tokens are the M of tests: around the widths of the kernels, 1, 4 and 8.
@@ -208,8 +211,14 @@ func reference(t *testing.T, q *quant.Quantized, i int, v Variant, x gemm.Matrix
 // activations every product is a term, and so it is with outliers, whose
 // activations are rounded once more.
 func rounding(q *quant.Quantized, a quant.Activations) float64 {
+	if needsFloat(q.Base.Format) {
+		a = quant.A16
+	}
 	g := newGrid(q.Base.Format, q.Base.K, a)
 	terms := g.groups()
+	if q.Base.Format.Affine {
+		terms += 3 * g.groups()
+	}
 	if r := q.Residual; r != nil {
 		cols := r.BlockCols
 		if a.Group > 0 {
@@ -244,11 +253,26 @@ func TestReference(t *testing.T) {
 func absolute(q *quant.Quantized, x gemm.Matrix, a quant.Activations) []float64 {
 	_, size := Reference(&quant.Quantized{Base: q.Base, Outliers: q.Outliers}, x, a)
 	if q.Residual != nil {
-		zero := *q.Base
-		zero.Scales = make([]uint16, len(q.Base.Scales))
-		_, more := Reference(&quant.Quantized{Base: &zero, Residual: q.Residual}, x, a)
+		r, err := q.Residual.RowScaled(q.Base)
+		if err != nil {
+			panic(err)
+		}
+		zero := layout{n: q.Base.N, k: q.Base.K}.random(0, func(*rand.Rand) uint16 { return 0 })
+		_, more := Reference(&quant.Quantized{Base: zero.Base, Residual: r}, x, a)
 		for i, v := range more {
 			size[i] += v
+		}
+	}
+	if q.Base.Format.Affine {
+		rounded := x.Clone()
+		a.Apply(rounded)
+		for n := range q.Base.N {
+			for k := range q.Base.K {
+				s := spread(q.Base, n, k)
+				for m := range x.Rows {
+					size[m*q.Base.N+n] += s * math.Abs(float64(rounded.Row(m)[k]))
+				}
+			}
 		}
 	}
 	return size
@@ -275,13 +299,13 @@ func TestFakeQuantized(t *testing.T) {
 		t.Skip("checks numbers of kernels that TestExact runs as well")
 	}
 	p := quant.Problem{Name: "layer", Weights: normal(7, 96, 512).Clone(), Seed: 1}
-	base := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}
+	base := solve.RTN{Format: quant.Int4(128), Scale: scales.Scale{Rule: scales.AbsMax}}
 	for _, a := range activationFormats {
 		t.Run(a.String(), func(t *testing.T) {
 			forKernels(t, schemeOf(a), func(t *testing.T) {
 				for _, c := range []struct{ r, c int }{{16, 64}, {1, 128}, {4, 16}} {
-					m := quant.NewMosaic(base, c.r, c.c, 0.1)
-					m.Criterion = quant.Error
+					m := mosaic.NewMosaic(base, c.r, c.c, 0.1)
+					m.Criterion = mosaic.CriterionError
 					q, err := m.Quantize(p)
 					if err != nil {
 						t.Fatal(err)
@@ -401,17 +425,23 @@ func sameBits(t *testing.T, l layout, w *Weights, x gemm.Matrix) {
 	}
 }
 
-// FuzzKernels lets kernels disagree on shapes, activations and seeds.
+// FuzzKernels lets kernels disagree on formats, shapes, activations and seeds.
 func FuzzKernels(f *testing.F) {
-	f.Add(uint64(1), uint8(1), uint8(17), uint16(256), uint8(4), uint8(4), uint8(2), uint8(128), false)
-	f.Add(uint64(2), uint8(9), uint8(40), uint16(99), uint8(0), uint8(0), uint8(4), uint8(255), true)
-	f.Fuzz(func(t *testing.T, seed uint64, m, n uint8, k uint16, group, r, c, density uint8, rowScales bool) {
-		l := layout{n: 1 + int(n)%48, k: 1 + int(k)%600, r: 1 + int(r)%33, c: 8 * (1 + int(c)%20), density: float64(density) / 255, rowScales: rowScales}
-		if group > 0 {
-			l.group = int(group)
-			l.k = l.group * (1 + l.k/l.group)
+	f.Add(uint64(1), uint8(0), uint8(1), uint8(17), uint16(256), uint8(4), uint8(4), uint8(2), uint8(128), false)
+	f.Add(uint64(2), uint8(0), uint8(9), uint8(40), uint16(99), uint8(0), uint8(0), uint8(4), uint8(255), true)
+	for i := range baseFormats(f, 16) {
+		f.Add(uint64(i), uint8(i), uint8(i), uint8(19), uint16(333), uint8(16*i), uint8(i), uint8(i), uint8(30), i%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, format, m, n uint8, k uint16, group, r, c, density uint8, rowScales bool) {
+		l := layout{n: 1 + int(n)%48, k: 1 + int(k)%600, group: int(group), r: 1 + int(r)%33, c: 8 * (1 + int(c)%20),
+			density: float64(density) / 255, rowScales: rowScales}
+		formats := baseFormats(t, l.group)
+		base := formats[int(format)%len(formats)]
+		if base.Fits(l.k) != nil {
+			l.k = base.Group * ceilDiv(l.k, base.Group)
 		}
 		q := l.random(seed, anyScale)
+		q.Base = randomBase(rand.New(rand.NewPCG(seed, 9)), base, l.n, l.k)
 		x := normal(seed, 1+int(m)%17, l.k)
 		for _, a := range activationFormats {
 			w, err := PrepackFor(q, Zipped, a)
@@ -421,18 +451,18 @@ func FuzzKernels(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if a == quant.A16 {
+			if w.scheme.float() {
 				want, _ := Reference(q, x, a)
 				size := absolute(q, x, a)
 				for _, k := range kernels() {
 					use(t, k)
-					near(t, l.String()+" "+k.name, multiply(t, w, x), want, size, rounding(q, a))
+					near(t, fmt.Sprint(base, l, k.name), multiply(t, w, x), want, size, rounding(q, a))
 				}
 			} else {
 				sameBits(t, l, w, x)
 			}
 			if !reflect.DeepEqual(w.Unpack().Base, q.Base) {
-				t.Errorf("%s %s: base changed", l, a)
+				t.Errorf("%s %s %s: base changed", base, l, a)
 			}
 		}
 	})
@@ -548,18 +578,16 @@ func TestRefused(t *testing.T) {
 		return layout{n: 16, k: 64, group: 32, r: 16, c: 16, density: 1}.random(1, power)
 	}
 	for want, change := range map[string]func(q *quant.Quantized){
-		"base format int5 g32":           func(q *quant.Quantized) { q.Base.Format.Bits = 5 },
-		"base format int4 affine g32":    func(q *quant.Quantized) { q.Base.Format.Affine = true },
-		"K=64 not divisible by group 48": func(q *quant.Quantized) { q.Base.Format.Group = 48 },
-		"residual bits=5":                func(q *quant.Quantized) { q.Residual.Bits = 5 },
-		"residual block 16x12":           func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
-		"residual of 16x32 on a base":    func(q *quant.Quantized) { q.Residual.K = 32 },
-		"base format nvfp4 g16":          func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Group: 16, Kind: quant.NVFP4} },
-		"channels of 16 bits":            func(q *quant.Quantized) { q.Columns = &quant.Columns{Count: 3} },
-		"a branch of rank 2":             func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2} },
-		"channel scales have":            func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 64) },
-		"variant zipper has no kernel":   func(q *quant.Quantized) { q.Outliers = &quant.Outliers{N: 16, K: 64} },
-		"weights of 16x2097152":          func(q *quant.Quantized) { q.Base.K, q.Residual = 1<<21, nil },
+		"base format int5 g32":         func(q *quant.Quantized) { q.Base.Format.Bits = 5 },
+		"residual bits=5":              func(q *quant.Quantized) { q.Residual.Bits = 5 },
+		"residual block 16x12":         func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
+		"residual of 16x32 on a base":  func(q *quant.Quantized) { q.Residual.K = 32 },
+		"base format any4 g32":         func(q *quant.Quantized) { q.Base.Format.Kind = quant.Any4 },
+		"channels of 16 bits":          func(q *quant.Quantized) { q.Columns = &quant.Columns{Count: 3} },
+		"a branch of rank 2":           func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2} },
+		"channel scales have":          func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 64) },
+		"variant zipper has no kernel": func(q *quant.Quantized) { q.Outliers = &quant.Outliers{N: 16, K: 64} },
+		"weights of 16x2097152":        func(q *quant.Quantized) { q.Base.K, q.Residual = 1<<21, nil },
 	} {
 		q := base()
 		change(q)

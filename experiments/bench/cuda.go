@@ -15,9 +15,8 @@ import (
 	"github.com/mosaicquant/mosaicquant/zipper/cuda"
 )
 
-func init() {
-	Engines["cuda"] = newCUDA
-	CUDAStatus = cudaStatus
+func enginesOfBuild() map[string]func() (Engine, error) {
+	return map[string]func() (Engine, error){"cpu": newCPU, "cuda": newCUDA}
 }
 
 // gpu is the engine of package cuda. Activations and outputs are bfloat16, as
@@ -157,8 +156,9 @@ func wrap(l *cuda.Layer, err error) (Layer, error) {
 	return l, nil
 }
 
-// cudaStatus describes the engine for doctor: the device, or why there is none.
-func cudaStatus() []string {
+// CUDAStatus describes the engine cuda for doctor, in lines: the device, or why the
+// CPU runs in its place.
+func CUDAStatus() []string {
 	d, err := cuda.Open(0)
 	if err != nil {
 		return []string{fmt.Sprintf("requested cuda, engaged cpu: %v", err)}

@@ -103,5 +103,5 @@ func (e *Unsupported) Error() string {
 	return fmt.Sprintf("engine %s has no kernel for %s %s: %s", e.Engine, e.Scheme, e.Variant, e.Why)
 }
 
-// Engines opens engines by name; builds with more devices add theirs here.
-var Engines = map[string]func() (Engine, error){"cpu": newCPU}
+// Engines opens the engines of this build by name.
+var Engines = enginesOfBuild()

@@ -17,6 +17,8 @@ import (
 // contender is a variant on its way through the repeats.
 type contender struct {
 	variant string
+	scheme  string
+	weights *Weights
 	layers  []Layer // copies to rotate through, or one
 	none    error   // why the engine does not execute it
 	err     error   // why it has no times of the product at hand
@@ -26,9 +28,8 @@ type contender struct {
 	at      int // the copy that comes next
 }
 
-// prepare lays w out for the variants of p, each as often as its cache setting
-// asks. cs is what earlier products with w have prepared, or nil; it is returned
-// with what it lacks.
+// prepare lays w out for the variants of p. cs is what earlier products with w have
+// prepared, or nil; it is returned with the copies that it lacks.
 func prepare(e Engine, p *plan.Product, w *Weights, cs []*contender) ([]*contender, error) {
 	if cs == nil {
 		for _, v := range p.Variants {
@@ -36,23 +37,32 @@ func prepare(e Engine, p *plan.Product, w *Weights, cs []*contender) ([]*contend
 		}
 	}
 	for _, c := range cs {
-		for n := 1; len(c.layers) < n && c.none == nil; {
-			l, err := e.Prepare(w, p.Scheme, c.variant)
-			var none *Unsupported
-			if errors.As(err, &none) {
-				c.none = err
-				break
-			}
-			if err != nil {
-				return cs, err
-			}
-			c.layers = append(c.layers, l)
-			if p.Cache == "rotate" {
-				n = copies(l.Bytes(p.Tokens), e.CacheBytes())
-			}
+		if err := c.prepare(e, p, w); err != nil {
+			return cs, err
 		}
 	}
 	return cs, nil
+}
+
+// prepare lays w out for c until there are as many copies as the cache setting of p asks.
+func (c *contender) prepare(e Engine, p *plan.Product, w *Weights) error {
+	c.weights, c.scheme = w, p.Scheme
+	for n := 1; len(c.layers) < n && c.none == nil; {
+		l, err := e.Prepare(w, c.scheme, c.variant)
+		var none *Unsupported
+		if errors.As(err, &none) {
+			c.none = err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		c.layers = append(c.layers, l)
+		if p.Cache == "rotate" {
+			n = copies(l.Bytes(p.Tokens), e.CacheBytes())
+		}
+	}
+	return nil
 }
 
 // copies is how many streams of so many bytes it takes for each to be forgotten
@@ -61,7 +71,6 @@ func copies(bytes, cache int64) int { return int((2*cache+bytes-1)/bytes) + 1 }
 
 // measured is a product after its repeats.
 type measured struct {
-	contenders []*contender
 	cache      string
 	yardsticks []Yardstick
 	samples    [][]float64 // of each yardstick
@@ -70,7 +79,7 @@ type measured struct {
 }
 
 // measure runs p. It returns early with ctx's error when ctx ends.
-func measure(ctx context.Context, e Engine, p *plan.Product, w *Weights, cs []*contender) (*measured, error) {
+func measure(ctx context.Context, e Engine, p *plan.Product, cs []*contender) (*measured, error) {
 	x := roundBF16(normal(p.Seed+1, p.Tokens, p.K))
 	var run []*contender
 	for _, c := range cs {
@@ -92,14 +101,14 @@ func measure(ctx context.Context, e Engine, p *plan.Product, w *Weights, cs []*c
 		if _, ok := e.(batcher); ok && p.Cache == "rotate" {
 			c.batch = products(shortest)
 		}
-		if err := c.check(p, w, x); err != nil {
+		if err := c.check(p, x); err != nil {
 			return nil, err
 		}
 		if c.err == nil {
 			run = append(run, c)
 		}
 	}
-	m := &measured{contenders: cs, yardsticks: e.Yardsticks(p.Scheme)}
+	m := &measured{yardsticks: e.Yardsticks(p.Scheme)}
 	m.samples = make([][]float64, len(m.yardsticks))
 	for _, c := range run {
 		m.batch = max(m.batch, c.batch)
@@ -213,7 +222,7 @@ const tolerance = 1e-4
 
 // check compares the output with a float64 product of some rows of W, and sets
 // c.err where they differ.
-func (c *contender) check(p *plan.Product, w *Weights, x gemm.Matrix) error {
+func (c *contender) check(p *plan.Product, x gemm.Matrix) error {
 	y, err := c.layers[len(c.layers)-1].Output()
 	if err != nil {
 		return err
@@ -223,9 +232,9 @@ func (c *contender) check(p *plan.Product, w *Weights, x gemm.Matrix) error {
 	}
 	in := x.View(0, min(4, x.Rows), 0, x.Cols).Clone()
 	if c.variant != plan.W16A16 {
-		activations(p.Scheme).Apply(in)
+		activations(c.scheme).Apply(in)
 	}
-	q, weights := w.Of(c.variant), gemm.NewMatrix(1, p.K)
+	q, weights := c.weights.Of(c.variant), gemm.NewMatrix(1, p.K)
 	var lost, total float64
 	for i := range min(checkedRows, p.N) {
 		n := i * p.N / min(checkedRows, p.N)
@@ -259,8 +268,8 @@ func activations(scheme string) quant.Activations {
 	panic("bench: unknown scheme " + scheme) // plan has checked it
 }
 
-// report writes what c took into r.
-func (m *measured) report(c *contender, p *plan.Product, r *row.Row) {
+// report writes what c took into r, and its ratios to references.
+func (m *measured) report(c *contender, references []*contender, p *plan.Product, r *row.Row) {
 	bytes := float64(c.layers[0].Bytes(p.Tokens))
 	flops := 2 * float64(p.Tokens) * float64(p.N) * float64(p.K)
 	add := func(name, unit string, v []float64) {
@@ -288,7 +297,7 @@ func (m *measured) report(c *contender, p *plan.Product, r *row.Row) {
 			r.Series = append(r.Series, row.Series{Name: y.Name, Unit: "FLOP/s", Values: samples})
 		}
 	}
-	for _, o := range m.contenders {
+	for _, o := range references {
 		if o != c && len(o.times) > 0 {
 			add(row.TimeOver(o.variant), "", Quotients(c.times, o.times))
 		}

@@ -62,7 +62,7 @@ func profile(ctx context.Context, out io.Writer, e Engine, f profiler, p *plan.P
 		if _, err := l.Run(); err != nil {
 			return err
 		}
-		if err := c.check(p, w, x); err != nil {
+		if err := c.check(p, x); err != nil {
 			return err
 		}
 		if c.err != nil {

@@ -4,13 +4,11 @@ import (
 	"encoding/binary"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -69,22 +67,17 @@ func stepExponent(k int) uint16 {
 // that have generators of their own.
 type source struct{ seed, shape, arrays uint64 }
 
+// sourceOf returns one that rng chooses.
+func sourceOf(rng *rand.Rand) *source { return &source{seed: rng.Uint64(), shape: rng.Uint64()} }
+
 const piece = 1 << 16 // numbers
 
 // each calls f for all pieces of an array of n numbers: from, to and a generator.
 func (s *source) each(n int, f func(from, to int, rng *rand.Rand)) {
 	s.arrays++
-	var next atomic.Int64
-	var wait sync.WaitGroup
-	pieces := (n + piece - 1) / piece
-	for range min(pieces, runtime.GOMAXPROCS(0)) {
-		wait.Go(func() {
-			for i := int(next.Add(1)) - 1; i < pieces; i = int(next.Add(1)) - 1 {
-				f(i*piece, min(n, (i+1)*piece), s.generator(uint64(i)))
-			}
-		})
-	}
-	wait.Wait()
+	parallel.Each((n+piece-1)/piece, func(i int) {
+		f(i*piece, min(n, (i+1)*piece), s.generator(uint64(i)))
+	})
 }
 
 func (s *source) generator(piece uint64) *rand.Rand {

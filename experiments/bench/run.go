@@ -82,7 +82,7 @@ func Run(ctx context.Context, lab *trial.Lab, b *plan.Bench, o Options) (res *Re
 		return nil, err
 	}
 	r := &runner{engine: e, cpu: cpuDevice(), o: o, writer: w, env: env, done: map[string]*row.Row{}, res: res, content: map[string]string{
-		"epoch": epoch, "engine": e.Name(), "device": e.Device(), "requested": e.Requested(), "program": program(),
+		"epoch": revision, "engine": e.Name(), "device": e.Device(), "requested": e.Requested(), "program": program(),
 	}}
 	for _, d := range row.Merge(rows) {
 		if d.Status == row.OK && !o.Fresh {
@@ -127,8 +127,9 @@ func Open(name string) (Engine, error) {
 	return &fallback{instead, name, err}, nil
 }
 
-// epoch is part of every row's identity. Raise it when the protocol changes.
-const epoch = "1"
+// revision is part of every row's identity, under its older name epoch. Raise it when
+// the protocol changes.
+const revision = "1"
 
 // program is the hash of the running program: a time belongs to the code that
 // took it.
@@ -230,7 +231,7 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 		if cs, err = prepare(r.engine, p, r.weights.of(p), cs); err != nil {
 			return fmt.Errorf("%s: %w", p.Shape(), err)
 		}
-		m, err := measure(ctx, r.engine, p, r.weights.of(p), cs)
+		m, err := measure(ctx, r.engine, p, cs)
 		if err != nil {
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -245,7 +246,7 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 				r.res.Failed++
 			} else {
 				out.Execution.Kernel, out.Execution.Cache = c.layers[0].Kernel(), m.cache
-				m.report(c, p, out)
+				m.report(c, cs, p, out)
 			}
 		}
 		if err := r.save(rows); err != nil {

@@ -2,102 +2,216 @@ package bench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
-// Speed adds times of layers to the rows of a sweep's trials. It keeps what it has
-// measured: trials whose weights have the same form share their times.
+// Speed times the forms in which the trials of a sweep store their weights: not
+// every trial, but each distinct form once. Prepare measures, on random matrices of
+// the shapes that the sweep names; Report adds the times to a trial's row.
 // The zero value is ready; Close it at the end. Not for concurrent use: a
 // measurement wants the machine for itself.
 type Speed struct {
 	engines map[string]Engine
-	rows    map[string]*row.Row // by product and variant
+	times   map[string]*row.Row // by product and form
 }
 
-// Measure times the products that t asks for and adds their values to r, named by
-// row.Speed. What has no kernel is a warning in r.
-func (s *Speed) Measure(ctx context.Context, t *plan.Trial, r *row.Row) error {
-	if err := trial.Executable(*t); err != nil {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("speed: not timed: %v", err))
-		return nil
-	}
-	products, own, why := t.Products()
-	if why != "" {
-		r.Warnings = append(r.Warnings, "speed: not timed: "+why)
-		return nil
-	}
-	e, err := s.engine(t.Speed.Engine)
+// form is what decides how long products with the weights of a trial take.
+type form struct {
+	Quant    *quant.Form `json:"form"` // nil: 16-bit weights
+	Density  float64     `json:"density"`
+	Outliers float64     `json:"outliers"`
+	Scheme   string      `json:"scheme"`
+	variant  string
+	trial    *plan.Trial
+}
+
+// formOf returns the form of the weights of t.
+func formOf(t *plan.Trial) (*form, error) {
+	q, err := t.Method.Form()
 	if err != nil {
-		return fmt.Errorf("speed: %w", err)
+		return nil, err
 	}
-	for _, group := range byWeights(products) {
-		if err := s.group(ctx, e, group, own); err != nil {
-			return err
+	if t.Method.Checkpoint() != "" {
+		return nil, errors.New("the form of a checkpoint is known once it is read")
+	}
+	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: plan.W16A16, trial: t}
+	if q == nil {
+		return f, nil
+	}
+	f.variant = trial.Variant(*q)
+	f.Density, f.Outliers = t.Method.Float("density"), t.Method.Float("outliers")
+	if q.Outliers && f.Outliers == 0 {
+		return nil, errors.New("how many outliers a threshold gives depends on the weights")
+	}
+	return f, nil
+}
+
+// dense is the form that others are measured against: int4 in groups of 128.
+func dense(scheme string) *form {
+	return &form{Quant: &quant.Form{Base: quant.Int4(128)}, Scheme: scheme, variant: plan.Dense4}
+}
+
+// sixteen is the other one: 16-bit weights.
+func sixteen(scheme string) *form { return &form{Scheme: scheme, variant: plan.W16A16} }
+
+// key identifies a product with the weights of f. The products of 16-bit weights do
+// not round their inputs.
+func (f *form) key(p plan.Product) string {
+	p.Variants = nil
+	data, err := json.Marshal(f)
+	if err != nil {
+		panic("bench: " + err.Error()) // plan lets no NaN through
+	}
+	return identity(p, string(data), nil)
+}
+
+// Prepare measures what trials, of one sweep, ask for and what was not measured yet:
+// at every shape and number of tokens all forms run in turns, int4 in groups of 128
+// and 16-bit weights among them. What has no kernel is left to Report to tell.
+// note, where not nil, is told of what will be measured.
+func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(format string, args ...any)) error {
+	forms := map[string][]*form{} // by the kind of products
+	var order []plan.Trial
+	for i := range trials {
+		t := &trials[i]
+		if t.Speed == nil {
+			continue
 		}
-		for i := range group {
-			m := s.rows[identity(&group[i], own, nil)]
-			if m.Status != row.OK {
-				r.Warnings = append(r.Warnings, fmt.Sprintf("speed: %s not timed: %s", m.Label, m.Error))
+		f, err := formOf(t)
+		if err != nil {
+			continue
+		}
+		kind := fmt.Sprint(t.Speed, f.Scheme)
+		if forms[kind] == nil {
+			forms[kind] = []*form{sixteen(f.Scheme), dense(f.Scheme)}
+			order = append(order, *t)
+		}
+		key := f.key(plan.Product{})
+		if !slices.ContainsFunc(forms[kind], func(o *form) bool { return o.key(plan.Product{}) == key }) {
+			forms[kind] = append(forms[kind], f)
+		}
+	}
+	for i := range order {
+		t := &order[i]
+		e, err := s.engine(t.Speed.Engine)
+		if err != nil {
+			return fmt.Errorf("speed: %w", err)
+		}
+		all := forms[fmt.Sprint(t.Speed, trial.Scheme(t.Activations))]
+		for _, group := range byWeights(t.Timed()) {
+			if !s.lacks(group, all) {
 				continue
 			}
-			for _, v := range m.Values {
-				if v.Name != row.OutputNMSE {
-					v.Name = row.Speed(m.Label, v.Name)
-					r.Values = append(r.Values, v)
-				}
+			if note != nil {
+				note("timing %s in %d forms, with nothing else running", group[0].Shape(), len(all))
 			}
-			r.Execution = m.Execution // its kernels executed the trial too, if any did
+			if err := s.group(ctx, e, group, all); err != nil {
+				return fmt.Errorf("speed: %s: %w", group[0].Shape(), err)
+			}
 		}
 	}
 	return nil
 }
 
-// group measures products of one matrix, unless they were measured before.
-func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, own string) (err error) {
-	var w *Weights
-	var cs []*contender
+// lacks reports whether some product of group was not measured in one of forms.
+func (s *Speed) lacks(group []plan.Product, forms []*form) bool {
+	return slices.ContainsFunc(forms, func(f *form) bool {
+		return slices.ContainsFunc(group, func(p plan.Product) bool { return s.times[f.key(p)] == nil })
+	})
+}
+
+// group measures products with matrices of one shape in all forms.
+func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms []*form) (err error) {
+	cs := make([]*contender, len(forms))
 	defer func() { err = errors.Join(err, closeAll(cs)) }()
+	weights := weightsOf(group[0].N, group[0].K, group[0].Seed)
+	for i, f := range forms {
+		if cs[i], err = f.prepare(e, &group[0], weights); err != nil {
+			return err
+		}
+	}
+	references := cs[:2]
 	for i := range group {
 		p := &group[i]
-		id := identity(p, own, nil)
-		if s.rows[id] != nil {
-			continue
-		}
-		if w == nil {
-			w = Random(p.N, p.K, &p.Layout, p.Seed)
-		}
-		if cs, err = prepare(e, p, w, cs); err != nil {
-			return fmt.Errorf("speed: %s: %w", p.Shape(), err)
-		}
-		m, err := measure(ctx, e, p, w, cs)
+		m, err := measure(ctx, e, p, cs)
 		if err != nil {
-			return fmt.Errorf("speed: %s: %w", p.Shape(), err)
+			return fmt.Errorf("%d tokens: %w", p.Tokens, err)
 		}
-		for _, c := range cs {
-			if c.variant != own {
-				continue
-			}
+		for i, c := range cs {
 			out := &row.Row{Label: fmt.Sprintf("%s M=%d", p.Shape(), p.Tokens), Status: row.OK,
 				Execution: &row.Execution{Engine: e.Name(), Device: e.Device(), Requested: e.Requested()}}
 			if c.err != nil {
 				out.Status, out.Error = row.Failed, c.err.Error()
 			} else {
 				out.Execution.Kernel, out.Execution.Cache = c.layers[0].Kernel(), m.cache
-				m.report(c, p, out)
+				m.report(c, references, p, out)
 			}
-			if s.rows == nil {
-				s.rows = map[string]*row.Row{}
+			if s.times == nil {
+				s.times = map[string]*row.Row{}
 			}
-			s.rows[id] = out
+			s.times[forms[i].key(*p)] = out
 		}
 	}
 	return nil
+}
+
+// prepare lays weights, of the shape of p, out in the form f.
+func (f *form) prepare(e Engine, p *plan.Product, weights gemm.Matrix) (*contender, error) {
+	c := &contender{variant: f.variant}
+	if f.trial != nil {
+		if c.none = trial.ExecutableAt(*f.trial, p.N, p.K); c.none != nil {
+			return c, nil
+		}
+	}
+	w, err := example(f, weights, p.Seed)
+	if err != nil {
+		c.none = err
+		return c, nil
+	}
+	own := *p
+	own.Scheme = f.Scheme
+	return c, c.prepare(e, &own, w)
+}
+
+// Report adds the times of t's form to r, named by row.Speed. What was not timed is a
+// warning that says why.
+func (s *Speed) Report(t *plan.Trial, r *row.Row) {
+	f, err := formOf(t)
+	if err == nil {
+		err = trial.Executable(*t)
+	}
+	if err != nil {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("speed: not timed: %v", err))
+		return
+	}
+	for _, p := range t.Timed() {
+		m := s.times[f.key(p)]
+		if m == nil {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("speed: %s M=%d not timed", p.Shape(), p.Tokens))
+			continue
+		}
+		if m.Status != row.OK {
+			r.Warnings = append(r.Warnings, fmt.Sprintf("speed: %s not timed: %s", m.Label, m.Error))
+			continue
+		}
+		for _, v := range m.Values {
+			if v.Name != row.OutputNMSE {
+				v.Name = row.Speed(m.Label, v.Name)
+				r.Values = append(r.Values, v)
+			}
+		}
+		r.Execution = m.Execution // its kernels executed the trial too, if any did
+	}
 }
 
 func (s *Speed) engine(name string) (Engine, error) {

@@ -92,6 +92,30 @@ func Word(choices ...string) Kind {
 	}
 }
 
+// Renamed is one of a few strings, of which files call one by the word now. Its older
+// word, old, is read as well, and is the value inside.
+func Renamed(old, now string, choices ...string) Kind {
+	k := Word(choices...)
+	read := k.Read
+	k.Read = func(n *yaml.Node) (any, error) {
+		if n.ShortTag() == "!!str" && n.Value == old {
+			return old, nil
+		}
+		v, err := read(n)
+		if v == now {
+			v = old
+		}
+		return v, err
+	}
+	k.File = func(v any) string {
+		if v == old {
+			return now
+		}
+		return k.Write(v)
+	}
+	return k
+}
+
 // Integer is a whole number from low to high.
 func Integer(low, high int) Kind {
 	return Kind{Zero: 0, Form: fmt.Sprintf("whole number, %d to %d", low, high),

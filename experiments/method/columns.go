@@ -3,6 +3,7 @@ package method
 import (
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 // Methods that keep whole channels apart from the base.
@@ -11,13 +12,14 @@ var quik = &Method{
 	Name:    "quik",
 	Summary: "GPTQ, with the channels of the largest inputs in 16 bits",
 	Source:  "arXiv:2310.09259",
+	Look:    Look{Color: "#8c6d1f", Marker: "plus"},
 	Keys: []*Key{smoothing, smoothingSites, format("int4"), group(0), scale, order, groups, damp, columns,
 		{Name: "int8_down", Kind: kinds.Boolean, Default: always(true), Means: "Whether down_proj is in 8 bits, as in QUIK",
 			Label: kinds.Either("int8-down", "int4-down"), Quiet: true}},
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
-		return quant.Mixed{Base: base, Score: quant.ByAbsMax, Share: s.Float("columns"), Bits: 16, Int8Down: s.Bool("int8_down")}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByAbsMax, Share: s.Float("columns"), Bits: 16, Int8Down: s.Bool("int8_down")}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 16 },
 	Cost:  splitCost,
@@ -27,11 +29,12 @@ var atom = &Method{
 	Name:    "atom",
 	Summary: "GPTQ, with the channels of the largest inputs in 8 bits, sorted to the end",
 	Source:  "arXiv:2310.19102",
+	Look:    Look{Color: "#cc79a7", Marker: "down"},
 	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, columns},
 	Rules:   baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
-		return quant.Mixed{Base: base, Score: quant.ByEnergy, Share: s.Float("columns"), Bits: 8, Reorder: true}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByEnergy, Share: s.Float("columns"), Bits: 8, Reorder: true}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 8 },
 	Cost:  splitCost,
@@ -41,11 +44,12 @@ var llmint8 = &Method{
 	Name:    "llmint8",
 	Summary: "Round to nearest, with channels of large inputs in 16 bits",
 	Source:  "arXiv:2208.07339",
+	Look:    Look{Color: "#808080", Marker: "square"},
 	Keys:    []*Key{smoothing, smoothingSites, format("int8"), group(0), scale, threshold(6)},
 	Rules:   baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.rtn()
-		return quant.Mixed{Base: base, Score: quant.ByAbsMax, Threshold: s.Float("threshold"), Bits: 16}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByAbsMax, Threshold: s.Float("threshold"), Bits: 16}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 16 },
 }

@@ -10,6 +10,7 @@ var gptq = &Method{
 	Name:    "gptq",
 	Summary: "Rounds column by column and spreads each error over later columns",
 	Source:  "arXiv:2210.17323",
+	Look:    Look{Color: "#0072b2", Marker: "square"},
 	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, awq, budget, refine},
 	Rules: slices.Concat(baseRules, []Rule{
 		{"budget", func(s Settings) bool {

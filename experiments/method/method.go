@@ -16,26 +16,48 @@ import (
 )
 
 // All are the methods, in the order in which they are explained.
-var All = []*Method{none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant}
+var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant, checkpoint}
 
 // Method is a quantization method of sweep files.
 type Method struct {
 	Name    string
 	Summary string // one line for docs/keys.md, without a full stop
 	Source  string // the paper, such as "arXiv:2210.17323"; empty where there is none
+	Look    Look   // how reports draw it
+	// Variants are what reports tell apart within the method, and draw in ways of
+	// their own; nil for nothing.
+	Variants []Variant
 	// Keys are its settings. A key comes after those that decide whether it
 	// applies; products, labels and identities follow this order.
 	Keys []*Key
 	// Rules name settings that contradict each other.
 	Rules []Rule
 	// Build returns the quantizer for settings that Keys and Rules accept; nil
-	// where the method leaves the weights in 16 bits.
+	// where the method leaves the weights in 16 bits, or reads them.
 	Build func(Settings) (quant.Quantizer, error)
+	// Reads is the key that names a checkpoint whose weights are taken as they are;
+	// empty for methods that compute theirs.
+	Reads string
 	// Parts adds to the form of a layer what the method keeps beside the base;
 	// nil for nothing. Parts that depend on the data are added.
 	Parts func(Settings, *quant.Form)
 	// Cost tells what the method takes beside rounding to nearest; nil for nothing.
 	Cost func(Settings) Cost
+}
+
+// Look is how reports draw the rows of a method. Legends and tables list methods in
+// the order of All.
+type Look struct {
+	Color  string // "#rrggbb"; take one that is told apart with any colour vision, as of Okabe and Ito (2008)
+	Marker string // circle, square, triangle, diamond, down, star, plus or cross
+	Last   bool   // listed after all methods that are not, and drawn on top of them
+}
+
+// Variant is a part of a method's rows with a look of its own. Its name is that of the
+// rows' family in reports: "mosaic on gptq".
+type Variant struct {
+	Family string
+	Look   Look
 }
 
 // Key is one setting of a method. Methods that share a key by name share its kind
@@ -105,8 +127,8 @@ func (m *Method) Key(name string) *Key {
 	return nil
 }
 
-// Quantizes reports whether the method quantizes weights.
-func (m *Method) Quantizes() bool { return m.Build != nil }
+// Quantizes reports whether the method gives quantized weights.
+func (m *Method) Quantizes() bool { return m.Build != nil || m.Reads != "" }
 
 // KeyNames returns the names of the keys of all methods, each once, such that
 // the keys of every method stand in its own order. Of what may come next, what

@@ -3,11 +3,15 @@ package method
 import (
 	"encoding/json"
 	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // TestComplete demands of every method and key all that the harness asks for.
@@ -18,7 +22,7 @@ func TestComplete(t *testing.T) {
 			t.Errorf("method %q: no name or summary, or there twice", m.Name)
 		}
 		seen[m.Name] = true
-		if m.Quantizes() && (m.Key("format") == nil || m.Key("group") == nil || m.Key("scale") == nil || len(m.Rules) < len(baseRules)) {
+		if m.Build != nil && (m.Key("format") == nil || m.Key("group") == nil || m.Key("scale") == nil || len(m.Rules) < len(baseRules)) {
 			t.Errorf("%s has no dense base: it needs keys format, group, scale and their rules", m.Name)
 		}
 		names := map[string]bool{}
@@ -115,10 +119,36 @@ func TestDummy(t *testing.T) {
 		t.Error(s)
 	}
 	q, err := s.Quantizer()
-	if err != nil || !reflect.DeepEqual(q, quant.RTN{Format: quant.Format{Bits: 3, Group: 64}, Scale: quant.Scale{Rule: quant.AbsMax}}) {
+	if err != nil || !reflect.DeepEqual(q, solve.RTN{Format: quant.Format{Bits: 3, Group: 64}, Scale: grid.Scale{Rule: grid.AbsMax}}) {
 		t.Errorf("%#v, %v", q, err)
 	}
 	if f, err := s.Form(); err != nil || f.Base.Bits != 3 {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// TestLooks: each method and variant has a colour and a marker, and no two have both
+// in common.
+func TestLooks(t *testing.T) {
+	color := regexp.MustCompile(`^#[0-9a-f]{6}$`)
+	seen := map[Look]string{}
+	check := func(family string, l Look) {
+		l.Last = false
+		if !color.MatchString(l.Color) || l.Marker == "" {
+			t.Errorf("%s: look %+v: a colour is #rrggbb, and there is a marker", family, l)
+		}
+		if other, ok := seen[l]; ok {
+			t.Errorf("%s looks as %s does", family, other)
+		}
+		seen[l] = family
+	}
+	for _, m := range All {
+		check(m.Name, m.Look)
+		for _, v := range m.Variants {
+			if !strings.HasPrefix(v.Family, m.Name+" ") {
+				t.Errorf("%s: variant %q", m.Name, v.Family)
+			}
+			check(v.Family, v.Look)
+		}
 	}
 }

@@ -5,12 +5,19 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
-var mosaic = &Method{
+var mosaicQuant = &Method{
 	Name:    "mosaic",
 	Summary: "A dense base, and a sparse residual on the blocks whose error hurts the output most",
 	Source:  "arXiv:2606.15652",
+	Look:    Look{Color: "#d55e00", Marker: "diamond", Last: true},
+	Variants: []Variant{
+		{"mosaic on rtn", Look{Color: "#e69f00", Marker: "diamond"}},
+		{"mosaic on gptq", Look{Color: "#d55e00", Marker: "star"}},
+	},
 	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
@@ -20,9 +27,11 @@ var mosaic = &Method{
 		budget,
 		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
 			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
-		{Name: "residual_scale", Kind: kinds.Word("block", "row", "base"), Default: always("block"),
-			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which stores none",
-			Label: kinds.Prefix("", kinds.Suffix("-scale")), Quiet: true},
+		{Name: "residual_scale", Default: always("block"),
+			Kind: kinds.Renamed("base", "tied", "block", "row", "tied"), // rows and identities say base
+			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which " +
+				"stores none (`base` is the older word)",
+			Label: residualScaleLabel, Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
 			Label: kinds.Either("joint", "separate"), Quiet: true},
@@ -44,11 +53,11 @@ var mosaic = &Method{
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.base()
 		block := s.Block("block")
-		return quant.Mosaic{
+		return mosaic.Mosaic{
 			Base: base, BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
-			Criterion: quant.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
+			Criterion: mosaic.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
 			RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base",
-			Scale: quant.Scale{Rule: quant.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
+			Scale: grid.Scale{Rule: grid.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
 		}, err
 	},
 	Parts: func(s Settings, f *quant.Form) {
@@ -78,3 +87,11 @@ var mosaic = &Method{
 // pairs says how a joint residual finds the codes of base and residual: the best
 // of all pairs, or of near ones, which is the empty string inside.
 var pairs = kinds.DefaultWord(true, "near", "all")
+
+// residualScaleLabel writes "tied", "row-scale", "block-scale".
+func residualScaleLabel(v any) string {
+	if v == "base" {
+		return "tied"
+	}
+	return v.(string) + "-scale"
+}

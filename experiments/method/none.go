@@ -4,5 +4,6 @@ package method
 var none = &Method{
 	Name:    "none",
 	Summary: "The 16-bit weights as they are",
+	Look:    Look{Color: "#595959", Marker: "cross"},
 	Keys:    []*Key{smoothing, smoothingSites},
 }

@@ -10,6 +10,9 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // Settings are a method with values for its keys. They are comparable, and they
@@ -188,24 +191,24 @@ func (s Settings) format() (quant.Format, error) {
 }
 
 // scale returns the rule that finds its scales.
-func (s Settings) scale() quant.Scale {
-	scale := quant.Scale{Rule: quant.ScaleRule(s.Word("scale"))}
-	if scale.Rule == quant.SearchMSE {
+func (s Settings) scale() grid.Scale {
+	scale := grid.Scale{Rule: grid.ScaleRule(s.Word("scale"))}
+	if scale.Rule == grid.SearchMSE {
 		scale.Norm = 2
 	}
 	return scale
 }
 
 // rtn returns round to nearest with the settings of the base.
-func (s Settings) rtn() (quant.RTN, error) {
+func (s Settings) rtn() (solve.RTN, error) {
 	f, err := s.format()
-	return quant.RTN{Format: f, Scale: s.scale()}, err
+	return solve.RTN{Format: f, Scale: s.scale()}, err
 }
 
 // gptq returns GPTQ with the settings of the base, without refinement.
-func (s Settings) gptq() (quant.GPTQ, error) {
+func (s Settings) gptq() (solve.GPTQ, error) {
 	f, err := s.format()
-	return quant.GPTQ{Format: f, Scale: s.scale(), Damping: s.Float("damp"), ActOrder: s.Word("order") == "act",
+	return solve.GPTQ{Format: f, Scale: s.scale(), Damping: s.Float("damp"), ActOrder: s.Word("order") == "act",
 		DynamicGroups: s.Word("groups") == "dynamic"}, err
 }
 
@@ -217,7 +220,17 @@ func (s Settings) base() (quant.Quantizer, error) {
 	return s.rtn()
 }
 
-// Quantizer returns the method with the settings s, nil for 16-bit weights.
+// Checkpoint returns the path of the checkpoint whose weights s takes; empty where s
+// computes its own.
+func (s Settings) Checkpoint() string {
+	if m := s.Method(); m != nil && m.Reads != "" {
+		return s.Word(m.Reads)
+	}
+	return ""
+}
+
+// Quantizer returns the method with the settings s, nil for 16-bit weights and for
+// those of a checkpoint.
 func (s Settings) Quantizer() (quant.Quantizer, error) {
 	m := s.Method()
 	if m == nil {
@@ -231,10 +244,11 @@ func (s Settings) Quantizer() (quant.Quantizer, error) {
 		return q, err
 	}
 	f, err := s.format()
-	return quant.AWQ{Method: q, Format: f}, err
+	return baseline.AWQ{Method: q, Format: f}, err
 }
 
-// Form returns the form of the layers that s quantizes, nil for 16-bit weights:
+// Form returns the form of the layers that s quantizes, nil for 16-bit weights and for
+// those of a checkpoint, which must be read first:
 // what kernels are asked about before anything is quantized. Numbers that depend
 // on the layer are 0. Parts that depend on the data are there: a layer for which
 // AWQ's search finds no better scales than ones, or LLM.int8() no outlier, has

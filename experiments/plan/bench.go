@@ -82,28 +82,53 @@ type Timing struct {
 	Seed    uint64 `json:"seed"`            // of weights and activations
 }
 
+// What keys mean that bench files and the speed section of sweep files share.
+const (
+	shapesMean  = "Layers to time: a size, all layers of a model, or one of them"
+	tokensMean  = "Rows of the activations: tokens that go through the layer at once"
+	engineMeans = "What runs the products: the CPU, an NVIDIA GPU, or the best one there is"
+)
+
 func timingKeys(repeats int) []*key {
 	return []*key{
-		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(repeats)},
-		{name: "cache", kind: kinds.Word("flush", "rotate", "warm"), fallback: always("flush")},
-		{name: "seed", kind: kinds.Seed, fallback: always(uint64(1))},
+		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(repeats),
+			means: "How often each variant is timed; the median counts"},
+		{name: "cache", kind: kinds.Word("flush", "rotate", "warm"), fallback: always("flush"),
+			means: "What the last-level cache holds when a product starts: nothing of it (`flush`), another copy of the weights (`rotate`), " +
+				"or the weights (`warm`)"},
+		{name: "seed", kind: kinds.Seed, fallback: always(uint64(1)), means: "Seed that draws weights and activations"},
 	}
 }
 
 // The keys of the file and of its entries, as those of a sweep in keys.go.
 var (
-	benchKeys    = append([]*key{{name: "engine", kind: kinds.Word("auto", "cpu", "cuda"), fallback: always("auto")}}, timingKeys(15)...)
-	productKeys  = append([]*key{{name: "shapes", kind: shapes}, {name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1)}}, layoutKeys...)
-	generateKeys = append([]*key{{name: "model", kind: kinds.Text}, {name: "prompt", kind: kinds.Integer(1, 1<<16), fallback: always(128)},
-		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(32)}, {name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3)}}, layoutKeys...)
+	benchKeys = append([]*key{
+		{name: "engine", kind: kinds.Word("auto", "cpu", "cuda"), fallback: always("auto"), means: engineMeans},
+	}, timingKeys(15)...)
+	productKeys = append([]*key{
+		{name: "shapes", kind: shapes, means: shapesMean},
+		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1), means: tokensMean},
+	}, layoutKeys...)
+	generateKeys = append([]*key{
+		{name: "model", kind: kinds.Text, means: "As in a sweep file, or `random:ARCHITECTURE` for random weights of that shape"},
+		{name: "prompt", kind: kinds.Integer(1, 1<<16), fallback: always(128), means: "Tokens of the prompt"},
+		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(32), means: "Tokens to generate"},
+		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3), means: "How often each variant is timed; the median counts"},
+	}, layoutKeys...)
 	layoutKeys = []*key{
-		{name: "scheme", kind: kinds.Word(Schemes...), fallback: always("w4a8")},
-		{name: "group", kind: kinds.GroupSize, fallback: always(128)},
-		{name: "density", kind: kinds.Percent(0, 1), fallback: always(0.1)},
-		{name: "block", kind: kinds.BlockShape, fallback: always(Block{Rows: 16, Cols: 64})},
-		{name: "residual_scale", kind: kinds.Word("block", "row"), fallback: always("block")},
-		{name: "outliers", kind: kinds.Percent(0, 0.5), fallback: always(0.0)},
-		{name: "variants", kind: kinds.Word(Variants...)}, // a list that is not swept
+		{name: "scheme", kind: kinds.Word(Schemes...), fallback: always("w4a8"),
+			means: "What the 4-bit weights are multiplied with: 8-bit, 16-bit or 4-bit activations"},
+		{name: "group", kind: kinds.GroupSize, fallback: always(128), means: "Weights along K that share a scale"},
+		{name: "density", kind: kinds.Percent(0, 1), fallback: always(0.1), means: "Share of blocks that have a residual"},
+		{name: "block", kind: kinds.BlockShape, fallback: always(Block{Rows: 16, Cols: 64}),
+			means: "Shape of a residual block: outputs x inputs of W"},
+		{name: "residual_scale", kind: kinds.Word("block", "row"), fallback: always("block"),
+			means: "Scale of a residual: one for a block, or one for each row of a block"},
+		{name: "outliers", kind: kinds.Percent(0, 0.5), fallback: always(0.0),
+			means: "Share of weights that `outlier16` keeps in 16 bits; 0 is as many as take the bytes of the residual"},
+		{name: "variants", kind: kinds.Word(Variants...), // a list that is not swept
+			means: "What to time: 16-bit weights; the 4-bit base alone; base, then residual; base and 16-bit outliers; " +
+				"base and residual in one stream"},
 	}
 )
 

@@ -54,6 +54,14 @@ func Document(w io.Writer) error {
 			fmt.Fprintf(&b, "| `%s` | %s |\n", e, formatMeans[e])
 		}
 	}
+	b.WriteString("\n## Transforms\n\n| `transform` | what it does |\n|---|---|\n")
+	for _, t := range Transforms {
+		source := ""
+		if t.Source != "" {
+			source = " (" + t.Source + ")"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s%s |\n", t.Name, t.Summary, source)
+	}
 	for _, s := range []struct{ title, name string }{
 		{"Of the whole file", ""}, {"Under `protocol`", "protocol"}, {"Under `calibration`", "calibration"},
 		{"Under `stress`", "stress"}, {"Under `methods`", "method"},
@@ -63,11 +71,79 @@ func Document(w io.Writer) error {
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.Form, k.documentDefault(), k.documentMethods(), k.documentMeaning())
 		}
 	}
-	b.WriteString("\nA file also has `name`, which names the folder of its results; `tasks`, a list of zero-shot tasks; `baseline`, the trial\n" +
-		"that differences refer to; `speed`, which times layers; and `only`, `skip` and `zip`, in the file or in a method, which\n" +
-		"keep trials, drop trials, and let keys advance together. [configs/default.yaml](../configs/default.yaml) shows them.\n")
+	documentMore(&b)
+	documentBench(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// other is a key that is no setting of a trial.
+type other struct{ name, form, fallback, means string }
+
+// topKeys are the keys of the whole file that are no settings of a trial.
+var topKeys = []other{
+	{"name", "letters, digits, `.`, `_`, `-`", "must be given", "Names the folder of the results"},
+	{"methods", "list of mappings", "must be given", "The methods, see below; all values of all keys are combined"},
+	{"tasks", "list of `builtin:NAME` and `TASK=FILE`", "none", "Zero-shot tasks, which every trial answers"},
+	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with these values, " +
+		"among those of the same model, text, calibration, stress and activations"},
+	{"speed", "mapping, see below", "none", "Times layers in the form of each trial"},
+}
+
+// filterKeys are those of the whole file and of each method.
+var filterKeys = []other{
+	{"only", "mapping of keys to values, or a list of these", "all trials", "Keeps trials that have the values of one of the mappings"},
+	{"skip", "mapping of keys to values, or a list of these", "none", "Drops trials that have the values of one of the mappings; it wins over `only`"},
+	{"zip", "list of keys, or a list of these", "none", "Keys whose lists advance together instead of being combined"},
+}
+
+// labelKey is the key label of a method.
+var labelKey = other{"label", "text, up to 100 characters", "the settings that vary",
+	"Names the trials of this entry in rows, figures and tables. `{KEY}` in it stands for the value of a key: " +
+		"`label: \"ours, {density}\"`. Keys that vary and are not in it follow: `label: ours` with two densities gives " +
+		"`ours 5%` and `ours 10%`. It is no part of a trial's identity: after a change, `sweep` writes the new names " +
+		"and computes nothing. Two trials of one label are an error"}
+
+func (o other) write(b *strings.Builder) {
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s. |\n", o.name, o.form, o.fallback, o.means)
+}
+
+// documentMore writes the keys that are no settings of a trial.
+func documentMore(b *strings.Builder) {
+	const head = "\n| key | values | default | meaning |\n|---|---|---|---|\n"
+	b.WriteString("\nEach entry under `methods` also has these.\n" + head)
+	for _, o := range append([]other{labelKey}, filterKeys...) {
+		o.write(b)
+	}
+	b.WriteString("\n## More of the whole file\n" + head)
+	for _, o := range append(slices.Clip(topKeys), filterKeys...) {
+		o.write(b)
+	}
+	b.WriteString("\nIn `baseline`, `only` and `skip` a key of a section has the section's name in front: `protocol.context`.\n" +
+		"[configs/default.yaml](../configs/default.yaml) shows most of these.\n")
+	b.WriteString("\n## Under `speed`\n" + head)
+	documentTiming(b, speedKeys)
+}
+
+// documentBench writes the keys of bench files.
+func documentBench(b *strings.Builder) {
+	const head = "\n| key | values | default | meaning |\n|---|---|---|---|\n"
+	b.WriteString("\n# Keys of a bench file\n\n`go run ./experiments bench` reads it. Lists under `products` and `generate` are combined, " +
+		"but for `variants`.\n\n## Of the whole file\n" + head)
+	topKeys[0].write(b)
+	documentTiming(b, benchKeys)
+	other{"products", "list of mappings", "none", "Matrix products to time, see below"}.write(b)
+	other{"generate", "list of mappings", "none", "Models that read a prompt and generate, see below"}.write(b)
+	b.WriteString("\n## Under `products`\n" + head)
+	documentTiming(b, productKeys)
+	b.WriteString("\n## Under `generate`\n" + head)
+	documentTiming(b, generateKeys)
+}
+
+func documentTiming(b *strings.Builder, ks []*key) {
+	for _, k := range ks {
+		other{k.name, k.kind.Form, k.documentDefault(), k.means}.write(b)
+	}
 }
 
 // documentDefault is the default in words: one value, or one for each method
@@ -103,16 +179,22 @@ func (k *key) documentDefault() string {
 
 func (k *key) documentMethods() string {
 	var have []string
+	quantize := 0 // methods that compute the weights
 	for _, m := range method.All {
 		if k.has(m.Name) {
 			have = append(have, m.Name)
+		}
+		if m.Build != nil {
+			quantize++
 		}
 	}
 	switch {
 	case len(have) == len(method.All):
 		return "all"
-	case len(have) == len(method.All)-1 && !k.has("none"):
-		return "all but none"
+	case len(have) == quantize && !k.has("none") && !k.has("checkpoint"):
+		return "all that quantize"
+	case len(have) == quantize+1 && k.has("none"):
+		return "all but checkpoint"
 	}
 	return strings.Join(have, ", ")
 }

@@ -122,3 +122,27 @@ func golden(t *testing.T, file string, got []byte) {
 		t.Errorf("%s differs from what is written now (SHA-256 %s)", file, hex.EncodeToString(sum[:8]))
 	}
 }
+
+// TestEveryKeyIsExplained: docs/keys.md has every key that sweep and bench files have,
+// with a meaning.
+func TestEveryKeyIsExplained(t *testing.T) {
+	var b strings.Builder
+	if err := Document(&b); err != nil {
+		t.Fatal(err)
+	}
+	text := b.String()
+	want := append(topNames(), methodNames()...)
+	for _, ks := range [][]*key{keys, speedKeys, benchKeys, productKeys, generateKeys} {
+		for _, k := range ks {
+			if k.means == "" || strings.HasSuffix(k.means, ".") {
+				t.Errorf("key %s means %q", k.axis(), k.means)
+			}
+			want = append(want, k.name)
+		}
+	}
+	for _, name := range want {
+		if !strings.Contains(text, "| `"+name+"` |") && !strings.Contains(text, "## Under `"+name+"`") {
+			t.Errorf("%s is explained nowhere", name)
+		}
+	}
+}

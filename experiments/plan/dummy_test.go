@@ -19,6 +19,7 @@ func TestNewMethod(t *testing.T) {
 	round := &method.Method{
 		Name:    "round",
 		Summary: "Rounds to nearest, and has a key of its own",
+		Look:    method.Look{Color: "#101010", Marker: "plus"},
 		Keys: []*method.Key{rtn.Key("format"), rtn.Key("group"), rtn.Key("scale"),
 			{Name: "wobble", Kind: kinds.Integer(0, 9), Default: func(method.Settings) any { return 2 }, Means: "Nothing",
 				Label: kinds.Prefix("wobble", nil), Quiet: true}},

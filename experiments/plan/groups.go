@@ -1,9 +1,14 @@
 package plan
 
 // Groups divides trials into those that share model, protocol, calibration,
-// stress, basis and tasks, and with them all preparation. Groups and their trials keep
+// stress, basis, transform and tasks, and with them all preparation. Groups and their trials keep
 // their order.
 func Groups(trials []Trial) [][]Trial {
+	type transform struct {
+		name         string
+		seed         uint64
+		block, steps int
+	}
 	type subject struct {
 		model       string
 		protocol    Protocol
@@ -11,12 +16,14 @@ func Groups(trials []Trial) [][]Trial {
 		stress      Stress
 		basis       string
 		seed        uint64
+		transform   transform
 		tasks       string
 	}
 	var groups [][]Trial
 	at := map[subject]int{}
 	for _, t := range trials {
-		s := subject{t.Model, t.Protocol, t.Calibration, t.Stress, t.Basis, t.BasisSeed, t.Tasks}
+		s := subject{t.Model, t.Protocol, t.Calibration, t.Stress, t.Basis, t.BasisSeed,
+			transform{t.Transform, t.TransformSeed, t.TransformBlock, t.TransformSteps}, t.Tasks}
 		i, ok := at[s]
 		if !ok {
 			i = len(groups)

@@ -240,6 +240,29 @@ func commonKeys() []*key {
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.BasisSeed }, fallback: always(uint64(1)),
 			when: func(t *Trial) bool { return t.Basis == "rotated" }, needs: "basis: rotated", label: kinds.Prefix("basis-seed", nil), quiet: true},
 
+		{name: "transform",
+			means: "Change of basis that comes before the method, of one function too; see the list of transforms",
+			kind:  transform, field: func(t *Trial) any { return &t.Transform }, fallback: always(""), label: kinds.Prefix("", transform.Write)},
+		{name: "transform_seed",
+			means: "Seed that draws its matrices and signs",
+			kind:  kinds.Seed, field: func(t *Trial) any { return &t.TransformSeed }, fallback: always(uint64(1)),
+			when: transforms("seed"), needs: "a transform that draws", label: kinds.Prefix("transform-seed", nil), quiet: true},
+		{name: "transform_block",
+			means: "Channels of a block that is turned by itself, a power of two",
+			kind:  kinds.Integer(2, 1<<16), field: func(t *Trial) any { return &t.TransformBlock }, fallback: always(128),
+			when: transforms("block"), needs: "a transform of blocks", label: kinds.Prefix("block", nil), quiet: true},
+		{name: "transform_steps",
+			means: "Steps by which rotations are learned, of each rotation at most",
+			kind:  kinds.Integer(1, 100000), field: func(t *Trial) any { return &t.TransformSteps },
+			defaults: "that of the paper: 256 for `duquant`, 100 for `kurtail`",
+			fallback: func(t *Trial) any {
+				if k := TransformOf(t.Transform); k != nil {
+					return k.Steps
+				}
+				return 0
+			},
+			when: transforms("steps"), needs: "a transform that is learned", label: kinds.Prefix("", kinds.Suffix("-steps")), quiet: true},
+
 		{name: "activations",
 			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels",
 			kind:  kinds.Word("a16", "a8", "a4"), field: func(t *Trial) any { return &t.Activations },
@@ -265,6 +288,14 @@ type constraint struct {
 
 var constraints = []constraint{
 	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context }, "is longer than protocol.context: tokens between windows would never be scored"},
+	{"transform", func(t *Trial) bool { return t.Transform != "" && t.Basis != "" }, "beside a basis: basis is the older key for the same, so give one of them"},
+	{"transform_block", func(t *Trial) bool { return t.TransformBlock&(t.TransformBlock-1) != 0 }, "is no power of two"},
+	{"transform", func(t *Trial) bool {
+		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "all"
+	}, "turns the inputs of all layers while the model runs, so that none can be smoothed: drop smoothing"},
+	{"transform", func(t *Trial) bool {
+		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "inner" && t.Method.Word("smoothing_sites") != "norms"
+	}, "turns the inputs of o_proj or down_proj while the model runs, so that these cannot be smoothed: set smoothing_sites: norms"},
 	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
 }
 
@@ -299,12 +330,13 @@ func axes() []string {
 
 // Axes returns every setting of t that has a meaning for its method, as flat
 // text: "method": "mosaic", "density": "0.1", "block": "16x64",
-// "protocol.context": "256". A model without stress has no axes of it, and one as
-// stored none of a basis.
+// "protocol.context": "256". A model without stress has no axes of it, one as
+// stored none of a basis, and one without transform none of that.
 func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
-		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") {
+		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") &&
+			!(k.name == "transform" && t.Transform == "") {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}

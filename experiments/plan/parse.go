@@ -37,6 +37,7 @@ type entry struct {
 	settings   []*setting // in the order of keys
 	zip        [][]*setting
 	only, skip []*condition
+	label      *title // what the entry calls its trials; nil: what their settings say
 }
 
 // condition holds for a trial if each of its settings has one of the values.
@@ -121,8 +122,7 @@ func (p *parser) parse(data []byte) *source {
 		return nil
 	}
 	src := &source{common: entry{line: root.Line}}
-	sections := []string{"name", "model", "protocol", "calibration", "stress", "basis", "basis_seed", "activations", "execution", "tasks", "speed", "baseline", "methods", "only", "skip", "zip"}
-	fields := p.mapping(root, "", sections)
+	fields := p.mapping(root, "", topNames())
 	src.name = p.name(root, fields["name"])
 	src.common.settings = p.settings(fields, root, "", section(""))
 	for _, s := range []string{"protocol", "calibration", "stress"} {
@@ -153,6 +153,15 @@ func (p *parser) parse(data []byte) *source {
 	}
 	src.methods = p.methods(root, fields["methods"].value)
 	return src
+}
+
+// topNames are the keys and sections of a sweep file, at its top.
+func topNames() []string {
+	list := []string{"protocol", "calibration", "stress"}
+	for _, o := range append(slices.Clip(topKeys), filterKeys...) {
+		list = append(list, o.name)
+	}
+	return append(list, names(section(""))...)
 }
 
 var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
@@ -394,7 +403,7 @@ func (p *parser) methods(root, n *yaml.Node) []*entry {
 // entry then has the keys that any of them has.
 func (p *parser) method(n *yaml.Node, path string) *entry {
 	ks := section("method")
-	fields := p.mapping(n, path, append(names(ks), "only", "skip", "zip"))
+	fields := p.mapping(n, path, append(names(ks), methodNames()...))
 	if n.Kind != yaml.MappingNode {
 		return nil
 	}
@@ -414,7 +423,17 @@ func (p *parser) method(n *yaml.Node, path string) *entry {
 		}
 	}
 	p.filters(e, fields)
+	e.label = p.title(fields["label"], join(path, "label"))
 	return e
+}
+
+// methodNames are the keys of an entry of methods that are no settings.
+func methodNames() []string {
+	list := []string{labelKey.name}
+	for _, o := range filterKeys {
+		list = append(list, o.name)
+	}
+	return list
 }
 
 // written lists the values of s.

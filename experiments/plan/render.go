@@ -46,6 +46,9 @@ func (s *Sweep) YAML() ([]byte, error) {
 		for _, st := range e.resolved(e.defaults()) {
 			add(m, st.key.name, st.node())
 		}
+		if e.label != nil {
+			add(m, "label", scalar("!!str", e.label.text))
+		}
 		addFilters(m, e)
 		methods.Content = append(methods.Content, m)
 	}

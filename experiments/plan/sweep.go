@@ -34,7 +34,8 @@ func (p *parser) expand(src *source) []Trial {
 	}
 	var trials []Trial
 	var lines []int
-	seen := map[Trial]bool{}
+	var from []*entry // that a trial is of, and is named by
+	seen := map[Trial]int{}
 	use := usage{}
 	src.common.each(func(outer []chosen) {
 		for _, e := range src.methods {
@@ -42,10 +43,15 @@ func (p *parser) expand(src *source) []Trial {
 				all := append(slices.Clip(outer), inner...)
 				t := resolve(all, use)
 				t.Tasks = strings.Join(src.tasks, ",")
-				if e.keeps(&t, use) && src.common.keeps(&t, use) && p.check(&t, all) && !seen[t] {
-					seen[t] = true
-					trials, lines = append(trials, t), append(lines, e.line)
+				if !e.keeps(&t, use) || !src.common.keeps(&t, use) || !p.check(&t, all) {
+					return
 				}
+				if i, ok := seen[t]; ok {
+					from[i] = p.named(from[i], e)
+					return
+				}
+				seen[t] = len(trials)
+				trials, lines, from = append(trials, t), append(lines, e.line), append(from, e)
 			})
 		}
 	})
@@ -62,7 +68,9 @@ func (p *parser) expand(src *source) []Trial {
 	if len(p.errs) > 0 {
 		return nil
 	}
-	setLabels(trials)
+	if p.setLabels(trials, from); len(p.errs) > 0 {
+		return nil
+	}
 	src.lines = map[string]int{}
 	for i, t := range trials {
 		src.lines[t.Label] = lines[i]
@@ -223,97 +231,51 @@ func (p *parser) unused(src *source, use usage) {
 	}
 }
 
-// setLabels gives each trial a label of the settings that vary among the
-// trials.
-func setLabels(trials []Trial) {
-	varies := map[*key]bool{}
-	for _, k := range keys {
-		var first any
-		for i := range trials {
-			if t := &trials[i]; k.matters(t) {
-				if first == nil {
-					first = k.get(t)
-				}
-				varies[k] = varies[k] || k.get(t) != first
-			}
-		}
-	}
-	count := map[string]int{}
-	for i := range trials {
-		t := &trials[i]
-		t.Label = label(t, func(k *key) bool { return shows(k, t, varies[k]) })
-		count[t.Label]++
-	}
-	for i := range trials {
-		if t := &trials[i]; count[t.Label] > 1 { // such as two texts of one file name
-			var full []string
-			for _, k := range keys {
-				if varies[k] && k.matters(t) {
-					full = append(full, k.axis()+"="+k.kind.Write(k.get(t)))
-				}
-			}
-			t.Label += " (" + strings.Join(full, " ") + ")"
-		}
-	}
-}
-
-// shows reports whether k is part of t's label. Synthetic outliers always are.
-func shows(k *key, t *Trial, varies bool) bool {
-	if k.section == "stress" && !k.quiet {
-		return stressed(t)
-	}
-	if k.name == "method" {
-		return true
-	}
-	fallback, _ := k.defaultOf(t)
-	return varies && !(k.quiet && k.get(t) == fallback)
-}
-
-// label joins the values of the keys to show: model and method first, then how
-// it runs and is measured.
-func label(t *Trial, shown func(*key) bool) string {
-	var head, method, rest []string
-	for _, k := range keys {
-		if !k.matters(t) || !shown(k) {
-			continue
-		}
-		word := k.label(k.get(t))
-		switch {
-		case k.name == "model":
-			head = append(head, word)
-		case k.section == "method":
-			method = append(method, word)
-		default:
-			rest = append(rest, word)
-		}
-	}
-	return strings.Join(slices.Concat(head, method, rest), " ")
-}
-
 // setBaselines finds for each trial the one that meets c and is equal in
 // model, protocol, calibration, stress and activations, save what c itself names.
+// Where none is, a setting that has no meaning for one of the two, such as the
+// execution of 16-bit weights, is taken for equal.
 func (p *parser) setBaselines(trials []Trial, c *condition) {
 	named := func(k *key) bool {
 		return slices.ContainsFunc(c.settings, func(s *setting) bool { return s.key == k })
 	}
-	found := map[string][]string{}
+	var common []*key
+	for _, k := range keys {
+		if k.section != "method" && !named(k) {
+			common = append(common, k)
+		}
+	}
 	at := func(t *Trial) string {
 		var parts []string
-		for _, k := range keys {
-			if k.section != "method" && !named(k) {
-				parts = append(parts, k.axis()+" "+k.file(k.get(t)))
-			}
+		for _, k := range common {
+			parts = append(parts, k.axis()+" "+k.file(k.get(t)))
 		}
 		return strings.Join(parts, ", ")
 	}
+	found := map[string][]string{}
+	var all []*Trial
 	for i := range trials {
 		if t := &trials[i]; c.holds(t, usage{}) {
 			found[at(t)] = append(found[at(t)], t.Label)
+			all = append(all, t)
 		}
+	}
+	near := func(t *Trial) (labels []string) {
+		for _, b := range all {
+			differ := func(k *key) bool { return k.matters(t) && k.matters(b) && k.get(t) != k.get(b) }
+			if !slices.ContainsFunc(common, differ) {
+				labels = append(labels, b.Label)
+			}
+		}
+		return labels
 	}
 	for i := range trials {
 		t := &trials[i]
-		switch labels := found[at(t)]; len(labels) {
+		where := at(t)
+		if len(found[where]) == 0 {
+			found[where] = near(t)
+		}
+		switch labels := found[where]; len(labels) {
 		case 1:
 			t.Baseline = labels[0]
 		case 0:

@@ -25,6 +25,12 @@ type Trial struct {
 	// stored. All compute the same function.
 	Basis     string `json:"basis,omitempty"`
 	BasisSeed uint64 `json:"basis_seed,omitempty"`
+	// Transform is a change of basis that methods are compared with and without, of
+	// one function too; empty: none. The other settings are those that it has.
+	Transform      string `json:"transform,omitempty"`
+	TransformSeed  uint64 `json:"transform_seed,omitempty"`
+	TransformBlock int    `json:"transform_block,omitempty"`
+	TransformSteps int    `json:"transform_steps,omitempty"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	Method      Method `json:"method"`
@@ -40,7 +46,8 @@ type Trial struct {
 	// Trials of a sweep share it, so that they stay comparable.
 	Speed *Speed `json:"speed,omitempty"`
 
-	// Label is short and unique within the sweep; Baseline is the label of the
+	// Label is unique within the sweep: the name that the file gives, or the settings
+	// that vary; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
 	// empty where the sweep names none. Neither is part of the identity.
 	Label    string `json:"-"`
@@ -97,7 +104,7 @@ type Method = method.Settings
 type Block = kinds.Block
 
 // ID identifies what t computes: a hash over its settings and over the content
-// that they name (model, tokenizer, texts, code epoch ...), which the caller
+// that they name (model, tokenizer, texts, the program's revision ...), which the caller
 // hashes. Labels are not part of it. 16 hexadecimal digits.
 func ID(t Trial, content map[string]string) string {
 	data, err := json.Marshal(struct {

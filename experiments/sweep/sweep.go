@@ -186,9 +186,7 @@ type runner struct {
 	done map[string]*row.Row
 	only map[string]bool // IDs asked for and not met yet
 
-	// Trials run side by side, but a time is taken while nothing else runs.
-	alone sync.RWMutex
-	speed bench.Speed // used by who holds alone for writing
+	speed bench.Speed // prepared while no trial runs
 
 	mu  sync.Mutex // guards w, res and calls of Progress
 	w   *row.Writer
@@ -232,6 +230,9 @@ func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
 	}
 	r.res.Finished += finished
 	r.o.Progress.Begin(len(todo), finished)
+	if err := r.speed.Prepare(ctx, todo, r.o.Progress.Note); err != nil {
+		return err
+	}
 	return r.trials(ctx, s, todo)
 }
 
@@ -314,19 +315,12 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 // one runs t and writes its row. An error ends the sweep.
 func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error {
 	start := time.Now()
-	r.alone.RLock()
 	out, err := s.Run(ctx, t)
-	r.alone.RUnlock()
 	if err != nil {
 		return err
 	}
 	if t.Speed != nil && out.Status == row.OK {
-		r.alone.Lock()
-		err := r.speed.Measure(ctx, &t, out)
-		r.alone.Unlock()
-		if err != nil {
-			return err
-		}
+		r.speed.Report(&t, out)
 	}
 	out.Env = r.env
 	if err := out.Storable(); err != nil {

@@ -344,34 +344,39 @@ func TestBadSurroundings(t *testing.T) {
 	}
 }
 
-// TestSpeed times a small layer beside the accuracy of trials with kernels, and
-// says of the one without that it has none.
+// TestSpeed times a small layer beside the accuracy of trials, each form of storage
+// once, and says why one was not timed.
 func TestSpeed(t *testing.T) {
 	sw := parse(t, `
 name: speed
 model: builtin:tiny-llama3
 protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 128}
 calibration: {text: builtin:calibration, tokens: 256, seed: 1}
-activations: a8
+activations: [a8, a16]
 execution: packed
 speed: {shapes: 32x256, tokens: [1, 2], repeats: 3, engine: cpu}
 methods:
   - {method: none}
   - {method: mosaic, density: 10%, block: 16x16, criterion: [error, random]}
-  - {method: rtn, format: int3, group: 128}
+  - {method: rtn, format: nf4, group: 64, only: {activations: a16}}
+  - {method: spqr, threshold: 0.5}
+skip: {activations: a16, method: [none, mosaic, spqr]}
 `)
 	dir := t.TempDir()
 	res, err := Run(t.Context(), newLab(t), sw, Options{Dir: dir, Jobs: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Ran != 4 || res.Failed != 1 { // int3 has no packed execution
+	if res.Ran != 5 || res.Failed != 0 {
 		t.Fatalf("%+v", res)
 	}
 	all := rows(t, dir)
 	times := map[string]float64{}
 	for label, r := range all {
-		if r.Status != row.OK {
+		if r.Axes["method"] == "spqr" {
+			if text := strings.Join(r.Warnings, "\n"); !strings.Contains(text, "depends on the weights") {
+				t.Errorf("%s: warnings %q", label, text)
+			}
 			continue
 		}
 		v, ok := r.Value("speed/32x256 M=2/time")
@@ -387,7 +392,7 @@ methods:
 			t.Errorf("%s: execution %+v", label, r.Execution)
 		}
 	}
-	if a, b := times["mosaic error"], times["mosaic random"]; a == 0 || a != b {
+	if a, b := times["mosaic g128 error a8"], times["mosaic g128 random a8"]; a == 0 || a != b {
 		t.Errorf("the same form was timed twice: %v and %v of %v", a, b, times)
 	}
 }

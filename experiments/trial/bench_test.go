@@ -8,6 +8,8 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // smollm2 is the shape of SmolLM2-135M.
@@ -27,7 +29,7 @@ func BenchmarkScore(b *testing.B) {
 	defer m.Close()
 	quantized := map[string]llm.Replacement{}
 	for _, l := range m.Linears() {
-		q, err := quant.RTN{Format: quant.Int4(64), Scale: quant.Scale{Rule: quant.AbsMax}}.Quantize(quant.Problem{Weights: load(l)})
+		q, err := solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}}.Quantize(quant.Problem{Weights: load(l)})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,40 +5,50 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
-// shared returns the quantizer of each linear layer where all layers share one
-// budget: the bytes that method costs if every layer has its settings. Each layer
-// is quantized beforehand, to see what it would gain. Gains are falls of
+// share returns the quantizer of each linear layer where all layers share one
+// budget: the bytes that the trial's method costs if every layer has its settings.
+// Each layer is quantized beforehand, to see what it would gain. Gains are falls of
 // tr(E·H·Eᵀ), in the units of the layer's outputs, or, for the budget relative,
 // shares of its tr(W·H·Wᵀ).
-func (s *Subject) shared(ctx context.Context, t plan.Trial, method quant.Quantizer, model *llm.Model, scales map[string][]float32) ([]quant.Quantizer, error) {
+func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
+	settings := q.trial.Method
+	method, err := settings.Quantizer()
+	if err != nil {
+		return nil, err
+	}
 	// each calls f with all problems.
 	each := func(f func(p quant.Problem, unit float64) error) error {
-		return s.each(ctx, model, scales, false, func(i int, l llm.Linear, in *inputs) error {
-			p := in.problem(t, i, l)
-			p.Weights = load(l)
-			if t.Method.Word("budget") == "relative" && in.energy > 0 {
-				return f(p, in.energy)
+		for p, err := range q.problems(ctx, false) {
+			if err != nil {
+				return err
 			}
-			return f(p, 1)
-		})
+			unit := 1.0
+			if settings.Word("budget") == "relative" && p.energy > 0 {
+				unit = p.energy
+			}
+			if err := f(p.whole(), unit); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	switch m := method.(type) {
-	case quant.Mosaic:
+	case mosaic.Mosaic:
 		return sharedBlocks(m, each)
-	case quant.GPTQ:
+	case solve.GPTQ:
 		return sharedGroups(m, each)
 	}
-	return nil, fmt.Errorf("budget %s: method %s has nothing to share", t.Method.Word("budget"), t.Method.Name())
+	return nil, fmt.Errorf("budget %s: method %s has nothing to share", settings.Word("budget"), settings.Name())
 }
 
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
 // they are. It takes 4 bytes for each block of the model.
-func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+func sharedBlocks(m mosaic.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var scores [][]float32
 	var cost, count []int
 	err := each(func(p quant.Problem, unit float64) error {
@@ -58,7 +68,7 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 		return nil, err
 	}
 	methods := make([]quant.Quantizer, len(scores))
-	for l, n := range quant.Share(scores, cost, count) {
+	for l, n := range mosaic.Share(scores, cost, count) {
 		m.Density = float64(n) / float64(len(scores[l]))
 		methods[l] = m
 	}
@@ -68,12 +78,12 @@ func sharedBlocks(m quant.Mosaic, each func(func(p quant.Problem, unit float64) 
 // sharedGroups gives each layer groups of its own size, from a quarter to four
 // times that of m, by what GPTQ loses with each. Sizes other than that of m must
 // divide the layer's K.
-func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
-	var options [][]quant.Option
+func sharedGroups(m solve.GPTQ, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+	var options [][]mosaic.Option
 	var methods [][]quant.Quantizer
 	var own []int
 	err := each(func(p quant.Problem, unit float64) error {
-		var o []quant.Option
+		var o []mosaic.Option
 		var ms []quant.Quantizer
 		for _, quarters := range []int{1, 2, 4, 8, 16} {
 			sized := m
@@ -90,7 +100,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 			if err != nil {
 				return err
 			}
-			o = append(o, quant.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
+			o = append(o, mosaic.Option{Bytes: q.Ledger().Total(), Loss: quant.OutputError(p.Weights, q, p.Moments) / unit})
 		}
 		options, methods = append(options, o), append(methods, ms)
 		return nil
@@ -99,7 +109,7 @@ func sharedGroups(m quant.GPTQ, each func(func(p quant.Problem, unit float64) er
 		return nil, err
 	}
 	chosen := make([]quant.Quantizer, len(options))
-	for l, c := range quant.Allocate(options, own) {
+	for l, c := range mosaic.Allocate(options, own) {
 		chosen[l] = methods[l][c]
 	}
 	return chosen, nil

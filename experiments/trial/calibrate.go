@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
@@ -71,27 +72,68 @@ var (
 	keepLayer = 200 * time.Millisecond
 )
 
-// calibration hands out the statistics of sites, from the store or by running the
-// model over the calibration sequences. It is for one goroutine.
-type calibration struct {
-	s *Subject
-	// Where the store takes nothing (a full disk, see store.Keep), the statistics
-	// of one layer are held here, and the streams before the next layer: a caller
-	// that asks for sites in order costs one pass over the model all the same.
+// calibrator knows the inputs that linear layers get from calibration sequences. It
+// answers with their statistics, site by site, see begin, and with SmoothQuant's
+// scales, see smooth. Its methods may be called concurrently.
+type calibrator struct {
+	source    *source
+	settings  plan.Calibration
+	text      string    // says what the sequences are cut from: the SHA-256 of a text
+	sequences [][]int32 // one context each
+
+	computing sync.Mutex // held while statistics are computed
+}
+
+// sample reads the calibration text and draws its sequences.
+func (c *calibrator) sample() error {
+	text, sha, err := readText(c.settings.Text)
+	if err != nil {
+		return plan.AboutSetting("calibration.text", fmt.Errorf("calibration.text: %w", err))
+	}
+	c.text = sha
+	tokens, err := c.source.encode(text)
+	if err != nil {
+		return fmt.Errorf("%w (text %s)", err, c.settings.Text)
+	}
+	c.sequences, err = sample(tokens, c.settings, c.source.bos)
+	if err != nil {
+		return plan.AboutSetting("calibration.tokens", fmt.Errorf("%w (text %s)", err, c.settings.Text))
+	}
+	return nil
+}
+
+// tokens is the number of calibration tokens.
+func (c *calibrator) tokens() int {
+	n := 0
+	for _, seq := range c.sequences {
+		n += len(seq)
+	}
+	return n
+}
+
+// pass hands out the statistics of sites, from the store or by running the model
+// over the calibration sequences. It is for one goroutine. Sites are best asked for
+// in the order of execution: then one pass over the model is enough.
+type pass struct {
+	*calibrator
+	// What the store does not take (a full disk, see store.Keep) is held here: the
+	// statistics of one layer, and the streams before the next layer.
 	held    map[string]*statistics
 	streams []*llm.Stream
 }
 
+// begin returns a new pass.
+func (c *calibrator) begin() *pass { return &pass{calibrator: c} }
+
 // statistics returns the statistics of a site as the 16-bit model sees it.
-func (c *calibration) statistics(ctx context.Context, site string) (*statistics, error) {
-	s := c.s
-	st, err := c.find(site)
+func (p *pass) statistics(ctx context.Context, site string) (*statistics, error) {
+	st, err := p.find(site)
 	if errors.Is(err, store.ErrAbsent) {
-		s.calibrating.Lock() // other trials want the same
-		defer s.calibrating.Unlock()
-		if st, err = c.find(site); errors.Is(err, store.ErrAbsent) {
-			if err = c.run(ctx, site); err == nil {
-				st, err = c.find(site)
+		p.computing.Lock() // other trials want the same
+		defer p.computing.Unlock()
+		if st, err = p.find(site); errors.Is(err, store.ErrAbsent) {
+			if err = p.run(ctx, site); err == nil {
+				st, err = p.find(site)
 			}
 		}
 	}
@@ -100,19 +142,19 @@ func (c *calibration) statistics(ctx context.Context, site string) (*statistics,
 	}
 	if st.moments.K >= keepFactors {
 		st.moments.Keep = func(name string, compute func() ([]byte, error)) ([]byte, error) {
-			key := store.NewKey("factor", 1, s.statisticsKey(site).String(), name)
-			return store.Do(ctx, s.lab.Store, key, bytesCodec, func(context.Context) ([]byte, error) { return compute() })
+			key := store.NewKey("factor", 1, p.statisticsKey(site).String(), name)
+			return store.Do(ctx, p.store(), key, bytesCodec, func(context.Context) ([]byte, error) { return compute() })
 		}
 	}
 	return st, nil
 }
 
 // find returns what is held or stored; store.ErrAbsent for neither.
-func (c *calibration) find(site string) (*statistics, error) {
-	if st := c.held[site]; st != nil {
+func (p *pass) find(site string) (*statistics, error) {
+	if st := p.held[site]; st != nil {
 		return st, nil
 	}
-	return c.s.storedStatistics(site)
+	return p.stored(site)
 }
 
 // run computes the statistics of site and of all others that the store lacks:
@@ -121,15 +163,14 @@ func (c *calibration) find(site string) (*statistics, error) {
 // for each of its four sites, and the hidden states of all tokens. A calibration
 // that was interrupted goes on near the layer that it had come to. One that
 // cannot store what it computes ends after the layer of site.
-func (c *calibration) run(ctx context.Context, site string) error {
-	s := c.s
-	missing := make([][]string, s.model.Config().Layers)
+func (p *pass) run(ctx context.Context, site string) error {
+	missing := make([][]string, p.source.model.Config().Layers)
 	first, target, last := -1, 0, -1
-	for i, l := range s.linears {
+	for i, l := range p.source.linears {
 		if l.Site == site {
 			target = l.Layer
 		}
-		if i > 0 && s.linears[i-1].Site == l.Site || l.Site != site && s.lab.Store.Has(s.statisticsKey(l.Site)) {
+		if i > 0 && p.source.linears[i-1].Site == l.Site || l.Site != site && p.store().Has(p.statisticsKey(l.Site)) {
 			continue
 		}
 		missing[l.Layer] = append(missing[l.Layer], l.Site)
@@ -137,50 +178,50 @@ func (c *calibration) run(ctx context.Context, site string) error {
 			first = l.Layer
 		}
 	}
-	streams := c.streams
-	c.held, c.streams = nil, nil
+	streams := p.streams
+	p.held, p.streams = nil, nil
 	if streams == nil || streams[0].Layer() > target {
 		var err error
-		if streams, err = s.startStreams(first); err != nil {
+		if streams, err = p.startStreams(first); err != nil {
 			return err
 		}
-		if first > 0 && s.lab.Store.Failed() == nil {
-			s.note("calibration goes on: statistics of layers before %d of %d are in the cache; the model runs from layer %d", first, len(missing), streams[0].Layer())
+		if first > 0 && p.store().Failed() == nil {
+			p.source.lab.note("calibration goes on: statistics of layers before %d of %d are in the cache; the model runs from layer %d", first, len(missing), streams[0].Layer())
 		}
 	}
-	saved, p := streams[0].Layer(), newPace()
+	saved, pace := streams[0].Layer(), newPace()
 	for l := streams[0].Layer(); l <= last; l++ {
-		held, err := s.calibrateLayer(ctx, streams, missing[l], l == target)
+		held, err := p.calibrateLayer(ctx, streams, missing[l], l == target)
 		if err != nil {
 			return err
 		}
 		if held != nil {
-			c.held, c.streams = held, streams
+			p.held, p.streams = held, streams
 			break
 		}
-		if l < last && p.due(checkpointAfter) {
+		if l < last && pace.due(checkpointAfter) {
 			start := time.Now()
-			kept, err := s.saveStreams(streams)
+			kept, err := p.saveStreams(streams)
 			if err != nil {
 				return err
 			}
-			p.stored(start)
+			pace.stored(start)
 			if kept {
-				s.lab.Store.Delete(s.streamsKey(saved))
+				p.store().Delete(p.streamsKey(saved))
 				saved = l + 1
 			}
 		}
 	}
-	s.lab.Store.Delete(s.streamsKey(saved))
+	p.store().Delete(p.streamsKey(saved))
 	return nil
 }
 
 // calibrateLayer advances the streams by a layer and stores the statistics of
 // the given sites in it. If hold is set it returns those that the store did not
 // take, nil where it took all.
-func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string, hold bool) (held map[string]*statistics, err error) {
+func (c *calibrator) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string, hold bool) (held map[string]*statistics, err error) {
 	sums := map[string]*quant.Accumulator{}
-	for _, l := range s.linears {
+	for _, l := range c.source.linears {
 		if slices.Contains(sites, l.Site) && sums[l.Site] == nil {
 			sums[l.Site] = quant.NewAccumulator(l.K)
 		}
@@ -208,12 +249,12 @@ func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sit
 		}
 		delete(sums, site)
 		st := &statistics{moments: m}
-		for _, l := range s.linears {
+		for _, l := range c.source.linears {
 			if l.Site == site {
 				st.energies = append(st.energies, outputEnergy(l, m))
 			}
 		}
-		kept, err := s.lab.Store.Keep(s.statisticsKey(site), st.encode)
+		kept, err := c.store().Keep(c.statisticsKey(site), st.encode)
 		if err != nil {
 			return nil, err
 		}
@@ -229,21 +270,17 @@ func (s *Subject) calibrateLayer(ctx context.Context, streams []*llm.Stream, sit
 
 // startStreams returns the streams of the calibration sequences before the given
 // layer, or the last one before it that the store has them for.
-func (s *Subject) startStreams(layer int) ([]*llm.Stream, error) {
+func (c *calibrator) startStreams(layer int) ([]*llm.Stream, error) {
 	var batches [][][]int32
-	for rest := s.calibrators; len(rest) > 0; {
+	for rest := c.sequences; len(rest) > 0; {
 		n := min(len(rest), max(1, batchTokens/len(rest[0])))
 		batches = append(batches, rest[:n])
 		rest = rest[n:]
 	}
-	tokens := 0
-	for _, seq := range s.calibrators {
-		tokens += len(seq)
-	}
-	codec := matrixOf(tokens, s.model.Config().HiddenSize)
+	codec := matrixOf(c.tokens(), c.source.model.Config().HiddenSize)
 	var states gemm.Matrix
 	for ; layer > 0; layer-- {
-		err := s.lab.Store.Get(s.streamsKey(layer), func(r io.Reader, size int64) (err error) {
+		err := c.store().Get(c.streamsKey(layer), func(r io.Reader, size int64) (err error) {
 			states, err = codec.Read(r, size)
 			return err
 		})
@@ -260,13 +297,13 @@ func (s *Subject) startStreams(layer int) ([]*llm.Stream, error) {
 		var stream *llm.Stream
 		var err error
 		if layer == 0 {
-			stream, err = s.model.Begin(seqs)
+			stream, err = c.source.model.Begin(seqs)
 		} else {
 			end := row
 			for _, seq := range seqs {
 				end += len(seq)
 			}
-			stream, err = s.model.Resume(seqs, layer, states.View(row, min(end, states.Rows), 0, states.Cols))
+			stream, err = c.source.model.Resume(seqs, layer, states.View(row, min(end, states.Rows), 0, states.Cols))
 			row = end
 		}
 		if err != nil {
@@ -278,7 +315,7 @@ func (s *Subject) startStreams(layer int) ([]*llm.Stream, error) {
 }
 
 // saveStreams stores the streams, all before the same layer.
-func (s *Subject) saveStreams(streams []*llm.Stream) (kept bool, err error) {
+func (c *calibrator) saveStreams(streams []*llm.Stream) (kept bool, err error) {
 	states := gemm.NewMatrix(0, streams[0].State().Cols)
 	for _, stream := range streams {
 		x := stream.State()
@@ -287,7 +324,7 @@ func (s *Subject) saveStreams(streams []*llm.Stream) (kept bool, err error) {
 		}
 		states.Rows += x.Rows
 	}
-	return s.lab.Store.Keep(s.streamsKey(streams[0].Layer()), func(w io.Writer) error { return matrixCodec.Write(w, states) })
+	return c.store().Keep(c.streamsKey(streams[0].Layer()), func(w io.Writer) error { return matrixCodec.Write(w, states) })
 }
 
 // encode writes the energies, after their number, and the moments.
@@ -302,18 +339,18 @@ func (st *statistics) encode(w io.Writer) error {
 	return st.moments.Encode(w)
 }
 
-// storedStatistics reads the statistics of a site; store.ErrAbsent where they
+// stored reads the statistics of a site; store.ErrAbsent where they
 // have not been computed.
-func (s *Subject) storedStatistics(site string) (*statistics, error) {
+func (c *calibrator) stored(site string) (*statistics, error) {
 	count, inputs := 0, 0
-	for _, l := range s.linears {
+	for _, l := range c.source.linears {
 		if l.Site == site {
 			count++
 			inputs = l.K
 		}
 	}
 	st := &statistics{energies: make([]float64, count)}
-	err := s.lab.Store.Get(s.statisticsKey(site), func(r io.Reader, size int64) error {
+	err := c.store().Get(c.statisticsKey(site), func(r io.Reader, size int64) error {
 		head := make([]byte, 8+8*count)
 		if _, err := io.ReadFull(r, head); err != nil {
 			return err
@@ -338,25 +375,22 @@ func (s *Subject) storedStatistics(site string) (*statistics, error) {
 }
 
 // statisticsKey names the statistics of a site by all that they depend on.
-func (s *Subject) statisticsKey(site string) store.Key { return s.calibrationKey("statistics", site) }
+func (c *calibrator) statisticsKey(site string) store.Key { return c.key("statistics", site) }
 
 // streamsKey names the streams of the calibration sequences before a layer.
-func (s *Subject) streamsKey(layer int) store.Key {
-	return s.calibrationKey("streams", fmt.Sprint(layer, batchTokens))
+func (c *calibrator) streamsKey(layer int) store.Key {
+	return c.key("streams", fmt.Sprint(layer, batchTokens))
 }
 
-// calibrationKey names what is computed from the calibration sequences. The
+// key names what is computed from the calibration sequences. The
 // kernel is part of it, so that a trial gives the same bits with a cold and a
 // warm cache.
-func (s *Subject) calibrationKey(kind string, rest ...string) store.Key {
-	c := s.calibration
-	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], s.content["calibration"],
-		fmt.Sprint(c.Tokens, c.Context, c.Seed, s.protocol.BOS), gemm.Kernel()}
-	if s.basis != "" {
-		parts = append(parts, s.basis)
-	}
-	if s.stressed != "" {
-		parts = append(parts, s.stressed)
-	}
+func (c *calibrator) key(kind string, rest ...string) store.Key {
+	s, set := c.source, c.settings
+	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], c.text,
+		fmt.Sprint(set.Tokens, set.Context, set.Seed, s.bos >= 0), gemm.Kernel()}
+	parts = append(parts, s.changes...)
 	return store.NewKey(kind, 2, append(parts, rest...)...)
 }
+
+func (c *calibrator) store() *store.Store { return c.source.lab.Store }

@@ -8,9 +8,8 @@ import (
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
-	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
 // Criteria names the criteria that a study compares where nothing else is asked
@@ -38,15 +37,18 @@ func (s *Subject) StudyID(t plan.Trial, criteria []string, densities []float64) 
 // Study compares criteria at some densities on every linear layer, for a trial
 // from StudyOf. The rows lack label and environment.
 func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, densities []float64) ([]row.Criteria, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
 	method, err := t.Method.Quantizer()
 	if err != nil {
 		return nil, err
 	}
-	mosaic, ok := method.(quant.Mosaic)
+	m, ok := method.(mosaic.Mosaic)
 	if !ok {
 		return nil, fmt.Errorf("method %s chooses no blocks", t.Method.Name())
 	}
-	model, scales, err := s.smooth(ctx, t.Method)
+	q, err := s.quantization(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -54,23 +56,25 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, de
 	for _, k := range []string{"criterion", "density", "budget", "activations"} {
 		delete(axes, k)
 	}
-	var names []quant.Criterion
+	var names []mosaic.Criterion
 	for _, c := range criteria {
-		names = append(names, quant.Criterion(c))
+		names = append(names, mosaic.Criterion(c))
 	}
 	var rows []row.Criteria
-	err = s.each(ctx, model, scales, true, func(i int, l llm.Linear, in *inputs) error {
-		p := in.problem(t, i, l)
-		p.Weights = load(l)
-		st, err := mosaic.Study(p, names, densities)
+	for p, err := range q.problems(ctx, true) {
 		if err != nil {
-			return err
+			return nil, err
 		}
+		st, err := m.Study(p.whole(), names, densities)
+		if err != nil {
+			return nil, err
+		}
+		l := p.linear
 		r := row.Criteria{
 			Schema: row.Schema, Study: s.StudyID(t, criteria, densities), Axes: axes,
 			Layer: l.Name, N: l.N, K: l.K, Blocks: st.Blocks,
 			BaseError: relative(st.Lost, st.Energy), BaseHeldOut: relative(st.HeldOutLost, st.HeldOutEnergy),
-			Densities: densities, Warnings: s.warnings,
+			Densities: densities, Warnings: s.source.warnings,
 		}
 		for _, c := range st.Criteria {
 			one := row.CriterionResult{
@@ -89,7 +93,6 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, de
 			r.Criteria = append(r.Criteria, one)
 		}
 		rows = append(rows, r)
-		return nil
-	})
-	return slices.Clip(rows), err
+	}
+	return slices.Clip(rows), nil
 }

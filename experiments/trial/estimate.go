@@ -66,10 +66,10 @@ func (l *Lab) Costs(ctx context.Context, trials []plan.Trial) ([]int64, error) {
 }
 
 func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
-	m, c, cost := t.Method.Method(), s.model.Config(), t.Method.Cost()
+	m, c, cost := t.Method.Method(), s.source.model.Config(), t.Method.Cost()
 	var e Estimate
 	var linear float64
-	linears := s.model.Linears()
+	linears := s.source.model.Linears()
 	for i, l := range linears {
 		n, k := float64(l.N), float64(l.K)
 		linear += 2 * n * k
@@ -95,10 +95,10 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 		e.Seconds += cost.Refine * (3*n*k*k/speed + n*k*perRefinedWeight/cores)
 	}
 	read := 0
-	for _, w := range s.windows {
+	for _, w := range s.evaluator.windows {
 		read += len(w.input)
 	}
-	for _, t := range s.tasks {
+	for _, t := range s.evaluator.tasks {
 		for _, item := range t.Items {
 			for _, r := range item.Requests {
 				read += (len(r.Context) + len(r.Continuation)) / bytesPerToken
@@ -106,7 +106,7 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 		}
 	}
 	head := 2 * 2 * float64(c.VocabSize) * float64(c.HiddenSize)
-	attention := 2 * float64(c.Layers) * float64(s.protocol.Context) * float64(c.Heads*c.HeadDim)
+	attention := 2 * float64(c.Layers) * float64(s.evaluator.protocol.Context) * float64(c.Heads*c.HeadDim)
 	e.Seconds += float64(read) * ((linear+head+attention)/speed + float64(c.VocabSize)*perLogit/cores)
 	e.Memory = s.Memory(t)
 	return e
@@ -116,11 +116,11 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 // take, once for all trials of the subject.
 func (s *Subject) EstimateCalibration(speed float64) float64 {
 	var linear, moments float64
-	for _, l := range s.model.Linears() {
+	for _, l := range s.source.model.Linears() {
 		linear += 2 * float64(l.N) * float64(l.K)
 	}
 	seen := map[string]bool{}
-	for _, l := range s.model.Linears() {
+	for _, l := range s.source.model.Linears() {
 		if !seen[l.Site] {
 			seen[l.Site] = true
 			moments += float64(l.K) * float64(l.K)

@@ -77,13 +77,13 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if e.MaxLength == 0 {
 		e.MaxLength = positions
 	}
-	s := &Subject{lab: l, name: e.Model, model: model, protocol: e.Protocol, content: map[string]string{}}
-	s.notePrecision()
-	if err := s.readTokenizer(files, e.BOSAsTokenizer); err != nil {
+	s := l.newSource(e.Model, model)
+	if err := s.readTokenizer(files, e.Protocol.BOS, e.BOSAsTokenizer); err != nil {
 		return nil, err
 	}
-	e.Protocol.BOS = s.protocol.BOS
-	if err := s.openTasks(e.Tasks, e.Limit); err != nil {
+	e.Protocol.BOS = s.bos >= 0
+	ev := &evaluator{source: s, protocol: e.Protocol, limits: tasks.Options{MaxLength: e.MaxLength}}
+	if err := ev.openTasks(e.Tasks, e.Limit); err != nil {
 		return nil, err
 	}
 	view := model
@@ -101,23 +101,23 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 
 	out := &Evaluated{Evaluation: e, Packed: packed}
 	if e.Protocol.Text != "" {
-		if err := s.cutText(); err != nil {
+		if err := ev.cutText(); err != nil {
 			return nil, err
 		}
-		sc, err := score(ctx, view, s.windows, nil, nil)
+		sc, err := score(ctx, view, ev.windows, nil, nil)
 		if err != nil {
 			return nil, err
 		}
 		out.Text = &row.Row{}
-		s.reportLikelihood(sc, out.Text)
+		ev.reportLikelihood(sc, out.Text)
 		if nll := sum(sc.nll); math.IsNaN(nll) || math.IsInf(nll, 0) {
 			return nil, fmt.Errorf("model %s: the negative log-likelihood of text %s is %v: the model computes no probabilities",
 				e.Model, e.Protocol.Text, nll)
 		}
 	}
-	for _, t := range s.tasks {
+	for _, t := range ev.tasks {
 		fmt.Fprintf(l.Progress, "%s: %d items\n", t.Name, len(t.Items))
-		r, err := t.Score(ctx, view, s.tokenizer, tasks.Options{BOS: s.bos, MaxLength: e.MaxLength})
+		r, err := ev.answer(ctx, view, t)
 		if err != nil {
 			return nil, err
 		}
@@ -127,7 +127,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if out.Text != nil {
 		out.Warnings = append(out.Warnings, out.Text.Warnings...)
 	}
-	if e.MaxLength > positions && len(s.tasks) > 0 {
+	if e.MaxLength > positions && len(ev.tasks) > 0 {
 		out.Warnings = append(out.Warnings, fmt.Sprintf("tasks: a maximum length of %d is beyond the %d positions the model was trained for", e.MaxLength, positions))
 	}
 	return out, nil

@@ -53,8 +53,8 @@ var variants = map[string]zipper.Variant{
 // Pack16 lays w out as bfloat16: the variant w16a16.
 func Pack16(w gemm.Source) (Product, error) { return zipper.PrepackBF16(w) }
 
-// variantOf is the variant that executes all of a form.
-func variantOf(f quant.Form) string {
+// Variant is the variant that executes all of a form.
+func Variant(f quant.Form) string {
 	switch {
 	case f.Residual != nil:
 		return plan.Zipper
@@ -77,15 +77,15 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 		}
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
-	return Pack(q, Scheme(activations), variantOf(q.Form()))
+	return Pack(q, Scheme(activations), Variant(q.Form()))
 }
 
 // Executable reports why the kernels for packed weights do not execute trial t,
 // nil if they do. It reads no weights, so it can be asked before a sweep starts.
-func Executable(t plan.Trial) error { return executable(t, 0, 0) }
+func Executable(t plan.Trial) error { return ExecutableAt(t, 0, 0) }
 
-// executable is Executable for a matrix [n,k]; 0 where a size is not known.
-func executable(t plan.Trial, n, k int) error {
+// ExecutableAt is Executable for a matrix [n,k]; 0 where a size is not known.
+func ExecutableAt(t plan.Trial, n, k int) error {
 	f, err := t.Method.Form()
 	if err != nil || f == nil {
 		return err
@@ -95,7 +95,7 @@ func executable(t plan.Trial, n, k int) error {
 	if err != nil {
 		return err
 	}
-	return zipper.Takes(*f, variants[variantOf(*f)], act)
+	return zipper.Takes(*f, variants[Variant(*f)], act)
 }
 
 // Refused joins what Executable says of those trials that ask for packed

@@ -13,6 +13,9 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // TestPackedAgrees runs the builtin model packed and fake-quantized. On the same
@@ -39,10 +42,10 @@ func TestPackedAgrees(t *testing.T) {
 		ids = append(ids, int32(i*i*7%model.Config().VocabSize))
 	}
 	methods := map[string]quant.Quantizer{
-		plan.Dense4: quant.RTN{Format: quant.Int4(64), Scale: quant.Scale{Rule: quant.AbsMax}},
+		plan.Dense4: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
 		plan.Zipper: func() quant.Quantizer {
-			m := quant.NewMosaic(quant.RTN{Format: quant.Int4(64), Scale: quant.Scale{Rule: quant.AbsMax}}, 16, 16, 0.2)
-			m.Criterion = quant.Error
+			m := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}}, 16, 16, 0.2)
+			m.Criterion = mosaic.CriterionError
 			return m
 		}(),
 	}
@@ -62,7 +65,7 @@ func TestPackedAgrees(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					p, err := Pack(q, Scheme(name), variantOf(q.Form()))
+					p, err := Pack(q, Scheme(name), Variant(q.Form()))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -152,7 +155,7 @@ func TestPackWiderInputs(t *testing.T) {
 	for i := range w.Data {
 		w.Data[i] = float32(i%13) - 6
 	}
-	q, err := quant.RTN{Format: quant.Int4(128), Scale: quant.Scale{Rule: quant.AbsMax}}.Quantize(quant.Problem{Name: "w", Weights: w})
+	q, err := solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}.Quantize(quant.Problem{Name: "w", Weights: w})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +183,7 @@ execution: [fake, packed]
 methods:
   - {method: none}
   - {method: mosaic, density: 10%%, block: 16x16}
-  - {method: rtn, format: int3}
+  - {method: rtn, format: int5}
 `, testmodel.Short(t, "builtin:tiny-llama3"), testedActivations[0])
 	sw, err := plan.Parse("packed.yaml", []byte(sweep))
 	if err != nil {
@@ -216,10 +219,10 @@ methods:
 	if a, _ := fake.Value(row.BitsPerWeight); a.Value == 0 {
 		t.Error("no bits")
 	}
-	if r := rows["rtn packed"]; r.Status != row.Failed || !strings.Contains(r.Error, "execution packed: model.layers.0.self_attn.q_proj: zipper: ") || !strings.Contains(r.Error, "int3") {
-		t.Errorf("int3 packed: %s %q", r.Status, r.Error)
+	if r := rows["rtn packed"]; r.Status != row.Failed || !strings.Contains(r.Error, "execution packed: model.layers.0.self_attn.q_proj: zipper: ") || !strings.Contains(r.Error, "int5") {
+		t.Errorf("int5 packed: %s %q", r.Status, r.Error)
 	}
 	if r := rows["rtn "]; r.Status != row.OK {
-		t.Errorf("int3 fake: %s", r.Error)
+		t.Errorf("int5 fake: %s", r.Error)
 	}
 }

@@ -40,14 +40,14 @@ methods:
 			t.Fatal(err)
 		}
 		defer s.Close()
-		m, scales, err := s.smooth(t.Context(), tr.Method)
+		q, err := s.quantization(t.Context(), tr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		moments := func(seqs [][]int32) map[string]*quant.Moments {
 			sums := map[string]*quant.Accumulator{}
 			var failed error
-			_, err := m.Hidden(t.Context(), seqs, func(site string, x gemm.Matrix) {
+			_, err := q.model.Hidden(t.Context(), seqs, func(site string, x gemm.Matrix) {
 				if sums[site] == nil {
 					sums[site] = quant.NewAccumulator(x.Cols)
 				}
@@ -66,11 +66,11 @@ methods:
 			}
 			return all
 		}
-		calibration, heldOut := moments(s.calibrators), moments(s.heldOut.calibrators)
+		calibration, heldOut := moments(s.calibrated.sequences), moments(s.heldOut.sequences)
 		seen := 0
-		err = s.each(t.Context(), m, scales, true, func(i int, l llm.Linear, in *inputs) error {
-			seen++
-			for what, pair := range map[string][2]*quant.Moments{"calibration": {in.moments, calibration[l.Site]}, "held-out": {in.heldOut, heldOut[l.Site]}} {
+		check := func(p *problem) error {
+			l := p.linear
+			for what, pair := range map[string][2]*quant.Moments{"calibration": {p.Moments, calibration[l.Site]}, "held-out": {p.HeldOut, heldOut[l.Site]}} {
 				got, want := pair[0], pair[1]
 				h := want.Diag()
 				for a := range want.K {
@@ -84,18 +84,24 @@ methods:
 					}
 				}
 			}
-			if i > 0 {
+			if p.index > 0 {
 				return nil
 			}
-			data, err := in.moments.Keep("factor", func() ([]byte, error) { return []byte(tr.Label), nil })
+			data, err := p.Moments.Keep("factor", func() ([]byte, error) { return []byte(tr.Label), nil })
 			kept[string(data)] = true
 			return err
-		})
-		if err != nil {
-			t.Errorf("%s: %v", tr.Label, err)
 		}
-		if seen != len(s.linears) {
-			t.Errorf("%s: %d of %d layers seen", tr.Label, seen, len(s.linears))
+		for p, err := range q.problems(t.Context(), true) {
+			if err == nil {
+				err = check(p)
+			}
+			if err != nil {
+				t.Fatalf("%s: %v", tr.Label, err)
+			}
+			seen++
+		}
+		if seen != len(s.source.linears) {
+			t.Errorf("%s: %d of %d layers seen", tr.Label, seen, len(s.source.linears))
 		}
 	}
 	if len(kept) != 2 {
@@ -175,7 +181,11 @@ methods:
 			if err != nil {
 				t.Fatal(err)
 			}
-			key, err := s.layerKey(sw.Trials[0], 0)
+			q, err := s.quantization(t.Context(), sw.Trials[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			key, err := q.key(0)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,16 +2,13 @@ package trial
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/outliers"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Inspection asks for the outliers of a model.
@@ -59,27 +56,25 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 	if in.Calibration.Context == 0 {
 		in.Calibration.Context = min(model.Config().MaxPositions, 2048)
 	}
-	s := &Subject{lab: l, name: in.Model, model: model, linears: model.Linears(), calibration: in.Calibration, content: map[string]string{}}
-	s.protocol.BOS = in.BOS
-	s.notePrecision()
-	if err := s.readTokenizer(files, in.BOSAsTokenizer); err != nil {
+	s := l.newSource(in.Model, model)
+	if err := s.readTokenizer(files, in.BOS, in.BOSAsTokenizer); err != nil {
 		return nil, err
 	}
-	in.BOS = s.protocol.BOS
+	in.BOS = s.bos >= 0
+	calibrated := &calibrator{source: s, settings: in.Calibration}
 	var batches []*sequences
 	if in.Calibration.Text != "" {
-		if err := s.sampleCalibration(); err != nil {
+		if err := calibrated.sample(); err != nil {
 			return nil, err
 		}
 		if n, limit := in.Calibration.Context, model.Config().MaxPositions; n > limit {
-			s.warnings = append(s.warnings, fmt.Sprintf("a context of %d is beyond the %d positions the model was trained for", n, limit))
+			s.warn("a context of %d is beyond the %d positions the model was trained for", n, limit)
 		}
-		if batches, err = s.begin(); err != nil {
+		if batches, err = calibrated.batches(); err != nil {
 			return nil, err
 		}
 	}
-	out := &Inspected{Inspection: in, Precision: model.Checkpoint().Precision(), Warnings: s.warnings}
-	_, out.Tokens = s.Tokens()
+	out := &Inspected{Inspection: in, Precision: model.Checkpoint().Precision(), Tokens: calibrated.tokens(), Warnings: s.warnings}
 	for first := 0; first < len(s.linears); {
 		end := first
 		for end < len(s.linears) && s.linears[end].Layer == s.linears[first].Layer {
@@ -105,26 +100,19 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 
 // inspectWeights measures the weights of one layer, several at a time.
 func inspectWeights(ctx context.Context, linears []llm.Linear) ([]Outliers, error) {
-	list, errs := make([]Outliers, len(linears)), make([]error, len(linears))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(linears)) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(linears) || ctx.Err() != nil {
-					return
-				}
-				s, err := outliers.Of(linears[i].Weights)
-				if err != nil {
-					errs[i] = fmt.Errorf("%s.weight: %w", linears[i].Name, err)
-				}
-				list[i] = Outliers{linears[i].Name, s}
-			}
-		})
-	}
-	wg.Wait()
-	return list, errors.Join(append(errs, ctx.Err())...)
+	list := make([]Outliers, len(linears))
+	err := parallel.For(len(linears), func(i int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s, err := outliers.Of(linears[i].Weights)
+		if err != nil {
+			return fmt.Errorf("%s.weight: %w", linears[i].Name, err)
+		}
+		list[i] = Outliers{linears[i].Name, s}
+		return nil
+	})
+	return list, err
 }
 
 // sequences are some that go through the model together, and how far they have come.
@@ -134,15 +122,16 @@ type sequences struct {
 	stream *llm.Stream
 }
 
-func (s *Subject) begin() ([]*sequences, error) {
+// batches returns the sequences, before the first layer.
+func (c *calibrator) batches() ([]*sequences, error) {
 	var list []*sequences
-	for rest := s.calibrators; len(rest) > 0; {
+	for rest := c.sequences; len(rest) > 0; {
 		n := min(len(rest), max(1, batchTokens/len(rest[0])))
-		stream, err := s.model.Begin(rest[:n])
+		stream, err := c.source.model.Begin(rest[:n])
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, &sequences{s.model, rest[:n], stream})
+		list = append(list, &sequences{c.source.model, rest[:n], stream})
 		rest = rest[n:]
 	}
 	return list, nil

@@ -1,17 +1,10 @@
 package trial
 
 import (
-	"bytes"
-	"context"
-	"encoding/gob"
-	"fmt"
 	"io"
 	"time"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
-	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
-	"github.com/mosaicquant/mosaicquant/zipper"
 )
 
 // storingShare is how many times as long as it took to store something the work must
@@ -54,7 +47,7 @@ type pending struct {
 	write func(io.Writer) error
 }
 
-func (s *Subject) newKeeper() *keeper { return &keeper{store: s.lab.Store, pace: newPace()} }
+func newKeeper(s *store.Store) *keeper { return &keeper{store: s, pace: newPace()} }
 
 // add stores what write writes, now or with a later value.
 func (k *keeper) add(key store.Key, write func(io.Writer) error) error {
@@ -71,76 +64,4 @@ func (k *keeper) add(key store.Key, write func(io.Writer) error) error {
 	k.pending = nil
 	k.pace.stored(start)
 	return nil
-}
-
-// batchScores are the scores of the windows of one batch, in order; see scores.
-type batchScores struct {
-	Tokens, NLL, KL, Top1 []float64   // by window
-	TokenKL               [][]float64 // of each scored token, by window
-	Seconds               float64     // that they took, in whichever run
-}
-
-// check tells what makes b no scores of ws.
-func (b *batchScores) check(ws []window) error {
-	n := len(ws)
-	if len(b.Tokens) != n || len(b.NLL) != n || len(b.KL) != n || len(b.Top1) != n || len(b.TokenKL) != n {
-		return fmt.Errorf("scores of %d windows, want %d", len(b.Tokens), n)
-	}
-	for i, w := range ws {
-		if len(b.TokenKL[i]) != w.scored() {
-			return fmt.Errorf("window %d: scores of %d tokens, want %d", i, len(b.TokenKL[i]), w.scored())
-		}
-	}
-	return nil
-}
-
-// keptScores returns the function that hands out the scores of a batch in the trial t:
-// from the store, or by compute. spared adds up the seconds of those from the store.
-func (s *Subject) keptScores(t plan.Trial, spared *float64) batchKeeper {
-	k := s.newKeeper()
-	return func(ctx context.Context, first, last int, compute func() (*batchScores, error)) (*batchScores, error) {
-		key := s.scoresKey(t, first, last)
-		if s.lab.Store.Has(key) {
-			b := &batchScores{}
-			err := s.lab.Store.Get(key, func(r io.Reader, _ int64) error {
-				if err := gob.NewDecoder(r).Decode(b); err != nil {
-					return err
-				}
-				return b.check(s.windows[first:last])
-			})
-			if err == nil {
-				*spared += b.Seconds
-				return b, nil
-			}
-		}
-		b, err := compute()
-		if err != nil {
-			return nil, err
-		}
-		return b, k.add(key, func(w io.Writer) error {
-			var buf bytes.Buffer
-			if err := gob.NewEncoder(&buf).Encode(b); err != nil {
-				return err
-			}
-			_, err := w.Write(buf.Bytes())
-			return err
-		})
-	}
-}
-
-// dropScores deletes the scores that the trial t stored.
-func (s *Subject) dropScores(t plan.Trial) {
-	for first := 0; first < len(s.windows); {
-		last, _ := batch(s.windows, first)
-		if key := s.scoresKey(t, first, last); s.lab.Store.Has(key) {
-			s.lab.Store.Delete(key)
-		}
-		first = last
-	}
-}
-
-// scoresKey names the scores of the windows first..last-1 in the trial t. Kernels are
-// part of it, since another one rounds differently.
-func (s *Subject) scoresKey(t plan.Trial, first, last int) store.Key {
-	return store.NewKey("scores", 1, s.ID(t), gemm.Kernel(), zipper.Kernel(), fmt.Sprint(first, last, batchTokens))
 }

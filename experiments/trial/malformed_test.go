@@ -78,7 +78,7 @@ func TestMalformedCache(t *testing.T) {
 				seen++
 			}
 		}
-		if err != nil || seen != len(s.linears) {
+		if err != nil || seen != len(s.source.linears) {
 			t.Fatalf("%d layers stored, %v", seen, err)
 		}
 		r, err := s.Run(t.Context(), trial)

@@ -14,8 +14,8 @@ const garbage = 1.4
 // the method makes of them, and copies of its weights [N,K]), or while the model
 // runs over a batch of tokens; the packed layers before it are there as well.
 func (s *Subject) Memory(t plan.Trial) int64 {
-	m, c := t.Method, s.model.Config()
-	tokens := int64(min(batchTokens, s.protocol.Context*len(s.windows)))
+	m, c := t.Method, s.source.model.Config()
+	tokens := int64(min(batchTokens, s.evaluator.protocol.Context*len(s.evaluator.windows)))
 	forward := func(tokens int64) int64 {
 		wide := max(4*c.Heads*c.HeadDim, 2*c.MLPSize)
 		if t.Activations != "a16" {
@@ -23,19 +23,19 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 		}
 		return 4 * tokens * int64(2*c.HiddenSize+wide)
 	}
-	most := forward(tokens) + 4*tokens*int64(c.HiddenSize) + 2*4*int64(min(logitFloats, s.protocol.Context*c.VocabSize))
+	most := forward(tokens) + 4*tokens*int64(c.HiddenSize) + 2*4*int64(min(logitFloats, s.evaluator.protocol.Context*c.VocabSize))
 	var packed, moments, quantizing int64
 	if m.Method().Quantizes() {
 		squares, copies := arrays(m)
-		for i, l := range s.linears {
+		for i, l := range s.source.linears {
 			n, k := int64(l.N), int64(l.K)
-			if i == 0 || s.linears[i-1].Site != l.Site {
-				if i > 0 && s.linears[i-1].Layer != l.Layer {
+			if i == 0 || s.source.linears[i-1].Site != l.Site {
+				if i > 0 && s.source.linears[i-1].Layer != l.Layer {
 					moments = 0
 				}
 				moments += 8 * k * k
 			}
-			read := int64(s.calibration.Tokens)
+			read := int64(s.calibrated.settings.Tokens)
 			most = max(most, moments+4*read*int64(c.HiddenSize)+forward(min(read, batchTokens))+2*4*n*k)
 			quantizing = max(quantizing, squares*k*k+copies*n*k)
 			packed += n * k * 5 / 8 // codes, scales, a residual
@@ -45,9 +45,9 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 		}
 		most = max(most, packed+quantizing, packed+forward(tokens))
 	}
-	if t.Basis == "rotated" { // float32 copies of all weights
+	if name := changeOf(t).name; name != "" && name != "folded" { // float32 copies of all weights
 		most += 4 * 2 * int64(c.VocabSize) * int64(c.HiddenSize)
-		for _, l := range s.linears {
+		for _, l := range s.source.linears {
 			most += 4 * int64(l.N) * int64(l.K)
 		}
 	}

@@ -40,9 +40,9 @@ func TestMemory(t *testing.T) {
 	}
 	few, many := base, base
 	few.Method, many.Method = method.New("rtn"), method.New("rtn")
-	s.calibration.Tokens = 1 << 10
+	s.calibrated.settings.Tokens = 1 << 10
 	a := s.Memory(few)
-	s.calibration.Tokens = 1 << 20
+	s.calibrated.settings.Tokens = 1 << 20
 	if b := s.Memory(many); !(b > a+4*(1<<20-1<<11)*128) {
 		t.Errorf("2^20 calibration tokens take %d bytes, 2^10 take %d", b, a)
 	}

@@ -6,21 +6,25 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/mosaic"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // What a line of a sweep file becomes, defaults included.
 func TestQuantizer(t *testing.T) {
-	absmax := quant.Scale{Rule: quant.AbsMax}
-	gptq := quant.NewGPTQ(quant.Int4(128))
-	natural := quant.GPTQ{Format: quant.Format{Bits: 3, Group: 64}, Scale: quant.Scale{Rule: quant.SearchMSE, Norm: 2}, Damping: .05, DynamicGroups: true}
+	absmax := grid.Scale{Rule: grid.AbsMax}
+	gptq := solve.NewGPTQ(quant.Int4(128))
+	natural := solve.GPTQ{Format: quant.Format{Bits: 3, Group: 64}, Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2}, Damping: .05, DynamicGroups: true}
 	refined := gptq
 	refined.Refine = 3
-	rtn := quant.RTN{Format: quant.Int4(128), Scale: absmax}
+	rtn := solve.RTN{Format: quant.Int4(128), Scale: absmax}
 	affine := quant.Format{Bits: 4, Affine: true, Group: 32}
 	rows := gptq
 	rows.Format.Group = 0
-	mosaic := quant.Mosaic{Base: rtn, BlockRows: 16, BlockCols: 64, Density: .1, Criterion: quant.Delta, Bits: 4, Scale: absmax}
-	other := quant.Mosaic{Base: gptq, BlockCols: 1, Density: .05, Criterion: quant.Relief, Bits: 2, RowScales: true, Scale: absmax, Joint: true, AllPairs: true, Refine: 2}
+	paper := mosaic.Mosaic{Base: rtn, BlockRows: 16, BlockCols: 64, Density: .1, Criterion: mosaic.CriterionDelta, Bits: 4, Scale: absmax}
+	other := mosaic.Mosaic{Base: gptq, BlockCols: 1, Density: .05, Criterion: mosaic.CriterionRelief, Bits: 2, RowScales: true, Scale: absmax, Joint: true, AllPairs: true, Refine: 2}
 	tied := other
 	tied.RowScales, tied.BaseScales, tied.AllPairs = false, true, false
 	for line, want := range map[string]quant.Quantizer{
@@ -28,16 +32,16 @@ func TestQuantizer(t *testing.T) {
 		"method: gptq": gptq,
 		"method: gptq, format: int3, group: 64, scale: mse, damp: 0.05, order: natural, groups: dynamic": natural,
 		"method: gptq, refine: 3": refined,
-		"method: rtn, format: int4a, group: 32, awq: true, scale: clip": quant.AWQ{Method: quant.RTN{Format: affine, Scale: quant.Scale{Rule: quant.SearchClip}}, Format: affine},
-		"method: spqr, outliers: 1%":                                    quant.SpQR{GPTQ: gptq, Share: .01},
-		"method: mosaic, density: 10%":                                  mosaic,
+		"method: rtn, format: int4a, group: 32, awq: true, scale: clip": baseline.AWQ{Method: solve.RTN{Format: affine, Scale: grid.Scale{Rule: grid.SearchClip}}, Format: affine},
+		"method: spqr, outliers: 1%":                                    baseline.SpQR{GPTQ: gptq, Share: .01},
+		"method: mosaic, density: 10%":                                  paper,
 		"method: mosaic, density: 5%, base: gptq, block: Nx1, criterion: relief, residual_bits: 2, residual_scale: row, joint: true, refine: 2":               other,
 		"method: mosaic, density: 5%, base: gptq, block: Nx1, criterion: relief, residual_bits: 2, residual_scale: base, joint: true, pairs: near, refine: 2": tied,
-		"method: quik, columns: 5%, group: row":                            quant.Mixed{Base: rows, Score: quant.ByAbsMax, Share: .05, Bits: 16, Int8Down: true},
-		"method: quik, columns: 5%, group: row, int8_down: false":          quant.Mixed{Base: rows, Score: quant.ByAbsMax, Share: .05, Bits: 16},
-		"method: atom, columns: 50%":                                       quant.Mixed{Base: gptq, Score: quant.ByEnergy, Share: .5, Bits: 8, Reorder: true},
-		"method: llmint8":                                                  quant.Mixed{Base: quant.RTN{Format: quant.Format{Bits: 8}, Scale: absmax}, Score: quant.ByAbsMax, Threshold: 6, Bits: 16},
-		"method: svdquant, rank: 8, base: gptq, svd_rounds: 4, group: 128": quant.SVDQuant{Base: gptq, Rank: 8, Smooth: true, Rounds: 4},
+		"method: quik, columns: 5%, group: row":                            baseline.Mixed{Base: rows, Score: baseline.ByAbsMax, Share: .05, Bits: 16, Int8Down: true},
+		"method: quik, columns: 5%, group: row, int8_down: false":          baseline.Mixed{Base: rows, Score: baseline.ByAbsMax, Share: .05, Bits: 16},
+		"method: atom, columns: 50%":                                       baseline.Mixed{Base: gptq, Score: baseline.ByEnergy, Share: .5, Bits: 8, Reorder: true},
+		"method: llmint8":                                                  baseline.Mixed{Base: solve.RTN{Format: quant.Format{Bits: 8}, Scale: absmax}, Score: baseline.ByAbsMax, Threshold: 6, Bits: 16},
+		"method: svdquant, rank: 8, base: gptq, svd_rounds: 4, group: 128": baseline.SVDQuant{Base: gptq, Rank: 8, Smooth: true, Rounds: 4},
 	} {
 		sw, err := plan.Parse("x.yaml", []byte("name: x\nmodel: m\nprotocol: {text: t, context: 64, stride: 64, bos: true}\ncalibration: {text: t, tokens: 64}\nmethods:\n  - {"+line+"}\n"))
 		if err != nil {

@@ -59,9 +59,17 @@ func (p *Packed) String() string {
 // that the quantized model in memory gives, bit for bit; only then the folder takes the
 // name dir. A dir that holds something already is an error.
 func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, error) {
-	if t.Basis != "" {
-		return nil, fmt.Errorf("basis: %s: a packed checkpoint has the embedding and the norms"+
-			" of the source, so it needs basis: stored", t.Basis)
+	for key, name := range map[string]string{"basis": t.Basis, "transform": t.Transform} {
+		if name != "" {
+			return nil, fmt.Errorf("%s: %s: a packed checkpoint has the embedding, the norms and the inputs"+
+				" of the source, so its weights must be in the basis of the source", key, name)
+		}
+	}
+	if err := Refused([]plan.Trial{t}); err != nil {
+		return nil, err
+	}
+	if path := t.Method.Checkpoint(); path != "" {
+		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", path)
 	}
 	temp, err := newFolder(dir)
 	if err != nil {
@@ -94,13 +102,13 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	if err := p.write(temp, s, tensors); err != nil {
 		return nil, err
 	}
-	if err := s.verify(ctx, temp, q); err != nil {
+	if err := s.verify(ctx, temp, q, t.Activations); err != nil {
 		return nil, fmt.Errorf("%s is not written: %w", dir, err)
 	}
 	if err := publish(temp, dir); err != nil {
 		return nil, err
 	}
-	s.dropLayers(t)
+	q.drop()
 	return p, nil
 }
 
@@ -109,18 +117,18 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 // safetensors lacks; all others as they are.
 func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	linears := map[string]string{} // the name of a weight's tensor: the layer's
-	for _, l := range s.linears {
+	for _, l := range s.source.linears {
 		linears[l.Name+".weight"] = l.Name
 	}
-	folded, err := s.folded(q.model)
+	folded, err := s.source.folded(q.model)
 	if err != nil {
 		return nil, err
 	}
 	var tensors []*hf.Tensor
-	for _, name := range s.model.Checkpoint().Names() {
+	for _, name := range s.source.model.Checkpoint().Names() {
 		layer, ok := linears[name]
 		if !ok {
-			t, err := s.model.Checkpoint().Raw(name)
+			t, err := s.source.model.Checkpoint().Raw(name)
 			if err != nil {
 				return nil, err
 			}
@@ -151,22 +159,6 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	return tensors, nil
 }
 
-// folded returns the norms and biases of model that differ from the checkpoint's,
-// by the name of their tensor.
-func (s *Subject) folded(model *llm.Model) (map[string][]float32, error) {
-	changed := map[string][]float32{}
-	for name, v := range model.Vectors() {
-		t, err := s.model.Checkpoint().Raw(name)
-		if err != nil {
-			return nil, err
-		}
-		if !slices.Equal(v, t.Float32()) {
-			changed[name] = v
-		}
-	}
-	return changed, nil
-}
-
 func sum256(data []byte) string {
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
@@ -174,7 +166,7 @@ func sum256(data []byte) string {
 
 // write writes all files, synced to the disk, the weights last.
 func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
-	files, err := s.lab.OpenModel(context.Background(), p.Trial.Model)
+	files, err := s.source.lab.OpenModel(context.Background(), p.Trial.Model)
 	if err != nil {
 		return err
 	}
@@ -240,8 +232,9 @@ func packedConfig(data []byte) ([]byte, error) {
 	return append(out, '\n'), err
 }
 
-// verify compares the checkpoint in dir with q on one calibration sequence.
-func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) error {
+// verify compares the checkpoint in dir with q, both executed as q is, on one
+// calibration sequence. activations are those of the trial.
+func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel, activations string) error {
 	stored, err := llm.Open(hf.Dir(dir))
 	if err != nil {
 		return err
@@ -251,11 +244,17 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel) err
 		return err
 	}
 	replacements := map[string]llm.Replacement{}
-	for name, r := range q.replacements {
-		replacements[name] = llm.Replacement{Act: r.Act}
+	for _, l := range stored.Linears() {
+		r := llm.Replacement{Act: q.replacements[l.Name].Act}
+		if q.replacements[l.Name].Product != nil { // the same kernels, on what was read back
+			if r.Product, err = packAll(l.Weights.(*quant.Quantized), activations); err != nil {
+				return fmt.Errorf("%s: %w", l.Name, err)
+			}
+		}
+		replacements[l.Name] = r
 	}
-	seqs := [][]int32{s.calibrators[0]}
-	want, err := q.model.With(q.replacements).Hidden(ctx, seqs, nil)
+	seqs := [][]int32{s.calibrated.sequences[0]}
+	want, err := q.view().Hidden(ctx, seqs, nil)
 	if err != nil {
 		return err
 	}

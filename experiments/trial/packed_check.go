@@ -125,11 +125,7 @@ func (p *Packed) checkSize(m *llm.Model) error {
 			return fmt.Errorf("%s: is not quantized", l.Name)
 		}
 		for _, item := range q.Ledger() {
-			i := slices.IndexFunc(ledger, func(have row.Item) bool { return have.Name == item.Name })
-			if i < 0 {
-				i, ledger = len(ledger), append(ledger, row.Item{Name: item.Name})
-			}
-			ledger[i].Bytes += item.Bytes
+			ledger = addBytes(ledger, item.Name, item.Bytes)
 		}
 		bytes += q.Ledger().Total()
 		weights += int64(l.N) * int64(l.K)

@@ -4,13 +4,12 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // batchTokens is how many tokens go through the model at once: enough rows
@@ -158,7 +157,7 @@ func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error)
 		if err != nil {
 			return nil, err
 		}
-		parallel(b-a, func(i int) {
+		parallel.Each(b-a, func(i int) {
 			out[a+i] = compare(got.Row(i), want.Row(i), w.targets[w.from+a+i])
 		})
 	}
@@ -254,16 +253,10 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[i]*(1-f) + sorted[i+1]*f
 }
 
-// parallel calls f(0..n-1) from up to GOMAXPROCS goroutines.
-func parallel(n int, f func(i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				f(i)
-			}
-		})
+func sum(v []float64) float64 {
+	var t float64
+	for _, x := range v {
+		t += x
 	}
-	wg.Wait()
+	return t
 }

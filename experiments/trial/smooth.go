@@ -2,6 +2,9 @@ package trial
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,40 +13,40 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
-	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 // smooth returns the model that the method m quantizes, and the scales of its
 // sites: SmoothQuant's, or none. The authors smooth what norms make, which is
 // smoothing_sites: norms; by default the inputs of o_proj and down_proj are
 // smoothed, too.
-func (s *Subject) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[string][]float32, error) {
+func (c *calibrator) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[string][]float32, error) {
 	if m.Float("smoothing") == 0 {
-		return s.model, nil, nil
+		return c.source.model, nil, nil
 	}
-	key := s.calibrationKey("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
-	scales, err := store.Do(ctx, s.lab.Store, key, s.scalesCodec(m), func(ctx context.Context) (map[string][]float32, error) {
-		return s.smoothScales(ctx, m)
+	key := c.key("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
+	scales, err := store.Do(ctx, c.store(), key, c.scalesCodec(m), func(ctx context.Context) (map[string][]float32, error) {
+		return c.smoothScales(ctx, m.Float("smoothing"), m.Word("smoothing_sites") == "norms")
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	model, err := s.model.Scale(scales)
+	model, err := c.source.model.Scale(scales)
 	return model, scales, err
 }
 
-// smoothScales computes the scales of all sites that m smooths. The inputs of
+// smoothScales computes the scales of all sites, or of those that read a norm. The inputs of
 // o_proj and down_proj come first, since their scales go into rows of v_proj and
 // up_proj: the scales after norms see these as they will be quantized. Channels
 // that come from one channel of v_proj share the largest activation and weight
 // among them.
-func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][]float32, error) {
+func (c *calibrator) smoothScales(ctx context.Context, alpha float64, norms bool) (map[string][]float32, error) {
 	scales := map[string][]float32{}
 	steps := [][]string{{".attn_out", ".mlp_mid"}, {".attn_in", ".mlp_in"}}
-	if m.Word("smoothing_sites") == "norms" {
+	if norms {
 		steps = steps[1:]
 	}
-	model := s.model
+	model := c.source.model
 	for _, step := range steps {
 		weights := map[string][]float32{}
 		var sites []string
@@ -55,22 +58,22 @@ func (s *Subject) smoothScales(ctx context.Context, m plan.Method) (map[string][
 				weights[l.Site] = make([]float32, l.K)
 				sites = append(sites, l.Site)
 			}
-			quant.RaiseColumnMax(weights[l.Site], load(l))
+			baseline.RaiseColumnMax(weights[l.Site], load(l))
 		}
-		calibrated := &calibration{s: s}
+		pass := c.begin()
 		for _, site := range sites {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			st, err := calibrated.statistics(ctx, site)
+			st, err := pass.statistics(ctx, site)
 			if err != nil {
 				return nil, err
 			}
 			from := model.Producers(site)
-			scales[site] = quant.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), m.Float("smoothing"))
+			scales[site] = baseline.SmoothScales(pool(st.moments.AbsMax, from), pool(weights[site], from), alpha)
 		}
 		var err error
-		if model, err = s.model.Scale(scales); err != nil {
+		if model, err = c.source.model.Scale(scales); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +96,7 @@ func pool(v []float32, from []int) []float32 {
 
 // scalesCodec stores scales as JSON, which keeps float32 to the last bit, and reads
 // only those that belong to the sites which m smooths.
-func (s *Subject) scalesCodec(m plan.Method) store.Codec[map[string][]float32] {
+func (c *calibrator) scalesCodec(m plan.Method) store.Codec[map[string][]float32] {
 	return store.Codec[map[string][]float32]{
 		Write: func(w io.Writer, scales map[string][]float32) error { return json.NewEncoder(w).Encode(scales) },
 		Read: func(r io.Reader, _ int64) (scales map[string][]float32, err error) {
@@ -104,11 +107,31 @@ func (s *Subject) scalesCodec(m plan.Method) store.Codec[map[string][]float32] {
 			if m.Word("smoothing_sites") == "norms" {
 				sites = 2
 			}
-			if want := sites * s.model.Config().Layers; len(scales) != want {
+			if want := sites * c.source.model.Config().Layers; len(scales) != want {
 				return nil, fmt.Errorf("scales of %d sites, want %d", len(scales), want)
 			}
-			_, err = s.model.Scale(scales)
+			_, err = c.source.model.Scale(scales)
 			return scales, err
 		},
 	}
+}
+
+// scaled returns the statistics of a site after smoothing, its energies still
+// those of before.
+func (p *pass) scaled(ctx context.Context, site string, scales map[string][]float32) (*statistics, error) {
+	plain, err := p.statistics(ctx, site)
+	if err != nil || scales[site] == nil {
+		return plain, err
+	}
+	keep := plain.moments.Keep
+	st := &statistics{moments: plain.moments.Scaled(scales[site]), energies: plain.energies}
+	if keep != nil {
+		hash := sha256.New()
+		binary.Write(hash, binary.LittleEndian, scales[site]) // a hash takes whatever comes
+		sum := hex.EncodeToString(hash.Sum(nil))
+		st.moments.Keep = func(name string, compute func() ([]byte, error)) ([]byte, error) {
+			return keep(name+" scaled by "+sum, compute)
+		}
+	}
+	return st, nil
 }

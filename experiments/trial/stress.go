@@ -13,7 +13,7 @@ import (
 )
 
 // stress gives the model the synthetic outliers that p asks for.
-func (s *Subject) stress(p plan.Stress) error {
+func (s *source) stress(p plan.Stress) error {
 	if p.Channels == 0 {
 		return nil
 	}
@@ -22,9 +22,10 @@ func (s *Subject) stress(p plan.Stress) error {
 		return err
 	}
 	s.model, s.linears = m, m.Linears()
-	s.stressed = fmt.Sprintf("stress %g %g %d", p.Channels, p.Gain, p.Seed)
-	s.warnings = append(s.warnings, fmt.Sprintf("synthetic outliers: %.4g %% of the channels are %g times as large, the weights that read them %g times as small (seed %d); the 16-bit model computes the same as without",
-		100*p.Channels, p.Gain, p.Gain, p.Seed))
+	s.changes = append(s.changes, fmt.Sprintf("stress %g %g %d", p.Channels, p.Gain, p.Seed))
+	s.warn("synthetic outliers: %.4g %% of the channels are %g times as large, the weights that read"+
+		" them %g times as small (seed %d); the 16-bit model computes the same as without",
+		100*p.Channels, p.Gain, p.Gain, p.Seed)
 	return nil
 }
 

@@ -1,28 +1,39 @@
-// Package trial runs the trials of a sweep: it opens a model, calibrates,
-// quantizes, evaluates against the 16-bit model, and returns rows.
+// Package trial runs the trials of a sweep. It opens a model, calibrates, quantizes,
+// evaluates against the 16-bit model, and returns rows.
+//
+// A Lab opens a Subject, which trials share, and which joins four parts:
+//
+//   - source (source.go): the 16-bit model, and its changes before calibration:
+//     synthetic outliers (stress.go) and a change of basis (transform.go);
+//   - calibrator (calibrate.go, smooth.go): statistics of the inputs of linear layers,
+//     and SmoothQuant's scales;
+//   - quantization (quantization.go, budget.go): a loop that yields the quantized layers
+//     of a trial, each with its own settings;
+//   - evaluator (evaluator.go, score.go): perplexity, KL divergence and tasks of any
+//     model against that of the source.
+//
+// Subject.Run (run.go) joins them to a row; imported.go takes the layers of a checkpoint
+// in place of a quantization. quantized.go says what each layer runs on.
 package trial
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
-	"github.com/mosaicquant/mosaicquant/internal/tasks"
 )
 
-// epoch is part of every trial's identity. Raise it when a change of this
-// program changes the numbers of an unchanged configuration.
-const epoch = "3"
+// revision is part of every trial's identity, under its older name epoch. Raise it when
+// a change of this program changes the numbers of an unchanged configuration.
+const revision = "3"
 
 // Lab is what trials need of their surroundings.
 type Lab struct {
@@ -56,31 +67,16 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	return hf.Dir(ref), nil
 }
 
-// Subject is what trials of one model, protocol, calibration and stress share: the
-// model, the windows of the text, the 16-bit reference and the second moments.
-// Its methods may be called concurrently.
+// Subject is what trials of one model, protocol, calibration, basis and stress share.
+// It opens its parts and joins them: the model, the calibrator, the evaluator, and a
+// quantization for each trial. Its methods may be called concurrently.
 type Subject struct {
-	lab         *Lab
-	name        string     // of the model, as the trial has it
-	model       *llm.Model // with synthetic outliers where the trial asks for them
-	linears     []llm.Linear
-	tokenizer   *hf.Tokenizer
-	protocol    plan.Protocol
-	calibration plan.Calibration
-	content     map[string]string
-	basis       string // "folded", "rotated SEED", or "" for the model as stored
-	stressed    string // the synthetic outliers that model has, or ""
-	warnings    []string
-	bos         int32 // the token that begins sequences, or -1
-
-	tasks        []*tasks.Task
-	windows      []window
-	words, bytes int       // of the scored text
-	calibrators  [][]int32 // calibration sequences
-
-	heldOut *Subject // calibrates on windows of the text
-
-	calibrating sync.Mutex // held while statistics are computed
+	source     *source
+	calibrated *calibrator // on the calibration text
+	heldOut    *calibrator // on windows of the evaluated text
+	evaluator  *evaluator
+	content    map[string]string // SHA-256 of all that a trial names, and the revision
+	imported   checkpoints       // that methods name
 }
 
 // Open prepares a subject. It reads texts, config, tokenizer and every byte of
@@ -90,21 +86,27 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.hash(files)
+	err = s.source.hash(files)
 	if err == nil {
-		err = s.turn(t)
+		err = s.source.stress(t.Stress)
 	}
 	if err == nil {
-		err = s.stress(t.Stress)
-	}
-	if err == nil {
-		err = s.sampleCalibration()
+		err = s.calibrated.sample()
 	}
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
-	s.heldOut = s.newHeldOut()
+	if s.calibrated.text == s.evaluator.text {
+		s.source.warn("calibrated on the evaluated text itself: a bound, not a fair setting")
+	}
+	s.source.turn(t)
+	s.heldOut = s.evaluator.heldOut(t.Calibration)
+	s.content = map[string]string{"epoch": revision, "text": s.evaluator.text, "calibration": s.calibrated.text}
+	maps.Copy(s.content, s.source.content)
+	for _, task := range s.evaluator.tasks {
+		s.content["task "+task.Name] = task.SHA256
+	}
 	return s, nil
 }
 
@@ -119,22 +121,22 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 	if err != nil {
 		return nil, nil, plan.AboutSetting("model", err)
 	}
+	src := l.newSource(t.Model, model)
 	s := &Subject{
-		lab: l, name: t.Model, model: model, linears: model.Linears(), protocol: t.Protocol, calibration: t.Calibration,
-		content: map[string]string{"epoch": epoch},
+		source: src, calibrated: &calibrator{source: src, settings: t.Calibration},
+		evaluator: &evaluator{source: src, protocol: t.Protocol},
 	}
-	s.notePrecision()
 	if model.Config().Packed {
 		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model))
 	}
 	if err == nil {
-		err = plan.AboutSetting("model", s.readTokenizer(files, false))
+		err = plan.AboutSetting("model", src.readTokenizer(files, t.Protocol.BOS, false))
 	}
 	if err == nil {
-		err = plan.AboutSetting("protocol.text", s.cutText())
+		err = plan.AboutSetting("protocol.text", s.evaluator.cutText())
 	}
 	if err == nil {
-		err = plan.AboutSetting("tasks", s.openTasks(t.TaskList(), 0))
+		err = plan.AboutSetting("tasks", s.evaluator.openTasks(t.TaskList(), 0))
 	}
 	if err != nil {
 		model.Close()
@@ -143,158 +145,22 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 	return s, files, nil
 }
 
-// readTokenizer reads the tokenizer and finds the token that begins sequences. With
-// asTokenizer, protocol.BOS is set to whether the tokenizer has one.
-func (s *Subject) readTokenizer(files hf.Files, asTokenizer bool) error {
-	tokenizer, err := hf.ReadTokenizer(files)
-	if err != nil {
-		return err
-	}
-	s.tokenizer = tokenizer
-	s.bos = -1
-	id, ok := tokenizer.BOS()
-	if asTokenizer {
-		s.protocol.BOS = ok
-	}
-	if s.protocol.BOS {
-		if !ok {
-			return fmt.Errorf("%s: protocol.bos is true, but the tokenizer has no BOS token; set bos: false", files.Name())
-		}
-		s.bos = id
-	}
-	return nil
-}
-
-// notePrecision warns of a model whose file holds quantized weights.
-func (s *Subject) notePrecision() {
-	if c := s.model.Checkpoint(); c.Quantized() && !s.model.Config().Packed {
-		s.warnings = append(s.warnings, fmt.Sprintf("the model's weights came as %s: what is called 16-bit here is these, decoded", c.Precision()))
-	}
-}
-
-// hash hashes what the model is made of.
-func (s *Subject) hash(files hf.Files) error {
-	s.content["model"] = s.lab.weightsHash(s.model.Checkpoint())
-	for _, name := range []string{"config.json", "tokenizer.json"} {
-		blob, err := files.Open(name)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(blob.Data)
-		s.content[name] = hex.EncodeToString(sum[:])
-		if err := blob.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// weightsHash returns the SHA-256 of the weights; that of files is computed
-// once and kept until they change.
-func (l *Lab) weightsHash(c *hf.Checkpoint) string {
-	stamp := c.Stamp()
-	if stamp == "" {
-		return c.SHA256()
-	}
-	key := store.NewKey("sha256", 1, stamp)
-	hash, err := store.Do(context.Background(), l.Store, key, bytesCodec, func(context.Context) ([]byte, error) {
-		return []byte(c.SHA256()), nil
-	})
-	if sum, e := hex.DecodeString(string(hash)); err != nil || e != nil || len(sum) != sha256.Size {
-		return c.SHA256()
-	}
-	return string(hash)
-}
-
-// encode returns the tokens of text, all of which the model must have: tokenizers
-// may have more than it.
-func (s *Subject) encode(text string) ([]int32, error) {
-	tokens := s.tokenizer.Encode(text)
-	for i, id := range tokens {
-		if v := s.model.Config().VocabSize; int(id) >= v {
-			return nil, fmt.Errorf("%s: token %d is %q with id %d, the model's vocabulary has %d", s.name, i, s.tokenizer.Decode(tokens[i:i+1]), id, v)
-		}
-	}
-	return tokens, nil
-}
-
-// cutText reads the text of the protocol and cuts it into windows.
-func (s *Subject) cutText() error {
-	text, sha, err := readText(s.protocol.Text)
-	if err != nil {
-		return fmt.Errorf("protocol.text: %w", err)
-	}
-	s.content["text"] = sha
-	tokens, err := s.encode(text)
-	if err != nil {
-		return fmt.Errorf("%w (text %s)", err, s.protocol.Text)
-	}
-	if s.windows, err = cut(tokens, s.protocol.Context, s.protocol.Stride, s.bos, s.protocol.Tokens); err != nil {
-		return fmt.Errorf("%w (text %s)", err, s.protocol.Text)
-	}
-	if limit := s.model.Config().MaxPositions; s.protocol.Context > limit {
-		s.warnings = append(s.warnings, fmt.Sprintf("protocol.context %d is beyond the %d positions the model was trained for", s.protocol.Context, limit))
-	}
-	s.words, s.bytes = extent(s.windows, s.tokenizer.Decode)
-	return nil
-}
-
-// openTasks reads the tasks and the first limit items of each (0 = all).
-func (s *Subject) openTasks(refs []string, limit int) error {
-	for _, ref := range refs {
-		t, err := tasks.Open(ref)
-		if err != nil {
-			return err
-		}
-		t.Limit(limit)
-		s.tasks = append(s.tasks, t)
-		s.content["task "+t.Name] = t.SHA256
-	}
-	return nil
-}
-
-// sampleCalibration reads the calibration text and draws its sequences.
-func (s *Subject) sampleCalibration() error {
-	text, sha, err := readText(s.calibration.Text)
-	if err != nil {
-		return plan.AboutSetting("calibration.text", fmt.Errorf("calibration.text: %w", err))
-	}
-	s.content["calibration"] = sha
-	if sha == s.content["text"] {
-		s.warnings = append(s.warnings, "calibrated on the evaluated text itself: a bound, not a fair setting")
-	}
-	tokens, err := s.encode(text)
-	if err != nil {
-		return fmt.Errorf("%w (text %s)", err, s.calibration.Text)
-	}
-	s.calibrators, err = sample(tokens, s.calibration, s.bos)
-	if err != nil {
-		return plan.AboutSetting("calibration.tokens", fmt.Errorf("%w (text %s)", err, s.calibration.Text))
-	}
-	return nil
-}
-
-// note tells of what a reader of the log may want to know.
-func (s *Subject) note(format string, args ...any) {
-	if s.lab.Progress != nil {
-		fmt.Fprintf(s.lab.Progress, "note: "+format+"\n", args...)
-	}
-}
-
 // Close releases the model.
-func (s *Subject) Close() error { return s.model.Close() }
+func (s *Subject) Close() error { return s.source.model.Close() }
 
 // ID identifies the trial t of this subject by its settings and the content of
 // everything they name.
-func (s *Subject) ID(t plan.Trial) string { return plan.ID(t, s.content) }
+func (s *Subject) ID(t plan.Trial) string {
+	path := t.Method.Checkpoint()
+	if path == "" {
+		return plan.ID(t, s.content)
+	}
+	content := maps.Clone(s.content)
+	content["checkpoint"] = s.imported.hash(s.source.lab, path)
+	return plan.ID(t, content)
+}
 
 // Tokens is the number of scored tokens, and of calibration tokens.
 func (s *Subject) Tokens() (scored, calibration int) {
-	for _, w := range s.windows {
-		scored += w.scored()
-	}
-	for _, c := range s.calibrators {
-		calibration += len(c)
-	}
-	return scored, calibration
+	return s.evaluator.tokens(), s.calibrated.tokens()
 }

@@ -1,5 +1,7 @@
 package gemm
 
+import "github.com/mosaicquant/mosaicquant/internal/parallel"
+
 // A product is c = alpha·a·bᵀ + beta·c for a [M,K], b [N,K], c [M,N], blocked
 // for the caches after Goto and van de Geijn, "Anatomy of High-Performance
 // Matrix Multiplication" (ACM TOMS 34(3), 2008), and Van Zee and van de Geijn,
@@ -71,7 +73,7 @@ func (g *product) rowsAtOnce(m0, m int) {
 
 	const group = 8 // panels of a that a task packs
 	groups, last := (na+group-1)/group, len(g.blocks)-1
-	parallel(p, groups*last, func(task int) {
+	parallel.Workers(p, groups*last, func(_, task int) {
 		i, q := task/groups, task%groups*group
 		depth := g.blocks[i+1] - g.blocks[i]
 		scratch := borrow(g.scratchSize())
@@ -82,7 +84,7 @@ func (g *product) rowsAtOnce(m0, m int) {
 	})
 
 	chunks := g.chunks(p, nb)
-	parallel(p, chunks, func(task int) {
+	parallel.Workers(p, chunks, func(_, task int) {
 		// Larger chunks come first, so that nobody is left alone with one.
 		first, end := (nb*task+chunks-1)/chunks, (nb*(task+1)+chunks-1)/chunks
 		mem := borrow((end-first)*g.size(g.bPanels(), g.kc) + g.scratchSize())

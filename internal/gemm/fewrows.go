@@ -1,5 +1,7 @@
 package gemm
 
+import "github.com/mosaicquant/mosaicquant/internal/parallel"
+
 const (
 	fewRowsTask = 32 // rows of W in a task, a multiple of 4
 	// How many k at a time: long runs please the prefetcher, but once four rows
@@ -27,7 +29,7 @@ func (k *kernel) mulFewRows(y, x Matrix, w Source) {
 		run = shortRun
 	}
 	tasks := (n + fewRowsTask - 1) / fewRowsTask
-	parallel(workers(x.Rows*n*depth), tasks, func(task int) {
+	parallel.Workers(workers(x.Rows*n*depth), tasks, func(_, task int) {
 		mem := borrow(4*run + 8*x.Rows)
 		defer mem.release()
 		tile, sums := mem.floats[:4*run], mem.floats[4*run:]

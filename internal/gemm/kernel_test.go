@@ -51,6 +51,9 @@ func TestGeometry(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
+	if err := CheckKernel(); err != nil {
+		t.Fatal(err)
+	}
 	for _, k := range kernels() {
 		if got, err := choose(k.name, kernels()); err != nil || got != k {
 			t.Errorf("choose(%q) = %v, %v", k.name, got, err)
@@ -68,6 +71,9 @@ func TestChoose(t *testing.T) {
 // TestVariable starts this test again with the variable set.
 func TestVariable(t *testing.T) {
 	if os.Getenv("GEMM_TEST_CHILD") != "" {
+		if err := CheckKernel(); err != nil {
+			t.Fatal(err)
+		}
 		os.Stdout.WriteString("kernel=" + Kernel() + "\n")
 		return
 	}

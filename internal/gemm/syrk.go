@@ -1,6 +1,10 @@
 package gemm
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
+)
 
 // tokensPerFlush is how many products are summed in float32 before they are
 // added to the float64 moments: the error of a sum of positive terms then stays
@@ -35,13 +39,13 @@ func (k *kernel) moments(h []float64, x Matrix) {
 	packed := borrow(na * sizeA)
 	defer packed.release()
 	const group = 8
-	parallel(p, (na+group-1)/group, func(task int) {
+	parallel.Workers(p, (na+group-1)/group, func(_, task int) {
 		q := task * group
 		k.pack(packed.floats[q*sizeA:], k.aPanels(), o, q, min(q+group, na), 0, depth, nil)
 	})
 
 	chunks := k.chunks(p, nb)
-	parallel(p, chunks, func(task int) {
+	parallel.Workers(p, chunks, func(_, task int) {
 		task = chunks - 1 - task // the longest columns first
 		first, end := nb*task/chunks, nb*(task+1)/chunks
 		mem := borrow((end-first)*sizeB + k.rows*k.cols)

@@ -44,6 +44,9 @@ type Config struct {
 	// Packed says that linear layers are stored as this project packs quantized
 	// weights, not as tensors of a float type.
 	Packed bool
+	// Foreign is the quantization_config of a checkpoint that another program
+	// quantized, nil for others. Only ReadForeignConfig gives one.
+	Foreign json.RawMessage
 
 	DType string  // of the weights as published, "" where not said
 	BOS   int32   // bos_token_id, -1 where there is none
@@ -83,6 +86,17 @@ const QuantMethod = "mosaicquant"
 // embeddings, head_dim = hidden_size / heads, and for llama as many KV heads as
 // heads.
 func ReadConfig(files Files) (*Config, error) {
+	c, err := ReadForeignConfig(files)
+	if err == nil && c.Foreign != nil {
+		return nil, fmt.Errorf("hf: %s: quantization_config %.80s: the checkpoint is quantized already, in another form than this program's;"+
+			" {method: checkpoint} of a sweep reads it", at(files, "config.json"), c.Foreign)
+	}
+	return c, err
+}
+
+// ReadForeignConfig is ReadConfig, but accepts the quantization_config of another
+// program.
+func ReadForeignConfig(files Files) (*Config, error) {
 	blob, err := files.Open("config.json")
 	if err != nil {
 		return nil, err
@@ -108,10 +122,12 @@ func parseConfig(data []byte) (*Config, error) {
 		var q struct {
 			Method string `json:"quant_method"`
 		}
-		if err := json.Unmarshal(f.m["quantization_config"], &q); err != nil || q.Method != QuantMethod {
-			return nil, fmt.Errorf("quantization_config %.80s: the checkpoint is quantized already, in another form than this program's", f.m["quantization_config"])
+		if err := json.Unmarshal(f.m["quantization_config"], &q); err != nil {
+			return nil, fmt.Errorf("quantization_config %.80s: %w", f.m["quantization_config"], err)
 		}
-		c.Packed = true
+		if c.Packed = q.Method == QuantMethod; !c.Packed {
+			c.Foreign = bytes.Clone(f.m["quantization_config"])
+		}
 	}
 	if act := f.str("hidden_act", "silu"); act != "silu" {
 		f.fail("hidden_act %q is not silu", act)

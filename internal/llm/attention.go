@@ -2,8 +2,10 @@ package llm
 
 import (
 	"math"
+	"runtime"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // attentionRows is the number of score rows (query tokens times the query heads
@@ -24,7 +26,7 @@ type attentionTask struct {
 // in transformers.
 func attend(tasks []attentionTask, d, window int) {
 	scratch := make([][]float32, len(tasks)) // by worker; there are no more workers than tasks
-	parallel(len(tasks), func(worker, i int) {
+	parallel.Workers(runtime.GOMAXPROCS(0), len(tasks), func(worker, i int) {
 		scratch[worker] = tasks[i].run(d, window, scratch[worker])
 	})
 }

@@ -225,6 +225,9 @@ func (r *run) mlp(l int) {
 // linears runs the linear layers of one site on their common input x.
 func (r *run) linears(l, site int, x gemm.Matrix, out ...gemm.Matrix) {
 	linears := r.m.layers[l].linears[site]
+	if t := r.m.layers[l].online[site]; t != nil { // nothing else reads x
+		parallelRows(x, func(i0, i1 int) { t.Inputs(x.View(i0, i1, 0, x.Cols)) })
+	}
 	if r.tap != nil {
 		r.tap(siteName(l, site), x)
 	}

@@ -12,13 +12,16 @@ import (
 )
 
 // newModel finds the tensors of the configured architecture in the checkpoint.
-func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, error) {
+func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint, layers Layers) (*Model, error) {
 	b := &base{
 		config: c, checkpoint: checkpoint, name: name,
 		vocab: c.VocabSize, dim: c.HiddenSize, q: c.Heads * c.HeadDim, kv: c.KVHeads * c.HeadDim, inter: c.MLPSize,
 		headDim: c.HeadDim, eps: float32(c.RMSNormEps),
 	}
-	f := &finder{checkpoint: checkpoint, packed: c.Packed, used: map[string]bool{}}
+	f := &finder{checkpoint: checkpoint, layers: layers, used: map[string]bool{}}
+	if c.Packed {
+		f.layers = packed{checkpoint}
+	}
 	b.headName = "model.embed_tokens.weight"
 	b.embed = f.matrix(b.headName, b.vocab, b.dim)
 	b.head = b.embed
@@ -42,7 +45,7 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint) (*Model, err
 // what it took.
 type finder struct {
 	checkpoint *hf.Checkpoint
-	packed     bool
+	layers     Layers // nil: matrices of a float type
 	used       map[string]bool
 	err        error
 }
@@ -76,7 +79,7 @@ func (f *finder) layer(b *base, l int) layer {
 
 func (f *finder) linear(name string, n, k int, bias bool) linear {
 	w := linear{name: name}
-	if f.packed {
+	if f.layers != nil {
 		w.weights = f.quantized(name, n, k)
 	} else {
 		w.weights = f.matrix(name+".weight", n, k)
@@ -87,32 +90,52 @@ func (f *finder) linear(name string, n, k int, bias bool) linear {
 	return w
 }
 
-// PackedSuffix takes the place of ".weight" in the names of the linear layers of
-// a packed checkpoint. The tensor is the binary form of a quant.Quantized, U8.
-const PackedSuffix = ".weight_packed"
+// Layers reads the linear layers of a checkpoint that is not made of matrices of
+// float types.
+type Layers interface {
+	// Layer returns the weights [n,k] of the named linear layer, and the names of
+	// the tensors that they are stored in.
+	Layer(name string, n, k int) (weights gemm.Source, tensors []string, err error)
+}
 
-// quantized reads a packed linear layer into memory.
+// quantized reads a linear layer in a form of its own.
 func (f *finder) quantized(name string, n, k int) gemm.Source {
 	if f.err != nil {
 		return nil
 	}
-	name += PackedSuffix
-	t, err := f.checkpoint.Raw(name)
+	w, tensors, err := f.layers.Layer(name, n, k)
 	if err != nil {
 		f.err = err
 		return nil
 	}
-	q := &quant.Quantized{}
-	if err := q.UnmarshalBinary(t.Data); err != nil {
-		f.err = fmt.Errorf("%s: %w", name, err)
-		return nil
-	}
-	if gotN, gotK := q.Dims(); gotN != n || gotK != k {
+	if gotN, gotK := w.Dims(); gotN != n || gotK != k {
 		f.err = fmt.Errorf("%s: weight [%d,%d], but by config.json [%d,%d]", name, gotN, gotK, n, k)
 		return nil
 	}
-	f.used[name] = true
-	return q
+	for _, t := range tensors {
+		f.used[t] = true
+	}
+	return w
+}
+
+// PackedSuffix takes the place of ".weight" in the names of the linear layers of
+// a packed checkpoint. The tensor is the binary form of a quant.Quantized, U8.
+const PackedSuffix = ".weight_packed"
+
+// packed reads the layers of a packed checkpoint into memory.
+type packed struct{ checkpoint *hf.Checkpoint }
+
+func (p packed) Layer(name string, _, _ int) (gemm.Source, []string, error) {
+	name += PackedSuffix
+	t, err := p.checkpoint.Raw(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	q := &quant.Quantized{}
+	if err := q.UnmarshalBinary(t.Data); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return q, []string{name}, nil
 }
 
 func (f *finder) matrix(name string, n, k int) gemm.Source {

@@ -2,11 +2,9 @@ package llm
 
 import (
 	"math"
-	"runtime"
-	"sync"
-	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Constants of exp: ln 2 in two parts (the first has 9 significant bits, so n
@@ -150,39 +148,12 @@ func finite(x []float32) bool {
 	return m == m
 }
 
-// parallel runs f(i) for i = 0..n-1 on up to GOMAXPROCS goroutines, each of
-// which takes the next index when it is done with one, and waits for all.
-// worker (below GOMAXPROCS) numbers the goroutine, for scratch space.
-func parallel(n int, f func(worker, i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n)
-	if workers <= 1 {
-		for i := range n {
-			f(0, i)
-		}
-		return
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				f(w, i)
-			}
-		})
-	}
-	wg.Wait()
-}
-
 // parallelRows runs f over row ranges that cover m, in parallel where there is
 // enough work to pay for a goroutine.
 func parallelRows(m gemm.Matrix, f func(i0, i1 int)) {
 	const elements = 1 << 14 // per range: some 10 µs of work
 	rows := max(1, elements/max(1, m.Cols))
-	parallel((m.Rows+rows-1)/rows, func(_, c int) {
+	parallel.Each((m.Rows+rows-1)/rows, func(c int) {
 		f(c*rows, min((c+1)*rows, m.Rows))
 	})
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
+	"github.com/mosaicquant/mosaicquant/internal/rotation"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -43,6 +45,7 @@ type layer struct {
 	qNorm, kNorm        []float32 // [d], or nil
 	window              int       // 0 for none
 	linears             [sites][]linear
+	online              [sites]rotation.Transform // of the inputs, nil for none
 }
 
 type linear struct {
@@ -107,7 +110,31 @@ func Open(files hf.Files) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := newModel(files.Name(), config, checkpoint)
+	return build(files, config, checkpoint, nil)
+}
+
+// OpenForeign opens a model whose linear layers another program may have
+// quantized; read returns who reads them, nil for matrices of a float type.
+func OpenForeign(files hf.Files, read func(*hf.Config, *hf.Checkpoint) (Layers, error)) (*Model, error) {
+	config, err := hf.ReadForeignConfig(files)
+	if err != nil {
+		return nil, err
+	}
+	checkpoint, err := hf.OpenCheckpoint(files)
+	if err != nil {
+		return nil, err
+	}
+	layers, err := read(config, checkpoint)
+	if err != nil {
+		checkpoint.Close()
+		return nil, err
+	}
+	return build(files, config, checkpoint, layers)
+}
+
+// build closes the checkpoint where it fails.
+func build(files hf.Files, config *hf.Config, checkpoint *hf.Checkpoint, layers Layers) (*Model, error) {
+	m, err := newModel(files.Name(), config, checkpoint, layers)
 	if err != nil {
 		checkpoint.Close()
 		return nil, fmt.Errorf("llm: %s: %w", files.Name(), err)
@@ -260,7 +287,7 @@ func checkFinite(name string, w gemm.Source) error {
 	const step = 16
 	var bad atomic.Int64
 	bad.Store(int64(n))
-	parallel((n+step-1)/step, func(_, c int) {
+	parallel.Each((n+step-1)/step, func(c int) {
 		i0 := c * step
 		if int64(i0) >= bad.Load() {
 			return

@@ -16,7 +16,8 @@ import (
 // queries and keys, and the last norm stay as they are. Weights are scaled as
 // they are loaded, none is copied.
 //
-// Channels of attn_out that come from one channel of v_proj (see Producers) need
+// A site whose inputs are turned Online has no scales that could be taken up, so
+// that scales of it are an error. Channels of attn_out that come from one channel of v_proj (see Producers) need
 // one scale. Scale panics on sites that m does not have and on scales of another
 // number; scales that are not positive, not finite, or differ where they must
 // not, are an error that names site and channel.
@@ -32,6 +33,10 @@ func (m *Model) Scale(scales map[string][]float32) (*Model, error) {
 				continue
 			}
 			used++
+			if w.online[site] != nil {
+				return nil, fmt.Errorf("llm: %s: %s: its inputs are turned while the model runs, so no layer before it can take up their scales",
+					m.name, name)
+			}
 			inverse, err := m.inverse(name, site, s)
 			if err != nil {
 				return nil, fmt.Errorf("llm: %s: %s: %w", m.name, name, err)

@@ -85,6 +85,9 @@ const (
 	KLP999        = "kl_p999" // 99.9th percentile
 	Top1          = "top1"    // share of tokens whose most likely next token agrees with the 16-bit model
 	OutputError   = "output_error"
+	// OnlineOperations are the additions and multiplications that changes of basis take
+	// while the model runs, all layers together; unit op/token.
+	OnlineOperations = "online_operations"
 	// OutputError is the sum over layers of tr(E H Eᵀ) over the sum of tr(W H Wᵀ), E = W - Ŵ.
 	QuantizeTime = "quantize_time" // s
 	EvalTime     = "eval_time"     // s

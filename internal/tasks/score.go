@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // batchTokens is how many tokens go through the model at once, and logitFloats
@@ -165,7 +164,7 @@ func (r *Result) run(ctx context.Context, m *llm.Model, queries []query) error {
 		if err := m.Logits(part, rows.View(a, b, 0, rows.Cols)); err != nil {
 			return err
 		}
-		parallel(b-a, func(i int) { scores[a+i], greedy[a+i] = logProb(part.Row(i), targets[a+i]) })
+		parallel.Each(b-a, func(i int) { scores[a+i], greedy[a+i] = logProb(part.Row(i), targets[a+i]) })
 	}
 	n = 0
 	for _, q := range queries {
@@ -196,18 +195,4 @@ func logProb(logits []float32, target int32) (float64, bool) {
 		}
 	}
 	return float64(logits[target]) - float64(largest) - math.Log(sum), slices.Index(logits, largest) == int(target)
-}
-
-// parallel calls f(0..n-1) from up to GOMAXPROCS goroutines.
-func parallel(n int, f func(i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n)
-	var wg sync.WaitGroup
-	for w := range workers {
-		wg.Go(func() {
-			for i := w; i < n; i += workers {
-				f(i)
-			}
-		})
-	}
-	wg.Wait()
 }

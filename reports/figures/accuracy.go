@@ -1,7 +1,6 @@
 package figures
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,17 +59,13 @@ func Perplexity(g *stats.Group, l Styles) *Figure {
 // AtEqualBits draws the rows of mosaic over the strongest other method at their
 // bits: the rival against which each row stands worst.
 func AtEqualBits(g *stats.Group, l Styles) *Figure {
-	worst := map[*stats.Entry]stats.Iso{}
-	pairs, of := g.IsoPairs()
 	rivals := map[string]bool{}
-	for _, p := range pairs {
-		for _, iso := range of[p] {
-			if w, ok := worst[iso.Entry]; !ok || iso.Ratio.Value > w.Ratio.Value {
-				worst[iso.Entry] = iso
-			}
-		}
-		rivals[p[1]] = true
-	}
+	worst := g.Hardest(func(e *stats.Entry, rival string) bool {
+		ok := stats.IsResidual(e.Family) && !stats.IsResidual(rival)
+		rivals[rival] = rivals[rival] || ok
+		return ok
+	})
+	maps.DeleteFunc(rivals, func(_ string, ok bool) bool { return !ok })
 	if len(worst) < 2 {
 		return nil
 	}
@@ -85,12 +80,23 @@ func AtEqualBits(g *stats.Group, l Styles) *Figure {
 			": for each row the one with the lowest divergence. Below the line mosaic is better. Bars: 95 % interval, paired by window, each row on its own; the choice of the strongest favours the rivals a little. Rows without a rival of their size are not drawn."}
 }
 
+// phase says what a number of tokens stands for.
+func phase(g *stats.Group, tokens string) string {
+	decode, prefill := g.Phases()
+	switch tokens {
+	case decode:
+		return "decoding, " + tokens
+	case prefill:
+		return "reading a prompt, " + tokens
+	}
+	return tokens
+}
+
 // DivergenceOverTime draws divergence over time at one number of tokens.
 func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
-	s := &xy{xLabel: "time of the layers / 16-bit weights, " + tokens, yLabel: "mean KL to 16 bits (nat/token)", yLog: true}
+	s := &xy{xLabel: "time / 16-bit weights, " + tokens, yLabel: "mean KL to 16 bits (nat/token)", yLog: true}
 	byName := map[string]int{}
 	points, layers := 0, 0
-	var timed []*stats.Entry
 	for _, e := range g.Entries {
 		v := e.Speed(tokens)
 		if v == nil || e.KL == nil || e.KL.Value <= 0 {
@@ -102,10 +108,10 @@ func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
 			byName[e.Family] = i
 			s.series = append(s.series, series{name: e.Family, color: l.Look(e.Family).Color, marker: l.Look(e.Family).marker, symbol: l.Look(e.Family).symbol})
 		}
-		s.series[i].points = append(s.series[i].points, point{v.Over16.Value, e.KL.Value, e.KL.Low, e.KL.High, e.Name})
+		s.series[i].points = append(s.series[i].points, point{x: v.Over16.Value, y: e.KL.Value, low: e.KL.Low, high: e.KL.High,
+			left: v.Over16.Low, right: v.Over16.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
 		points++
 		layers = v.Layers
-		timed = append(timed, e)
 	}
 	if points < 2 {
 		return nil
@@ -114,15 +120,10 @@ func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
 	for i := range s.series {
 		s.series[i].bars = points <= crowded
 	}
-	slices.SortStableFunc(timed, func(a, b *stats.Entry) int {
-		return cmp.Or(cmp.Compare(a.Speed(tokens).Over16.Value, b.Speed(tokens).Over16.Value), cmp.Compare(a.KL.Value, b.KL.Value))
-	})
-	for _, e := range timed { // by time: the front goes down
-		if n := len(s.front); n == 0 || e.KL.Value < s.front[n-1].y {
-			s.front = append(s.front, point{x: e.Speed(tokens).Over16.Value, y: e.KL.Value})
-		}
+	for _, e := range g.FrontInTime(tokens) {
+		s.front = append(s.front, point{x: e.Speed(tokens).Over16.Value, y: e.KL.Value})
 	}
-	return &Figure{Key: "kl-time-" + format.Slug(strings.ReplaceAll(tokens, "=", "")), Title: "Divergence against time, " + tokens, height: ratio(0.72), draw: s.draw, Chart: s.chart(),
+	return &Figure{Key: "kl-time-" + format.Slug(strings.ReplaceAll(tokens, "=", "")), Title: "Divergence against time, " + phase(g, tokens), height: ratio(0.72), draw: s.draw, Chart: s.chart(),
 		Caption: fmt.Sprintf("Mean divergence from the 16-bit model over the time of %s, executed in the form of each row's weights on random numbers, as a ratio to 16-bit weights measured in the same turns (geometric mean over the layers). "+
-			"Lower left is better. The front joins medians; how far times are uncertain is in the table.", format.Plural(layers, "layer", "layers"))}
+			"Lower left is better. Bars: 95 %% intervals, of the divergence over windows and of the time over repeats. The front joins medians.", format.Plural(layers, "layer", "layers"))}
 }

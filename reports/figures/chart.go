@@ -57,7 +57,7 @@ func (s *xy) chart() []byte {
 	c := charts.NewScatter()
 	c.SetGlobalOptions(
 		charts.WithInitializationOpts(opts.Initialization{ChartID: "chart"}), // otherwise random
-		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Trigger: "item"}),
+		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Trigger: "item", Formatter: "{b}"}),
 		charts.WithXAxisOpts(opts.XAxis{Type: kind(s.xLog), Name: s.xLabel, NameLocation: "middle", NameGap: 28, Min: p.X.Min, Max: p.X.Max}),
 		charts.WithYAxisOpts(opts.YAxis{Type: kind(s.yLog), Name: s.yLabel, NameLocation: "middle", NameGap: 58, Min: p.Y.Min, Max: p.Y.Max}),
 		charts.WithGridOpts(opts.Grid{Left: "80", Right: "24", Top: "44", Bottom: "56"}),
@@ -86,13 +86,12 @@ func (s *xy) chart() []byte {
 		var data []opts.ScatterData
 		var curve, bars [][]any
 		for _, q := range r.points {
-			label := fmt.Sprintf("%s, %s", format.Short(q.name, 80), format.Sig(q.y))
-			if q.high > q.low {
-				label += fmt.Sprintf(" [%s, %s]", format.Sig(q.low), format.Sig(q.high))
-			}
-			data = append(data, opts.ScatterData{Name: label, Value: []float64{q.x, q.y}})
+			data = append(data, opts.ScatterData{Name: q.tooltip(), Value: []float64{q.x, q.y}})
 			curve = append(curve, []any{q.x, q.y})
 			bars = append(bars, []any{q.x, max(q.low, p.Y.Min)}, []any{q.x, q.high}, []any{nil, nil})
+			if q.right > q.left {
+				bars = append(bars, []any{q.left, q.y}, []any{q.right, q.y}, []any{nil, nil})
+			}
 		}
 		c.AddSeries(name, data, charts.WithItemStyleOpts(opts.ItemStyle{Color: Hex(r.color), Opacity: opts.Float(1)}),
 			charts.WithScatterChartOpts(opts.ScatterChart{Symbol: r.symbol, SymbolSize: 11}))
@@ -124,6 +123,24 @@ func (s *xy) chart() []byte {
 		panic("reports: chart options: " + err.Error()) // numbers are finite, the rest is plain data
 	}
 	return b
+}
+
+// tooltip is what the chart says of q: label, bits, value and interval.
+func (q point) tooltip() string {
+	label := format.Short(q.name, 80)
+	ends := func(v, low, high float64) string {
+		if !(high > low) {
+			return format.Sig(v)
+		}
+		return fmt.Sprintf("%s [%s, %s]", format.Sig(v), format.Sig(low), format.Sig(high))
+	}
+	if q.says != "" {
+		label += ", " + q.says
+	}
+	if q.right > q.left {
+		label += ", time " + ends(q.x, q.left, q.right)
+	}
+	return label + ", " + ends(q.y, q.low, q.high)
 }
 
 // tick is a labelled place on an axis of a chart.

@@ -41,7 +41,7 @@ func recoveredFigure(s *stats.Study) *Figure {
 		for _, d := range densities {
 			if v := s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.HeldOut, d) }); len(v) > 0 {
 				m := 100 * stats.Average(v)
-				r.points = append(r.points, point{d, m, 100 * stats.Quantile(v, 0.25), 100 * stats.Quantile(v, 0.75), name})
+				r.points = append(r.points, point{x: d, y: m, low: 100 * stats.Quantile(v, 0.25), high: 100 * stats.Quantile(v, 0.75), name: name})
 			}
 		}
 		if len(r.points) > 1 {

@@ -25,6 +25,7 @@ type Figure struct {
 	height func(width vg.Length) vg.Length
 	draw   func(c draw.Canvas, st sheet)
 	Chart  []byte // the interactive version's options (JSON); nil without one
+	Panel  bool   // on the page beside others: narrower
 }
 
 // Nth gives the i-th figure of its kind on a page, from 0, a key of its own.
@@ -47,6 +48,8 @@ const (
 	columnDPI   = 300
 	pageWidth   = 6.6 * vg.Inch
 	pageFont    = vg.Length(9.5)
+	panelWidth  = 4 * vg.Inch
+	panelFont   = vg.Length(9)
 )
 
 // pageInk stands for the page's text colour: inline figures replace it with
@@ -77,9 +80,13 @@ func (f *Figure) SVG() ([]byte, error) {
 
 // Inline draws f for the page: an svg element that scales with its column.
 func (f *Figure) Inline() (string, error) {
-	w, h := pageWidth, f.height(pageWidth)
+	w, font := pageWidth, pageFont
+	if f.Panel {
+		w, font = panelWidth, panelFont
+	}
+	h := f.height(w)
 	c := vgsvg.New(w, h)
-	f.draw(draw.New(c), sheet{pageFont, pageInk})
+	f.draw(draw.New(c), sheet{font, pageInk})
 	var b bytes.Buffer
 	if _, err := c.WriteTo(&b); err != nil {
 		return "", err

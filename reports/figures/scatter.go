@@ -14,10 +14,12 @@ import (
 	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-// point is one row in a scatter: an estimate over x.
+// point is one row in a scatter: an estimate over x. An interval whose ends are
+// equal is not drawn.
 type point struct {
 	x, y, low, high float64
-	name            string
+	left, right     float64 // interval of x
+	name, says      string  // for its tooltip: the row, and what stands behind x
 }
 
 // series is a set of points of one look, joined by a line where line is set.
@@ -48,14 +50,20 @@ func (s scatter) Plot(c draw.Canvas, p *plot.Plot) {
 		c.StrokeLines(draw.LineStyle{Color: s.color, Width: s.st.size / 9}, pts)
 	}
 	bar := draw.LineStyle{Color: s.color, Width: s.st.size / 12}
+	cap := s.st.size / 5
 	for _, q := range s.points {
-		if !s.bars || !(q.high > q.low) {
-			continue
+		if s.bars && q.high > q.low {
+			x, lo, hi := tx(q.x), ty(q.low), ty(q.high)
+			c.StrokeLine2(bar, x, lo, x, hi)
+			c.StrokeLine2(bar, x-cap, lo, x+cap, lo)
+			c.StrokeLine2(bar, x-cap, hi, x+cap, hi)
 		}
-		x, lo, hi, cap := tx(q.x), ty(q.low), ty(q.high), s.st.size/5
-		c.StrokeLine2(bar, x, lo, x, hi)
-		c.StrokeLine2(bar, x-cap, lo, x+cap, lo)
-		c.StrokeLine2(bar, x-cap, hi, x+cap, hi)
+		if s.bars && q.right > q.left {
+			y, lo, hi := ty(q.y), tx(q.left), tx(q.right)
+			c.StrokeLine2(bar, lo, y, hi, y)
+			c.StrokeLine2(bar, lo, y-cap, lo, y+cap)
+			c.StrokeLine2(bar, hi, y-cap, hi, y+cap)
+		}
 	}
 	if s.marker == nil {
 		return
@@ -121,6 +129,9 @@ func (s *xy) axes(p *plot.Plot) {
 			ylo, yhi = min(ylo, q.y), max(yhi, q.y)
 			if r.bars && (!s.yLog || q.low > 0) {
 				ylo, yhi = min(ylo, q.low), max(yhi, q.high)
+			}
+			if r.bars && q.right > q.left {
+				xlo, xhi = min(xlo, q.left), max(xhi, q.right)
 			}
 		}
 	}
@@ -193,7 +204,7 @@ func byMethod(g *stats.Group, l Styles, value func(*stats.Entry) (stats.Estimate
 			byName[e.Family] = i
 			all = append(all, series{name: e.Family, color: l.Look(e.Family).Color, marker: l.Look(e.Family).marker, symbol: l.Look(e.Family).symbol})
 		}
-		all[i].points = append(all[i].points, point{e.Bits, est.Value, est.Low, est.High, e.Name})
+		all[i].points = append(all[i].points, point{x: e.Bits, y: est.Value, low: est.Low, high: est.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
 		points++
 	}
 	slices.SortFunc(all, func(a, b series) int { return g.Families.Compare(a.name, b.name) })

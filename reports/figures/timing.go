@@ -79,7 +79,7 @@ func overheadFigure(m *stats.Timing) *Figure {
 		for d, p := range densities[best] {
 			if e := p.Variant(name); e != nil && name != "w16a16" {
 				if v, ok := e.Timed(row.TimeOver("dense4")); ok {
-					r.points = append(r.points, point{d, v.Value, v.Low, v.High, p.Name + " " + name})
+					r.points = append(r.points, point{x: d, y: v.Value, low: v.Low, high: v.High, name: p.Name + " " + name})
 				}
 			}
 		}
@@ -93,7 +93,7 @@ func overheadFigure(m *stats.Timing) *Figure {
 			b, ok2 := p.Variant("dense4").Timed(row.WeightBytes)
 			if ok1 && ok2 && b.Value > 0 {
 				y := a.Value / b.Value
-				bytesLine.points = append(bytesLine.points, point{d, y, y, y, "bytes of zipper over those of dense4"})
+				bytesLine.points = append(bytesLine.points, point{x: d, y: y, low: y, high: y, name: "bytes of zipper over those of dense4"})
 			}
 		}
 	}
@@ -158,7 +158,7 @@ func ratioFigure(m *stats.Timing) *Figure {
 		for j, p := range products {
 			if e := p.Variant(name); e != nil {
 				if v, ok := e.Timed(row.TimeOver("dense4")); ok && v.Value > 0 {
-					r.points = append(r.points, point{v.Value, float64(j), v.Low, v.High, p.Name})
+					r.points = append(r.points, point{x: v.Value, y: float64(j), low: v.Low, high: v.High, name: p.Name})
 					lo, hi = min(lo, v.Value), max(hi, v.Value)
 				}
 			}
@@ -217,7 +217,7 @@ func rooflineFigure(m *stats.Timing) *Figure {
 				continue
 			}
 			x := 2 * float64(p.Tokens) * float64(p.N) * float64(p.K) / size.Value
-			r.points = append(r.points, point{x, rate.Value / 1e9, rate.Low / 1e9, rate.High / 1e9, p.Name + " " + name})
+			r.points = append(r.points, point{x: x, y: rate.Value / 1e9, low: rate.Low / 1e9, high: rate.High / 1e9, name: p.Name + " " + name})
 			if b, ok := e.Timed(row.ReadBandwidth); ok {
 				bandwidths = append(bandwidths, b.Value)
 			}
@@ -249,14 +249,14 @@ func rooflineFigure(m *stats.Timing) *Figure {
 	for i := range 9 {
 		x := lo * math.Pow(knee/lo, float64(i)/8)
 		y := x * bandwidth / 1e9
-		ceiling.points = append(ceiling.points, point{x, y, y, y, "read bandwidth"})
+		ceiling.points = append(ceiling.points, point{x: x, y: y, low: y, high: y, name: "read bandwidth"})
 	}
 	s.series = append(s.series, ceiling)
 	caption := "Rate of every product over its arithmetic intensity. The slope is the read bandwidth measured in the same run (median " + format.Sig(bandwidth/1e9) + " GB/s)"
 	if len(peaks) > 0 && knee < hi {
 		peak := stats.Quantile(peaks, 0.5) / 1e9
 		s.series = append(s.series, series{name: "peak rate yardstick", line: true, color: palette[7], symbol: "none",
-			points: []point{{knee, peak, peak, peak, "peak"}, {hi, peak, peak, peak, "peak"}}})
+			points: []point{{x: knee, y: peak, name: "peak"}, {x: hi, y: peak, name: "peak"}}})
 		caption += fmt.Sprintf(", the level the peak yardstick (median %s GFLOP/s)", format.Sig(peak))
 	}
 	caption += ". A point above the slope had part of its weights in a cache, or the machine was faster then."

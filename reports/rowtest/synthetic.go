@@ -50,6 +50,19 @@ func WithSpeed(r row.Row, ratios ...float64) row.Row {
 	return r
 }
 
+// WithTimes is WithSpeed at one token and at 512, with bytes and shares of bandwidth.
+func WithTimes(r row.Row, decode, prefill float64) row.Row {
+	for tokens, v := range map[int]float64{1: decode, 512: prefill} {
+		low, high := v*.98, v*1.02
+		product := fmt.Sprintf("llama3.2-1b down 2048x8192 M=%d", tokens)
+		r.Values = append(r.Values, row.Value{Name: row.Speed(product, row.TimeOver("w16a16")), Value: v, Low: &low, High: &high},
+			row.Value{Name: row.Speed(product, row.Time), Value: v * 1e-3 * math.Sqrt(float64(tokens)), Unit: "s"},
+			row.Value{Name: row.Speed(product, row.WeightBytes), Value: v * 3.3e7, Unit: "B"},
+			row.Value{Name: row.Speed(product, row.BandwidthShare), Value: .8})
+	}
+	return r
+}
+
 // Synthetic makes up rows that look like a sweep's: nothing in them was
 // measured. Windows share a difficulty, as real ones do, so that pairing
 // matters. The same call gives the same rows.

@@ -82,11 +82,32 @@ func TestIsoBit(t *testing.T) {
 		t.Error("the row between the rival's two was not compared")
 	}
 
-	// A row of the rival that is hardly larger and better counts as equally large.
-	near := scaled(low, "rtn c", "rtn", 4.51, 0.3)
-	for _, i := range Build([]row.Row{low, high, near, mid}).Groups[0].Iso {
-		if i.Entry.Label == "m" && (i.Lower.Label != "rtn c" || i.Upper != nil || !(math.Abs(i.Ratio.Value-0.4/0.3) < 1e-12)) {
-			t.Errorf("KL ratio %v to %s, want %v to rtn c", i.Ratio.Value, i.Lower.Label, 0.4/0.3)
+	// The line goes along the hull: a row above it does not bend it, one below does.
+	near, above := scaled(low, "rtn c", "rtn", 4.51, 0.3), scaled(low, "rtn d", "rtn", 4.49, 0.6)
+	want := 0.4 / math.Pow(0.3, 0.5/0.51)
+	for _, i := range Build([]row.Row{low, high, near, above, mid}).Groups[0].Iso {
+		if i.Entry.Label == "m" && (i.Lower.Label != "rtn a" || i.Upper.Label != "rtn c" || !(math.Abs(i.Ratio.Value-want) < 1e-12)) {
+			t.Errorf("KL ratio %v to %s and %s, want %v to rtn a and rtn c", i.Ratio.Value, i.Lower.Label, i.Upper.Label, want)
+		}
+	}
+	// Past its end the line goes on, not far; a single row has no line.
+	for at, ok := range map[float64]bool{5.02: true, 5.04: false, 3.98: true} {
+		found := false
+		for _, i := range Build([]row.Row{low, high, scaled(low, "m", "mosaic", at, 0.2)}).Groups[0].Iso {
+			if i.Entry.Label == "m" {
+				found = true
+				if want := 0.2 / math.Pow(0.25, at-4); !(math.Abs(i.Ratio.Value-want) < 1e-12) {
+					t.Errorf("at %v bits: KL ratio %v, want %v", at, i.Ratio.Value, want)
+				}
+			}
+		}
+		if found != ok {
+			t.Errorf("at %v bits: compared %v, want %v", at, found, ok)
+		}
+	}
+	for at, ok := range map[float64]bool{4.004: true, 4.006: false} {
+		if got := len(Build([]row.Row{low, scaled(low, "m", "mosaic", at, 0.2)}).Groups[0].Iso) > 0; got != ok {
+			t.Errorf("at %v bits against one row of 4: compared %v, want %v", at, got, ok)
 		}
 	}
 }

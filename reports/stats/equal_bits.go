@@ -13,7 +13,7 @@ func (g *Group) IsoPairs() (order [][2]string, of map[[2]string][]Iso) {
 	of = map[[2]string][]Iso{}
 	for _, iso := range g.Iso {
 		p := [2]string{iso.Entry.Family, iso.Family}
-		if !strings.HasPrefix(p[0], "mosaic") || strings.HasPrefix(p[1], "mosaic") {
+		if !IsResidual(p[0]) || IsResidual(p[1]) {
 			continue
 		}
 		if of[p] == nil {
@@ -48,31 +48,43 @@ func (g *Group) Count(family string) int {
 	return n
 }
 
-// IsoTolerance is how far apart, in bits per weight, two rows may be and still
-// be compared as equally large.
-const IsoTolerance = 0.03
+// Reach is how far past the ends of a method's rows, in bits per weight, the line
+// through them is continued: sizes of grids and groups seldom meet exactly.
+const Reach = 0.03
 
-// Iso compares the divergence of a row with that of another method at equal
-// bits per weight.
+// SameSize is how far apart, in bits per weight, two rows may be and still be
+// compared as they are where there is no line to read at exactly the bits of one.
+const SameSize = 0.005
+
+// Iso compares the divergence of a row with that of another method at exactly the
+// row's bits per weight.
 //
-// With Upper nil the rival is Lower: the row of the lowest divergence among
-// those of that method within IsoTolerance. Otherwise the rival is the point
-// between Lower and Upper, neighbours on the method's own Pareto front, at
-// exactly the row's bits, interpolated linearly in log KL over bits. Where there
-// are both, the rival is the one of the lower divergence. Nothing is
-// extrapolated. Picking the best of several rivals favours the rival a little;
-// the interval does not correct for that.
+// The rival is read off the lower convex hull of its method's rows, log KL over
+// bits: on the line between Lower and Upper, neighbours on the hull, or past its
+// ends by at most Reach. Upper is nil where Lower has the row's bits already, or
+// where the hull is a single row within SameSize. The hull favours the rival a
+// little: between its rows it stands for a mixture that nobody ran, and the best of
+// several rows is picked with luck in it; the interval does not correct for that.
 type Iso struct {
 	Entry        *Entry
 	Family       string // of the rival
 	Lower, Upper *Entry
-	Weight       float64  // of Upper, in [0,1]
+	Weight       float64  // of Upper; below 0 or above 1 past the ends of the hull
 	Ratio        Estimate // KL of Entry over KL of the rival; below 1 Entry wins
 	Holm         float64  // corrected over all of the group's comparisons with this family
 }
 
-// isoBit compares each row with the strongest of each other family's rows of the
-// same size.
+// Apart is how many bits per weight the nearest row of the rival is larger than
+// Entry.
+func (i Iso) Apart() float64 {
+	d := i.Lower.Bits - i.Entry.Bits
+	if i.Upper != nil && math.Abs(i.Upper.Bits-i.Entry.Bits) < math.Abs(d) {
+		d = i.Upper.Bits - i.Entry.Bits
+	}
+	return d
+}
+
+// isoBit compares each row with each other family at the row's size.
 func (g *Group) isoBit() {
 	families := map[string][]*Entry{}
 	var names []string
@@ -87,14 +99,14 @@ func (g *Group) isoBit() {
 	}
 	slices.SortFunc(names, g.Families.Compare)
 	for _, rival := range names {
-		curve := front(families[rival])
+		curve := hull(families[rival])
 		start := len(g.Iso)
 		for _, name := range names {
 			if name == rival {
 				continue
 			}
 			for _, e := range families[name] {
-				if iso, ok := isoAgainst(e, rival, families[rival], curve); ok {
+				if iso, ok := isoAgainst(e, rival, curve); ok {
 					g.Iso = append(g.Iso, iso)
 				}
 			}
@@ -109,33 +121,52 @@ func (g *Group) isoBit() {
 	}
 }
 
-func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
+// hull returns the rows on the lower convex hull of log KL over bits, by bits, as
+// far as it goes down.
+func hull(rows []*Entry) []*Entry {
+	var out []*Entry
+	for _, e := range front(rows) {
+		if n := len(out); n > 0 && out[n-1].Bits == e.Bits { // of a tie the first
+			continue
+		}
+		for n := len(out); n > 1 && slope(out[n-2], out[n-1]) >= slope(out[n-1], e); n = len(out) {
+			out = out[:n-1]
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// slope is that of log KL over bits between two rows of different size.
+func slope(a, b *Entry) float64 {
+	return (math.Log(b.KL.Value) - math.Log(a.KL.Value)) / (b.Bits - a.Bits)
+}
+
+// isoAgainst compares e with the method whose hull is curve.
+func isoAgainst(e *Entry, rival string, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
-	for _, r := range rows {
-		if d := r.Bits - e.Bits; d <= IsoTolerance && d >= -IsoTolerance && (iso.Lower == nil || r.KL.Value < iso.Lower.KL.Value) {
-			iso.Lower = r
-		}
-	}
-	i, exact := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
-	if !exact && 0 < i && i < len(curve) {
-		lower, upper := curve[i-1], curve[i]
-		w := (e.Bits - lower.Bits) / (upper.Bits - lower.Bits)
-		between := (1-w)*math.Log(lower.KL.Value) + w*math.Log(upper.KL.Value)
-		if iso.Lower == nil || between < math.Log(iso.Lower.KL.Value) {
-			iso.Lower, iso.Upper, iso.Weight = lower, upper, w
-		}
-	}
 	var est Estimate
 	var err error
-	switch {
-	case iso.Lower == nil:
-		return iso, false
-	case iso.Upper == nil:
-		est, err = logKLRatio(e, iso.Lower)
-	case !slices.Equal(e.WindowTokens, iso.Lower.WindowTokens) || !slices.Equal(e.WindowTokens, iso.Upper.WindowTokens):
+	i, exact := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
+	switch first, last := curve[0], curve[len(curve)-1]; {
+	case exact:
+		iso.Lower = curve[i]
+	case len(curve) == 1:
+		if math.Abs(first.Bits-e.Bits) > SameSize {
+			return iso, false
+		}
+		iso.Lower = first
+	case e.Bits < first.Bits-Reach || e.Bits > last.Bits+Reach:
 		return iso, false
 	default:
-		est, err = LogContrast(Term{1, e.WindowKL}, Term{iso.Weight - 1, iso.Lower.WindowKL}, Term{-iso.Weight, iso.Upper.WindowKL})
+		i = min(max(i, 1), len(curve)-1)
+		iso.Lower, iso.Upper = curve[i-1], curve[i]
+		iso.Weight = (e.Bits - iso.Lower.Bits) / (iso.Upper.Bits - iso.Lower.Bits)
+	}
+	if iso.Upper == nil {
+		est, err = logKLRatio(e, iso.Lower)
+	} else {
+		est, err = e.overBetween(iso.Lower, iso.Upper, iso.Weight)
 	}
 	if err != nil || !est.Interval() {
 		return iso, false
@@ -143,3 +174,27 @@ func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	iso.Ratio = est.Exp()
 	return iso, true
 }
+
+// overBetween is log(KL of e / KL between a and b), with the weight w of b, paired.
+func (e *Entry) overBetween(a, b *Entry, w float64) (Estimate, error) {
+	if !slices.Equal(e.WindowTokens, a.WindowTokens) || !slices.Equal(e.WindowTokens, b.WindowTokens) {
+		return Estimate{}, errWindows
+	}
+	return LogContrast(Term{1, e.WindowKL}, Term{w - 1, a.WindowKL}, Term{-w, b.WindowKL})
+}
+
+// Hardest returns, for the rows that chosen accepts, the comparison at equal bits in
+// which each stands worst, by row.
+func (g *Group) Hardest(chosen func(*Entry, string) bool) map[*Entry]Iso {
+	out := map[*Entry]Iso{}
+	for _, iso := range g.Iso {
+		if w, ok := out[iso.Entry]; chosen(iso.Entry, iso.Family) && (!ok || iso.Ratio.Value > w.Ratio.Value) {
+			out[iso.Entry] = iso
+		}
+	}
+	return out
+}
+
+// IsResidual tells whether rows of the family have a sparse residual: those that the
+// project is about.
+func IsResidual(family string) bool { return strings.HasPrefix(family, "mosaic") }

@@ -79,17 +79,21 @@ func (g *Group) rank() {
 	}
 }
 
-// front returns the rows that no other dominates, by bits; all of a tie are on it.
-func front(rows []*Entry) []*Entry {
+// front returns the rows that no other dominates in bits and divergence, by bits;
+// all of a tie are on it.
+func front(rows []*Entry) []*Entry { return frontBy(rows, func(e *Entry) float64 { return e.Bits }) }
+
+// frontBy is front with another cost in place of bits.
+func frontBy(rows []*Entry, cost func(*Entry) float64) []*Entry {
 	sorted := slices.Clone(rows)
 	slices.SortStableFunc(sorted, func(a, b *Entry) int {
-		return cmp.Or(cmp.Compare(a.Bits, b.Bits), cmp.Compare(a.KL.Value, b.KL.Value))
+		return cmp.Or(cmp.Compare(cost(a), cost(b)), cmp.Compare(a.KL.Value, b.KL.Value))
 	})
 	var out []*Entry
 	for _, e := range sorted {
 		if len(out) > 0 {
 			last := out[len(out)-1]
-			if e.KL.Value > last.KL.Value || e.KL.Value == last.KL.Value && e.Bits > last.Bits {
+			if e.KL.Value > last.KL.Value || e.KL.Value == last.KL.Value && cost(e) > cost(last) {
 				continue
 			}
 		}

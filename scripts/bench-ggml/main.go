@@ -52,6 +52,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: bench-ggml -driver FILE [-n N] [-k K, a multiple of 256] [-m M] [-repeats R >= 3]")
 		os.Exit(2)
 	}
+	if err := zipper.CheckKernel(); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
 	if err := compare(*driver, *n, *k, *m, *repeats); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)

@@ -12,7 +12,11 @@ import (
 )
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	err := gemm.CheckKernel()
+	if err == nil {
+		err = run(os.Args[1:])
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-openblas:", err)
 		os.Exit(1)
 	}

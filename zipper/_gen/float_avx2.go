@@ -10,8 +10,8 @@ import (
 
 // panelFloatAVX2 emits the kernel of float activations. There is no table of 16
 // values in 8 lanes: a code is shifted to the top of its lane and back with its
-// sign, which XOR with 8 has made that of its value, and converted. The sums of
-// the panel stay in memory.
+// sign, which XOR with 8 has made that of its value, and converted. Other levels
+// are looked up in two tables of 8. The sums of the panel stay in memory.
 func panelFloatAVX2(tokens int) {
 	name := fmt.Sprintf("panelA16x%dAVX2", tokens)
 	TEXT(name, NOSPLIT, "func(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)")
@@ -36,6 +36,7 @@ func panelFloatAVX2(tokens int) {
 
 	left, todo, tile, cells := GP64(), GP64(), GP64(), GP64()
 	MOVQ(Mem{Base: e.s, Disp: groups}, left)
+	e.begin(x)
 
 	Label("tile")
 	MOVQ(x, tile)
@@ -49,13 +50,14 @@ func panelFloatAVX2(tokens int) {
 	JE(LabelRef("dense_done"))
 	DECQ(todo)
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
-	for h := range 2 {
-		VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
-		VMOVUPS(e.p, e.scales.Offset(32*h))
-	}
-	ADDQ(Imm(32), e.w)
-	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
-	e.wideFloat(acc[:], x, cells, out)
+	cellsOf(e.s, todo, left, cells)
+	e.head(x, cells, out)
+	CMPQ(Mem{Base: e.s, Disp: lookUps}, Imm(0))
+	JNE(LabelRef("look_up"))
+	e.wideFloat(acc[:], x, cells, out, false)
+	JMP(LabelRef("group"))
+	Label("look_up")
+	e.wideFloat(acc[:], x, cells, out, true)
 	JMP(LabelRef("group"))
 
 	Label("dense_done")
@@ -88,7 +90,7 @@ func panelFloatAVX2(tokens int) {
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
 	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
-	e.wideFloat(acc[:], xs, cells, out)
+	e.wideFloat(acc[:], xs, cells, out, false)
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
@@ -105,7 +107,7 @@ func panelFloatAVX2(tokens int) {
 
 // wideFloat is wide for float activations; 4 accumulators per token are two
 // chains of two halves.
-func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register) {
+func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, lookUp bool) {
 	e.labels++
 	loop := fmt.Sprintf("wide%d", e.labels)
 	done := loop + "_done"
@@ -117,11 +119,24 @@ func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register) {
 	JL(LabelRef(done))
 	codes := []VecVirtual{e.low, e.high}
 	for h, c := range codes {
+		if lookUp {
+			VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, c)
+			continue
+		}
 		VMOVDQU(Mem{Base: e.lanes, Disp: laneSigns}, c)
 		VPXOR(Mem{Base: e.w, Disp: 32 * h}, c, c)
 	}
+	upper := YMM()
 	for col := range 8 {
 		for h, c := range codes {
+			if lookUp {
+				e.lookUp(c, 8*(col%4)+col/4*4, upper)
+				for t := range e.tokens {
+					VBROADCASTSS(e.token(x, t, 4*col), e.x)
+					VFMADD231PS(e.x, e.p, acc[4*t+2*(col%2)+h])
+				}
+				continue
+			}
 			from := c
 			if up := 28 - (8*(col%4) + col/4*4); up > 0 {
 				VPSLLD(Imm(uint64(up)), c, e.p)
@@ -150,6 +165,19 @@ func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register) {
 			VMOVUPS(e.p, sum)
 		}
 	}
+}
+
+// lookUp sets p to the levels of the codes at a bit of c.
+func (e *engine2) lookUp(c VecVirtual, bit int, upper VecVirtual) {
+	index := c
+	if bit > 0 {
+		VPSRLD(Imm(uint64(bit)), c, e.p)
+		index = e.p
+	}
+	VPERMPS(e.lane(laneLevel, 0), index, e.x)
+	VPERMPS(e.lane(laneLevel, 1), index, upper)
+	VPSLLD(Imm(28), index, e.p)
+	VBLENDVPS(e.p, upper, e.x, e.p)
 }
 
 // narrowFloat is narrow for float activations. 8 bytes of the strip become 8

@@ -29,6 +29,11 @@ const (
 	step2First  // the same for pieces of 8, four in turn: from the first and third
 	step2Second // from the second
 	step2Fourth // from the fourth
+	lastCells   // of the last group
+	headKind    // how groups store their scales
+	headBytes
+	prefix  // bytes before the first group
+	lookUps // 1 if nibbles stand for other levels than u-8
 )
 
 // Byte offsets of the parts of laneTable (shape.go).
@@ -40,9 +45,19 @@ const (
 	laneQuad
 	laneSum
 	laneSum2
-	laneCode
+	laneStrip
 	laneSigns
 	laneNumber // two registers
+	_
+	laneEighth
+	laneLevel
+	laneDoubled
+	laneUnit
+	laneShift
+	laneGroups
+	laneMean
+	laneOne
+	laneScales // 16 registers
 )
 
 // scheme is the format of the activations.
@@ -70,6 +85,7 @@ type engine struct {
 	lanes  Register   // laneTable
 	ld     []Register // ld, 3·ld, 5·ld, 7·ld
 	mask   VecVirtual // 0x0f bytes; with float activations the values of the 16 codes
+	table  VecVirtual // laneDoubled; nil with float activations
 	acc    []VecVirtual
 	sum    []VecVirtual // float32 sums, row of the panel = lane
 	scale  VecVirtual
@@ -77,6 +93,11 @@ type engine struct {
 	low    VecVirtual
 	high   VecVirtual
 	labels int
+
+	// Of float activations: -8 times the sum of the next group's; of headDouble the
+	// numbers of the next scales, the magnitudes that they are relative to, and where
+	// the panel began.
+	group, at, largest, start Mem
 }
 
 // panel emits the kernel that multiplies a panel of 16 rows of W by some tokens.
@@ -103,12 +124,10 @@ func panel(scheme scheme, tokens int) {
 	e.lanes = Load(Param("lanes"), GP64())
 	e.multiples(ld)
 	e.mask, e.scale, e.code, e.low, e.high = ZMM(), ZMM(), ZMM(), ZMM(), ZMM()
-	if scheme == a16 {
-		VMOVUPS(Mem{Base: e.lanes, Disp: laneCode}, e.mask)
-	} else {
-		ones := GP32()
-		MOVL(U32(0x0f0f0f0f), ones)
-		VPBROADCASTD(ones, e.mask)
+	if scheme != a16 {
+		e.constant(0x0f0f0f0f, e.mask)
+		e.table = ZMM()
+		VMOVDQU64(e.lane(laneDoubled), e.table)
 	}
 	for range tokens * e.chains {
 		e.acc = append(e.acc, ZMM())
@@ -124,6 +143,7 @@ func panel(scheme scheme, tokens int) {
 	todo, cells := GP64(), GP64()
 	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
 	MOVQ(todo, left)
+	e.begin(x)
 
 	Label("tile")
 	MOVQ(x, tile)
@@ -137,11 +157,21 @@ func panel(scheme scheme, tokens int) {
 	JE(LabelRef("dense_done"))
 	DECQ(todo)
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
-	VCVTPH2PS(Mem{Base: e.w}, e.scale)
-	ADDQ(Imm(32), e.w)
-	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
-	e.wide(x, cells)
+	cellsOf(e.s, todo, left, cells)
+	e.head(x, cells)
+	if scheme == a16 {
+		VMOVUPS(e.lane(laneLevel), e.mask)
+	} else {
+		CMPQ(Mem{Base: e.s, Disp: lookUps}, Imm(0))
+		JNE(LabelRef("look_up"))
+	}
+	e.wide(x, cells, false)
 	JMP(LabelRef("group"))
+	if scheme != a16 {
+		Label("look_up")
+		e.wide(x, cells, true)
+		JMP(LabelRef("group"))
+	}
 
 	Label("dense_done")
 	CMPQ(Mem{Base: e.s, Disp: strips}, Imm(0))
@@ -168,11 +198,14 @@ func panel(scheme scheme, tokens int) {
 	VCVTPH2PS(Mem{Base: e.w, Disp: 2}, e.scale)
 	VMOVDQU32(Mem{Base: e.lanes, Disp: laneScale}, e.code)
 	VPERMPS(e.scale, e.code, e.scale)
+	if scheme == a16 {
+		VMOVUPS(e.lane(laneStrip), e.mask)
+	}
 	ADDQ(Mem{Base: e.s, Disp: stripHead}, e.w)
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
 	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
-	e.wide(xs, cells)
+	e.wide(xs, cells, false)
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
@@ -189,6 +222,15 @@ func panel(scheme scheme, tokens int) {
 	}
 	VZEROUPPER()
 	RET()
+}
+
+// cellsOf sets cells to those of a group after which todo are left in its tile
+// and left beyond: the last one of the panel may be shorter.
+func cellsOf(s, todo Register, left Op, cells Register) {
+	MOVQ(left, cells)
+	ADDQ(todo, cells)
+	MOVQ(Mem{Base: s, Disp: groupCells}, cells)
+	CMOVQEQ(Mem{Base: s, Disp: lastCells}, cells)
 }
 
 // multiples prepares the registers of token.
@@ -228,8 +270,8 @@ func (e *engine) unpack() {
 }
 
 // wide adds to the sums the products of 16 rows by as many cells, which it
-// counts down; x moves on.
-func (e *engine) wide(x, cells Register) {
+// counts down; x moves on. With lookUp integers are those of table.
+func (e *engine) wide(x, cells Register, lookUp bool) {
 	e.labels++
 	if e.scheme == a16 {
 		e.wideFloat(x, cells)
@@ -246,6 +288,11 @@ func (e *engine) wide(x, cells Register) {
 	for t := range e.tokens {
 		VPSUBD_BCST(e.token(q, t, 0), e.acc[t], e.acc[t])
 	}
+	if lookUp {
+		for _, z := range e.acc[:e.tokens] {
+			VPADDD(z, z, z)
+		}
+	}
 	for _, z := range e.acc[e.tokens:] {
 		VPXORD(z, z, z)
 	}
@@ -258,6 +305,10 @@ func (e *engine) wide(x, cells Register) {
 			VMOVDQU64(Mem{Base: e.w, Disp: 64 * i}, e.code)
 			PREFETCHT0(Mem{Base: e.w, Disp: 64*i + ahead})
 			e.unpack()
+			if lookUp {
+				VPSHUFB(e.low, e.table, e.low)
+				VPSHUFB(e.high, e.table, e.high)
+			}
 			for t := range e.tokens {
 				VPDPBUSD_BCST(e.token(x, t, 8*i), e.low, e.acc[t])
 			}

@@ -24,6 +24,11 @@ type engine2 struct {
 	x, p      VecVirtual
 	scales    Mem // 16 float32
 	labels    int
+
+	// What the head of a group is read to: 16 offsets, the second level of Bilevel;
+	// and as in engine.
+	offsets, second           Mem
+	group, at, largest, start Mem
 }
 
 // panelAVX2 emits the kernel of panel for AVX2. VPMADDUBSW multiplies codes by
@@ -42,14 +47,8 @@ func panelAVX2(scheme scheme, tokens int) {
 	e.lanes = Load(Param("lanes"), GP64())
 	e.mask, e.ones = YMM(), YMM()
 	e.low, e.high, e.x, e.p = YMM(), YMM(), YMM(), YMM()
-	broadcast := func(v uint32, to VecVirtual) {
-		r := GP32()
-		MOVL(U32(v), r)
-		VMOVD(r, to.AsX())
-		VPBROADCASTD(to.AsX(), to)
-	}
-	broadcast(0x0f0f0f0f, e.mask)
-	broadcast(0x00010001, e.ones)
+	e.constant(0x0f0f0f0f, e.mask)
+	e.constant(0x00010001, e.ones)
 	for range tokens {
 		e.acc = append(e.acc, [2]VecVirtual{YMM(), YMM()})
 		z := [2]VecVirtual{YMM(), YMM()}
@@ -60,6 +59,7 @@ func panelAVX2(scheme scheme, tokens int) {
 
 	left, todo, tile, cells := GP64(), GP64(), GP64(), GP64()
 	MOVQ(Mem{Base: e.s, Disp: groups}, left)
+	e.begin(x)
 
 	Label("tile")
 	MOVQ(x, tile)
@@ -73,13 +73,14 @@ func panelAVX2(scheme scheme, tokens int) {
 	JE(LabelRef("dense_done"))
 	DECQ(todo)
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
-	for h := range 2 {
-		VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
-		VMOVUPS(e.p, e.scales.Offset(32*h))
-	}
-	ADDQ(Imm(32), e.w)
-	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
-	e.wide(x, cells)
+	cellsOf(e.s, todo, left, cells)
+	e.head(x, cells, nil)
+	CMPQ(Mem{Base: e.s, Disp: lookUps}, Imm(0))
+	JNE(LabelRef("look_up"))
+	e.wide(x, cells, false)
+	JMP(LabelRef("group"))
+	Label("look_up")
+	e.wide(x, cells, true)
 	JMP(LabelRef("group"))
 
 	Label("dense_done")
@@ -112,7 +113,7 @@ func panelAVX2(scheme scheme, tokens int) {
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
 	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
-	e.wide(xs, cells)
+	e.wide(xs, cells, false)
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
@@ -141,12 +142,17 @@ func (e *engine2) token(base Register, t, disp int) Mem {
 	return m
 }
 
-// products adds to half h the products of the codes in e.low; low and high load
-// the activations of a token.
-func (e *engine2) products(h int, low, high func(t int)) {
+// products adds to half h the products of the codes in e.low, or with lookUp of
+// the bytes that they stand for; low and high load the activations of a token.
+func (e *engine2) products(h int, lookUp bool, low, high func(t int)) {
 	VPSRLW(Imm(4), e.low, e.high)
 	VPAND(e.mask, e.low, e.low)
 	VPAND(e.mask, e.high, e.high)
+	if lookUp {
+		VMOVDQU(e.lane(laneDoubled, 0), e.x)
+		VPSHUFB(e.low, e.x, e.low)
+		VPSHUFB(e.high, e.x, e.high)
+	}
 	for t := range e.tokens {
 		low(t)
 		VPMADDUBSW(e.x, e.low, e.p)
@@ -159,8 +165,8 @@ func (e *engine2) products(h int, low, high func(t int)) {
 }
 
 // wide adds to the sums the products of 16 rows by as many cells, which it
-// counts down; x moves on.
-func (e *engine2) wide(x, cells Register) {
+// counts down; x moves on. With lookUp integers are those of laneDoubled.
+func (e *engine2) wide(x, cells Register, lookUp bool) {
 	e.labels++
 	loop, done := fmt.Sprintf("wide%d", e.labels), fmt.Sprintf("wide%d_done", e.labels)
 	q := GP64()
@@ -173,6 +179,9 @@ func (e *engine2) wide(x, cells Register) {
 	for t := range e.tokens {
 		VPBROADCASTD(e.token(q, t, 0), e.x)
 		VPSUBD(e.x, e.acc[t][0], e.acc[t][0])
+		if lookUp {
+			VPADDD(e.acc[t][0], e.acc[t][0], e.acc[t][0])
+		}
 		VMOVDQA(e.acc[t][0], e.acc[t][1])
 	}
 	Label(loop)
@@ -180,7 +189,7 @@ func (e *engine2) wide(x, cells Register) {
 	JL(LabelRef(done))
 	for h := range 2 {
 		VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, e.low)
-		e.products(h,
+		e.products(h, lookUp,
 			func(t int) { VPBROADCASTD(e.token(x, t, 0), e.x) },
 			func(t int) { VPBROADCASTD(e.token(x, t, 4), e.x) })
 	}
@@ -232,7 +241,7 @@ func (e *engine2) narrow(x Register, head GPVirtual) {
 			}
 			load(h)
 			VMOVDQU(Mem{Base: e.lanes, Disp: laneDword + 32*h}, index)
-			e.products(h,
+			e.products(h, false,
 				func(t int) { VPERMD(e.token(x, t, 0), index, e.x) },
 				func(t int) { VPERMD(e.token(half, t, 0), index, e.x) })
 		}

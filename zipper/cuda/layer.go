@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
 )
@@ -83,7 +84,7 @@ func (d *Device) NewLayer16(q *quant.Quantized, o Options) (*Layer, error) {
 	l := &Layer{d: d, n: n, k: k, variant: W16A16, options: Options{Input: BFloat16, Output: BFloat16}}
 	const rows = 64
 	w := make([]byte, 2*n*k)
-	parallel(ceilDiv(n, rows), func(i int) {
+	parallel.Each(ceilDiv(n, rows), func(i int) {
 		part := gemm.NewMatrix(min(rows, n-i*rows), k)
 		q.Load(part, i*rows, 0)
 		copy(w[2*i*rows*k:], encode(part, k, BFloat16))

@@ -4,10 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -133,7 +131,7 @@ func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 	l.W = make([]byte, l.Panels*l.Tiles*tileBytes)
 	l.S = make([]byte, 2*l.Panels*l.groups()*panelRows)
 	o.zeros(l.W)
-	parallel(ceilDiv(b.N, panelRows), func(p int) { l.packPanel(b, o, p) })
+	parallel.Each(ceilDiv(b.N, panelRows), func(p int) { l.packPanel(b, o, p) })
 	if q.Outliers != nil {
 		l.packOutliers(q.Outliers, o)
 	}
@@ -252,20 +250,6 @@ func (l *Layout) Bytes() int64 {
 		n += int64(len(b))
 	}
 	return n
-}
-
-// parallel calls f(0) ... f(n-1) on all cores.
-func parallel(n int, f func(i int)) {
-	var next atomic.Int64
-	var wait sync.WaitGroup
-	for range min(n, runtime.GOMAXPROCS(0)) {
-		wait.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(i)
-			}
-		})
-	}
-	wait.Wait()
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

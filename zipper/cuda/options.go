@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Type is a type of activations and outputs on the device, with the numbers of
@@ -88,7 +89,7 @@ func tiles(tokens []int, rows, m, n, columnTiles, sms int, split bool) []Tile {
 func encode(x gemm.Matrix, ld int, t Type) []byte {
 	size := t.bytes()
 	b := make([]byte, x.Rows*ld*size)
-	parallel(x.Rows, func(i int) {
+	parallel.Each(x.Rows, func(i int) {
 		out := b[i*ld*size:]
 		for j, v := range x.Row(i) {
 			switch t {

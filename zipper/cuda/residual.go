@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -49,14 +50,14 @@ func (l *Layout) packResidual(r *quant.Residual, o *order) error {
 	l.R = make([]byte, max(16, tiles*l.residualBytes()))
 	o.zeros(l.R)
 	l.RS = make([]byte, max(16, tiles*l.scaleBytes()))
-	parallel(r.RowPtr.Len()-1, func(br int) { // blocks of one panel share bytes only if thin
+	parallel.Each(r.RowPtr.Len()-1, func(br int) { // blocks of one panel share bytes only if thin
 		if r.BlockRows >= panelRows {
 			l.packBlockRow(r, o, br)
 		}
 	})
 	if r.BlockRows < panelRows {
 		each := panelRows / r.BlockRows
-		parallel(ceilDiv(r.RowPtr.Len()-1, each), func(p int) {
+		parallel.Each(ceilDiv(r.RowPtr.Len()-1, each), func(p int) {
 			for br := p * each; br < min((p+1)*each, r.RowPtr.Len()-1); br++ {
 				l.packBlockRow(r, o, br)
 			}

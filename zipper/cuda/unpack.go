@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -16,7 +17,7 @@ func (l *Layout) Unpack() *quant.Quantized {
 		groups = l.K / l.format.Group
 	}
 	b := &quant.Packed{N: l.N, K: l.K, Format: l.format, Codes: make([]byte, l.N*rowLen), Scales: make([]uint16, l.N*groups)}
-	parallel(ceilDiv(l.N, panelRows), func(p int) {
+	parallel.Each(ceilDiv(l.N, panelRows), func(p int) {
 		for n := p * panelRows; n < min((p+1)*panelRows, l.N); n++ {
 			for k := range l.K {
 				at, shift := o.nibble(n%panelRows, k%tileCols)
@@ -46,7 +47,7 @@ func (l *Layout) unpackResidual(o *order) *quant.Residual {
 	}
 	r.Codes, r.Scales = make([]byte, r.Blocks()*blockLen), make([]uint16, r.Blocks()*each)
 	zero := byte(1) << (r.Bits - 1)
-	parallel(r.RowPtr.Len()-1, func(br int) {
+	parallel.Each(r.RowPtr.Len()-1, func(br int) {
 		codes := make([]byte, r.BlockRows*r.BlockCols)
 		for b := r.RowPtr.At(br); b < r.RowPtr.At(br+1); b++ {
 			for i := range codes {

@@ -1,0 +1,150 @@
+package trial
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// quantizedModel is what quantizing all linear layers gave.
+type quantizedModel struct {
+	*quantization
+	replacements   map[string]llm.Replacement // of the layers of model
+	bytes, weights int64                      // of all linear layers
+	others         int64                      // bytes of all other tensors, as in the checkpoint
+	lost, total    float64                    // sums of tr(E H Eᵀ) and tr(W H Wᵀ)
+	spared         float64                    // seconds that layers of an earlier run took
+}
+
+// view returns the model with its layers replaced.
+func (q *quantizedModel) view() *llm.Model { return q.model.With(q.replacements) }
+
+// quantize quantizes the model of the trial t and writes into r what is known of each
+// layer.
+func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quantizedModel, error) {
+	executed, err := newExecutor(t)
+	if err != nil {
+		return nil, err
+	}
+	r.Execution = executed.row()
+	loop, err := s.quantization(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	q := &quantizedModel{quantization: loop, replacements: map[string]llm.Replacement{}}
+	if q.others, err = s.source.otherBytes(q.model); err != nil {
+		return nil, err
+	}
+	for l, err := range q.layers(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if err := q.add(l, r); err != nil {
+			return nil, err
+		}
+		if q.replacements[l.linear.Name], err = executed.replacement(l); err != nil {
+			return nil, err
+		}
+	}
+	q.bytes += reportOnline(q.model, r)
+	return q, nil
+}
+
+// add counts the layer l, and writes into r what is known of it.
+func (q *quantizedModel) add(l *layer, r *row.Row) error {
+	q.weights += int64(l.linear.N) * int64(l.linear.K)
+	if l.Quantized == nil {
+		n, err := q.source.linearBytes(l.linear)
+		q.bytes += n
+		r.Ledger = addBytes(r.Ledger, q.source.precision(), n)
+		return err
+	}
+	for _, item := range l.Ledger() {
+		r.Ledger = addBytes(r.Ledger, item.Name, item.Bytes)
+	}
+	if l.stored {
+		q.spared += l.seconds
+	}
+	q.lost += l.lost
+	q.total += l.energy
+	q.bytes += l.Ledger().Total()
+	r.Layers = append(r.Layers, l.row())
+	r.Series = addValue(r.Series, row.Series{Name: row.LayerTime, Unit: "s"}, l.seconds)
+	for _, text := range l.Warnings {
+		r.Warnings = append(r.Warnings, fmt.Sprintf("%s: %s", l.linear.Name, text))
+	}
+	return nil
+}
+
+// report writes size and output error into r.
+func (q *quantizedModel) report(r *row.Row) {
+	r.Values = append(r.Values,
+		row.Value{Name: row.BitsPerWeight, Value: float64(q.bytes) * 8 / float64(q.weights), Unit: "bit"},
+		row.Value{Name: row.ModelBytes, Value: float64(q.bytes + q.others), Unit: "B"})
+	if len(r.Layers) > 0 {
+		r.Values = append(r.Values, row.Value{Name: row.OutputError, Value: relative(q.lost, q.total)})
+	}
+}
+
+// addBytes adds n bytes to the item of that name, which may be new.
+func addBytes(ledger []row.Item, name string, n int64) []row.Item {
+	for i := range ledger {
+		if ledger[i].Name == name {
+			ledger[i].Bytes += n
+			return ledger
+		}
+	}
+	return append(ledger, row.Item{Name: name, Bytes: n})
+}
+
+// addValue adds v to the series of the name of like, which may be new.
+func addValue(list []row.Series, like row.Series, v float64) []row.Series {
+	for i := range list {
+		if list[i].Name == like.Name {
+			list[i].Values = append(list[i].Values, v)
+			return list
+		}
+	}
+	like.Values = []float64{v}
+	return append(list, like)
+}
+
+// executor says what each layer of a trial runs on.
+type executor struct {
+	trial  plan.Trial
+	inputs quant.Activations
+	packed bool // on the kernels for packed weights
+}
+
+func newExecutor(t plan.Trial) (*executor, error) {
+	act, err := quant.ParseActivations(t.Activations)
+	return &executor{t, act, t.Execution == "packed" && t.Method.Method().Quantizes()}, err
+}
+
+// row describes the execution; nil for fake quantization.
+func (e *executor) row() *row.Execution {
+	if !e.packed {
+		return nil
+	}
+	return execution()
+}
+
+// replacement returns what executes in place of the layer l of the model. Every layer
+// of every trial passes here.
+func (e *executor) replacement(l *layer) (llm.Replacement, error) {
+	switch {
+	case l.Quantized == nil: // its weights stay, its inputs are rounded
+		return llm.Replacement{Act: e.inputs}, nil
+	case !e.packed:
+		return llm.Replacement{Weights: l.Quantized, Act: l.Inputs(e.inputs)}, nil
+	}
+	p, err := packAll(l.Quantized, e.trial.Activations)
+	if err != nil {
+		return llm.Replacement{}, fmt.Errorf("execution packed: %s: %w", l.linear.Name, err)
+	}
+	return llm.Replacement{Weights: l.Quantized, Product: p}, nil
+}

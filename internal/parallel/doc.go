@@ -1,0 +1,2 @@
+// Package parallel runs a loop on all processors.
+package parallel

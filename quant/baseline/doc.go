@@ -1,0 +1,3 @@
+// Package baseline has the methods that MosaicQuant is compared with beside RTN
+// and GPTQ: SpQR, LLM.int8(), QUIK, Atom, SVDQuant, AWQ and SmoothQuant's factors.
+package baseline

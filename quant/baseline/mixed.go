@@ -1,0 +1,276 @@
+package baseline
+
+import (
+	"fmt"
+	"math"
+	"sort"
+	"strings"
+
+	"gonum.org/v1/gonum/mat"
+
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/solve"
+)
+
+// ChannelScore ranks input channels.
+type ChannelScore string
+
+const (
+	ByAbsMax ChannelScore = "absmax" // largest |x_j| of the calibration: LLM.int8(), QUIK
+	ByEnergy ChannelScore = "energy" // Σ x_j²: Atom
+)
+
+// Mixed keeps whole input channels in 16 or 8 bits and quantizes the others with
+// a base method. It is, with these settings,
+//
+//   - LLM.int8() (Dettmers et al. 2022, arXiv:2208.07339): int8 rows rounded to
+//     nearest, channels whose inputs reach Threshold 6 in 16 bits. The paper looks
+//     for such channels in each batch; here they are those of the calibration, and
+//     their weights are stored in half precision too, as in the paper and not as
+//     in bitsandbytes, which rounds them to int8 and back, and lets them stretch
+//     the scales of their rows.
+//   - QUIK (Ashkboos et al. 2023, arXiv:2310.09259): GPTQ, a share of channels by
+//     AbsMax in 16 bits, and with Int8Down the layers called down_proj in 8 bits,
+//     inputs included. The authors round inputs asymmetrically and keep the
+//     channels of down_proj in proportion to its width, as a share does too.
+//   - Atom (Zhao et al. 2023, arXiv:2310.19102): GPTQ, a share of channels by
+//     Energy in 8 bits (one scale per row), and Reorder, which sorts the channels
+//     by energy, so that a group has alike ones. The authors clip by constant
+//     ratios, share scales between two rows, and fold the order into the layers
+//     before, where here it is stored and booked.
+//
+// The authors of QUIK and Atom take the other channels by ascending score, and fit
+// groups inside the loop; here order and groups are those of Base.
+//
+// The kept channels come last in GPTQ's order, as QUIK has it, and take up the
+// errors of all others: the base sees the Schur complement of their part of H,
+// and they are set to the weights that are then best. Under rounded activations
+// the kept channels stay in 16 bits or have a scale of 8 bits of their own per
+// token (Quantized.Inputs).
+type Mixed struct {
+	Base      quant.Quantizer // RTN or GPTQ
+	Score     ChannelScore
+	Share     float64 // of the channels kept, in [0,1); rounded to a whole number
+	Threshold float64 // > 0, in place of Share: channels whose largest |x| reaches it
+	Bits      int     // of kept weights: 16 or 8
+	Reorder   bool
+	Int8Down  bool
+}
+
+// Quantize implements Quantizer.
+func (m Mixed) Quantize(p quant.Problem) (*quant.Quantized, error) {
+	switch {
+	case m.Score != ByAbsMax && m.Score != ByEnergy:
+		return nil, p.Errorf("unknown channel score %q", m.Score)
+	case !(m.Share >= 0 && m.Share < 1) || !(m.Threshold >= 0) || m.Share > 0 && m.Threshold > 0:
+		return nil, p.Errorf("kept channels: share %g, threshold %g", m.Share, m.Threshold)
+	case m.Bits != 8 && m.Bits != 16:
+		return nil, p.Errorf("kept channels of %d bits, want 8 or 16", m.Bits)
+	}
+	bits := 0
+	if m.Int8Down && strings.HasSuffix(p.Name, "down_proj") {
+		m.Base, bits = int8Rows(m.Base), 8
+	}
+	// Groups must divide what is left of K; the base checks that itself.
+	free := func(f quant.Format) quant.Format {
+		if f.Kind.FixedGroup() == 0 {
+			f.Group = 0
+		}
+		return f
+	}
+	if err := checkBase(p, m.Base, free); err != nil {
+		return nil, err
+	}
+	order, count, err := m.channels(p)
+	if err != nil {
+		return nil, err
+	}
+	q, err := m.split(p, order, count)
+	if err != nil {
+		return nil, err
+	}
+	q.InputBits = bits
+	return q, nil
+}
+
+// int8Rows is the base with a symmetric 8-bit scale per row.
+func int8Rows(base quant.Quantizer) quant.Quantizer {
+	switch b := base.(type) {
+	case solve.RTN:
+		b.Format = quant.Format{Bits: 8}
+		return b
+	case solve.GPTQ:
+		b.Format = quant.Format{Bits: 8}
+		return b
+	}
+	return base
+}
+
+// checkBase checks p for a base that is RTN or GPTQ, whose format is changed
+// by adapt before.
+func checkBase(p quant.Problem, base quant.Quantizer, adapt func(quant.Format) quant.Format) error {
+	switch b := base.(type) {
+	case solve.RTN:
+		return grid.Check(p, adapt(b.Format), b.Scale, true)
+	case solve.GPTQ:
+		return grid.Check(p, adapt(b.Format), b.Scale, true)
+	}
+	return p.Errorf("needs a base of RTN or GPTQ, got %T", base)
+}
+
+// channels returns the channels by position, the count kept ones last.
+func (m Mixed) channels(p quant.Problem) (order []int, count int, err error) {
+	k := p.Weights.Cols
+	score := p.Diag()
+	if m.Score == ByAbsMax || m.Threshold > 0 {
+		if len(p.Moments.AbsMax) != k {
+			return nil, 0, p.Errorf("needs the largest input of each channel, and has none")
+		}
+		for j, v := range p.Moments.AbsMax {
+			score[j] = float64(v)
+		}
+	}
+	count = int(math.Round(m.Share * float64(k)))
+	if m.Threshold > 0 {
+		for _, v := range score {
+			if v >= m.Threshold {
+				count++
+			}
+		}
+	}
+	if count == k {
+		return nil, 0, p.Errorf("all %d channels would be kept", k)
+	}
+	order = make([]int, k)
+	for j := range order {
+		order[j] = j
+	}
+	sort.SliceStable(order, func(a, b int) bool { return score[order[a]] < score[order[b]] })
+	if !m.Reorder {
+		sort.Ints(order[:k-count])
+		sort.Ints(order[k-count:])
+	}
+	return order, count, nil
+}
+
+// split quantizes the first K-count channels of order with the base and keeps
+// the others.
+func (m Mixed) split(p quant.Problem, order []int, count int) (*quant.Quantized, error) {
+	if count == 0 {
+		if m.Reorder {
+			return nil, p.Errorf("reordering needs a kept channel, and %g %% of %d are none", 100*m.Share, len(order))
+		}
+		return m.Base.Quantize(p)
+	}
+	n, k := p.Weights.Dims()
+	inner := k - count
+	gptq, learned := m.Base.(solve.GPTQ)
+	sub := quant.Problem{Name: p.Name, Seed: p.Seed, Weights: pickColumns(p, order[:inner]), Moments: p.Moments.Channels(order[:inner])}
+	var update *mat.Dense // [K-count,count]: what errors of the base add to the kept
+	base := m.Base
+	if learned {
+		var damp, live float64 // as in newFactor
+		for _, h := range p.Diag() {
+			if h > 0 {
+				damp, live = damp+h*gptq.Damping, live+1
+			}
+		}
+		damp /= max(live, 1)
+		var err error
+		if update, err = eliminate(sub.Moments, p.Moments, order[:inner], order[inner:], damp); err != nil {
+			return nil, p.Errorf("%w", err)
+		}
+		gptq.Damping = 0 // it is in H already
+		base = gptq
+	}
+	q, err := base.Quantize(sub)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%d of %d channels are kept)", err, count, k)
+	}
+	kept := pickColumns(p, order[inner:])
+	if update != nil {
+		e := quant.Difference(sub.Weights, q.Base)
+		u := gemm.NewMatrix(inner, count)
+		for i := range inner {
+			for j := range count {
+				u.Row(i)[j] = float32(update.At(i, j))
+			}
+		}
+		gemm.Gemm(false, false, 1, e, u, 1, kept)
+	}
+	c := quant.NewColumns(n, count, order, m.Reorder)
+	if m.Bits == 8 {
+		r, err := solve.RTN{Format: quant.Format{Bits: 8}, Scale: grid.Scale{Rule: grid.AbsMax}}.Quantize(quant.Problem{Name: p.Name, Weights: kept})
+		if err != nil {
+			return nil, err
+		}
+		c.Packed = r.Base
+	} else {
+		c.Half = make([]uint16, n*count)
+		for i := range n {
+			for j, v := range kept.Row(i) {
+				h := half.ToF16(v)
+				if h&0x7c00 == 0x7c00 {
+					return nil, p.Errorf("kept weight [%d,%d] = %g exceeds half precision", i, order[inner+j], v)
+				}
+				c.Half[i*count+j] = h
+			}
+		}
+	}
+	q.Columns = c
+	return q, nil
+}
+
+// columns returns W with the given columns only, in their order.
+func pickColumns(p quant.Problem, order []int) quant.Matrix {
+	w := gemm.NewMatrix(p.Weights.Rows, len(order))
+	for i := range w.Rows {
+		src, dst := p.Weights.Row(i), w.Row(i)
+		for t, j := range order {
+			dst[t] = src[j]
+		}
+	}
+	return w
+}
+
+// eliminate turns the moments of the channels base, damped, into their Schur
+// complement H_bb - H_bk·H_kk⁻¹·H_kb, the loss that is left where the channels
+// kept answer the errors of base as well as they can; the answer to errors E is
+// to add E·H_bk·H_kk⁻¹, which is returned.
+func eliminate(m, full *quant.Moments, base, kept []int, damp float64) (*mat.Dense, error) {
+	b, k := len(base), len(kept)
+	kk := mat.NewSymDense(k, nil)
+	cross := mat.NewDense(k, b, nil)
+	for x, i := range kept {
+		for y := x; y < k; y++ {
+			kk.SetSym(x, y, full.H[i*full.K+kept[y]])
+		}
+		kk.SetSym(x, x, kk.At(x, x)+damp)
+		for y, j := range base {
+			cross.Set(x, y, full.H[i*full.K+j])
+		}
+	}
+	var chol mat.Cholesky
+	if !chol.Factorize(kk) {
+		return nil, fmt.Errorf("%w: second moments of the kept channels", solve.ErrSingular)
+	}
+	var solved mat.Dense // [k,b]
+	if err := chol.SolveTo(&solved, cross); err != nil {
+		return nil, fmt.Errorf("%w: second moments of the kept channels: %v", solve.ErrSingular, err)
+	}
+	var drop mat.Dense
+	drop.Mul(cross.T(), &solved)
+	for i := range b {
+		for j := i; j < b; j++ {
+			v := m.H[i*b+j] - (drop.At(i, j)+drop.At(j, i))/2
+			if i == j {
+				v += damp
+			}
+			m.H[i*b+j], m.H[j*b+i] = v, v
+		}
+	}
+	return mat.DenseCopyOf(solved.T()), nil
+}

@@ -1,0 +1,83 @@
+package reports
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/reports/rowtest"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
+)
+
+// timedSweep is a sweep whose rows carry times: residuals are a little slower.
+func timedSweep(activations string) []row.Row {
+	rows := rowtest.Synthetic{Windows: 40, Layers: 2}.Sweep(activations)
+	for i, r := range rows {
+		decode, prefill := .27, .8
+		if r.Axes["method"] == "mosaic" {
+			decode, prefill = .31, .84
+		}
+		if r.Axes["group"] == "32" {
+			decode = .30
+		}
+		rows[i] = rowtest.WithTimes(r, decode, prefill)
+	}
+	return rows
+}
+
+// TestAnswer wants the first words of a page to be a comparison at equal bits and at
+// equal time, whatever the rows are.
+func TestAnswer(t *testing.T) {
+	s := rowtest.Synthetic{Windows: 30}
+	mosaic := func(label string, bits, kl float64) row.Row {
+		return s.Row(label, "a16", map[string]string{"method": "mosaic", "base": "gptq", "density": "0.1"}, bits, kl)
+	}
+	rtn, gptq := s.Row("rtn g32", "a16", map[string]string{"method": "rtn"}, 4.5, .05), s.Row("gptq g32", "a16", map[string]string{"method": "gptq"}, 4.5, .03)
+	big := s.Row("gptq int6", "a16", map[string]string{"method": "gptq"}, 6.125, .001)
+	timing := "Measure them."
+	for name, c := range map[string]struct {
+		rows []row.Row
+		want []string
+	}{
+		"a residual wins": {[]row.Row{rtn, gptq, mosaic("thin", 4.5, .02), mosaic("wide", 4.5, .06)},
+			[]string{"At equal bits, the best residual is thin (4.500 bits): KL −3", "strongest other method there, gptq g32. Of 2 residuals 1 lower, 1 higher.", "carry no times, so nothing is said. Measure them."}},
+		"a residual loses": {[]row.Row{rtn, gptq, mosaic("wide", 4.5, .06)}, []string{"the best residual is wide (4.500 bits): KL +"}},
+		"no residual":      {[]row.Row{rtn, gptq, big}, []string{"At equal bits, the row of lowest divergence that has a rival there is gptq g32 (4.500 bits): KL −", "against the next method, rtn g32"}},
+		"no rival":         {[]row.Row{rtn, big}, []string{"no two methods here have rows of one size"}},
+		"times": {[]row.Row{rowtest.WithTimes(rtn, .25, .8), rowtest.WithTimes(gptq, .25, .8), rowtest.WithTimes(mosaic("thin", 4.5, .02), .26, .9)},
+			[]string{"At equal time, decoding (M=1), the best residual is thin (0.260 [0.255, 0.265] of the time of 16-bit weights): KL −", "At equal time, reading a prompt (M=512), the best residual is thin"}},
+	} {
+		g := stats.Build(c.rows).Groups[0]
+		var all []string
+		for _, f := range answers(g, Input{Timing: timing}) {
+			all = append(all, f.Text)
+		}
+		text := strings.Join(all, "\n")
+		for _, want := range c.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: the answer lacks %q:\n%s", name, want, text)
+			}
+		}
+		if strings.Contains(text, "int6") {
+			t.Errorf("%s: a row without a rival of its size is an answer:\n%s", name, text)
+		}
+	}
+}
+
+// TestFirstScreen wants the pictures before the tables: time, then bits.
+func TestFirstScreen(t *testing.T) {
+	page := mustPage(t, Input{Title: "timed", Rows: timedSweep("a16"), Styles: styles})
+	at := 0
+	for _, want := range []string{`<h1>`, `id="answer-1"`, `data-figure="kl-time-m1"`, `data-figure="kl-time-m512"`, `data-figure="kl-bits"`, `id="front-1"`, `id="results-1"`} {
+		i := strings.Index(page[at:], want)
+		if i < 0 {
+			t.Fatalf("the page has no %s after what should come before it", want)
+		}
+		at += i
+	}
+	for _, want := range []string{"decoding time / 16-bit", "prompt time / 16-bit", "On every front (bits, and each time): "} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package zipper
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// baseFormats are those with kernels, with groups of g weights where the format
+// does not prescribe them.
+func baseFormats(t testing.TB, g int) []quant.Format {
+	t.Helper()
+	var out []quant.Format
+	for _, name := range []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int3b", "int4b",
+		"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4"} {
+		group := g
+		switch name {
+		case "mxfp4":
+			group = 32
+		case "nvfp4":
+			group = 16
+		}
+		f, err := quant.ParseFormat(name, group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// randomBase draws a base [n,k] of any format: kernels must not care how it came
+// about.
+func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
+	groups := 1
+	if f.Group > 0 {
+		groups = ceilDiv(k, f.Group)
+	}
+	bytes := func(rows, codes, bits int) []byte {
+		l := (codes*bits + 7) / 8
+		b := make([]byte, rows*l)
+		for i := range rows {
+			for j := range codes {
+				u := byte(rng.IntN(1 << bits))
+				if f.Kind == quant.Integer && !f.Affine {
+					u = max(u, 1)
+				}
+				flip(b[i*l:(i+1)*l], j, bits, u)
+			}
+		}
+		return b
+	}
+	halves := func(n int) []uint16 {
+		v := make([]uint16, n)
+		for i := range v {
+			v[i] = anyScale(rng)
+		}
+		return v
+	}
+	p := &quant.Packed{N: n, K: k, Format: f, Codes: bytes(n, k, f.Bits)}
+	zeroBits := f.Bits
+	switch f.Kind {
+	case quant.MXFP4:
+		p.ScaleBytes = make([]byte, n*groups)
+		for i := range p.ScaleBytes {
+			p.ScaleBytes[i] = byte(120 + rng.IntN(6))
+		}
+		p.ScaleBytes[rng.IntN(len(p.ScaleBytes))] = byte(rng.IntN(3)) // and nearly nothing
+	case quant.NVFP4:
+		p.Tensor, p.ScaleBytes = []float32{0.013}, bytes(n, groups, 8)
+		for i, b := range p.ScaleBytes {
+			if p.ScaleBytes[i] = b & 127; p.ScaleBytes[i] == 127 {
+				p.ScaleBytes[i] = 126
+			}
+		}
+	case quant.NF4DQ:
+		p.ScaleBytes, p.Tensor = bytes(n, groups, 8), []float32{0.11}
+		for range ceilDiv(n*groups, 256) {
+			p.Tensor = append(p.Tensor, rng.Float32()/10)
+		}
+	case quant.Bilevel:
+		zeroBits = 3
+		p.ScaleBytes = bytes(n, groups, 3)
+		for range ceilDiv(n, 16) * groups {
+			p.Second = append(p.Second, anyScale(rng), anyScale(rng),
+				0x3800+uint16(rng.IntN(0x400)), 0x4400+uint16(rng.IntN(0x400)))
+		}
+	default:
+		p.Scales = halves(n * groups)
+	}
+	if f.Affine {
+		p.Zeros = bytes(n, groups, zeroBits)
+	}
+	return p
+}
+
+// formatShapes are matrices, with groups, whose last groups, cells and panels are
+// full or not.
+var formatShapes = []struct{ n, k, group int }{
+	{16, 128, 128}, {35, 576, 128}, {17, 200, 64}, {48, 1000, 0}, {33, 90, 24}, {5, 40, 128}, {21, 4128, 16},
+	{50, 176, 48},
+}
+
+// forFormats calls f for a matrix of every format and shape, some with a residual,
+// that runs with activations a.
+func forFormats(t *testing.T, a quant.Activations, f func(i int, name string, q *quant.Quantized)) {
+	t.Helper()
+	seen := map[quant.Kind]int{}
+	i := 0
+	for _, s := range formatShapes {
+		if testing.Short() && s.n*s.k > 20000 {
+			continue
+		}
+		for _, format := range baseFormats(t, s.group) {
+			k := s.k
+			if g := format.Group; g > 0 && format.Fits(k) != nil {
+				k = ceilDiv(k, g) * g
+			}
+			i++
+			l := layout{n: s.n, k: k, r: []int{16, 1, 4}[i%3], c: []int{16, 8}[i%2], density: 0.3, rowScales: i%4 == 0}
+			q := l.random(uint64(i), anyScale)
+			q.Base = randomBase(rand.New(rand.NewPCG(uint64(i), 8)), format, s.n, k)
+			if Takes(q.Form(), Zipped, a) != nil {
+				continue
+			}
+			seen[format.Kind]++
+			f(i, fmt.Sprintf("%s %dx%d", format, s.n, k), q)
+		}
+	}
+	for _, format := range baseFormats(t, 32) {
+		if seen[format.Kind] == 0 {
+			t.Errorf("no matrix of %s was executed with activations %s", format, a)
+		}
+	}
+}
+
+// TestFormatRoundTrip reads bases of all formats back.
+func TestFormatRoundTrip(t *testing.T) {
+	for _, a := range activationFormats {
+		forFormats(t, a, func(i int, name string, q *quant.Quantized) {
+			got := prepackFor(t, q, Zipped, a).Unpack()
+			if !reflect.DeepEqual(got.Base, q.Base) {
+				t.Errorf("%s %s: base changed", name, a)
+			}
+			if !reflect.DeepEqual(got.Residual, q.Residual) {
+				t.Errorf("%s %s: residual changed", name, a)
+			}
+		})
+	}
+}
+
+// TestFormatReference compares products of all formats with float64, alone and with
+// a residual.
+func TestFormatReference(t *testing.T) {
+	for _, a := range activationFormats {
+		t.Run(a.String(), func(t *testing.T) {
+			for _, k := range kernels() {
+				t.Run(k.name, func(t *testing.T) {
+					use(t, k)
+					forFormats(t, a, func(i int, name string, q *quant.Quantized) {
+						for _, v := range []Variant{Dense4, Zipped, Separate} {
+							x := normal(uint64(i), tokens[i%len(tokens)], q.Base.K)
+							q := executed(q, v)
+							want := reference(t, q, i, v, x, a)
+							size := remember(t, "size", i, v, a, func() []float64 { return absolute(q, x, a) })
+							near(t, name+" "+v.String(), multiply(t, prepackFor(t, q, v, a), x), want, size, rounding(q, a))
+						}
+					})
+				})
+			}
+		})
+	}
+}
+
+// TestFormatKernelsAgree demands the same bits of all kernels where products are
+// integers.
+func TestFormatKernelsAgree(t *testing.T) {
+	for _, a := range []quant.Activations{quant.A8, quant.A4} {
+		n := 0
+		forFormats(t, a, func(i int, name string, q *quant.Quantized) {
+			w := prepackFor(t, q, Zipped, a)
+			if w.scheme.float() {
+				return
+			}
+			n++
+			sameBits(t, layout{n: q.Base.N, k: q.Base.K}, w, normal(uint64(i), tokens[i%len(tokens)], q.Base.K))
+		})
+		if n < 20 {
+			t.Errorf("%d matrices", n)
+		}
+	}
+}
+
+// spread is what rounding of a weight is relative to, beyond the weight itself:
+// where weights have a zero of their own, two terms larger than their sum.
+func spread(p *quant.Packed, n, k int) float64 {
+	group, groups := 0, 1
+	if p.Format.Group > 0 {
+		group, groups = k/p.Format.Group, ceilDiv(p.K, p.Format.Group)
+	}
+	var scale, zero float64
+	switch {
+	case p.Format.Kind == quant.Bilevel:
+		l := (groups*3 + 7) / 8
+		second := p.Second[(n/16*groups+group)*4:]
+		scale = float64(half(second[1])) + float64(codeAt(p.ScaleBytes[n*l:], group, 3))*float64(half(second[0]))
+		zero = float64(half(second[3])) + float64(codeAt(p.Zeros[n*l:], group, 3))*float64(half(second[2]))
+	case p.Format.Affine:
+		scale = float64(half(p.Scales[n*groups+group]))
+		zero = float64(codeAt(p.Zeros[n*((groups*p.Format.Bits+7)/8):], group, p.Format.Bits))
+	}
+	return math.Abs(scale) * (8 + math.Abs(zero-8))
+}
