@@ -44,7 +44,9 @@ pack() {
 	go build "${flags[@]}" -o "$dir/mosaicquant" ./experiments
 	go test "${flags[@]}" -c -o "$dir/driver.test" ./zipper/cuda/driver
 	go test "${flags[@]}" -c -o "$dir/cuda.test" ./zipper/cuda
-	for p in "${programs[@]}"; do xz -T1 -6 -f "$dir/$p"; done
+	# In one archive: the programs have much in common.
+	tar -C "$dir" -cf - "${programs[@]}" | xz -9 >"$dir/programs.tar.xz"
+	(cd "$dir" && rm "${programs[@]}")
 	cp configs/kernels-gpu*.yaml scripts/gpu.sh "$dir/"
 	git rev-parse HEAD >"$dir/commit"
 	du -sh --apparent-size "$dir"
@@ -52,12 +54,13 @@ pack() {
 
 # unpack makes the programs, once.
 unpack() {
-	local p
-	for p in "${programs[@]}"; do
-		[ -x "$here/$p" ] && continue
-		{ xz -dc "$here/$p.xz" 2>/dev/null || python3 -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), sys.stdout.buffer)' "$here/$p.xz"; } >"$here/$p.part" &&
-			chmod +x "$here/$p.part" && mv "$here/$p.part" "$here/$p" || { say "cannot unpack $p.xz: neither xz nor python3 is here"; return 1; }
-	done
+	local new
+	[ -x "$here/${programs[0]}" ] && return
+	new=$(mktemp -d "$here/new.XXXX") || return 1
+	xz -dc "$here/programs.tar.xz" 2>/dev/null | tar -xf - -C "$new" 2>/dev/null ||
+		python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' "$here/programs.tar.xz" "$new" ||
+		{ say "cannot unpack programs.tar.xz: neither xz nor python3 with lzma is here"; return 1; }
+	mv "$new"/* "$here/" && rmdir "$new"
 }
 
 say() { echo "$*" | tee -a "$OUT/summary.txt"; }
