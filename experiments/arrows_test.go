@@ -12,14 +12,15 @@ import (
 func TestArrows(t *testing.T) {
 	const module = "github.com/mosaicquant/mosaicquant/"
 	allowed := map[string][]string{
-		"internal/gemm":      {"internal/parallel"},
+		"internal/gemm":      {"internal/parallel", "internal/half"},
 		"internal/store":     {},
 		"internal/roofline":  {"zipper/cuda"},
 		"internal/outliers":  {"internal/gemm"},
 		"internal/testdata":  {},
 		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},
+		"configs":            {},
 		"internal/bounded":   {},
-		"internal/gguf":      {},
+		"internal/gguf":      {"internal/half"},
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},
 		"internal/half":      {},
 		"internal/parallel":  {},
@@ -27,20 +28,22 @@ func TestArrows(t *testing.T) {
 		"quant/grid":         {"internal/half", "internal/parallel", "quant"},
 		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
 		"quant/mosaic":       {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/trellis":      {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/solve"},
 		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
+		"quant/rate":         {"internal/gemm", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
 		"quant/plain":        {"internal/gemm", "internal/half", "quant", "quant/grid"}, // a slow GPTQ for tests
-		"zipper":             {"internal/gemm", "quant"},
-		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver"},
+		"zipper":             {"internal/gemm", "quant", "internal/half"},
+		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver", "internal/half"},
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
 		"internal/llm":       {"internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
-		"internal/foreign":   {"internal/gemm", "internal/half", "internal/hf", "internal/llm", "quant"},
+		"internal/foreign":   {"internal/gemm", "internal/gguf", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
 		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
-		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/baseline"},
+		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/baseline"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method"},
 		"experiments/slurm":  {},
 		"reports/format":     {},
@@ -48,8 +51,8 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
 		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"internal/bounded", "internal/foreign", "internal/gemm", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda"},
+		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

@@ -13,7 +13,6 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
-	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
 
@@ -72,11 +71,12 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 }
 
 func readBench(path string) (*plan.Bench, error) {
-	data, err := bounded.ReadFile(path, maxSweepFile)
+	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	return plan.ParseBench(path, data)
+	b, err := plan.ParseBench(path, data)
+	return b, badInput(err)
 }
 
 func runBench(cmd *cobra.Command, lab *trial.Lab, b *plan.Bench, o bench.Options) error {
@@ -101,7 +101,7 @@ func runBench(cmd *cobra.Command, lab *trial.Lab, b *plan.Bench, o bench.Options
 	}
 	fmt.Fprintf(stdout, "\n%d rows in %s (%d were there before): %s\n", len(res.Rows), time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, row.File))
 	if res.Failed > 0 {
-		return fmt.Errorf("%d of %d rows could not be measured; the rows say why", res.Failed, len(res.Rows))
+		return trialsFailed(fmt.Errorf("%d of %d rows could not be measured; the rows say why", res.Failed, len(res.Rows)))
 	}
 	return nil
 }

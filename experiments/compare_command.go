@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 func compareCommand() *cobra.Command {
 	var format string
+	var asJSON bool
 	var threshold float64
 	var across []string
 	cmd := &cobra.Command{
@@ -37,7 +39,7 @@ it fails in B alone; and if no rows match at all.`,
 				return err
 			}
 			if !(threshold >= 0 && threshold <= 1e6) {
-				return fmt.Errorf("--threshold %v is not a percentage of at least 0", threshold)
+				return badInput(fmt.Errorf("--threshold %v is not a percentage of at least 0", threshold))
 			}
 			var rows [2][]row.Row
 			var warnings []string
@@ -54,7 +56,19 @@ it fails in B alone; and if no rows match at all.`,
 				return err
 			}
 			d.Notes = append(d.Notes, warnings...)
-			if err := reports.WriteDiff(d, cmd.OutOrStdout(), format); err != nil {
+			var b bytes.Buffer
+			if asJSON {
+				format = "csv"
+			}
+			if err := reports.WriteDiff(d, &b, format); err != nil {
+				return err
+			}
+			if asJSON {
+				err = writeRecords(cmd.OutOrStdout(), b.Bytes())
+			} else {
+				_, err = cmd.OutOrStdout().Write(b.Bytes())
+			}
+			if err != nil {
 				return err
 			}
 			if bad := d.Regressions(); len(bad) > 0 {
@@ -70,12 +84,14 @@ it fails in B alone; and if no rows match at all.`,
 	cmd.Flags().Float64Var(&threshold, "threshold", 0, "accept increases of KL and perplexity up to `PCT` percent")
 	cmd.Flags().StringSliceVar(&across, "across", nil, "match rows that differ in these `axes`, such as density")
 	cmd.Flags().StringVar(&format, "format", "text", "output `format`: "+strings.Join(reports.DiffFormats, ", "))
+	jsonFlag(cmd, &asJSON)
+	cmd.MarkFlagsMutuallyExclusive("json", "format")
 	return cmd
 }
 
 func knownFormat(format string, known []string) error {
 	if !slices.Contains(known, format) {
-		return fmt.Errorf("--format %q is not one of %s", format, strings.Join(known, ", "))
+		return badInput(fmt.Errorf("--format %q is not one of %s", format, strings.Join(known, ", ")))
 	}
 	return nil
 }

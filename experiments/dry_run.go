@@ -8,6 +8,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/bench"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/row"
@@ -16,7 +17,7 @@ import (
 // printPlan lists the trials of sw with an estimate of time and memory. Trials that
 // must fail with the shapes of the model are an error.
 func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Sweep) error {
-	speed := trial.Speed()
+	rate := trial.Probe()
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(w, "#\tid\ttime\tmemory\t  \tlabel\n")
 	var total float64
@@ -28,9 +29,9 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 		if err != nil {
 			return err
 		}
-		total += s.EstimateCalibration(speed)
+		total += s.EstimateCalibration(rate)
 		for _, t := range group {
-			e := s.Estimate(t, speed)
+			e := s.Estimate(t, rate)
 			total += e.Seconds
 			memory = max(memory, e.Memory)
 			n++
@@ -46,8 +47,16 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%d trials, about %s at %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time",
-		n, seconds(total), speed/1e9, mebibytes(memory))
+	timing, err := bench.EstimateSpeed(sw.Trials, rate)
+	if err != nil {
+		return err
+	}
+	if timing > 0 {
+		fmt.Fprintf(out, "\ntiming layers in the form of each trial: %s\n", seconds(timing))
+	}
+	total += timing
+	fmt.Fprintf(out, "\n%d trials, about %s at the machine's present %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time",
+		n, seconds(total), rate.FLOPS/1e9, mebibytes(memory))
 	if m := row.Memory(); m > 0 {
 		fmt.Fprintf(out, " (this machine has %s)", mebibytes(m))
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // leastAddressSpace is what the Go runtime, mapped weights and the stacks of threads
-// need of addresses, whatever the memory in use.
+// need of addresses, independently of the memory in use.
 const leastAddressSpace = 4 << 30
 
 // checkAddressSpace returns an error where `ulimit -v` leaves too few addresses. Go

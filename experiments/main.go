@@ -9,7 +9,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -23,9 +22,6 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/zipper"
 )
-
-// Exit codes beside 0 and 1 (an error, or trials that failed).
-const exitInterrupted = 130 // as shells report SIGINT
 
 // grace is the time from a signal to the end of the process.
 const grace = 10 * time.Second
@@ -57,14 +53,11 @@ func main() {
 		})
 	})
 	err := root().ExecuteContext(ctx)
-	switch {
-	case err == nil:
-	case errors.Is(err, context.Canceled):
-		os.Exit(exitInterrupted)
-	default:
+	code := exitCode(err)
+	if err != nil && code != exitInterrupted {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		os.Exit(1)
 	}
+	os.Exit(code)
 }
 
 func root() *cobra.Command {
@@ -73,11 +66,27 @@ func root() *cobra.Command {
 		Short: "Can a 4-bit LLM be both accurate and fast, and why?",
 		Long: `MosaicQuant (arXiv 2606.15652) quantizes a weight matrix to a dense 4-bit base
 and adds a sparse 4-bit residual on the blocks whose error hurts the output
-most. This harness measures it beside RTN, GPTQ and mixed precision.`,
+most. This harness measures it beside RTN, GPTQ and mixed precision.
+
+` + exitHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(), tablesCommand(),
-		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), keysCommand(), doctorCommand())
+		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), docsCommand(), keysCommand(), doctorCommand())
+	cmd.Version = version()
+	cmd.SetVersionTemplate("{{.Version}}\n")
+	checkInput(cmd)
+	completeFlags(cmd)
 	return cmd
+}
+
+// version names the source that this program was built from, as rows do.
+func version() string {
+	e := row.Capture(gemm.Kernel(), nil)
+	text := "mosaicquant " + cmp.Or(e.Commit, "of an unknown commit")
+	if e.Dirty != nil && *e.Dirty {
+		text += ", with uncommitted changes"
+	}
+	return fmt.Sprintf("%s, %s %s/%s", text, e.Go, e.OS, e.Arch)
 }

@@ -108,7 +108,7 @@ protocol: {text: builtin:heldout, context: 256, stride: 256, bos: true}
 calibration: {text: builtin:calibration, tokens: 16384}
 execution: packed
 methods:
-  - {method: rtn, group: 64, format: [int4, nf4]}
+  - {method: rtn, group: 64, format: [int4, any4]}
 `), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ methods:
 		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
 		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
-		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"rtn nf4\": zipper: base format nf4 g64"},
+		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"rtn any4"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want it to say %q", c.args, err, c.want)
@@ -132,42 +132,28 @@ methods:
 	}
 }
 
-// TestReadme checks every command and sweep file that the README shows.
+// TestReadme checks every command and sweep file that the README and the other pages
+// show, and that the README's test command is the one of .ci/run.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	pages, err := filepath.Glob("../docs/*.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	commands := 0
-	for line := range strings.Lines(string(readme)) {
-		args, ok := strings.CutPrefix(line, "go run ./experiments ")
-		if !ok {
-			continue
-		}
-		commands++
-		args, _, _ = strings.Cut(args, "#")
-		cmd, rest, err := root().Find(strings.Fields(args))
-		if err == nil {
-			err = cmd.ParseFlags(rest)
-		}
-		if err == nil {
-			err = cmd.ValidateArgs(cmd.Flags().Args())
-		}
+	for _, page := range append(pages, "../README.md", "../results/README.md", "../CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
 		if err != nil {
-			t.Errorf("%s: %v", strings.TrimSpace(line), err)
+			t.Fatal(err)
 		}
+		commands += checkCommands(t, page, string(text))
+		checkSweepFiles(t, page, text)
 	}
-	if commands < 4 {
+	if commands < 20 {
 		t.Errorf("found %d commands", commands)
 	}
-	for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(readme, -1) {
-		_, err := plan.Parse("README.md", m[1])
-		if bytes.Contains(m[1], []byte("variants:")) {
-			_, err = plan.ParseBench("README.md", m[1])
-		}
-		if err != nil {
-			t.Errorf("yaml %d: %v", i+1, err)
-		}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
 	}
 	ci, err := os.ReadFile("../.ci/run")
 	if err != nil {
@@ -175,6 +161,46 @@ func TestReadme(t *testing.T) {
 	}
 	if !bytes.Contains(readme, []byte("\ngo test ./...\n")) || !bytes.Contains(ci, []byte("\ngo test ./...\n")) {
 		t.Error("README and .ci/run do not share the test command")
+	}
+}
+
+// checkCommands parses the commands that a page shows, one a line, and returns their number.
+func checkCommands(t *testing.T, page, text string) (commands int) {
+	for line := range strings.Lines(text) {
+		args, ok := strings.CutPrefix(line, "go run ./experiments ")
+		if !ok {
+			continue
+		}
+		commands++
+		args, _, _ = strings.Cut(args, "#")
+		cmd, rest, err := root().Find(words(args))
+		if err == nil {
+			err = cmd.ParseFlags(rest)
+		}
+		if err == nil {
+			err = cmd.ValidateArgs(cmd.Flags().Args())
+		}
+		if err != nil {
+			t.Errorf("%s: %s: %v", page, strings.TrimSpace(line), err)
+		}
+	}
+	return commands
+}
+
+// checkSweepFiles parses the sweep and bench files that a page shows. A fragment, which
+// does not begin with a name, is not a file.
+func checkSweepFiles(t *testing.T, page string, text []byte) {
+	for i, m := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(text, -1) {
+		if !bytes.HasPrefix(m[1], []byte("name:")) {
+			continue
+		}
+		_, err := plan.Parse(page, m[1])
+		if bytes.Contains(m[1], []byte("variants:")) {
+			_, err = plan.ParseBench(page, m[1])
+		}
+		if err != nil {
+			t.Errorf("%s: yaml %d: %v", page, i+1, err)
+		}
 	}
 }
 
@@ -212,8 +238,8 @@ func TestCommentedSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	offered := regexp.MustCompile(`(?m)^# ((?:tasks|execution|skip|speed): )`)
-	if n := len(offered.FindAll(data, -1)); n != 4 {
+	offered := regexp.MustCompile(`(?m)^# ((?:tasks|execution): )`)
+	if n := len(offered.FindAll(data, -1)); n != 2 {
 		t.Fatalf("%d settings are offered", n)
 	}
 	sw, err := plan.Parse("default.yaml", offered.ReplaceAll(data, []byte("$1")))

@@ -73,7 +73,7 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 		defer func() {
 			rows := filepath.Join(dir, row.File)
 			if info, e := os.Stat(rows); err != nil && e == nil && info.Size() == 0 {
-				os.Remove(rows) // the lock made it; nobody else has it open
+				os.Remove(rows) // created by the lock; no other process has it open
 			}
 			w.Close()
 		}()
@@ -114,7 +114,8 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 	}
 	fmt.Fprintf(out, "\n%s; report: %s\n", countJoined(joined), filepath.Join(dir, "report.html"))
 	if joined.Failed > 0 {
-		return fmt.Errorf("%d of %d trials failed; the report and %s say why", joined.Failed, joined.Len(), filepath.Join(dir, row.File))
+		return trialsFailed(fmt.Errorf("%d of %d trials failed; the report and %s say why", joined.Failed, joined.Len(),
+			filepath.Join(dir, row.File)))
 	}
 	return nil
 }

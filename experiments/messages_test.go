@@ -25,8 +25,8 @@ func TestMessages(t *testing.T) {
 		{[]string{"eval", "--text", "builtin:heldout", "--stride", "-1"}, "--stride -1"},
 		{[]string{"eval", "--tasks", "builtin:choice", "--limit", "-1"}, "--limit -1"},
 		{[]string{"eval", "--tasks", "builtin:choice", "--max-length", "-1"}, "--max-length -1"},
-		{[]string{"sweep", "-c", one, "-o", dir, "--trial", long}, "no trial of this sweep has the id"},
-		{[]string{"quantize", "-c", one, "-o", filepath.Join(dir, "packed"), "--trial", long}, "no trial has the id"},
+		{[]string{"sweep", "-c", one, "-o", dir, "--trial", long}, "no trial of this sweep has the label or id"},
+		{[]string{"quantize", "-c", one, "-o", filepath.Join(dir, "packed"), "--trial", long}, "no trial has the label or id"},
 		{[]string{"submit", "-c", one, "-o", dir, "--dry-run", "--option", "mem=1G\n#SBATCH --uid=0"}, "mem=1G"},
 		{[]string{"submit", "-c", one, "-o", dir, "--dry-run", "--partition", "a\nb"}, `"a\nb"`},
 	} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -21,11 +23,12 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/reports"
 	"github.com/mosaicquant/mosaicquant/reports/figures"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 func reportCommand() *cobra.Command {
 	var assets, addr string
-	var serve bool
+	var serve, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "report DIR",
 		Short: "Draw the report of a results folder from its rows",
@@ -52,6 +55,16 @@ running sweep until Ctrl-C.`,
 			if cmd.Flags().Changed("addr") {
 				return errors.New("--addr needs --serve")
 			}
+			if asJSON {
+				if err := writeReport(cmd.Context(), io.Discard, args[0], assets); err != nil {
+					return err
+				}
+				table, err := os.ReadFile(filepath.Join(args[0], "tables", "results.csv"))
+				if err != nil {
+					return err
+				}
+				return writeRecords(cmd.OutOrStdout(), table)
+			}
 			if err := writeReport(cmd.Context(), cmd.OutOrStdout(), args[0], assets); err != nil {
 				return err
 			}
@@ -60,8 +73,10 @@ running sweep until Ctrl-C.`,
 		},
 	}
 	cmd.Flags().StringVar(&assets, "assets", "", "bundle echarts.min.js "+figures.EchartsVersion+": a `file`, a folder, npm or none")
+	jsonFlag(cmd, &asJSON)
 	cmd.Flags().BoolVar(&serve, "serve", false, "serve the page to this machine, updated while the sweep runs")
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "loopback `address` to serve at; port 0 chooses one")
+	cmd.MarkFlagsMutuallyExclusive("json", "serve")
 	return cmd
 }
 
@@ -77,7 +92,30 @@ func writeReport(ctx context.Context, out io.Writer, dir, assets string) error {
 	if err := reports.Write(dir, in); err != nil {
 		return err
 	}
-	return reports.Summary(out, in.Table())
+	return summary(out, in.Table(), dir)
+}
+
+// summaryLines is how many lines a summary has at most.
+const summaryLines = 40
+
+// summary prints the table of a report, or of a long one the rows that no other beats
+// and the baselines, and says where all are.
+func summary(out io.Writer, t *stats.Table, dir string) error {
+	var b bytes.Buffer
+	if err := reports.Summary(&b, t); err != nil {
+		return err
+	}
+	lines := strings.SplitAfter(b.String(), "\n")
+	if len(lines) > summaryLines+1 {
+		row := regexp.MustCompile(`^ *r[0-9]+ `)
+		lines = slices.DeleteFunc(lines, func(l string) bool {
+			return row.MatchString(l) && !strings.Contains(l, "non-dominated") && !strings.Contains(l, "baseline")
+		})
+		left := fmt.Sprintf("\nshortened; all rows: %s\n", filepath.Join(dir, "report.md"))
+		lines = append(lines[:min(len(lines), summaryLines-2)], left)
+	}
+	_, err := io.WriteString(out, strings.Join(lines, ""))
+	return err
 }
 
 // readFolder reads what the results folder dir holds.
@@ -86,14 +124,19 @@ func readFolder(dir string) (reports.Input, error) {
 	if err != nil {
 		return reports.Input{}, err
 	}
+	limits, err := row.ReadLimits(dir)
+	if err != nil {
+		return reports.Input{}, err
+	}
 	rows, warnings, err := readRows(dir)
-	if errors.Is(err, fs.ErrNotExist) && criteria != nil { // a folder of studies alone
+	if errors.Is(err, fs.ErrNotExist) && (criteria != nil || limits != nil) { // a folder of studies alone
 		err = nil
 	}
 	if err != nil {
 		return reports.Input{}, err
 	}
-	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Warnings: warnings, Styles: methodStyles()}
+	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Limits: limits, Warnings: warnings,
+		Styles: methodStyles()}
 	in.Timing = "A sweep file with the line speed: {shapes: llama3.2-1b, tokens: [1, 512]} measures them, for forms that have a kernel."
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err

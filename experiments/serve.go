@@ -54,7 +54,7 @@ func serveReport(ctx context.Context, out io.Writer, dir, assets, addr string) e
 	end, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	if srv.Shutdown(end) != nil {
-		srv.Close() // a page still being drawn; nobody is waiting for it
+		srv.Close() // a page may still be drawn; no request waits for it
 	}
 	return nil
 }

@@ -5,18 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
+	"github.com/mosaicquant/mosaicquant/configs"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/bounded"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
@@ -52,13 +52,16 @@ computes what slices share, on one machine, into the cache they share.`,
 			if o.Dir = out; out == "" {
 				o.Dir = filepath.Join("results", sw.Name)
 			}
+			if o.Only, err = trialNames(sw, o.Only, o.Dir, filepath.Dir(config)); err != nil {
+				return badInput(err)
+			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			defer lab.Store.Report()
 			if err := trial.Refused(sw.Trials); err != nil {
-				return fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err)
+				return badInput(fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err))
 			}
 			if prepare {
 				return sw.Locate(prepareSweep(cmd, lab, sw, part))
@@ -86,7 +89,7 @@ computes what slices share, on one machine, into the cache they share.`,
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2, or 1 where memory is short)")
-	f.StringSliceVar(&o.Only, "trial", nil, "run only the trials with these `ids` (see --dry-run)")
+	f.StringSliceVar(&o.Only, "trial", nil, "run only these `trials`, each by "+namesHelp)
 	f.BoolVar(&o.Fresh, "fresh", false, "set finished rows aside and run everything again")
 	f.BoolVar(&dryRun, "dry-run", false, "list the trials and estimate time and memory, then stop")
 	f.StringVar(&part, "slice", "", "run one slice, `I/N`, of the trials (with --prepare: of the models)")
@@ -104,11 +107,27 @@ computes what slices share, on one machine, into the cache they share.`,
 const maxSweepFile = 16 << 20
 
 func readSweep(path string) (*plan.Sweep, error) {
-	data, err := bounded.ReadFile(path, maxSweepFile)
+	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	return plan.Parse(path, data)
+	sw, err := plan.Parse(path, data)
+	return sw, badInput(err)
+}
+
+// readConfig reads a sweep or bench file, or, where there is none, the one of that name
+// in this repository's folder configs, which this program carries.
+func readConfig(path string) ([]byte, error) {
+	data, err := bounded.ReadFile(path, maxSweepFile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return data, badInput(err)
+	}
+	if dir := filepath.ToSlash(filepath.Dir(path)); dir == "configs" || dir == "." {
+		if own, e := configs.Files.ReadFile(filepath.Base(path)); e == nil {
+			return own, nil
+		}
+	}
+	return nil, badInput(err)
 }
 
 // newLab returns a lab that caches in the given folder, or in the user's where it
@@ -116,10 +135,11 @@ func readSweep(path string) (*plan.Sweep, error) {
 // the lab has no cache, which costs time and is said once.
 func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
 	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
+	models, _ := hf.HubCache() // a model of the hub says what is missing
 	if cache == "" {
 		dir, err := store.DefaultDir()
 		if err != nil {
-			return &trial.Lab{Store: store.None(err, warn), Progress: progress}, nil
+			return &trial.Lab{Store: store.None(err, warn), HubCache: models, Progress: progress}, nil
 		}
 		cache = dir
 	}
@@ -127,12 +147,12 @@ func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &trial.Lab{Store: st, HubCache: filepath.Join(cache, "hub"), Progress: progress}, nil
+	return &trial.Lab{Store: st, HubCache: models, Progress: progress}, nil
 }
 
 func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Options) error {
-	p := &progress{out: cmd.ErrOrStderr(), terminal: isTerminal(cmd.ErrOrStderr())}
-	o.Progress = p
+	p, watch := newProgress(cmd.ErrOrStderr())
+	o.Progress, lab.Progress = watch, p
 	start := time.Now()
 	res, err := sweep.Run(cmd.Context(), lab, sw, o)
 	p.end()
@@ -154,7 +174,7 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 	fmt.Fprintf(cmd.OutOrStdout(), "\n%d trials in %s (%d were finished before); report: %s\n",
 		res.Ran, time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, "report.html"))
 	if res.Failed > 0 {
-		return fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File))
+		return trialsFailed(fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File)))
 	}
 	return nil
 }
@@ -176,75 +196,4 @@ func prepareSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, part strin
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "prepared %d groups of trials in %s: %s\n", len(groups), time.Since(start).Round(100*time.Millisecond), lab.Store.Dir())
 	return nil
-}
-
-// progress shows a sweep on a terminal as one line per trial above a bar, or
-// as lines alone.
-type progress struct {
-	out      io.Writer
-	terminal bool
-	bar      *progressbar.ProgressBar
-	run, n   int
-}
-
-func (p *progress) Begin(run, finished int) {
-	p.end()
-	p.run, p.n = run, 0
-	if finished > 0 {
-		p.Note("%d trials are finished already", finished)
-	}
-	if p.terminal && run > 0 {
-		p.bar = progressbar.NewOptions(run, progressbar.OptionSetWriter(p.out), progressbar.OptionSetDescription("trials"),
-			progressbar.OptionShowCount(), progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(true),
-			progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish(), progressbar.OptionThrottle(100*time.Millisecond))
-		p.bar.RenderBlank()
-	}
-}
-
-func (p *progress) Done(r *row.Row, took time.Duration) {
-	p.n++
-	if p.bar != nil {
-		p.bar.Add(1)
-	}
-	p.line("[%*d/%d] %s", len(fmt.Sprint(p.run)), p.n, p.run, describe(r, took))
-}
-
-// describe is the row on one line.
-func describe(r *row.Row, took time.Duration) string {
-	if r.Status != row.OK {
-		return fmt.Sprintf("%-44s FAILED: %s", r.Label, r.Error)
-	}
-	value := func(format, name string, scale float64) string {
-		v, ok := r.Value(name)
-		if !ok {
-			return "-"
-		}
-		return fmt.Sprintf(format, scale*v.Value)
-	}
-	return fmt.Sprintf("%-44s %6s bits  ppl %8s  KL %s  top-1 %5s%%  %5.1fs", r.Label, value("%.3f", row.BitsPerWeight, 1),
-		value("%.3f", row.PPLToken, 1), value("%.5f", row.KLMean, 1), value("%.1f", row.Top1, 100), took.Seconds())
-}
-
-func (p *progress) Note(format string, args ...any) { p.line("note: "+format, args...) }
-
-func (p *progress) line(format string, args ...any) {
-	if p.bar != nil {
-		p.bar.Clear()
-	}
-	fmt.Fprintf(p.out, format+"\n", args...)
-	if p.bar != nil {
-		p.bar.RenderBlank()
-	}
-}
-
-func (p *progress) end() {
-	if p.bar != nil {
-		p.bar.Finish()
-		p.bar = nil
-	}
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

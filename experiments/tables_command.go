@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"path/filepath"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 func tablesCommand() *cobra.Command {
 	var format string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "tables DIR...",
 		Short: "Print the paper's tables with our figures beside the reported ones",
@@ -41,9 +43,18 @@ LaTeX tables need the package booktabs.`,
 				}
 				folders = append(folders, in)
 			}
-			return reports.Tables(cmd.OutOrStdout(), folders, format)
+			if !asJSON {
+				return reports.Tables(cmd.OutOrStdout(), folders, format)
+			}
+			var b bytes.Buffer
+			if err := reports.Tables(&b, folders, "csv"); err != nil {
+				return err
+			}
+			return writeRecords(cmd.OutOrStdout(), b.Bytes())
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "md", "output `format`: "+strings.Join(reports.TableFormats, ", "))
+	jsonFlag(cmd, &asJSON)
+	cmd.MarkFlagsMutuallyExclusive("json", "format")
 	return cmd
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // The binary forms are little-endian: eight bytes of magic, then fixed fields
-// as uint64, then arrays, each after its length in bytes. They serve the cache;
-// checkpoints have a format of their own.
+// as uint64, then arrays, each after its length in bytes. The cache keeps them, and
+// so do packed checkpoints, tensor by tensor.
 const (
 	magicMoments   = "MQMOM\x00\x00\x03"
 	magicQuantized = "MQWGT\x00\x00\x02"
@@ -161,23 +161,29 @@ func flag(b bool) int {
 
 func (e *encoder) packed(b *Packed) {
 	e.ints(b.N, b.K, b.Format.Bits, flag(b.Format.Affine), b.Format.Group, int(b.Format.Kind))
-	e.bytes(b.Codes)
-	e.halves(b.Scales)
-	e.bytes(b.ScaleBytes)
-	e.bytes(b.Zeros)
-	e.halves(b.Offsets)
-	e.halves(b.Tables)
-	e.halves(b.Second)
-	e.ints(4 * len(b.Tensor))
-	for _, v := range b.Tensor {
-		*e = binary.LittleEndian.AppendUint32(*e, math.Float32bits(v))
+	for _, a := range b.arrays() {
+		switch {
+		case a.bytes != nil:
+			e.bytes(*a.bytes)
+		case a.halves != nil:
+			e.halves(*a.halves)
+		default:
+			e.floats(*a.floats)
+		}
+	}
+}
+
+func (e *encoder) floats(v []float32) {
+	e.ints(4 * len(v))
+	for _, x := range v {
+		*e = binary.LittleEndian.AppendUint32(*e, math.Float32bits(x))
 	}
 }
 
 // packed reads and checks a dense matrix.
 func (d *decoder) packed() *Packed {
 	b := &Packed{N: d.int("N", maxDim), K: d.int("K", maxDim)}
-	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", int(NF4DQ)))}
+	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", len(rows)-1))}
 	b.Format = f
 	if d.err != nil {
 		return b
@@ -192,51 +198,27 @@ func (d *decoder) packed() *Packed {
 	if d.err != nil {
 		return b
 	}
-	_, groups := f.Groups(b.K)
-	all := b.N * groups
-	b.Codes = d.bytes("codes", b.N*PackedLen(b.K, f.Bits))
-	var scales, scaleBytes, zeros, offsets, tables, second, tensor int
-	switch f.Kind {
-	case MXFP4:
-		scaleBytes = all
-	case NVFP4:
-		scaleBytes, tensor = all, 4
-	case NF4DQ:
-		scaleBytes, tensor = all, 4+4*CeilDiv(all, DoubleBlock)
-	case Bilevel:
-		scaleBytes = b.N * PackedLen(groups, BilevelBits)
-		zeros, second = scaleBytes, CeilDiv(b.N, BilevelRows)*groups*4
-	case Any4:
-		scales, offsets, tables = all, all, b.N*16
-	default:
-		scales = all
-		if f.Affine {
-			zeros = b.N * PackedLen(groups, f.Bits)
+	for _, a := range b.arrays() {
+		switch {
+		case a.bytes != nil:
+			*a.bytes = d.bytes(a.name, a.count)
+		case a.halves != nil:
+			*a.halves = d.halves(a.name, a.count)
+		default:
+			*a.floats = d.floats(a.name, a.count)
 		}
 	}
-	b.Scales = d.halves("scales", scales)
-	b.ScaleBytes = d.bytes("scale bytes", scaleBytes)
-	for i, v := range b.ScaleBytes {
-		if f.Kind == MXFP4 && v > 127+half.MaxE8M0 || f.Kind == NVFP4 && v > 0x7e {
-			d.fail("scale %d is the byte %#x, which is no scale", i, v)
+	if valid := f.Kind.row().valid; valid != nil && d.err == nil {
+		if err := valid(b); err != nil {
+			d.fail("%w", err)
 		}
 	}
-	b.Zeros = d.bytes("zeros", zeros)
-	b.Offsets = d.halves("offsets", offsets)
-	b.Tables = d.halves("tables", tables)
-	b.Second = d.halves("second-level scales", second)
-	for i, v := range d.bytes4("tensor scale", tensor) {
-		if mean := f.Kind == NF4DQ && i == 0; !(v >= 0 || mean && v-v == 0) || v > math.MaxFloat32/2600 {
-			d.fail("tensor scale %g is not a scale", v)
-		}
-		b.Tensor = append(b.Tensor, v)
-	}
+	b.check(d.fail)
 	return b
 }
 
-// bytes4 reads float32 numbers that fill want bytes.
-func (d *decoder) bytes4(name string, want int) []float32 {
-	b := d.bytes(name, want)
+func (d *decoder) floats(name string, want int) []float32 {
+	b := d.bytes(name, 4*want)
 	v := make([]float32, len(b)/4)
 	for i := range v {
 		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))

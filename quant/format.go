@@ -31,9 +31,9 @@ func Int4(g int) Format { return Format{Bits: 4, Group: g} }
 // (Bilevel), nf4, nf4dq, fp4, bnbfp4, mxfp4, nvfp4 and any4.
 func ParseFormat(name string, g int) (Format, error) {
 	f := Format{Bits: 4, Group: g}
-	for k, n := range kindNames {
-		if name == n && Kind(k) != Integer && Kind(k) != Bilevel {
-			f.Kind, f.Affine = Kind(k), Kind(k) == Any4
+	for k, r := range rows {
+		if name == r.name && !r.numbered && !r.unnamed {
+			f.Kind, f.Bits, f.Affine = Kind(k), r.most, r.zeros == affine
 			return f, f.Validate()
 		}
 	}
@@ -56,12 +56,19 @@ func ParseFormat(name string, g int) (Format, error) {
 // String returns for example "int4 g128", "int4 affine g32", "nf4 g64" or "int5
 // per-channel".
 func (f Format) String() string {
-	s := kindNames[f.Kind]
-	switch {
-	case f.Kind == Integer && f.Affine:
-		s = fmt.Sprintf("int%d affine", f.Bits)
-	case f.Kind == Integer || f.Kind == Bilevel:
-		s = fmt.Sprintf("int%d%s", f.Bits, s)
+	r := f.Kind.row()
+	s := r.name
+	if r.numbered {
+		s = fmt.Sprintf("%s%d", r.name, f.Bits)
+		switch {
+		case f.Affine && r.zeros == either:
+			s += " affine"
+		case r.zeros == affine:
+			s += "b"
+		}
+	}
+	if r.perRow {
+		return fmt.Sprintf("%s of %d bits", s, f.Bits)
 	}
 	if f.Group == 0 {
 		return s + " per-channel"
@@ -77,23 +84,22 @@ func (f Format) Validate() error {
 	if f.Group < 0 {
 		return fmt.Errorf("quant: format group=%d is negative", f.Group)
 	}
-	switch f.Kind {
-	case Integer:
-		return nil
-	case Bilevel:
-		if f.Bits > 4 || !f.Affine {
-			return fmt.Errorf("quant: bilevel format with bits=%d, affine=%v: want 2..4 and true", f.Bits, f.Affine)
-		}
-		return nil
-	case NF4, FP4, BnbFP4, MXFP4, NVFP4, Any4, NF4DQ:
-	default:
+	if int(f.Kind) >= len(rows) {
 		return fmt.Errorf("quant: format kind=%d does not exist", f.Kind)
 	}
-	if f.Bits != 4 || f.Affine != (f.Kind == Any4) {
-		return fmt.Errorf("quant: %s format with bits=%d, affine=%v", kindNames[f.Kind], f.Bits, f.Affine)
+	r := f.Kind.row()
+	name := r.name
+	if r.numbered {
+		name = "bilevel"
 	}
-	if g := f.Kind.FixedGroup(); g != 0 && f.Group != g {
-		return fmt.Errorf("quant: %s has groups of %d, not %d", kindNames[f.Kind], g, f.Group)
+	if f.Bits < r.least || f.Bits > r.most || r.zeros != either && f.Affine != (r.zeros == affine) {
+		return fmt.Errorf("quant: %s format with bits=%d, affine=%v: want %d..%d and %v", name, f.Bits, f.Affine, r.least, r.most, r.zeros == affine)
+	}
+	if r.perRow && f.Group != 0 {
+		return fmt.Errorf("quant: %s has one scale for each row, not groups of %d", name, f.Group)
+	}
+	if g := r.group; g != 0 && f.Group != g {
+		return fmt.Errorf("quant: %s has groups of %d, not %d", name, g, f.Group)
 	}
 	return nil
 }
@@ -110,6 +116,9 @@ func (f Format) Groups(k int) (size, count int) {
 // Fits reports a row length k that groups of a fixed size (MXFP4, NVFP4) do not
 // divide. Groups of any other size may leave a last one that is shorter.
 func (f Format) Fits(k int) error {
+	if t := f.Kind.row().tile; t > 0 && k%t != 0 {
+		return fmt.Errorf("K=%d not divisible by the %d columns of a tile", k, t)
+	}
 	if g := f.Kind.FixedGroup(); g > 0 && k%g != 0 {
 		return fmt.Errorf("K=%d not divisible by group %d", k, f.Group)
 	}
@@ -121,14 +130,14 @@ func (f Format) Offset() int { return 1 << (f.Bits - 1) }
 
 // Lowest and Highest are the smallest and largest code in use.
 func (f Format) Lowest() int {
-	if f.Affine || f.Kind != Integer {
+	if f.Affine || f.Kind.Levels() != nil {
 		return 0
 	}
 	return 1
 }
 
 func (f Format) Highest() int {
-	if l := FixedLevels[f.Kind]; l != nil {
+	if l := f.Kind.Levels(); l != nil {
 		return len(l.Value) - 1
 	}
 	return 1<<f.Bits - 1

@@ -23,7 +23,7 @@ func (q *Quantized) Inputs(a Activations) Activations {
 		return a
 	}
 	if a.Bits < q.InputBits {
-		a = Activations{Bits: q.InputBits}
+		a = Activations{Bits: q.InputBits, Affine: a.Affine, Clip: a.Clip}
 	}
 	if q.Columns == nil && q.ChannelScales == nil {
 		return a
@@ -38,6 +38,7 @@ func (q *Quantized) Inputs(a Activations) Activations {
 	for _, s := range q.ChannelScales {
 		ch.Scale = append(ch.Scale, half.FromF16(s))
 	}
+	a = a.over(ch.Scale)
 	a.Channels = ch
 	return a
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func TestE2M1TiesGoToEvenMantissa(t *testing.T) {
-	l := FixedLevels[FP4]
+	l := FP4.Levels()
 	for x, want := range map[float64]float64{.25: 0, .75: 1, 1.25: 1, 1.75: 2, 2.5: 2, 3.5: 4, 5: 4, 9: 6} {
 		if got := l.Value[l.Nearest(x)]; got != want {
 			t.Errorf("%g becomes %g, want %g", x, got, want)
@@ -23,7 +23,7 @@ func TestE2M1TiesGoToEvenMantissa(t *testing.T) {
 // go where the table says: at every midpoint and the numbers beside it.
 func TestNearestTies(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	tables := map[string]*Levels{"nf4": FixedLevels[NF4], "e2m1": FixedLevels[FP4], "bnb": FixedLevels[BnbFP4], "dynamic": Dynamic}
+	tables := map[string]*Levels{"nf4": NF4.Levels(), "e2m1": FP4.Levels(), "bnb": BnbFP4.Levels(), "dynamic": Dynamic}
 	for name, n := range map[string]int{"one": 1, "two": 2, "eleven": 11, "seventeen": 17, "hundred": 100} {
 		values := make([]float64, n)
 		for i := range values {
@@ -68,7 +68,7 @@ func BenchmarkNearest(b *testing.B) {
 	for i := range x {
 		x[i] = rng.NormFloat64() / 3
 	}
-	for name, l := range map[string]*Levels{"nf4": FixedLevels[NF4], "dynamic": Dynamic} {
+	for name, l := range map[string]*Levels{"nf4": NF4.Levels(), "dynamic": Dynamic} {
 		b.Run(name, func(b *testing.B) {
 			var sum int
 			for b.Loop() {

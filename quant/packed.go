@@ -1,6 +1,8 @@
 package quant
 
 import (
+	"slices"
+
 	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
@@ -19,7 +21,8 @@ type Packed struct {
 	// Zeros [N, ceil(groups·b/8)], packed like Codes; nil unless affine. Integers
 	// have b = Bits, Bilevel zeros are codes of 3 bits.
 	Zeros []byte
-	// Offsets [N, groups] and Tables [N,16] of Any4, half precision.
+	// Offsets [N, groups] and Tables [N,16] of Any4, half precision. Tables [2] of
+	// Trellis are the bits of a state and its TrellisCode.
 	Offsets, Tables []uint16
 	// Second [ceil(N/16), groups, 4] of Bilevel, half precision: step and base of
 	// the scales of 16 rows, step and base of their zeros.
@@ -34,11 +37,16 @@ func (p *Packed) Dims() (n, k int) { return p.N, p.K }
 
 // Load decodes a tile of Ŵ into dst.
 func (p *Packed) Load(dst Matrix, n0, k0 int) {
+	if load := p.Format.Kind.row().load; load != nil {
+		load(p, dst, n0, k0)
+		return
+	}
 	bits := p.Format.Bits
 	size, groups := p.Format.Groups(p.K)
 	rowLen, zeroLen := PackedLen(p.K, bits), PackedLen(groups, bits)
 	k1 := k0 + dst.Cols
 	var table [16]float32
+	fill := p.Format.Kind.row().table
 	for i := range dst.Rows {
 		n := n0 + i
 		codes := p.Codes[n*rowLen : (n+1)*rowLen]
@@ -46,8 +54,9 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 		for k := k0; k < k1; {
 			g := k / size
 			end := min((g+1)*size, k1)
-			if p.Format.Kind != Integer {
-				p.table(&table, n, g, groups)
+			if fill != nil {
+				scale, offset := p.Scale(n, g, groups)
+				fill(p, &table, n, scale, offset)
 				decodeTable(out[k-k0:end-k0], codes, k, bits, &table)
 				k = end
 				continue
@@ -63,50 +72,35 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 	}
 }
 
-// table sets t[u] to the value of the stored code u in group g of row n.
-func (p *Packed) table(t *[16]float32, n, g, groups int) {
-	scale, offset := p.Scale(n, g, groups)
-	switch p.Format.Kind {
-	case Bilevel:
-		for u := range 1 << p.Format.Bits {
-			t[u] = float32(float64(u)*scale + offset)
+// levelLoad decodes tiles of matrices whose codes are those of more than 16 constant
+// levels.
+func levelLoad(l *Levels,
+	scaleOf func(p *Packed, n, g, groups int) (scale, offset float64)) func(*Packed, Matrix, int, int) {
+	return func(p *Packed, dst Matrix, n0, k0 int) {
+		bits := p.Format.Bits
+		size, groups := p.Format.Groups(p.K)
+		rowLen := PackedLen(p.K, bits)
+		for i := range dst.Rows {
+			codes := p.Codes[(n0+i)*rowLen : (n0+i+1)*rowLen]
+			out := dst.Row(i)
+			for j := 0; j < len(out); {
+				g := (k0 + j) / size
+				scale, _ := scaleOf(p, n0+i, g, groups)
+				for end := min(len(out), (g+1)*size-k0); j < end; j++ {
+					r := CodeAt(codes, k0+j, bits)
+					if l.rank != nil {
+						r = l.rank[r]
+					}
+					out[j] = float32(l.Value[min(int(r), len(l.Value)-1)] * scale)
+				}
+			}
 		}
-		return
-	case Any4:
-		for u := range t {
-			t[u] = float32(float64(half.FromF16(p.Tables[n*16+u]))*scale + offset)
-		}
-		return
-	}
-	l := FixedLevels[p.Format.Kind]
-	for u := range t {
-		r := uint8(u)
-		if l.rank != nil {
-			r = l.rank[u]
-		}
-		t[u] = float32(l.Value[r] * scale)
 	}
 }
 
 // Scale returns scale and offset of group g of row n, which has groups of them.
 func (p *Packed) Scale(n, g, groups int) (scale, offset float64) {
-	at := n*groups + g
-	switch p.Format.Kind {
-	case MXFP4:
-		return half.FromE8M0(p.ScaleBytes[at]), 0
-	case NVFP4:
-		return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[at]))), 0
-	case NF4DQ:
-		return DoubleDecode(p.ScaleBytes[at], p.Tensor[1+at/DoubleBlock], p.Tensor[0]), 0
-	case Bilevel:
-		l := PackedLen(groups, BilevelBits)
-		second := p.Second[(n/BilevelRows*groups+g)*4:]
-		return BilevelDecode(second[:4],
-			CodeAt(p.ScaleBytes[n*l:(n+1)*l], g, BilevelBits), CodeAt(p.Zeros[n*l:(n+1)*l], g, BilevelBits))
-	case Any4:
-		return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
-	}
-	return float64(half.FromF16(p.Scales[at])), 0
+	return p.Format.Kind.row().scale(p, n, g, groups)
 }
 
 // decodeCodes sets dst[i] = (code[k+i] - zero)·scale.
@@ -149,13 +143,12 @@ func decodeTable(dst []float32, codes []byte, k, bits int, table *[16]float32) {
 
 // ledger itemises the stored bytes.
 func (p *Packed) ledger() Ledger {
-	return Ledger{
-		{"codes", int64(len(p.Codes))},
-		{"scales", 2*int64(len(p.Scales)) + int64(len(p.ScaleBytes))},
-		{"zeros", int64(len(p.Zeros)) + 2*int64(len(p.Offsets))},
-		{"second-level scales", 2*int64(len(p.Second)) + 4*int64(len(p.Tensor))},
-		{"tables", 2 * int64(len(p.Tables))},
+	l := Ledger{{"codes", 0}, {"scales", 0}, {"zeros", 0}, {"second-level scales", 0}, {"tables", 0}}
+	for _, a := range p.arrays() {
+		i := slices.IndexFunc(l, func(e Entry) bool { return e.Name == a.item })
+		l[i].Bytes += int64(a.size())
 	}
+	return l
 }
 
 // Bytes returns the stored bytes of codes, scales, zeros and tables.

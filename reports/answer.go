@@ -262,7 +262,7 @@ func frontTable(g *stats.Group, l figures.Styles) (table, bool) {
 		return table{}, false
 	}
 	measures := []column{
-		named("bits/weight"), named("KL mean, nat/token"), named("KL vs baseline"),
+		named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"), named("KL vs baseline"),
 		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"),
 		{name: "front of", is: ofNames, cell: func(e *stats.Entry) string { return on[e] }},
 	}

@@ -10,7 +10,7 @@ import (
 // decides how a kind of block looks, never what it says.
 type document struct {
 	Title    string
-	Groups   []string // of rows, by what differs between them
+	Groups   []docGroup // of rows
 	Sections []section
 }
 
@@ -117,7 +117,8 @@ type alert struct {
 type trials []trialCommand
 
 // trialCommand is one of them; Command may be "" where it is not known.
-type trialCommand struct{ Row, Label, Trial, Command string }
+// Key is the row's, with a number where the row is the mean of several trials.
+type trialCommand struct{ Key, Row, Label, Trial, Command string }
 
 func (paragraph) Kind() string { return "paragraph" }
 

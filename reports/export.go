@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,7 +73,7 @@ func resultsCSV(t *stats.Table) []byte {
 	for _, n := range estimates {
 		head = append(head, n+"_estimate", n+"_se", n+"_low", n+"_high")
 	}
-	head = append(head, "baseline_nll_p_holm", "baseline_kl_p_holm", "windows", "error")
+	head = append(head, "baseline_nll_p_holm", "baseline_kl_p_holm", "windows", "draws", "kl_draws_low", "kl_draws_high", "error")
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	w.Write(formulaFree(head))
@@ -107,7 +108,13 @@ func resultsCSV(t *stats.Table) []byte {
 			rec = append(rec, estimateCells(x)...)
 		}
 		rec = append(rec, holm...)
-		rec = append(rec, strconv.Itoa(len(e.WindowTokens)), formulaFree([]string{e.Error})[0])
+		rec = append(rec, strconv.Itoa(len(e.WindowTokens)))
+		if low, high, ok := e.Spread(); ok {
+			rec = append(rec, strconv.Itoa(len(e.Draws)), full(low), full(high))
+		} else {
+			rec = append(rec, "", "", "")
+		}
+		rec = append(rec, formulaFree([]string{e.Error})[0])
 		w.Write(rec)
 	}
 	w.Flush()
@@ -132,7 +139,13 @@ func isoCSV(t *stats.Table) []byte {
 	return b.Bytes()
 }
 
-func full(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+// full writes v with all its digits, and an integer as one.
+func full(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1<<53 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', -1, 64)
+}
 
 // formulaFree quotes text that a spreadsheet would run as a formula.
 func formulaFree(text []string) []string {

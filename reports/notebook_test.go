@@ -111,7 +111,7 @@ func TestNotebook(t *testing.T) {
 			if _, err := png.Decode(bytes.NewReader(file)); err != nil {
 				t.Error(err)
 			}
-			if want := `Image("results/synthetic/plots/` + strings.TrimPrefix(c.ID, "figure-") + `.png")`; c.Source[len(c.Source)-1] != want {
+			if want := `Image(folder / "plots/` + strings.TrimPrefix(c.ID, "figure-") + `.png")`; strings.TrimSuffix(c.Source[0], "\n") != want {
 				t.Errorf("cell %s shows %q, want %q", c.ID, c.Source, want)
 			}
 		}
@@ -119,8 +119,11 @@ func TestNotebook(t *testing.T) {
 	if want := 2 + min(len(in.Rows), trialLimit); tables != 12 || pictures != 18 || commands != want {
 		t.Errorf("%d tables, %d pictures, %d commands; want 12, 18, %d", tables, pictures, commands, want)
 	}
-	if string(nb.Cells[1].Source[0]) != "%cd ../.." {
-		t.Errorf("the notebook's first code is %q", nb.Cells[1].Source)
+	if code := strings.Join(nb.Cells[1].Source, "") + "\n"; code != notebookSetup {
+		t.Errorf("the notebook's first code is %q", code)
+	}
+	if rows := nb.Cells[2].Source; rows[0] != "folder = find(\"results/synthetic\")\n" {
+		t.Errorf("the notebook reads %q", rows)
 	}
 
 	md, err := os.ReadFile(filepath.Join(dir, "report.md"))

@@ -17,7 +17,7 @@ const reportedNote = "Reported: the MosaicQuant paper, arXiv 2606.15652, from re
 	"stand beside each other but are not compared; the paper also smooths activations first, which a measured row does only if its label says so."
 
 const measuredNote = "Measured: perplexity per token ± standard error over the evaluation windows, on WikiText-2 alone, each with its row; " +
-	"empty where these folders hold no such row. Zero-shot: mean of acc_norm of ARC-C, ARC-E, HellaSwag and PIQA and acc of WinoGrande and LAMBADA, " +
+	"where these folders hold no such row, the cell names the file that fills it: go run ./experiments sweep -c FILE, after its lines model, protocol and tasks are set to the paper's. Zero-shot: mean of acc_norm of ARC-C, ARC-E, HellaSwag and PIQA and acc of WinoGrande and LAMBADA, " +
 	"in per cent ± standard error, of rows that have all six, whatever their text; the paper does not say which accuracy it took. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta, base and residual quantized one after the other."
 
 // reported is one line of the paper's tables; text, since one of them is not a
@@ -35,7 +35,20 @@ type paperTable struct {
 	key, title string
 	zeroShot   bool
 	note       string
+	file       string // the sweep file that fills what is empty
 	models     []reportedModel
+}
+
+// absent are the methods of the paper's tables that its sweep files do not have.
+var absent = []string{"ResQ", "QuaRot", "SpinQuant"}
+
+// missing is what stands in a cell of scheme that no row fills: what would fill it.
+func (t paperTable) missing(scheme string) string {
+	name, _, _ := stats.CutLast(scheme, " ")
+	if slices.Contains(absent, name) {
+		return "not in " + t.file
+	}
+	return "no run: " + t.file
 }
 
 func w4a8(name, full string, ppl ...string) reportedModel {
@@ -48,12 +61,12 @@ func w4a8(name, full string, ppl ...string) reportedModel {
 
 var paperTables = []paperTable{
 	{"w4a4", "W4A4: zero-shot accuracy and perplexity", true,
-		"Zero-shot: mean of ARC-C, ARC-E, HellaSwag, PIQA, WinoGrande and LAMBADA, %. Perplexity: WikiText-2.",
+		"Zero-shot: mean of ARC-C, ARC-E, HellaSwag, PIQA, WinoGrande and LAMBADA, %. Perplexity: WikiText-2.", "configs/paper-w4a4.yaml",
 		[]reportedModel{
 			{"LLaMA-3-8B", []reported{{"W16A16", "73.5", "8.64"}, {"no residual W4A4", "55.7", "143.7"}, {"channel residual W4A4", "69.8", "13.1"}, {"MosaicQuant W4A4", "71.2", "10.8"}}},
 			{"Qwen3-4B", []reported{{"W16A16", "69.4", "10.04"}, {"no residual W4A4", "52.4", "108.6"}, {"channel residual W4A4", "62.6", "13.5"}, {"MosaicQuant W4A4", "66.3", "11.0"}}},
 		}},
-	{"w4a8", "W4A8: perplexity", false, "Perplexity: WikiText-2. The notes give these figures with low confidence.",
+	{"w4a8", "W4A8: perplexity", false, "Perplexity: WikiText-2. The notes give these figures with low confidence.", "configs/paper-w4a8.yaml",
 		[]reportedModel{
 			w4a8("LLaMA-3.2-3B", "10.7", "15.3", "11.8", "11.4", "11.5", "11.6", "11.4", "11.5", "11.3"),
 			w4a8("LLaMA-3-8B", "8.6", "12.1", "9.2", "9.0", "9.1", "9.3", "8.8", "8.9", "8.7"),

@@ -83,8 +83,8 @@ func TestTables(t *testing.T) {
 			}
 		}
 	}
-	if reported != 16+54 {
-		t.Errorf("%d reported figures, want 16 and 54", reported)
+	if reported != 16+54+7 {
+		t.Errorf("%d reported figures, want 16, 54 and 7 of costs", reported)
 	}
 	want := map[string]string{
 		"w4a4 LLaMA-3-8B W16A16": "full", "w4a8 LLaMA-3-8B W16A16": "full", "w4a4 LLaMA-3-8B MosaicQuant W4A4": "mosaic,mosaic 16x16,again",
@@ -100,11 +100,11 @@ func TestTables(t *testing.T) {
 	}
 
 	md := tables(t, paperFolders(), "md")
-	m := regexp.MustCompile(`(?m)^\| LLaMA-3-8B \| MosaicQuant W4A4 \| 71.2 \|  \| 10.8 \| ([0-9.]+ ± [0-9.]+ \(ours/r\d+\)(?:; |)){2}[0-9.]+ ± [0-9.]+ \(second/r1\) \|$`)
+	m := regexp.MustCompile(`(?m)^\| LLaMA-3-8B \| MosaicQuant W4A4 \| 71.2 \| no run: configs/paper-w4a4.yaml \| 10.8 \| ([0-9.]+ ± [0-9.]+ \(ours/r\d+\)(?:; |)){2}[0-9.]+ ± [0-9.]+ \(second/r1\) \|$`)
 	if !m.MatchString(md) {
 		t.Errorf("no line of measured figures with their rows in\n%s", md[:3000])
 	}
-	for _, want := range []string{"not checked against the PDF", "| Qwen3-4B | MosaicQuant W4A4 | 66.3 |  | 11.0 |  |", "go run ./experiments sweep --trial x", "on other texts", "other text; hub:meta-llama", "# Results of second"} {
+	for _, want := range []string{"not checked against the PDF", "| Qwen3-4B | MosaicQuant W4A4 | 66.3 | no run: configs/paper-w4a4.yaml | 11.0 | no run: configs/paper-w4a4.yaml |", "go run ./experiments sweep --trial x", "on other texts", "other text; hub:meta-llama", "# Results of second"} {
 		if !strings.Contains(md, want) {
 			t.Errorf("the Markdown does not say %q", want)
 		}
@@ -214,7 +214,7 @@ func TestTablesZeroShot(t *testing.T) {
 	in := []Input{{Title: "ours", Rows: []row.Row{whole, part}}}
 	// means .5 and .75 in turns; standard errors .2887 and .25
 	md := tables(t, in, "md")
-	if !strings.Contains(md, "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 | 62 ± 11 (ours/r2) | 10.8 |  |") {
+	if !strings.Contains(md, "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 | 62 ± 11 (ours/r2) | 10.8 | no run: configs/paper-w4a4.yaml |") {
 		t.Errorf("tables:\n%s", md[:4000])
 	}
 	if csv := tables(t, in, "csv"); !strings.Contains(csv, "w4a4,LLaMA-3-8B,MosaicQuant W4A4,zero_shot_percent,measured,62.5,") {

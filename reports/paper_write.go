@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"fmt"
 	"io"
@@ -68,14 +69,14 @@ func (t paperTable) lines(fs []*folderRows, escape func(string) string, f func(f
 						used = append(used, o)
 					}
 				}
-				line = append(line, r.zeroShot, strings.Join(parts, "; "))
+				line = append(line, r.zeroShot, cmp.Or(strings.Join(parts, "; "), escape(t.missing(r.scheme))))
 			}
 			for _, o := range other {
 				if !t.zeroShot || zeroShot(o.Entry) == nil {
 					otherText = append(otherText, o)
 				}
 			}
-			f(i == 0, append(line, escape(r.ppl), measuredCell(found, escape)))
+			f(i == 0, append(line, escape(r.ppl), cmp.Or(measuredCell(found, escape), escape(t.missing(r.scheme)))))
 		}
 	}
 	return used, otherText
@@ -92,6 +93,10 @@ func paperMarkdown(b *bytes.Buffer, fs []*folderRows) {
 			b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
 		})
 		used, otherText = append(used, u...), append(otherText, o...)
+	}
+	for _, c := range costTables(fs) {
+		fmt.Fprintf(b, "\n## %s\n\n%s\n\n", inMarkdown(c.title), inMarkdown(c.note))
+		b.WriteString(markdownTable(c.lines))
 	}
 	section := func(title string, ms []measured) {
 		ms = distinct(ms)
@@ -188,6 +193,15 @@ func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 			}
 		}
 	}
+	for _, c := range costTables(fs) {
+		for _, l := range c.lines[1:] {
+			for i, of := range []string{source, "measured"} {
+				if l[1+i] != "" && !strings.HasPrefix(l[1+i], noRun) {
+					w.Write(formulaFree([]string{c.key, "", "", l[0], of, l[1+i], "", "", "", "", "", "", "", ""}))
+				}
+			}
+		}
+	}
 	for _, f := range fs {
 		for _, g := range f.table.Groups {
 			for _, e := range g.Entries {
@@ -227,6 +241,17 @@ func paperLatex(b *bytes.Buffer, fs []*folderRows) {
 		for _, m := range distinct(used) {
 			fmt.Fprintf(b, "%% %s: %s; %s; %s\n", inLatex(m.name()), inLatex(m.Label), inLatex(m.group().Title()), inLatex(m.folder.in.Commands[m.Trial]))
 		}
+	}
+	for _, c := range costTables(fs) {
+		var rows [][]string
+		for _, l := range c.lines {
+			var cells []string
+			for _, s := range l {
+				cells = append(cells, inLatex(s))
+			}
+			rows = append(rows, cells)
+		}
+		latexTable(b, "tab:paper-"+c.key, inLatex(c.title)+". "+inLatex(c.note), strings.Repeat("l", len(c.lines[0])), rows[0], rows[1:])
 	}
 	for i, f := range fs {
 		fmt.Fprintf(b, "%% Results of %s\n", inLatex(f.name))

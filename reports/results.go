@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
@@ -37,6 +38,13 @@ var columns = []column{
 		}
 		return stats.WithInterval(*e.KL, format.Sig)
 	}},
+	{"KL over draws", ofNumbers, false, func(e *stats.Entry) string {
+		low, high, ok := e.Spread()
+		if !ok {
+			return ""
+		}
+		return fmt.Sprintf("%d: %s to %s", len(e.Draws), format.Sig(low), format.Sig(high))
+	}},
 	{"KL vs baseline", ofNumbers, false, func(e *stats.Entry) string {
 		switch v := e.Versus; {
 		case v == nil:
@@ -46,6 +54,12 @@ var columns = []column{
 		default:
 			return starred(format.Percent(v.KLRatio.Value), v.KL, v.HolmKL) + spaced(stats.Interval(*v.KLRatio, format.Percent))
 		}
+	}},
+	{"KL vs baseline, over draws", ofNumbers, false, func(e *stats.Entry) string {
+		if v := e.Versus; v == nil || v.Draws == 0 {
+			return ""
+		}
+		return format.Percent(e.Versus.DrawLow) + " to " + format.Percent(e.Versus.DrawHigh)
 	}},
 	{"Pareto", ofNames, true, func(e *stats.Entry) string { return e.Standing.String() }},
 	valueColumn("ppl, token", row.PPLToken, true),
@@ -97,7 +111,7 @@ func named(name string) column {
 // counts most. The rest is in measuresTable.
 func resultsTable(g *stats.Group, l figures.Styles) table {
 	decode, prefill := g.Phases()
-	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL vs baseline"),
+	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"), named("KL vs baseline"), named("KL vs baseline, over draws"),
 		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"))
 	t := rowTable("Results", g.Entries, chosen, l)
 	t.Home = true
@@ -140,6 +154,12 @@ func resultsNote(g *stats.Group) string {
 	}
 	if has(func(e *stats.Entry) bool { return e.Standing != stats.Unplaced }) {
 		says += standingNote + " "
+	}
+	if has(func(e *stats.Entry) bool { return e.Draws != nil }) {
+		says += "A row over several draws of the calibration is their mean, window by window; “over draws” is the smallest and the largest of them, differences of the same draw. "
+	}
+	if has(func(e *stats.Entry) bool { _, ok := e.Value(row.OutputError); return ok }) {
+		says += "Output error: tr(E·H·Eᵀ)/tr(W·H·Wᵀ), summed over layers. " + g.Calibration() + " "
 	}
 	return says + "Each row number leads to the command behind it; every value at full precision is in tables/results.csv."
 }

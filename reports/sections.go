@@ -12,15 +12,14 @@ import (
 
 // documentOf says what the rows of in show, section by section.
 func documentOf(t *stats.Table, in Input) *document {
-	d := &document{Title: in.Title}
+	d := &document{Title: in.Title, Groups: groupsOf(t)}
 	add := func(s section) { d.Sections = append(d.Sections, s) }
 	add(opening(t, in))
-	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 {
+	if len(t.Entries()) == len(t.Failed) && len(t.Studies) == 0 && len(t.Limits) == 0 {
 		add(section{Key: "empty", Title: "No results",
 			Blocks: []block{plain("", "No trial has produced values, so there is nothing to compare or to draw.")}})
 	}
-	for i, title := range shortTitles(t) {
-		d.Groups = append(d.Groups, cmp.Or(title, t.Groups[i].Title()))
+	for i := range t.Groups {
 		where := ""
 		if len(t.Groups) > 1 {
 			where = t.Groups[i].Title()
@@ -40,6 +39,9 @@ func documentOf(t *stats.Table, in Input) *document {
 	for i, s := range t.Studies {
 		d.Sections = append(d.Sections, criteriaSections(s, i)...)
 	}
+	for i, l := range t.Limits {
+		d.Sections = append(d.Sections, limitSections(l, i, in.Styles)...)
+	}
 	d.Sections = append(d.Sections, closing(t, in)...)
 	return d
 }
@@ -50,7 +52,11 @@ func opening(t *stats.Table, in Input) section {
 	if p := paragraphs(in.Question); len(p) > 0 && !indented(p[0]) {
 		s.Blocks = append(s.Blocks, plain("lead", p[0]))
 	}
-	measured := len(t.Entries()) - len(t.Failed)
+	measured := 0
+	for _, e := range t.Entries() {
+		measured += len(e.Trials())
+	}
+	measured -= len(t.Failed)
 	count := phrase{Text: format.Plural(measured, "trial", "trials") + " measured"}
 	if measured == 0 && len(t.Failed) == 0 && len(t.Studies) > 0 {
 		count.Text = format.Plural(len(t.Studies), "study", "studies") + " of the criteria"
@@ -129,7 +135,7 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	return append(out, findingsSection(g, key("findings"), where))
 }
 
-const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate. A row with a star in the last columns of Results differs significantly from its baseline."
+const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate."
 
 // findingsSection says in words what the group's rows carry.
 func findingsSection(g *stats.Group, key, where string) section {
@@ -208,7 +214,13 @@ func closing(t *stats.Table, in Input) []section {
 	if len(all) > 0 {
 		var runs trials
 		for _, e := range all {
-			runs = append(runs, trialCommand{e.ID, e.Label, e.Trial, in.Commands[e.Trial]})
+			for i, d := range e.Trials() {
+				key := e.ID
+				if i > 0 {
+					key += fmt.Sprintf("-%d", i+1)
+				}
+				runs = append(runs, trialCommand{key, e.ID, d.Label, d.Trial, in.Commands[d.Trial]})
+			}
 		}
 		add("reproduce", "Each row again", true, []block{runs})
 	}

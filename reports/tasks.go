@@ -108,7 +108,7 @@ func taskLines(g *stats.Group) [][]string {
 				line = append(line, taskMean(s))
 			}
 			if g.TaskReference != nil {
-				line = append(line, taskVersus(s))
+				line = append(line, taskVersus(s), taskFlips(s))
 			}
 		}
 		lines = append(lines, line)
@@ -121,23 +121,32 @@ func taskLines(g *stats.Group) [][]string {
 			}
 		}
 		if g.TaskReference != nil {
-			head = append(head, "vs 16-bit weights")
+			head = append(head, "vs 16-bit weights", "items lost / gained")
 		}
 	}
-	return append([][]string{head}, lines...)
+	return withoutEmpty(append([][]string{head}, lines...))
 }
 
-const taskNote = "Mean over the items ± standard error. Differences to the row of 16-bit weights are paired item by item, with 95 % intervals, in points where the score is in per cent; * claimed after Holm's correction over this table."
+// taskFlips says how many items changed from right to wrong and from wrong to right;
+// "" where that is not known.
+func taskFlips(s *stats.TaskScore) string {
+	if s == nil || !s.Flips {
+		return ""
+	}
+	return fmt.Sprintf("%d / %d", s.Lost, s.Gained)
+}
+
+const taskNote = "Mean over the items ± standard error. Differences to the row of 16-bit weights are paired item by item, with 95 % intervals, in points where the score is in per cent. Items lost: right with 16-bit weights and wrong in this row; gained: the other way round. * claimed after Holm's correction over this table."
 
 // taskCSV has a line for each score of each row, at full precision.
 func taskCSV(t *stats.Table) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Write([]string{"row", "trial", "label", "score", "unit", "items", "mean", "se", "versus_16bit", "low", "high", "p", "p_holm"})
+	w.Write([]string{"row", "trial", "label", "score", "unit", "items", "mean", "se", "versus_16bit", "low", "high", "p", "p_holm", "lost", "gained"})
 	for _, g := range t.Groups {
 		for _, e := range g.Entries {
 			for _, s := range e.Tasks {
-				rec := append(formulaFree([]string{e.ID, e.Trial, e.Label, s.Name, s.Unit}), strconv.Itoa(len(s.Items)), full(s.Mean.Value), "", "", "", "", "", "")
+				rec := append(formulaFree([]string{e.ID, e.Trial, e.Label, s.Name, s.Unit}), strconv.Itoa(len(s.Items)), full(s.Mean.Value), "", "", "", "", "", "", "", "")
 				if s.Mean.Interval() {
 					rec[7] = full(s.Mean.SE)
 				}
@@ -146,6 +155,9 @@ func taskCSV(t *stats.Table) []byte {
 					if v.Interval() {
 						rec[9], rec[10], rec[11], rec[12] = full(v.Low), full(v.High), full(v.P), full(s.Holm)
 					}
+				}
+				if s.Flips {
+					rec[13], rec[14] = strconv.Itoa(s.Lost), strconv.Itoa(s.Gained)
 				}
 				w.Write(rec)
 			}

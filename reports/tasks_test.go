@@ -55,6 +55,12 @@ func TestTasks(t *testing.T) {
 	if v := acc.Versus; v == nil || math.Abs(v.Value+.05) > 1e-12 || math.Abs(v.SE-math.Sqrt(.05*.95/399)) > 1e-12 || !(acc.Holm < .001) {
 		t.Errorf("paired difference %+v, p %v", acc.Versus, acc.Holm)
 	}
+	if !acc.Flips || acc.Lost != 20 || acc.Gained != 0 {
+		t.Errorf("%d items lost, %d gained, known %v; want 20 and 0", acc.Lost, acc.Gained, acc.Flips)
+	}
+	if v := find("<b>rtn").Task("cloze/logprob"); v.Flips {
+		t.Error("a score in nats has flips")
+	}
 	if v := find("gptq").Task("arc_easy/acc"); v.Versus == nil || v.Versus.Value != 0 || v.Holm != 1 {
 		t.Errorf("equal answers: %+v", v)
 	}

@@ -33,6 +33,7 @@ type Input struct {
 	Question string // what was asked, in a sentence or two; may be empty
 	Rows     []row.Row
 	Criteria []row.Criteria             // studies of the criteria
+	Limits   []row.Limit                // studies of the distance from the rate–distortion bound
 	Config   string                     // the resolved YAML
 	Env      map[string]row.Environment // env.json, by the rows' Env key
 	Warnings []string                   // about the sweep as a whole
@@ -52,7 +53,7 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv, tables/tasks.csv where rows have zero-shot scores,
+// and tables/iso_bits.csv, tables/long.csv (a line for each value of each trial), tables/tasks.csv where rows have zero-shot scores,
 // and tables/timings.csv where they were timed. Files of an earlier report are
 // replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
@@ -72,7 +73,7 @@ func Write(dir string, in Input) error {
 	}
 	files := []file{
 		{"tables/results.csv", resultsCSV(t)}, {"tables/results.md", tablesMarkdown(t)},
-		{"tables/results.tex", resultsLatex(t)}, {"tables/iso_bits.csv", isoCSV(t)},
+		{"tables/results.tex", resultsLatex(t)}, {"tables/iso_bits.csv", isoCSV(t)}, {"tables/long.csv", longCSV(t)},
 	}
 	if hasTasks(t) {
 		files = append(files, file{"tables/tasks.csv", taskCSV(t)})
@@ -107,6 +108,7 @@ func Write(dir string, in Input) error {
 func (in Input) Table() *stats.Table {
 	t := stats.Build(in.Rows, in.Styles.Families()...)
 	t.Studies = stats.Studies(in.Criteria)
+	t.Limits = stats.Limits(in.Limits)
 	return t
 }
 

@@ -44,6 +44,11 @@ func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32
 //go:noescape
 func panelBF16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 
+// widenAVX2 writes a panel whose residual rides in its codes as bytes.
+//
+//go:noescape
+func widenAVX2(dst *byte, src *byte, s *int, lanes *int32)
+
 // sparseAVX2 adds to y[i] the product of row i of a sparse matrix with x.
 //
 //go:noescape

@@ -64,6 +64,21 @@ func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float
 //go:noescape
 func panelBF16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 
+// widenAVX512 writes a panel whose residual rides in its codes as bytes.
+//
+//go:noescape
+func widenAVX512(dst *byte, src *byte, s *int, lanes *int32)
+
+// panelA8x16AVX512 multiplies one panel whose residual rides in it by 16 A8 tokens.
+//
+//go:noescape
+func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelA4x16AVX512 multiplies one panel whose residual rides in it by 16 A4 tokens.
+//
+//go:noescape
+func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
 // sparseAVX512 adds to y[i] the product of row i of a sparse matrix with x.
 //
 //go:noescape

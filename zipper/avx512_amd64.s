@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -15,7 +15,12 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
 	MOVL         $0x0f0f0f0f, SI
 	VPBROADCASTD SI, Z0
 	VMOVDQU64    832(BX), Z5
-	VPXORD       Z8, Z8, Z8
+	VMOVDQU32    1344(BX), Z10
+	MOVL         $0x1e1e1e1e, SI
+	VPBROADCASTD SI, Z6
+	VMOVDQU64    1216(BX), Z7
+	VMOVDQU64    1280(BX), Z8
+	VPXORD       Z13, Z13, Z13
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
 
@@ -75,7 +80,7 @@ head_unit_no:
 	VPSUBD.BCST  (R9), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z8, Z8
+	VADDPS       Z4, Z13, Z13
 	JMP          head_done
 
 head_affine_no:
@@ -114,7 +119,7 @@ head_affine_no:
 	VPSUBD.BCST  (R9), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z8, Z8
+	VADDPS       Z4, Z13, Z13
 	JMP          head_done
 
 head_bilevel_no:
@@ -139,14 +144,15 @@ head_e8m0_no:
 	ADDQ      $0x10, AX
 
 head_done:
-	CMPQ         184(DX), $0x00
+	MOVQ         184(DX), R8
+	CMPQ         R8, $0x00
 	JNE          look_up
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
-	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z11
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPXORD       Z12, Z12, Z12
 
 wide1_4:
 	SUBQ          $0x04, DI
@@ -156,29 +162,29 @@ wide1_4:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 12(CX), Z4, Z7
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 20(CX), Z4, Z7
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 28(CX), Z4, Z7
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -194,28 +200,30 @@ wide1_1:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
 	ADDQ      $0x01, DI
-	VPADDD    Z7, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z8, Z8
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
 	JMP       group
 
 look_up:
+	CMPQ         R8, $0x01
+	JNE          riding
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
-	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z11
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z6, Z6
-	VPADDD       Z6, Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPADDD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
 
 wide2_4:
 	SUBQ          $0x04, DI
@@ -227,8 +235,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -236,8 +244,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 12(CX), Z4, Z7
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -245,8 +253,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 20(CX), Z4, Z7
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -254,8 +262,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 28(CX), Z4, Z7
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide2_4
@@ -273,18 +281,239 @@ wide2_1:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide2_1
 
 wide2_1_done:
 	ADDQ      $0x01, DI
-	VPADDD    Z7, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z8, Z8
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
+	JMP       group
+
+riding:
+	CMPQ         R8, $0x02
+	JNE          widened
+	VMULPS       896(BX), Z1, Z1
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPSLLD       $0x02, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	MOVQ         AX, R8
+	LEAQ         (AX)(DI*2), AX
+	MOVQ         DI, R9
+	SHLQ         $0x06, R9
+	ADDQ         AX, R9
+	PREFETCHT0   8192(R9)
+
+wide3_4:
+	SUBQ          $0x04, DI
+	JL            wide3_4_done
+	KMOVW         (R8), K2
+	MOVWLZX       (R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   (R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	KMOVW         2(R8), K2
+	MOVWLZX       2(R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   2(R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	KMOVW         4(R8), K2
+	MOVWLZX       4(R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   4(R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	KMOVW         6(R8), K2
+	MOVWLZX       6(R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   6(R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x08, R8
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide3_4
+
+wide3_4_done:
+	ADDQ $0x04, DI
+
+wide3_1:
+	SUBQ          $0x01, DI
+	JL            wide3_1_done
+	KMOVW         (R8), K2
+	MOVWLZX       (R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   (R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x02, R8
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide3_1
+
+wide3_1_done:
+	ADDQ      $0x01, DI
+	MOVQ      R9, AX
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
+	JMP       group
+
+widened:
+	VMULPS       896(BX), Z1, Z1
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPSLLD       $0x02, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+
+wide4_4:
+	SUBQ          $0x04, DI
+	JL            wide4_4_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	PREFETCHT0    1152(AX)
+	PREFETCHT0    1216(AX)
+	VMOVDQU64     128(AX), Z3
+	VMOVDQU64     192(AX), Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	PREFETCHT0    1280(AX)
+	PREFETCHT0    1344(AX)
+	VMOVDQU64     256(AX), Z3
+	VMOVDQU64     320(AX), Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	PREFETCHT0    1408(AX)
+	PREFETCHT0    1472(AX)
+	VMOVDQU64     384(AX), Z3
+	VMOVDQU64     448(AX), Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x00000200, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide4_4
+
+wide4_4_done:
+	ADDQ $0x04, DI
+
+wide4_1:
+	SUBQ          $0x01, DI
+	JL            wide4_1_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide4_1
+
+wide4_1_done:
+	ADDQ      $0x01, DI
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
 	JMP       group
 
 dense_done:
@@ -312,69 +541,69 @@ strip:
 	MOVQ         40(DX), DI
 	MOVQ         104(DX), R8
 	ADDQ         SI, R8
-	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z11
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPXORD       Z12, Z12, Z12
 
-wide3_4:
+wide5_4:
 	SUBQ          $0x04, DI
-	JL            wide3_4_done
+	JL            wide5_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (SI), Z3, Z6
-	VPDPBUSD.BCST 4(SI), Z4, Z7
+	VPDPBUSD.BCST (SI), Z3, Z11
+	VPDPBUSD.BCST 4(SI), Z4, Z12
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(SI), Z3, Z6
-	VPDPBUSD.BCST 12(SI), Z4, Z7
+	VPDPBUSD.BCST 8(SI), Z3, Z11
+	VPDPBUSD.BCST 12(SI), Z4, Z12
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(SI), Z3, Z6
-	VPDPBUSD.BCST 20(SI), Z4, Z7
+	VPDPBUSD.BCST 16(SI), Z3, Z11
+	VPDPBUSD.BCST 20(SI), Z4, Z12
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(SI), Z3, Z6
-	VPDPBUSD.BCST 28(SI), Z4, Z7
+	VPDPBUSD.BCST 24(SI), Z3, Z11
+	VPDPBUSD.BCST 28(SI), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide3_4
+	JMP           wide5_4
 
-wide3_4_done:
+wide5_4_done:
 	ADDQ $0x04, DI
 
-wide3_1:
+wide5_1:
 	SUBQ          $0x01, DI
-	JL            wide3_1_done
+	JL            wide5_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (SI), Z3, Z6
-	VPDPBUSD.BCST 4(SI), Z4, Z7
+	VPDPBUSD.BCST (SI), Z3, Z11
+	VPDPBUSD.BCST 4(SI), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide3_1
+	JMP           wide5_1
 
-wide3_1_done:
+wide5_1_done:
 	ADDQ      $0x01, DI
-	VPADDD    Z7, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z8, Z8
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
 	JMP       strip
 
 narrow:
@@ -388,11 +617,11 @@ narrow:
 	KMOVW          96(DX), K3
 	MOVQ           104(DX), DI
 	ADDQ           SI, DI
-	VPBROADCASTD.Z (DI), K3, Z6
+	VPBROADCASTD.Z (DI), K3, Z11
 	MOVQ           40(DX), R8
 	LEAQ           (DI)(R8*8), DI
-	VPSUBD.BCST    (DI), Z6, K3, Z6
-	VPXORD         Z7, Z7, Z7
+	VPSUBD.BCST    (DI), Z11, K3, Z11
+	VPXORD         Z12, Z12, Z12
 	MOVQ           56(DX), DI
 	MOVQ           64(DX), R8
 
@@ -405,10 +634,10 @@ chunk:
 	VPSRLW     $0x04, Z2, Z4
 	VPANDD     Z0, Z2, Z3
 	VPANDD     Z0, Z4, Z4
-	VPERMD     (SI), Z9, Z10
-	VPDPBUSD   Z10, Z3, Z6
+	VPERMD     (SI), Z9, Z14
+	VPDPBUSD   Z14, Z3, Z11
 	VPERMD     (R9), Z9, Z3
-	VPDPBUSD   Z3, Z4, Z7
+	VPDPBUSD   Z3, Z4, Z12
 	LEAQ       (SI)(R8*8), SI
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -425,48 +654,48 @@ chunks_done:
 	VPSRLW      $0x04, Z2, Z4
 	VPANDD      Z0, Z2, Z3
 	VPANDD      Z0, Z4, Z4
-	VPERMD      (SI), Z9, Z10
-	VPDPBUSD    Z10, Z3, Z6
+	VPERMD      (SI), Z9, Z14
+	VPDPBUSD    Z14, Z3, Z11
 	VPERMD      (R9), Z9, Z3
-	VPDPBUSD    Z3, Z4, Z7
+	VPDPBUSD    Z3, Z4, Z12
 	LEAQ        (SI)(R8*8), SI
 	ADDQ        80(DX), AX
 
 tail_done:
-	VPADDD Z7, Z6, Z6
+	VPADDD Z12, Z11, Z11
 
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x08, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x04, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x02, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x01, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 
 reduced:
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z8, K1, Z8
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, K1, Z13
 	JMP       strip
 
 tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z8, (AX)
+	VMOVUPS Z13, (AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -476,7 +705,12 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
 	MOVL         $0x0f0f0f0f, SI
 	VPBROADCASTD SI, Z0
 	VMOVDQU64    832(BX), Z5
-	VPXORD       Z8, Z8, Z8
+	VMOVDQU32    1344(BX), Z10
+	MOVL         $0x1e1e1e1e, SI
+	VPBROADCASTD SI, Z6
+	VMOVDQU64    1216(BX), Z7
+	VMOVDQU64    1280(BX), Z8
+	VPXORD       Z13, Z13, Z13
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
 
@@ -537,7 +771,7 @@ head_unit_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R8), Z4, Z4
-	VADDPS       Z4, Z8, Z8
+	VADDPS       Z4, Z13, Z13
 	JMP          head_done
 
 head_affine_no:
@@ -577,7 +811,7 @@ head_affine_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R8), Z4, Z4
-	VADDPS       Z4, Z8, Z8
+	VADDPS       Z4, Z13, Z13
 	JMP          head_done
 
 head_bilevel_no:
@@ -602,14 +836,15 @@ head_e8m0_no:
 	ADDQ      $0x10, AX
 
 head_done:
-	CMPQ         184(DX), $0x00
+	MOVQ         184(DX), R8
+	CMPQ         R8, $0x00
 	JNE          look_up
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
-	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z11
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPXORD       Z12, Z12, Z12
 
 wide1_4:
 	SUBQ          $0x04, DI
@@ -619,29 +854,29 @@ wide1_4:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 12(CX), Z4, Z7
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 20(CX), Z4, Z7
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 28(CX), Z4, Z7
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -657,8 +892,8 @@ wide1_1:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
@@ -667,21 +902,23 @@ wide1_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        CX, R8
-	VPADDD      Z7, Z6, Z6
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R8), Z6, Z6
-	VADDPS      Z6, Z8, Z8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
 	JMP         group
 
 look_up:
+	CMPQ         R8, $0x01
+	JNE          riding
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
-	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z11
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z6, Z6
-	VPADDD       Z6, Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPADDD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
 
 wide2_4:
 	SUBQ          $0x04, DI
@@ -693,8 +930,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -702,8 +939,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 12(CX), Z4, Z7
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -711,8 +948,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 20(CX), Z4, Z7
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -720,8 +957,8 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 28(CX), Z4, Z7
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide2_4
@@ -739,8 +976,8 @@ wide2_1:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST 4(CX), Z4, Z7
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide2_1
@@ -749,11 +986,238 @@ wide2_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        CX, R8
-	VPADDD      Z7, Z6, Z6
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R8), Z6, Z6
-	VADDPS      Z6, Z8, Z8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
+	JMP         group
+
+riding:
+	CMPQ         R8, $0x02
+	JNE          widened
+	VMULPS       896(BX), Z1, Z1
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPSLLD       $0x02, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	MOVQ         AX, R8
+	LEAQ         (AX)(DI*2), AX
+	MOVQ         DI, R9
+	SHLQ         $0x06, R9
+	ADDQ         AX, R9
+	PREFETCHT0   8192(R9)
+
+wide3_4:
+	SUBQ          $0x04, DI
+	JL            wide3_4_done
+	KMOVW         (R8), K2
+	MOVWLZX       (R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   (R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	KMOVW         2(R8), K2
+	MOVWLZX       2(R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   2(R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	KMOVW         4(R8), K2
+	MOVWLZX       4(R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   4(R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	KMOVW         6(R8), K2
+	MOVWLZX       6(R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   6(R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x08, R8
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide3_4
+
+wide3_4_done:
+	ADDQ $0x04, DI
+
+wide3_1:
+	SUBQ          $0x01, DI
+	JL            wide3_1_done
+	KMOVW         (R8), K2
+	MOVWLZX       (R8), R10
+	POPCNTL       R10, R10
+	VPMOVZXBW     (R9), Z9
+	VPANDD.BCST   (R8), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R9)(R10*2), R9
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x02, R8
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide3_1
+
+wide3_1_done:
+	ADDQ        $0x01, DI
+	MOVQ        R9, AX
+	MOVQ        104(DX), R8
+	ADDQ        CX, R8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
+	JMP         group
+
+widened:
+	VMULPS       896(BX), Z1, Z1
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPSLLD       $0x02, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+
+wide4_4:
+	SUBQ          $0x04, DI
+	JL            wide4_4_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	PREFETCHT0    1152(AX)
+	PREFETCHT0    1216(AX)
+	VMOVDQU64     128(AX), Z3
+	VMOVDQU64     192(AX), Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	PREFETCHT0    1280(AX)
+	PREFETCHT0    1344(AX)
+	VMOVDQU64     256(AX), Z3
+	VMOVDQU64     320(AX), Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	PREFETCHT0    1408(AX)
+	PREFETCHT0    1472(AX)
+	VMOVDQU64     384(AX), Z3
+	VMOVDQU64     448(AX), Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x00000200, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide4_4
+
+wide4_4_done:
+	ADDQ $0x04, DI
+
+wide4_1:
+	SUBQ          $0x01, DI
+	JL            wide4_1_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide4_1
+
+wide4_1_done:
+	ADDQ        $0x01, DI
+	MOVQ        104(DX), R8
+	ADDQ        CX, R8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
 	JMP         group
 
 dense_done:
@@ -781,72 +1245,72 @@ strip:
 	MOVQ         40(DX), DI
 	MOVQ         104(DX), R8
 	ADDQ         SI, R8
-	VPBROADCASTD (R8), Z6
+	VPBROADCASTD (R8), Z11
 	LEAQ         (R8)(DI*8), R8
-	VPSUBD.BCST  (R8), Z6, Z6
-	VPXORD       Z7, Z7, Z7
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPXORD       Z12, Z12, Z12
 
-wide3_4:
+wide5_4:
 	SUBQ          $0x04, DI
-	JL            wide3_4_done
+	JL            wide5_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (SI), Z3, Z6
-	VPDPBUSD.BCST 4(SI), Z4, Z7
+	VPDPBUSD.BCST (SI), Z3, Z11
+	VPDPBUSD.BCST 4(SI), Z4, Z12
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(SI), Z3, Z6
-	VPDPBUSD.BCST 12(SI), Z4, Z7
+	VPDPBUSD.BCST 8(SI), Z3, Z11
+	VPDPBUSD.BCST 12(SI), Z4, Z12
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(SI), Z3, Z6
-	VPDPBUSD.BCST 20(SI), Z4, Z7
+	VPDPBUSD.BCST 16(SI), Z3, Z11
+	VPDPBUSD.BCST 20(SI), Z4, Z12
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(SI), Z3, Z6
-	VPDPBUSD.BCST 28(SI), Z4, Z7
+	VPDPBUSD.BCST 24(SI), Z3, Z11
+	VPDPBUSD.BCST 28(SI), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide3_4
+	JMP           wide5_4
 
-wide3_4_done:
+wide5_4_done:
 	ADDQ $0x04, DI
 
-wide3_1:
+wide5_1:
 	SUBQ          $0x01, DI
-	JL            wide3_1_done
+	JL            wide5_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (SI), Z3, Z6
-	VPDPBUSD.BCST 4(SI), Z4, Z7
+	VPDPBUSD.BCST (SI), Z3, Z11
+	VPDPBUSD.BCST 4(SI), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide3_1
+	JMP           wide5_1
 
-wide3_1_done:
+wide5_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        SI, R8
-	VPADDD      Z7, Z6, Z6
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R8), Z6, Z6
-	VADDPS      Z6, Z8, Z8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
 	JMP         strip
 
 narrow:
@@ -860,11 +1324,11 @@ narrow:
 	KMOVW          96(DX), K3
 	MOVQ           104(DX), DI
 	ADDQ           SI, DI
-	VPBROADCASTD.Z (DI), K3, Z6
+	VPBROADCASTD.Z (DI), K3, Z11
 	MOVQ           40(DX), R8
 	LEAQ           (DI)(R8*8), DI
-	VPSUBD.BCST    (DI), Z6, K3, Z6
-	VPXORD         Z7, Z7, Z7
+	VPSUBD.BCST    (DI), Z11, K3, Z11
+	VPXORD         Z12, Z12, Z12
 	MOVQ           56(DX), DI
 	MOVQ           64(DX), R8
 
@@ -877,10 +1341,10 @@ chunk:
 	VPSRLW     $0x04, Z2, Z4
 	VPANDD     Z0, Z2, Z3
 	VPANDD     Z0, Z4, Z4
-	VPERMD     (SI), Z9, Z10
-	VPDPBUSD   Z10, Z3, Z6
+	VPERMD     (SI), Z9, Z14
+	VPDPBUSD   Z14, Z3, Z11
 	VPERMD     (R9), Z9, Z3
-	VPDPBUSD   Z3, Z4, Z7
+	VPDPBUSD   Z3, Z4, Z12
 	LEAQ       (SI)(R8*8), SI
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -897,46 +1361,46 @@ chunks_done:
 	VPSRLW      $0x04, Z2, Z4
 	VPANDD      Z0, Z2, Z3
 	VPANDD      Z0, Z4, Z4
-	VPERMD      (SI), Z9, Z10
-	VPDPBUSD    Z10, Z3, Z6
+	VPERMD      (SI), Z9, Z14
+	VPDPBUSD    Z14, Z3, Z11
 	VPERMD      (R9), Z9, Z3
-	VPDPBUSD    Z3, Z4, Z7
+	VPDPBUSD    Z3, Z4, Z12
 	LEAQ        (SI)(R8*8), SI
 	ADDQ        80(DX), AX
 
 tail_done:
 	MOVQ   104(DX), DI
 	ADDQ   SI, DI
-	VPADDD Z7, Z6, Z6
+	VPADDD Z12, Z11, Z11
 
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x08, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 	CMPQ    32(DX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x04, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 	CMPQ    32(DX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x02, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 	CMPQ    32(DX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z10
-	VPADDD  Z10, Z6, Z6
+	VALIGND $0x01, Z11, Z11, Z14
+	VPADDD  Z14, Z11, Z11
 
 reduced:
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(DI), Z6, Z6
-	VADDPS      Z6, Z8, K1, Z8
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(DI), Z11, Z11
+	VADDPS      Z11, Z13, K1, Z13
 	JMP         strip
 
 tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z8, (AX)
+	VMOVUPS Z13, (AX)
 	VZEROUPPER
 	RET
 
@@ -1075,7 +1539,7 @@ head_e8m0_no:
 head_e4m3_no:
 	VPMOVZXBD  (AX), Z4
 	KXNORW     K2, K2, K2
-	VGATHERDPS 1216(BX)(Z4*4), K2, Z1
+	VGATHERDPS 1408(BX)(Z4*4), K2, Z1
 	VMULPS     88(SP), Z1, Z1
 	VADDPS     1088(BX), Z1, Z1
 
@@ -1409,7 +1873,7 @@ cell:
 	RET
 
 // func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -1420,10 +1884,15 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z0
 	VMOVDQU64    832(SI), Z5
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
-	VPXORD       Z16, Z16, Z16
-	VPXORD       Z17, Z17, Z17
+	VMOVDQU32    1344(SI), Z10
+	MOVL         $0x1e1e1e1e, R8
+	VPBROADCASTD R8, Z6
+	VMOVDQU64    1216(SI), Z7
+	VMOVDQU64    1280(SI), Z8
+	VPXORD       Z19, Z19, Z19
+	VPXORD       Z20, Z20, Z20
+	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
 
@@ -1483,22 +1952,22 @@ head_unit_no:
 	VPSUBD.BCST  (R11), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R10)(DX*1), Z4
 	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R10)(DX*2), Z4
 	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R10)(DI*1), Z4
 	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	JMP          head_done
 
 head_affine_no:
@@ -1537,22 +2006,22 @@ head_affine_no:
 	VPSUBD.BCST  (R11), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R10)(DX*1), Z4
 	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R10)(DX*2), Z4
 	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R10)(DI*1), Z4
 	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	JMP          head_done
 
 head_bilevel_no:
@@ -1577,23 +2046,24 @@ head_e8m0_no:
 	ADDQ      $0x10, AX
 
 head_done:
-	CMPQ         184(BX), $0x00
+	MOVQ         184(BX), R10
+	CMPQ         R10, $0x00
 	JNE          look_up
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
-	VPBROADCASTD (R10), Z6
-	VPBROADCASTD (R10)(DX*1), Z7
-	VPBROADCASTD (R10)(DX*2), Z8
-	VPBROADCASTD (R10)(DI*1), Z9
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
 
 wide1_4:
 	SUBQ          $0x04, R9
@@ -1603,53 +2073,53 @@ wide1_4:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -1665,58 +2135,60 @@ wide1_1:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
 	ADDQ      $0x01, R9
-	VPADDD    Z10, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VPADDD    Z11, Z7, Z7
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VPADDD    Z12, Z8, Z8
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VPADDD    Z13, Z9, Z9
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, Z17
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
 	JMP       group
 
 look_up:
+	CMPQ         R10, $0x01
+	JNE          riding
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
-	VPBROADCASTD (R10), Z6
-	VPBROADCASTD (R10)(DX*1), Z7
-	VPBROADCASTD (R10)(DX*2), Z8
-	VPBROADCASTD (R10)(DI*1), Z9
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
-	VPADDD       Z6, Z6, Z6
-	VPADDD       Z7, Z7, Z7
-	VPADDD       Z8, Z8, Z8
-	VPADDD       Z9, Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
 
 wide2_4:
 	SUBQ          $0x04, R9
@@ -1728,14 +2200,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1743,14 +2215,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1758,14 +2230,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1773,14 +2245,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide2_4
@@ -1798,36 +2270,365 @@ wide2_1:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide2_1
 
 wide2_1_done:
 	ADDQ      $0x01, R9
-	VPADDD    Z10, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VPADDD    Z11, Z7, Z7
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VPADDD    Z12, Z8, Z8
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VPADDD    Z13, Z9, Z9
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, Z17
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	JMP       group
+
+riding:
+	CMPQ         R10, $0x02
+	JNE          widened
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	MOVQ         AX, R10
+	LEAQ         (AX)(R9*2), AX
+	MOVQ         R9, R11
+	SHLQ         $0x06, R11
+	ADDQ         AX, R11
+	PREFETCHT0   8192(R11)
+
+wide3_4:
+	SUBQ          $0x04, R9
+	JL            wide3_4_done
+	KMOVW         (R10), K2
+	MOVWLZX       (R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   (R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	KMOVW         2(R10), K2
+	MOVWLZX       2(R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   2(R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	KMOVW         4(R10), K2
+	MOVWLZX       4(R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   4(R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	KMOVW         6(R10), K2
+	MOVWLZX       6(R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   6(R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x08, R10
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide3_4
+
+wide3_4_done:
+	ADDQ $0x04, R9
+
+wide3_1:
+	SUBQ          $0x01, R9
+	JL            wide3_1_done
+	KMOVW         (R10), K2
+	MOVWLZX       (R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   (R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x02, R10
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide3_1
+
+wide3_1_done:
+	ADDQ      $0x01, R9
+	MOVQ      R11, AX
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	JMP       group
+
+widened:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+
+wide4_4:
+	SUBQ          $0x04, R9
+	JL            wide4_4_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	PREFETCHT0    1152(AX)
+	PREFETCHT0    1216(AX)
+	VMOVDQU64     128(AX), Z3
+	VMOVDQU64     192(AX), Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	PREFETCHT0    1280(AX)
+	PREFETCHT0    1344(AX)
+	VMOVDQU64     256(AX), Z3
+	VMOVDQU64     320(AX), Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	PREFETCHT0    1408(AX)
+	PREFETCHT0    1472(AX)
+	VMOVDQU64     384(AX), Z3
+	VMOVDQU64     448(AX), Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000200, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide4_4
+
+wide4_4_done:
+	ADDQ $0x04, R9
+
+wide4_1:
+	SUBQ          $0x01, R9
+	JL            wide4_1_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide4_1
+
+wide4_1_done:
+	ADDQ      $0x01, R9
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
 	JMP       group
 
 dense_done:
@@ -1855,120 +2656,120 @@ strip:
 	MOVQ         40(BX), R9
 	MOVQ         104(BX), R10
 	ADDQ         R8, R10
-	VPBROADCASTD (R10), Z6
-	VPBROADCASTD (R10)(DX*1), Z7
-	VPBROADCASTD (R10)(DX*2), Z8
-	VPBROADCASTD (R10)(DI*1), Z9
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
 
-wide3_4:
+wide5_4:
 	SUBQ          $0x04, R9
-	JL            wide3_4_done
+	JL            wide5_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R8), Z3, Z6
-	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8), Z4, Z10
-	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (R8), Z3, Z11
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(R8), Z4, Z15
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(R8), Z3, Z6
-	VPDPBUSD.BCST 8(R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 12(R8), Z4, Z10
-	VPDPBUSD.BCST 12(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 12(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 12(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 8(R8), Z3, Z11
+	VPDPBUSD.BCST 8(R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(R8), Z4, Z15
+	VPDPBUSD.BCST 12(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(R8)(DI*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(R8), Z3, Z6
-	VPDPBUSD.BCST 16(R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 20(R8), Z4, Z10
-	VPDPBUSD.BCST 20(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 20(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 20(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 16(R8), Z3, Z11
+	VPDPBUSD.BCST 16(R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(R8), Z4, Z15
+	VPDPBUSD.BCST 20(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(R8)(DI*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(R8), Z3, Z6
-	VPDPBUSD.BCST 24(R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 28(R8), Z4, Z10
-	VPDPBUSD.BCST 28(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 28(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 24(R8), Z3, Z11
+	VPDPBUSD.BCST 24(R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(R8), Z4, Z15
+	VPDPBUSD.BCST 28(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide3_4
+	JMP           wide5_4
 
-wide3_4_done:
+wide5_4_done:
 	ADDQ $0x04, R9
 
-wide3_1:
+wide5_1:
 	SUBQ          $0x01, R9
-	JL            wide3_1_done
+	JL            wide5_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R8), Z3, Z6
-	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8), Z4, Z10
-	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (R8), Z3, Z11
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(R8), Z4, Z15
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide3_1
+	JMP           wide5_1
 
-wide3_1_done:
+wide5_1_done:
 	ADDQ      $0x01, R9
-	VPADDD    Z10, Z6, Z6
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VPADDD    Z11, Z7, Z7
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VPADDD    Z12, Z8, Z8
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VPADDD    Z13, Z9, Z9
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, Z17
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
 	JMP       strip
 
 narrow:
@@ -1976,26 +2777,26 @@ narrow:
 	MOVQ      96(BX), R10
 	SHLXQ     R9, R10, R10
 	KMOVW     R10, K1
-	VMOVDQU32 (SI), Z18
+	VMOVDQU32 (SI), Z9
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R9
 	ADDQ           R8, R9
-	VPBROADCASTD.Z (R9), K3, Z6
-	VPBROADCASTD.Z (R9)(DX*1), K3, Z7
-	VPBROADCASTD.Z (R9)(DX*2), K3, Z8
-	VPBROADCASTD.Z (R9)(DI*1), K3, Z9
+	VPBROADCASTD.Z (R9), K3, Z11
+	VPBROADCASTD.Z (R9)(DX*1), K3, Z12
+	VPBROADCASTD.Z (R9)(DX*2), K3, Z13
+	VPBROADCASTD.Z (R9)(DI*1), K3, Z14
 	MOVQ           40(BX), R10
 	LEAQ           (R9)(R10*8), R9
-	VPSUBD.BCST    (R9), Z6, K3, Z6
-	VPSUBD.BCST    (R9)(DX*1), Z7, K3, Z7
-	VPSUBD.BCST    (R9)(DX*2), Z8, K3, Z8
-	VPSUBD.BCST    (R9)(DI*1), Z9, K3, Z9
-	VPXORD         Z10, Z10, Z10
-	VPXORD         Z11, Z11, Z11
-	VPXORD         Z12, Z12, Z12
-	VPXORD         Z13, Z13, Z13
+	VPSUBD.BCST    (R9), Z11, K3, Z11
+	VPSUBD.BCST    (R9)(DX*1), Z12, K3, Z12
+	VPSUBD.BCST    (R9)(DX*2), Z13, K3, Z13
+	VPSUBD.BCST    (R9)(DI*1), Z14, K3, Z14
+	VPXORD         Z15, Z15, Z15
+	VPXORD         Z16, Z16, Z16
+	VPXORD         Z17, Z17, Z17
+	VPXORD         Z18, Z18, Z18
 	MOVQ           56(BX), R9
 	MOVQ           64(BX), R10
 
@@ -2008,22 +2809,22 @@ chunk:
 	VPSRLW     $0x04, Z2, Z4
 	VPANDD     Z0, Z2, Z3
 	VPANDD     Z0, Z4, Z4
-	VPERMD     (R8), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z6
-	VPERMD     (R11), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z10
-	VPERMD     (R8)(DX*1), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z7
-	VPERMD     (R11)(DX*1), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z11
-	VPERMD     (R8)(DX*2), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z8
-	VPERMD     (R11)(DX*2), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z12
-	VPERMD     (R8)(DI*1), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z9
-	VPERMD     (R11)(DI*1), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z13
+	VPERMD     (R8), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z11
+	VPERMD     (R11), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z15
+	VPERMD     (R8)(DX*1), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z12
+	VPERMD     (R11)(DX*1), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z16
+	VPERMD     (R8)(DX*2), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z13
+	VPERMD     (R11)(DX*2), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z17
+	VPERMD     (R8)(DI*1), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z14
+	VPERMD     (R11)(DI*1), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z18
 	LEAQ       (R8)(R10*8), R8
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -2040,119 +2841,119 @@ chunks_done:
 	VPSRLW      $0x04, Z2, Z4
 	VPANDD      Z0, Z2, Z3
 	VPANDD      Z0, Z4, Z4
-	VPERMD      (R8), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z6
-	VPERMD      (R11), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z10
-	VPERMD      (R8)(DX*1), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z7
-	VPERMD      (R11)(DX*1), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z11
-	VPERMD      (R8)(DX*2), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z8
-	VPERMD      (R11)(DX*2), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z12
-	VPERMD      (R8)(DI*1), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z9
-	VPERMD      (R11)(DI*1), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z13
+	VPERMD      (R8), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z11
+	VPERMD      (R11), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z15
+	VPERMD      (R8)(DX*1), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z12
+	VPERMD      (R11)(DX*1), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z16
+	VPERMD      (R8)(DX*2), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z13
+	VPERMD      (R11)(DX*2), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z17
+	VPERMD      (R8)(DI*1), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z14
+	VPERMD      (R11)(DI*1), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z18
 	LEAQ        (R8)(R10*8), R8
 	ADDQ        80(BX), AX
 
 tail_done:
-	VPADDD     Z10, Z6, Z6
-	VPADDD     Z11, Z7, Z7
-	VPADDD     Z12, Z8, Z8
-	VPADDD     Z13, Z9, Z9
+	VPADDD     Z15, Z11, Z11
+	VPADDD     Z16, Z12, Z12
+	VPADDD     Z17, Z13, Z13
+	VPADDD     Z18, Z14, Z14
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z7, Z6, Z19
-	VSHUFI64X2 $0xee, Z7, Z6, Z20
-	VPADDD     Z19, Z20, Z6
-	VSHUFI64X2 $0x44, Z9, Z8, Z19
-	VSHUFI64X2 $0xee, Z9, Z8, Z20
-	VPADDD     Z19, Z20, Z8
-	VSHUFI64X2 $0x88, Z8, Z6, Z19
-	VSHUFI64X2 $0xdd, Z8, Z6, Z20
-	VPADDD     Z19, Z20, Z6
+	VSHUFI64X2 $0x44, Z12, Z11, Z23
+	VSHUFI64X2 $0xee, Z12, Z11, Z24
+	VPADDD     Z23, Z24, Z11
+	VSHUFI64X2 $0x44, Z14, Z13, Z23
+	VSHUFI64X2 $0xee, Z14, Z13, Z24
+	VPADDD     Z23, Z24, Z13
+	VSHUFI64X2 $0x88, Z13, Z11, Z23
+	VSHUFI64X2 $0xdd, Z13, Z11, Z24
+	VPADDD     Z23, Z24, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z6, Z19
-	VPADDD  Z19, Z6, Z6
+	VPSHUFD $0x4e, Z11, Z23
+	VPADDD  Z23, Z11, Z11
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z6, Z19
-	VPADDD  Z19, Z6, Z6
+	VPSHUFD $0xb1, Z11, Z23
+	VPADDD  Z23, Z11, Z11
 
 quarter0:
-	VCVTDQ2PS  Z6, Z6
-	VMULPS     Z1, Z6, Z6
-	VSHUFF32X4 $0x00, Z6, Z6, Z19
-	VADDPS     Z19, Z14, K1, Z14
-	VSHUFF32X4 $0x55, Z6, Z6, Z20
-	VADDPS     Z20, Z15, K1, Z15
-	VSHUFF32X4 $0xaa, Z6, Z6, Z19
-	VADDPS     Z19, Z16, K1, Z16
-	VSHUFF32X4 $0xff, Z6, Z6, Z20
-	VADDPS     Z20, Z17, K1, Z17
+	VCVTDQ2PS  Z11, Z11
+	VMULPS     Z1, Z11, Z11
+	VSHUFF32X4 $0x00, Z11, Z11, Z23
+	VADDPS     Z23, Z19, K1, Z19
+	VSHUFF32X4 $0x55, Z11, Z11, Z24
+	VADDPS     Z24, Z20, K1, Z20
+	VSHUFF32X4 $0xaa, Z11, Z11, Z23
+	VADDPS     Z23, Z21, K1, Z21
+	VSHUFF32X4 $0xff, Z11, Z11, Z24
+	VADDPS     Z24, Z22, K1, Z22
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x08, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x08, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x08, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x08, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x04, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x04, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x04, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x04, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x02, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x02, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x02, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x02, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x01, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x01, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x01, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x01, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 
 reduced:
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, K1, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, K1, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, K1, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, K1, Z17
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, K1, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, K1, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, K1, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, K1, Z22
 
 narrow_done:
 	JMP strip
@@ -2161,15 +2962,15 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	VMOVUPS Z16, 128(AX)
-	VMOVUPS Z17, 192(AX)
+	VMOVUPS Z19, (AX)
+	VMOVUPS Z20, 64(AX)
+	VMOVUPS Z21, 128(AX)
+	VMOVUPS Z22, 192(AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -2180,10 +2981,15 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
 	MOVL         $0x0f0f0f0f, R8
 	VPBROADCASTD R8, Z0
 	VMOVDQU64    832(SI), Z5
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
-	VPXORD       Z16, Z16, Z16
-	VPXORD       Z17, Z17, Z17
+	VMOVDQU32    1344(SI), Z10
+	MOVL         $0x1e1e1e1e, R8
+	VPBROADCASTD R8, Z6
+	VMOVDQU64    1216(SI), Z7
+	VMOVDQU64    1280(SI), Z8
+	VPXORD       Z19, Z19, Z19
+	VPXORD       Z20, Z20, Z20
+	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
 
@@ -2244,25 +3050,25 @@ head_unit_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10), Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R10)(DX*1), Z4
 	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DX*1), Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R10)(DX*2), Z4
 	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DX*2), Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R10)(DI*1), Z4
 	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	JMP          head_done
 
 head_affine_no:
@@ -2302,25 +3108,25 @@ head_affine_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10), Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R10)(DX*1), Z4
 	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DX*1), Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R10)(DX*2), Z4
 	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DX*2), Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R10)(DI*1), Z4
 	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	JMP          head_done
 
 head_bilevel_no:
@@ -2345,23 +3151,24 @@ head_e8m0_no:
 	ADDQ      $0x10, AX
 
 head_done:
-	CMPQ         184(BX), $0x00
+	MOVQ         184(BX), R10
+	CMPQ         R10, $0x00
 	JNE          look_up
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
-	VPBROADCASTD (R10), Z6
-	VPBROADCASTD (R10)(DX*1), Z7
-	VPBROADCASTD (R10)(DX*2), Z8
-	VPBROADCASTD (R10)(DI*1), Z9
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
 
 wide1_4:
 	SUBQ          $0x04, R9
@@ -2371,53 +3178,53 @@ wide1_4:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -2433,14 +3240,14 @@ wide1_1:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
@@ -2449,48 +3256,50 @@ wide1_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        CX, R10
-	VPADDD      Z10, Z6, Z6
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R10), Z6, Z6
-	VADDPS      Z6, Z14, Z14
-	VPADDD      Z11, Z7, Z7
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R10)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, Z15
-	VPADDD      Z12, Z8, Z8
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R10)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, Z16
-	VPADDD      Z13, Z9, Z9
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R10)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, Z17
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
 	JMP         group
 
 look_up:
+	CMPQ         R10, $0x01
+	JNE          riding
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
-	VPBROADCASTD (R10), Z6
-	VPBROADCASTD (R10)(DX*1), Z7
-	VPBROADCASTD (R10)(DX*2), Z8
-	VPBROADCASTD (R10)(DI*1), Z9
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
-	VPADDD       Z6, Z6, Z6
-	VPADDD       Z7, Z7, Z7
-	VPADDD       Z8, Z8, Z8
-	VPADDD       Z9, Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
 
 wide2_4:
 	SUBQ          $0x04, R9
@@ -2502,14 +3311,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -2517,14 +3326,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 12(CX), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -2532,14 +3341,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 20(CX), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -2547,14 +3356,14 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 28(CX), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide2_4
@@ -2572,14 +3381,14 @@ wide2_1:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(CX), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide2_1
@@ -2588,26 +3397,367 @@ wide2_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        CX, R10
-	VPADDD      Z10, Z6, Z6
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R10), Z6, Z6
-	VADDPS      Z6, Z14, Z14
-	VPADDD      Z11, Z7, Z7
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R10)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, Z15
-	VPADDD      Z12, Z8, Z8
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R10)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, Z16
-	VPADDD      Z13, Z9, Z9
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R10)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, Z17
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	JMP         group
+
+riding:
+	CMPQ         R10, $0x02
+	JNE          widened
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	MOVQ         AX, R10
+	LEAQ         (AX)(R9*2), AX
+	MOVQ         R9, R11
+	SHLQ         $0x06, R11
+	ADDQ         AX, R11
+	PREFETCHT0   8192(R11)
+
+wide3_4:
+	SUBQ          $0x04, R9
+	JL            wide3_4_done
+	KMOVW         (R10), K2
+	MOVWLZX       (R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   (R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	KMOVW         2(R10), K2
+	MOVWLZX       2(R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   2(R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	KMOVW         4(R10), K2
+	MOVWLZX       4(R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   4(R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	KMOVW         6(R10), K2
+	MOVWLZX       6(R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   6(R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x08, R10
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide3_4
+
+wide3_4_done:
+	ADDQ $0x04, R9
+
+wide3_1:
+	SUBQ          $0x01, R9
+	JL            wide3_1_done
+	KMOVW         (R10), K2
+	MOVWLZX       (R10), R12
+	POPCNTL       R12, R12
+	VPMOVZXBW     (R11), Z9
+	VPANDD.BCST   (R10), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R11)(R12*2), R11
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x02, R10
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide3_1
+
+wide3_1_done:
+	ADDQ        $0x01, R9
+	MOVQ        R11, AX
+	MOVQ        104(BX), R10
+	ADDQ        CX, R10
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	JMP         group
+
+widened:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+
+wide4_4:
+	SUBQ          $0x04, R9
+	JL            wide4_4_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	PREFETCHT0    1152(AX)
+	PREFETCHT0    1216(AX)
+	VMOVDQU64     128(AX), Z3
+	VMOVDQU64     192(AX), Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	PREFETCHT0    1280(AX)
+	PREFETCHT0    1344(AX)
+	VMOVDQU64     256(AX), Z3
+	VMOVDQU64     320(AX), Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	PREFETCHT0    1408(AX)
+	PREFETCHT0    1472(AX)
+	VMOVDQU64     384(AX), Z3
+	VMOVDQU64     448(AX), Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000200, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide4_4
+
+wide4_4_done:
+	ADDQ $0x04, R9
+
+wide4_1:
+	SUBQ          $0x01, R9
+	JL            wide4_1_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide4_1
+
+wide4_1_done:
+	ADDQ        $0x01, R9
+	MOVQ        104(BX), R10
+	ADDQ        CX, R10
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
 	JMP         group
 
 dense_done:
@@ -2635,126 +3785,126 @@ strip:
 	MOVQ         40(BX), R9
 	MOVQ         104(BX), R10
 	ADDQ         R8, R10
-	VPBROADCASTD (R10), Z6
-	VPBROADCASTD (R10)(DX*1), Z7
-	VPBROADCASTD (R10)(DX*2), Z8
-	VPBROADCASTD (R10)(DI*1), Z9
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
 	LEAQ         (R10)(R9*8), R10
-	VPSUBD.BCST  (R10), Z6, Z6
-	VPSUBD.BCST  (R10)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R10)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R10)(DI*1), Z9, Z9
-	VPXORD       Z10, Z10, Z10
-	VPXORD       Z11, Z11, Z11
-	VPXORD       Z12, Z12, Z12
-	VPXORD       Z13, Z13, Z13
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
 
-wide3_4:
+wide5_4:
 	SUBQ          $0x04, R9
-	JL            wide3_4_done
+	JL            wide5_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R8), Z3, Z6
-	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8), Z4, Z10
-	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (R8), Z3, Z11
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(R8), Z4, Z15
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(R8), Z3, Z6
-	VPDPBUSD.BCST 8(R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 12(R8), Z4, Z10
-	VPDPBUSD.BCST 12(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 12(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 12(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 8(R8), Z3, Z11
+	VPDPBUSD.BCST 8(R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(R8), Z4, Z15
+	VPDPBUSD.BCST 12(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(R8)(DI*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(R8), Z3, Z6
-	VPDPBUSD.BCST 16(R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 20(R8), Z4, Z10
-	VPDPBUSD.BCST 20(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 20(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 20(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 16(R8), Z3, Z11
+	VPDPBUSD.BCST 16(R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(R8), Z4, Z15
+	VPDPBUSD.BCST 20(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(R8)(DI*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(R8), Z3, Z6
-	VPDPBUSD.BCST 24(R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 28(R8), Z4, Z10
-	VPDPBUSD.BCST 28(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 28(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST 24(R8), Z3, Z11
+	VPDPBUSD.BCST 24(R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(R8), Z4, Z15
+	VPDPBUSD.BCST 28(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide3_4
+	JMP           wide5_4
 
-wide3_4_done:
+wide5_4_done:
 	ADDQ $0x04, R9
 
-wide3_1:
+wide5_1:
 	SUBQ          $0x01, R9
-	JL            wide3_1_done
+	JL            wide5_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R8), Z3, Z6
-	VPDPBUSD.BCST (R8)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R8)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R8)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 4(R8), Z4, Z10
-	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z11
-	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z12
-	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z13
+	VPDPBUSD.BCST (R8), Z3, Z11
+	VPDPBUSD.BCST (R8)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R8)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R8)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(R8), Z4, Z15
+	VPDPBUSD.BCST 4(R8)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(R8)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide3_1
+	JMP           wide5_1
 
-wide3_1_done:
+wide5_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        R8, R10
-	VPADDD      Z10, Z6, Z6
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R10), Z6, Z6
-	VADDPS      Z6, Z14, Z14
-	VPADDD      Z11, Z7, Z7
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R10)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, Z15
-	VPADDD      Z12, Z8, Z8
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R10)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, Z16
-	VPADDD      Z13, Z9, Z9
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R10)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, Z17
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
 	JMP         strip
 
 narrow:
@@ -2762,26 +3912,26 @@ narrow:
 	MOVQ      96(BX), R10
 	SHLXQ     R9, R10, R10
 	KMOVW     R10, K1
-	VMOVDQU32 (SI), Z18
+	VMOVDQU32 (SI), Z9
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R9
 	ADDQ           R8, R9
-	VPBROADCASTD.Z (R9), K3, Z6
-	VPBROADCASTD.Z (R9)(DX*1), K3, Z7
-	VPBROADCASTD.Z (R9)(DX*2), K3, Z8
-	VPBROADCASTD.Z (R9)(DI*1), K3, Z9
+	VPBROADCASTD.Z (R9), K3, Z11
+	VPBROADCASTD.Z (R9)(DX*1), K3, Z12
+	VPBROADCASTD.Z (R9)(DX*2), K3, Z13
+	VPBROADCASTD.Z (R9)(DI*1), K3, Z14
 	MOVQ           40(BX), R10
 	LEAQ           (R9)(R10*8), R9
-	VPSUBD.BCST    (R9), Z6, K3, Z6
-	VPSUBD.BCST    (R9)(DX*1), Z7, K3, Z7
-	VPSUBD.BCST    (R9)(DX*2), Z8, K3, Z8
-	VPSUBD.BCST    (R9)(DI*1), Z9, K3, Z9
-	VPXORD         Z10, Z10, Z10
-	VPXORD         Z11, Z11, Z11
-	VPXORD         Z12, Z12, Z12
-	VPXORD         Z13, Z13, Z13
+	VPSUBD.BCST    (R9), Z11, K3, Z11
+	VPSUBD.BCST    (R9)(DX*1), Z12, K3, Z12
+	VPSUBD.BCST    (R9)(DX*2), Z13, K3, Z13
+	VPSUBD.BCST    (R9)(DI*1), Z14, K3, Z14
+	VPXORD         Z15, Z15, Z15
+	VPXORD         Z16, Z16, Z16
+	VPXORD         Z17, Z17, Z17
+	VPXORD         Z18, Z18, Z18
 	MOVQ           56(BX), R9
 	MOVQ           64(BX), R10
 
@@ -2794,22 +3944,22 @@ chunk:
 	VPSRLW     $0x04, Z2, Z4
 	VPANDD     Z0, Z2, Z3
 	VPANDD     Z0, Z4, Z4
-	VPERMD     (R8), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z6
-	VPERMD     (R11), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z10
-	VPERMD     (R8)(DX*1), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z7
-	VPERMD     (R11)(DX*1), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z11
-	VPERMD     (R8)(DX*2), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z8
-	VPERMD     (R11)(DX*2), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z12
-	VPERMD     (R8)(DI*1), Z18, Z19
-	VPDPBUSD   Z19, Z3, Z9
-	VPERMD     (R11)(DI*1), Z18, Z20
-	VPDPBUSD   Z20, Z4, Z13
+	VPERMD     (R8), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z11
+	VPERMD     (R11), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z15
+	VPERMD     (R8)(DX*1), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z12
+	VPERMD     (R11)(DX*1), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z16
+	VPERMD     (R8)(DX*2), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z13
+	VPERMD     (R11)(DX*2), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z17
+	VPERMD     (R8)(DI*1), Z9, Z23
+	VPDPBUSD   Z23, Z3, Z14
+	VPERMD     (R11)(DI*1), Z9, Z24
+	VPDPBUSD   Z24, Z4, Z18
 	LEAQ       (R8)(R10*8), R8
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -2826,129 +3976,129 @@ chunks_done:
 	VPSRLW      $0x04, Z2, Z4
 	VPANDD      Z0, Z2, Z3
 	VPANDD      Z0, Z4, Z4
-	VPERMD      (R8), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z6
-	VPERMD      (R11), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z10
-	VPERMD      (R8)(DX*1), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z7
-	VPERMD      (R11)(DX*1), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z11
-	VPERMD      (R8)(DX*2), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z8
-	VPERMD      (R11)(DX*2), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z12
-	VPERMD      (R8)(DI*1), Z18, Z19
-	VPDPBUSD    Z19, Z3, Z9
-	VPERMD      (R11)(DI*1), Z18, Z20
-	VPDPBUSD    Z20, Z4, Z13
+	VPERMD      (R8), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z11
+	VPERMD      (R11), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z15
+	VPERMD      (R8)(DX*1), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z12
+	VPERMD      (R11)(DX*1), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z16
+	VPERMD      (R8)(DX*2), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z13
+	VPERMD      (R11)(DX*2), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z17
+	VPERMD      (R8)(DI*1), Z9, Z23
+	VPDPBUSD    Z23, Z3, Z14
+	VPERMD      (R11)(DI*1), Z9, Z24
+	VPDPBUSD    Z24, Z4, Z18
 	LEAQ        (R8)(R10*8), R8
 	ADDQ        80(BX), AX
 
 tail_done:
 	MOVQ       104(BX), R9
 	ADDQ       R8, R9
-	VPADDD     Z10, Z6, Z6
-	VPADDD     Z11, Z7, Z7
-	VPADDD     Z12, Z8, Z8
-	VPADDD     Z13, Z9, Z9
+	VPADDD     Z15, Z11, Z11
+	VPADDD     Z16, Z12, Z12
+	VPADDD     Z17, Z13, Z13
+	VPADDD     Z18, Z14, Z14
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z7, Z6, Z19
-	VSHUFI64X2 $0xee, Z7, Z6, Z20
-	VPADDD     Z19, Z20, Z6
-	VSHUFI64X2 $0x44, Z9, Z8, Z19
-	VSHUFI64X2 $0xee, Z9, Z8, Z20
-	VPADDD     Z19, Z20, Z8
-	VSHUFI64X2 $0x88, Z8, Z6, Z19
-	VSHUFI64X2 $0xdd, Z8, Z6, Z20
-	VPADDD     Z19, Z20, Z6
+	VSHUFI64X2 $0x44, Z12, Z11, Z23
+	VSHUFI64X2 $0xee, Z12, Z11, Z24
+	VPADDD     Z23, Z24, Z11
+	VSHUFI64X2 $0x44, Z14, Z13, Z23
+	VSHUFI64X2 $0xee, Z14, Z13, Z24
+	VPADDD     Z23, Z24, Z13
+	VSHUFI64X2 $0x88, Z13, Z11, Z23
+	VSHUFI64X2 $0xdd, Z13, Z11, Z24
+	VPADDD     Z23, Z24, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z6, Z19
-	VPADDD  Z19, Z6, Z6
+	VPSHUFD $0x4e, Z11, Z23
+	VPADDD  Z23, Z11, Z11
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z6, Z19
-	VPADDD  Z19, Z6, Z6
+	VPSHUFD $0xb1, Z11, Z23
+	VPADDD  Z23, Z11, Z11
 
 quarter0:
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VSHUFF32X4  $0x00, Z6, Z6, Z19
-	VMULPS.BCST -4(R9), Z19, Z19
-	VADDPS      Z19, Z14, K1, Z14
-	VSHUFF32X4  $0x55, Z6, Z6, Z20
-	VMULPS.BCST -4(R9)(DX*1), Z20, Z20
-	VADDPS      Z20, Z15, K1, Z15
-	VSHUFF32X4  $0xaa, Z6, Z6, Z19
-	VMULPS.BCST -4(R9)(DX*2), Z19, Z19
-	VADDPS      Z19, Z16, K1, Z16
-	VSHUFF32X4  $0xff, Z6, Z6, Z20
-	VMULPS.BCST -4(R9)(DI*1), Z20, Z20
-	VADDPS      Z20, Z17, K1, Z17
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VSHUFF32X4  $0x00, Z11, Z11, Z23
+	VMULPS.BCST -4(R9), Z23, Z23
+	VADDPS      Z23, Z19, K1, Z19
+	VSHUFF32X4  $0x55, Z11, Z11, Z24
+	VMULPS.BCST -4(R9)(DX*1), Z24, Z24
+	VADDPS      Z24, Z20, K1, Z20
+	VSHUFF32X4  $0xaa, Z11, Z11, Z23
+	VMULPS.BCST -4(R9)(DX*2), Z23, Z23
+	VADDPS      Z23, Z21, K1, Z21
+	VSHUFF32X4  $0xff, Z11, Z11, Z24
+	VMULPS.BCST -4(R9)(DI*1), Z24, Z24
+	VADDPS      Z24, Z22, K1, Z22
 	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x08, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x08, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x08, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x08, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x04, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x04, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x04, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x04, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x02, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x02, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x02, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x02, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z19
-	VPADDD  Z19, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z20
-	VPADDD  Z20, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z19
-	VPADDD  Z19, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z20
-	VPADDD  Z20, Z9, Z9
+	VALIGND $0x01, Z11, Z11, Z23
+	VPADDD  Z23, Z11, Z11
+	VALIGND $0x01, Z12, Z12, Z24
+	VPADDD  Z24, Z12, Z12
+	VALIGND $0x01, Z13, Z13, Z23
+	VPADDD  Z23, Z13, Z13
+	VALIGND $0x01, Z14, Z14, Z24
+	VPADDD  Z24, Z14, Z14
 
 reduced:
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R9), Z6, Z6
-	VADDPS      Z6, Z14, K1, Z14
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R9)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, K1, Z15
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R9)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, K1, Z16
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R9)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, K1, Z17
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R9), Z11, Z11
+	VADDPS      Z11, Z19, K1, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R9)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, K1, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R9)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, K1, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R9)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, K1, Z22
 
 narrow_done:
 	JMP strip
@@ -2957,10 +4107,10 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	VMOVUPS Z16, 128(AX)
-	VMOVUPS Z17, 192(AX)
+	VMOVUPS Z19, (AX)
+	VMOVUPS Z20, 64(AX)
+	VMOVUPS Z21, 128(AX)
+	VMOVUPS Z22, 192(AX)
 	VZEROUPPER
 	RET
 
@@ -3109,7 +4259,7 @@ head_e8m0_no:
 head_e4m3_no:
 	VPMOVZXBD  (AX), Z4
 	KXNORW     K2, K2, K2
-	VGATHERDPS 1216(SI)(Z4*4), K2, Z1
+	VGATHERDPS 1408(SI)(Z4*4), K2, Z1
 	VMULPS     88(SP), Z1, Z1
 	VADDPS     1088(SI), Z1, Z1
 
@@ -3682,7 +4832,7 @@ cell:
 	RET
 
 // func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -3695,14 +4845,19 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
 	MOVL         $0x0f0f0f0f, R10
 	VPBROADCASTD R10, Z0
 	VMOVDQU64    832(SI), Z5
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
-	VPXORD       Z16, Z16, Z16
-	VPXORD       Z17, Z17, Z17
-	VPXORD       Z18, Z18, Z18
+	VMOVDQU32    1344(SI), Z10
+	MOVL         $0x1e1e1e1e, R10
+	VPBROADCASTD R10, Z6
+	VMOVDQU64    1216(SI), Z7
+	VMOVDQU64    1280(SI), Z8
 	VPXORD       Z19, Z19, Z19
 	VPXORD       Z20, Z20, Z20
 	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
+	VPXORD       Z23, Z23, Z23
+	VPXORD       Z24, Z24, Z24
+	VPXORD       Z25, Z25, Z25
+	VPXORD       Z26, Z26, Z26
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
 
@@ -3762,42 +4917,42 @@ head_unit_no:
 	VPSUBD.BCST  (R13), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R12)(DX*1), Z4
 	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R12)(DX*2), Z4
 	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R12)(DI*1), Z4
 	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	VPBROADCASTD (R12)(DX*4), Z4
 	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z18, Z18
+	VADDPS       Z4, Z23, Z23
 	VPBROADCASTD (R12)(R8*1), Z4
 	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z19, Z19
+	VADDPS       Z4, Z24, Z24
 	VPBROADCASTD (R12)(DI*2), Z4
 	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z20, Z20
+	VADDPS       Z4, Z25, Z25
 	VPBROADCASTD (R12)(R9*1), Z4
 	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z21, Z21
+	VADDPS       Z4, Z26, Z26
 	JMP          head_done
 
 head_affine_no:
@@ -3836,42 +4991,42 @@ head_affine_no:
 	VPSUBD.BCST  (R13), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R12)(DX*1), Z4
 	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R12)(DX*2), Z4
 	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R12)(DI*1), Z4
 	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	VPBROADCASTD (R12)(DX*4), Z4
 	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z18, Z18
+	VADDPS       Z4, Z23, Z23
 	VPBROADCASTD (R12)(R8*1), Z4
 	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z19, Z19
+	VADDPS       Z4, Z24, Z24
 	VPBROADCASTD (R12)(DI*2), Z4
 	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z20, Z20
+	VADDPS       Z4, Z25, Z25
 	VPBROADCASTD (R12)(R9*1), Z4
 	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
-	VADDPS       Z4, Z21, Z21
+	VADDPS       Z4, Z26, Z26
 	JMP          head_done
 
 head_bilevel_no:
@@ -3896,27 +5051,28 @@ head_e8m0_no:
 	ADDQ      $0x10, AX
 
 head_done:
-	CMPQ         184(BX), $0x00
+	MOVQ         184(BX), R12
+	CMPQ         R12, $0x00
 	JNE          look_up
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(DI*1), Z9
-	VPBROADCASTD (R12)(DX*4), Z10
-	VPBROADCASTD (R12)(R8*1), Z11
-	VPBROADCASTD (R12)(DI*2), Z12
-	VPBROADCASTD (R12)(R9*1), Z13
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
-	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
-	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
 wide1_4:
 	SUBQ          $0x04, R11
@@ -3926,85 +5082,85 @@ wide1_4:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 12(CX), Z4, Z6
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 20(CX), Z4, Z6
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 28(CX), Z4, Z6
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -4020,43 +5176,28 @@ wide1_1:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
 
 wide1_1_done:
 	ADDQ      $0x01, R11
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z1, Z10, Z10
-	VADDPS    Z10, Z18, Z18
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, Z19
@@ -4066,36 +5207,53 @@ wide1_1_done:
 	VCVTDQ2PS Z13, Z13
 	VMULPS    Z1, Z13, Z13
 	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
 	JMP       group
 
 look_up:
+	CMPQ         R12, $0x01
+	JNE          riding
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(DI*1), Z9
-	VPBROADCASTD (R12)(DX*4), Z10
-	VPBROADCASTD (R12)(R8*1), Z11
-	VPBROADCASTD (R12)(DI*2), Z12
-	VPBROADCASTD (R12)(R9*1), Z13
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
-	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
-	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
-	VPADDD       Z6, Z6, Z6
-	VPADDD       Z7, Z7, Z7
-	VPADDD       Z8, Z8, Z8
-	VPADDD       Z9, Z9, Z9
-	VPADDD       Z10, Z10, Z10
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 	VPADDD       Z11, Z11, Z11
 	VPADDD       Z12, Z12, Z12
 	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPADDD       Z16, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPADDD       Z18, Z18, Z18
 
 wide2_4:
 	SUBQ          $0x04, R11
@@ -4107,22 +5265,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -4130,22 +5288,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 12(CX), Z4, Z6
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -4153,22 +5311,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 20(CX), Z4, Z6
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -4176,22 +5334,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 28(CX), Z4, Z6
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide2_4
@@ -4209,43 +5367,28 @@ wide2_1:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide2_1
 
 wide2_1_done:
 	ADDQ      $0x01, R11
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z1, Z10, Z10
-	VADDPS    Z10, Z18, Z18
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, Z19
@@ -4255,6 +5398,462 @@ wide2_1_done:
 	VCVTDQ2PS Z13, Z13
 	VMULPS    Z1, Z13, Z13
 	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
+	JMP       group
+
+riding:
+	CMPQ         R12, $0x02
+	JNE          widened
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPSLLD       $0x02, Z15, Z15
+	VPSLLD       $0x02, Z16, Z16
+	VPSLLD       $0x02, Z17, Z17
+	VPSLLD       $0x02, Z18, Z18
+	MOVQ         AX, R12
+	LEAQ         (AX)(R11*2), AX
+	MOVQ         R11, R13
+	SHLQ         $0x06, R13
+	ADDQ         AX, R13
+	PREFETCHT0   8192(R13)
+
+wide3_4:
+	SUBQ          $0x04, R11
+	JL            wide3_4_done
+	KMOVW         (R12), K2
+	MOVWLZX       (R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   (R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	KMOVW         2(R12), K2
+	MOVWLZX       2(R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   2(R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	KMOVW         4(R12), K2
+	MOVWLZX       4(R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   4(R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	KMOVW         6(R12), K2
+	MOVWLZX       6(R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   6(R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x08, R12
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide3_4
+
+wide3_4_done:
+	ADDQ $0x04, R11
+
+wide3_1:
+	SUBQ          $0x01, R11
+	JL            wide3_1_done
+	KMOVW         (R12), K2
+	MOVWLZX       (R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   (R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x02, R12
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide3_1
+
+wide3_1_done:
+	ADDQ      $0x01, R11
+	MOVQ      R13, AX
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
+	JMP       group
+
+widened:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPSLLD       $0x02, Z15, Z15
+	VPSLLD       $0x02, Z16, Z16
+	VPSLLD       $0x02, Z17, Z17
+	VPSLLD       $0x02, Z18, Z18
+
+wide4_4:
+	SUBQ          $0x04, R11
+	JL            wide4_4_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	PREFETCHT0    1152(AX)
+	PREFETCHT0    1216(AX)
+	VMOVDQU64     128(AX), Z3
+	VMOVDQU64     192(AX), Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	PREFETCHT0    1280(AX)
+	PREFETCHT0    1344(AX)
+	VMOVDQU64     256(AX), Z3
+	VMOVDQU64     320(AX), Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	PREFETCHT0    1408(AX)
+	PREFETCHT0    1472(AX)
+	VMOVDQU64     384(AX), Z3
+	VMOVDQU64     448(AX), Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000200, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide4_4
+
+wide4_4_done:
+	ADDQ $0x04, R11
+
+wide4_1:
+	SUBQ          $0x01, R11
+	JL            wide4_1_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide4_1
+
+wide4_1_done:
+	ADDQ      $0x01, R11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
 	JMP       group
 
 dense_done:
@@ -4282,163 +5881,148 @@ strip:
 	MOVQ         40(BX), R11
 	MOVQ         104(BX), R12
 	ADDQ         R10, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(DI*1), Z9
-	VPBROADCASTD (R12)(DX*4), Z10
-	VPBROADCASTD (R12)(R8*1), Z11
-	VPBROADCASTD (R12)(DI*2), Z12
-	VPBROADCASTD (R12)(R9*1), Z13
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
-	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
-	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
-wide3_4:
+wide5_4:
 	SUBQ          $0x04, R11
-	JL            wide3_4_done
+	JL            wide5_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R10), Z3, Z6
-	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(R10), Z4, Z6
-	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (R10), Z3, Z11
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(R10), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(R10), Z3, Z6
-	VPDPBUSD.BCST 8(R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 8(R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 8(R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 8(R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 8(R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 12(R10), Z4, Z6
-	VPDPBUSD.BCST 12(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 12(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 12(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 12(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 12(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 12(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 12(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 8(R10), Z3, Z11
+	VPDPBUSD.BCST 8(R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(R10), Z4, Z11
+	VPDPBUSD.BCST 12(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(R10)(R9*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(R10), Z3, Z6
-	VPDPBUSD.BCST 16(R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 16(R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 16(R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 16(R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 16(R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 20(R10), Z4, Z6
-	VPDPBUSD.BCST 20(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 20(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 20(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 20(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 20(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 20(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 20(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 16(R10), Z3, Z11
+	VPDPBUSD.BCST 16(R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(R10), Z4, Z11
+	VPDPBUSD.BCST 20(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(R10)(R9*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(R10), Z3, Z6
-	VPDPBUSD.BCST 24(R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 24(R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 24(R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 24(R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 24(R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 28(R10), Z4, Z6
-	VPDPBUSD.BCST 28(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 28(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 28(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 28(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 28(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 28(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 24(R10), Z3, Z11
+	VPDPBUSD.BCST 24(R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(R10), Z4, Z11
+	VPDPBUSD.BCST 28(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide3_4
+	JMP           wide5_4
 
-wide3_4_done:
+wide5_4_done:
 	ADDQ $0x04, R11
 
-wide3_1:
+wide5_1:
 	SUBQ          $0x01, R11
-	JL            wide3_1_done
+	JL            wide5_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R10), Z3, Z6
-	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(R10), Z4, Z6
-	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (R10), Z3, Z11
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(R10), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide3_1
+	JMP           wide5_1
 
-wide3_1_done:
+wide5_1_done:
 	ADDQ      $0x01, R11
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z1, Z10, Z10
-	VADDPS    Z10, Z18, Z18
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, Z19
@@ -4448,6 +6032,21 @@ wide3_1_done:
 	VCVTDQ2PS Z13, Z13
 	VMULPS    Z1, Z13, Z13
 	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
 	JMP       strip
 
 narrow:
@@ -4455,30 +6054,30 @@ narrow:
 	MOVQ      96(BX), R12
 	SHLXQ     R11, R12, R12
 	KMOVW     R12, K1
-	VMOVDQU32 (SI), Z22
+	VMOVDQU32 (SI), Z9
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R11
 	ADDQ           R10, R11
-	VPBROADCASTD.Z (R11), K3, Z6
-	VPBROADCASTD.Z (R11)(DX*1), K3, Z7
-	VPBROADCASTD.Z (R11)(DX*2), K3, Z8
-	VPBROADCASTD.Z (R11)(DI*1), K3, Z9
-	VPBROADCASTD.Z (R11)(DX*4), K3, Z10
-	VPBROADCASTD.Z (R11)(R8*1), K3, Z11
-	VPBROADCASTD.Z (R11)(DI*2), K3, Z12
-	VPBROADCASTD.Z (R11)(R9*1), K3, Z13
+	VPBROADCASTD.Z (R11), K3, Z11
+	VPBROADCASTD.Z (R11)(DX*1), K3, Z12
+	VPBROADCASTD.Z (R11)(DX*2), K3, Z13
+	VPBROADCASTD.Z (R11)(DI*1), K3, Z14
+	VPBROADCASTD.Z (R11)(DX*4), K3, Z15
+	VPBROADCASTD.Z (R11)(R8*1), K3, Z16
+	VPBROADCASTD.Z (R11)(DI*2), K3, Z17
+	VPBROADCASTD.Z (R11)(R9*1), K3, Z18
 	MOVQ           40(BX), R12
 	LEAQ           (R11)(R12*8), R11
-	VPSUBD.BCST    (R11), Z6, K3, Z6
-	VPSUBD.BCST    (R11)(DX*1), Z7, K3, Z7
-	VPSUBD.BCST    (R11)(DX*2), Z8, K3, Z8
-	VPSUBD.BCST    (R11)(DI*1), Z9, K3, Z9
-	VPSUBD.BCST    (R11)(DX*4), Z10, K3, Z10
-	VPSUBD.BCST    (R11)(R8*1), Z11, K3, Z11
-	VPSUBD.BCST    (R11)(DI*2), Z12, K3, Z12
-	VPSUBD.BCST    (R11)(R9*1), Z13, K3, Z13
+	VPSUBD.BCST    (R11), Z11, K3, Z11
+	VPSUBD.BCST    (R11)(DX*1), Z12, K3, Z12
+	VPSUBD.BCST    (R11)(DX*2), Z13, K3, Z13
+	VPSUBD.BCST    (R11)(DI*1), Z14, K3, Z14
+	VPSUBD.BCST    (R11)(DX*4), Z15, K3, Z15
+	VPSUBD.BCST    (R11)(R8*1), Z16, K3, Z16
+	VPSUBD.BCST    (R11)(DI*2), Z17, K3, Z17
+	VPSUBD.BCST    (R11)(R9*1), Z18, K3, Z18
 	MOVQ           56(BX), R11
 	MOVQ           64(BX), R12
 
@@ -4491,38 +6090,38 @@ chunk:
 	VPSRLW     $0x04, Z2, Z4
 	VPANDD     Z0, Z2, Z3
 	VPANDD     Z0, Z4, Z4
-	VPERMD     (R10), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z6
-	VPERMD     (R13), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z6
-	VPERMD     (R10)(DX*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z7
-	VPERMD     (R13)(DX*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z7
-	VPERMD     (R10)(DX*2), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z8
-	VPERMD     (R13)(DX*2), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z8
-	VPERMD     (R10)(DI*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z9
-	VPERMD     (R13)(DI*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z9
-	VPERMD     (R10)(DX*4), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z10
-	VPERMD     (R13)(DX*4), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z10
-	VPERMD     (R10)(R8*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z11
-	VPERMD     (R13)(R8*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z11
-	VPERMD     (R10)(DI*2), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z12
-	VPERMD     (R13)(DI*2), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z12
-	VPERMD     (R10)(R9*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z13
-	VPERMD     (R13)(R9*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z13
+	VPERMD     (R10), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z11
+	VPERMD     (R13), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z11
+	VPERMD     (R10)(DX*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z12
+	VPERMD     (R13)(DX*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z12
+	VPERMD     (R10)(DX*2), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z13
+	VPERMD     (R13)(DX*2), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z13
+	VPERMD     (R10)(DI*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z14
+	VPERMD     (R13)(DI*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z14
+	VPERMD     (R10)(DX*4), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z15
+	VPERMD     (R13)(DX*4), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z15
+	VPERMD     (R10)(R8*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z16
+	VPERMD     (R13)(R8*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z16
+	VPERMD     (R10)(DI*2), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z17
+	VPERMD     (R13)(DI*2), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z17
+	VPERMD     (R10)(R9*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z18
+	VPERMD     (R13)(R9*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z18
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -4539,197 +6138,182 @@ chunks_done:
 	VPSRLW      $0x04, Z2, Z4
 	VPANDD      Z0, Z2, Z3
 	VPANDD      Z0, Z4, Z4
-	VPERMD      (R10), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z6
-	VPERMD      (R13), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z6
-	VPERMD      (R10)(DX*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z7
-	VPERMD      (R13)(DX*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z7
-	VPERMD      (R10)(DX*2), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z8
-	VPERMD      (R13)(DX*2), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z8
-	VPERMD      (R10)(DI*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z9
-	VPERMD      (R13)(DI*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z9
-	VPERMD      (R10)(DX*4), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z10
-	VPERMD      (R13)(DX*4), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z10
-	VPERMD      (R10)(R8*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z11
-	VPERMD      (R13)(R8*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z11
-	VPERMD      (R10)(DI*2), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z12
-	VPERMD      (R13)(DI*2), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z12
-	VPERMD      (R10)(R9*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z13
-	VPERMD      (R13)(R9*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z13
+	VPERMD      (R10), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z11
+	VPERMD      (R13), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z11
+	VPERMD      (R10)(DX*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z12
+	VPERMD      (R13)(DX*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z12
+	VPERMD      (R10)(DX*2), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z13
+	VPERMD      (R13)(DX*2), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z13
+	VPERMD      (R10)(DI*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z14
+	VPERMD      (R13)(DI*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z14
+	VPERMD      (R10)(DX*4), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z15
+	VPERMD      (R13)(DX*4), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z15
+	VPERMD      (R10)(R8*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z16
+	VPERMD      (R13)(R8*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z16
+	VPERMD      (R10)(DI*2), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z17
+	VPERMD      (R13)(DI*2), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z17
+	VPERMD      (R10)(R9*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z18
+	VPERMD      (R13)(R9*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z18
 	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
 tail_done:
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z7, Z6, Z23
-	VSHUFI64X2 $0xee, Z7, Z6, Z24
-	VPADDD     Z23, Z24, Z6
-	VSHUFI64X2 $0x44, Z9, Z8, Z23
-	VSHUFI64X2 $0xee, Z9, Z8, Z24
-	VPADDD     Z23, Z24, Z8
-	VSHUFI64X2 $0x88, Z8, Z6, Z23
-	VSHUFI64X2 $0xdd, Z8, Z6, Z24
-	VPADDD     Z23, Z24, Z6
+	VSHUFI64X2 $0x44, Z12, Z11, Z27
+	VSHUFI64X2 $0xee, Z12, Z11, Z28
+	VPADDD     Z27, Z28, Z11
+	VSHUFI64X2 $0x44, Z14, Z13, Z27
+	VSHUFI64X2 $0xee, Z14, Z13, Z28
+	VPADDD     Z27, Z28, Z13
+	VSHUFI64X2 $0x88, Z13, Z11, Z27
+	VSHUFI64X2 $0xdd, Z13, Z11, Z28
+	VPADDD     Z27, Z28, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z6, Z23
-	VPADDD  Z23, Z6, Z6
+	VPSHUFD $0x4e, Z11, Z27
+	VPADDD  Z27, Z11, Z11
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z6, Z23
-	VPADDD  Z23, Z6, Z6
+	VPSHUFD $0xb1, Z11, Z27
+	VPADDD  Z27, Z11, Z11
 
 quarter0:
-	VCVTDQ2PS  Z6, Z6
-	VMULPS     Z1, Z6, Z6
-	VSHUFF32X4 $0x00, Z6, Z6, Z23
-	VADDPS     Z23, Z14, K1, Z14
-	VSHUFF32X4 $0x55, Z6, Z6, Z24
-	VADDPS     Z24, Z15, K1, Z15
-	VSHUFF32X4 $0xaa, Z6, Z6, Z23
-	VADDPS     Z23, Z16, K1, Z16
-	VSHUFF32X4 $0xff, Z6, Z6, Z24
-	VADDPS     Z24, Z17, K1, Z17
-	VSHUFI64X2 $0x44, Z11, Z10, Z23
-	VSHUFI64X2 $0xee, Z11, Z10, Z24
-	VPADDD     Z23, Z24, Z10
-	VSHUFI64X2 $0x44, Z13, Z12, Z23
-	VSHUFI64X2 $0xee, Z13, Z12, Z24
-	VPADDD     Z23, Z24, Z12
-	VSHUFI64X2 $0x88, Z12, Z10, Z23
-	VSHUFI64X2 $0xdd, Z12, Z10, Z24
-	VPADDD     Z23, Z24, Z10
+	VCVTDQ2PS  Z11, Z11
+	VMULPS     Z1, Z11, Z11
+	VSHUFF32X4 $0x00, Z11, Z11, Z27
+	VADDPS     Z27, Z19, K1, Z19
+	VSHUFF32X4 $0x55, Z11, Z11, Z28
+	VADDPS     Z28, Z20, K1, Z20
+	VSHUFF32X4 $0xaa, Z11, Z11, Z27
+	VADDPS     Z27, Z21, K1, Z21
+	VSHUFF32X4 $0xff, Z11, Z11, Z28
+	VADDPS     Z28, Z22, K1, Z22
+	VSHUFI64X2 $0x44, Z16, Z15, Z27
+	VSHUFI64X2 $0xee, Z16, Z15, Z28
+	VPADDD     Z27, Z28, Z15
+	VSHUFI64X2 $0x44, Z18, Z17, Z27
+	VSHUFI64X2 $0xee, Z18, Z17, Z28
+	VPADDD     Z27, Z28, Z17
+	VSHUFI64X2 $0x88, Z17, Z15, Z27
+	VSHUFI64X2 $0xdd, Z17, Z15, Z28
+	VPADDD     Z27, Z28, Z15
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter4
-	VPSHUFD $0x4e, Z10, Z23
-	VPADDD  Z23, Z10, Z10
+	VPSHUFD $0x4e, Z15, Z27
+	VPADDD  Z27, Z15, Z15
 	CMPQ    32(BX), $0x01
 	JGT     quarter4
-	VPSHUFD $0xb1, Z10, Z23
-	VPADDD  Z23, Z10, Z10
+	VPSHUFD $0xb1, Z15, Z27
+	VPADDD  Z27, Z15, Z15
 
 quarter4:
-	VCVTDQ2PS  Z10, Z10
-	VMULPS     Z1, Z10, Z10
-	VSHUFF32X4 $0x00, Z10, Z10, Z23
-	VADDPS     Z23, Z18, K1, Z18
-	VSHUFF32X4 $0x55, Z10, Z10, Z24
-	VADDPS     Z24, Z19, K1, Z19
-	VSHUFF32X4 $0xaa, Z10, Z10, Z23
-	VADDPS     Z23, Z20, K1, Z20
-	VSHUFF32X4 $0xff, Z10, Z10, Z24
-	VADDPS     Z24, Z21, K1, Z21
+	VCVTDQ2PS  Z15, Z15
+	VMULPS     Z1, Z15, Z15
+	VSHUFF32X4 $0x00, Z15, Z15, Z27
+	VADDPS     Z27, Z23, K1, Z23
+	VSHUFF32X4 $0x55, Z15, Z15, Z28
+	VADDPS     Z28, Z24, K1, Z24
+	VSHUFF32X4 $0xaa, Z15, Z15, Z27
+	VADDPS     Z27, Z25, K1, Z25
+	VSHUFF32X4 $0xff, Z15, Z15, Z28
+	VADDPS     Z28, Z26, K1, Z26
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x08, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x08, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x08, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x08, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x08, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x08, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x08, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x08, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x08, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x08, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x08, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x04, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x04, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x04, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x04, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x04, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x04, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x04, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x04, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x04, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x04, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x04, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x02, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x02, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x02, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x02, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x02, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x02, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x02, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x02, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x02, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x02, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x02, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x01, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x01, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x01, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x01, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x01, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x01, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x01, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x01, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x01, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x01, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x01, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 
 reduced:
-	VCVTDQ2PS Z6, Z6
-	VMULPS    Z1, Z6, Z6
-	VADDPS    Z6, Z14, K1, Z14
-	VCVTDQ2PS Z7, Z7
-	VMULPS    Z1, Z7, Z7
-	VADDPS    Z7, Z15, K1, Z15
-	VCVTDQ2PS Z8, Z8
-	VMULPS    Z1, Z8, Z8
-	VADDPS    Z8, Z16, K1, Z16
-	VCVTDQ2PS Z9, Z9
-	VMULPS    Z1, Z9, Z9
-	VADDPS    Z9, Z17, K1, Z17
-	VCVTDQ2PS Z10, Z10
-	VMULPS    Z1, Z10, Z10
-	VADDPS    Z10, Z18, K1, Z18
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
 	VADDPS    Z11, Z19, K1, Z19
@@ -4739,6 +6323,21 @@ reduced:
 	VCVTDQ2PS Z13, Z13
 	VMULPS    Z1, Z13, Z13
 	VADDPS    Z13, Z21, K1, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, K1, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, K1, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, K1, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, K1, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, K1, Z26
 
 narrow_done:
 	JMP strip
@@ -4747,19 +6346,19 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	VMOVUPS Z16, 128(AX)
-	VMOVUPS Z17, 192(AX)
-	VMOVUPS Z18, 256(AX)
-	VMOVUPS Z19, 320(AX)
-	VMOVUPS Z20, 384(AX)
-	VMOVUPS Z21, 448(AX)
+	VMOVUPS Z19, (AX)
+	VMOVUPS Z20, 64(AX)
+	VMOVUPS Z21, 128(AX)
+	VMOVUPS Z22, 192(AX)
+	VMOVUPS Z23, 256(AX)
+	VMOVUPS Z24, 320(AX)
+	VMOVUPS Z25, 384(AX)
+	VMOVUPS Z26, 448(AX)
 	VZEROUPPER
 	RET
 
 // func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -4772,14 +6371,19 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
 	MOVL         $0x0f0f0f0f, R10
 	VPBROADCASTD R10, Z0
 	VMOVDQU64    832(SI), Z5
-	VPXORD       Z14, Z14, Z14
-	VPXORD       Z15, Z15, Z15
-	VPXORD       Z16, Z16, Z16
-	VPXORD       Z17, Z17, Z17
-	VPXORD       Z18, Z18, Z18
+	VMOVDQU32    1344(SI), Z10
+	MOVL         $0x1e1e1e1e, R10
+	VPBROADCASTD R10, Z6
+	VMOVDQU64    1216(SI), Z7
+	VMOVDQU64    1280(SI), Z8
 	VPXORD       Z19, Z19, Z19
 	VPXORD       Z20, Z20, Z20
 	VPXORD       Z21, Z21, Z21
+	VPXORD       Z22, Z22, Z22
+	VPXORD       Z23, Z23, Z23
+	VPXORD       Z24, Z24, Z24
+	VPXORD       Z25, Z25, Z25
+	VPXORD       Z26, Z26, Z26
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
 
@@ -4840,49 +6444,49 @@ head_unit_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12), Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R12)(DX*1), Z4
 	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DX*1), Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R12)(DX*2), Z4
 	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DX*2), Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R12)(DI*1), Z4
 	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DI*1), Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	VPBROADCASTD (R12)(DX*4), Z4
 	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DX*4), Z4, Z4
-	VADDPS       Z4, Z18, Z18
+	VADDPS       Z4, Z23, Z23
 	VPBROADCASTD (R12)(R8*1), Z4
 	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(R8*1), Z4, Z4
-	VADDPS       Z4, Z19, Z19
+	VADDPS       Z4, Z24, Z24
 	VPBROADCASTD (R12)(DI*2), Z4
 	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DI*2), Z4, Z4
-	VADDPS       Z4, Z20, Z20
+	VADDPS       Z4, Z25, Z25
 	VPBROADCASTD (R12)(R9*1), Z4
 	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
-	VADDPS       Z4, Z21, Z21
+	VADDPS       Z4, Z26, Z26
 	JMP          head_done
 
 head_affine_no:
@@ -4922,49 +6526,49 @@ head_affine_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12), Z4, Z4
-	VADDPS       Z4, Z14, Z14
+	VADDPS       Z4, Z19, Z19
 	VPBROADCASTD (R12)(DX*1), Z4
 	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DX*1), Z4, Z4
-	VADDPS       Z4, Z15, Z15
+	VADDPS       Z4, Z20, Z20
 	VPBROADCASTD (R12)(DX*2), Z4
 	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DX*2), Z4, Z4
-	VADDPS       Z4, Z16, Z16
+	VADDPS       Z4, Z21, Z21
 	VPBROADCASTD (R12)(DI*1), Z4
 	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DI*1), Z4, Z4
-	VADDPS       Z4, Z17, Z17
+	VADDPS       Z4, Z22, Z22
 	VPBROADCASTD (R12)(DX*4), Z4
 	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DX*4), Z4, Z4
-	VADDPS       Z4, Z18, Z18
+	VADDPS       Z4, Z23, Z23
 	VPBROADCASTD (R12)(R8*1), Z4
 	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(R8*1), Z4, Z4
-	VADDPS       Z4, Z19, Z19
+	VADDPS       Z4, Z24, Z24
 	VPBROADCASTD (R12)(DI*2), Z4
 	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(DI*2), Z4, Z4
-	VADDPS       Z4, Z20, Z20
+	VADDPS       Z4, Z25, Z25
 	VPBROADCASTD (R12)(R9*1), Z4
 	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
-	VADDPS       Z4, Z21, Z21
+	VADDPS       Z4, Z26, Z26
 	JMP          head_done
 
 head_bilevel_no:
@@ -4989,27 +6593,28 @@ head_e8m0_no:
 	ADDQ      $0x10, AX
 
 head_done:
-	CMPQ         184(BX), $0x00
+	MOVQ         184(BX), R12
+	CMPQ         R12, $0x00
 	JNE          look_up
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(DI*1), Z9
-	VPBROADCASTD (R12)(DX*4), Z10
-	VPBROADCASTD (R12)(R8*1), Z11
-	VPBROADCASTD (R12)(DI*2), Z12
-	VPBROADCASTD (R12)(R9*1), Z13
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
-	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
-	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
 wide1_4:
 	SUBQ          $0x04, R11
@@ -5019,85 +6624,85 @@ wide1_4:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 12(CX), Z4, Z6
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 20(CX), Z4, Z6
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 28(CX), Z4, Z6
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide1_4
@@ -5113,22 +6718,22 @@ wide1_1:
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide1_1
@@ -5137,68 +6742,70 @@ wide1_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        CX, R12
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R12), Z6, Z6
-	VADDPS      Z6, Z14, Z14
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R12)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, Z15
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R12)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, Z16
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R12)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, Z17
-	VCVTDQ2PS   Z10, Z10
-	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R12)(DX*4), Z10, Z10
-	VADDPS      Z10, Z18, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R12)(R8*1), Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
 	VADDPS      Z11, Z19, Z19
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z1, Z12, Z12
-	VMULPS.BCST -4(R12)(DI*2), Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
 	VADDPS      Z12, Z20, Z20
 	VCVTDQ2PS   Z13, Z13
 	VMULPS      Z1, Z13, Z13
-	VMULPS.BCST -4(R12)(R9*1), Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
 	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
 	JMP         group
 
 look_up:
+	CMPQ         R12, $0x01
+	JNE          riding
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(DI*1), Z9
-	VPBROADCASTD (R12)(DX*4), Z10
-	VPBROADCASTD (R12)(R8*1), Z11
-	VPBROADCASTD (R12)(DI*2), Z12
-	VPBROADCASTD (R12)(R9*1), Z13
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
-	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
-	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
-	VPADDD       Z6, Z6, Z6
-	VPADDD       Z7, Z7, Z7
-	VPADDD       Z8, Z8, Z8
-	VPADDD       Z9, Z9, Z9
-	VPADDD       Z10, Z10, Z10
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 	VPADDD       Z11, Z11, Z11
 	VPADDD       Z12, Z12, Z12
 	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPADDD       Z16, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPADDD       Z18, Z18, Z18
 
 wide2_4:
 	SUBQ          $0x04, R11
@@ -5210,22 +6817,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -5233,22 +6840,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 8(CX), Z3, Z6
-	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 12(CX), Z4, Z6
-	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -5256,22 +6863,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 16(CX), Z3, Z6
-	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 20(CX), Z4, Z6
-	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -5279,22 +6886,22 @@ wide2_4:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST 24(CX), Z3, Z6
-	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 28(CX), Z4, Z6
-	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, CX
 	JMP           wide2_4
@@ -5312,22 +6919,22 @@ wide2_1:
 	VPANDD        Z0, Z4, Z4
 	VPSHUFB       Z3, Z5, Z3
 	VPSHUFB       Z4, Z5, Z4
-	VPDPBUSD.BCST (CX), Z3, Z6
-	VPDPBUSD.BCST (CX)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (CX)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (CX)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (CX)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (CX)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (CX)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (CX)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(CX), Z4, Z6
-	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, CX
 	JMP           wide2_1
@@ -5336,38 +6943,499 @@ wide2_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        CX, R12
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R12), Z6, Z6
-	VADDPS      Z6, Z14, Z14
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R12)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, Z15
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R12)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, Z16
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R12)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, Z17
-	VCVTDQ2PS   Z10, Z10
-	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R12)(DX*4), Z10, Z10
-	VADDPS      Z10, Z18, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R12)(R8*1), Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
 	VADDPS      Z11, Z19, Z19
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z1, Z12, Z12
-	VMULPS.BCST -4(R12)(DI*2), Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
 	VADDPS      Z12, Z20, Z20
 	VCVTDQ2PS   Z13, Z13
 	VMULPS      Z1, Z13, Z13
-	VMULPS.BCST -4(R12)(R9*1), Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
 	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
+	JMP         group
+
+riding:
+	CMPQ         R12, $0x02
+	JNE          widened
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPSLLD       $0x02, Z15, Z15
+	VPSLLD       $0x02, Z16, Z16
+	VPSLLD       $0x02, Z17, Z17
+	VPSLLD       $0x02, Z18, Z18
+	MOVQ         AX, R12
+	LEAQ         (AX)(R11*2), AX
+	MOVQ         R11, R13
+	SHLQ         $0x06, R13
+	ADDQ         AX, R13
+	PREFETCHT0   8192(R13)
+
+wide3_4:
+	SUBQ          $0x04, R11
+	JL            wide3_4_done
+	KMOVW         (R12), K2
+	MOVWLZX       (R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   (R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	KMOVW         2(R12), K2
+	MOVWLZX       2(R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   2(R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	KMOVW         4(R12), K2
+	MOVWLZX       4(R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   4(R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	KMOVW         6(R12), K2
+	MOVWLZX       6(R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   6(R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x08, R12
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide3_4
+
+wide3_4_done:
+	ADDQ $0x04, R11
+
+wide3_1:
+	SUBQ          $0x01, R11
+	JL            wide3_1_done
+	KMOVW         (R12), K2
+	MOVWLZX       (R12), R14
+	POPCNTL       R14, R14
+	VPMOVZXBW     (R13), Z9
+	VPANDD.BCST   (R12), Z10, Z4
+	VPOPCNTD      Z4, Z4
+	VPERMD.Z      Z9, Z4, K2, Z9
+	LEAQ          (R13)(R14*2), R13
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z9, Z4
+	VPTERNLOGD    $0xa8, Z0, Z9, Z4
+	VPSHUFB       Z4, Z7, Z9
+	VPADDB        Z2, Z2, Z3
+	VPANDD        Z6, Z3, Z3
+	VPADDB        Z9, Z3, Z3
+	VPSHUFB       Z4, Z8, Z9
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z4, Z4
+	VPADDB        Z9, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x02, R12
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide3_1
+
+wide3_1_done:
+	ADDQ        $0x01, R11
+	MOVQ        R13, AX
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
+	JMP         group
+
+widened:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPSLLD       $0x02, Z11, Z11
+	VPSLLD       $0x02, Z12, Z12
+	VPSLLD       $0x02, Z13, Z13
+	VPSLLD       $0x02, Z14, Z14
+	VPSLLD       $0x02, Z15, Z15
+	VPSLLD       $0x02, Z16, Z16
+	VPSLLD       $0x02, Z17, Z17
+	VPSLLD       $0x02, Z18, Z18
+
+wide4_4:
+	SUBQ          $0x04, R11
+	JL            wide4_4_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	PREFETCHT0    1152(AX)
+	PREFETCHT0    1216(AX)
+	VMOVDQU64     128(AX), Z3
+	VMOVDQU64     192(AX), Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	PREFETCHT0    1280(AX)
+	PREFETCHT0    1344(AX)
+	VMOVDQU64     256(AX), Z3
+	VMOVDQU64     320(AX), Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	PREFETCHT0    1408(AX)
+	PREFETCHT0    1472(AX)
+	VMOVDQU64     384(AX), Z3
+	VMOVDQU64     448(AX), Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000200, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide4_4
+
+wide4_4_done:
+	ADDQ $0x04, R11
+
+wide4_1:
+	SUBQ          $0x01, R11
+	JL            wide4_1_done
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z3
+	VMOVDQU64     64(AX), Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide4_1
+
+wide4_1_done:
+	ADDQ        $0x01, R11
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
 	JMP         group
 
 dense_done:
@@ -5395,182 +7463,182 @@ strip:
 	MOVQ         40(BX), R11
 	MOVQ         104(BX), R12
 	ADDQ         R10, R12
-	VPBROADCASTD (R12), Z6
-	VPBROADCASTD (R12)(DX*1), Z7
-	VPBROADCASTD (R12)(DX*2), Z8
-	VPBROADCASTD (R12)(DI*1), Z9
-	VPBROADCASTD (R12)(DX*4), Z10
-	VPBROADCASTD (R12)(R8*1), Z11
-	VPBROADCASTD (R12)(DI*2), Z12
-	VPBROADCASTD (R12)(R9*1), Z13
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
 	LEAQ         (R12)(R11*8), R12
-	VPSUBD.BCST  (R12), Z6, Z6
-	VPSUBD.BCST  (R12)(DX*1), Z7, Z7
-	VPSUBD.BCST  (R12)(DX*2), Z8, Z8
-	VPSUBD.BCST  (R12)(DI*1), Z9, Z9
-	VPSUBD.BCST  (R12)(DX*4), Z10, Z10
-	VPSUBD.BCST  (R12)(R8*1), Z11, Z11
-	VPSUBD.BCST  (R12)(DI*2), Z12, Z12
-	VPSUBD.BCST  (R12)(R9*1), Z13, Z13
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
-wide3_4:
+wide5_4:
 	SUBQ          $0x04, R11
-	JL            wide3_4_done
+	JL            wide5_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R10), Z3, Z6
-	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(R10), Z4, Z6
-	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (R10), Z3, Z11
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(R10), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	VMOVDQU64     64(AX), Z2
 	PREFETCHT0    8256(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 8(R10), Z3, Z6
-	VPDPBUSD.BCST 8(R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 8(R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 8(R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 8(R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 8(R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 8(R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 8(R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 12(R10), Z4, Z6
-	VPDPBUSD.BCST 12(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 12(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 12(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 12(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 12(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 12(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 12(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 8(R10), Z3, Z11
+	VPDPBUSD.BCST 8(R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(R10), Z4, Z11
+	VPDPBUSD.BCST 12(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(R10)(R9*1), Z4, Z18
 	VMOVDQU64     128(AX), Z2
 	PREFETCHT0    8320(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 16(R10), Z3, Z6
-	VPDPBUSD.BCST 16(R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 16(R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 16(R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 16(R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 16(R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 16(R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 16(R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 20(R10), Z4, Z6
-	VPDPBUSD.BCST 20(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 20(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 20(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 20(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 20(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 20(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 20(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 16(R10), Z3, Z11
+	VPDPBUSD.BCST 16(R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(R10), Z4, Z11
+	VPDPBUSD.BCST 20(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(R10)(R9*1), Z4, Z18
 	VMOVDQU64     192(AX), Z2
 	PREFETCHT0    8384(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST 24(R10), Z3, Z6
-	VPDPBUSD.BCST 24(R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST 24(R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST 24(R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST 24(R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST 24(R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST 24(R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST 24(R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 28(R10), Z4, Z6
-	VPDPBUSD.BCST 28(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 28(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 28(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 28(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 28(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 28(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST 24(R10), Z3, Z11
+	VPDPBUSD.BCST 24(R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(R10), Z4, Z11
+	VPDPBUSD.BCST 28(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide3_4
+	JMP           wide5_4
 
-wide3_4_done:
+wide5_4_done:
 	ADDQ $0x04, R11
 
-wide3_1:
+wide5_1:
 	SUBQ          $0x01, R11
-	JL            wide3_1_done
+	JL            wide5_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
 	VPANDD        Z0, Z2, Z3
 	VPANDD        Z0, Z4, Z4
-	VPDPBUSD.BCST (R10), Z3, Z6
-	VPDPBUSD.BCST (R10)(DX*1), Z3, Z7
-	VPDPBUSD.BCST (R10)(DX*2), Z3, Z8
-	VPDPBUSD.BCST (R10)(DI*1), Z3, Z9
-	VPDPBUSD.BCST (R10)(DX*4), Z3, Z10
-	VPDPBUSD.BCST (R10)(R8*1), Z3, Z11
-	VPDPBUSD.BCST (R10)(DI*2), Z3, Z12
-	VPDPBUSD.BCST (R10)(R9*1), Z3, Z13
-	VPDPBUSD.BCST 4(R10), Z4, Z6
-	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z7
-	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z8
-	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z9
-	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z10
-	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z11
-	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z12
-	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z13
+	VPDPBUSD.BCST (R10), Z3, Z11
+	VPDPBUSD.BCST (R10)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (R10)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (R10)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (R10)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (R10)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (R10)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (R10)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(R10), Z4, Z11
+	VPDPBUSD.BCST 4(R10)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(R10)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(R10)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(R10)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(R10)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(R10)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide3_1
+	JMP           wide5_1
 
-wide3_1_done:
+wide5_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        R10, R12
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R12), Z6, Z6
-	VADDPS      Z6, Z14, Z14
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R12)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, Z15
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R12)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, Z16
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R12)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, Z17
-	VCVTDQ2PS   Z10, Z10
-	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R12)(DX*4), Z10, Z10
-	VADDPS      Z10, Z18, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R12)(R8*1), Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
 	VADDPS      Z11, Z19, Z19
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z1, Z12, Z12
-	VMULPS.BCST -4(R12)(DI*2), Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
 	VADDPS      Z12, Z20, Z20
 	VCVTDQ2PS   Z13, Z13
 	VMULPS      Z1, Z13, Z13
-	VMULPS.BCST -4(R12)(R9*1), Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
 	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
 	JMP         strip
 
 narrow:
@@ -5578,30 +7646,30 @@ narrow:
 	MOVQ      96(BX), R12
 	SHLXQ     R11, R12, R12
 	KMOVW     R12, K1
-	VMOVDQU32 (SI), Z22
+	VMOVDQU32 (SI), Z9
 
 	// The lanes of the first columns start from what the codes are too large by.
 	KMOVW          96(BX), K3
 	MOVQ           104(BX), R11
 	ADDQ           R10, R11
-	VPBROADCASTD.Z (R11), K3, Z6
-	VPBROADCASTD.Z (R11)(DX*1), K3, Z7
-	VPBROADCASTD.Z (R11)(DX*2), K3, Z8
-	VPBROADCASTD.Z (R11)(DI*1), K3, Z9
-	VPBROADCASTD.Z (R11)(DX*4), K3, Z10
-	VPBROADCASTD.Z (R11)(R8*1), K3, Z11
-	VPBROADCASTD.Z (R11)(DI*2), K3, Z12
-	VPBROADCASTD.Z (R11)(R9*1), K3, Z13
+	VPBROADCASTD.Z (R11), K3, Z11
+	VPBROADCASTD.Z (R11)(DX*1), K3, Z12
+	VPBROADCASTD.Z (R11)(DX*2), K3, Z13
+	VPBROADCASTD.Z (R11)(DI*1), K3, Z14
+	VPBROADCASTD.Z (R11)(DX*4), K3, Z15
+	VPBROADCASTD.Z (R11)(R8*1), K3, Z16
+	VPBROADCASTD.Z (R11)(DI*2), K3, Z17
+	VPBROADCASTD.Z (R11)(R9*1), K3, Z18
 	MOVQ           40(BX), R12
 	LEAQ           (R11)(R12*8), R11
-	VPSUBD.BCST    (R11), Z6, K3, Z6
-	VPSUBD.BCST    (R11)(DX*1), Z7, K3, Z7
-	VPSUBD.BCST    (R11)(DX*2), Z8, K3, Z8
-	VPSUBD.BCST    (R11)(DI*1), Z9, K3, Z9
-	VPSUBD.BCST    (R11)(DX*4), Z10, K3, Z10
-	VPSUBD.BCST    (R11)(R8*1), Z11, K3, Z11
-	VPSUBD.BCST    (R11)(DI*2), Z12, K3, Z12
-	VPSUBD.BCST    (R11)(R9*1), Z13, K3, Z13
+	VPSUBD.BCST    (R11), Z11, K3, Z11
+	VPSUBD.BCST    (R11)(DX*1), Z12, K3, Z12
+	VPSUBD.BCST    (R11)(DX*2), Z13, K3, Z13
+	VPSUBD.BCST    (R11)(DI*1), Z14, K3, Z14
+	VPSUBD.BCST    (R11)(DX*4), Z15, K3, Z15
+	VPSUBD.BCST    (R11)(R8*1), Z16, K3, Z16
+	VPSUBD.BCST    (R11)(DI*2), Z17, K3, Z17
+	VPSUBD.BCST    (R11)(R9*1), Z18, K3, Z18
 	MOVQ           56(BX), R11
 	MOVQ           64(BX), R12
 
@@ -5614,38 +7682,38 @@ chunk:
 	VPSRLW     $0x04, Z2, Z4
 	VPANDD     Z0, Z2, Z3
 	VPANDD     Z0, Z4, Z4
-	VPERMD     (R10), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z6
-	VPERMD     (R13), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z6
-	VPERMD     (R10)(DX*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z7
-	VPERMD     (R13)(DX*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z7
-	VPERMD     (R10)(DX*2), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z8
-	VPERMD     (R13)(DX*2), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z8
-	VPERMD     (R10)(DI*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z9
-	VPERMD     (R13)(DI*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z9
-	VPERMD     (R10)(DX*4), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z10
-	VPERMD     (R13)(DX*4), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z10
-	VPERMD     (R10)(R8*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z11
-	VPERMD     (R13)(R8*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z11
-	VPERMD     (R10)(DI*2), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z12
-	VPERMD     (R13)(DI*2), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z12
-	VPERMD     (R10)(R9*1), Z22, Z23
-	VPDPBUSD   Z23, Z3, Z13
-	VPERMD     (R13)(R9*1), Z22, Z24
-	VPDPBUSD   Z24, Z4, Z13
+	VPERMD     (R10), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z11
+	VPERMD     (R13), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z11
+	VPERMD     (R10)(DX*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z12
+	VPERMD     (R13)(DX*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z12
+	VPERMD     (R10)(DX*2), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z13
+	VPERMD     (R13)(DX*2), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z13
+	VPERMD     (R10)(DI*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z14
+	VPERMD     (R13)(DI*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z14
+	VPERMD     (R10)(DX*4), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z15
+	VPERMD     (R13)(DX*4), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z15
+	VPERMD     (R10)(R8*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z16
+	VPERMD     (R13)(R8*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z16
+	VPERMD     (R10)(DI*2), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z17
+	VPERMD     (R13)(DI*2), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z17
+	VPERMD     (R10)(R9*1), Z9, Z27
+	VPDPBUSD   Z27, Z3, Z18
+	VPERMD     (R13)(R9*1), Z9, Z28
+	VPDPBUSD   Z28, Z4, Z18
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -5662,38 +7730,38 @@ chunks_done:
 	VPSRLW      $0x04, Z2, Z4
 	VPANDD      Z0, Z2, Z3
 	VPANDD      Z0, Z4, Z4
-	VPERMD      (R10), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z6
-	VPERMD      (R13), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z6
-	VPERMD      (R10)(DX*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z7
-	VPERMD      (R13)(DX*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z7
-	VPERMD      (R10)(DX*2), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z8
-	VPERMD      (R13)(DX*2), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z8
-	VPERMD      (R10)(DI*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z9
-	VPERMD      (R13)(DI*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z9
-	VPERMD      (R10)(DX*4), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z10
-	VPERMD      (R13)(DX*4), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z10
-	VPERMD      (R10)(R8*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z11
-	VPERMD      (R13)(R8*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z11
-	VPERMD      (R10)(DI*2), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z12
-	VPERMD      (R13)(DI*2), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z12
-	VPERMD      (R10)(R9*1), Z22, Z23
-	VPDPBUSD    Z23, Z3, Z13
-	VPERMD      (R13)(R9*1), Z22, Z24
-	VPDPBUSD    Z24, Z4, Z13
+	VPERMD      (R10), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z11
+	VPERMD      (R13), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z11
+	VPERMD      (R10)(DX*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z12
+	VPERMD      (R13)(DX*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z12
+	VPERMD      (R10)(DX*2), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z13
+	VPERMD      (R13)(DX*2), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z13
+	VPERMD      (R10)(DI*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z14
+	VPERMD      (R13)(DI*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z14
+	VPERMD      (R10)(DX*4), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z15
+	VPERMD      (R13)(DX*4), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z15
+	VPERMD      (R10)(R8*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z16
+	VPERMD      (R13)(R8*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z16
+	VPERMD      (R10)(DI*2), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z17
+	VPERMD      (R13)(DI*2), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z17
+	VPERMD      (R10)(R9*1), Z9, Z27
+	VPDPBUSD    Z27, Z3, Z18
+	VPERMD      (R13)(R9*1), Z9, Z28
+	VPDPBUSD    Z28, Z4, Z18
 	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
@@ -5702,184 +7770,184 @@ tail_done:
 	ADDQ       R10, R11
 	CMPQ       32(BX), $0x04
 	JGT        apart
-	VSHUFI64X2 $0x44, Z7, Z6, Z23
-	VSHUFI64X2 $0xee, Z7, Z6, Z24
-	VPADDD     Z23, Z24, Z6
-	VSHUFI64X2 $0x44, Z9, Z8, Z23
-	VSHUFI64X2 $0xee, Z9, Z8, Z24
-	VPADDD     Z23, Z24, Z8
-	VSHUFI64X2 $0x88, Z8, Z6, Z23
-	VSHUFI64X2 $0xdd, Z8, Z6, Z24
-	VPADDD     Z23, Z24, Z6
+	VSHUFI64X2 $0x44, Z12, Z11, Z27
+	VSHUFI64X2 $0xee, Z12, Z11, Z28
+	VPADDD     Z27, Z28, Z11
+	VSHUFI64X2 $0x44, Z14, Z13, Z27
+	VSHUFI64X2 $0xee, Z14, Z13, Z28
+	VPADDD     Z27, Z28, Z13
+	VSHUFI64X2 $0x88, Z13, Z11, Z27
+	VSHUFI64X2 $0xdd, Z13, Z11, Z28
+	VPADDD     Z27, Z28, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter0
-	VPSHUFD $0x4e, Z6, Z23
-	VPADDD  Z23, Z6, Z6
+	VPSHUFD $0x4e, Z11, Z27
+	VPADDD  Z27, Z11, Z11
 	CMPQ    32(BX), $0x01
 	JGT     quarter0
-	VPSHUFD $0xb1, Z6, Z23
-	VPADDD  Z23, Z6, Z6
+	VPSHUFD $0xb1, Z11, Z27
+	VPADDD  Z27, Z11, Z11
 
 quarter0:
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VSHUFF32X4  $0x00, Z6, Z6, Z23
-	VMULPS.BCST -4(R11), Z23, Z23
-	VADDPS      Z23, Z14, K1, Z14
-	VSHUFF32X4  $0x55, Z6, Z6, Z24
-	VMULPS.BCST -4(R11)(DX*1), Z24, Z24
-	VADDPS      Z24, Z15, K1, Z15
-	VSHUFF32X4  $0xaa, Z6, Z6, Z23
-	VMULPS.BCST -4(R11)(DX*2), Z23, Z23
-	VADDPS      Z23, Z16, K1, Z16
-	VSHUFF32X4  $0xff, Z6, Z6, Z24
-	VMULPS.BCST -4(R11)(DI*1), Z24, Z24
-	VADDPS      Z24, Z17, K1, Z17
-	VSHUFI64X2  $0x44, Z11, Z10, Z23
-	VSHUFI64X2  $0xee, Z11, Z10, Z24
-	VPADDD      Z23, Z24, Z10
-	VSHUFI64X2  $0x44, Z13, Z12, Z23
-	VSHUFI64X2  $0xee, Z13, Z12, Z24
-	VPADDD      Z23, Z24, Z12
-	VSHUFI64X2  $0x88, Z12, Z10, Z23
-	VSHUFI64X2  $0xdd, Z12, Z10, Z24
-	VPADDD      Z23, Z24, Z10
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VSHUFF32X4  $0x00, Z11, Z11, Z27
+	VMULPS.BCST -4(R11), Z27, Z27
+	VADDPS      Z27, Z19, K1, Z19
+	VSHUFF32X4  $0x55, Z11, Z11, Z28
+	VMULPS.BCST -4(R11)(DX*1), Z28, Z28
+	VADDPS      Z28, Z20, K1, Z20
+	VSHUFF32X4  $0xaa, Z11, Z11, Z27
+	VMULPS.BCST -4(R11)(DX*2), Z27, Z27
+	VADDPS      Z27, Z21, K1, Z21
+	VSHUFF32X4  $0xff, Z11, Z11, Z28
+	VMULPS.BCST -4(R11)(DI*1), Z28, Z28
+	VADDPS      Z28, Z22, K1, Z22
+	VSHUFI64X2  $0x44, Z16, Z15, Z27
+	VSHUFI64X2  $0xee, Z16, Z15, Z28
+	VPADDD      Z27, Z28, Z15
+	VSHUFI64X2  $0x44, Z18, Z17, Z27
+	VSHUFI64X2  $0xee, Z18, Z17, Z28
+	VPADDD      Z27, Z28, Z17
+	VSHUFI64X2  $0x88, Z17, Z15, Z27
+	VSHUFI64X2  $0xdd, Z17, Z15, Z28
+	VPADDD      Z27, Z28, Z15
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
 	JGT     quarter4
-	VPSHUFD $0x4e, Z10, Z23
-	VPADDD  Z23, Z10, Z10
+	VPSHUFD $0x4e, Z15, Z27
+	VPADDD  Z27, Z15, Z15
 	CMPQ    32(BX), $0x01
 	JGT     quarter4
-	VPSHUFD $0xb1, Z10, Z23
-	VPADDD  Z23, Z10, Z10
+	VPSHUFD $0xb1, Z15, Z27
+	VPADDD  Z27, Z15, Z15
 
 quarter4:
-	VCVTDQ2PS   Z10, Z10
-	VMULPS      Z1, Z10, Z10
-	VSHUFF32X4  $0x00, Z10, Z10, Z23
-	VMULPS.BCST -4(R11)(DX*4), Z23, Z23
-	VADDPS      Z23, Z18, K1, Z18
-	VSHUFF32X4  $0x55, Z10, Z10, Z24
-	VMULPS.BCST -4(R11)(R8*1), Z24, Z24
-	VADDPS      Z24, Z19, K1, Z19
-	VSHUFF32X4  $0xaa, Z10, Z10, Z23
-	VMULPS.BCST -4(R11)(DI*2), Z23, Z23
-	VADDPS      Z23, Z20, K1, Z20
-	VSHUFF32X4  $0xff, Z10, Z10, Z24
-	VMULPS.BCST -4(R11)(R9*1), Z24, Z24
-	VADDPS      Z24, Z21, K1, Z21
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VSHUFF32X4  $0x00, Z15, Z15, Z27
+	VMULPS.BCST -4(R11)(DX*4), Z27, Z27
+	VADDPS      Z27, Z23, K1, Z23
+	VSHUFF32X4  $0x55, Z15, Z15, Z28
+	VMULPS.BCST -4(R11)(R8*1), Z28, Z28
+	VADDPS      Z28, Z24, K1, Z24
+	VSHUFF32X4  $0xaa, Z15, Z15, Z27
+	VMULPS.BCST -4(R11)(DI*2), Z27, Z27
+	VADDPS      Z27, Z25, K1, Z25
+	VSHUFF32X4  $0xff, Z15, Z15, Z28
+	VMULPS.BCST -4(R11)(R9*1), Z28, Z28
+	VADDPS      Z28, Z26, K1, Z26
 	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
-	VALIGND $0x08, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x08, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x08, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x08, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x08, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x08, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x08, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x08, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x08, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x08, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x08, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x08, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x08, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x08, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x08, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 	CMPQ    32(BX), $0x04
 	JGT     reduced
-	VALIGND $0x04, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x04, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x04, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x04, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x04, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x04, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x04, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x04, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x04, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x04, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x04, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x04, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x04, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x04, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x04, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 	CMPQ    32(BX), $0x02
 	JGT     reduced
-	VALIGND $0x02, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x02, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x02, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x02, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x02, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x02, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x02, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x02, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x02, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x02, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x02, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x02, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x02, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x02, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x02, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 	CMPQ    32(BX), $0x01
 	JGT     reduced
-	VALIGND $0x01, Z6, Z6, Z23
-	VPADDD  Z23, Z6, Z6
-	VALIGND $0x01, Z7, Z7, Z24
-	VPADDD  Z24, Z7, Z7
-	VALIGND $0x01, Z8, Z8, Z23
-	VPADDD  Z23, Z8, Z8
-	VALIGND $0x01, Z9, Z9, Z24
-	VPADDD  Z24, Z9, Z9
-	VALIGND $0x01, Z10, Z10, Z23
-	VPADDD  Z23, Z10, Z10
-	VALIGND $0x01, Z11, Z11, Z24
-	VPADDD  Z24, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z23
-	VPADDD  Z23, Z12, Z12
-	VALIGND $0x01, Z13, Z13, Z24
-	VPADDD  Z24, Z13, Z13
+	VALIGND $0x01, Z11, Z11, Z27
+	VPADDD  Z27, Z11, Z11
+	VALIGND $0x01, Z12, Z12, Z28
+	VPADDD  Z28, Z12, Z12
+	VALIGND $0x01, Z13, Z13, Z27
+	VPADDD  Z27, Z13, Z13
+	VALIGND $0x01, Z14, Z14, Z28
+	VPADDD  Z28, Z14, Z14
+	VALIGND $0x01, Z15, Z15, Z27
+	VPADDD  Z27, Z15, Z15
+	VALIGND $0x01, Z16, Z16, Z28
+	VPADDD  Z28, Z16, Z16
+	VALIGND $0x01, Z17, Z17, Z27
+	VPADDD  Z27, Z17, Z17
+	VALIGND $0x01, Z18, Z18, Z28
+	VPADDD  Z28, Z18, Z18
 
 reduced:
-	VCVTDQ2PS   Z6, Z6
-	VMULPS      Z1, Z6, Z6
-	VMULPS.BCST -4(R11), Z6, Z6
-	VADDPS      Z6, Z14, K1, Z14
-	VCVTDQ2PS   Z7, Z7
-	VMULPS      Z1, Z7, Z7
-	VMULPS.BCST -4(R11)(DX*1), Z7, Z7
-	VADDPS      Z7, Z15, K1, Z15
-	VCVTDQ2PS   Z8, Z8
-	VMULPS      Z1, Z8, Z8
-	VMULPS.BCST -4(R11)(DX*2), Z8, Z8
-	VADDPS      Z8, Z16, K1, Z16
-	VCVTDQ2PS   Z9, Z9
-	VMULPS      Z1, Z9, Z9
-	VMULPS.BCST -4(R11)(DI*1), Z9, Z9
-	VADDPS      Z9, Z17, K1, Z17
-	VCVTDQ2PS   Z10, Z10
-	VMULPS      Z1, Z10, Z10
-	VMULPS.BCST -4(R11)(DX*4), Z10, Z10
-	VADDPS      Z10, Z18, K1, Z18
 	VCVTDQ2PS   Z11, Z11
 	VMULPS      Z1, Z11, Z11
-	VMULPS.BCST -4(R11)(R8*1), Z11, Z11
+	VMULPS.BCST -4(R11), Z11, Z11
 	VADDPS      Z11, Z19, K1, Z19
 	VCVTDQ2PS   Z12, Z12
 	VMULPS      Z1, Z12, Z12
-	VMULPS.BCST -4(R11)(DI*2), Z12, Z12
+	VMULPS.BCST -4(R11)(DX*1), Z12, Z12
 	VADDPS      Z12, Z20, K1, Z20
 	VCVTDQ2PS   Z13, Z13
 	VMULPS      Z1, Z13, Z13
-	VMULPS.BCST -4(R11)(R9*1), Z13, Z13
+	VMULPS.BCST -4(R11)(DX*2), Z13, Z13
 	VADDPS      Z13, Z21, K1, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R11)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, K1, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R11)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, K1, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R11)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, K1, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R11)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, K1, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R11)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, K1, Z26
 
 narrow_done:
 	JMP strip
@@ -5888,14 +7956,14 @@ tile_done:
 	CMPQ    (SP), $0x00
 	JNE     tile
 	MOVQ    out+40(FP), AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, 64(AX)
-	VMOVUPS Z16, 128(AX)
-	VMOVUPS Z17, 192(AX)
-	VMOVUPS Z18, 256(AX)
-	VMOVUPS Z19, 320(AX)
-	VMOVUPS Z20, 384(AX)
-	VMOVUPS Z21, 448(AX)
+	VMOVUPS Z19, (AX)
+	VMOVUPS Z20, 64(AX)
+	VMOVUPS Z21, 128(AX)
+	VMOVUPS Z22, 192(AX)
+	VMOVUPS Z23, 256(AX)
+	VMOVUPS Z24, 320(AX)
+	VMOVUPS Z25, 384(AX)
+	VMOVUPS Z26, 448(AX)
 	VZEROUPPER
 	RET
 
@@ -6058,7 +8126,7 @@ head_e8m0_no:
 head_e4m3_no:
 	VPMOVZXBD  (AX), Z4
 	KXNORW     K2, K2, K2
-	VGATHERDPS 1216(SI)(Z4*4), K2, Z1
+	VGATHERDPS 1408(SI)(Z4*4), K2, Z1
 	VMULPS     88(SP), Z1, Z1
 	VADDPS     1088(SI), Z1, Z1
 
@@ -6861,6 +8929,1290 @@ cell:
 	VMOVUPS          Z8, 320(AX)
 	VMOVUPS          Z9, 384(AX)
 	VMOVUPS          Z10, 448(AX)
+	VZEROUPPER
+	RET
+
+// func widenAVX512(dst *byte, src *byte, s *int, lanes *int32)
+// Requires: AVX, AVX512BW, AVX512F, AVX512VPOPCNTDQ, CMOV, MMX+, POPCNT
+TEXT ·widenAVX512(SB), NOSPLIT, $0-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         s+16(FP), DX
+	MOVQ         lanes+24(FP), BX
+	MOVL         $0x0f0f0f0f, SI
+	VPBROADCASTD SI, Z0
+	VMOVDQU32    1344(BX), Z8
+	MOVL         $0x1e1e1e1e, SI
+	VPBROADCASTD SI, Z4
+	VMOVDQU64    1216(BX), Z5
+	VMOVDQU64    1280(BX), Z6
+	MOVQ         (DX), BX
+
+group:
+	SUBQ       $0x01, BX
+	JL         done
+	MOVQ       16(DX), SI
+	TESTQ      BX, BX
+	CMOVQEQ    152(DX), SI
+	VMOVDQU    (CX), Y2
+	VMOVDQU    Y2, (AX)
+	MOVQ       32(CX), DI
+	MOVQ       DI, 32(AX)
+	MOVQ       168(DX), DI
+	ADDQ       DI, CX
+	ADDQ       DI, AX
+	MOVQ       CX, DI
+	LEAQ       (CX)(SI*2), CX
+	MOVQ       SI, R8
+	SHLQ       $0x06, R8
+	ADDQ       CX, R8
+	PREFETCHT0 8192(R8)
+
+cell:
+	DECQ        SI
+	JL          cells_done
+	KMOVW       (DI), K2
+	MOVWLZX     (DI), R9
+	POPCNTL     R9, R9
+	VPMOVZXBW   (R8), Z7
+	VPANDD.BCST (DI), Z8, Z3
+	VPOPCNTD    Z3, Z3
+	VPERMD.Z    Z7, Z3, K2, Z7
+	LEAQ        (R8)(R9*2), R8
+	VMOVDQU64   (CX), Z1
+	PREFETCHT0  8192(CX)
+	VPSLLW      $0x04, Z7, Z3
+	VPTERNLOGD  $0xa8, Z0, Z7, Z3
+	VPSHUFB     Z3, Z5, Z7
+	VPADDB      Z1, Z1, Z2
+	VPANDD      Z4, Z2, Z2
+	VPADDB      Z7, Z2, Z2
+	VPSHUFB     Z3, Z6, Z7
+	VPSRLW      $0x03, Z1, Z3
+	VPANDD      Z4, Z3, Z3
+	VPADDB      Z7, Z3, Z3
+	VMOVDQU64   Z2, (AX)
+	VMOVDQU64   Z3, 64(AX)
+	ADDQ        $0x40, CX
+	ADDQ        $0x02, DI
+	ADDQ        $0x00000080, AX
+	JMP         cell
+
+cells_done:
+	MOVQ R8, CX
+	JMP  group
+
+done:
+	VZEROUPPER
+	RET
+
+// func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
+TEXT ·panelA8x16AVX512(SB), NOSPLIT, $8-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	MOVQ         out+40(FP), DI
+	LEAQ         (DX)(DX*2), R8
+	LEAQ         (DX)(DX*4), R9
+	LEAQ         (R8)(DX*4), R10
+	VPXORD       Z1, Z1, Z1
+	VMOVUPS      Z1, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z1, 128(DI)
+	VMOVUPS      Z1, 192(DI)
+	VMOVUPS      Z1, 256(DI)
+	VMOVUPS      Z1, 320(DI)
+	VMOVUPS      Z1, 384(DI)
+	VMOVUPS      Z1, 448(DI)
+	VMOVUPS      Z1, 512(DI)
+	VMOVUPS      Z1, 576(DI)
+	VMOVUPS      Z1, 640(DI)
+	VMOVUPS      Z1, 704(DI)
+	VMOVUPS      Z1, 768(DI)
+	VMOVUPS      Z1, 832(DI)
+	VMOVUPS      Z1, 896(DI)
+	VMOVUPS      Z1, 960(DI)
+	MOVL         $0x0f0f0f0f, R11
+	VPBROADCASTD R11, Z4
+	VMOVDQU32    1344(SI), Z9
+	MOVL         $0x1e1e1e1e, R11
+	VPBROADCASTD R11, Z5
+	VMOVDQU64    1216(SI), Z6
+	VMOVDQU64    1280(SI), Z7
+	MOVQ         (BX), R11
+	MOVQ         R11, (SP)
+
+group:
+	DECQ       (SP)
+	JL         done
+	MOVQ       16(BX), R11
+	CMPQ       (SP), $0x00
+	CMOVQEQ    152(BX), R11
+	PREFETCHT0 8192(AX)
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R12
+	TESTQ     R12, R12
+	JNE       head_other
+	VCVTPH2PS (AX), Z0
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R12, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z0
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z0, Z0
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R12, $0x02
+	JNE          head_affine_no
+	VCVTPH2PS    (AX), Z0
+	ADDQ         $0x20, AX
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z3
+	VPBROADCASTD 4(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	ADDQ         $0x08, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R12, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X1
+	VSHUFF32X4   $0x00, Z1, Z1, Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 8(AX), Z2
+	VPBROADCASTD 11(AX), K2, Z2
+	VPSLLVD      960(SI), Z2, Z2
+	VPSRLD       $0x1d, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPERMILPS    $0x00, Z1, Z0
+	VPERMILPS    $0x55, Z1, Z3
+	VFMADD213PS  Z3, Z2, Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 14(AX), Z2
+	VPBROADCASTD 17(AX), K2, Z2
+	VPSLLVD      960(SI), Z2, Z2
+	VPSRLD       $0x1d, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPERMILPS    $0xaa, Z1, Z3
+	VPERMILPS    $0xff, Z1, Z1
+	VFMADD213PS  Z1, Z2, Z3
+	ADDQ         $0x14, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R12, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z0
+	VPSLLD    $0x17, Z0, Z0
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R12
+	VPBROADCASTD R12, Z3
+	VPMAXUD      Z3, Z0, Z0
+	VMULPS       896(SI), Z0, Z0
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y0
+	VPSLLW    $0x07, Y0, Y0
+	VCVTPH2PS Y0, Z0
+	VMULPS    896(SI), Z0, Z0
+	ADDQ      $0x10, AX
+
+head_done:
+	VMULPS       896(SI), Z0, Z0
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z10
+	VPBROADCASTD (R12)(DX*1), Z11
+	VPBROADCASTD (R12)(DX*2), Z12
+	VPBROADCASTD (R12)(R8*1), Z13
+	VPBROADCASTD (R12)(DX*4), Z14
+	VPBROADCASTD (R12)(R9*1), Z15
+	VPBROADCASTD (R12)(R8*2), Z16
+	VPBROADCASTD (R12)(R10*1), Z17
+	LEAQ         (R12)(DX*8), R12
+	VPBROADCASTD (R12), Z18
+	VPBROADCASTD (R12)(DX*1), Z19
+	VPBROADCASTD (R12)(DX*2), Z20
+	VPBROADCASTD (R12)(R8*1), Z21
+	VPBROADCASTD (R12)(DX*4), Z22
+	VPBROADCASTD (R12)(R9*1), Z23
+	VPBROADCASTD (R12)(R8*2), Z24
+	VPBROADCASTD (R12)(R10*1), Z25
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z10, Z10
+	VPSLLD       $0x02, Z10, Z10
+	VPSUBD.BCST  (R12)(DX*1), Z11, Z11
+	VPSLLD       $0x02, Z11, Z11
+	VPSUBD.BCST  (R12)(DX*2), Z12, Z12
+	VPSLLD       $0x02, Z12, Z12
+	VPSUBD.BCST  (R12)(R8*1), Z13, Z13
+	VPSLLD       $0x02, Z13, Z13
+	VPSUBD.BCST  (R12)(DX*4), Z14, Z14
+	VPSLLD       $0x02, Z14, Z14
+	VPSUBD.BCST  (R12)(R9*1), Z15, Z15
+	VPSLLD       $0x02, Z15, Z15
+	VPSUBD.BCST  (R12)(R8*2), Z16, Z16
+	VPSLLD       $0x02, Z16, Z16
+	VPSUBD.BCST  (R12)(R10*1), Z17, Z17
+	VPSLLD       $0x02, Z17, Z17
+	LEAQ         (R12)(DX*8), R12
+	VPSUBD.BCST  (R12), Z18, Z18
+	VPSLLD       $0x02, Z18, Z18
+	VPSUBD.BCST  (R12)(DX*1), Z19, Z19
+	VPSLLD       $0x02, Z19, Z19
+	VPSUBD.BCST  (R12)(DX*2), Z20, Z20
+	VPSLLD       $0x02, Z20, Z20
+	VPSUBD.BCST  (R12)(R8*1), Z21, Z21
+	VPSLLD       $0x02, Z21, Z21
+	VPSUBD.BCST  (R12)(DX*4), Z22, Z22
+	VPSLLD       $0x02, Z22, Z22
+	VPSUBD.BCST  (R12)(R9*1), Z23, Z23
+	VPSLLD       $0x02, Z23, Z23
+	VPSUBD.BCST  (R12)(R8*2), Z24, Z24
+	VPSLLD       $0x02, Z24, Z24
+	VPSUBD.BCST  (R12)(R10*1), Z25, Z25
+	VPSLLD       $0x02, Z25, Z25
+	LEAQ         (CX)(DX*8), R12
+	CMPQ         184(BX), $0x02
+	JNE          widened
+	MOVQ         AX, R13
+	LEAQ         (AX)(R11*2), AX
+	MOVQ         R11, R14
+	SHLQ         $0x06, R14
+	ADDQ         AX, R14
+	PREFETCHT0   8192(R14)
+
+riding:
+	KMOVW         (R13), K2
+	MOVWLZX       (R13), R15
+	POPCNTL       R15, R15
+	VPMOVZXBW     (R14), Z8
+	VPANDD.BCST   (R13), Z9, Z3
+	VPOPCNTD      Z3, Z3
+	VPERMD.Z      Z8, Z3, K2, Z8
+	LEAQ          (R14)(R15*2), R14
+	VMOVDQU64     (AX), Z1
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z8, Z3
+	VPTERNLOGD    $0xa8, Z4, Z8, Z3
+	VPSHUFB       Z3, Z6, Z8
+	VPADDB        Z1, Z1, Z2
+	VPANDD        Z5, Z2, Z2
+	VPADDB        Z8, Z2, Z2
+	VPSHUFB       Z3, Z7, Z8
+	VPSRLW        $0x03, Z1, Z3
+	VPANDD        Z5, Z3, Z3
+	VPADDB        Z8, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z10
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z11
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z12
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z13
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z14
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z15
+	VPDPBUSD.BCST (CX)(R8*2), Z2, Z16
+	VPDPBUSD.BCST (CX)(R10*1), Z2, Z17
+	VPDPBUSD.BCST (R12), Z2, Z18
+	VPDPBUSD.BCST (R12)(DX*1), Z2, Z19
+	VPDPBUSD.BCST (R12)(DX*2), Z2, Z20
+	VPDPBUSD.BCST (R12)(R8*1), Z2, Z21
+	VPDPBUSD.BCST (R12)(DX*4), Z2, Z22
+	VPDPBUSD.BCST (R12)(R9*1), Z2, Z23
+	VPDPBUSD.BCST (R12)(R8*2), Z2, Z24
+	VPDPBUSD.BCST (R12)(R10*1), Z2, Z25
+	VPDPBUSD.BCST 4(CX), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z12
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z14
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z15
+	VPDPBUSD.BCST 4(CX)(R8*2), Z3, Z16
+	VPDPBUSD.BCST 4(CX)(R10*1), Z3, Z17
+	VPDPBUSD.BCST 4(R12), Z3, Z18
+	VPDPBUSD.BCST 4(R12)(DX*1), Z3, Z19
+	VPDPBUSD.BCST 4(R12)(DX*2), Z3, Z20
+	VPDPBUSD.BCST 4(R12)(R8*1), Z3, Z21
+	VPDPBUSD.BCST 4(R12)(DX*4), Z3, Z22
+	VPDPBUSD.BCST 4(R12)(R9*1), Z3, Z23
+	VPDPBUSD.BCST 4(R12)(R8*2), Z3, Z24
+	VPDPBUSD.BCST 4(R12)(R10*1), Z3, Z25
+	ADDQ          $0x40, AX
+	ADDQ          $0x02, R13
+	ADDQ          $0x08, CX
+	ADDQ          $0x08, R12
+	DECQ          R11
+	JNE           riding
+	MOVQ          R14, AX
+	JMP           multiplied
+
+widened:
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z2
+	VMOVDQU64     64(AX), Z3
+	VPDPBUSD.BCST (CX), Z2, Z10
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z11
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z12
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z13
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z14
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z15
+	VPDPBUSD.BCST (CX)(R8*2), Z2, Z16
+	VPDPBUSD.BCST (CX)(R10*1), Z2, Z17
+	VPDPBUSD.BCST (R12), Z2, Z18
+	VPDPBUSD.BCST (R12)(DX*1), Z2, Z19
+	VPDPBUSD.BCST (R12)(DX*2), Z2, Z20
+	VPDPBUSD.BCST (R12)(R8*1), Z2, Z21
+	VPDPBUSD.BCST (R12)(DX*4), Z2, Z22
+	VPDPBUSD.BCST (R12)(R9*1), Z2, Z23
+	VPDPBUSD.BCST (R12)(R8*2), Z2, Z24
+	VPDPBUSD.BCST (R12)(R10*1), Z2, Z25
+	VPDPBUSD.BCST 4(CX), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z12
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z14
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z15
+	VPDPBUSD.BCST 4(CX)(R8*2), Z3, Z16
+	VPDPBUSD.BCST 4(CX)(R10*1), Z3, Z17
+	VPDPBUSD.BCST 4(R12), Z3, Z18
+	VPDPBUSD.BCST 4(R12)(DX*1), Z3, Z19
+	VPDPBUSD.BCST 4(R12)(DX*2), Z3, Z20
+	VPDPBUSD.BCST 4(R12)(R8*1), Z3, Z21
+	VPDPBUSD.BCST 4(R12)(DX*4), Z3, Z22
+	VPDPBUSD.BCST 4(R12)(R9*1), Z3, Z23
+	VPDPBUSD.BCST 4(R12)(R8*2), Z3, Z24
+	VPDPBUSD.BCST 4(R12)(R10*1), Z3, Z25
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x08, CX
+	ADDQ          $0x08, R12
+	DECQ          R11
+	JNE           widened
+
+multiplied:
+	MOVQ      104(BX), R12
+	ADDQ      CX, R12
+	VCVTDQ2PS Z10, Z10
+	VMULPS    Z0, Z10, Z10
+	VADDPS    (DI), Z10, Z10
+	VMOVUPS   Z10, (DI)
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z0, Z11, Z11
+	VADDPS    64(DI), Z11, Z11
+	VMOVUPS   Z11, 64(DI)
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z0, Z12, Z12
+	VADDPS    128(DI), Z12, Z12
+	VMOVUPS   Z12, 128(DI)
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z0, Z13, Z13
+	VADDPS    192(DI), Z13, Z13
+	VMOVUPS   Z13, 192(DI)
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z0, Z14, Z14
+	VADDPS    256(DI), Z14, Z14
+	VMOVUPS   Z14, 256(DI)
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z0, Z15, Z15
+	VADDPS    320(DI), Z15, Z15
+	VMOVUPS   Z15, 320(DI)
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z0, Z16, Z16
+	VADDPS    384(DI), Z16, Z16
+	VMOVUPS   Z16, 384(DI)
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z0, Z17, Z17
+	VADDPS    448(DI), Z17, Z17
+	VMOVUPS   Z17, 448(DI)
+	LEAQ      (R12)(DX*8), R12
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z0, Z18, Z18
+	VADDPS    512(DI), Z18, Z18
+	VMOVUPS   Z18, 512(DI)
+	VCVTDQ2PS Z19, Z19
+	VMULPS    Z0, Z19, Z19
+	VADDPS    576(DI), Z19, Z19
+	VMOVUPS   Z19, 576(DI)
+	VCVTDQ2PS Z20, Z20
+	VMULPS    Z0, Z20, Z20
+	VADDPS    640(DI), Z20, Z20
+	VMOVUPS   Z20, 640(DI)
+	VCVTDQ2PS Z21, Z21
+	VMULPS    Z0, Z21, Z21
+	VADDPS    704(DI), Z21, Z21
+	VMOVUPS   Z21, 704(DI)
+	VCVTDQ2PS Z22, Z22
+	VMULPS    Z0, Z22, Z22
+	VADDPS    768(DI), Z22, Z22
+	VMOVUPS   Z22, 768(DI)
+	VCVTDQ2PS Z23, Z23
+	VMULPS    Z0, Z23, Z23
+	VADDPS    832(DI), Z23, Z23
+	VMOVUPS   Z23, 832(DI)
+	VCVTDQ2PS Z24, Z24
+	VMULPS    Z0, Z24, Z24
+	VADDPS    896(DI), Z24, Z24
+	VMOVUPS   Z24, 896(DI)
+	VCVTDQ2PS Z25, Z25
+	VMULPS    Z0, Z25, Z25
+	VADDPS    960(DI), Z25, Z25
+	VMOVUPS   Z25, 960(DI)
+	JMP       group
+
+done:
+	VZEROUPPER
+	RET
+
+// func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
+TEXT ·panelA4x16AVX512(SB), NOSPLIT, $8-48
+	MOVQ         w+0(FP), AX
+	MOVQ         x+8(FP), CX
+	MOVQ         ld+16(FP), DX
+	MOVQ         s+24(FP), BX
+	MOVQ         lanes+32(FP), SI
+	MOVQ         out+40(FP), DI
+	LEAQ         (DX)(DX*2), R8
+	LEAQ         (DX)(DX*4), R9
+	LEAQ         (R8)(DX*4), R10
+	VPXORD       Z1, Z1, Z1
+	VMOVUPS      Z1, (DI)
+	VMOVUPS      Z1, 64(DI)
+	VMOVUPS      Z1, 128(DI)
+	VMOVUPS      Z1, 192(DI)
+	VMOVUPS      Z1, 256(DI)
+	VMOVUPS      Z1, 320(DI)
+	VMOVUPS      Z1, 384(DI)
+	VMOVUPS      Z1, 448(DI)
+	VMOVUPS      Z1, 512(DI)
+	VMOVUPS      Z1, 576(DI)
+	VMOVUPS      Z1, 640(DI)
+	VMOVUPS      Z1, 704(DI)
+	VMOVUPS      Z1, 768(DI)
+	VMOVUPS      Z1, 832(DI)
+	VMOVUPS      Z1, 896(DI)
+	VMOVUPS      Z1, 960(DI)
+	MOVL         $0x0f0f0f0f, R11
+	VPBROADCASTD R11, Z4
+	VMOVDQU32    1344(SI), Z9
+	MOVL         $0x1e1e1e1e, R11
+	VPBROADCASTD R11, Z5
+	VMOVDQU64    1216(SI), Z6
+	VMOVDQU64    1280(SI), Z7
+	MOVQ         (BX), R11
+	MOVQ         R11, (SP)
+
+group:
+	DECQ       (SP)
+	JL         done
+	MOVQ       16(BX), R11
+	CMPQ       (SP), $0x00
+	CMOVQEQ    152(BX), R11
+	PREFETCHT0 8192(AX)
+
+	// Branches that a stream always takes the same way.
+	MOVQ      160(BX), R12
+	TESTQ     R12, R12
+	JNE       head_other
+	VCVTPH2PS (AX), Z0
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_other:
+	CMPQ      R12, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z0
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z0, Z0
+	JMP       head_done
+
+head_unit_no:
+	CMPQ         R12, $0x02
+	JNE          head_affine_no
+	VCVTPH2PS    (AX), Z0
+	ADDQ         $0x20, AX
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z3
+	VPBROADCASTD 4(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	ADDQ         $0x08, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_affine_no:
+	CMPQ         R12, $0x03
+	JNE          head_bilevel_no
+	VCVTPH2PS    (AX), X1
+	VSHUFF32X4   $0x00, Z1, Z1, Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 8(AX), Z2
+	VPBROADCASTD 11(AX), K2, Z2
+	VPSLLVD      960(SI), Z2, Z2
+	VPSRLD       $0x1d, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPERMILPS    $0x00, Z1, Z0
+	VPERMILPS    $0x55, Z1, Z3
+	VFMADD213PS  Z3, Z2, Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 14(AX), Z2
+	VPBROADCASTD 17(AX), K2, Z2
+	VPSLLVD      960(SI), Z2, Z2
+	VPSRLD       $0x1d, Z2, Z2
+	VCVTDQ2PS    Z2, Z2
+	VPERMILPS    $0xaa, Z1, Z3
+	VPERMILPS    $0xff, Z1, Z1
+	VFMADD213PS  Z1, Z2, Z3
+	ADDQ         $0x14, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_bilevel_no:
+	CMPQ      R12, $0x04
+	JNE       head_e8m0_no
+	VPMOVZXBD (AX), Z0
+	VPSLLD    $0x17, Z0, Z0
+
+	// 2^-127 is a subnormal number.
+	MOVL         $0x00400000, R12
+	VPBROADCASTD R12, Z3
+	VPMAXUD      Z3, Z0, Z0
+	VMULPS       896(SI), Z0, Z0
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_e8m0_no:
+	VPMOVZXBW (AX), Y0
+	VPSLLW    $0x07, Y0, Y0
+	VCVTPH2PS Y0, Z0
+	VMULPS    896(SI), Z0, Z0
+	ADDQ      $0x10, AX
+
+head_done:
+	VMULPS       896(SI), Z0, Z0
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z10
+	VPBROADCASTD (R12)(DX*1), Z11
+	VPBROADCASTD (R12)(DX*2), Z12
+	VPBROADCASTD (R12)(R8*1), Z13
+	VPBROADCASTD (R12)(DX*4), Z14
+	VPBROADCASTD (R12)(R9*1), Z15
+	VPBROADCASTD (R12)(R8*2), Z16
+	VPBROADCASTD (R12)(R10*1), Z17
+	LEAQ         (R12)(DX*8), R12
+	VPBROADCASTD (R12), Z18
+	VPBROADCASTD (R12)(DX*1), Z19
+	VPBROADCASTD (R12)(DX*2), Z20
+	VPBROADCASTD (R12)(R8*1), Z21
+	VPBROADCASTD (R12)(DX*4), Z22
+	VPBROADCASTD (R12)(R9*1), Z23
+	VPBROADCASTD (R12)(R8*2), Z24
+	VPBROADCASTD (R12)(R10*1), Z25
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z10, Z10
+	VPSLLD       $0x02, Z10, Z10
+	VPSUBD.BCST  (R12)(DX*1), Z11, Z11
+	VPSLLD       $0x02, Z11, Z11
+	VPSUBD.BCST  (R12)(DX*2), Z12, Z12
+	VPSLLD       $0x02, Z12, Z12
+	VPSUBD.BCST  (R12)(R8*1), Z13, Z13
+	VPSLLD       $0x02, Z13, Z13
+	VPSUBD.BCST  (R12)(DX*4), Z14, Z14
+	VPSLLD       $0x02, Z14, Z14
+	VPSUBD.BCST  (R12)(R9*1), Z15, Z15
+	VPSLLD       $0x02, Z15, Z15
+	VPSUBD.BCST  (R12)(R8*2), Z16, Z16
+	VPSLLD       $0x02, Z16, Z16
+	VPSUBD.BCST  (R12)(R10*1), Z17, Z17
+	VPSLLD       $0x02, Z17, Z17
+	LEAQ         (R12)(DX*8), R12
+	VPSUBD.BCST  (R12), Z18, Z18
+	VPSLLD       $0x02, Z18, Z18
+	VPSUBD.BCST  (R12)(DX*1), Z19, Z19
+	VPSLLD       $0x02, Z19, Z19
+	VPSUBD.BCST  (R12)(DX*2), Z20, Z20
+	VPSLLD       $0x02, Z20, Z20
+	VPSUBD.BCST  (R12)(R8*1), Z21, Z21
+	VPSLLD       $0x02, Z21, Z21
+	VPSUBD.BCST  (R12)(DX*4), Z22, Z22
+	VPSLLD       $0x02, Z22, Z22
+	VPSUBD.BCST  (R12)(R9*1), Z23, Z23
+	VPSLLD       $0x02, Z23, Z23
+	VPSUBD.BCST  (R12)(R8*2), Z24, Z24
+	VPSLLD       $0x02, Z24, Z24
+	VPSUBD.BCST  (R12)(R10*1), Z25, Z25
+	VPSLLD       $0x02, Z25, Z25
+	LEAQ         (CX)(DX*8), R12
+	CMPQ         184(BX), $0x02
+	JNE          widened
+	MOVQ         AX, R13
+	LEAQ         (AX)(R11*2), AX
+	MOVQ         R11, R14
+	SHLQ         $0x06, R14
+	ADDQ         AX, R14
+	PREFETCHT0   8192(R14)
+
+riding:
+	KMOVW         (R13), K2
+	MOVWLZX       (R13), R15
+	POPCNTL       R15, R15
+	VPMOVZXBW     (R14), Z8
+	VPANDD.BCST   (R13), Z9, Z3
+	VPOPCNTD      Z3, Z3
+	VPERMD.Z      Z8, Z3, K2, Z8
+	LEAQ          (R14)(R15*2), R14
+	VMOVDQU64     (AX), Z1
+	PREFETCHT0    8192(AX)
+	VPSLLW        $0x04, Z8, Z3
+	VPTERNLOGD    $0xa8, Z4, Z8, Z3
+	VPSHUFB       Z3, Z6, Z8
+	VPADDB        Z1, Z1, Z2
+	VPANDD        Z5, Z2, Z2
+	VPADDB        Z8, Z2, Z2
+	VPSHUFB       Z3, Z7, Z8
+	VPSRLW        $0x03, Z1, Z3
+	VPANDD        Z5, Z3, Z3
+	VPADDB        Z8, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z10
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z11
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z12
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z13
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z14
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z15
+	VPDPBUSD.BCST (CX)(R8*2), Z2, Z16
+	VPDPBUSD.BCST (CX)(R10*1), Z2, Z17
+	VPDPBUSD.BCST (R12), Z2, Z18
+	VPDPBUSD.BCST (R12)(DX*1), Z2, Z19
+	VPDPBUSD.BCST (R12)(DX*2), Z2, Z20
+	VPDPBUSD.BCST (R12)(R8*1), Z2, Z21
+	VPDPBUSD.BCST (R12)(DX*4), Z2, Z22
+	VPDPBUSD.BCST (R12)(R9*1), Z2, Z23
+	VPDPBUSD.BCST (R12)(R8*2), Z2, Z24
+	VPDPBUSD.BCST (R12)(R10*1), Z2, Z25
+	VPDPBUSD.BCST 4(CX), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z12
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z14
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z15
+	VPDPBUSD.BCST 4(CX)(R8*2), Z3, Z16
+	VPDPBUSD.BCST 4(CX)(R10*1), Z3, Z17
+	VPDPBUSD.BCST 4(R12), Z3, Z18
+	VPDPBUSD.BCST 4(R12)(DX*1), Z3, Z19
+	VPDPBUSD.BCST 4(R12)(DX*2), Z3, Z20
+	VPDPBUSD.BCST 4(R12)(R8*1), Z3, Z21
+	VPDPBUSD.BCST 4(R12)(DX*4), Z3, Z22
+	VPDPBUSD.BCST 4(R12)(R9*1), Z3, Z23
+	VPDPBUSD.BCST 4(R12)(R8*2), Z3, Z24
+	VPDPBUSD.BCST 4(R12)(R10*1), Z3, Z25
+	ADDQ          $0x40, AX
+	ADDQ          $0x02, R13
+	ADDQ          $0x08, CX
+	ADDQ          $0x08, R12
+	DECQ          R11
+	JNE           riding
+	MOVQ          R14, AX
+	JMP           multiplied
+
+widened:
+	PREFETCHT0    1024(AX)
+	PREFETCHT0    1088(AX)
+	VMOVDQU64     (AX), Z2
+	VMOVDQU64     64(AX), Z3
+	VPDPBUSD.BCST (CX), Z2, Z10
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z11
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z12
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z13
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z14
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z15
+	VPDPBUSD.BCST (CX)(R8*2), Z2, Z16
+	VPDPBUSD.BCST (CX)(R10*1), Z2, Z17
+	VPDPBUSD.BCST (R12), Z2, Z18
+	VPDPBUSD.BCST (R12)(DX*1), Z2, Z19
+	VPDPBUSD.BCST (R12)(DX*2), Z2, Z20
+	VPDPBUSD.BCST (R12)(R8*1), Z2, Z21
+	VPDPBUSD.BCST (R12)(DX*4), Z2, Z22
+	VPDPBUSD.BCST (R12)(R9*1), Z2, Z23
+	VPDPBUSD.BCST (R12)(R8*2), Z2, Z24
+	VPDPBUSD.BCST (R12)(R10*1), Z2, Z25
+	VPDPBUSD.BCST 4(CX), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z12
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z14
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z15
+	VPDPBUSD.BCST 4(CX)(R8*2), Z3, Z16
+	VPDPBUSD.BCST 4(CX)(R10*1), Z3, Z17
+	VPDPBUSD.BCST 4(R12), Z3, Z18
+	VPDPBUSD.BCST 4(R12)(DX*1), Z3, Z19
+	VPDPBUSD.BCST 4(R12)(DX*2), Z3, Z20
+	VPDPBUSD.BCST 4(R12)(R8*1), Z3, Z21
+	VPDPBUSD.BCST 4(R12)(DX*4), Z3, Z22
+	VPDPBUSD.BCST 4(R12)(R9*1), Z3, Z23
+	VPDPBUSD.BCST 4(R12)(R8*2), Z3, Z24
+	VPDPBUSD.BCST 4(R12)(R10*1), Z3, Z25
+	ADDQ          $0x00000080, AX
+	ADDQ          $0x08, CX
+	ADDQ          $0x08, R12
+	DECQ          R11
+	JNE           widened
+
+multiplied:
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z10, Z10
+	VMULPS      Z0, Z10, Z10
+	VMULPS.BCST -4(R12), Z10, Z10
+	VADDPS      (DI), Z10, Z10
+	VMOVUPS     Z10, (DI)
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z0, Z11, Z11
+	VMULPS.BCST -4(R12)(DX*1), Z11, Z11
+	VADDPS      64(DI), Z11, Z11
+	VMOVUPS     Z11, 64(DI)
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z0, Z12, Z12
+	VMULPS.BCST -4(R12)(DX*2), Z12, Z12
+	VADDPS      128(DI), Z12, Z12
+	VMOVUPS     Z12, 128(DI)
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z0, Z13, Z13
+	VMULPS.BCST -4(R12)(R8*1), Z13, Z13
+	VADDPS      192(DI), Z13, Z13
+	VMOVUPS     Z13, 192(DI)
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z0, Z14, Z14
+	VMULPS.BCST -4(R12)(DX*4), Z14, Z14
+	VADDPS      256(DI), Z14, Z14
+	VMOVUPS     Z14, 256(DI)
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z0, Z15, Z15
+	VMULPS.BCST -4(R12)(R9*1), Z15, Z15
+	VADDPS      320(DI), Z15, Z15
+	VMOVUPS     Z15, 320(DI)
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z0, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*2), Z16, Z16
+	VADDPS      384(DI), Z16, Z16
+	VMOVUPS     Z16, 384(DI)
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z0, Z17, Z17
+	VMULPS.BCST -4(R12)(R10*1), Z17, Z17
+	VADDPS      448(DI), Z17, Z17
+	VMOVUPS     Z17, 448(DI)
+	LEAQ        (R12)(DX*8), R12
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z0, Z18, Z18
+	VMULPS.BCST -4(R12), Z18, Z18
+	VADDPS      512(DI), Z18, Z18
+	VMOVUPS     Z18, 512(DI)
+	VCVTDQ2PS   Z19, Z19
+	VMULPS      Z0, Z19, Z19
+	VMULPS.BCST -4(R12)(DX*1), Z19, Z19
+	VADDPS      576(DI), Z19, Z19
+	VMOVUPS     Z19, 576(DI)
+	VCVTDQ2PS   Z20, Z20
+	VMULPS      Z0, Z20, Z20
+	VMULPS.BCST -4(R12)(DX*2), Z20, Z20
+	VADDPS      640(DI), Z20, Z20
+	VMOVUPS     Z20, 640(DI)
+	VCVTDQ2PS   Z21, Z21
+	VMULPS      Z0, Z21, Z21
+	VMULPS.BCST -4(R12)(R8*1), Z21, Z21
+	VADDPS      704(DI), Z21, Z21
+	VMOVUPS     Z21, 704(DI)
+	VCVTDQ2PS   Z22, Z22
+	VMULPS      Z0, Z22, Z22
+	VMULPS.BCST -4(R12)(DX*4), Z22, Z22
+	VADDPS      768(DI), Z22, Z22
+	VMOVUPS     Z22, 768(DI)
+	VCVTDQ2PS   Z23, Z23
+	VMULPS      Z0, Z23, Z23
+	VMULPS.BCST -4(R12)(R9*1), Z23, Z23
+	VADDPS      832(DI), Z23, Z23
+	VMOVUPS     Z23, 832(DI)
+	VCVTDQ2PS   Z24, Z24
+	VMULPS      Z0, Z24, Z24
+	VMULPS.BCST -4(R12)(R8*2), Z24, Z24
+	VADDPS      896(DI), Z24, Z24
+	VMOVUPS     Z24, 896(DI)
+	VCVTDQ2PS   Z25, Z25
+	VMULPS      Z0, Z25, Z25
+	VMULPS.BCST -4(R12)(R10*1), Z25, Z25
+	VADDPS      960(DI), Z25, Z25
+	VMOVUPS     Z25, 960(DI)
+	JMP         group
+
+done:
 	VZEROUPPER
 	RET
 

@@ -83,6 +83,113 @@ func benchmarkLayer(b *testing.B, l layout) {
 	}
 }
 
+// BenchmarkFormats times bases of all formats with one token against int4 with groups
+// of 128 under the same scheme, in turns: the median of ratios, what it lies between
+// in 95 % of bootstrap draws, and the ratio of bytes.
+func BenchmarkFormats(b *testing.B) {
+	const n, k = 14336, 4096
+	for _, a := range []quant.Activations{quant.A8, quant.A16} {
+		base := prepackFor(b, layout{n: n, k: k, group: 128}.random(1, anyScale), Dense4, a)
+		for _, group := range []int{128, 32, 16} {
+			for _, f := range baseFormats(b, group) {
+				if fixed := f.Group != group; fixed && group != 128 {
+					continue // once
+				}
+				b.Run(fmt.Sprintf("%s/%s", a, f), func(b *testing.B) {
+					q := &quant.Quantized{Base: randomBase(rand.New(rand.NewPCG(1, 2)), f, n, k)}
+					w := prepackFor(b, q, Dense4, a)
+					x, y := normal(1, 1, k), gemm.NewMatrix(1, n)
+					times := make([][]float64, 2)
+					for b.Loop() {
+						for _, v := range rand.Perm(2) {
+							start := time.Now()
+							[]*Weights{base, w}[v].MulNT(y, x)
+							times[v] = append(times[v], time.Since(start).Seconds())
+						}
+					}
+					b.ReportMetric(0, "ns/op")
+					low, mid, high := ratios(times[1], times[0])
+					b.ReportMetric(mid, "time/int4")
+					b.ReportMetric(low, "low")
+					b.ReportMetric(high, "high")
+					b.ReportMetric(float64(w.Bytes())/float64(base.Bytes()), "bytes/int4")
+					b.ReportMetric(float64(base.Bytes())/median(times[0])/1e9, "int4-GB/s")
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkThin times thin residuals that ride in the codes against the base alone,
+// on two layers of an 8B model, in turns: medians of the ratios within a turn, and
+// between which a bootstrap finds the median in 95 % of its draws. bytes is what the
+// ratio would be if bytes were all that counts. Streams of a turn are larger than the
+// last-level cache.
+func BenchmarkThin(b *testing.B) {
+	for _, s := range []layout{{n: 14336, k: 4096, group: 128}, {n: 4096, k: 14336, group: 128}} {
+		for _, density := range []float64{0.1, 0.125} {
+			l := s
+			l.r, l.c, l.density = 1, 8, density
+			q := l.riding(1, quant.Int4(l.group), 15)
+			dense, thin, strips := prepack(b, q, Dense4), prepack(b, q, Zipped), prepack(b, q, Separate)
+			read := Memory(64 << 20)
+			for _, m := range []int{1, 4, 16, 512} {
+				b.Run(fmt.Sprintf("%dx%d-%g%%/M=%d", l.n, l.k, 100*density, m), func(b *testing.B) {
+					x, y := normal(1, m, l.k), gemm.NewMatrix(m, l.n)
+					ways := []*Weights{dense, thin}
+					if m <= 16 {
+						ways = append(ways, strips)
+					}
+					times := make([][]float64, len(ways))
+					var reads []float64
+					for b.Loop() {
+						start := time.Now()
+						Sum(read)
+						reads = append(reads, float64(len(read))/time.Since(start).Seconds()/1e9)
+						for _, v := range rand.Perm(len(ways)) {
+							start := time.Now()
+							ways[v].MulNT(y, x)
+							times[v] = append(times[v], time.Since(start).Seconds())
+						}
+					}
+					b.ReportMetric(0, "ns/op")
+					low, mid, high := ratios(times[1], times[0])
+					b.ReportMetric(mid, "thin/dense4")
+					b.ReportMetric(low, "low")
+					b.ReportMetric(high, "high")
+					b.ReportMetric(float64(thin.Bytes())/float64(dense.Bytes()), "bytes")
+					if len(ways) == 3 {
+						_, mid, _ = ratios(times[2], times[0])
+						b.ReportMetric(mid, "strips/dense4")
+					}
+					b.ReportMetric(float64(dense.Bytes())/median(times[0])/1e9, "dense4-GB/s")
+					b.ReportMetric(median(reads), "read-GB/s")
+				})
+			}
+		}
+	}
+}
+
+// ratios returns the median of a[i]/b[i], and what it lies between in 95 % of
+// bootstrap draws.
+func ratios(a, b []float64) (low, mid, high float64) {
+	r := make([]float64, len(a))
+	for i := range r {
+		r[i] = a[i] / b[i]
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	var medians []float64
+	draw := make([]float64, len(r))
+	for range 1000 {
+		for i := range draw {
+			draw[i] = r[rng.IntN(len(r))]
+		}
+		medians = append(medians, median(draw))
+	}
+	slices.Sort(medians)
+	return medians[25], median(r), medians[975]
+}
+
 func median(v []float64) float64 {
 	slices.Sort(v)
 	return v[len(v)/2]

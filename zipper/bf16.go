@@ -3,9 +3,9 @@ package zipper
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -35,19 +35,10 @@ func PrepackBF16(w gemm.Source) (*Weights, error) {
 		out := p.main.data[i*size:]
 		for r := range rows {
 			for c, v := range tile.Row(r) {
-				binary.LittleEndian.PutUint16(out[c/2*64+4*r+c%2*2:], toBF16(v))
+				binary.LittleEndian.PutUint16(out[c/2*64+4*r+c%2*2:], half.ToBF16(v))
 			}
 		}
 	})
 	settle(p.main.data)
 	return p, nil
-}
-
-// toBF16 rounds to nearest even. A NaN stays one.
-func toBF16(v float32) uint16 {
-	b := math.Float32bits(v)
-	if v != v {
-		return uint16(b>>16) | 0x40
-	}
-	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }

@@ -33,6 +33,13 @@
 // without the residual, Separate with the residual in a pass of its own. Outlier16
 // is a 4-bit base with 16-bit outliers, W16A16 bfloat16 weights (PrepackBF16).
 //
+// # What is kept beside
+//
+// Channel scales (AWQ, SmoothQuant) divide X before it is rounded. Whole channels
+// apart (LLM.int8(), QUIK, Atom) are rounded by themselves and multiplied in float32,
+// and so is a low-rank branch (SVDQuant), by X as it was rounded. These are passes of
+// their own over float32 copies, not fused: exact, and slower than their bytes.
+//
 // # The stream
 //
 // Prepack lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel
@@ -69,9 +76,41 @@
 // So int4 g128 takes 4.125 bits per weight, and a residual of 16x64 blocks
 // 4.06 for every weight it covers.
 //
+// # A residual that rides in the codes
+//
+// A residual tied to the scales of its base (quant.Residual.BaseScales) needs no
+// product of its own where both are integers in one unit. PrepackFor lays it out so,
+// for Zipped with quant.A8 or quant.A4, if
+//
+//   - the base is one of integers: symmetric, affine or Bilevel;
+//   - codes have 2 bits and stand for -1, 0 and 1;
+//   - the ratio is a half, one, one and a half ... or eight steps;
+//   - blocks have a multiple of 8 columns and begin on a cell, so groups are of a
+//     multiple of 8 columns or the whole row.
+//
+// Weights.Rides tells. Everything else is executed in strips. What a quantizer must
+// guarantee is the ratio: a whole number of half steps, in half precision; 7.5 is the
+// one that most layers choose anyway.
+//
+// In units of half a step, base and residual are 2(u-8) + h·v with h = 2·ratio: at most
+// 30 for a ratio of 7.5, so it is exact in int8, and steps are not rounded. A group
+// is then
+//
+//	group = scales mask ... codes word ...
+//	mask  = 2 bytes for every cell: a bit for each row that has a word
+//	word  = 2 bytes: a row's 8 codes of a cell, 4 pairs of columns i and 4+i
+//
+// So a 1x8 block costs 16 bits for its codes and every eight weights a bit: at 10 % of
+// the blocks of int4 g128 8 % more bytes than the base alone. Kernels expand words to
+// the lanes of their rows, look two codes up at a time, and add them to the nibbles.
+// A product with many tokens does that once for all of them (widen), and keeps the
+// bytes in the L2 cache.
+//
 // With quant.A4 groups and blocks of more than 128 columns are cut there, and
 // their scales repeated. Bfloat16 weights are panels of 16 rows too; see
-// PrepackBF16. Outliers are compressed sparse rows of 4 bytes per outlier.
+// PrepackBF16. Outliers are compressed sparse rows of 4 bytes per outlier; of 8 where
+// the base has no level of zero (affine, Bilevel), so that what is stored is the
+// difference to its weight, in two half-precision parts.
 //
 // # Kernels
 //

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -176,6 +177,36 @@ func TestFormatReference(t *testing.T) {
 	}
 }
 
+// TestFormatOutliers: outliers replace weights of any format, those that cannot be
+// zero included, and come back.
+func TestFormatOutliers(t *testing.T) {
+	l := layout{n: 37, k: 240, group: 48, outliers: 0.05}
+	for _, a := range activationFormats {
+		for i, f := range baseFormats(t, l.group) {
+			if f.Fits(l.k) != nil {
+				continue
+			}
+			q := l.random(uint64(i), anyScale)
+			q.Base = randomBase(rand.New(rand.NewPCG(uint64(i), 8)), f, l.n, l.k)
+			if Takes(q.Form(), Outlier16, a) != nil {
+				continue
+			}
+			w := prepackFor(t, q, Outlier16, a)
+			if got := w.Unpack().Outliers; !reflect.DeepEqual(got, q.Outliers) {
+				t.Errorf("%s %s: outliers changed", f, a)
+			}
+			for _, m := range []int{1, 7} {
+				x := normal(uint64(i), m, l.k)
+				want, _ := Reference(q, x, a)
+				for _, k := range kernels() {
+					use(t, k)
+					near(t, fmt.Sprint(f, " ", a, " ", k.name), multiply(t, w, x), want, absolute(q, x, a), rounding(q, a))
+				}
+			}
+		}
+	}
+}
+
 // TestFormatKernelsAgree demands the same bits of all kernels where products are
 // integers.
 func TestFormatKernelsAgree(t *testing.T) {
@@ -207,10 +238,10 @@ func spread(p *quant.Packed, n, k int) float64 {
 	case p.Format.Kind == quant.Bilevel:
 		l := (groups*3 + 7) / 8
 		second := p.Second[(n/16*groups+group)*4:]
-		scale = float64(half(second[1])) + float64(codeAt(p.ScaleBytes[n*l:], group, 3))*float64(half(second[0]))
-		zero = float64(half(second[3])) + float64(codeAt(p.Zeros[n*l:], group, 3))*float64(half(second[2]))
+		scale = float64(half.FromF16(second[1])) + float64(codeAt(p.ScaleBytes[n*l:], group, 3))*float64(half.FromF16(second[0]))
+		zero = float64(half.FromF16(second[3])) + float64(codeAt(p.Zeros[n*l:], group, 3))*float64(half.FromF16(second[2]))
 	case p.Format.Affine:
-		scale = float64(half(p.Scales[n*groups+group]))
+		scale = float64(half.FromF16(p.Scales[n*groups+group]))
 		zero = float64(codeAt(p.Zeros[n*((groups*p.Format.Bits+7)/8):], group, p.Format.Bits))
 	}
 	return math.Abs(scale) * (8 + math.Abs(zero-8))

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // fenced returns a copy of b between two pages that nobody may touch, its end
@@ -55,6 +57,11 @@ func TestFences(t *testing.T) {
 			}
 		}
 	}
+	for i, l := range ridingShapes {
+		if q := l.riding(uint64(i), quant.Int4(l.group), 15); Takes(q.Form(), Zipped, quant.A8) == nil {
+			fenceAll(t, prepack(t, q, Zipped))
+		}
+	}
 	for i, f := range baseFormats(t, 48) {
 		q := layout{n: 16, k: 352, r: 1, c: 8, density: 1}.random(1, anyScale)
 		q.Base = randomBase(rand.New(rand.NewPCG(uint64(i), 1)), f, 16, 352)
@@ -72,7 +79,11 @@ func TestFences(t *testing.T) {
 func fenceAll(t *testing.T, w *Weights) {
 	t.Helper()
 	for _, k := range kernels() {
-		for _, p := range k.panels[w.scheme] {
+		panels := k.panels[w.scheme]
+		if w.Rides() {
+			panels = k.riding[w.scheme]
+		}
+		for _, p := range panels {
 			fence(t, w, k, p)
 		}
 	}
@@ -88,17 +99,29 @@ func fence(t *testing.T, w *Weights, k *kernel, p panelKernel) {
 	panels := len(w.main.starts) - 1
 	for panel := range panels {
 		stream := w.main.data[w.main.starts[panel]:w.main.starts[panel+1]]
-		want := make([]float32, p.tokens*panelRows)
-		p.mul(stream, a.data, a.ld, &sh, &w.main.lanes, want)
-		for _, atEnd := range []bool{false, true} {
-			data := fenced(t, append(append([]byte(nil), stream...), make([]byte, overread)...), atEnd)
-			x := fenced(t, a.data, atEnd)
-			got := asFloats(fenced(t, make([]byte, 4*len(want)), atEnd))
-			p.mul(data, x, a.ld, &sh, &w.main.lanes, got)
-			for i, v := range want {
-				if math.Float32bits(v) != math.Float32bits(got[i]) {
-					t.Fatalf("%s, %d %s tokens: out[%d] = %v, between fences %v", k.name, p.tokens, w.scheme, i, v, got[i])
-				}
+		fencePanel(t, w, k, p, a, sh, append(append([]byte(nil), stream...), make([]byte, overread)...))
+		if w.Rides() {
+			wide, size := w.main.shape.widened()
+			wide.sums = a.sums
+			data := fenced(t, append(append([]byte(nil), stream...), make([]byte, overread)...), true)
+			to := fenced(t, make([]byte, size), true)
+			k.widen(to, data, &w.main.shape, &w.main.lanes)
+			fencePanel(t, w, k, p, a, wide, to)
+		}
+	}
+}
+
+func fencePanel(t *testing.T, w *Weights, k *kernel, p panelKernel, a *activations, sh shape, stream []byte) {
+	t.Helper()
+	want := make([]float32, p.tokens*panelRows)
+	p.mul(stream, a.data, a.ld, &sh, &w.main.lanes, want)
+	for _, atEnd := range []bool{false, true} {
+		data, x := fenced(t, stream, atEnd), fenced(t, a.data, atEnd)
+		got := asFloats(fenced(t, make([]byte, 4*len(want)), atEnd))
+		p.mul(data, x, a.ld, &sh, &w.main.lanes, got)
+		for i, v := range want {
+			if math.Float32bits(v) != math.Float32bits(got[i]) {
+				t.Fatalf("%s, %d %s tokens: out[%d] = %v, between fences %v", k.name, p.tokens, w.scheme, i, v, got[i])
 			}
 		}
 	}

@@ -27,6 +27,12 @@ type kernel struct {
 	sparseLanes func(ptr []uint32, cols, vals []uint16, x, out []float32)
 	sparseWidth int
 
+	// riding are panels for residuals that ride in codes. widen writes such a panel of
+	// shape s to dst, as bytes, which widened multiply: it pays from so many tokens on.
+	riding, widened [schemes]panelKernels
+	widen           func(dst, src []byte, s *shape, lanes *laneTable)
+	widenFrom       int
+
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
 }
@@ -41,14 +47,31 @@ type panelKernel struct {
 
 type panelKernels []panelKernel
 
-// covering returns the smallest kernel for that many tokens, or the largest.
+// covering returns the smallest kernel for that many tokens, or the largest of no
+// more. One of 16 tokens that has a use for fewer than 12 counts as too large.
 func (k panelKernels) covering(tokens int) panelKernel {
+	best := k[0]
 	for _, p := range k {
-		if p.tokens >= tokens {
+		if p.tokens >= tokens && (p.tokens <= 8 || 4*tokens >= 3*p.tokens) {
 			return p
 		}
+		if p.tokens <= tokens {
+			best = p
+		}
 	}
-	return k[len(k)-1]
+	return best
+}
+
+// panelsFor returns the panel kernels that multiply by w, and whether by its widened
+// form.
+func (k *kernel) panelsFor(w *Weights, tokens int) (p panelKernels, widened bool) {
+	switch {
+	case !w.Rides():
+		return k.panels[w.scheme], false
+	case tokens >= k.widenFrom:
+		return k.widened[w.scheme], true
+	}
+	return k.riding[w.scheme], false
 }
 
 // padded returns the number of tokens that the panel kernels touch.

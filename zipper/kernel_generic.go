@@ -5,20 +5,23 @@ import (
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
 // The generic kernel states what the assembly computes and runs everywhere.
 var generic = &kernel{
-	name: "generic",
-	panels: [schemes]panelKernels{
-		schemeA8:   {{1, panelGeneric(schemeA8, 1)}, {4, panelGeneric(schemeA8, 4)}},
-		schemeA4:   {{1, panelGeneric(schemeA4, 1)}, {4, panelGeneric(schemeA4, 4)}},
-		schemeA16:  {{1, panelGeneric(schemeA16, 1)}, {4, panelGeneric(schemeA16, 4)}},
-		schemeBF16: {{1, panelBF16Generic(1)}, {4, panelBF16Generic(4)}},
-	},
+	name:   "generic",
+	panels: panelsGeneric, riding: panelsGeneric, widened: panelsGeneric,
 	lanes: 1, maxAbs: maxAbsGeneric, quantize: quantizeGeneric,
 	sparse: sparseGeneric, sparseLanes: sparseLanesGeneric, sparseWidth: 4,
-	sum: sumGeneric,
+	widen: widenGeneric, widenFrom: 5, sum: sumGeneric,
+}
+
+var panelsGeneric = [schemes]panelKernels{
+	schemeA8:   {{1, panelGeneric(schemeA8, 1)}, {4, panelGeneric(schemeA8, 4)}},
+	schemeA4:   {{1, panelGeneric(schemeA4, 1)}, {4, panelGeneric(schemeA4, 4)}},
+	schemeA16:  {{1, panelGeneric(schemeA16, 1)}, {4, panelGeneric(schemeA16, 4)}},
+	schemeBF16: {{1, panelBF16Generic(1)}, {4, panelBF16Generic(4)}},
 }
 
 // walk is the state of the generic kernel on its way through a panel.
@@ -67,16 +70,59 @@ func (k *walk) group(group int) {
 	if head(s.head).offset() {
 		k.offset(&offsets, group)
 	}
-	levels := k.lanes.part(laneLevel)
-	if k.scheme != schemeA16 && s.lookUps == 1 {
-		for t := range k.tokens {
-			for r := range k.acc[t] {
-				k.acc[t][r] *= 2
+	switch {
+	case s.mode == cellsRiding || s.mode == cellsWidened:
+		k.widenedGroup(group, &scales)
+		return
+	case s.mode == cellsLookUp && k.scheme != schemeA16:
+		k.times(doubledZero / zeroCode)
+	}
+	for c := range cells {
+		k.products(k.take(cellBytes), first+c, panelRows, 1, k.lanes.part(laneLevel), s.mode == cellsLookUp)
+	}
+	k.scale(scales[:], 0)
+}
+
+// times multiplies the accumulators.
+func (k *walk) times(by int32) {
+	for t := range k.tokens {
+		for r := range k.acc[t] {
+			k.acc[t][r] *= by
+		}
+	}
+}
+
+// widenedGroup adds the products of a group whose cells are bytes, or become them,
+// in half steps.
+func (k *walk) widenedGroup(group int, scales *[panelRows]float32) {
+	s := k.s
+	first, cells := group*s.groupCells, s.cellsOf(group)
+	k.times(widenedZero / zeroCode)
+	bytes := k.w
+	if s.mode == cellsRiding {
+		// A group of its own, without its head.
+		one := *s
+		one.groups, one.lastCells, one.headBytes = 1, cells, 0
+		bytes = make([]byte, 2*cellBytes*cells)
+		widenGeneric(bytes, k.w, &one, k.lanes)
+		_, size := one.groupBytes(k.w, 0)
+		k.take(size)
+	} else {
+		k.take(2 * cellBytes * cells)
+	}
+	for c := range cells {
+		for r := range panelRows {
+			low, high := bytes[2*cellBytes*c+4*r:][:4], bytes[2*cellBytes*c+cellBytes+4*r:][:4]
+			for t := range k.tokens {
+				x := k.x[t*k.ld+cellCols*(first+c):][:cellCols]
+				for i := range low {
+					k.acc[t][r] += int32(low[i])*int32(int8(x[i])) + int32(high[i])*int32(int8(x[4+i]))
+				}
 			}
 		}
 	}
-	for c := range cells {
-		k.products(k.take(cellBytes), first+c, panelRows, 1, levels, s.lookUps == 1)
+	for r := range scales {
+		scales[r] *= math.Float32frombits(uint32(k.lanes.part(laneUnit)[r]))
 	}
 	k.scale(scales[:], 0)
 }
@@ -105,7 +151,7 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 		}
 	case headE4M3:
 		for r := range scales {
-			scales[r] = half(uint16(data[r])<<7) * unit
+			scales[r] = half.FromF16(uint16(data[r])<<7) * unit
 		}
 	case headDouble:
 		first := int(binary.LittleEndian.Uint32(k.prefix))
@@ -303,7 +349,7 @@ func sparseGeneric(ptr []uint32, cols, vals []uint16, x, y []float32) {
 	for i := range y {
 		var sum float32
 		for j := ptr[i]; j < ptr[i+1]; j++ {
-			sum += half(vals[j]) * x[cols[j]]
+			sum += half.FromF16(vals[j]) * x[cols[j]]
 		}
 		y[i] += sum
 	}
@@ -315,17 +361,10 @@ func sparseLanesGeneric(ptr []uint32, cols, vals []uint16, x, out []float32) {
 		sums := out[i*width:][:width]
 		clear(sums)
 		for j := ptr[i]; j < ptr[i+1]; j++ {
-			v := half(vals[j])
+			v := half.FromF16(vals[j])
 			for t, u := range x[int(cols[j])*width:][:width] {
 				sums[t] += v * u
 			}
 		}
 	}
-}
-
-// half widens a half-precision number.
-func half(h uint16) float32 {
-	var v [1]float32
-	gemm.DecodeF16(v[:], []byte{byte(h), byte(h >> 8)})
-	return v[0]
 }

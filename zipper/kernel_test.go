@@ -3,6 +3,7 @@ package zipper
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,14 +53,17 @@ func TestVariable(t *testing.T) {
 // the buffer of activations holds all tokens that they touch.
 func TestPadded(t *testing.T) {
 	for _, k := range kernels() {
-		for s, p := range k.panels {
-			for m := 1; m < 40; m++ {
+		for s, p := range slices.Concat(k.panels[:], k.riding[:], k.widened[:]) {
+			if p == nil {
+				continue
+			}
+			for m := 1; m < 80; m++ {
 				n := 0
 				for n < m {
 					n += p.covering(m - n).tokens
 				}
 				if got := p.padded(m); got != n || got < m || got >= m+p[len(p)-1].tokens {
-					t.Errorf("%s %s: %d tokens padded to %d, kernels touch %d", k.name, scheme(s), m, got, n)
+					t.Errorf("%s %s: %d tokens padded to %d, kernels touch %d", k.name, scheme(s%int(schemes)), m, got, n)
 				}
 			}
 		}

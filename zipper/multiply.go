@@ -2,6 +2,7 @@ package zipper
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 )
@@ -29,20 +30,27 @@ const (
 // The result does not depend on the number of goroutines; with quantized
 // activations, neither on the kernel nor on the other tokens.
 func (w *Weights) MulNT(y, x gemm.Matrix) {
-	if x.Cols != w.k || y.Cols != w.n || x.Rows != y.Rows {
-		panic(fmt.Sprintf("zipper: y is %dx%d for x %dx%d and weights %dx%d", y.Rows, y.Cols, x.Rows, x.Cols, w.n, w.k))
+	if _, k := w.Dims(); x.Cols != k || y.Cols != w.n || x.Rows != y.Rows {
+		panic(fmt.Sprintf("zipper: y is %dx%d for x %dx%d and weights %dx%d", y.Rows, y.Cols, x.Rows, x.Cols, w.n, k))
 	}
 	if x.Rows == 0 {
 		return
 	}
 	k := active
+	var kept gemm.Matrix
+	if w.beside != nil {
+		x, kept = w.beside.split(x)
+	}
 	a := w.newActivations(k, x)
-	w.main.multiply(k.panels[w.scheme], y, a, false)
+	w.main.multiply(k, w, y, a, false)
 	if w.second != nil {
-		w.second.multiply(k.panels[w.scheme], y, a, true)
+		w.second.multiply(k, w, y, a, true)
 	}
 	if w.outliers != nil {
 		w.outliers.add(k, w, y, a)
+	}
+	if w.beside != nil {
+		w.beside.add(w, y, kept, a)
 	}
 	a.release()
 }
@@ -55,37 +63,65 @@ func (w *Weights) secondShape() shape {
 	return w.second.shape
 }
 
-// multiply sets y to the product of s with a, or adds it.
-func (s *stream) multiply(k panelKernels, y gemm.Matrix, a *activations, add bool) {
+// multiply sets y to the product of s, a stream of w, with a, or adds it.
+func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, add bool) {
 	p := workers()
 	if len(s.data)*y.Rows < serialBytes {
 		p = 1
 	}
 	panels := len(s.starts) - 1
-	size := taskBytes
+	sh := s.shape
+	sh.sums = a.sums
+	size, widened := taskBytes, 0
+	kernels, widen := k.panelsFor(w, y.Rows)
+	most := kernels[len(kernels)-1].tokens
+	if widen { // several passes over the panel: the residual is added to the codes once
+		sh, widened = sh.widened()
+	}
 	if y.Rows >= manyTokens {
 		size = prefillTask
 	}
 	perTask := max(1, min(size*panels/max(1, len(s.data)), panels/(tasksEach*p)))
+	if widened > 0 {
+		perTask = max(1, min(perTask, widenedTask/widened))
+	}
 	tasks := ceilDiv(panels, perTask)
 	parallel(p, tasks, func(task int) {
-		sh := s.shape
-		sh.sums = a.sums
-		out := make([]float32, k[len(k)-1].tokens*panelRows)
+		out := make([]float32, most*panelRows)
+		first, end := task*perTask, min(panels, (task+1)*perTask)
+		panel := func(i int) []byte { return s.data[s.starts[i]:s.starts[i+1]] }
+		if widened > 0 {
+			buffer := widenBuffers.Get().(*[]byte)
+			defer widenBuffers.Put(buffer)
+			if n := widened * (end - first); cap(*buffer) < n {
+				*buffer = alignedTo(n+overread, cacheLine)
+			}
+			at := func(i int) []byte { return (*buffer)[:cap(*buffer)][(i-first)*widened : (i-first+1)*widened] }
+			for i := first; i < end; i++ {
+				k.widen(at(i), panel(i), &s.shape, &s.lanes)
+			}
+			panel = at
+		}
 		// Tokens outside: the panels of a task stay in the cache until all tokens
 		// have met them, and the activations of a few tokens for all panels.
 		for t := 0; t < y.Rows; {
-			f := k.covering(y.Rows - t)
-			for panel := task * perTask; panel < min(panels, (task+1)*perTask); panel++ {
-				f.mul(s.data[s.starts[panel]:s.starts[panel+1]], a.data[t*a.ld:], a.ld, &sh, &s.lanes, out)
-				for i := range min(f.tokens, y.Rows-t) {
-					store(y.Row(t + i)[panel*panelRows:], out[i*panelRows:], a.scales[t+i], add)
+			f := kernels.covering(y.Rows - t)
+			for i := first; i < end; i++ {
+				f.mul(panel(i), a.data[t*a.ld:], a.ld, &sh, &s.lanes, out)
+				for j := range min(f.tokens, y.Rows-t) {
+					store(y.Row(t + j)[i*panelRows:], out[j*panelRows:], a.scales[t+j], add)
 				}
 			}
 			t += f.tokens
 		}
 	})
 }
+
+// widenedTask is how many bytes of widened panels a task holds: they are to stay in
+// an L2 cache.
+const widenedTask = 704 << 10
+
+var widenBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // store writes one token's products with a panel to the start of dst.
 func store(dst, products []float32, scale float32, add bool) {

@@ -52,6 +52,7 @@ type Weights struct {
 	main     stream
 	second   *stream   // the strips of Separate
 	outliers *outliers // of Outlier16
+	beside   *beside   // nil without
 }
 
 // blocks is what the strips of a stream do not say of their residual.
@@ -59,6 +60,8 @@ type blocks struct {
 	rows, cols          int
 	rowScales           bool
 	ptrWidth, colsWidth int // of its index
+	riding              bool
+	ratio               uint16 // of a riding one
 }
 
 // stream is the panels of a matrix, one after another.
@@ -97,6 +100,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	if needsFloat(b.Format) {
 		w.scheme = schemeA16
 	}
+	w.beside = newBeside(q, a)
 	w.codec = codecOf(b.Format, w.scheme.float(), b.Tensor)
 	if w.scheme.float() {
 		a = quant.A16 // what is rounded is rounded beforehand
@@ -104,40 +108,64 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	w.grid = newGrid(b.Format, b.K, a)
 	w.main.shape = denseShape(w.grid, &w.codec)
 	if v == Outlier16 {
-		w.outliers = newOutliers(q.Outliers)
-		b = withoutCodes(b, q.Outliers, w.codec.zero-w.codec.shift)
+		if w.codec.head.offset() {
+			var err error
+			if w.outliers, err = newDifferences(q.Outliers, b); err != nil {
+				return nil, err
+			}
+		} else {
+			w.outliers = newOutliers(q.Outliers)
+			b = withoutCodes(b, q.Outliers, w.codec.zero-w.codec.shift)
+		}
 	}
 	if q.Residual == nil || v == Dense4 {
-		return w, w.main.pack(w, b, nil)
+		return w, w.main.pack(w, b, nil, nil)
+	}
+	if r := q.Residual; v == Zipped && w.rides(r) {
+		w.codec.unit = .5
+		w.main.shape.mode = cellsRiding
+		w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width,
+			riding: true, ratio: r.Scales[0]}
+		return w, w.main.pack(w, b, nil, newOverlay(w.grid, r))
 	}
 	r, err := q.Residual.RowScaled(b)
 	if err != nil {
 		return nil, fmt.Errorf("zipper: %w", err)
 	}
 	r = r.Widened(4)
-	w.blocks = &blocks{r.BlockRows, r.BlockCols, r.RowScales, r.RowPtr.Width, r.Cols.Width}
+	w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, rowScales: r.RowScales,
+		ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width}
 	cols := r.BlockCols
 	if a.Group > 0 {
 		cols = min(cols, a.Group)
 	}
 	if v == Zipped {
 		w.main.shape.zip(w.grid, r, cols)
-		return w, w.main.pack(w, b, r)
+		return w, w.main.pack(w, b, r, nil)
 	}
 	// The strips of a panel form a single tile, without groups.
 	w.second = &stream{shape: shape{tileGroups: 1, groupCells: w.grid.cells(), lastCells: w.grid.cells()}}
 	w.second.shape.zip(w.grid, r, cols)
-	if err := w.main.pack(w, b, nil); err != nil {
+	if err := w.main.pack(w, b, nil, nil); err != nil {
 		return nil, err
 	}
-	return w, w.second.pack(w, b, r)
+	return w, w.second.pack(w, b, r, nil)
 }
 
-// Dims returns N and K.
-func (w *Weights) Dims() (n, k int) { return w.n, w.k }
+// Dims returns N and K, channels that are kept apart included.
+func (w *Weights) Dims() (n, k int) {
+	if w.beside != nil {
+		return w.n, w.k + w.beside.columns.Cols
+	}
+	return w.n, w.k
+}
 
 // Variant returns how w is executed.
 func (w *Weights) Variant() Variant { return w.variant }
+
+// Rides reports whether a residual is added to the codes of the base as they are
+// unpacked, which needs one tied to the scales of the base; see the package's text.
+func (w *Weights) Rides() bool { return w.blocks != nil && w.blocks.riding }
 
 // Activations returns the format that MulNT rounds its input to; quant.A16 is
 // none.
@@ -153,11 +181,14 @@ func (w *Weights) Bytes() int64 {
 	if w.outliers != nil {
 		b += w.outliers.bytes()
 	}
+	if w.beside != nil {
+		b += w.beside.bytes()
+	}
 	return b
 }
 
-// pack fills s by its shape.
-func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual) error {
+// pack fills s by its shape with the base and either strips of r or o.
+func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual, o *overlay) error {
 	g := w.grid
 	if last := min(s.shape.tileCells(), g.cells()) - 1; r != nil && last > maxOffset {
 		return fmt.Errorf("zipper: K=%d with %s: a tile of %d cells, strips reach %d", g.k, base.Format, last+1, maxOffset+1)
@@ -170,8 +201,11 @@ func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual) error {
 		}
 		s.lanes.base(&w.codec, g.storedGroups(), mean)
 	}
+	if o != nil {
+		s.lanes.rideTables(halves(w.blocks.ratio))
+	}
 	panels := make([][]byte, ceilDiv(base.N, panelRows))
-	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(w, base, r, p) })
+	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(w, base, r, o, p) })
 	s.starts = make([]int, 1, len(panels)+1)
 	end := 0
 	for _, p := range panels {
@@ -196,7 +230,7 @@ func alignedTo(n, size int) []byte {
 }
 
 // packPanel returns the stream of panel p.
-func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, p int) []byte {
+func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, o *overlay, p int) []byte {
 	g := w.grid
 	var out []byte
 	if s.groups > 0 {
@@ -210,7 +244,7 @@ func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, p i
 		if s.groups > 0 {
 			first := cell / s.groupCells
 			for group := first; group < min(first+s.tileGroups, s.groups); group++ {
-				out = w.appendGroup(out, base, p, group)
+				out = w.appendGroup(out, base, o, p, group)
 			}
 		}
 		if s.strips == 0 {
@@ -229,13 +263,16 @@ func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, p i
 	return out
 }
 
-// appendGroup appends head and codes of a group.
-func (w *Weights) appendGroup(out []byte, base *quant.Packed, p, group int) []byte {
+// appendGroup appends head and codes of a group, and what rides in them.
+func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, group int) []byte {
 	g, bits := w.grid, base.Format.Bits
 	out = w.codec.head.appendHead(out, base, g.storedGroups(), p, group*g.group/g.stored)
 	rowLen := (g.k*bits + 7) / 8
 	first := group * g.group
 	cols := min(g.group, g.k-first)
+	if o != nil {
+		out = o.appendMasks(out, p, group*g.groupCells(), g.cellsOf(group))
+	}
 	for c := range g.cellsOf(group) {
 		for i := range panelRows {
 			var codes [cellCols]byte
@@ -248,6 +285,9 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, p, group int) []by
 			}
 			out = append(out, codes[0]|codes[4]<<4, codes[1]|codes[5]<<4, codes[2]|codes[6]<<4, codes[3]|codes[7]<<4)
 		}
+	}
+	if o != nil {
+		out = o.appendWords(out, p, group*g.groupCells(), g.cellsOf(group))
 	}
 	return out
 }

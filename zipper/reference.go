@@ -8,9 +8,8 @@ import (
 )
 
 // Reference returns Y [M,N] = Q(x)·Ŵᵀ, Q the rounding of a, row by row, in float64 by three loops, from
-// the canonical form: what every kernel is judged against. A residual with
-// BaseScales counts as its RowScaled form, and panics where there is none. size [M,N] is the
-// same of absolute values, to derive tolerances from. It is never optimised.
+// the canonical form: what every kernel is judged against. size [M,N] is the same
+// of absolute values, to derive tolerances from. It is never optimised.
 func Reference(q *quant.Quantized, x gemm.Matrix, a quant.Activations) (y, size []float64) {
 	n, k := q.Dims()
 	w := dequantize(q)
@@ -30,22 +29,23 @@ func Reference(q *quant.Quantized, x gemm.Matrix, a quant.Activations) (y, size 
 }
 
 // dequantize returns Ŵ [N,K], base, with outliers in their places, and residual
-// added in float64, where their sum is not rounded.
+// added in float64, where their sum is not rounded; with BaseScales it is, to
+// float32.
 func dequantize(q *quant.Quantized) []float64 {
 	n, k := q.Dims()
 	w := make([]float64, n*k)
-	base := (&quant.Quantized{Base: q.Base, Outliers: q.Outliers}).Dequantize()
-	for i, v := range base.Data {
+	tied := q.Residual != nil && q.Residual.BaseScales
+	base := &quant.Quantized{Base: q.Base, Outliers: q.Outliers}
+	if tied {
+		base = q
+	}
+	for i, v := range base.Dequantize().Data {
 		w[i] = float64(v)
 	}
-	if q.Residual == nil {
+	if q.Residual == nil || tied {
 		return w
 	}
-	r, err := q.Residual.RowScaled(q.Base)
-	if err != nil {
-		panic("zipper: Reference: " + err.Error())
-	}
-	r = r.Widened(4)
+	r := q.Residual.Widened(4)
 	for row := range r.RowPtr.Len() - 1 {
 		for b := r.RowPtr.At(row); b < r.RowPtr.At(row+1); b++ {
 			codes, halves := r.Block(b)

@@ -1,7 +1,6 @@
 package zipper
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -49,7 +48,7 @@ type shape struct {
 	head      int // how groups store their scales
 	headBytes int
 	prefix    int // bytes before the first group of a panel
-	lookUps   int // 1 if nibbles of the base stand for other levels than u-8
+	mode      int // how cells of the base are read, see cellsPlain
 
 	stripCols int // columns of W that a strip covers; the kernels do not read it
 }
@@ -107,7 +106,7 @@ func denseShape(g grid, c *codec) shape {
 		tileGroups: max(1, tileCols/(g.groupCells()*cellCols)),
 		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.head.prefix(g.storedGroups())}
 	if c.levels != stripLevels {
-		s.lookUps = 1
+		s.mode = cellsLookUp
 	}
 	return s
 }
@@ -168,27 +167,30 @@ type laneTable [laneParts * panelRows]int32
 // The parts of a laneTable. Lane l = q·stripRows+row of a chunk of a narrow strip
 // is the l of the first four; the next three are for float activations.
 const (
-	laneDword   = iota // the dword of the activations that lane l meets, q
-	laneScale          // its scale in the strip
-	laneRow            // the first row of the strip of row l
-	laneTail           // -1 if it lies in the last chunk, which is not full, else 0
-	laneQuad           // the lane, of the activations of a piece, that lane l of the piece meets
-	laneSum            // where the sum of row l is found at last, with 16 lanes
-	laneSum2           // and with 8
-	laneStrip          // values of the nibbles of strips, float32
-	laneSigns          // eights for every nibble
-	laneNumber         // the numbers of 32 lanes, in two parts
-	_                  //
-	laneEighth         // 1/8, float32
-	laneLevel          // values of the nibbles of the base, float32
-	laneDoubled        // bytes of them for integer kernels, four times
-	laneUnit           // unit of scales, float32
-	laneShift          // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
-	laneGroups         // l·groups of a row in the stored form, for headDouble
-	laneMean           // mean of its scales, float32
-	laneOne            // 1, float32
-	laneScales         // the 256 values of their bytes, float32
-	laneParts   = laneScales + 16
+	laneDword    = iota // the dword of the activations that lane l meets, q
+	laneScale           // its scale in the strip
+	laneRow             // the first row of the strip of row l
+	laneTail            // -1 if it lies in the last chunk, which is not full, else 0
+	laneQuad            // the lane, of the activations of a piece, that lane l of the piece meets
+	laneSum             // where the sum of row l is found at last, with 16 lanes
+	laneSum2            // and with 8
+	laneStrip           // values of the nibbles of strips, float32
+	laneSigns           // eights for every nibble
+	laneNumber          // the numbers of 32 lanes, in two parts
+	_                   //
+	laneEighth          // 1/8, float32
+	laneLevel           // values of the nibbles of the base, float32
+	laneDoubled         // bytes of them for integer kernels, four times
+	laneUnit            // unit of scales, float32
+	laneShift           // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
+	laneGroups          // l·groups of a row in the stored form, for headDouble
+	laneMean            // mean of its scales, float32
+	laneOne             // 1, float32
+	laneRideLow         // what a nibble of a riding residual adds to a low nibble, bytes, four times
+	laneRideHigh        // and to a high one
+	laneBelow           // a bit for each of the rows before row l
+	laneScales          // the 256 values of their bytes, float32
+	laneParts    = laneScales + 16
 )
 
 func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
@@ -196,6 +198,7 @@ func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
 func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	for l := range panelRows {
 		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
+		t.part(laneBelow)[l] = 1<<l - 1
 		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
 		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
 		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)
@@ -251,20 +254,17 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 // activations a, or nil if one does. It is the list of what this package can
 // do: bases of up to 4 bits in any format but any4 and with any group, with
 // residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
-// 16-bit outliers.
+// 16-bit outliers; and beside these scales of channels, whole channels and a low-rank
+// branch.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {
 	case b.Bits > 4:
 		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
+	case b.Kind >= quant.Trellis: // and those that came after it
+		return fmt.Errorf("zipper: base format %s: it has no kernel", b)
 	case b.Kind == quant.Any4:
 		return fmt.Errorf("zipper: base format %s: levels of a row's own have no kernels", b)
-	case f.Columns != 0:
-		return fmt.Errorf("zipper: channels of %d bits apart from the base: they have no kernels", f.Columns)
-	case f.LowRank != 0:
-		return fmt.Errorf("zipper: a branch of rank %d: it has no kernels", f.LowRank)
-	case f.ChannelScales:
-		return errors.New("zipper: channel scales have no kernels")
 	case f.K > maxK:
 		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxK)
 	case a != quant.A16 && a != quant.A8 && a != quant.A4:
@@ -277,8 +277,6 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 		return fmt.Errorf("zipper: variant %s with a block residual", v)
 	case f.Outliers && v != Outlier16 && v != Dense4:
 		return fmt.Errorf("zipper: variant %s has no kernel for outliers", v)
-	case f.Outliers && v == Outlier16 && (b.Affine || b.Kind == quant.Bilevel):
-		return fmt.Errorf("zipper: outliers in place of weights of format %s, which have no zero: they have no kernel", b)
 	case f.Outliers && v == Outlier16 && f.K > 1<<16:
 		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", f.K, 1<<16)
 	}
@@ -328,7 +326,10 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	if o := q.Outliers; o != nil && (o.N != b.N || o.K != b.K) {
 		return fmt.Errorf("zipper: outliers of %dx%d on a base of %dx%d", o.N, o.K, b.N, b.K)
 	}
-	return Takes(q.Form(), v, a)
+	if err := Takes(q.Form(), v, a); err != nil {
+		return err
+	}
+	return checkBeside(q)
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

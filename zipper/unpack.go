@@ -15,16 +15,26 @@ func (w *Weights) Unpack() *quant.Quantized {
 		panic("zipper: Unpack: 16-bit weights have no quantized form")
 	}
 	u := &unpacker{Weights: w, base: w.emptyBase()}
+	if w.blocks != nil && w.blocks.riding {
+		u.overlay = newOverlay(w.grid, &quant.Residual{N: w.n, BlockRows: w.n})
+	}
 	u.main.each(u.group, u.strip)
 	if w.second != nil {
 		w.second.each(u.group, u.strip)
 	}
 	q := &quant.Quantized{Base: u.base}
-	if w.blocks != nil {
+	switch {
+	case u.overlay != nil:
+		q.Residual = u.overlay.residual(w)
+	case w.blocks != nil:
 		q.Residual = u.residual()
 	}
+	if w.beside != nil {
+		from := w.beside.source
+		q.ChannelScales, q.Columns, q.LowRank = from.ChannelScales, from.Columns, from.LowRank
+	}
 	if w.outliers != nil {
-		q.Outliers = w.outliers.unpack(w.n, w.k)
+		q.Outliers = w.outliers.unpack(u.base)
 	}
 	return q
 }
@@ -39,7 +49,7 @@ func (s *stream) each(group func(panel, group int, data []byte), strip func(s *s
 			tile := first * sh.groupCells
 			end := min(first+sh.tileGroups, sh.groups)
 			for ; first < end; first++ {
-				n := sh.headBytes + cellBytes*sh.cellsOf(first)
+				_, n := sh.groupBytes(data, first)
 				group(p, first, data[:n])
 				data = data[n:]
 			}
@@ -61,8 +71,9 @@ func (s *stream) each(group func(panel, group int, data []byte), strip func(s *s
 
 type unpacker struct {
 	*Weights
-	base   *quant.Packed
-	strips map[blockKey][]stripData
+	base    *quant.Packed
+	strips  map[blockKey][]stripData
+	overlay *overlay // of a riding residual
 }
 
 type blockKey struct{ row, col int }
@@ -78,7 +89,11 @@ type stripData struct {
 func (u *unpacker) group(panel, group int, data []byte) {
 	g, bits := u.grid, u.format.Bits
 	u.codec.head.readHead(data, u.base, g.storedGroups(), panel, group*g.group/g.stored, group*g.group%g.stored == 0)
-	data = data[u.codec.head.bytes():]
+	if u.overlay != nil {
+		u.overlay.readWords(&u.main.shape, data, panel, group*g.groupCells(), group)
+	}
+	at, _ := u.main.shape.groupBytes(data, group)
+	data = data[at:]
 	rowLen := (u.k*bits + 7) / 8
 	for i := range min(panelRows, u.n-panel*panelRows) {
 		n := panel*panelRows + i
@@ -129,14 +144,9 @@ func (u *unpacker) residual() *quant.Residual {
 	b := u.blocks
 	r := &quant.Residual{N: u.n, K: u.k, BlockRows: b.rows, BlockCols: b.cols, Bits: 4, RowScales: b.rowScales,
 		RowPtr: quant.Ints{Width: b.ptrWidth}, Cols: quant.Ints{Width: b.colsWidth}}
-	put := func(x *quant.Ints, v int) {
-		for i := range x.Width {
-			x.Data = append(x.Data, byte(v>>(8*i)))
-		}
-	}
 	rows, cols := r.Grid()
 	count := 0
-	put(&r.RowPtr, 0)
+	appendInt(&r.RowPtr, 0)
 	for row := range rows {
 		for col := range cols {
 			strips, ok := u.strips[blockKey{row, col}]
@@ -144,13 +154,19 @@ func (u *unpacker) residual() *quant.Residual {
 				continue
 			}
 			count++
-			put(&r.Cols, col)
+			appendInt(&r.Cols, col)
 			codes, scales := u.block(strips, col*b.cols)
 			r.Codes, r.Scales = append(r.Codes, codes...), append(r.Scales, scales...)
 		}
-		put(&r.RowPtr, count)
+		appendInt(&r.RowPtr, count)
 	}
 	return r
+}
+
+func appendInt(x *quant.Ints, v int) {
+	for i := range x.Width {
+		x.Data = append(x.Data, byte(v>>(8*i)))
+	}
 }
 
 // block puts the strips of a block together.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 	scales "github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
@@ -88,7 +89,7 @@ func TestBaseScales(t *testing.T) {
 	}
 	rows := &quant.Quantized{Base: q.Base, Residual: r}
 	stored := q.Dequantize()
-	for i, w := range dequantize(q) {
+	for i, w := range dequantize(rows) {
 		if d := w - float64(stored.Data[i]); !(math.Abs(d) <= 7*math.Exp2(-11)*float64(1./15)) {
 			t.Fatalf("weight %d is %g, stored as %g", i, w, stored.Data[i])
 		}
@@ -229,6 +230,9 @@ func rounding(q *quant.Quantized, a quant.Activations) float64 {
 	if q.Outliers != nil || a == quant.A16 {
 		terms += q.Base.K
 	}
+	if q.Outliers != nil && q.Base.Format.Affine { // differences are two terms
+		terms += 2 * q.Base.K
+	}
 	return float64(terms + 7)
 }
 
@@ -352,7 +356,7 @@ func TestBF16(t *testing.T) {
 					for a := range m {
 						for b := range n {
 							for c, v := range w.Row(b) {
-								stored := float64(math.Float32frombits(uint32(toBF16(v)) << 16))
+								stored := float64(half.FromBF16(half.ToBF16(v)))
 								if d := math.Abs(stored - float64(v)); d > 0x1p-8*math.Abs(float64(v)) {
 									t.Fatalf("%v is stored as %v", v, stored)
 								}
@@ -583,9 +587,9 @@ func TestRefused(t *testing.T) {
 		"residual block 16x12":         func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
 		"residual of 16x32 on a base":  func(q *quant.Quantized) { q.Residual.K = 32 },
 		"base format any4 g32":         func(q *quant.Quantized) { q.Base.Format.Kind = quant.Any4 },
-		"channels of 16 bits":          func(q *quant.Quantized) { q.Columns = &quant.Columns{Count: 3} },
-		"a branch of rank 2":           func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2} },
-		"channel scales have":          func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 64) },
+		"3 channels of 16x80 apart":    func(q *quant.Quantized) { q.Columns = &quant.Columns{N: 16, K: 80, Count: 3} },
+		"a branch of 8x64 on a base":   func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2, N: 8, K: 64} },
+		"60 channel scales":            func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 60) },
 		"variant zipper has no kernel": func(q *quant.Quantized) { q.Outliers = &quant.Outliers{N: 16, K: 64} },
 		"weights of 16x2097152":        func(q *quant.Quantized) { q.Base.K, q.Residual = 1<<21, nil },
 	} {

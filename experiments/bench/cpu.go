@@ -28,7 +28,8 @@ type cpu struct {
 
 func newCPU() (Engine, error) {
 	const n = 768
-	e := &cpu{llc: cacheBytes("/sys/devices/system/cpu/cpu0/cache"), x: normal(1, n, n), w: normal(2, n, n), y: gemm.NewMatrix(n, n)}
+	e := &cpu{llc: cacheBytes("/sys/devices/system/cpu/cpu0/cache"),
+		x: normal(1, n, n), w: normal(2, n, n), y: gemm.NewMatrix(n, n)}
 	e.memory = zipper.Memory(int(max(64<<20, 4*e.llc)))
 	e.device = cpuDevice()
 	return e, nil

@@ -75,7 +75,8 @@ func (e *gpu) State() map[string]float64 {
 	if !ok {
 		return nil
 	}
-	return map[string]float64{"SM clock, MHz": float64(c.SMMHz), "memory clock, MHz": float64(c.MemoryMHz), "power, W": c.Watts, "temperature, °C": float64(c.Celsius)}
+	return map[string]float64{"SM clock, MHz": float64(c.SMMHz), "memory clock, MHz": float64(c.MemoryMHz),
+		"power, W": c.Watts, "temperature, °C": float64(c.Celsius)}
 }
 
 // WarmUp is what it takes for the clocks to rise.
@@ -116,7 +117,8 @@ func (e *gpu) Yardsticks(string) []Yardstick {
 		return e.device.CopyBandwidth(bytes)
 	}}}
 	if _, err := e.device.CuBLAS(); err == nil {
-		all = append(all, Yardstick{row.PeakRate, fmt.Sprintf("cuBLAS bf16 GEMM of %d³", n), func() (float64, error) { return e.device.GEMMRate(n) }})
+		all = append(all, Yardstick{row.PeakRate, fmt.Sprintf("cuBLAS bf16 GEMM of %d³", n),
+			func() (float64, error) { return e.device.GEMMRate(n) }})
 	}
 	return all
 }
@@ -138,7 +140,8 @@ func (e *gpu) Prepare(w *Weights, scheme, variant string) (Layer, error) {
 	if variant == plan.Outlier16 && s == cuda.W4A4 {
 		return nil, &Unsupported{"cuda", scheme, variant, "4-bit activations and outliers have no kernel"}
 	}
-	if e.last.q == nil || e.last.q.Base != q.Base || e.last.q.Residual != q.Residual || e.last.q.Outliers != q.Outliers || e.last.scheme != s {
+	if e.last.q == nil || e.last.q.Base != q.Base || e.last.q.Residual != q.Residual ||
+		e.last.q.Outliers != q.Outliers || e.last.scheme != s {
 		layout, err := cuda.NewLayout(q, s)
 		if err != nil {
 			return nil, &Unsupported{"cuda", scheme, variant, err.Error()}
@@ -164,12 +167,14 @@ func CUDAStatus() []string {
 		return []string{fmt.Sprintf("requested cuda, engaged cpu: %v", err)}
 	}
 	i := d.Info
-	lines := []string{fmt.Sprintf("%s, compute capability %s, %d SMs, %.1f GiB, L2 %d MiB, CUDA driver %s", i.Name, i.Capability, i.SMs, float64(i.Memory)/(1<<30), i.L2>>20, i.Driver)}
+	lines := []string{fmt.Sprintf("%s, compute capability %s, %d SMs, %.1f GiB, L2 %d MiB, CUDA driver %s",
+		i.Name, i.Capability, i.SMs, float64(i.Memory)/(1<<30), i.L2>>20, i.Driver)}
 	if i.Emulated {
 		lines = append(lines, "emulated: this is the fake driver of the tests, no GPU")
 	}
 	if c, ok := i.Clocks(); ok {
-		lines = append(lines, fmt.Sprintf("driver %s, %d MHz, memory %d MHz, %.0f W, %d °C", c.Version, c.SMMHz, c.MemoryMHz, c.Watts, c.Celsius))
+		lines = append(lines, fmt.Sprintf("driver %s, %d MHz, memory %d MHz, %.0f W, %d °C",
+			c.Version, c.SMMHz, c.MemoryMHz, c.Watts, c.Celsius))
 	}
 	if v, err := d.CuBLAS(); err == nil {
 		lines = append(lines, fmt.Sprintf("cuBLAS %d.%d.%d", v/10000, v/100%100, v%100))

@@ -6,7 +6,7 @@
 // All variants of a product multiply the same random weights by the same
 // activations. A repeat runs every variant once, in an order that is rotated
 // from repeat to repeat, and samples the yardsticks (read bandwidth, peak rate)
-// beside them, so that whatever the machine does meanwhile happens to all.
+// beside them, so that a disturbance of the machine affects all variants alike.
 // The first run of each is a warm-up whose output is checked against a float64
 // product of a sample of rows: a kernel that computes something else has no
 // time. Medians have bootstrap intervals over the repeats; ratios are medians

@@ -47,7 +47,8 @@ func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
 	}
 	w := &Weights{Packed: q}
 	if f.Quant.Outliers {
-		w.Outlier = &quant.Quantized{Base: q.Base, Outliers: randomOutliers(rng, n, k, int(math.Round(f.Outliers*float64(n)*float64(k))))}
+		w.Outlier = &quant.Quantized{Base: q.Base,
+			Outliers: randomOutliers(rng, n, k, int(math.Round(f.Outliers*float64(n)*float64(k))))}
 	}
 	return w, nil
 }

@@ -166,7 +166,8 @@ func generate(ctx context.Context, g *plan.Generation, all []*generator) error {
 }
 
 // generate reads prompt and generates tokens, each the most likely one.
-func (v *generator) generate(ctx context.Context, prompt []int32, tokens int) (prefill, decode time.Duration, err error) {
+func (v *generator) generate(ctx context.Context, prompt []int32, tokens int) (prefill, decode time.Duration,
+	err error) {
 	cache := v.model.NewCache(len(prompt) + tokens)
 	logits := gemm.NewMatrix(1, v.model.Config().VocabSize)
 	next := func(in []int32) ([]int32, error) {

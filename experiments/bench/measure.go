@@ -302,7 +302,8 @@ func (m *measured) report(c *contender, references []*contender, p *plan.Product
 			add(row.TimeOver(o.variant), "", Quotients(c.times, o.times))
 		}
 	}
-	r.Values = append(r.Values, row.Value{Name: row.WeightBytes, Value: bytes, Unit: "B"}, row.Value{Name: row.OutputNMSE, Value: c.nmse})
+	r.Values = append(r.Values, row.Value{Name: row.WeightBytes, Value: bytes, Unit: "B"},
+		row.Value{Name: row.OutputNMSE, Value: c.nmse})
 	if math.IsInf(bytes, 0) || bytes <= 0 {
 		r.Warnings = append(r.Warnings, "the engine does not tell how many bytes it reads")
 	}

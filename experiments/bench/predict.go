@@ -67,7 +67,8 @@ func PredictedDevices() []string { return roofline.Names() }
 
 // predict fills in the row of a variant.
 func predict(d roofline.Device, p *plan.Product, variant string, out *row.Row) error {
-	product := roofline.Product{M: p.Tokens, N: p.N, K: p.K, Scheme: p.Scheme, Variant: variant, Group: p.Group, Density: p.Density}
+	product := roofline.Product{M: p.Tokens, N: p.N, K: p.K, Scheme: p.Scheme, Variant: variant,
+		Group: p.Group, Density: p.Density}
 	if p.Density > 0 && p.Block.Cols%64 != 0 { // cells of 16x16 have a scale each
 		product.BlockBits = 4 + 32.0/(16*16)
 	}

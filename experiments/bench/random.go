@@ -8,6 +8,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -169,8 +170,7 @@ func intWidth(limit int) int {
 // have them, so that an engine that takes bfloat16 multiplies the very same.
 func roundBF16(x gemm.Matrix) gemm.Matrix {
 	for i, v := range x.Data {
-		u := math.Float32bits(v)
-		x.Data[i] = math.Float32frombits((u + 0x7fff + u>>16&1) &^ 0xffff)
+		x.Data[i] = half.FromBF16(half.ToBF16(v))
 	}
 	return x
 }

@@ -26,7 +26,7 @@ type Options struct {
 	Dir   string // results folder
 	Fresh bool   // measure again what is finished
 	// Progress is told of every product that was measured, and whether its rows
-	// were there already; nil tells nobody.
+	// were there already; may be nil.
 	Progress func(rows []*row.Row, finished bool, took time.Duration)
 	Note     func(format string, args ...any)
 }
@@ -81,9 +81,10 @@ func Run(ctx context.Context, lab *trial.Lab, b *plan.Bench, o Options) (res *Re
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{engine: e, cpu: cpuDevice(), o: o, writer: w, env: env, done: map[string]*row.Row{}, res: res, content: map[string]string{
-		"epoch": revision, "engine": e.Name(), "device": e.Device(), "requested": e.Requested(), "program": program(),
-	}}
+	r := &runner{engine: e, cpu: cpuDevice(), o: o, writer: w, env: env, done: map[string]*row.Row{},
+		res: res, content: map[string]string{
+			"epoch": revision, "engine": e.Name(), "device": e.Device(), "requested": e.Requested(), "program": program(),
+		}}
 	for _, d := range row.Merge(rows) {
 		if d.Status == row.OK && !o.Fresh {
 			r.done[d.Trial] = &d

@@ -80,34 +80,14 @@ func (f *form) key(p plan.Product) string {
 // and 16-bit weights among them. What has no kernel is left to Report to tell.
 // note, where not nil, is told of what will be measured.
 func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(format string, args ...any)) error {
-	forms := map[string][]*form{} // by the kind of products
-	var order []plan.Trial
-	for i := range trials {
-		t := &trials[i]
-		if t.Speed == nil {
-			continue
-		}
-		f, err := formOf(t)
-		if err != nil {
-			continue
-		}
-		kind := fmt.Sprint(t.Speed, f.Scheme)
-		if forms[kind] == nil {
-			forms[kind] = []*form{sixteen(f.Scheme), dense(f.Scheme)}
-			order = append(order, *t)
-		}
-		key := f.key(plan.Product{})
-		if !slices.ContainsFunc(forms[kind], func(o *form) bool { return o.key(plan.Product{}) == key }) {
-			forms[kind] = append(forms[kind], f)
-		}
-	}
+	order, forms := kindsOf(trials)
 	for i := range order {
 		t := &order[i]
 		e, err := s.engine(t.Speed.Engine)
 		if err != nil {
 			return fmt.Errorf("speed: %w", err)
 		}
-		all := forms[fmt.Sprint(t.Speed, trial.Scheme(t.Activations))]
+		all := forms[i]
 		for _, group := range byWeights(t.Timed()) {
 			if !s.lacks(group, all) {
 				continue
@@ -121,6 +101,35 @@ func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(form
 		}
 	}
 	return nil
+}
+
+// kindsOf returns a trial of each kind of products that trials ask for, those of one
+// scheme and speed section, and all forms of each kind: 16-bit weights and int4 in
+// groups of 128 come first.
+func kindsOf(trials []plan.Trial) (order []plan.Trial, forms [][]*form) {
+	at := map[string]int{}
+	for i := range trials {
+		t := &trials[i]
+		if t.Speed == nil {
+			continue
+		}
+		f, err := formOf(t)
+		if err != nil {
+			continue
+		}
+		kind := fmt.Sprint(t.Speed, f.Scheme)
+		k, ok := at[kind]
+		if !ok {
+			k = len(order)
+			at[kind] = k
+			order, forms = append(order, *t), append(forms, []*form{sixteen(f.Scheme), dense(f.Scheme)})
+		}
+		key := f.key(plan.Product{})
+		if !slices.ContainsFunc(forms[k], func(o *form) bool { return o.key(plan.Product{}) == key }) {
+			forms[k] = append(forms[k], f)
+		}
+	}
+	return order, forms
 }
 
 // lacks reports whether some product of group was not measured in one of forms.

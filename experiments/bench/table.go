@@ -35,7 +35,8 @@ func Print(out io.Writer, rows []*row.Row) error {
 		}
 		if r.Axes["bench"] == "generate" {
 			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", r.Axes["variant"],
-				tokenRate(r, "prefill", row.PrefillRate, row.PrefillTime), tokenRate(r, "decode", row.DecodeRate, row.DecodeTime), r.Execution.Kernel)
+				tokenRate(r, "prefill", row.PrefillRate, row.PrefillTime), tokenRate(r, "decode", row.DecodeRate, row.DecodeTime),
+				r.Execution.Kernel)
 			continue
 		}
 		over := "\t"

@@ -271,7 +271,8 @@ var BlockShape = Kind{Zero: Block{}, Quote: true, Form: "`ROWSxCOLUMNS`, or `NxC
 			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64 or Nx1", Show(n))
 		}
 		if err := b.UnmarshalText([]byte(n.Value)); err != nil {
-			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64, or Nx1 for whole channels, with sides in 1..65536", Show(n))
+			return nil, fmt.Errorf("%s is not ROWSxCOLUMNS, such as 16x64, or Nx1 for whole channels, with sides in 1..65536",
+				Show(n))
 		}
 		return b, nil
 	},

@@ -19,7 +19,8 @@ var quik = &Method{
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
-		return baseline.Mixed{Base: base, Score: baseline.ByAbsMax, Share: s.Float("columns"), Bits: 16, Int8Down: s.Bool("int8_down")}, err
+		return baseline.Mixed{Base: base, Score: baseline.ByAbsMax, Share: s.Float("columns"), Bits: 16,
+			Int8Down: s.Bool("int8_down")}, err
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Columns = 16 },
 	Cost:  splitCost,

@@ -16,7 +16,7 @@ import (
 )
 
 // All are the methods, in the order in which they are explained.
-var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant, checkpoint}
+var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant, trellisCoded, checkpoint}
 
 // Method is a quantization method of sweep files.
 type Method struct {
@@ -38,6 +38,9 @@ type Method struct {
 	// Reads is the key that names a checkpoint whose weights are taken as they are;
 	// empty for methods that compute theirs.
 	Reads string
+	// Format returns the format of the dense base; nil for that of the keys format and
+	// group.
+	Format func(Settings) (quant.Format, error)
 	// Parts adds to the form of a layer what the method keeps beside the base;
 	// nil for nothing. Parts that depend on the data are added.
 	Parts func(Settings, *quant.Form)
@@ -89,11 +92,14 @@ type Rule struct {
 // Cost is what a method takes beside rounding every weight to nearest once.
 type Cost struct {
 	Searches float64 // rounds of rounding to nearest and measuring the output error
+	Tries    float64 // times that a weight is rounded while scales or blocks are searched for
+	Sampled  float64 // the same for a sample of the layer's weights, all of it together
 	Loop     bool    // it factors H and runs GPTQ's column loop
-	Refine   float64 // rounds of coordinate descent
+	Refine   float64 // rounds of coordinate descent over the codes of an integer base
 	Scored   bool    // it scores residual blocks
 	Greedy   float64 // share of the blocks that are taken one by one under the full H
 	Again    float64 // runs without refinement that come before, to share a budget between layers
+	Encode   float64 // seconds of one core for a weight, beside all others
 	Squares  int64   // bytes for an element of H [K,K] while a layer is quantized, beside H
 	Copies   int64   // bytes for a weight, beside two copies in float64
 }

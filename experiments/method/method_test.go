@@ -22,8 +22,8 @@ func TestComplete(t *testing.T) {
 			t.Errorf("method %q: no name or summary, or there twice", m.Name)
 		}
 		seen[m.Name] = true
-		if m.Build != nil && (m.Key("format") == nil || m.Key("group") == nil || m.Key("scale") == nil || len(m.Rules) < len(baseRules)) {
-			t.Errorf("%s has no dense base: it needs keys format, group, scale and their rules", m.Name)
+		if m.Build != nil && m.Format == nil && (m.Key("format") == nil || m.Key("group") == nil || m.Key("scale") == nil || len(m.Rules) < len(baseRules)) {
+			t.Errorf("%s has no dense base: it needs keys format, group, scale and their rules, or a format of its own", m.Name)
 		}
 		names := map[string]bool{}
 		for _, k := range m.Keys {

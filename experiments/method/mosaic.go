@@ -22,20 +22,22 @@ var mosaicQuant = &Method{
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
 			Means: "Shape of a residual block: outputs x inputs of W", Label: kinds.Prefix("", nil)},
-		{Name: "criterion", Default: always("delta"), Label: kinds.Prefix("", nil), Means: "How blocks are ranked; see the glossary",
-			Kind: kinds.Word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief", "oracle")},
+		{Name: "criterion", Default: always("delta"), Label: kinds.Prefix("", nil),
+			Means: "How blocks are ranked; see the glossary",
+			Kind:  kinds.Word("random", "weight", "error", "diag", "delta", "full", "greedy", "relief", "oracle")},
 		budget,
 		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
 			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
 		{Name: "residual_scale", Default: always("block"),
 			Kind: kinds.Renamed("base", "tied", "block", "row", "tied"), // rows and identities say base
-			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the scale of the base, which " +
-				"stores none (`base` is the older word)",
+			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the " +
+				"scale of the base, which stores none (`base` is the older word)",
 			Label: residualScaleLabel, Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
 			Label: kinds.Either("joint", "separate"), Quiet: true},
-		{Name: "pairs", Kind: pairs, Default: always("all"), Applies: func(s Settings) bool { return s.Bool("joint") }, Needs: "joint: true",
+		{Name: "pairs", Kind: pairs, Default: always("all"), Applies: func(s Settings) bool { return s.Bool("joint") },
+			Needs: "joint: true",
 			Means: "Codes of base and residual that a joint residual tries together: all pairs, or those near the weight",
 			Label: func(v any) string { return pairs.Write(v) + "-pairs" }, Quiet: true},
 		refine},
@@ -44,7 +46,8 @@ var mosaicQuant = &Method{
 			return s.Bool("joint") && slices.Contains([]string{"full", "greedy", "oracle"}, s.Word("criterion"))
 		}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
 	}, baseRules, []Rule{
-		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") }, "needs joint: true"},
+		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") },
+			"needs joint: true"},
 	}, awqBudget[:1], []Rule{
 		{"budget", func(s Settings) bool {
 			return s.Word("budget") != "" && (s.Word("criterion") == "greedy" || s.Word("criterion") == "oracle")
@@ -57,7 +60,8 @@ var mosaicQuant = &Method{
 			Base: base, BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
 			Criterion: mosaic.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
 			RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base",
-			Scale: grid.Scale{Rule: grid.AbsMax}, Joint: s.Bool("joint"), AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
+			Scale: grid.Scale{Rule: grid.AbsMax}, Joint: s.Bool("joint"),
+			AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
 		}, err
 	},
 	Parts: func(s Settings, f *quant.Form) {
@@ -80,8 +84,29 @@ var mosaicQuant = &Method{
 		if s.Word("budget") != "" {
 			c.Again = 1 // scores
 		}
+		if s.Bool("joint") {
+			c.Refine *= slowRound
+			c.Tries = 28 // pairs of codes, and a run without residual
+			if s.Word("criterion") == "relief" {
+				c.Tries = 80
+			}
+			if s.Word("residual_scale") == "base" {
+				c.Sampled = ratioTries(s)
+			}
+		}
 		return c
 	},
+}
+
+// ratioTries is how often a joint residual tied to the base rounds a weight of its
+// sample of 8192 until it has its ratio: candidates, times the scales that a group
+// tries with each.
+func ratioTries(s Settings) float64 {
+	candidates, scales := 36*float64(int(1)<<s.Int("residual_bits")-1), 10.0
+	if f := s.Word("format"); f == "int3b" || f == "int4b" {
+		scales = 150 // 64, in two levels
+	}
+	return 8192 * candidates * scales
 }
 
 // pairs says how a joint residual finds the codes of base and residual: the best

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -261,7 +262,11 @@ func (s Settings) Form() (*quant.Form, error) {
 	if m.Build == nil {
 		return nil, nil
 	}
-	base, err := s.format()
+	formatOf := Settings.format
+	if m.Format != nil {
+		formatOf = m.Format
+	}
+	base, err := formatOf(s)
 	if err != nil {
 		return nil, err
 	}
@@ -292,8 +297,41 @@ func (s Settings) Cost() Cost {
 	if c.Refine > 0 || s.Word("scale") == "clip" {
 		c.Squares += 4 // H in float32
 	}
+	c.Tries += s.scaleTries()
+	if s.Word("format") == "int3b" || s.Word("format") == "int4b" {
+		c.Refine *= slowRound
+	}
 	if s.Float("smoothing") > 0 {
 		c.Squares = max(c.Squares, 8) // H before and after
 	}
 	return c
+}
+
+// slowRound is how much longer a round of refinement takes with two codes for each
+// weight, or with two levels of scales.
+const slowRound = 1.6
+
+// scaleTries is how often the search for scales rounds each weight.
+func (s Settings) scaleTries() float64 {
+	format := s.Word("format")
+	if format == "any4" {
+		return 55 // its table is learned by k-means
+	}
+	levels := 1.0 // formats whose levels are not integers take longer
+	if slices.Contains([]string{"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "mxint4", "nvint4", "seq4",
+		"mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3"}, format) {
+		levels = 1.9
+	}
+	switch s.Word("scale") {
+	case "mse", "hessian":
+		if strings.HasPrefix(format, "mx") {
+			return 180 * levels
+		}
+		return 80 * levels
+	case "clip":
+		return 10 + 1.7*float64(s.Int("group")) // a product with H of the group
+	case "foursix":
+		return 2 * levels
+	}
+	return 0
 }

@@ -48,7 +48,7 @@ type Layout struct {
 	Density  float64  `json:"density"`             // of the residual
 	Block    Block    `json:"block,omitzero"`      // zero at density 0, as RowScales
 	RowScale bool     `json:"row_scale,omitempty"` // each row of a block has a scale
-	Outliers float64  `json:"outliers,omitempty"`  // share of weights that outlier16 keeps; 0 = as many as take the bytes of the residual
+	Outliers float64  `json:"outliers,omitempty"`  // share of weights that outlier16 keeps; 0 = as many bytes as the residual
 	Variants []string `json:"variants"`
 }
 
@@ -94,8 +94,8 @@ func timingKeys(repeats int) []*key {
 		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(repeats),
 			means: "How often each variant is timed; the median counts"},
 		{name: "cache", kind: kinds.Word("flush", "rotate", "warm"), fallback: always("flush"),
-			means: "What the last-level cache holds when a product starts: nothing of it (`flush`), another copy of the weights (`rotate`), " +
-				"or the weights (`warm`)"},
+			means: "What the last-level cache holds when a product starts: nothing of it (`flush`), another " +
+				"copy of the weights (`rotate`), or the weights (`warm`)"},
 		{name: "seed", kind: kinds.Seed, fallback: always(uint64(1)), means: "Seed that draws weights and activations"},
 	}
 }
@@ -110,10 +110,12 @@ var (
 		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(1), means: tokensMean},
 	}, layoutKeys...)
 	generateKeys = append([]*key{
-		{name: "model", kind: kinds.Text, means: "As in a sweep file, or `random:ARCHITECTURE` for random weights of that shape"},
+		{name: "model", kind: kinds.Text,
+			means: "As in a sweep file, or `random:ARCHITECTURE` for random weights of that shape"},
 		{name: "prompt", kind: kinds.Integer(1, 1<<16), fallback: always(128), means: "Tokens of the prompt"},
 		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(32), means: "Tokens to generate"},
-		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3), means: "How often each variant is timed; the median counts"},
+		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3),
+			means: "How often each variant is timed; the median counts"},
 	}, layoutKeys...)
 	layoutKeys = []*key{
 		{name: "scheme", kind: kinds.Word(Schemes...), fallback: always("w4a8"),
@@ -168,7 +170,8 @@ func (p *parser) bench(data []byte) *Bench {
 		}
 	}
 	b.Engine = top.setting("engine").values[0].(string)
-	timing := Timing{top.setting("repeats").values[0].(int), top.setting("cache").values[0].(string), top.setting("seed").values[0].(uint64)}
+	timing := Timing{top.setting("repeats").values[0].(int), top.setting("cache").values[0].(string),
+		top.setting("seed").values[0].(uint64)}
 	if fields["products"].value == nil && fields["generate"].value == nil {
 		p.errorf(root.Line, "products", "is missing, and generate too: there is nothing to measure")
 	}
@@ -178,7 +181,8 @@ func (p *parser) bench(data []byte) *Bench {
 			panic("plan: " + err.Error()) // the kind has checked it
 		}
 		for _, s := range all {
-			t := Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
+			t := Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: value(c, "tokens").(int),
+				Layout: layout(e, c), Timing: timing}
 			if t.Group > 0 && t.K%t.Group != 0 {
 				p.errorf(e.line, join(e.path, "group"), "%d does not divide the %d columns of %s", t.Group, t.K, s)
 				return
@@ -189,7 +193,8 @@ func (p *parser) bench(data []byte) *Bench {
 		}
 	})
 	p.benchList(b, fields, "generate", generateKeys, func(e *entry, c []chosen) {
-		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int), Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
+		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int),
+			Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
 		t.Repeats, t.Cache = value(c, "repeats").(int), ""
 		if name, ok := strings.CutPrefix(t.Model, RandomPrefix); ok {
 			if _, known := ArchitectureOf(name); !known {
@@ -209,7 +214,8 @@ const RandomPrefix = "random:"
 
 // layout returns what products and generations have in common.
 func layout(e *entry, c []chosen) Layout {
-	l := Layout{Scheme: value(c, "scheme").(string), Group: value(c, "group").(int), Density: value(c, "density").(float64), Outliers: value(c, "outliers").(float64)}
+	l := Layout{Scheme: value(c, "scheme").(string), Group: value(c, "group").(int),
+		Density: value(c, "density").(float64), Outliers: value(c, "outliers").(float64)}
 	if l.Density > 0 {
 		l.Block, l.RowScale = value(c, "block").(Block), value(c, "residual_scale") == "row"
 	}

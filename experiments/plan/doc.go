@@ -1,6 +1,6 @@
 // Package plan turns a sweep file into trials: YAML -> Sweep -> []Trial. It is
-// pure: bytes in, values out. It opens no file and knows no model, so whatever
-// it accepts can still fail later, but whatever it refuses is refused before
+// pure: bytes in, values out. It opens no file and knows no model, so a
+// file that it accepts can still fail later, but a file that it refuses is refused before
 // any work is done, with file, line, field and value.
 //
 // Every setting of a trial is one row of the table in keys.go: its name, kind,

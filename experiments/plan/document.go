@@ -11,17 +11,27 @@ import (
 
 // formatMeans explains each format in a line.
 var formatMeans = map[string]string{
-	"intB":   "Symmetric integers of B bits: 2, 3, 4, 5, 6 or 8",
-	"intBa":  "Affine integers of B bits: a zero point is stored with each scale",
-	"int3b":  "SpQR's grid of 3 bits: scales and zeros of groups are themselves codes of 3 bits",
-	"int4b":  "SpQR's grid of 4 bits",
-	"nf4":    "QLoRA's quantiles of a normal distribution",
-	"nf4dq":  "nf4 with QLoRA's double quantization of scales",
-	"fp4":    "E2M1 numbers, half-precision scales",
-	"bnbfp4": "The FP4 of bitsandbytes, which is not E2M1",
-	"mxfp4":  "E2M1 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
-	"nvfp4":  "E2M1 numbers, groups of 16, E4M3 scales and one float32 scale of the matrix",
-	"any4":   "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
+	"intB":      "Symmetric integers of B bits: 2, 3, 4, 5, 6 or 8",
+	"intBa":     "Affine integers of B bits: a zero point is stored with each scale",
+	"int3b":     "SpQR's grid of 3 bits: scales and zeros of groups are themselves codes of 3 bits",
+	"int4b":     "SpQR's grid of 4 bits",
+	"nf4":       "QLoRA's quantiles of a normal distribution",
+	"nf4dq":     "nf4 with QLoRA's double quantization of scales",
+	"fp4":       "E2M1 numbers, half-precision scales",
+	"bnbfp4":    "The FP4 of bitsandbytes, which is not E2M1",
+	"mxfp4":     "E2M1 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"nvfp4":     "E2M1 numbers, groups of 16, E4M3 scales and one float32 scale of the matrix",
+	"mxint4":    "Integers ±7, groups of 32, scales that are powers of two",
+	"nvint4":    "Integers ±7 in place of E2M1, groups and scales of nvfp4 (arXiv:2512.02010)",
+	"seq4":      "16 levels at odd multiples of a sixteenth, without a zero (ParetoQ, arXiv:2502.02631)",
+	"qoq4":      "Affine codes of 4 bits under whole-number scales below int8 rows (QServe, arXiv:2405.04532)",
+	"mxint8":    "Integers ±127, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"mxfp8":     "E4M3 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"fp8":       "E4M3 numbers, half-precision scales",
+	"fp6":       "E3M2 numbers, half-precision scales (FP6-LLM, arXiv:2401.14112)",
+	"fp6e2m3":   "E2M3 numbers, half-precision scales",
+	"intscale4": "Symmetric codes of 4 bits, scales that are whole numbers over one amplifier (arXiv:2405.14597)",
+	"any4":      "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
 }
 
 // formatEntry is the entry of formatMeans for a format's name.
@@ -37,7 +47,8 @@ func formatEntry(name string) string {
 func Document(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Keys of a sweep file\n\n" +
-		"`go run ./experiments keys` prints this page. A key under `methods` may have a list of values; the sweep runs every combination.\n" +
+		"`go run ./experiments keys` prints this page. A key under `methods` may have a list of values; " +
+		"the sweep runs every combination.\n" +
 		"A share is written as a fraction or in percent.\n\n## Methods\n\n| `method` | what it does |\n|---|---|\n")
 	for _, m := range method.All {
 		source := ""
@@ -68,7 +79,8 @@ func Document(w io.Writer) error {
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | values | default | methods | meaning |\n|---|---|---|---|---|\n", s.title)
 		for _, k := range section(s.name) {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.Form, k.documentDefault(), k.documentMethods(), k.documentMeaning())
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, k.kind.Form, k.documentDefault(),
+				k.documentMethods(), k.documentMeaning())
 		}
 	}
 	documentMore(&b)
@@ -85,21 +97,24 @@ var topKeys = []other{
 	{"name", "letters, digits, `.`, `_`, `-`", "must be given", "Names the folder of the results"},
 	{"methods", "list of mappings", "must be given", "The methods, see below; all values of all keys are combined"},
 	{"tasks", "list of `builtin:NAME` and `TASK=FILE`", "none", "Zero-shot tasks, which every trial answers"},
-	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with these values, " +
-		"among those of the same model, text, calibration, stress and activations"},
+	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with " +
+		"these values, among those of the same model, text, calibration, stress and activations"},
 	{"speed", "mapping, see below", "none", "Times layers in the form of each trial"},
 }
 
 // filterKeys are those of the whole file and of each method.
 var filterKeys = []other{
-	{"only", "mapping of keys to values, or a list of these", "all trials", "Keeps trials that have the values of one of the mappings"},
-	{"skip", "mapping of keys to values, or a list of these", "none", "Drops trials that have the values of one of the mappings; it wins over `only`"},
+	{"only", "mapping of keys to values, or a list of these", "all trials",
+		"Keeps trials that have the values of one of the mappings"},
+	{"skip", "mapping of keys to values, or a list of these", "none",
+		"Drops trials that have the values of one of the mappings; it wins over `only`"},
 	{"zip", "list of keys, or a list of these", "none", "Keys whose lists advance together instead of being combined"},
 }
 
 // labelKey is the key label of a method.
 var labelKey = other{"label", "text, up to 100 characters", "the settings that vary",
-	"Names the trials of this entry in rows, figures and tables. `{KEY}` in it stands for the value of a key: " +
+	"Names the trials of this entry in rows, figures and tables, and, without placeholders, their method in legends. " +
+		"`{KEY}` in it stands for the value of a key: " +
 		"`label: \"ours, {density}\"`. Keys that vary and are not in it follow: `label: ours` with two densities gives " +
 		"`ours 5%` and `ours 10%`. It is no part of a trial's identity: after a change, `sweep` writes the new names " +
 		"and computes nothing. Two trials of one label are an error"}
@@ -119,7 +134,8 @@ func documentMore(b *strings.Builder) {
 	for _, o := range append(slices.Clip(topKeys), filterKeys...) {
 		o.write(b)
 	}
-	b.WriteString("\nIn `baseline`, `only` and `skip` a key of a section has the section's name in front: `protocol.context`.\n" +
+	b.WriteString("\nIn `baseline`, `only` and `skip` a key of a section has the section's name " +
+		"in front: `protocol.context`.\n" +
 		"[configs/default.yaml](../configs/default.yaml) shows most of these.\n")
 	b.WriteString("\n## Under `speed`\n" + head)
 	documentTiming(b, speedKeys)
@@ -128,7 +144,8 @@ func documentMore(b *strings.Builder) {
 // documentBench writes the keys of bench files.
 func documentBench(b *strings.Builder) {
 	const head = "\n| key | values | default | meaning |\n|---|---|---|---|\n"
-	b.WriteString("\n# Keys of a bench file\n\n`go run ./experiments bench` reads it. Lists under `products` and `generate` are combined, " +
+	b.WriteString("\n# Keys of a bench file\n\n`go run ./experiments bench` reads it. " +
+		"Lists under `products` and `generate` are combined, " +
 		"but for `variants`.\n\n## Of the whole file\n" + head)
 	topKeys[0].write(b)
 	documentTiming(b, benchKeys)

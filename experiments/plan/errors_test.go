@@ -52,7 +52,7 @@ func TestErrors(t *testing.T) {
 		{common("model: m", "model: []"), "x.yaml:2: model: is an empty list"},
 		{common("model: m", "model: [m, m]"), "x.yaml:2: model[1]: m is given twice"},
 		{common("protocol", "protocol: t\nprotocl"), `x.yaml:3: protocol: "t" is not a mapping`},
-		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, checkpoint; did you mean gptq?`},
+		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, trellis, checkpoint; did you mean gptq?`},
 		{common("model: m", "model: m\ntasks: builtin:choice"), `x.yaml:3: tasks: "builtin:choice" is not a list of tasks`},
 		{common("model: m", "model: m\ntasks: []"), "x.yaml:3: tasks: "},
 		{common("model: m", "model: m\ntasks: [choice]"), `x.yaml:3: tasks[0]: "choice" is neither builtin:NAME nor TASK=FILE`},

@@ -21,7 +21,7 @@ func TestExpand(t *testing.T) {
 		{"duplicates between entries", "methods:\n- {method: rtn, group: [128, 64]}\n- {method: rtn, group: [64, row]}",
 			[]string{"rtn g128", "rtn g64", "rtn per-row"}},
 		{"activations outside", "activations: [a16, a8]\nmethods:\n- {method: [none, rtn]}",
-			[]string{"16-bit a16", "rtn a16", "16-bit a8", "rtn a8"}},
+			[]string{"16-bit a16", "rtn a16", "16-bit weights a8", "rtn a8"}},
 		{"zip", "methods:\n- {method: mosaic, base: [rtn, gptq], density: [5%, 10%], block: [16x16, 1x32], zip: [density, block]}",
 			[]string{"mosaic rtn 5% 16x16", "mosaic rtn 10% 1x32", "mosaic gptq 5% 16x16", "mosaic gptq 10% 1x32"}},
 		{"two zips", "methods:\n- {method: mosaic, base: [rtn, gptq], density: [5%, 10%], block: [16x16, 1x32], criterion: [diag, full], zip: [[base, density], [block, criterion]]}",

@@ -191,10 +191,12 @@ func commonKeys() []*key {
 			kind:  kinds.Text, field: func(t *Trial) any { return &t.Protocol.Text }, label: kinds.Prefix("on ", kinds.Base)},
 		{name: "context", section: "protocol",
 			means: "Tokens of a window",
-			kind:  kinds.Integer(2, 1<<20), field: func(t *Trial) any { return &t.Protocol.Context }, label: kinds.Prefix("ctx", nil)},
+			kind:  kinds.Integer(2, 1<<20), field: func(t *Trial) any { return &t.Protocol.Context },
+			label: kinds.Prefix("ctx", nil)},
 		{name: "stride", section: "protocol",
 			means: "Tokens from the start of a window to that of the next; tokens seen before are context only",
-			kind:  kinds.Integer(1, 1<<20), field: func(t *Trial) any { return &t.Protocol.Stride }, label: kinds.Prefix("stride", nil)},
+			kind:  kinds.Integer(1, 1<<20), field: func(t *Trial) any { return &t.Protocol.Stride },
+			label: kinds.Prefix("stride", nil)},
 		{name: "bos", section: "protocol",
 			means: "Whether every window starts with the token that begins sequences",
 			kind:  kinds.Boolean, field: func(t *Trial) any { return &t.Protocol.BOS }, label: kinds.Either("bos", "no-bos")},
@@ -205,10 +207,12 @@ func commonKeys() []*key {
 
 		{name: "text", section: "calibration",
 			means: "Text whose activations the methods see: `builtin:NAME` or a file",
-			kind:  kinds.Text, field: func(t *Trial) any { return &t.Calibration.Text }, label: kinds.Prefix("cal ", kinds.Base)},
+			kind:  kinds.Text, field: func(t *Trial) any { return &t.Calibration.Text },
+			label: kinds.Prefix("cal ", kinds.Base)},
 		{name: "tokens", section: "calibration",
 			means: "Number of calibration tokens",
-			kind:  kinds.Integer(1, 1<<31-1), field: func(t *Trial) any { return &t.Calibration.Tokens }, label: kinds.Prefix("cal", nil)},
+			kind:  kinds.Integer(1, 1<<31-1), field: func(t *Trial) any { return &t.Calibration.Tokens },
+			label: kinds.Prefix("cal", nil)},
 		{name: "context", section: "calibration",
 			means: "Tokens of a calibration sequence", defaults: "`protocol.context`",
 			kind: kinds.Integer(2, 1<<20), field: func(t *Trial) any { return &t.Calibration.Context },
@@ -229,20 +233,25 @@ func commonKeys() []*key {
 		{name: "seed", section: "stress",
 			means: "Seed that draws the channels",
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.Stress.Seed },
-			fallback: always(uint64(1)), when: stressed, needs: "stress.channels above 0", label: kinds.Prefix("stress-seed", nil), quiet: true},
+			fallback: always(uint64(1)), when: stressed, needs: "stress.channels above 0",
+			label: kinds.Prefix("stress-seed", nil), quiet: true},
 
 		{name: "basis",
-			means: "Form in which the model is quantized, all of one function: as stored; the gains of norms folded into weights; " +
-				"folded, and the residual stream turned by a random orthogonal matrix",
-			kind: basis, field: func(t *Trial) any { return &t.Basis }, fallback: always(""), label: kinds.Prefix("", basis.Write)},
+			means: "Form in which the model is quantized, all of one function: as stored; the gains of norms " +
+				"folded into weights; folded, and the residual stream turned by a random orthogonal matrix. " +
+				"`transform` has these and more",
+			kind: basis, field: func(t *Trial) any { return &t.Basis },
+			fallback: always(""), label: kinds.Prefix("", basis.Write)},
 		{name: "basis_seed",
 			means: "Seed that draws the orthogonal matrix",
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.BasisSeed }, fallback: always(uint64(1)),
-			when: func(t *Trial) bool { return t.Basis == "rotated" }, needs: "basis: rotated", label: kinds.Prefix("basis-seed", nil), quiet: true},
+			when: func(t *Trial) bool { return t.Basis == "rotated" }, needs: "basis: rotated",
+			label: kinds.Prefix("basis-seed", nil), quiet: true},
 
 		{name: "transform",
 			means: "Change of basis that comes before the method, of one function too; see the list of transforms",
-			kind:  transform, field: func(t *Trial) any { return &t.Transform }, fallback: always(""), label: kinds.Prefix("", transform.Write)},
+			kind:  transform, field: func(t *Trial) any { return &t.Transform },
+			fallback: always(""), label: kinds.Prefix("", transform.Write), quiet: true},
 		{name: "transform_seed",
 			means: "Seed that draws its matrices and signs",
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.TransformSeed }, fallback: always(uint64(1)),
@@ -261,20 +270,42 @@ func commonKeys() []*key {
 				}
 				return 0
 			},
-			when: transforms("steps"), needs: "a transform that is learned", label: kinds.Prefix("", kinds.Suffix("-steps")), quiet: true},
+			when: transforms("steps"), needs: "a transform that is learned",
+			label: kinds.Prefix("", kinds.Suffix("-steps")), quiet: true},
 
 		{name: "activations",
-			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels",
-			kind:  kinds.Word("a16", "a8", "a4"), field: func(t *Trial) any { return &t.Activations },
+			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels; or floating-point " +
+				"numbers: E4M3 per token (`fp8`), E4M3 or E2M1 per 32 channels (`mxfp8`, `mxfp4`), E2M1 per 16 (`nvfp4`)",
+			kind:     kinds.Word("a16", "a8", "a4", "fp8", "mxfp8", "mxfp4", "nvfp4"),
+			field:    func(t *Trial) any { return &t.Activations },
 			fallback: always("a16"), label: kinds.Prefix("", nil)},
+		{name: "activations_group",
+			means: "Channels of a token that share a scale",
+			kind:  inputGroup, field: func(t *Trial) any { return &t.ActivationsGroup }, fallback: always(""),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-g", inputGroup.Write), quiet: true},
+		{name: "activations_zero",
+			means: "Grids of inputs: symmetric, or with a zero point",
+			kind:  inputZero, field: func(t *Trial) any { return &t.ActivationsZero }, fallback: always(""),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputZero.Write), quiet: true},
+		{name: "activations_clip",
+			means: "Share of the range that grids of inputs cover; 0 is all of it",
+			kind:  kinds.Share(0, 1), field: func(t *Trial) any { return &t.ActivationsClip }, fallback: always(0.0),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-clip", nil), quiet: true},
+		{name: "activations_scale",
+			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
+			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
+			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
 
 		{name: "method", section: "method",
 			means: "The method; see the list of methods",
 			kind:  kinds.Word(method.Names()...), field: func(t *Trial) any { return &t.Method }, label: methodLabel},
 		{name: "execution",
-			means: "What runs the quantized layers: a float32 product with what the codes stand for, or the kernels for packed weights",
-			kind:  execution, field: func(t *Trial) any { return &t.Execution },
-			fallback: always(""), when: func(t *Trial) bool { return t.Method.Name() != "none" }, needs: "a method that quantizes", label: kinds.Prefix("", execution.Write), quiet: true},
+			means: "What runs the quantized layers: a float32 product with what the codes stand for, " +
+				"or the kernels for packed weights",
+			kind: execution, field: func(t *Trial) any { return &t.Execution },
+			fallback: always(""), when: func(t *Trial) bool { return t.Method.Name() != "none" },
+			needs: "a method that quantizes",
+			label: kinds.Prefix("", execution.Write), quiet: true},
 	}
 
 }
@@ -287,16 +318,25 @@ type constraint struct {
 }
 
 var constraints = []constraint{
-	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context }, "is longer than protocol.context: tokens between windows would never be scored"},
-	{"transform", func(t *Trial) bool { return t.Transform != "" && t.Basis != "" }, "beside a basis: basis is the older key for the same, so give one of them"},
+	{"protocol.stride", func(t *Trial) bool { return t.Protocol.Stride > t.Protocol.Context },
+		"is longer than protocol.context: tokens between windows would never be scored"},
+	{"transform", func(t *Trial) bool { return t.Transform != "" && t.Basis != "" },
+		"beside a basis: basis is the older key for the same, so give one of them"},
+	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && t.ActivationsZero != "" },
+		"with asymmetric grids: calibration knows the largest magnitude alone"},
+	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
+		"for a method that keeps channels apart, which have scales of their own"},
 	{"transform_block", func(t *Trial) bool { return t.TransformBlock&(t.TransformBlock-1) != 0 }, "is no power of two"},
 	{"transform", func(t *Trial) bool {
 		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "all"
 	}, "turns the inputs of all layers while the model runs, so that none can be smoothed: drop smoothing"},
 	{"transform", func(t *Trial) bool {
-		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "inner" && t.Method.Word("smoothing_sites") != "norms"
-	}, "turns the inputs of o_proj or down_proj while the model runs, so that these cannot be smoothed: set smoothing_sites: norms"},
-	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context }, "is less than one sequence of calibration.context tokens"},
+		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "inner" &&
+			t.Method.Word("smoothing_sites") != "norms"
+	}, "turns the inputs of o_proj or down_proj while the model runs, so that these cannot be smoothed: " +
+		"set smoothing_sites: norms"},
+	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context },
+		"is less than one sequence of calibration.context tokens"},
 }
 
 // section returns the keys of a section, in order.

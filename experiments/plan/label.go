@@ -150,7 +150,8 @@ func (p *parser) distinguish(trials []Trial, from []*entry, same []int, all map[
 			if first != e {
 				whose = " of " + first.path + " and " + e.path
 			}
-			p.errorf(e.label.line, e.label.path, "%q names %d trials%s%s", trials[i].Label, len(same), whose, differ(trials, same))
+			p.errorf(e.label.line, e.label.path, "%q names %d trials%s%s",
+				trials[i].Label, len(same), whose, differ(trials, same))
 		}
 		return
 	}
@@ -175,6 +176,9 @@ func (p *parser) titled(t *Trial, e *entry, all, within map[*key]bool) {
 				t.Method.Name(), missing.needed())
 		}
 		return
+	}
+	if text == e.label.text {
+		t.Title = text
 	}
 	t.Label = label(t, text, func(k *key) bool {
 		switch {
@@ -247,6 +251,9 @@ func label(t *Trial, title string, shown func(*key) bool) string {
 			continue
 		}
 		word := k.label(k.get(t))
+		if k.name == "method" && !t.Method.Method().Quantizes() && t.Activations != "a16" {
+			word += " weights" // their inputs have fewer bits
+		}
 		switch {
 		case k.name == "model":
 			head = append(head, word)

@@ -42,6 +42,9 @@ func TestLabelIsNoIdentity(t *testing.T) {
 	plain := parse(t, header+"methods:\n- {method: rtn, group: [128, 64]}")
 	titled := parse(t, header+"methods:\n- {method: rtn, group: [128, 64], label: Ours}")
 	for i, tr := range plain.Trials {
+		if tr.Title != "" || titled.Trials[i].Title != "Ours" {
+			t.Errorf("titles %q and %q", tr.Title, titled.Trials[i].Title)
+		}
 		if a, b := ID(tr, nil), ID(titled.Trials[i], nil); a != b {
 			t.Errorf("%s is %s, %s with a label", tr.Label, a, b)
 		}

@@ -282,7 +282,9 @@ func (p *parser) name(root *yaml.Node, f field) string {
 	case n == nil:
 		p.errorf(root.Line, "name", "is missing")
 	case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" || !folder.MatchString(n.Value):
-		p.errorf(n.Line, "name", "%s is not a name of letters, digits, '.', '_' and '-' that begins with a letter or digit; it names the results folder", kinds.Show(n))
+		p.errorf(n.Line, "name", "%s is not a name of letters, digits, '.', '_' and '-' that begins "+
+			"with a letter or digit; it names the results folder",
+			kinds.Show(n))
 	default:
 		return n.Value
 	}
@@ -418,7 +420,8 @@ func (p *parser) method(n *yaml.Node, path string) *entry {
 		switch f := fields[k.name]; {
 		case f.value != nil && !any(k.has):
 			p.errorf(f.line, join(path, k.name), "method %s has no such setting", written(e.settings[0]))
-		case f.value == nil && k.variants != nil && any(k.required) && !p.bad[join(path, k.name)] && fields[k.instead].value == nil:
+		case f.value == nil && k.variants != nil && any(k.required) && !p.bad[join(path, k.name)] &&
+			fields[k.instead].value == nil:
 			p.errorf(n.Line, join(path, k.name), "is missing")
 		}
 	}

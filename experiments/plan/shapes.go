@@ -93,7 +93,8 @@ func ShapesOf(ref string) ([]Shape, error) {
 	for _, a := range Architectures {
 		names = append(names, a.Name)
 	}
-	return nil, fmt.Errorf("%q is neither NxK, such as 14336x4096, nor MODEL or MODEL/LAYER of %s%s", ref, strings.Join(names, ", "), kinds.DidYouMean(name, names))
+	return nil, fmt.Errorf("%q is neither NxK, such as 14336x4096, nor MODEL or MODEL/LAYER of %s%s",
+		ref, strings.Join(names, ", "), kinds.DidYouMean(name, names))
 }
 
 // shapes is a reference of ShapesOf.

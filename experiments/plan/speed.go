@@ -31,7 +31,8 @@ func (p *parser) speed(n *yaml.Node) *entry {
 
 // speed returns what the settings say.
 func (e *entry) speed() *Speed {
-	s := &Speed{Engine: e.setting("engine").values[0].(string), Repeats: e.setting("repeats").values[0].(int), Cache: e.setting("cache").values[0].(string)}
+	s := &Speed{Engine: e.setting("engine").values[0].(string), Repeats: e.setting("repeats").values[0].(int),
+		Cache: e.setting("cache").values[0].(string)}
 	for _, v := range e.setting("shapes").values {
 		s.Shapes = append(s.Shapes, v.(string))
 	}

@@ -53,7 +53,7 @@ func TestStress(t *testing.T) {
 func TestSmoothing(t *testing.T) {
 	s := parse(t, header+"activations: [a16, a8]\nmethods:\n- {method: [none, rtn, gptq], smoothing: [0, 0.5]}\n- {method: rtn, smoothing: 0.8, smoothing_sites: norms}")
 	want := []string{"16-bit a16", "rtn a16", "rtn smooth0.5 a16", "gptq a16", "gptq smooth0.5 a16", "rtn smooth0.8 norms-only a16",
-		"16-bit a8", "16-bit smooth0.5 a8", "rtn a8", "rtn smooth0.5 a8", "gptq a8", "gptq smooth0.5 a8", "rtn smooth0.8 norms-only a8"}
+		"16-bit weights a8", "16-bit weights smooth0.5 a8", "rtn a8", "rtn smooth0.5 a8", "gptq a8", "gptq smooth0.5 a8", "rtn smooth0.8 norms-only a8"}
 	got := labels(s)
 	for i, l := range want {
 		if !slices.Contains(got, l) {

@@ -98,7 +98,10 @@ func (e *entry) dimensions() [][]*setting {
 		i := slices.IndexFunc(e.zip, func(g []*setting) bool { return slices.Contains(g, s) })
 		if i < 0 {
 			dims = append(dims, []*setting{s})
-		} else if first := slices.IndexFunc(e.settings, func(s *setting) bool { return slices.Contains(e.zip[i], s) }); e.settings[first] == s {
+			continue
+		}
+		first := slices.IndexFunc(e.settings, func(s *setting) bool { return slices.Contains(e.zip[i], s) })
+		if e.settings[first] == s {
 			dims = append(dims, e.zip[i])
 		}
 	}
@@ -282,7 +285,8 @@ func (p *parser) setBaselines(trials []Trial, c *condition) {
 			p.errorf(c.line, c.path, "no trial of the sweep matches it for %s", t.Label)
 			return
 		default:
-			p.errorf(c.line, c.path, "matches %d trials: %s; name more settings", len(labels), strings.Join(labels[:min(4, len(labels))], ", "))
+			p.errorf(c.line, c.path, "matches %d trials: %s; name more settings", len(labels),
+				strings.Join(labels[:min(4, len(labels))], ", "))
 			return
 		}
 	}

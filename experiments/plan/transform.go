@@ -30,14 +30,14 @@ var Transforms = []*Transform{
 	{Name: "block-hadamard", Source: "arXiv:2509.23202", Keys: []string{"block"}, Online: "all",
 		Summary: "A Hadamard transform of each block of channels of every input while the model runs, as MR-GPTQ has it"},
 	{Name: "duquant", Source: "arXiv:2406.01721", Keys: []string{"seed", "block", "steps"}, Online: "all", Steps: 256,
-		Summary: "Smoothed with alpha 0.6; then a rotation of blocks, a permutation and a second rotation of every input while " +
-			"the model runs, found greedily"},
+		Summary: "Smoothed with alpha 0.6; then a rotation of blocks, a permutation and a second rotation of every input " +
+			"while the model runs, found greedily"},
 	{Name: "kurtail", Source: "arXiv:2503.01483", Keys: []string{"seed", "steps"}, Online: "inner", Steps: 100,
 		Summary: "Folded, and rotations of the residual stream and of the values that are learned to bring the kurtosis of " +
 			"inputs near 1.8; a Hadamard transform before down_proj while the model runs"},
 	{Name: "resq", Source: "arXiv:2412.14363", Keys: []string{"seed"}, Online: "inner",
-		Summary: "Folded, and the residual stream and the values turned to their principal axes, the eighth of largest variance " +
-			"last; a Hadamard transform before down_proj while the model runs"},
+		Summary: "Folded, and the residual stream and the values turned to their principal axes, the eighth of largest " +
+			"variance last; a Hadamard transform before down_proj while the model runs"},
 }
 
 // TransformOf returns the transform of that name, nil without one.

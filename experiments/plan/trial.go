@@ -33,7 +33,14 @@ type Trial struct {
 	TransformSteps int    `json:"transform_steps,omitempty"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
-	Method      Method `json:"method"`
+	// What follows is of integer activations, and empty where they are as their name
+	// says: channels that share a scale, a number or "row"; "asymmetric"; the share of
+	// the range that grids cover; "static" for scales found beforehand.
+	ActivationsGroup string  `json:"activations_group,omitempty"`
+	ActivationsZero  string  `json:"activations_zero,omitempty"`
+	ActivationsClip  float64 `json:"activations_clip,omitempty"`
+	ActivationsScale string  `json:"activations_scale,omitempty"`
+	Method           Method  `json:"method"`
 	// Tasks are zero-shot tasks, builtin:NAME or TASK=FILE, joined by commas so
 	// that trials stay comparable; TaskList splits them.
 	Tasks string `json:"tasks,omitempty"`
@@ -50,8 +57,10 @@ type Trial struct {
 	// that vary; Baseline is the label of the
 	// trial that paired differences refer to (its own for the baseline itself),
 	// empty where the sweep names none. Neither is part of the identity.
+	// Title is the label of the method's entry, where it has one without placeholders.
 	Label    string `json:"-"`
 	Baseline string `json:"-"`
+	Title    string `json:"-"`
 }
 
 // TaskList returns the tasks of t, one by one.

@@ -50,7 +50,8 @@ type Task struct {
 // Active tells whether the task may still do something.
 func (t Task) Active() bool {
 	switch t.State {
-	case "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT":
+	case "BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+		"PREEMPTED", "REVOKED", "TIMEOUT":
 		return false
 	}
 	return t.Why != "DependencyNeverSatisfied"
@@ -62,7 +63,8 @@ func Tasks(ctx context.Context, jobs []string) ([]Task, error) {
 	if len(jobs) == 0 {
 		return nil, nil
 	}
-	out, err := run(ctx, "", "squeue", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%r", "--jobs="+strings.Join(jobs, ","))
+	out, err := run(ctx, "", "squeue", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%r",
+		"--jobs="+strings.Join(jobs, ","))
 	if err != nil {
 		if strings.Contains(err.Error(), "Invalid job id") { // the only one asked for is forgotten
 			return nil, nil

@@ -38,11 +38,13 @@ func (s *Study) Check() error {
 			return fmt.Errorf("option %.80q of sbatch: has a line break or another control character", v)
 		}
 	}
-	ours := []string{"array", "chdir", "dependency", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode", "output", "parsable", "requeue", "wait", "wrap"}
+	ours := []string{"array", "chdir", "dependency", "job-name", "kill-on-invalid-dep", "no-requeue",
+		"open-mode", "output", "parsable", "requeue", "wait", "wrap"}
 	for _, m := range s.Options.More {
 		name, _, _ := strings.Cut(m, "=")
 		if name == "" || name[0] == '-' || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") != "" {
-			return fmt.Errorf("--option %q: want NAME=VALUE or NAME, a long option of sbatch without its dashes, such as mem=32G", m)
+			return fmt.Errorf("--option %q: want NAME=VALUE or NAME, a long option of sbatch without its dashes, such as mem=32G",
+				m)
 		}
 		if slices.Contains(ours, name) {
 			return fmt.Errorf("--option %q: submit sets this one", m)
@@ -74,7 +76,8 @@ type Job struct {
 func (s *Study) Prepare() Job {
 	return s.job("prepare", []string{"--array=" + Ranges(count(s.Groups)), s.log("prepare-%a"), "--requeue"},
 		"The second moments and the 16-bit reference that the slices share.",
-		"sweep", "--prepare", "--slice", task(s.Groups), "--config", Quote(filepath.Join(s.Dir, "config.yaml")), "--cache", Quote(s.Cache))
+		"sweep", "--prepare", "--slice", task(s.Groups), "--config", Quote(filepath.Join(s.Dir, "config.yaml")),
+		"--cache", Quote(s.Cache))
 }
 
 // Array is the job that runs the given slices once the job after has succeeded.
@@ -88,7 +91,8 @@ func (s *Study) Array(slices []int, after string) Job {
 		args = append(args, "--gres="+g)
 	}
 	return s.job("slices", args, "One slice of the trials. It may run again, or twice at a time: rows are joined.",
-		"sweep", "--slice", task(s.Slices), "--config", Quote(filepath.Join(s.Dir, "config.yaml")), "--output", Quote(s.Dir), "--cache", Quote(s.Cache))
+		"sweep", "--slice", task(s.Slices), "--config", Quote(filepath.Join(s.Dir, "config.yaml")),
+		"--output", Quote(s.Dir), "--cache", Quote(s.Cache))
 }
 
 // Merge is the job that joins the rows and draws the report once the job after
@@ -98,14 +102,16 @@ func (s *Study) Merge(after string, others ...string) Job {
 	if len(others) > 0 {
 		dependency += ",afterany:" + strings.Join(others, ":")
 	}
-	return s.job("merge", []string{dependency, s.log("merge"), "--requeue"}, "Joins the rows of all slices and draws the report.",
+	return s.job("merge", []string{dependency, s.log("merge"), "--requeue"},
+		"Joins the rows of all slices and draws the report.",
 		"merge", "--wait", "2m", Quote(s.Dir))
 }
 
 // job writes a job. Everything that depends on the user's names goes to sbatch
 // as an argument of its own, or into the script in quotes.
 func (s *Study) job(name string, args []string, about string, command ...string) Job {
-	all := []string{"--parsable", "--job-name=" + s.Name + "-" + name, "--chdir=" + s.WorkDir, "--open-mode=append", "--kill-on-invalid-dep=yes"}
+	all := []string{"--parsable", "--job-name=" + s.Name + "-" + name, "--chdir=" + s.WorkDir,
+		"--open-mode=append", "--kill-on-invalid-dep=yes"}
 	all = append(all, args...)
 	for _, o := range []struct{ name, value string }{{"partition", s.Options.Partition}, {"account", s.Options.Account}, {"time", s.Options.Time}} {
 		if o.value != "" {

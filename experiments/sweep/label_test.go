@@ -40,7 +40,7 @@ methods:
 	}
 	for old, name := range map[string]string{"16-bit": "Full", "Before g128": "After, 128", "Before g64": "After, 64"} {
 		a := before[old]
-		if b := after[a.Trial]; a.Trial == "" || b.Label != name || b.Baseline != "Full" || len(after) != 3 {
+		if b := after[a.Trial]; a.Trial == "" || b.Label != name || b.Baseline != "Full" || len(after) != 3 || (b.Title == "Full") != (name == "Full") {
 			t.Errorf("%s (trial %q) is now %s against %s, of %d", old, a.Trial, b.Label, b.Baseline, len(after))
 		}
 	}

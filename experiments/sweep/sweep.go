@@ -5,6 +5,7 @@ package sweep
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,20 +34,27 @@ type Options struct {
 	// at the same time, without locks: rows go to a file of its own, see
 	// row.OpenPart, that Part names. Fresh must be false.
 	Part string
-	// Only restricts the run to the trials with these IDs; empty = all.
+	// Only restricts the run to the trials with these IDs or labels; empty = all.
 	Only []string
-	// Progress is told of every step; nil tells nobody.
+	// Progress receives every step; nil is allowed.
 	Progress Progress
 }
 
 // Progress watches a sweep. Calls come one at a time.
 type Progress interface {
-	// Begin tells how many trials will run, and how many are finished already.
+	// Begin tells, each time that a model is opened, how many trials will have run in
+	// all as far as is known, and how many were found finished so far.
 	Begin(run, finished int)
 	// Done tells of a finished trial, failed ones included.
 	Done(r *row.Row, took time.Duration)
 	// Note is a remark or warning.
 	Note(format string, args ...any)
+}
+
+// Watcher is a Progress that is told of every step within trials as well.
+type Watcher interface {
+	Progress
+	Step(Step)
 }
 
 // Result counts what a run did.
@@ -101,11 +109,13 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		only[id] = true
 	}
 	r := &runner{lab: lab, o: o, w: w, env: env, done: done, only: only, res: &res}
+	r.survey(ctx, sw.Trials)
 	if err := errors.Join(r.groups(ctx, sw.Trials), r.speed.Close()); err != nil {
 		return res, err
 	}
 	if len(r.only) > 0 {
-		return res, fmt.Errorf("no trial of this sweep has the id %.200s", strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
+		return res, fmt.Errorf("no trial of this sweep has the label or id %.200s",
+			strings.Join(slices.Sorted(maps.Keys(r.only)), ", "))
 	}
 	return res, nil
 }
@@ -187,24 +197,93 @@ type runner struct {
 	only map[string]bool // IDs asked for and not met yet
 
 	speed bench.Speed // prepared while no trial runs
+	later []int       // how many trials of each group are thought to be unfinished
 
-	mu  sync.Mutex // guards w, res and calls of Progress
-	w   *row.Writer
-	res *Result
+	mu    sync.Mutex // guards w, res, meter and calls of Progress
+	meter *meter     // nil where nobody watches
+	w     *row.Writer
+	res   *Result
 }
 
 // groups runs the trials subject by subject, so that one model is open at a
 // time.
 func (r *runner) groups(ctx context.Context, trials []plan.Trial) error {
-	for _, group := range plan.Groups(trials) {
-		if err := r.group(ctx, group); err != nil {
+	for i, group := range plan.Groups(trials) {
+		if err := r.group(ctx, i, group); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
+// survey tells which trials seem unfinished, by their settings: what these name may have
+// changed, which only opening the model tells. Where somebody watches it estimates them.
+func (r *runner) survey(ctx context.Context, trials []plan.Trial) {
+	settings := map[string]bool{}
+	for _, d := range r.done {
+		settings[string(d.Config)] = true
+	}
+	_, watched := r.o.Progress.(Watcher)
+	var m *meter
+	var rate trial.Rate
+	if watched {
+		m, rate = newMeter(time.Now), trial.Probe()
+	}
+	for g, group := range plan.Groups(trials) {
+		var open []plan.Trial
+		for _, t := range group {
+			if config, err := json.Marshal(t); err != nil || !settings[string(config)] {
+				open = append(open, t)
+			}
+		}
+		r.later = append(r.later, len(open))
+		if m == nil || len(open) == 0 {
+			continue
+		}
+		calibration, list, err := r.lab.EstimateAll(ctx, open, rate)
+		if err != nil { // which opening the model reports
+			m = nil
+			continue
+		}
+		if seconds, err := bench.EstimateSpeed(open, rate); err == nil && g == slices.IndexFunc(r.later, func(n int) bool { return n > 0 }) {
+			m.plan(part{g, "", timing}, seconds)
+		}
+		if slices.ContainsFunc(open, func(t plan.Trial) bool { return t.Method.Method().Quantizes() }) {
+			m.plan(part{g, "", trial.Calibrating}, calibration)
+		}
+		for i, e := range list {
+			for stage, seconds := range e.Stages {
+				m.plan(part{g, open[i].Label, stage}, seconds)
+			}
+		}
+	}
+	r.meter = m
+}
+
+// step tells who watches how far the trial of that label in the group g is.
+func (r *runner) step(g int, label, stage string, done, total int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.meter == nil {
+		return
+	}
+	r.meter.step(part{g, label, stage}, done, total)
+	share, left := r.meter.read()
+	r.o.Progress.(Watcher).Step(Step{Label: label, Stage: stage, Done: done, Total: total, Share: share, Left: left})
+}
+
+// skip takes trials that will not run off what the meter waits for.
+func (r *runner) skip(g int, trials []plan.Trial, run func(t plan.Trial) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range trials {
+		if r.meter != nil && !run(t) {
+			r.meter.finish(g, t.Label)
+		}
+	}
+}
+
+func (r *runner) group(ctx context.Context, g int, trials []plan.Trial) error {
 	s, err := r.lab.Open(ctx, trials[0])
 	if err != nil {
 		return err
@@ -214,10 +293,11 @@ func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
 	finished := 0
 	for _, t := range trials {
 		id := s.ID(t)
-		if len(r.o.Only) > 0 && !r.only[id] {
+		if len(r.o.Only) > 0 && !r.only[id] && !r.only[t.Label] {
 			continue
 		}
 		delete(r.only, id)
+		delete(r.only, t.Label)
 		old := r.done[id]
 		if old == nil {
 			todo = append(todo, t)
@@ -229,26 +309,34 @@ func (r *runner) group(ctx context.Context, trials []plan.Trial) error {
 		}
 	}
 	r.res.Finished += finished
-	r.o.Progress.Begin(len(todo), finished)
+	run := r.res.Ran + len(todo)
+	if len(r.o.Only) == 0 {
+		for _, n := range r.later[g+1:] {
+			run += n
+		}
+	}
+	r.o.Progress.Begin(run, r.res.Finished)
+	r.skip(g, trials, func(t plan.Trial) bool { return slices.Contains(todo, t) })
 	if err := r.speed.Prepare(ctx, todo, r.o.Progress.Note); err != nil {
 		return err
 	}
-	return r.trials(ctx, s, todo)
+	r.step(g, "", timing, 1, 1)
+	return r.trials(ctx, g, s, todo)
 }
 
 // relabel repeats a finished row under the names that the sweep uses now:
 // labels tell what varies, so they change when the sweep file does.
 func (r *runner) relabel(old *row.Row, t plan.Trial) error {
-	if old.Label == t.Label && old.Baseline == t.Baseline {
+	if old.Label == t.Label && old.Baseline == t.Baseline && old.Title == t.Title {
 		return nil
 	}
 	renamed := *old
-	renamed.Label, renamed.Baseline = t.Label, t.Baseline
+	renamed.Label, renamed.Baseline, renamed.Title = t.Label, t.Baseline, t.Title
 	return r.w.Append(&renamed)
 }
 
 // trials runs todo with Jobs workers. The first error stops the others.
-func (r *runner) trials(ctx context.Context, s *trial.Subject, todo []plan.Trial) error {
+func (r *runner) trials(ctx context.Context, g int, s *trial.Subject, todo []plan.Trial) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	queue := make(chan plan.Trial)
@@ -264,7 +352,7 @@ func (r *runner) trials(ctx context.Context, s *trial.Subject, todo []plan.Trial
 	for range n {
 		wg.Go(func() {
 			for t := range queue {
-				if err := r.one(ctx, s, t); err != nil {
+				if err := r.one(ctx, g, s, t); err != nil {
 					cancel(err)
 					return
 				}
@@ -299,7 +387,8 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 		return n, ""
 	}
 	const gib = 1 << 30
-	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB", float64(each)/gib, float64(memory)/gib)
+	need := fmt.Sprintf("trials take up to %.1f GiB each, of the machine's %.1f GiB",
+		float64(each)/gib, float64(memory)/gib)
 	if asked > 0 {
 		return n, fmt.Sprintf("%s: %d side by side, as asked, may be more than it holds", need, n)
 	}
@@ -313,9 +402,10 @@ func jobs(asked, trials int, each, memory int64) (n int, note string) {
 }
 
 // one runs t and writes its row. An error ends the sweep.
-func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error {
+func (r *runner) one(ctx context.Context, g int, s *trial.Subject, t plan.Trial) error {
 	start := time.Now()
-	out, err := s.Run(ctx, t)
+	watched := trial.Watch(ctx, func(stage string, done, total int) { r.step(g, t.Label, stage, done, total) })
+	out, err := s.Run(watched, t)
 	if err != nil {
 		return err
 	}
@@ -334,6 +424,9 @@ func (r *runner) one(ctx context.Context, s *trial.Subject, t plan.Trial) error 
 	r.res.Ran++
 	if out.Status != row.OK {
 		r.res.Failed++
+	}
+	if r.meter != nil {
+		r.meter.finish(g, t.Label)
 	}
 	r.o.Progress.Done(out, time.Since(start))
 	return nil

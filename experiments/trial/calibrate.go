@@ -32,7 +32,8 @@ func sample(tokens []int32, c plan.Calibration, bos int32) ([][]int32, error) {
 		return nil, fmt.Errorf("calibration: %d tokens in sequences of %d: nothing to calibrate on", c.Tokens, c.Context)
 	}
 	if have < want {
-		return nil, fmt.Errorf("calibration.tokens: %d tokens need %d sequences of %d, the text has %d", c.Tokens, want, c.Context, have)
+		return nil, fmt.Errorf("calibration.tokens: %d tokens need %d sequences of %d, the text has %d",
+			c.Tokens, want, c.Context, have)
 	}
 	chosen := make([]bool, have)
 	for _, i := range rand.New(rand.NewPCG(c.Seed, 0)).Perm(have)[:want] {
@@ -186,7 +187,9 @@ func (p *pass) run(ctx context.Context, site string) error {
 			return err
 		}
 		if first > 0 && p.store().Failed() == nil {
-			p.source.lab.note("calibration goes on: statistics of layers before %d of %d are in the cache; the model runs from layer %d", first, len(missing), streams[0].Layer())
+			p.source.lab.note("calibration goes on: statistics of layers before %d of %d are in the cache;"+
+				" the model runs from layer %d",
+				first, len(missing), streams[0].Layer())
 		}
 	}
 	saved, pace := streams[0].Layer(), newPace()
@@ -195,6 +198,7 @@ func (p *pass) run(ctx context.Context, site string) error {
 		if err != nil {
 			return err
 		}
+		step(ctx, Calibrating, l+1, last+1)
 		if held != nil {
 			p.held, p.streams = held, streams
 			break
@@ -219,7 +223,8 @@ func (p *pass) run(ctx context.Context, site string) error {
 // calibrateLayer advances the streams by a layer and stores the statistics of
 // the given sites in it. If hold is set it returns those that the store did not
 // take, nil where it took all.
-func (c *calibrator) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string, hold bool) (held map[string]*statistics, err error) {
+func (c *calibrator) calibrateLayer(ctx context.Context, streams []*llm.Stream, sites []string,
+	hold bool) (held map[string]*statistics, err error) {
 	sums := map[string]*quant.Accumulator{}
 	for _, l := range c.source.linears {
 		if slices.Contains(sites, l.Site) && sums[l.Site] == nil {
@@ -324,7 +329,9 @@ func (c *calibrator) saveStreams(streams []*llm.Stream) (kept bool, err error) {
 		}
 		states.Rows += x.Rows
 	}
-	return c.store().Keep(c.streamsKey(streams[0].Layer()), func(w io.Writer) error { return matrixCodec.Write(w, states) })
+	return c.store().Keep(c.streamsKey(streams[0].Layer()), func(w io.Writer) error {
+		return matrixCodec.Write(w, states)
+	})
 }
 
 // encode writes the energies, after their number, and the moments.

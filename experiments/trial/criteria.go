@@ -23,7 +23,7 @@ func StudyOf(t plan.Trial) (study plan.Trial, ok bool) {
 	if t.Method.Name() != "mosaic" || t.Method.Bool("joint") || t.Method.Bool("awq") {
 		return t, false
 	}
-	t.Activations, t.Tasks, t.Label, t.Baseline = "a16", "", "", ""
+	t.Activations, t.Tasks, t.Label, t.Baseline, t.Title = "a16", "", "", "", ""
 	t.Method = t.Method.With("criterion", "delta").With("density", 0.0).With("budget", "")
 	return t, true
 }
@@ -36,7 +36,8 @@ func (s *Subject) StudyID(t plan.Trial, criteria []string, densities []float64) 
 
 // Study compares criteria at some densities on every linear layer, for a trial
 // from StudyOf. The rows lack label and environment.
-func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string, densities []float64) ([]row.Criteria, error) {
+func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string,
+	densities []float64) ([]row.Criteria, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}

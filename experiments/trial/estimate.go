@@ -2,50 +2,96 @@ package trial
 
 import (
 	"context"
+	"math"
 	"runtime"
+	"slices"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Estimate is what a trial is expected to take.
 type Estimate struct {
-	Seconds float64 // alone on this machine
-	Memory  int64   // bytes, see Subject.Memory
+	Seconds float64            // alone on this machine
+	Stages  map[string]float64 // seconds of Quantizing, Evaluating and Answering
+	Memory  int64              // bytes, see Subject.Memory
 }
 
-// Speed is this machine's float32 matrix rate in FLOP/s, from a probe of a
-// fraction of a second.
-func Speed() float64 {
+// Rate is what this machine can do at present, with whatever else it does.
+type Rate struct {
+	FLOPS float64 // of float32 matrix products, a second
+	// Cores is how many cores of the machine that the costs below were measured on
+	// would do its scalar work.
+	Cores float64
+}
+
+// probes is how often each part of a Rate is measured; the median counts, since the
+// best is what a busy machine seldom gives.
+const probes = 9
+
+// Probe measures the machine for a fraction of a second.
+func Probe() Rate {
 	const n = 768
 	x, w, y := gemm.NewMatrix(n, n), gemm.NewMatrix(n, n), gemm.NewMatrix(n, n)
-	gemm.MulNT(y, x, w) // warm up
-	best := time.Hour
-	for range 5 {
-		start := time.Now()
-		gemm.MulNT(y, x, w)
-		best = min(best, time.Since(start))
-	}
-	return 2 * n * n * n / best.Seconds()
+	product := median(func() { gemm.MulNT(y, x, w) })
+	workers := runtime.GOMAXPROCS(0)
+	rounded := median(func() { parallel.Each(workers, func(int) { roundSome() }) })
+	return Rate{2 * n * n * n / product, float64(workers) * probed * perRounding / rounded}
 }
 
-// Costs beside matrix products, in seconds on one core, from profiles of the
-// default sweep.
+// median returns the median seconds that f takes, after a run to warm up.
+func median(f func()) float64 {
+	f()
+	var times []float64
+	for range probes {
+		start := time.Now()
+		f()
+		times = append(times, time.Since(start).Seconds())
+	}
+	slices.Sort(times)
+	return times[len(times)/2]
+}
+
 const (
-	perRoundedWeight = 6e-9   // decode, scale, round and pack a weight
+	probed      = 1 << 19 // weights that roundSome rounds
+	perRounding = 2.25e-9 // seconds on the machine of the costs below
+)
+
+// roundSome rounds weights to 16 levels, as fitting a scale does.
+func roundSome() (loss float64) {
+	for i := range probed {
+		w := float64(i%1021)/1021 - 0.5
+		u := min(max(math.RoundToEven(w/0.07)+8, 0), 15)
+		d := w - (u-8)*0.07
+		loss += d * d
+	}
+	return loss
+}
+
+// Costs beside matrix products, in seconds on one core, from profiles of layers of
+// the builtin models and of SmolLM2-135M.
+const (
+	perRoundedWeight = 15e-9  // decode, scale, round and pack a weight
+	perTry           = 3.3e-9 // round a weight and add its loss up
+	perLoopWeight    = 45e-9  // GPTQ's column loop
+	perFactored      = 40e-9  // an element of H [K,K], beside the products of its factor
 	perScoredBlock   = 20e-9  // a weight's share of scoring residual blocks
-	perRefinedWeight = 150e-9 // a weight's step in a round of refinement
+	perRefinedWeight = 75e-9  // a weight's step in a round of refinement
+	perDecoded       = 4e-9   // a quantized weight, for each batch of tokens
+	perActivation    = 1e-9   // an element between products: norms, gates, sums
+	perRoundedInput  = 1.3e-9 // an element of what linear layers read
 	perLogit         = 2.5e-9 // the two exponentials of a logit
 	bytesPerToken    = 4      // of English text, for requests of tasks
 	choleskyShare    = 0.5    // rate of factoring H over that of Speed
 )
 
-// Estimate tells what t will take at speed FLOP/s. It is right within a factor
-// of two or so; it counts no calibration, which trials share.
-func (s *Subject) Estimate(t plan.Trial, speed float64) Estimate {
-	return s.estimate(t, speed, float64(runtime.GOMAXPROCS(0)))
-}
+// Estimate tells what t will take at the given rate. It is right within a factor
+// of two; it counts no calibration, which trials share, and no times of layers (see
+// Trial.Speed), which trials of one form share.
+func (s *Subject) Estimate(t plan.Trial, r Rate) Estimate { return s.estimate(t, r.FLOPS, r.Cores) }
 
 // Costs estimates what each of the trials, which share a subject (see
 // plan.Groups), takes beside the others, in milliseconds of one imaginary
@@ -66,37 +112,55 @@ func (l *Lab) Costs(ctx context.Context, trials []plan.Trial) ([]int64, error) {
 }
 
 func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
-	m, c, cost := t.Method.Method(), s.source.model.Config(), t.Method.Cost()
-	var e Estimate
-	var linear float64
-	linears := s.source.model.Linears()
-	for i, l := range linears {
-		n, k := float64(l.N), float64(l.K)
-		linear += 2 * n * k
-		if !m.Quantizes() {
-			continue
-		}
-		before := e.Seconds
-		e.Seconds += n * k * perRoundedWeight / cores
-		// tr(EHEᵀ) of the error and of the weights, and of the base.
-		e.Seconds += 6 * n * k * k / speed
-		e.Seconds += cost.Searches * (n*k*perRoundedWeight/cores + 3*n*k*k/speed)
-		if cost.Loop {
-			e.Seconds += 2 * n * k * k / speed
-			if i == 0 || linears[i-1].Site != l.Site { // layers of a site share it
-				e.Seconds += 2 * k * k * k / choleskyShare / speed
+	m, cost := t.Method, t.Method.Cost()
+	e := Estimate{Memory: s.Memory(t), Stages: map[string]float64{}}
+	if m.Method().Quantizes() {
+		linears := s.source.model.Linears()
+		for i, l := range linears {
+			first := i == 0 || linears[i-1].Site != l.Site
+			e.Stages[Quantizing] += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
+			if m.Float("smoothing") > 0 {
+				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
 			}
 		}
-		if cost.Scored {
-			e.Seconds += n * k * perScoredBlock / cores
-		}
-		e.Seconds += 2 * cost.Greedy * n * k * k / speed * cores // block after block on one core
-		e.Seconds += cost.Again * (e.Seconds - before)
-		e.Seconds += cost.Refine * (3*n*k*k/speed + n*k*perRefinedWeight/cores)
 	}
-	read := 0
-	for _, w := range s.evaluator.windows {
-		read += len(w.input)
+	e.Stages[Evaluating], e.Stages[Answering] = s.evaluationSeconds(t, speed, cores)
+	e.Seconds = e.Stages[Quantizing] + e.Stages[Evaluating] + e.Stages[Answering]
+	return e
+}
+
+// layerSeconds is what a method of the given cost takes for a layer [N,K], which may
+// be the first of its site, whose layers share the factor of H.
+func layerSeconds(cost method.Cost, n, k float64, first bool, speed, cores float64) float64 {
+	weights, product := n*k/cores, 2*n*k*k/speed
+	seconds := weights*perRoundedWeight + product // tr(EHEᵀ)
+	seconds += cost.Searches * (weights*perRoundedWeight + product)
+	seconds += (weights*cost.Tries + cost.Sampled/cores) * perTry
+	seconds += cost.Encode * weights
+	if cost.Loop {
+		seconds += weights*perLoopWeight + product/2
+		if first {
+			seconds += k*k*perFactored/cores + 2*k*k*k/choleskyShare/speed
+		}
+	}
+	if cost.Scored {
+		seconds += weights*perScoredBlock + product // the error of the base alone
+	}
+	seconds += cost.Greedy * product * cores // block after block on one core
+	seconds += cost.Again * seconds
+	return seconds + cost.Refine*(weights*perRefinedWeight+1.5*product)
+}
+
+// evaluationSeconds is what scoring the text and the tasks of t takes.
+func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) (text, tasks float64) {
+	c := s.source.model.Config()
+	scored, read, batches := 0, 0, 0
+	for first := 0; first < len(s.evaluator.windows); batches++ {
+		last, seqs := batch(s.evaluator.windows, first)
+		for _, seq := range seqs {
+			scored += len(seq)
+		}
+		first = last
 	}
 	for _, t := range s.evaluator.tasks {
 		for _, item := range t.Items {
@@ -105,27 +169,64 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 			}
 		}
 	}
-	head := 2 * 2 * float64(c.VocabSize) * float64(c.HiddenSize)
-	attention := 2 * float64(c.Layers) * float64(s.evaluator.protocol.Context) * float64(c.Heads*c.HeadDim)
-	e.Seconds += float64(read) * ((linear+head+attention)/speed + float64(c.VocabSize)*perLogit/cores)
-	e.Memory = s.Memory(t)
-	return e
+	var weights, inputs float64 // of the linear layers; what they read of a token
+	for i, l := range s.source.linears {
+		weights += float64(l.N) * float64(l.K)
+		if i == 0 || s.source.linears[i-1].Site != l.Site {
+			inputs += float64(l.K)
+		}
+	}
+	token := s.tokenSeconds(speed, cores)
+	if t.Activations != "a16" {
+		token += inputs * perRoundedInput / cores
+	}
+	vocab := float64(c.VocabSize)
+	head := 2*vocab*float64(c.HiddenSize)/speed + vocab*perLogit/cores // of one model
+	decoded := 0.0                                                     // all weights, for a batch
+	if t.Method.Method().Quantizes() {
+		decoded = weights * perDecoded / cores
+	}
+	text = float64(scored)*(token+2*head) + float64(batches)*decoded
+	return text, float64(read)*(token+head) + float64(read/batchTokens)*decoded
+}
+
+// EstimateAll estimates the trials of a subject, and their calibration, as Costs does:
+// without a look at the weights.
+func (l *Lab) EstimateAll(ctx context.Context, trials []plan.Trial, r Rate) (calibration float64, list []Estimate, err error) {
+	s, _, err := l.open(ctx, trials[0])
+	if err != nil {
+		return 0, nil, err
+	}
+	defer s.Close()
+	for _, t := range trials {
+		list = append(list, s.Estimate(t, r))
+	}
+	return s.EstimateCalibration(r), list, nil
 }
 
 // EstimateCalibration is the time that calibration and the 16-bit reference
-// take, once for all trials of the subject.
-func (s *Subject) EstimateCalibration(speed float64) float64 {
-	var linear, moments float64
-	for _, l := range s.source.model.Linears() {
-		linear += 2 * float64(l.N) * float64(l.K)
-	}
-	seen := map[string]bool{}
-	for _, l := range s.source.model.Linears() {
-		if !seen[l.Site] {
-			seen[l.Site] = true
+// take, once for all trials of the subject, where the cache has neither.
+func (s *Subject) EstimateCalibration(r Rate) float64 {
+	var moments float64
+	for i, l := range s.source.linears {
+		if i == 0 || s.source.linears[i-1].Site != l.Site {
 			moments += float64(l.K) * float64(l.K)
 		}
 	}
-	scored, calibration := s.Tokens()
-	return (float64(calibration)*(linear+moments) + float64(scored)*linear) / speed
+	tokens := s.calibrated.settings.Tokens
+	token := s.tokenSeconds(r.FLOPS, r.Cores)
+	return float64(tokens)*(token+moments/r.FLOPS) + float64(s.evaluator.tokens())*token
+}
+
+// tokenSeconds is what a token takes in the decoder layers of the 16-bit model.
+func (s *Subject) tokenSeconds(speed, cores float64) float64 {
+	c := s.source.model.Config()
+	var linear float64
+	for _, l := range s.source.linears {
+		linear += float64(l.N) * float64(l.K)
+	}
+	heads, layers := float64(c.Heads*c.HeadDim), float64(c.Layers)
+	attention := 2 * layers * float64(s.evaluator.protocol.Context) * heads
+	elements := layers * (4*float64(c.HiddenSize) + 3*float64(c.MLPSize) + 3*heads)
+	return (2*linear+attention)/speed + elements*perActivation/cores
 }

@@ -57,25 +57,14 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Activations == "" {
-		e.Activations = "a16"
-		if packed != nil {
-			e.Activations = packed.Trial.Activations
-		}
+	e.resolve(model, packed)
+	asked := plan.Trial{Activations: e.Activations}
+	if packed != nil && packed.Trial.Activations == e.Activations { // and what else its settings say of inputs
+		asked = packed.Trial
 	}
-	act, err := quant.ParseActivations(e.Activations)
+	act, err := activations(asked)
 	if err != nil {
 		return nil, err
-	}
-	positions := model.Config().MaxPositions
-	if e.Protocol.Context == 0 {
-		e.Protocol.Context = min(positions, 2048)
-	}
-	if e.Protocol.Stride == 0 {
-		e.Protocol.Stride = e.Protocol.Context
-	}
-	if e.MaxLength == 0 {
-		e.MaxLength = positions
 	}
 	s := l.newSource(e.Model, model)
 	if err := s.readTokenizer(files, e.Protocol.BOS, e.BOSAsTokenizer); err != nil {
@@ -86,19 +75,7 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if err := ev.openTasks(e.Tasks, e.Limit); err != nil {
 		return nil, err
 	}
-	view := model
-	if act != quant.A16 {
-		replacements := map[string]llm.Replacement{}
-		for _, w := range model.Linears() {
-			r := llm.Replacement{Act: act}
-			if q, ok := w.Weights.(*quant.Quantized); ok {
-				r.Act = q.Inputs(act)
-			}
-			replacements[w.Name] = r
-		}
-		view = model.With(replacements)
-	}
-
+	view := rounding(model, act)
 	out := &Evaluated{Evaluation: e, Packed: packed}
 	if e.Protocol.Text != "" {
 		if err := ev.cutText(); err != nil {
@@ -127,8 +104,47 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if out.Text != nil {
 		out.Warnings = append(out.Warnings, out.Text.Warnings...)
 	}
-	if e.MaxLength > positions && len(ev.tasks) > 0 {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("tasks: a maximum length of %d is beyond the %d positions the model was trained for", e.MaxLength, positions))
+	if positions := model.Config().MaxPositions; e.MaxLength > positions && len(ev.tasks) > 0 {
+		out.Warnings = append(out.Warnings, fmt.Sprintf(
+			"tasks: a maximum length of %d is beyond the %d positions the model was trained for",
+			e.MaxLength, positions))
 	}
 	return out, nil
+}
+
+// resolve puts defaults in the place of what e leaves open. packed is nil for a model
+// that is no packed checkpoint.
+func (e *Evaluation) resolve(model *llm.Model, packed *Packed) {
+	if e.Activations == "" {
+		e.Activations = "a16"
+		if packed != nil {
+			e.Activations = packed.Trial.Activations
+		}
+	}
+	positions := model.Config().MaxPositions
+	if e.Protocol.Context == 0 {
+		e.Protocol.Context = min(positions, 2048)
+	}
+	if e.Protocol.Stride == 0 {
+		e.Protocol.Stride = e.Protocol.Context
+	}
+	if e.MaxLength == 0 {
+		e.MaxLength = positions
+	}
+}
+
+// rounding returns the model with the inputs of its linear layers rounded as act says.
+func rounding(model *llm.Model, act quant.Activations) *llm.Model {
+	if act == quant.A16 {
+		return model
+	}
+	replacements := map[string]llm.Replacement{}
+	for _, w := range model.Linears() {
+		r := llm.Replacement{Act: act}
+		if q, ok := w.Weights.(*quant.Quantized); ok {
+			r.Act = q.Inputs(act)
+		}
+		replacements[w.Name] = r
+	}
+	return model.With(replacements)
 }

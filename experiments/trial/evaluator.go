@@ -87,12 +87,13 @@ func (e *evaluator) evaluate(ctx context.Context, m *llm.Model, id string) (*eva
 	if out.scores, err = score(ctx, m, e.windows, reference, e.keptScores(id, &out.spared)); err != nil {
 		return nil, err
 	}
-	for _, t := range e.tasks {
+	for i, t := range e.tasks {
 		a, err := e.answer(ctx, m, t)
 		if err != nil {
 			return nil, err
 		}
 		out.answers = append(out.answers, a)
+		step(ctx, Answering, i+1, len(e.tasks))
 	}
 	return out, nil
 }
@@ -130,7 +131,8 @@ func (e *evaluator) reference(ctx context.Context, first, last int, seqs [][]int
 		rows += len(seq)
 	}
 	codec := matrixOf(rows, s.model.Config().HiddenSize)
-	return store.Do(ctx, s.lab.Store, store.NewKey("reference", 1, parts...), codec, func(ctx context.Context) (gemm.Matrix, error) {
+	key := store.NewKey("reference", 1, parts...)
+	return store.Do(ctx, s.lab.Store, key, codec, func(ctx context.Context) (gemm.Matrix, error) {
 		defer s.release() // the trials that follow have weights of their own
 		return s.model.Hidden(ctx, seqs, nil)
 	})
@@ -163,7 +165,8 @@ func (e *evaluator) reportLikelihood(sc *scores, r *row.Row) {
 	r.Values = append(r.Values, row.Value{Name: row.NLL, Value: nll / tokens, Unit: "nat/token"})
 	if !math.IsNaN(nll) && !math.IsInf(nll, 0) { // else the model is at fault, and the row fails
 		addDefined(r,
-			derived{row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)}, fmt.Sprintf("exp(%.4g) per token", nll/tokens)},
+			derived{row.Value{Name: row.PPLToken, Value: math.Exp(nll / tokens)},
+				fmt.Sprintf("exp(%.4g) per token", nll/tokens)},
 			derived{row.Value{Name: row.PPLWord, Value: math.Exp(nll / float64(e.words))},
 				fmt.Sprintf("exp(%.4g / %d words): the text has hardly any spaces", nll, e.words)},
 			derived{row.Value{Name: row.BitsPerByte, Value: nll / math.Ln2 / float64(e.bytes), Unit: "bit/B"},
@@ -179,7 +182,9 @@ func (e *evaluator) reportLikelihood(sc *scores, r *row.Row) {
 func reportTasks(answers []*tasks.Result, r *row.Row) {
 	for _, a := range answers {
 		if a.Truncated > 0 {
-			r.Warnings = append(r.Warnings, fmt.Sprintf("tasks: %s: %d requests were longer than the model's positions and lost tokens at their beginning", a.Task.Ref, a.Truncated))
+			r.Warnings = append(r.Warnings, fmt.Sprintf(
+				"tasks: %s: %d requests were longer than the model's positions and lost tokens at their beginning",
+				a.Task.Ref, a.Truncated))
 		}
 		for _, m := range a.Metrics {
 			v := row.Value{Name: row.TaskMetric(a.Task.Name, m.Name), Value: m.Value, SE: m.SE}

@@ -47,7 +47,8 @@ func Pack(q *quant.Quantized, scheme, variant string) (Product, error) {
 
 // variants are the names of plan for what package zipper executes.
 var variants = map[string]zipper.Variant{
-	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate, plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
+	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate,
+	plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
 }
 
 // Pack16 lays w out as bfloat16: the variant w16a16.
@@ -71,10 +72,9 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in := q.Inputs(act); in != act {
-		if in.Channels != nil {
-			return nil, errors.New("its method scales, reorders or keeps apart channels of the inputs: there is no kernel")
-		}
+	in := q.Inputs(act)
+	in.Channels = nil // what a method does to channels is done before its product
+	if in != act {
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
 	return Pack(q, Scheme(activations), Variant(q.Form()))
@@ -91,9 +91,12 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 		return err
 	}
 	f.N, f.K = n, k
-	act, err := quant.ParseActivations(t.Activations)
+	act, err := activations(t)
 	if err != nil {
 		return err
+	}
+	if t.ActivationsScale != "" {
+		return errors.New("scales of inputs that are found beforehand have no kernel")
 	}
 	return zipper.Takes(*f, variants[Variant(*f)], act)
 }
@@ -121,5 +124,6 @@ func Kernel() (requested, engaged string) {
 // execution says what packed layers run on.
 func execution() *row.Execution {
 	requested, engaged := Kernel()
-	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)), Requested: requested, Kernel: engaged}
+	return &row.Execution{Engine: "cpu", Device: fmt.Sprintf("%d threads", runtime.GOMAXPROCS(0)),
+		Requested: requested, Kernel: engaged}
 }

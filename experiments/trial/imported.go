@@ -91,6 +91,9 @@ func (s *Subject) runImported(ctx context.Context, t plan.Trial, r *row.Row) err
 	if t.Basis != "" || t.Transform != "" || t.Stress.Channels > 0 {
 		return fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress goes with it", path)
 	}
+	if t.ActivationsScale != "" {
+		return fmt.Errorf("method checkpoint: %s: activations_scale: %s is for weights that are quantized here", path, t.ActivationsScale)
+	}
 	c, err := s.source.lab.openCheckpoint(ctx, path)
 	if err != nil {
 		return fmt.Errorf("method checkpoint: path: %w", err)
@@ -126,7 +129,7 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 	forms := map[string]bool{}
 	for _, l := range s.source.linears {
 		w := c.Layer(l.Name)
-		if q.replacements[l.Name], err = executed.replacement(&layer{Quantized: w.Quantized, linear: l}); err != nil {
+		if q.replacements[l.Name], err = executed.replacement(ctx, &layer{Quantized: w.Quantized, linear: l}); err != nil {
 			return err
 		}
 		if executed.packed && w.Quantized == nil {

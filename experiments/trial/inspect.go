@@ -74,7 +74,8 @@ func (l *Lab) Inspect(ctx context.Context, in Inspection) (*Inspected, error) {
 			return nil, err
 		}
 	}
-	out := &Inspected{Inspection: in, Precision: model.Checkpoint().Precision(), Tokens: calibrated.tokens(), Warnings: s.warnings}
+	out := &Inspected{Inspection: in, Precision: model.Checkpoint().Precision(),
+		Tokens: calibrated.tokens(), Warnings: s.warnings}
 	for first := 0; first < len(s.linears); {
 		end := first
 		for end < len(s.linears) && s.linears[end].Layer == s.linears[first].Layer {

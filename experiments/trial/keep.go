@@ -33,9 +33,9 @@ func (p *pace) stored(start time.Time) {
 	p.cost = p.since.Sub(start)
 }
 
-// keeper stores the results of a trial, of whatever kind, each time that its pace says
-// so. However often a trial is killed, it ends as long as it lives for a little more
-// than it takes to start. It is for one goroutine.
+// keeper stores results of a trial, layers or scores, each time that its pace says so.
+// A trial that is killed again and again still ends, if each run lasts a little longer
+// than its start. It is for one goroutine.
 type keeper struct {
 	store   *store.Store
 	pace    pace

@@ -56,7 +56,8 @@ func (c *calibrator) activations(ctx context.Context, m *llm.Model, f func(site 
 
 // learned returns the matrices that compute gives for the change of basis, or gave
 // in an earlier run.
-func (c *calibrator) learned(ctx context.Context, compute func(context.Context) ([]gemm.Matrix, error)) ([]gemm.Matrix, error) {
+func (c *calibrator) learned(ctx context.Context,
+	compute func(context.Context) ([]gemm.Matrix, error)) ([]gemm.Matrix, error) {
 	return store.Do(ctx, c.store(), c.key("transform", fmt.Sprint(learnTokens, learnRows)), matricesCodec, compute)
 }
 
@@ -213,7 +214,8 @@ func (c *calibrator) resq(ctx context.Context) (llm.Transforms, error) {
 				}
 				continue
 			}
-			r, err := rotation.Principal(headMoments(st.moments, cfg.HeadDim), cfg.HeadDim, cfg.HeadDim/resqShare, seed(change.seed, l.Layer+1))
+			d := cfg.HeadDim
+			r, err := rotation.Principal(headMoments(st.moments, d), d, d/resqShare, seed(change.seed, l.Layer+1))
 			if err != nil {
 				return nil, err
 			}

@@ -23,7 +23,8 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 		}
 		return 4 * tokens * int64(2*c.HiddenSize+wide)
 	}
-	most := forward(tokens) + 4*tokens*int64(c.HiddenSize) + 2*4*int64(min(logitFloats, s.evaluator.protocol.Context*c.VocabSize))
+	most := forward(tokens) + 4*tokens*int64(c.HiddenSize) +
+		2*4*int64(min(logitFloats, s.evaluator.protocol.Context*c.VocabSize))
 	var packed, moments, quantizing int64
 	if m.Method().Quantizes() {
 		squares, copies := arrays(m)

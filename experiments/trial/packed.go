@@ -65,6 +65,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 				" of the source, so its weights must be in the basis of the source", key, name)
 		}
 	}
+	if t.ActivationsScale != "" {
+		return nil, fmt.Errorf("activations_scale: %s: a packed checkpoint has no scales of inputs", t.ActivationsScale)
+	}
 	if err := Refused([]plan.Trial{t}); err != nil {
 		return nil, err
 	}
@@ -133,11 +136,7 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 				return nil, err
 			}
 			if v := folded[name]; v != nil {
-				data := make([]byte, 0, 4*len(v))
-				for _, x := range v {
-					data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
-				}
-				t = &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
+				t = floatTensor(name, v)
 			}
 			t = t.Plain()
 			p.SHA256[name] = tensorHash(t)
@@ -157,6 +156,15 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
+}
+
+// floatTensor returns a vector as a tensor of float32.
+func floatTensor(name string, v []float32) *hf.Tensor {
+	data := make([]byte, 0, 4*len(v))
+	for _, x := range v {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(x))
+	}
+	return &hf.Tensor{Name: name, DType: "F32", Shape: []int{len(v)}, Data: data}
 }
 
 func sum256(data []byte) string {
@@ -227,7 +235,8 @@ func packedConfig(data []byte) ([]byte, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
 	}
-	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`, hf.QuantMethod, packedVersion))
+	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`,
+		hf.QuantMethod, packedVersion))
 	out, err := json.MarshalIndent(m, "", "  ")
 	return append(out, '\n'), err
 }

@@ -73,7 +73,8 @@ func readMetadata(c *hf.Checkpoint) (*Packed, error) {
 		return nil, fmt.Errorf("version %d, this program reads %d", p.Version, packedVersion)
 	}
 	if got := sum256([]byte(text)); got != meta[sealName] {
-		return nil, fmt.Errorf("model.safetensors: metadata %q has SHA-256 %s, %q says %.80q", hf.QuantMethod, got, sealName, meta[sealName])
+		return nil, fmt.Errorf("model.safetensors: metadata %q has SHA-256 %s, %q says %.80q",
+			hf.QuantMethod, got, sealName, meta[sealName])
 	}
 	return p, nil
 }
@@ -140,7 +141,7 @@ func (p *Packed) checkSize(m *llm.Model) error {
 }
 
 // printable returns text with everything that is no letter, mark, number, symbol,
-// punctuation or space as an escape: what comes from a file must not steer a terminal.
+// punctuation or space as an escape: text of a file must not control a terminal.
 func printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {

@@ -49,7 +49,7 @@ func free(dir string) error {
 
 // publish gives the folder temp the name dir, which newFolder has seen free.
 func publish(temp, dir string) error {
-	if err := free(dir); err != nil { // somebody else's now
+	if err := free(dir); err != nil { // another process was faster
 		return err
 	}
 	if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) { // an empty folder is in the way

@@ -136,6 +136,9 @@ func (q *quantization) layers(ctx context.Context) iter.Seq2[*layer, error] {
 			if err == nil {
 				l, err = q.layer(p, k)
 			}
+			if err == nil {
+				step(ctx, Quantizing, p.index+1, len(q.source.linears))
+			}
 			if !yield(l, err) || err != nil {
 				return
 			}
@@ -190,7 +193,7 @@ func (q *quantization) key(i int) (store.Key, error) {
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())
 	}
-	return store.NewKey("layer", 3, parts...), nil
+	return store.NewKey("layer", 4, parts...), nil
 }
 
 // noteStored tells how many layers an earlier run has left.

@@ -36,6 +36,9 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	q := &quantizedModel{quantization: loop, replacements: map[string]llm.Replacement{}}
+	if t.ActivationsScale == "static" {
+		executed.static = &staticInputs{pass: s.calibrated.begin(), scales: q.scales}
+	}
 	if q.others, err = s.source.otherBytes(q.model); err != nil {
 		return nil, err
 	}
@@ -46,11 +49,15 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		if err := q.add(l, r); err != nil {
 			return nil, err
 		}
-		if q.replacements[l.linear.Name], err = executed.replacement(l); err != nil {
+		if q.replacements[l.linear.Name], err = executed.replacement(ctx, l); err != nil {
 			return nil, err
 		}
 	}
 	q.bytes += reportOnline(q.model, r)
+	if executed.static != nil {
+		q.bytes += executed.static.bytes
+		r.Ledger = addBytes(r.Ledger, "input scales", executed.static.bytes)
+	}
 	return q, nil
 }
 
@@ -117,12 +124,13 @@ func addValue(list []row.Series, like row.Series, v float64) []row.Series {
 type executor struct {
 	trial  plan.Trial
 	inputs quant.Activations
-	packed bool // on the kernels for packed weights
+	static *staticInputs // nil for scales that are found at run time
+	packed bool          // on the kernels for packed weights
 }
 
 func newExecutor(t plan.Trial) (*executor, error) {
-	act, err := quant.ParseActivations(t.Activations)
-	return &executor{t, act, t.Execution == "packed" && t.Method.Method().Quantizes()}, err
+	act, err := activations(t)
+	return &executor{t, act, nil, t.Execution == "packed" && t.Method.Method().Quantizes()}, err
 }
 
 // row describes the execution; nil for fake quantization.
@@ -135,12 +143,19 @@ func (e *executor) row() *row.Execution {
 
 // replacement returns what executes in place of the layer l of the model. Every layer
 // of every trial passes here.
-func (e *executor) replacement(l *layer) (llm.Replacement, error) {
+func (e *executor) replacement(ctx context.Context, l *layer) (llm.Replacement, error) {
+	inputs := e.inputs
+	if e.static != nil {
+		var err error
+		if inputs, err = e.static.at(ctx, l.linear, inputs); err != nil {
+			return llm.Replacement{}, err
+		}
+	}
 	switch {
 	case l.Quantized == nil: // its weights stay, its inputs are rounded
-		return llm.Replacement{Act: e.inputs}, nil
+		return llm.Replacement{Act: inputs}, nil
 	case !e.packed:
-		return llm.Replacement{Weights: l.Quantized, Act: l.Inputs(e.inputs)}, nil
+		return llm.Replacement{Weights: l.Quantized, Act: l.Inputs(inputs)}, nil
 	}
 	p, err := packAll(l.Quantized, e.trial.Activations)
 	if err != nil {

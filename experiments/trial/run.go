@@ -10,8 +10,8 @@ import (
 )
 
 // Run quantizes and evaluates the trial t, which must be one of this subject.
-// Whatever goes wrong with the trial itself is told in a row with status
-// failed; only a cancelled context is an error.
+// A trial that fails gives a row with status failed and the reason; only a cancelled
+// context is an error.
 func (s *Subject) Run(ctx context.Context, t plan.Trial) (*row.Row, error) {
 	r, err := s.describe(t)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Subject) describe(t plan.Trial) (*row.Row, error) {
 		return nil, err
 	}
 	return &row.Row{
-		Schema: row.Schema, Trial: s.ID(t), Label: t.Label, Baseline: t.Baseline,
+		Schema: row.Schema, Trial: s.ID(t), Label: t.Label, Title: t.Title, Baseline: t.Baseline,
 		Axes: t.Axes(), Config: config, Status: row.OK,
 		Start: time.Now().UTC().Format(time.RFC3339),
 	}, nil

@@ -41,7 +41,8 @@ type batchKeeper func(ctx context.Context, first, last int, compute func() (*bat
 // has a divergence of exactly zero. Keeping hidden states rather than logits
 // takes D instead of V floats per token. Without a reference (nil) m
 // is compared with itself. Without keep (nil) every batch is computed.
-func score(ctx context.Context, m *llm.Model, ws []window, reference referenceStates, keep batchKeeper) (*scores, error) {
+func score(ctx context.Context, m *llm.Model, ws []window, reference referenceStates,
+	keep batchKeeper) (*scores, error) {
 	if keep == nil {
 		keep = func(_ context.Context, _, _ int, compute func() (*batchScores, error)) (*batchScores, error) {
 			return compute()
@@ -61,6 +62,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 		s.kl, s.top1 = append(s.kl, b.KL...), append(s.top1, b.Top1...)
 		perToken = append(perToken, b.TokenKL...)
 		first = last
+		step(ctx, Evaluating, last, len(ws))
 	}
 	s.klTokens = slices.Concat(perToken...)
 	slices.Sort(s.klTokens)
@@ -71,7 +73,8 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [][]int32,
 	reference referenceStates) (*batchScores, error) {
 	start, n := time.Now(), last-first
-	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n), Top1: make([]float64, n),
+	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n),
+		Top1:    make([]float64, n),
 		TokenKL: make([][]float64, n)}
 	var ref gemm.Matrix
 	if reference != nil {

@@ -11,7 +11,8 @@ import (
 // CheckShapes returns why the trial t, one of this subject, must fail with the shapes of
 // its model's linear layers: groups of a fixed size that do not divide K, a low-rank
 // branch of a rank that no matrix of that size has, blocks of a transform that are no
-// part of K, or packed execution of a size that has no kernel. It returns nil for what cannot be told without quantizing.
+// part of K, or packed execution of a size that has no kernel. It returns nil for what
+// cannot be told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
 	if path := t.Method.Checkpoint(); path != "" {
 		c, err := s.source.lab.openCheckpoint(context.Background(), path)

@@ -127,7 +127,7 @@ func (p *pass) scaled(ctx context.Context, site string, scales map[string][]floa
 	st := &statistics{moments: plain.moments.Scaled(scales[site]), energies: plain.energies}
 	if keep != nil {
 		hash := sha256.New()
-		binary.Write(hash, binary.LittleEndian, scales[site]) // a hash takes whatever comes
+		binary.Write(hash, binary.LittleEndian, scales[site]) // a hash never fails
 		sum := hex.EncodeToString(hash.Sum(nil))
 		st.moments.Keep = func(name string, compute func() ([]byte, error)) ([]byte, error) {
 			return keep(name+" scaled by "+sum, compute)

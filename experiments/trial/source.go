@@ -199,7 +199,7 @@ func (s *source) folded(model *llm.Model) (map[string][]float32, error) {
 	return changed, nil
 }
 
-// release is the function of that name for all layers.
+// release releases all layers, see the function release.
 func (s *source) release() {
 	for _, l := range s.linears {
 		release(l)

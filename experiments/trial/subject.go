@@ -39,7 +39,7 @@ const revision = "3"
 type Lab struct {
 	Store    *store.Store
 	HubCache string    // folder for models from the hub
-	Progress io.Writer // of downloads, and for remarks; nil tells nobody of these
+	Progress io.Writer // receives the progress of downloads, and remarks; may be nil
 }
 
 // OpenModel finds the folder that ref names: builtin:NAME, hub:ORG/NAME, a folder in
@@ -50,13 +50,14 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	}
 	if strings.HasPrefix(ref, "hub:") {
 		if l.HubCache == "" {
-			return nil, fmt.Errorf("model %s: there is no cache folder to download it to; name one with --cache", ref)
+			return nil, fmt.Errorf("model %s: there is no folder to download it to; set HF_HUB_CACHE", ref)
 		}
 		return hf.Hub(ctx, ref, l.HubCache, l.Progress)
 	}
 	info, err := os.Stat(ref)
 	if err != nil {
-		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME, a folder or a .gguf", ref, err, strings.Join(builtin.Models(), ", "))
+		return nil, fmt.Errorf("model %s: %w; a model is builtin:NAME (%s), hub:ORG/NAME, a folder or a .gguf",
+			ref, err, strings.Join(builtin.Models(), ", "))
 	}
 	if !info.IsDir() {
 		if strings.HasSuffix(ref, ".gguf") {
@@ -126,8 +127,12 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		source: src, calibrated: &calibrator{source: src, settings: t.Calibration},
 		evaluator: &evaluator{source: src, protocol: t.Protocol},
 	}
+	if name := files.Name(); strings.HasPrefix(t.Model, hf.HubPrefix) && name != t.Model {
+		src.warn("the model is %s", name) // a branch may be another commit tomorrow
+	}
 	if model.Config().Packed {
-		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights", t.Model))
+		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights",
+			t.Model))
 	}
 	if err == nil {
 		err = plan.AboutSetting("model", src.readTokenizer(files, t.Protocol.BOS, false))

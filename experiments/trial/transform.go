@@ -26,7 +26,8 @@ type change struct {
 
 // changeOf returns the change of basis that t asks for.
 func changeOf(t plan.Trial) *change {
-	c := &change{name: cmp.Or(t.Transform, t.Basis), seed: t.TransformSeed, block: t.TransformBlock, steps: t.TransformSteps}
+	c := &change{name: cmp.Or(t.Transform, t.Basis), seed: t.TransformSeed,
+		block: t.TransformBlock, steps: t.TransformSteps}
 	if t.Basis != "" {
 		c.seed = t.BasisSeed
 	}
@@ -57,7 +58,8 @@ func (s *source) turn(t plan.Trial) {
 		return
 	}
 	s.changes, s.computed = append(s.changes, s.basis.String()), true
-	s.warn("the model is %s: its weights are computed in float32, and those of the 16-bit row are counted as 16 bits", s.basis.name)
+	s.warn("the model is %s: its weights are computed in float32, and those of the 16-bit row are counted as 16 bits",
+		s.basis.name)
 }
 
 // ready changes the basis of the model, unless that has been done.

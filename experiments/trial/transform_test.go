@@ -43,7 +43,8 @@ func everyTransform() string {
 func TestTransformsKeepTheFunction(t *testing.T) {
 	lab := testLab(t)
 	for _, name := range []string{"tiny-llama3", "tiny-qwen3"} {
-		trials := transformed(t, name, "stress: {channels: [0%, 2%], gain: 30}\ntransform: "+everyTransform()+"\ntransform_steps: 10\nmethods: [{method: rtn}]")
+		trials := transformed(t, name, "stress: {channels: [0%, 2%], gain: 30}\ntransform: "+everyTransform()+
+			"\ntransform_steps: 10\nmethods: [{method: rtn}]")
 		for _, tr := range trials {
 			s, err := lab.Open(t.Context(), tr)
 			if err != nil {
@@ -84,7 +85,8 @@ func TestTransformsKeepTheFunction(t *testing.T) {
 func TestTransformRows(t *testing.T) {
 	lab := testLab(t)
 	rows := map[string]*row.Row{}
-	for _, tr := range transformed(t, "tiny-llama3", "transform: [none, folded, quarot, block-hadamard]\nactivations: [a4, a16]\nmethods: [{method: [none, rtn]}]") {
+	for _, tr := range transformed(t, "tiny-llama3", "transform: [none, folded, quarot, block-hadamard]\n"+
+		"activations: [a4, a16]\nmethods: [{method: [none, rtn]}]") {
 		s, err := lab.Open(t.Context(), tr)
 		if err != nil {
 			t.Fatal(err)
@@ -129,7 +131,8 @@ func TestTransformRows(t *testing.T) {
 			t.Errorf("%s: 4-bit activations cost %g, %g without", name, kl, plain)
 		}
 	}
-	duquant := transformed(t, "tiny-llama3", "transform: duquant\ntransform_block: 64\ntransform_steps: 2\nmethods: [{method: rtn}]")[0]
+	duquant := transformed(t, "tiny-llama3", "transform: duquant\ntransform_block: 64\ntransform_steps: 2\n"+
+		"methods: [{method: rtn}]")[0]
 	ds, err := lab.Open(t.Context(), duquant)
 	if err != nil {
 		t.Fatal(err)
@@ -142,11 +145,13 @@ func TestTransformRows(t *testing.T) {
 	// Two matrices of half precision and ten or eight bits for each channel.
 	const stored = layers * (4*2*2*64*64 + 3*d + inter*10/8)
 	last := r.Ledger[len(r.Ledger)-1]
-	if got, _ := r.Value(row.OnlineOperations); last.Name != "transforms" || last.Bytes != stored || got.Value != layers*2*127*(3*d+inter) {
+	got, _ := r.Value(row.OnlineOperations)
+	if last.Name != "transforms" || last.Bytes != stored || got.Value != layers*2*127*(3*d+inter) {
 		t.Errorf("DuQuant stores %d bytes as %s, want %d, and takes %g operations", last.Bytes, last.Name, stored, got.Value)
 	}
 	weights := float64(layers * (d*d*2 + 2*d*d/2 + 3*d*inter))
-	if bits, _ := r.Value(row.BitsPerWeight); math.Abs(bits.Value-value(" rtn a16", row.BitsPerWeight)-8*stored/weights) > 1e-9 {
+	bits, _ := r.Value(row.BitsPerWeight)
+	if math.Abs(bits.Value-value(" rtn a16", row.BitsPerWeight)-8*stored/weights) > 1e-9 {
 		t.Errorf("DuQuant takes %g bits per weight", bits.Value)
 	}
 	odd := transformed(t, "tiny-llama3", "transform: block-hadamard\ntransform_block: 512\nmethods: [{method: rtn}]")[0]

@@ -29,7 +29,8 @@ func (w window) scored() int { return len(w.targets) - w.from }
 // limit tokens are scored (0 = no limit), in whole windows.
 func cut(tokens []int32, context, stride int, bos int32, limit int) ([]window, error) {
 	if context < 2 || stride < 1 || stride > context {
-		return nil, fmt.Errorf("protocol: context %d, stride %d: want context >= 2 and 1 <= stride <= context", context, stride)
+		return nil, fmt.Errorf("protocol: context %d, stride %d: want context >= 2 and 1 <= stride <= context",
+			context, stride)
 	}
 	var ws []window
 	total := 0

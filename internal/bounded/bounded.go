@@ -1,4 +1,4 @@
-// Package bounded reads files that somebody names: no more than a limit, and
+// Package bounded reads files that a user names: no more than a limit, and
 // nothing that is not a file, where reading would wait (a pipe) or never end (a
 // device).
 package bounded

@@ -85,7 +85,7 @@ func (g *product) rowsAtOnce(m0, m int) {
 
 	chunks := g.chunks(p, nb)
 	parallel.Workers(p, chunks, func(_, task int) {
-		// Larger chunks come first, so that nobody is left alone with one.
+		// Larger chunks come first, so that none is left for one goroutine at the end.
 		first, end := (nb*task+chunks-1)/chunks, (nb*(task+1)+chunks-1)/chunks
 		mem := borrow((end-first)*g.size(g.bPanels(), g.kc) + g.scratchSize())
 		defer mem.release()

@@ -3,8 +3,9 @@ package gemm
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"unsafe"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
 // DecodeBF16 widens the little-endian bfloat16 values in src to float32. It is
@@ -41,30 +42,16 @@ func checkDecode(name string, dst []float32, src []byte) {
 	}
 }
 
-// decodeBF16Generic appends 16 zero bits: bfloat16 is the upper half of a float32.
 func decodeBF16Generic(n int, dst *float32, src *byte) {
 	d, s := unsafe.Slice(dst, n), unsafe.Slice(src, 2*n)
 	for i := range d {
-		d[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(s[2*i:])) << 16)
+		d[i] = half.FromBF16(binary.LittleEndian.Uint16(s[2*i:]))
 	}
 }
 
-// decodeF16Generic moves the 5-bit exponent (bias 15) to 8 bits (bias 127).
 func decodeF16Generic(n int, dst *float32, src *byte) {
 	d, s := unsafe.Slice(dst, n), unsafe.Slice(src, 2*n)
 	for i := range d {
-		h := uint32(binary.LittleEndian.Uint16(s[2*i:]))
-		sign, exponent, fraction := h>>15<<31, h>>10&31, h&1023
-		switch exponent {
-		case 0: // zero and subnormals: fraction·2^-24, exact in float32
-			d[i] = math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
-		case 31: // infinity and NaN, made quiet as the hardware does
-			if fraction != 0 {
-				fraction |= 512
-			}
-			d[i] = math.Float32frombits(sign | 255<<23 | fraction<<13)
-		default:
-			d[i] = math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13)
-		}
+		d[i] = half.FromF16(binary.LittleEndian.Uint16(s[2*i:]))
 	}
 }

@@ -74,6 +74,7 @@ func checkMatrix(name string, m Matrix) {
 		return
 	}
 	if need := (m.Rows-1)*m.Stride + m.Cols; len(m.Data) < need {
-		panic(fmt.Sprintf("gemm: %s: %dx%d with stride %d needs %d floats, got %d", name, m.Rows, m.Cols, m.Stride, need, len(m.Data)))
+		panic(fmt.Sprintf("gemm: %s: %dx%d with stride %d needs %d floats, got %d",
+			name, m.Rows, m.Cols, m.Stride, need, len(m.Data)))
 	}
 }

@@ -93,7 +93,8 @@ func choose(name string, available []*kernel) (*kernel, error) {
 			return k, nil
 		}
 	}
-	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s", cpuVariable, name, strings.Join(names(available), ", "))
+	return nil, fmt.Errorf("gemm: %s=%q: this build on this CPU has %s",
+		cpuVariable, name, strings.Join(names(available), ", "))
 }
 
 // Kernel returns the name of the kernel in use: avx512, avx2 or generic.

@@ -69,7 +69,8 @@ const (
 	Float64
 )
 
-var kindNames = [...]string{"uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "bool", "string", "array", "uint64", "int64", "float64"}
+var kindNames = [...]string{"uint8", "int8", "uint16", "int16", "uint32", "int32",
+	"float32", "bool", "string", "array", "uint64", "int64", "float64"}
 
 // kindBytes is the storage of a value; 0 where it varies.
 var kindBytes = [...]int{1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8}
@@ -174,7 +175,8 @@ func (f *File) readTensors(r *reader, n int) error {
 	size := uint64(len(r.data)) - min(start, uint64(len(r.data)))
 	for i, e := range extents {
 		if e.end > size {
-			return fmt.Errorf("tensor %q: bytes %d to %d are beyond the %d bytes of data: truncated?", e.name, e.begin, e.end, size)
+			return fmt.Errorf("tensor %q: bytes %d to %d are beyond the %d bytes of data: truncated?",
+				e.name, e.begin, e.end, size)
 		}
 		f.Tensors[i].Data = r.data[start+e.begin : start+e.end : start+e.end]
 	}
@@ -320,7 +322,8 @@ func (r *reader) tensor() (t Tensor, e extent, err error) {
 		return t, e, fmt.Errorf("%q: type %d is unknown", t.Name, id)
 	}
 	if t.Shape[0]%t.Type.Block != 0 {
-		return t, e, fmt.Errorf("%q: rows of %d are no whole number of %s blocks of %d", t.Name, t.Shape[0], t.Type.Name, t.Type.Block)
+		return t, e, fmt.Errorf("%q: rows of %d are no whole number of %s blocks of %d",
+			t.Name, t.Shape[0], t.Type.Name, t.Type.Block)
 	}
 	slices.Reverse(t.Shape)
 	size := elements / uint64(t.Type.Block) * uint64(t.Type.Bytes)

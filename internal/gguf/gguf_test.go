@@ -79,11 +79,11 @@ func TestHalf(t *testing.T) {
 		want float32
 	}{{0, 0}, {0x8000, float32(math.Copysign(0, -1))}, {1, 0x1p-24}, {0x83ff, -1023 * 0x1p-24}, {0x0400, 0x1p-14},
 		{0x3c00, 1}, {0xfbff, -65504}, {0x7c00, float32(math.Inf(1))}, {0xfc00, float32(math.Inf(-1))}} {
-		if got := half([]byte{byte(c.bits), byte(c.bits >> 8)}); math.Float32bits(got) != math.Float32bits(c.want) {
-			t.Errorf("half(%#x) = %v, want %v", c.bits, got, c.want)
+		if got := f16([]byte{byte(c.bits), byte(c.bits >> 8)}); math.Float32bits(got) != math.Float32bits(c.want) {
+			t.Errorf("f16(%#x) = %v, want %v", c.bits, got, c.want)
 		}
 	}
-	if got := half([]byte{1, 0x7c}); got == got {
+	if got := f16([]byte{1, 0x7c}); got == got {
 		t.Errorf("half of a NaN is %v", got)
 	}
 }

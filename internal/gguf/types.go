@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
 // Type is a form in which numbers are stored: blocks of Block elements in Bytes
@@ -48,7 +50,7 @@ const superBlock = 256
 // beside each lists the fields of a block in order; h is a float16.
 var typeByID = map[uint32]*Type{
 	0:  {"F32", 1, 4, f32},
-	1:  {"F16", 1, 2, func(dst []float32, src []byte) { dst[0] = half(src) }},
+	1:  {"F16", 1, 2, func(dst []float32, src []byte) { dst[0] = f16(src) }},
 	2:  {"Q4_0", 32, 18, q4_0},    // h d; 16 B codes
 	3:  {"Q4_1", 32, 20, q4_1},    // h d, m; 16 B codes
 	6:  {"Q5_0", 32, 22, q5_0},    // h d; 4 B fifth bits; 16 B codes
@@ -83,27 +85,17 @@ func TypeByName(name string) *Type {
 func f32(dst []float32, src []byte) { dst[0] = math.Float32frombits(binary.LittleEndian.Uint32(src)) }
 
 func bf16(dst []float32, src []byte) {
-	dst[0] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src)) << 16)
+	dst[0] = half.FromBF16(binary.LittleEndian.Uint16(src))
 }
 
-// half widens a little-endian IEEE 754 half float, exactly.
-func half(src []byte) float32 {
-	h := uint32(binary.LittleEndian.Uint16(src))
-	sign, exponent, fraction := h>>15<<31, h>>10&31, h&1023
-	switch exponent {
-	case 0: // zero and subnormals
-		return math.Float32frombits(sign | math.Float32bits(float32(fraction)*0x1p-24))
-	case 31: // infinity and NaN
-		return math.Float32frombits(sign | 0xff<<23 | fraction<<13)
-	}
-	return math.Float32frombits(sign | (exponent+112)<<23 | fraction<<13)
-}
+// f16 widens a little-endian half-precision number.
+func f16(src []byte) float32 { return half.FromF16(binary.LittleEndian.Uint16(src)) }
 
 // The conversions float32(x*y) below forbid a fused multiply-add, which rounds
 // once where the definition rounds twice.
 
 func q4_0(dst []float32, src []byte) {
-	d := half(src)
+	d := f16(src)
 	for i, c := range src[2:18] {
 		dst[i] = d * float32(int(c&15)-8)
 		dst[16+i] = d * float32(int(c>>4)-8)
@@ -111,7 +103,7 @@ func q4_0(dst []float32, src []byte) {
 }
 
 func q4_1(dst []float32, src []byte) {
-	d, m := half(src), half(src[2:])
+	d, m := f16(src), f16(src[2:])
 	dst = dst[:32]
 	for i, c := range src[4:20] {
 		dst[i] = float32(d*float32(c&15)) + m
@@ -120,7 +112,7 @@ func q4_1(dst []float32, src []byte) {
 }
 
 func q5_0(dst []float32, src []byte) {
-	d, high := half(src), binary.LittleEndian.Uint32(src[2:])
+	d, high := f16(src), binary.LittleEndian.Uint32(src[2:])
 	for i, c := range src[6:22] {
 		dst[i] = d * float32(int(c&15)|int(high>>i&1)<<4-16)
 		dst[16+i] = d * float32(int(c>>4)|int(high>>(16+i)&1)<<4-16)
@@ -128,7 +120,7 @@ func q5_0(dst []float32, src []byte) {
 }
 
 func q5_1(dst []float32, src []byte) {
-	d, m, high := half(src), half(src[2:]), binary.LittleEndian.Uint32(src[4:])
+	d, m, high := f16(src), f16(src[2:]), binary.LittleEndian.Uint32(src[4:])
 	for i, c := range src[8:24] {
 		dst[i] = float32(d*float32(int(c&15)|int(high>>i&1)<<4)) + m
 		dst[16+i] = float32(d*float32(int(c>>4)|int(high>>(16+i)&1)<<4)) + m
@@ -136,7 +128,7 @@ func q5_1(dst []float32, src []byte) {
 }
 
 func q8_0(dst []float32, src []byte) {
-	d := half(src)
+	d := f16(src)
 	dst = dst[:32]
 	for i, c := range src[2:34] {
 		dst[i] = d * float32(int8(c))
@@ -147,7 +139,7 @@ func q8_0(dst []float32, src []byte) {
 // codes holds elements 32 apart.
 func q2K(dst []float32, src []byte) {
 	scales, codes := src[:16], src[16:80]
-	d, dmin := half(src[80:]), half(src[82:])
+	d, dmin := f16(src[80:]), f16(src[82:])
 	for i := range dst {
 		s := scales[i/16]
 		scale, low := d*float32(s&15), dmin*float32(s>>4)
@@ -160,7 +152,7 @@ func q2K(dst []float32, src []byte) {
 // byte and two in another. A third bit that is clear takes 4 off the code.
 func q3K(dst []float32, src []byte) {
 	high, codes, packed := src[:32], src[32:96], src[96:108]
-	d := half(src[108:])
+	d := f16(src[108:])
 	for i := range dst {
 		j := i / 16
 		s := int(packed[j%8]>>(j/8*4)&15) | int(packed[8+j%4]>>(j/4*2)&3)<<4
@@ -183,7 +175,7 @@ func scaleMin(p []byte, j int) (scale, low byte) {
 }
 
 func q4K(dst []float32, src []byte) {
-	d, dmin, packed, codes := half(src), half(src[2:]), src[4:16], src[16:144]
+	d, dmin, packed, codes := f16(src), f16(src[2:]), src[4:16], src[16:144]
 	for j := range 8 {
 		s, m := scaleMin(packed, j)
 		scale, low := d*float32(s), dmin*float32(m)
@@ -194,7 +186,7 @@ func q4K(dst []float32, src []byte) {
 }
 
 func q5K(dst []float32, src []byte) {
-	d, dmin, packed, high, codes := half(src), half(src[2:]), src[4:16], src[16:48], src[48:176]
+	d, dmin, packed, high, codes := f16(src), f16(src[2:]), src[4:16], src[16:48], src[48:176]
 	for j := range 8 {
 		s, m := scaleMin(packed, j)
 		scale, low := d*float32(s), dmin*float32(m)
@@ -209,7 +201,7 @@ func q5K(dst []float32, src []byte) {
 // apart, one of high bits elements 32 apart.
 func q6K(dst []float32, src []byte) {
 	low, high, scales := src[:128], src[128:192], src[192:208]
-	d := half(src[208:])
+	d := f16(src[208:])
 	for i := range dst {
 		l := low[i/128*64+i%64] >> (i / 64 % 2 * 4) & 15
 		h := high[i/128*32+i%32] >> (i / 32 % 4 * 2) & 3
@@ -220,7 +212,7 @@ func q6K(dst []float32, src []byte) {
 var iq4NLValues = [16]float32{-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}
 
 func iq4NL(dst []float32, src []byte) {
-	d := half(src)
+	d := f16(src)
 	for i, c := range src[2:18] {
 		dst[i] = d * iq4NLValues[c&15]
 		dst[16+i] = d * iq4NLValues[c>>4]

@@ -1,3 +1,4 @@
 // Package half converts between float32 and the narrow floating-point formats in
-// which scales and weights are stored: half precision (binary16), E4M3 and E8M0.
+// which weights and scales are stored: half precision (binary16), bfloat16, E4M3
+// and E8M0. gemm.DecodeF16 and gemm.DecodeBF16 widen whole vectors.
 package half

@@ -28,7 +28,8 @@ func ToF16(x float32) uint16 {
 	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*(1<<24)))
 }
 
-// FromF16 returns the value of a half-precision number; it is exact.
+// FromF16 returns the value of a half-precision number. It is exact; a signalling
+// NaN becomes a quiet one, as in hardware.
 func FromF16(h uint16) float32 {
 	sign := uint32(h&0x8000) << 16
 	exp := uint32(h>>10) & 0x1f
@@ -38,6 +39,9 @@ func FromF16(h uint16) float32 {
 		v := float32(man) / (1 << 24)
 		return math.Float32frombits(math.Float32bits(v) | sign)
 	case 31:
+		if man != 0 {
+			man |= 1 << 9
+		}
 		return math.Float32frombits(sign | 0x7f800000 | man<<13)
 	}
 	return math.Float32frombits(sign | (exp+112)<<23 | man<<13)

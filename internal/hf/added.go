@@ -15,6 +15,7 @@ type addedToken struct {
 	LStrip     bool   `json:"lstrip"`      // swallows the white space before it
 	RStrip     bool   `json:"rstrip"`      // and after it
 	Normalized bool   `json:"normalized"`  // is looked for after normalization
+	Special    bool   `json:"special"`
 }
 
 // addedSet finds added tokens, the leftmost and then the longest first.
@@ -89,5 +90,6 @@ func endsWithWord(s string) bool {
 
 // isWord is \w of UTS #18.
 func isWord(r rune) bool {
-	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M, unicode.Nd, unicode.Pc, unicode.Join_Control)
+	return unicode.In(r, unicode.L, unicode.Nl, unicode.Other_Alphabetic, unicode.M,
+		unicode.Nd, unicode.Pc, unicode.Join_Control)
 }

@@ -79,7 +79,8 @@ func (c *Checkpoint) open(files Files) error {
 			delete(found, want)
 		}
 		if len(found) > 0 {
-			return fmt.Errorf("hf: %s: tensor %q is not in %s", at(files, name), slices.Min(slices.Collect(maps.Keys(found))), indexName)
+			return fmt.Errorf("hf: %s: tensor %q is not in %s",
+				at(files, name), slices.Min(slices.Collect(maps.Keys(found))), indexName)
 		}
 	}
 	return nil

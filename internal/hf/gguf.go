@@ -360,7 +360,8 @@ func (m *metadata) llama3(arch string, t gguf.Tensor) map[string]any {
 		turns := original / (2 * math.Pi * math.Pow(theta, float64(2*j)/float64(dim)))
 		smooth := min(max((turns-low)/(high-low), 0), 1)
 		if want := 1 / ((1-smooth)/factor + smooth); !(math.Abs(float64(x)-want) <= 1e-3*want) {
-			m.fail("tensor %s: element %d is %v; by the scaling of LLaMA 3.1 with factor %v it is %.6g", ropeFreqs, j, x, factor, want)
+			m.fail("tensor %s: element %d is %v; by the scaling of LLaMA 3.1 with factor %v it is %.6g",
+				ropeFreqs, j, x, factor, want)
 			return nil
 		}
 	}

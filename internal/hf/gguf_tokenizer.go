@@ -152,7 +152,8 @@ func (m *metadata) vocabulary() (vocab map[string]int, added []object, err error
 			added = append(added, object{"id": i, "content": token, "special": kind == ggufControl,
 				"single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
 		default:
-			return nil, nil, fmt.Errorf("%s: token %d %.80q has type %d, which a byte-level tokenizer has not", typesKey, i, token, kind)
+			return nil, nil, fmt.Errorf("%s: token %d %.80q has type %d, which a byte-level tokenizer has not",
+				typesKey, i, token, kind)
 		}
 	}
 	return vocab, added, nil

@@ -55,20 +55,24 @@ func parseSafetensors(data []byte) (tensors []*Tensor, metadata map[string]strin
 			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] run backwards", e.name, e.begin, e.end)
 		}
 		if e.end > uint64(len(payload)) {
-			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] beyond the %d bytes of data: truncated?", e.name, e.begin, e.end, len(payload))
+			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] beyond the %d bytes of data: truncated?",
+				e.name, e.begin, e.end, len(payload))
 		}
 		if e.begin < end {
-			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] overlap the tensor before, which ends at %d", e.name, e.begin, e.end, end)
+			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] overlap the tensor before, which ends at %d",
+				e.name, e.begin, e.end, end)
 		}
 		if e.begin > end {
-			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] leave a hole after byte %d", e.name, e.begin, e.end, end)
+			return nil, nil, fmt.Errorf("tensor %q: data_offsets [%d, %d] leave a hole after byte %d",
+				e.name, e.begin, e.end, end)
 		}
 		size, err := byteSize(e.DType, e.Shape)
 		if err != nil {
 			return nil, nil, fmt.Errorf("tensor %q: %w", e.name, err)
 		}
 		if size != e.end-e.begin {
-			return nil, nil, fmt.Errorf("tensor %q: %s %v is %d bytes, data_offsets [%d, %d] hold %d", e.name, e.DType, e.Shape, size, e.begin, e.end, e.end-e.begin)
+			return nil, nil, fmt.Errorf("tensor %q: %s %v is %d bytes, data_offsets [%d, %d] hold %d",
+				e.name, e.DType, e.Shape, size, e.begin, e.end, e.end-e.begin)
 		}
 		tensors = append(tensors, &Tensor{Name: e.name, DType: e.DType, Shape: e.Shape, Data: payload[e.begin:e.end:e.end]})
 		end = e.end

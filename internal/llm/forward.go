@@ -50,7 +50,8 @@ func (m *Model) Logits(dst, hidden gemm.Matrix) error {
 func (m *Model) checkIDs(ids []int32, first int) error {
 	for p, id := range ids {
 		if id < 0 || int(id) >= m.vocab {
-			return fmt.Errorf("token %d at position %d is outside the vocabulary of %d: tokenizer and model do not match", id, first+p, m.vocab)
+			return fmt.Errorf("token %d at position %d is outside the vocabulary of %d: tokenizer and model do not match",
+				id, first+p, m.vocab)
 		}
 	}
 	return nil

@@ -277,7 +277,8 @@ func (m *Model) explain(l, half, bad int) error {
 			}
 		}
 	}
-	return fmt.Errorf("llm: %s: model.layers.%d.%s: output of token %d of the batch is not finite, though all weights are", m.name, l, part, bad)
+	return fmt.Errorf("llm: %s: model.layers.%d.%s: output of token %d of the batch is not finite, though all weights are",
+		m.name, l, part, bad)
 }
 
 // checkFinite returns an error that names an element of w that is NaN or Inf,

@@ -34,8 +34,8 @@ func (m *Model) Scale(scales map[string][]float32) (*Model, error) {
 			}
 			used++
 			if w.online[site] != nil {
-				return nil, fmt.Errorf("llm: %s: %s: its inputs are turned while the model runs, so no layer before it can take up their scales",
-					m.name, name)
+				return nil, fmt.Errorf("llm: %s: %s: its inputs are turned while the model runs,"+
+					" so no layer before it can take up their scales", m.name, name)
 			}
 			inverse, err := m.inverse(name, site, s)
 			if err != nil {
@@ -102,7 +102,8 @@ func (m *Model) inverse(name string, site int, s []float32) ([]float32, error) {
 			return nil, fmt.Errorf("scale of channel %d is %g", j, s[j])
 		}
 		if inverse[p] != 0 && inverse[p] != v {
-			return nil, fmt.Errorf("scale of channel %d is %g, but %g where it shares channel %d of v_proj", j, s[j], 1/inverse[p], p)
+			return nil, fmt.Errorf("scale of channel %d is %g, but %g where it shares channel %d of v_proj",
+				j, s[j], 1/inverse[p], p)
 		}
 		inverse[p] = v
 	}

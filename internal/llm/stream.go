@@ -39,7 +39,8 @@ func (m *Model) Resume(seqs [][]int32, layer int, x gemm.Matrix) (*Stream, error
 		return nil, err
 	}
 	if rows := s.rows(); layer < 0 || layer > len(m.layers) || x.Rows != rows || x.Cols != m.dim {
-		return nil, fmt.Errorf("llm: %s: state [%d,%d] before layer %d, want [%d,%d] and a layer up to %d", m.name, x.Rows, x.Cols, layer, rows, m.dim, len(m.layers))
+		return nil, fmt.Errorf("llm: %s: state [%d,%d] before layer %d, want [%d,%d] and a layer up to %d",
+			m.name, x.Rows, x.Cols, layer, rows, m.dim, len(m.layers))
 	}
 	s.x, s.layer = x, layer
 	return s, nil

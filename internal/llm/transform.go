@@ -148,7 +148,8 @@ func (m *Model) Online() map[string]rotation.Transform {
 
 // with returns b with another embedding, output layer and last norm.
 func (b *base) with(embed, head gemm.Source, norm []float32) *base {
-	return &base{config: b.config, checkpoint: b.checkpoint, name: b.name, vocab: b.vocab, dim: b.dim, q: b.q, kv: b.kv, inter: b.inter,
+	return &base{config: b.config, checkpoint: b.checkpoint, name: b.name, vocab: b.vocab,
+		dim: b.dim, q: b.q, kv: b.kv, inter: b.inter,
 		headDim: b.headDim, eps: b.eps, rope: b.rope, embed: embed, norm: norm, head: head, headName: b.headName}
 }
 

@@ -103,7 +103,8 @@ func TestBasis(t *testing.T) {
 				t.Errorf("%s, %s: logits differ by %.2g of the largest", name, basis, worst/largest)
 			}
 			for l := range v.layers {
-				if slices.ContainsFunc(slices.Concat(v.layers[l].inputNorm, v.layers[l].postNorm, v.norm), func(g float32) bool { return g != 1 }) {
+				gains := slices.Concat(v.layers[l].inputNorm, v.layers[l].postNorm, v.norm)
+				if slices.ContainsFunc(gains, func(g float32) bool { return g != 1 }) {
 					t.Errorf("%s, %s: layer %d has gains", name, basis, l)
 				}
 			}

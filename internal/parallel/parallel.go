@@ -7,9 +7,9 @@ import (
 )
 
 // Workers calls f(worker, i) for i = 0..n-1 on at most p goroutines, the caller's
-// included, and waits for all. Indices are handed out in order, each to whoever is
-// free: the machine may be busy with other things, and equal shares would wait for the
-// slowest. worker, below p, numbers the goroutine, for scratch space.
+// included, and waits for all. Indices are handed out in order, each to a goroutine
+// that is free: the machine may be busy with other things, and equal parts would wait
+// for the slowest one. worker, below p, numbers the goroutine, for scratch space.
 func Workers(p, n int, f func(worker, i int)) {
 	p = min(p, n)
 	if p <= 1 {

@@ -171,12 +171,14 @@ func Predict(d Device, p Product) (Prediction, error) {
 	switch p.Variant {
 	case "dense4":
 	case "zipper":
-		add(d.kernel("zip", p, deviation/(1+p.Density), base+residual+index, multiply*(1+p.Density), issue(1, p.Density), false))
+		add(d.kernel("zip", p, deviation/(1+p.Density), base+residual+index,
+			multiply*(1+p.Density), issue(1, p.Density), false))
 	case "separate":
 		if p.Density > 0 {
 			// The second kernel reads the activations again, and the outputs, which
 			// it writes a second time.
-			add(d.kernel("sparse", p, deviation/p.Density, residual+index+m*k*x+4*m*n, multiply*p.Density, issue(0, p.Density), true))
+			add(d.kernel("sparse", p, deviation/p.Density, residual+index+m*k*x+4*m*n,
+				multiply*p.Density, issue(0, p.Density), true))
 		}
 	case "outlier16":
 		if p.Density > 0 {

@@ -89,7 +89,8 @@ var Paper = []Reported{
 // sparseShare is the time of the sparse kernel over that of the dense one.
 func sparseShare(m int) func(Device) (float64, error) {
 	return func(d Device) (float64, error) {
-		p, err := Predict(d, Product{M: m, N: vProj.n, K: vProj.k, Scheme: "w4a8", Variant: "separate", Group: 128, Density: 0.1})
+		p, err := Predict(d, Product{M: m, N: vProj.n, K: vProj.k, Scheme: "w4a8",
+			Variant: "separate", Group: 128, Density: 0.1})
 		if err != nil {
 			return 0, err
 		}

@@ -13,7 +13,8 @@ import (
 // TestHadamard: every order of the models named in the table of sizes, and the
 // prime powers 9, 25, 27, 49 and 343, have H·Hᵀ = n·I; odd orders have none.
 func TestHadamard(t *testing.T) {
-	for _, n := range []int{1, 2, 4, 8, 12, 20, 24, 28, 36, 44, 52, 60, 68, 72, 76, 84, 100, 108, 124, 140, 148, 312, 344, 504} {
+	orders := []int{1, 2, 4, 8, 12, 20, 24, 28, 36, 44, 52, 60, 68, 72, 76, 84, 100, 108, 124, 140, 148, 312, 344, 504}
+	for _, n := range orders {
 		h, ok := Hadamard(n)
 		if !ok || len(h) != n {
 			t.Errorf("no Hadamard matrix of order %d", n)
@@ -63,8 +64,9 @@ func transforms(t *testing.T) map[string]Transform {
 	}
 	return map[string]Transform{
 		"Hadamard": NewHadamard(576, 1), "signed": NewHadamard(48, 1).Signed(4), "blocks": NewHadamard(16, 1).Repeat(3),
-		"heads": NewHadamard(12, 1).Across(8), "odd": NewHadamard(36, 1).Signed(2).Repeat(2), "odd heads": NewHadamard(9, 5).Across(4),
-		"dense": NewDense(Orthogonal(37, 7)), "stored": stored, "permutation": reverse,
+		"heads": NewHadamard(12, 1).Across(8), "odd": NewHadamard(36, 1).Signed(2).Repeat(2),
+		"odd heads": NewHadamard(9, 5).Across(4),
+		"dense":     NewDense(Orthogonal(37, 7)), "stored": stored, "permutation": reverse,
 		"chain": Chain{stored, reverse, NewHadamard(16, 1).Repeat(3)},
 	}
 }
@@ -144,7 +146,8 @@ func TestCost(t *testing.T) {
 		{"permutation", make(Permutation, 576), 0, 720},
 	} {
 		if c.t.Operations() != c.operations || c.t.Bytes() != c.bytes {
-			t.Errorf("%s: %d operations and %d bytes, want %d and %d", c.name, c.t.Operations(), c.t.Bytes(), c.operations, c.bytes)
+			t.Errorf("%s: %d operations and %d bytes, want %d and %d", c.name,
+				c.t.Operations(), c.t.Bytes(), c.operations, c.bytes)
 		}
 	}
 	stored, err := NewStored(mat.NewDense(2, 2, []float64{1, 0, 0, -1}), 64)

@@ -1,14 +1,7 @@
 package row
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -61,53 +54,12 @@ type CriterionResult struct {
 
 // ReadCriteria reads the studies of the folder dir, packed or not; a folder without any has none.
 func ReadCriteria(dir string) ([]Criteria, error) {
-	path := filepath.Join(dir, CriteriaFile)
-	f, err := open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return nil, err
-	}
-	var list []Criteria
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, max(1, len(data)+1))
-	for n := 1; lines.Scan(); n++ {
-		var c Criteria
-		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
-			return nil, fmt.Errorf("%s:%d: not a study of criteria: %w", path, n, err)
-		}
-		if c.Schema < 1 {
-			return nil, fmt.Errorf("%s:%d: schema is %d, want 1 to %d", path, n, c.Schema, Schema)
-		}
-		if c.Schema > Schema {
-			return nil, fmt.Errorf("%s:%d: %w", path, n, &newerSchemaError{c.Schema})
-		}
-		list = append(list, c)
-	}
-	return list, lines.Err()
+	return readLines(filepath.Join(dir, CriteriaFile), "a study of criteria", func(c *Criteria) int { return c.Schema })
 }
 
 // WriteCriteria replaces the studies of the folder dir.
 func WriteCriteria(dir string, list []Criteria) error {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	for _, c := range list {
-		if err := enc.Encode(c); err != nil {
-			return fmt.Errorf("study %s, layer %s: %w", c.Study, c.Layer, err)
-		}
-	}
-	path := filepath.Join(dir, CriteriaFile)
-	if err := WriteFile(path, b.Bytes()); err != nil {
-		return err
-	}
-	if err := os.Remove(path + Packed); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return writeLines(filepath.Join(dir, CriteriaFile), list, func(c *Criteria) string {
+		return fmt.Sprintf("study %s, layer %s", c.Study, c.Layer)
+	})
 }

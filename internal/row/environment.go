@@ -45,7 +45,7 @@ type Environment struct {
 	Version    string   `json:"version,omitempty"` // of the module, where it was built as a released one
 }
 
-// Capture describes this process. kernel and features come from whoever does
+// Capture describes this process. kernel and features come from the package that does
 // the arithmetic.
 func Capture(kernel string, features []string) Environment {
 	e := Environment{

@@ -11,7 +11,7 @@ import (
 
 // Parts is the subfolder of a results folder for rows that many processes, on
 // many machines, add at the same time. Each process has a file of its own, and
-// each environment a file that its key names, so that nobody needs a lock: a
+// each environment a file that its key names, so that no lock is needed: a
 // network file system may have none, or leave a dead machine's in place.
 const Parts = "rows"
 

@@ -14,7 +14,7 @@ import (
 
 // Packed is the ending of rows and studies that are kept compressed: wherever a
 // folder may have File or CriteriaFile, it may have the same, by gzip, under the
-// name with this ending. Whoever writes unpacks it first.
+// name with this ending. A program that writes to it unpacks it first.
 const Packed = ".gz"
 
 // maxUnpacked bounds the bytes that a packed file may unfold to in memory.

@@ -81,7 +81,8 @@ func repair(f *os.File) (warning string, err error) {
 }
 
 func tornWarning(name string, bytes int) string {
-	return fmt.Sprintf("%s: the last line is unfinished (%d bytes): its writer was interrupted; the row is left out", name, bytes)
+	return fmt.Sprintf("%s: the last line is unfinished (%d bytes): its writer was interrupted; the row is left out",
+		name, bytes)
 }
 
 // lastLineEnd returns the offset after the last newline of the size bytes of f.

@@ -167,7 +167,8 @@ func (j *Joined) compare(a, b place) error {
 		}
 	}
 	where := func(p place) string { return fmt.Sprintf("%s:%d", j.files[p.file], p.line) }
-	return &ConflictError{Trial: b.head.Trial, Label: rows[1].Label, A: where(a), B: where(b), What: what, Env: [2]string{rows[0].Env, rows[1].Env}}
+	return &ConflictError{Trial: b.head.Trial, Label: rows[1].Label, A: where(a), B: where(b),
+		What: what, Env: [2]string{rows[0].Env, rows[1].Env}}
 }
 
 // head is what joining needs of a row.

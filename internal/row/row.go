@@ -23,6 +23,10 @@ type Row struct {
 	Schema int    `json:"schema"`
 	Trial  string `json:"trial"` // content hash of the resolved configuration
 	Label  string `json:"label"` // short human name, unique within a sweep
+	// Title is what the sweep file calls the method, for legends: the part of a label
+	// that its trials share. Empty where the file gives no label, or one with
+	// placeholders.
+	Title string `json:"title,omitempty"`
 	// Baseline is the label of the row that paired differences refer to; empty
 	// where the sweep names none.
 	Baseline string `json:"baseline,omitempty"`

@@ -22,11 +22,12 @@ type call struct {
 
 // Do returns the value of k: from s, or by compute, whose result it stores.
 // Callers of one process who want the same key at the same time share one
-// computation and one value, which nobody may modify; each waits no longer
+// computation and one value, which must not be modified; each waits no longer
 // than its own ctx. When the caller that computes is cancelled, one of those
 // who wait computes instead. A value that cannot be stored is returned all the
 // same, see Keep.
-func Do[T any](ctx context.Context, s *Store, k Key, codec Codec[T], compute func(context.Context) (T, error)) (T, error) {
+func Do[T any](ctx context.Context, s *Store, k Key, codec Codec[T],
+	compute func(context.Context) (T, error)) (T, error) {
 	var zero T
 	for {
 		if err := ctx.Err(); err != nil {
@@ -61,7 +62,8 @@ func Do[T any](ctx context.Context, s *Store, k Key, codec Codec[T], compute fun
 var errPanicked = errors.New("the computation panicked")
 
 // lead does the work of c.
-func lead[T any](ctx context.Context, s *Store, k Key, c *call, codec Codec[T], compute func(context.Context) (T, error)) (v T, err error) {
+func lead[T any](ctx context.Context, s *Store, k Key, c *call, codec Codec[T],
+	compute func(context.Context) (T, error)) (v T, err error) {
 	c.err = errPanicked // unless the end is reached
 	defer func() {
 		s.mu.Lock()

@@ -164,7 +164,8 @@ func (s *Store) ignore(path string, err error) {
 	first := s.damaged == 1
 	s.mu.Unlock()
 	if first {
-		s.warn(fmt.Sprintf("store: %s: %v; it is ignored and will be computed again, as others like it (said once)", path, err))
+		s.warn(fmt.Sprintf("store: %s: %v; it is ignored and will be computed again, as others like it (said once)",
+			path, err))
 	}
 }
 

@@ -29,7 +29,8 @@ func readARC(file string, data, _ []byte) ([]Item, error) {
 		var choices struct{ Text, Label []string }
 		r.get("choices", &choices)
 		if len(choices.Text) < 2 || len(choices.Text) != len(choices.Label) {
-			r.fail("choices: %d texts and %d labels; want as many of both, and at least two", len(choices.Text), len(choices.Label))
+			r.fail("choices: %d texts and %d labels; want as many of both, and at least two",
+				len(choices.Text), len(choices.Label))
 		}
 		answer := slices.Index(choices.Label, key)
 		if answer < 0 {

@@ -119,7 +119,8 @@ func Open(ref string) (*Task, error) {
 	name, file, ok := strings.Cut(ref, "=")
 	i := slices.IndexFunc(formats, func(f format) bool { return f.name == name })
 	if !ok || i < 0 || file == "" {
-		return nil, fmt.Errorf("tasks: %q is neither builtin:choice or builtin:cloze nor TASK=FILE with a task of %s", ref, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("tasks: %q is neither builtin:choice or builtin:cloze nor TASK=FILE with a task of %s",
+			ref, strings.Join(Names(), ", "))
 	}
 	data, err := bounded.ReadFile(file, maxFile)
 	if err != nil {

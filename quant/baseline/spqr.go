@@ -53,7 +53,7 @@ func (m SpQR) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	if m.GPTQ.Refine != 0 {
 		return nil, p.Errorf("SpQR has no rounds of refinement, got %d", m.GPTQ.Refine)
 	}
-	if m.Threshold > 0 && m.GPTQ.Format.Kind == quant.Any4 {
+	if m.Threshold > 0 && grid.RowLevels(m.GPTQ.Format) {
 		return nil, p.Errorf("SpQR's threshold needs grids of groups alone, not %s", m.GPTQ.Format)
 	}
 	s, err := m.GPTQ.Start(p)

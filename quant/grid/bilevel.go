@@ -1,6 +1,7 @@
 package grid
 
 import (
+	"iter"
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/half"
@@ -10,7 +11,8 @@ import (
 
 // bilevel rounds scales and zeros of the fitted groups of all rows to the codes
 // of their second level: each is base + step·code over 16 rows.
-func bilevel(p quant.Problem, rows int, grids []Grid) error {
+func bilevel(_ Fitter, p quant.Problem, w quant.Matrix, grids []Grid, _ []bool) error {
+	rows := w.Rows
 	count := len(grids) / rows
 	return parallel.For(quant.CeilDiv(rows, quant.BilevelRows)*count, func(b int) error {
 		first, g := b/count*quant.BilevelRows, b%count
@@ -38,6 +40,24 @@ func bilevel(p quant.Problem, rows int, grids []Grid) error {
 		}
 		return nil
 	})
+}
+
+// Codes are the grids of all pairs of codes for scale and zero of a Bilevel group
+// on its second level, but for those of scale 0; none for other kinds.
+func (g Grid) Codes() iter.Seq[Grid] {
+	return func(yield func(Grid) bool) {
+		if g.Second == nil {
+			return
+		}
+		for c := range 1 << (2 * quant.BilevelBits) {
+			b := g
+			b.Bits, b.OffsetBits = uint16(c>>quant.BilevelBits), uint16(c&(1<<quant.BilevelBits-1))
+			b.Scale, b.Offset = quant.BilevelDecode(b.Second[:], uint8(b.Bits), uint8(b.OffsetBits))
+			if b.Scale > 0 && !yield(b) {
+				return
+			}
+		}
+	}
 }
 
 // secondLevel quantizes v to base + step·code and stores step and base.

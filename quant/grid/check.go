@@ -28,7 +28,7 @@ func Check(p quant.Problem, f quant.Format, s Scale, moments bool) error {
 		return p.Errorf("%w", err)
 	}
 	if m := p.Moments; m == nil {
-		if moments || s.Rule == SearchHessian || s.Rule == SearchClip || f.Kind == quant.Any4 && s.Rule == AbsMax {
+		if moments || s.Rule == SearchHessian || s.Rule == SearchClip || RowLevels(f) && s.Rule == AbsMax {
 			return p.Errorf("needs second moments of the inputs, and has none")
 		}
 	} else {

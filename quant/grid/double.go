@@ -9,7 +9,7 @@ import (
 // double rounds the scales of all fitted groups, row after row, as QLoRA's double
 // quantization does: less their mean, to a level of dynamic times the largest
 // magnitude of doubleBlock consecutive ones. Mean and magnitudes are float32.
-func double(p quant.Problem, grids []Grid) error {
+func double(_ Fitter, p quant.Problem, _ quant.Matrix, grids []Grid, _ []bool) error {
 	var sum float64
 	for i := range grids {
 		sum += grids[i].Scale
@@ -27,7 +27,7 @@ func double(p quant.Problem, grids []Grid) error {
 		for i := range block {
 			g := &block[i]
 			g.mean, g.tensor = mean, float32(m)
-			g.Bits, g.Scale = g.Storable(g.Scale)
+			g.Bits, g.Scale = storableDouble(g, g.Scale)
 		}
 	}
 	return nil

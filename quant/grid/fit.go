@@ -23,8 +23,9 @@ type Grid struct {
 	// Offset is not 0 in Any4 and Bilevel only; offsetBits is as stored.
 	Offset     float64
 	OffsetBits uint16
-	tensor     float32    // of NVFP4; of NF4DQ, that of 256 scales
+	tensor     float32    // of NVFP4; of NF4DQ, that of 256 scales; of QoQ4, the step of the row
 	mean       float32    // of NF4DQ
+	lo         float64    // of QoQ4: the least weight
 	Second     *[4]uint16 // of Bilevel, shared by 16 rows
 }
 
@@ -59,23 +60,8 @@ func (g *Grid) Value(u uint8) float64 { return g.Level(u)*g.Scale + g.Offset }
 
 // Storable returns the scale nearest to s that g's kind can store, and how.
 func (g *Grid) Storable(s float64) (bits uint16, scale float64) {
-	switch g.kind {
-	case quant.MXFP4:
-		_, e := math.Frexp(s / 1.5) // 2^e is nearest for s in [.75, 1.5) of it
-		b := half.ToE8M0(e)
-		return uint16(b), half.FromE8M0(b)
-	case quant.NVFP4:
-		b := half.ToE4M3(s / float64(g.tensor))
-		return uint16(b), g.nvScale(b)
-	case quant.Bilevel: // its scale shares step and base with others
-		return g.Bits, g.Scale
-	case quant.NF4DQ:
-		if g.tensor > 0 {
-			bits = uint16(quant.Dynamic.Nearest((s - float64(g.mean)) / float64(g.tensor)))
-		} else {
-			bits = uint16(quant.Dynamic.Zero)
-		}
-		return bits, quant.DoubleDecode(uint8(bits), g.tensor, g.mean)
+	if f := fitOf(g.kind).storable; f != nil {
+		return f(g, s)
 	}
 	bits = half.ToF16(float32(s))
 	return bits, float64(half.FromF16(bits))
@@ -95,7 +81,8 @@ type Fitter struct {
 // ForMatrix returns f for the groups of w; skip [N*K], where not nil, marks
 // weights that do not count.
 func (f Fitter) ForMatrix(w quant.Matrix, skip []bool) Fitter {
-	if f.Format.Kind != quant.NVFP4 {
+	tensor := fitOf(f.Format.Kind).tensor
+	if tensor == nil {
 		return f
 	}
 	var m float32
@@ -106,10 +93,7 @@ func (f Fitter) ForMatrix(w quant.Matrix, skip []bool) Fitter {
 			}
 		}
 	}
-	f.tensor = m / (6 * half.MaxE4M3)
-	if f.Scale.Rule == FourOverSix {
-		f.tensor = m / (6 * 256)
-	}
+	f.tensor = tensor(f.Scale, m)
 	return f
 }
 
@@ -125,8 +109,8 @@ func (f Fitter) Fit(w []float32, h []float64, block quant.Matrix, skip []bool) (
 			lo, hi = min(lo, float64(x)), max(hi, float64(x))
 		}
 	}
-	if f.Format.Kind == quant.Any4 {
-		return f.any4(w, skip)
+	if group := fitOf(f.Format.Kind).group; group != nil {
+		return group(f, w, skip)
 	}
 	best, err := f.grid(lo, hi)
 	if err != nil || f.Scale.Rule == AbsMax || f.Scale.Rule == Ceil || best.Scale == 0 {
@@ -139,15 +123,12 @@ func (f Fitter) Fit(w []float32, h []float64, block quant.Matrix, skip []bool) (
 		}
 		return best, err
 	}
-	first, count, step := 0, 80, .01
-	switch {
-	case f.Scale.Rule == SearchClip:
+	first, count, step := fitOf(f.Format.Kind).first, 80, .01
+	if f.Scale.Rule == SearchClip {
 		if block.Rows != len(w) {
 			return best, errors.New("clipping by the output needs H of one row of weights")
 		}
-		count, step = 10, .05
-	case f.Format.Kind == quant.MXFP4:
-		first = -100 // twice the range: the scale that does not clip
+		first, count, step = 0, 10, .05
 	}
 	least, last := math.Inf(1), -1
 	for i := first; i < count; i++ {
@@ -169,58 +150,13 @@ func (f Fitter) Fit(w []float32, h []float64, block quant.Matrix, skip []bool) (
 // grid spans lo..hi, lo <= 0 <= hi.
 func (f Fitter) grid(lo, hi float64) (Grid, error) {
 	g := Grid{kind: f.Format.Kind, Lo: f.Format.Lowest(), Hi: f.Format.Highest(), Zero: f.Format.Offset(),
-		Levels: quant.FixedLevels[f.Format.Kind], tensor: f.tensor}
-	m := max(-lo, hi)
-	var s float64
-	switch g.kind {
-	case quant.MXFP4:
-		g.Zero = int(g.Levels.Zero)
-		e := -127 // of an empty group; there is no scale of zero
-		if m > 0 {
-			_, e = math.Frexp(m)
-			e -= 1 + 2
-			if f.Scale.Rule == Ceil && m > math.Ldexp(6, e) {
-				e++
-			}
-		}
-		g.Bits = uint16(half.ToE8M0(e))
-		g.Scale = half.FromE8M0(uint8(g.Bits))
-		return g, nil
-	case quant.NVFP4:
-		g.Zero = int(g.Levels.Zero)
-		if f.tensor > 0 {
-			b := half.ToE4M3(m / (6 * float64(f.tensor)))
-			g.Bits, g.Scale = uint16(b), g.nvScale(b)
-		}
-		return g, nil
-	case quant.Bilevel:
-		g.Zero, g.Offset, g.Scale = 0, lo, (hi-lo)/float64(g.Hi)
-		return g, nil
-	case quant.Integer:
-		s = m / float64(f.Format.Offset()-1)
-		if f.Format.Affine {
-			s = (hi - lo) / float64(g.Hi)
-		}
-	case quant.NF4DQ:
-		g.Zero, g.Scale = int(g.Levels.Zero), m
-		g.Bits = half.ToF16(float32(m)) // until all are known
-		return g, nil
-	default:
-		g.Zero = int(g.Levels.Zero)
-		s = m / g.Levels.Value[g.Hi]
-	}
-	g.Bits = half.ToF16(float32(s))
-	g.Scale = float64(half.FromF16(g.Bits))
-	if math.IsInf(g.Scale, 0) {
-		return g, fmt.Errorf("scale %g for weights in [%g,%g] exceeds half precision", s, lo, hi)
-	}
-	if f.Format.Affine {
-		g.Zero = 0
-		if g.Scale > 0 {
-			g.Zero = int(min(float64(g.Hi), math.RoundToEven(-lo/g.Scale)))
-		}
-	}
-	return g, nil
+		Levels: f.Format.Kind.Levels(), tensor: f.tensor}
+	err := fitOf(g.kind).span(f, &g, lo, hi)
+	return g, err
+}
+
+func errScale(s, lo, hi float64) error {
+	return fmt.Errorf("scale %g for weights in [%g,%g] exceeds half precision", s, lo, hi)
 }
 
 // loss is the error of rounding w to g, given up once it reaches limit.
@@ -312,15 +248,8 @@ func FitAll(p quant.Problem, w quant.Matrix, f Fitter, skip []bool) ([]Grid, err
 		}
 		return nil
 	})
-	if err == nil {
-		switch f.Format.Kind {
-		case quant.Any4:
-			err = f.any4Tables(p, w, grids, skip)
-		case quant.Bilevel:
-			err = bilevel(p, w.Rows, grids)
-		case quant.NF4DQ:
-			err = double(p, grids)
-		}
+	if finish := fitOf(f.Format.Kind).finish; err == nil && finish != nil {
+		err = finish(f, p, w, grids, skip)
 	}
 	return grids, err
 }

@@ -67,10 +67,11 @@ func (s Scale) Validate() error {
 
 // of reports a rule that does not exist for the format.
 func (s Scale) of(f quant.Format) error {
-	if s.Rule == Ceil && f.Kind != quant.MXFP4 || s.Rule == FourOverSix && f.Kind != quant.NVFP4 || s.Rule == SearchClip && f.Kind == quant.Any4 {
+	fit := fitOf(f.Kind)
+	if (s.Rule == Ceil || s.Rule == FourOverSix) && s.Rule != fit.own || s.Rule == SearchClip && fit.rowLevels {
 		return fmt.Errorf("quant: scale rule %q does not exist for %s", s.Rule, f)
 	}
-	if f.Kind == quant.Any4 && s.Rule == SearchMSE && s.Norm != 2 {
+	if fit.rowLevels && s.Rule == SearchMSE && s.Norm != 2 {
 		return fmt.Errorf("quant: %s takes the norm 2, got %g", f, s.Norm)
 	}
 	return nil

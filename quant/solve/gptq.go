@@ -90,7 +90,7 @@ func (m GPTQ) Start(p quant.Problem) (*Pass, error) {
 	if m.ActOrder && m.DynamicGroups {
 		return nil, p.Errorf("act-order needs static groups: dynamic ones would not be contiguous")
 	}
-	if k := m.Format.Kind; m.DynamicGroups && (k == quant.Any4 || k == quant.Bilevel || k == quant.NF4DQ) {
+	if m.DynamicGroups && grid.Together(m.Format) {
 		return nil, p.Errorf("%s needs static groups: what rows or groups share is found beforehand", m.Format)
 	}
 	if m.DynamicGroups && m.Scale.Rule == grid.SearchClip {

@@ -35,9 +35,7 @@ func (s *Pass) Refine(rounds int, res *Sparse) {
 	if res != nil && !res.rowScales && res.Tied == nil {
 		unit = res.Tiling.R
 	}
-	if s.Fitter.Format.Kind == quant.Bilevel {
-		unit = lcm(unit, quant.BilevelRows)
-	}
+	unit = lcm(unit, s.Fitter.Format.SharedRows())
 	h := s.Problem.Moments.Float32()
 	e, g := gemm.NewMatrix(n, k), gemm.NewMatrix(n, k)
 	step := gemm.NewMatrix(n, width)

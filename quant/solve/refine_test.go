@@ -49,7 +49,7 @@ func TestRefineEndsWhereNoBilevelScaleHelps(t *testing.T) {
 // residual below and above the base's.
 func TestNearestPair(t *testing.T) {
 	bases := []grid.Grid{{Scale: .5, Zero: 8, Lo: 1, Hi: 15}, {Scale: .5, Zero: 3, Hi: 15}, {Scale: .3, Offset: -1.7, Hi: 15},
-		{Scale: 4, Levels: quant.FixedLevels[quant.NF4], Zero: 7, Hi: 15}, {Scale: 1, Levels: quant.FixedLevels[quant.FP4], Zero: 7, Hi: 14}, {Zero: 8, Lo: 1, Hi: 15}}
+		{Scale: 4, Levels: quant.NF4.Levels(), Zero: 7, Hi: 15}, {Scale: 1, Levels: quant.FP4.Levels(), Zero: 7, Hi: 14}, {Zero: 8, Lo: 1, Hi: 15}}
 	for _, base := range bases {
 		for _, bits := range []int{2, 4} {
 			f := quant.Format{Bits: bits}

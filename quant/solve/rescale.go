@@ -17,9 +17,9 @@ func (s *strip) baseScales() {
 	groups := len(s.Grids) / n
 	for at := quant.CeilDiv(s.c0, size) * size; at < s.c1 && min(at+size, k) <= s.c1; at += size {
 		end := min(at+size, k)
-		if s.Fitter.Format.Kind == quant.Bilevel {
-			for i := 0; i < len(s.gradient); i += quant.BilevelRows {
-				s.bilevel(i, min(i+quant.BilevelRows, len(s.gradient)), at, end)
+		if rows := s.Fitter.Format.SharedRows(); rows > 1 {
+			for i := 0; i < len(s.gradient); i += rows {
+				s.bilevel(i, min(i+rows, len(s.gradient)), at, end)
 			}
 			continue
 		}

@@ -118,7 +118,7 @@ func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
 	}
 	slices.SortFunc(s.series, func(a, b series) int { return g.Families.Compare(a.name, b.name) })
 	for i := range s.series {
-		s.series[i].bars = points <= crowded
+		s.series[i].bars, s.series[i].name = points <= crowded, g.Legend(s.series[i].name)
 	}
 	for _, e := range g.FrontInTime(tokens) {
 		s.front = append(s.front, point{x: e.Speed(tokens).Over16.Value, y: e.KL.Value})

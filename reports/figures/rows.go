@@ -157,7 +157,7 @@ func Rows(g *stats.Group, l Styles) *Figure {
 	f.draw = func(c draw.Canvas, st sheet) {
 		var entries []entry
 		for _, name := range families {
-			entries = append(entries, entry{name: format.Short(name, 48), width: 0.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+			entries = append(entries, entry{name: format.Short(g.Legend(name), 48), width: 0.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
 				l.Look(name).marker(c, at, st.size*0.32, l.Look(name).Color)
 			}})
 		}

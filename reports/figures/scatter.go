@@ -209,7 +209,7 @@ func byMethod(g *stats.Group, l Styles, value func(*stats.Entry) (stats.Estimate
 	}
 	slices.SortFunc(all, func(a, b series) int { return g.Families.Compare(a.name, b.name) })
 	for i := range all {
-		all[i].bars = points <= crowded
+		all[i].bars, all[i].name = points <= crowded, g.Legend(all[i].name)
 	}
 	return all, points
 }

@@ -38,3 +38,19 @@ func TestStyles(t *testing.T) {
 		}
 	}
 }
+
+// TestPalette wants every part of a ledger in a colour of its own, well apart from
+// the others.
+func TestPalette(t *testing.T) {
+	if len(palette) < 15 {
+		t.Errorf("%d colours for the 15 parts that a ledger may have", len(palette))
+	}
+	for i, a := range palette {
+		for j, b := range palette[:i] {
+			dr, dg, db := int(a.R)-int(b.R), int(a.G)-int(b.G), int(a.B)-int(b.B)
+			if d := dr*dr + dg*dg + db*db; d < 45*45 {
+				t.Errorf("colours %d and %d, %v and %v, are hard to tell apart", j, i, b, a)
+			}
+		}
+	}
+}

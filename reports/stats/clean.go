@@ -12,6 +12,7 @@ import (
 // clean returns a copy of r that every output can show: text made visible,
 // and numbers that are not finite left out, each with a warning on the row.
 func clean(r row.Row) row.Row {
+	r.Title = format.Visible(r.Title, false)
 	r.Trial, r.Label, r.Baseline = format.Visible(r.Trial, false), format.Visible(r.Label, false), format.Visible(r.Baseline, false)
 	r.Error, r.Env, r.Start = format.Visible(r.Error, true), format.Visible(r.Env, false), format.Visible(r.Start, false)
 	axes := make(map[string]string, len(r.Axes))

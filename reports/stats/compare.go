@@ -16,6 +16,10 @@ type Comparison struct {
 	KL       Estimate  // nat/token
 	KLRatio  *Estimate // nil where a divergence is zero
 	Top1     *Estimate // share of tokens
+	Draws    int       // draws behind it, paired; 0 for one
+	// DrawLow and DrawHigh are the ends of KLRatio over the draws, each against the
+	// baseline's same draw.
+	DrawLow, DrawHigh float64
 
 	// HolmNLL and HolmKL are p-values of "no difference", corrected over all
 	// comparisons of the group with its baselines; HolmKL is that of KLRatio
@@ -89,10 +93,13 @@ func (t *Table) whereIs(label string) string {
 
 // versus compares a with its baseline b over the windows both saw.
 func versus(a, b *Entry) (*Comparison, error) {
+	base := b
+	draws := pairedDraws(a, b)
+	a, b = draws[0], draws[1]
 	if !slices.Equal(a.WindowTokens, b.WindowTokens) {
 		return nil, fmt.Errorf("%w those of %s", errWindows, b.Label)
 	}
-	c := &Comparison{Baseline: b}
+	c := &Comparison{Baseline: base}
 	var err error
 	if c.NLL, err = Difference(a.WindowNLL, b.WindowNLL, a.WindowTokens); err != nil {
 		return nil, fmt.Errorf("NLL: %w", err)
@@ -105,14 +112,42 @@ func versus(a, b *Entry) (*Comparison, error) {
 		r = r.Exp()
 		c.KLRatio = &r
 	}
+	c.drawn(a, b)
 	if d, err := Difference(a.WindowTop1, b.WindowTop1, a.WindowTokens); err == nil {
 		c.Top1 = &d
 	}
 	return c, nil
 }
 
+// drawn fills the spread over the draws of a, each against the same draw of b or,
+// where b has none, against b.
+func (c *Comparison) drawn(a, b *Entry) {
+	for i, d := range a.Draws {
+		o := b
+		if b.Draws != nil {
+			j := slices.IndexFunc(b.Draws, func(o *Entry) bool { return o.Axes[seedAxis] == d.Axes[seedAxis] })
+			if j < 0 { // no draw is common
+				return
+			}
+			o = b.Draws[j]
+		}
+		r, err := logKLRatio(d, o)
+		if err != nil {
+			c.Draws = 0
+			return
+		}
+		v := math.Exp(r.Value)
+		if i == 0 {
+			c.DrawLow, c.DrawHigh = v, v
+		}
+		c.Draws, c.DrawLow, c.DrawHigh = i+1, min(c.DrawLow, v), max(c.DrawHigh, v)
+	}
+}
+
 // logKLRatio is log(KL of a / KL of b), paired.
 func logKLRatio(a, b *Entry) (Estimate, error) {
+	draws := pairedDraws(a, b)
+	a, b = draws[0], draws[1]
 	if !slices.Equal(a.WindowTokens, b.WindowTokens) {
 		return Estimate{}, errWindows
 	}
@@ -161,4 +196,10 @@ func (g *Group) AgainstBaseline() (n int, kl, ppl [2]int, rows []*Entry) {
 		}
 	}
 	return n, kl, ppl, rows
+}
+
+// KLRatio is the mean KL of a over that of b, paired by window and draw.
+func KLRatio(a, b *Entry) (Estimate, error) {
+	r, err := logKLRatio(a, b)
+	return r.Exp(), err
 }

@@ -97,7 +97,7 @@ func Compare(a, b []row.Row, o DiffOptions) (*Diff, error) {
 		o.Names[i] = format.Visible(n, false)
 	}
 	d := &Diff{DiffOptions: o}
-	sides := [2][]*Entry{Build(a).scored(), Build(b).scored()}
+	sides := [2][]*Entry{build(a, false).scored(), build(b, false).scored()}
 	if err := knownAxes(o.Across, sides); err != nil {
 		return nil, err
 	}

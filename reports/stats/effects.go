@@ -42,8 +42,9 @@ func (f Effect) Change() string {
 	return format.Percent(f.Ratio.Value) + " " + Interval(f.Ratio, format.Percent)
 }
 
-// contextAxes are settings that define a group or a family, not an ablation.
-var contextAxes = []string{"model", "protocol", "activations", "method"}
+// contextAxes are settings that define a group or a family, or draw a repeat: no
+// ablation.
+var contextAxes = []string{"model", "protocol", "activations", "method", seedAxis}
 
 // Varying returns the axes, context aside, that take several values in rows,
 // sorted, and those values in natural order.
@@ -160,7 +161,7 @@ func effect(rows []*Entry, axis, from, to string) (Effect, bool) {
 			with = append(with, e)
 		}
 	}
-	shared := SharedAxes(with, axis)
+	shared := SharedAxes(with, axis, seedAxis)
 	cells := map[string]map[string][]*Entry{}
 	for _, e := range with {
 		rest := Spell(e, shared)
@@ -173,7 +174,7 @@ func effect(rows []*Entry, axis, from, to string) (Effect, bool) {
 	for _, rest := range slices.Sorted(maps.Keys(cells)) {
 		a, b := cells[rest][to], cells[rest][from]
 		if len(a) == 1 && len(b) == 1 && slices.Equal(a[0].WindowTokens, b[0].WindowTokens) {
-			pairs = append(pairs, [2]*Entry{a[0], b[0]})
+			pairs = append(pairs, [2]*Entry(pairedDraws(a[0], b[0])))
 		}
 	}
 	ef.Pairs = len(pairs)

@@ -177,6 +177,8 @@ func isoAgainst(e *Entry, rival string, curve []*Entry) (Iso, bool) {
 
 // overBetween is log(KL of e / KL between a and b), with the weight w of b, paired.
 func (e *Entry) overBetween(a, b *Entry, w float64) (Estimate, error) {
+	draws := pairedDraws(e, a, b)
+	e, a, b = draws[0], draws[1], draws[2]
 	if !slices.Equal(e.WindowTokens, a.WindowTokens) || !slices.Equal(e.WindowTokens, b.WindowTokens) {
 		return Estimate{}, errWindows
 	}

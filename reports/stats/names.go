@@ -69,3 +69,23 @@ func (g *Group) Baselines() []string {
 	}
 	return names
 }
+
+// Legend is the name of a family in legends: the title that the sweep file gives to all
+// of its rows in the group, or else the family's own.
+func (g *Group) Legend(family string) string {
+	titles := map[string]string{} // of families: "" where rows differ
+	for _, e := range g.Entries {
+		if title, ok := titles[e.Family]; ok && title != e.Title {
+			titles[e.Family] = ""
+		} else {
+			titles[e.Family] = e.Title
+		}
+	}
+	title := titles[family]
+	for other, t := range titles { // one name for two families would tell nothing
+		if title == "" || other != family && (t == title || other == title) {
+			return family
+		}
+	}
+	return title
+}

@@ -105,6 +105,8 @@ func frontBy(rows []*Entry, cost func(*Entry) float64) []*Entry {
 // pairedP is the p-value of equal divergence. Rows that share no windows but
 // differ are told apart by their values alone (0), equal ones never (1).
 func pairedP(a, b *Entry) float64 {
+	draws := pairedDraws(a, b)
+	a, b = draws[0], draws[1]
 	if slices.Equal(a.WindowTokens, b.WindowTokens) {
 		if d, err := Difference(a.WindowKL, b.WindowKL, a.WindowTokens); err == nil && d.Interval() {
 			return d.P

@@ -40,6 +40,7 @@ type Table struct {
 	Groups   []*Group
 	Timings  []*Timing // rows of experiments bench
 	Studies  []*Study  // of the criteria
+	Limits   []*Limit  // distances from the rate–distortion bound
 	Failed   []*Entry  // trials without values
 	Replaced int       // earlier rows of a trial that was run again
 	Warnings []string  // about the table as a whole
@@ -87,6 +88,26 @@ type Entry struct {
 	Speeds                            []Speed
 	WindowTokens, WindowNLL, WindowKL []float64
 	WindowTop1                        []float64
+
+	// Draws are the rows that e is the mean of, where it was measured over several
+	// draws of the calibration; Same are the equal rows that e stands for.
+	Draws, Same []*Entry
+	part        map[string]*Entry // e over some of its draws
+}
+
+// Calibration says which text the H of the group's output errors comes from.
+func (g *Group) Calibration() string {
+	var texts []string
+	for _, e := range g.Entries {
+		if t := e.Axes["calibration.text"]; t != "" && !slices.Contains(texts, t) {
+			texts = append(texts, t)
+		}
+	}
+	says := "H is that of the calibration"
+	if len(texts) > 0 {
+		says += " (" + format.List(texts, 3) + ")"
+	}
+	return says + ", not of the evaluated text."
 }
 
 // Value returns the named value's number, and whether the row has it.
@@ -110,8 +131,12 @@ func (o order) Compare(a, b string) int {
 
 // Build analyses rows. The order of rows matters only where one trial ran more
 // than once: the last row that succeeded wins, else the last. Comparisons list
-// the families in the order given, others after them by name.
-func Build(rows []row.Row, families ...string) *Table {
+// the families in the order given, others after them by name. Rows that differ in the
+// draw alone are averaged into one.
+func Build(rows []row.Row, families ...string) *Table { return build(rows, true, families...) }
+
+// build is Build, with rows of several draws averaged or not.
+func build(rows []row.Row, averaged bool, families ...string) *Table {
 	t := &Table{}
 	kept := row.Merge(rows)
 	t.Replaced = len(rows) - len(kept)
@@ -143,6 +168,9 @@ func Build(rows []row.Row, families ...string) *Table {
 	slices.SortFunc(t.Failed, byLabel)
 	n := 0
 	for _, g := range t.Groups {
+		if averaged {
+			g.Entries = repeated(g.Entries)
+		}
 		slices.SortFunc(g.Entries, func(a, b *Entry) int {
 			return cmp.Or(cmp.Compare(a.Bits, b.Bits), byLabel(a, b))
 		})

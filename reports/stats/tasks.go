@@ -17,6 +17,12 @@ type TaskScore struct {
 	// item by item; nil where there is none or it saw other items.
 	Versus *Estimate
 	Holm   float64 // corrected over all such differences of the group
+
+	// Lost and Gained count the items that the 16-bit weights got right and the row did
+	// not, and the other way round, where the score is right or wrong and the row is
+	// one trial. Flips tells that they are known.
+	Lost, Gained int
+	Flips        bool
 }
 
 // Task returns the named score of e, or nil.
@@ -47,6 +53,24 @@ func (e *Entry) taskScores() {
 		}
 		e.Tasks = append(e.Tasks, TaskScore{Name: v.Name, Unit: v.Unit, Mean: mean, Items: items})
 	}
+}
+
+// flips counts the items whose answer changed, both ways: a score that stays the same
+// may hide many.
+func (s *TaskScore) flips(ref []float64) {
+	lost, gained := 0, 0
+	for i, v := range s.Items {
+		if (v != 0 && v != 1) || (ref[i] != 0 && ref[i] != 1) {
+			return
+		}
+		switch {
+		case v < ref[i]:
+			lost++
+		case v > ref[i]:
+			gained++
+		}
+	}
+	s.Lost, s.Gained, s.Flips = lost, gained, true
 }
 
 // compareTasks pairs the task scores of the group with those of its row of
@@ -82,6 +106,7 @@ func (g *Group) compareTasks() {
 			}
 			if d, err := Difference(s.Items, ref.Items, ones); err == nil {
 				s.Versus = &d
+				s.flips(ref.Items)
 				made = append(made, s)
 			}
 		}

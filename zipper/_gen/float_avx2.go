@@ -52,7 +52,7 @@ func panelFloatAVX2(tokens int) {
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	cellsOf(e.s, todo, left, cells)
 	e.head(x, cells, out)
-	CMPQ(Mem{Base: e.s, Disp: lookUps}, Imm(0))
+	CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(0))
 	JNE(LabelRef("look_up"))
 	e.wideFloat(acc[:], x, cells, out, false)
 	JMP(LabelRef("group"))

@@ -153,15 +153,29 @@ func (e *engine) offset(x, cells Register) {
 	ADDQ(x, q)
 	end := GP64()
 	LEAQ(Mem{Base: q, Index: cells, Scale: 8}, end)
-	for t := range e.tokens {
-		VPBROADCASTD(e.token(q, t, 0), e.high)
-		VPSUBD_BCST(e.token(end, t, 0), e.high, e.high)
-		VCVTDQ2PS(e.high, e.high)
-		VMULPS(e.low, e.high, e.high)
-		if e.scheme == a4 {
-			VMULPS_BCST(e.token(q, t, 4), e.high, e.high)
+	add := func(first int) {
+		for t := range e.tokens {
+			VPBROADCASTD(e.token(q, t, 0), e.high)
+			VPSUBD_BCST(e.token(end, t, 0), e.high, e.high)
+			VCVTDQ2PS(e.high, e.high)
+			VMULPS(e.low, e.high, e.high)
+			if e.scheme == a4 {
+				VMULPS_BCST(e.token(q, t, 4), e.high, e.high)
+			}
+			if e.out == nil {
+				VADDPS(e.high, e.sum[t], e.sum[t])
+				continue
+			}
+			sum := Mem{Base: e.out, Disp: 64 * (first + t)}
+			VADDPS(sum, e.high, e.high)
+			VMOVUPS(e.high, sum)
 		}
-		VADDPS(e.high, e.sum[t], e.sum[t])
+	}
+	add(0)
+	if e.out != nil {
+		LEAQ(Mem{Base: q, Index: e.ld[0], Scale: 8}, q)
+		LEAQ(Mem{Base: end, Index: e.ld[0], Scale: 8}, end)
+		add(e.tokens)
 	}
 }
 

@@ -18,12 +18,14 @@ func main() {
 	ConstraintExpr("!noasm")
 	switch *isa {
 	case "avx2":
+		spreadTable()
 		for _, tokens := range []int{1, 2} {
 			panelAVX2(a8, tokens)
 			panelAVX2(a4, tokens)
 			panelFloatAVX2(tokens)
 			panelBF16AVX2(tokens)
 		}
+		widenAVX2()
 		sparseAVX2()
 		vectorsAVX2()
 	case "avx512":
@@ -33,6 +35,9 @@ func main() {
 			panel(a16, tokens)
 			panelBF16(tokens)
 		}
+		widen()
+		panel16(a8)
+		panel16(a4)
 		sparse()
 		vectors()
 	default:

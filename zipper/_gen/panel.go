@@ -32,8 +32,8 @@ const (
 	lastCells   // of the last group
 	headKind    // how groups store their scales
 	headBytes
-	prefix  // bytes before the first group
-	lookUps // 1 if nibbles stand for other levels than u-8
+	prefix    // bytes before the first group
+	groupMode // how cells of the base are read
 )
 
 // Byte offsets of the parts of laneTable (shape.go).
@@ -57,6 +57,9 @@ const (
 	laneGroups
 	laneMean
 	laneOne
+	laneRideLow
+	laneRideHigh
+	laneBelow
 	laneScales // 16 registers
 )
 
@@ -93,6 +96,8 @@ type engine struct {
 	low    VecVirtual
 	high   VecVirtual
 	labels int
+	riding *riding
+	out    Register // where sums are, if not in registers
 
 	// Of float activations: -8 times the sum of the next group's; of headDouble the
 	// numbers of the next scales, the magnitudes that they are relative to, and where
@@ -128,6 +133,7 @@ func panel(scheme scheme, tokens int) {
 		e.constant(0x0f0f0f0f, e.mask)
 		e.table = ZMM()
 		VMOVDQU64(e.lane(laneDoubled), e.table)
+		e.riding = e.rider()
 	}
 	for range tokens * e.chains {
 		e.acc = append(e.acc, ZMM())
@@ -161,16 +167,10 @@ func panel(scheme scheme, tokens int) {
 	e.head(x, cells)
 	if scheme == a16 {
 		VMOVUPS(e.lane(laneLevel), e.mask)
-	} else {
-		CMPQ(Mem{Base: e.s, Disp: lookUps}, Imm(0))
-		JNE(LabelRef("look_up"))
-	}
-	e.wide(x, cells, false)
-	JMP(LabelRef("group"))
-	if scheme != a16 {
-		Label("look_up")
-		e.wide(x, cells, true)
+		e.wide(x, cells, cellsPlain)
 		JMP(LabelRef("group"))
+	} else {
+		e.modes(x, cells)
 	}
 
 	Label("dense_done")
@@ -205,7 +205,7 @@ func panel(scheme scheme, tokens int) {
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
 	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
-	e.wide(xs, cells, false)
+	e.wide(xs, cells, cellsPlain)
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
@@ -270,8 +270,8 @@ func (e *engine) unpack() {
 }
 
 // wide adds to the sums the products of 16 rows by as many cells, which it
-// counts down; x moves on. With lookUp integers are those of table.
-func (e *engine) wide(x, cells Register, lookUp bool) {
+// counts down; x moves on.
+func (e *engine) wide(x, cells Register, mode int) {
 	e.labels++
 	if e.scheme == a16 {
 		e.wideFloat(x, cells)
@@ -288,13 +288,19 @@ func (e *engine) wide(x, cells Register, lookUp bool) {
 	for t := range e.tokens {
 		VPSUBD_BCST(e.token(q, t, 0), e.acc[t], e.acc[t])
 	}
-	if lookUp {
-		for _, z := range e.acc[:e.tokens] {
+	for _, z := range e.acc[:e.tokens] {
+		switch mode {
+		case cellsLookUp:
 			VPADDD(z, z, z)
+		case cellsRiding, cellsWidened:
+			VPSLLD(Imm(2), z, z)
 		}
 	}
 	for _, z := range e.acc[e.tokens:] {
 		VPXORD(z, z, z)
+	}
+	if mode == cellsRiding {
+		e.riding.begin(e.w, cells)
 	}
 	for _, unroll := range []int{4, 1} {
 		loop, done := label(fmt.Sprint(unroll)), label(fmt.Sprintf("%d_done", unroll))
@@ -302,13 +308,7 @@ func (e *engine) wide(x, cells Register, lookUp bool) {
 		SUBQ(Imm(uint64(unroll)), cells)
 		JL(LabelRef(done))
 		for i := range unroll {
-			VMOVDQU64(Mem{Base: e.w, Disp: 64 * i}, e.code)
-			PREFETCHT0(Mem{Base: e.w, Disp: 64*i + ahead})
-			e.unpack()
-			if lookUp {
-				VPSHUFB(e.low, e.table, e.low)
-				VPSHUFB(e.high, e.table, e.high)
-			}
+			e.cell(i, mode)
 			for t := range e.tokens {
 				VPDPBUSD_BCST(e.token(x, t, 8*i), e.low, e.acc[t])
 			}
@@ -316,11 +316,22 @@ func (e *engine) wide(x, cells Register, lookUp bool) {
 				VPDPBUSD_BCST(e.token(x, t, 8*i+4), e.high, e.acc[len(e.acc)-e.tokens+t])
 			}
 		}
-		ADDQ(U32(64*unroll), e.w)
+		switch mode {
+		case cellsWidened:
+			ADDQ(U32(128*unroll), e.w)
+		case cellsRiding:
+			ADDQ(Imm(uint64(2*unroll)), e.riding.masks)
+			fallthrough
+		default:
+			ADDQ(U32(64*unroll), e.w)
+		}
 		ADDQ(U32(8*unroll), x)
 		JMP(LabelRef(loop))
 		Label(done)
 		ADDQ(Imm(uint64(unroll)), cells)
+	}
+	if mode == cellsRiding {
+		MOVQ(e.riding.words, e.w)
 	}
 	e.sumsAt(x, q)
 	for t := range e.tokens {
@@ -335,6 +346,48 @@ func (e *engine) wide(x, cells Register, lookUp bool) {
 			VMULPS_BCST(e.token(q, t, -4), a, a)
 		}
 		VADDPS(a, e.sum[t], e.sum[t])
+	}
+}
+
+// cell sets low and high to what is multiplied of cell i from w on.
+func (e *engine) cell(i, mode int) {
+	switch mode {
+	case cellsRiding:
+		e.ride(e.riding, i)
+		return
+	case cellsWidened:
+		PREFETCHT0(Mem{Base: e.w, Disp: 128*i + 1024}) // from the L2 cache
+		PREFETCHT0(Mem{Base: e.w, Disp: 128*i + 1024 + 64})
+		VMOVDQU64(Mem{Base: e.w, Disp: 128 * i}, e.low)
+		VMOVDQU64(Mem{Base: e.w, Disp: 128*i + 64}, e.high)
+		return
+	}
+	VMOVDQU64(Mem{Base: e.w, Disp: 64 * i}, e.code)
+	PREFETCHT0(Mem{Base: e.w, Disp: 64*i + ahead})
+	e.unpack()
+	if mode == cellsLookUp {
+		VPSHUFB(e.low, e.table, e.low)
+		VPSHUFB(e.high, e.table, e.high)
+	}
+}
+
+// modes emits wide for all ways to read cells, of which a stream has one.
+func (e *engine) modes(x, cells Register) {
+	mode := GP64()
+	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
+	for m, name := range []string{"look_up", "riding", "widened", ""} {
+		if name != "" {
+			CMPQ(mode, Imm(uint64(m)))
+			JNE(LabelRef(name))
+		}
+		if m >= cellsRiding {
+			VMULPS(e.lane(laneUnit), e.scale, e.scale)
+		}
+		e.wide(x, cells, m)
+		JMP(LabelRef("group"))
+		if name != "" {
+			Label(name)
+		}
 	}
 }
 

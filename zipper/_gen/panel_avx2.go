@@ -24,6 +24,7 @@ type engine2 struct {
 	x, p      VecVirtual
 	scales    Mem // 16 float32
 	labels    int
+	riding    *riding2
 
 	// What the head of a group is read to: 16 offsets, the second level of Bilevel;
 	// and as in engine.
@@ -75,13 +76,7 @@ func panelAVX2(scheme scheme, tokens int) {
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	cellsOf(e.s, todo, left, cells)
 	e.head(x, cells, nil)
-	CMPQ(Mem{Base: e.s, Disp: lookUps}, Imm(0))
-	JNE(LabelRef("look_up"))
-	e.wide(x, cells, false)
-	JMP(LabelRef("group"))
-	Label("look_up")
-	e.wide(x, cells, true)
-	JMP(LabelRef("group"))
+	e.modes(x, cells)
 
 	Label("dense_done")
 	CMPQ(Mem{Base: e.s, Disp: strips}, Imm(0))
@@ -113,7 +108,7 @@ func panelAVX2(scheme scheme, tokens int) {
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
 	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
-	e.wide(xs, cells, false)
+	e.wide(xs, cells, cellsPlain)
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
@@ -133,6 +128,31 @@ func panelAVX2(scheme scheme, tokens int) {
 	RET()
 }
 
+// modes emits wide for all ways to read cells, of which a stream has one.
+func (e *engine2) modes(x, cells Register) {
+	e.riding = &riding2{}
+	mode := GP64()
+	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
+	for m, name := range []string{"look_up", "riding", "widened", ""} {
+		if name != "" {
+			CMPQ(mode, Imm(uint64(m)))
+			JNE(LabelRef(name))
+		}
+		if m >= cellsRiding {
+			for h := range 2 {
+				VMOVUPS(e.lane(laneUnit, h), e.p)
+				VMULPS(e.scales.Offset(32*h), e.p, e.p)
+				VMOVUPS(e.p, e.scales.Offset(32*h))
+			}
+		}
+		e.wide(x, cells, m)
+		JMP(LabelRef("group"))
+		if name != "" {
+			Label(name)
+		}
+	}
+}
+
 // token addresses token t < 2 of the activations at base.
 func (e *engine2) token(base Register, t, disp int) Mem {
 	m := Mem{Base: base, Disp: disp}
@@ -142,17 +162,36 @@ func (e *engine2) token(base Register, t, disp int) Mem {
 	return m
 }
 
-// products adds to half h the products of the codes in e.low, or with lookUp of
-// the bytes that they stand for; low and high load the activations of a token.
-func (e *engine2) products(h int, lookUp bool, low, high func(t int)) {
-	VPSRLW(Imm(4), e.low, e.high)
-	VPAND(e.mask, e.low, e.low)
-	VPAND(e.mask, e.high, e.high)
-	if lookUp {
+// half sets low and high to what is multiplied of half h of the cell at w.
+func (e *engine2) half(h, mode int) {
+	switch mode {
+	case cellsRiding:
+		e.ride(e.riding, h)
+		return
+	case cellsWidened:
+		VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, e.low)
+		VMOVDQU(Mem{Base: e.w, Disp: 64 + 32*h}, e.high)
+		return
+	}
+	VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, e.low)
+	e.unpack()
+	if mode == cellsLookUp {
 		VMOVDQU(e.lane(laneDoubled, 0), e.x)
 		VPSHUFB(e.low, e.x, e.low)
 		VPSHUFB(e.high, e.x, e.high)
 	}
+}
+
+// unpack splits low into the two codes of every byte.
+func (e *engine2) unpack() {
+	VPSRLW(Imm(4), e.low, e.high)
+	VPAND(e.mask, e.low, e.low)
+	VPAND(e.mask, e.high, e.high)
+}
+
+// products adds to half h the products of low and high; the functions load the
+// activations of a token.
+func (e *engine2) products(h int, low, high func(t int)) {
 	for t := range e.tokens {
 		low(t)
 		VPMADDUBSW(e.x, e.low, e.p)
@@ -165,8 +204,8 @@ func (e *engine2) products(h int, lookUp bool, low, high func(t int)) {
 }
 
 // wide adds to the sums the products of 16 rows by as many cells, which it
-// counts down; x moves on. With lookUp integers are those of laneDoubled.
-func (e *engine2) wide(x, cells Register, lookUp bool) {
+// counts down; x moves on.
+func (e *engine2) wide(x, cells Register, mode int) {
 	e.labels++
 	loop, done := fmt.Sprintf("wide%d", e.labels), fmt.Sprintf("wide%d_done", e.labels)
 	q := GP64()
@@ -179,25 +218,42 @@ func (e *engine2) wide(x, cells Register, lookUp bool) {
 	for t := range e.tokens {
 		VPBROADCASTD(e.token(q, t, 0), e.x)
 		VPSUBD(e.x, e.acc[t][0], e.acc[t][0])
-		if lookUp {
+		switch mode {
+		case cellsLookUp:
 			VPADDD(e.acc[t][0], e.acc[t][0], e.acc[t][0])
+		case cellsRiding, cellsWidened:
+			VPSLLD(Imm(2), e.acc[t][0], e.acc[t][0])
 		}
 		VMOVDQA(e.acc[t][0], e.acc[t][1])
+	}
+	if mode == cellsRiding {
+		e.riding.begin(e.w, cells)
 	}
 	Label(loop)
 	DECQ(cells)
 	JL(LabelRef(done))
 	for h := range 2 {
-		VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, e.low)
-		e.products(h, lookUp,
+		e.half(h, mode)
+		e.products(h,
 			func(t int) { VPBROADCASTD(e.token(x, t, 0), e.x) },
 			func(t int) { VPBROADCASTD(e.token(x, t, 4), e.x) })
 	}
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
-	ADDQ(Imm(64), e.w)
+	switch mode {
+	case cellsWidened:
+		ADDQ(U32(128), e.w)
+	case cellsRiding:
+		ADDQ(Imm(2), e.riding.masks)
+		fallthrough
+	default:
+		ADDQ(Imm(64), e.w)
+	}
 	ADDQ(Imm(8), x)
 	JMP(LabelRef(loop))
 	Label(done)
+	if mode == cellsRiding {
+		MOVQ(e.riding.words, e.w)
+	}
 	for t := range e.tokens {
 		for h, a := range e.acc[t] {
 			VCVTDQ2PS(a, a)
@@ -240,8 +296,9 @@ func (e *engine2) narrow(x Register, head GPVirtual) {
 				ADDQ(second, half)
 			}
 			load(h)
+			e.unpack()
 			VMOVDQU(Mem{Base: e.lanes, Disp: laneDword + 32*h}, index)
-			e.products(h, false,
+			e.products(h,
 				func(t int) { VPERMD(e.token(x, t, 0), index, e.x) },
 				func(t int) { VPERMD(e.token(half, t, 0), index, e.x) })
 		}

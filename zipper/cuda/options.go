@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	f16 "github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
@@ -97,10 +98,10 @@ func encode(x gemm.Matrix, ld int, t Type) []byte {
 				u := math.Float32bits(v)
 				out[4*j], out[4*j+1], out[4*j+2], out[4*j+3] = byte(u), byte(u>>8), byte(u>>16), byte(u>>24)
 			case Half:
-				u := toHalf(v)
+				u := f16.ToF16(v)
 				out[2*j], out[2*j+1] = byte(u), byte(u>>8)
 			case BFloat16:
-				u := toBF16(v)
+				u := f16.ToBF16(v)
 				out[2*j], out[2*j+1] = byte(u), byte(u>>8)
 			}
 		}
@@ -122,28 +123,4 @@ func decode(b []byte, m, n int, t Type) gemm.Matrix {
 		gemm.DecodeBF16(y.Data, b)
 	}
 	return y
-}
-
-// toBF16 rounds to bfloat16, ties to even.
-func toBF16(v float32) uint16 {
-	u := math.Float32bits(v)
-	if u&0x7fffffff > 0x7f800000 {
-		return uint16(u>>16) | 0x40 // stays NaN
-	}
-	return uint16((u + 0x7fff + u>>16&1) >> 16)
-}
-
-// toHalf rounds to half precision, ties to even.
-func toHalf(v float32) uint16 {
-	u := math.Float32bits(v)
-	sign, abs := uint16(u>>16&0x8000), u&0x7fffffff
-	switch {
-	case abs > 0x7f800000:
-		return sign | 0x7e00
-	case abs >= 0x477ff000: // rounds to infinity
-		return sign | 0x7c00
-	case abs >= 0x38800000:
-		return sign | uint16((abs-0x38000000+0xfff+abs>>13&1)>>13)
-	}
-	return sign | uint16(math.RoundToEven(float64(math.Float32frombits(abs))*(1<<24)))
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/bits"
 
+	f16 "github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -80,7 +81,7 @@ func (l *Layout) packBlockRow(r *quant.Residual, o *order, br int) {
 				}
 				l.setScale(t, (row+i)%panelRows, scale)
 				for c := range l.pieceCols(col) {
-					u := codeAt(codes, in*r.BlockCols+col%r.BlockCols+c, r.Bits) + zeroCode - 1<<(r.Bits-1)
+					u := quant.CodeAt(codes, in*r.BlockCols+col%r.BlockCols+c, r.Bits) + zeroCode - 1<<(r.Bits-1)
 					at, shift := l.place(o, (row+i)%panelRows, s, col%cellCols+c)
 					to := &l.R[t*l.residualBytes()+at]
 					*to = *to&^(15<<shift) | (u^o.flip)<<shift
@@ -155,17 +156,7 @@ func (l *Layout) scale(tile, row int) uint16 {
 	if l.RForm&formRowScales != 0 {
 		return binary.LittleEndian.Uint16(at[2*row:])
 	}
-	return toHalf(math.Float32frombits(binary.LittleEndian.Uint32(at)))
-}
-
-// codeAt returns code i of a packed row, as quant packs.
-func codeAt(src []byte, i, width int) byte {
-	at := i * width
-	v := uint16(src[at>>3])
-	if at&7+width > 8 {
-		v |= uint16(src[at>>3+1]) << 8
-	}
-	return byte(v>>(at&7)) & (1<<width - 1)
+	return f16.ToF16(math.Float32frombits(binary.LittleEndian.Uint32(at)))
 }
 
 // putCode stores a code into zeroed bytes.

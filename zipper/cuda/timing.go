@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	f16 "github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
 )
 
@@ -152,7 +153,7 @@ func uploadRandom(c *driver.Context, b driver.Buffer, seed uint64) error {
 	rng := rand.New(rand.NewPCG(seed, 16))
 	block := make([]byte, min(most, b.Size()))
 	for i := 0; i+1 < len(block); i += 2 {
-		binary.LittleEndian.PutUint16(block[i:], toBF16(float32(rng.NormFloat64())))
+		binary.LittleEndian.PutUint16(block[i:], f16.ToBF16(float32(rng.NormFloat64())))
 	}
 	for at := int64(0); at < b.Size(); at += int64(len(block)) {
 		if err := c.Upload(b, at, block[:min(int64(len(block)), b.Size()-at)]); err != nil {

@@ -1,0 +1,355 @@
+package plan
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/method"
+)
+
+// System is a published system as sweep files ask for it.
+type System struct {
+	Name    string
+	File    string // lines of a sweep file, beside model, texts and calibration
+	Entry   string // of the registry, a method or transform, whose source this is
+	Source  string // the paper or program, where it is another
+	Departs string // where what runs differs from what was published
+	Checked string // what it was compared with
+}
+
+// Systems are the published systems that methods, formats, transforms and settings
+// of inputs make up, in the order of docs/systems.md.
+var Systems = []System{
+	{
+		Name:    "RTN",
+		Entry:   "rtn",
+		File:    "methods: [{method: rtn, group: 128}]",
+		Departs: "symmetric grids have 15 levels (±7), scales are half precision",
+		Checked: "formulas, by hand",
+	},
+	{
+		Name:    "GPTQ",
+		Entry:   "gptq",
+		File:    "methods: [{method: gptq, group: 128}]",
+		Departs: "act-order with scales found beforehand is the default; symmetric grids of 15 levels",
+		Checked: "auto_gptq on the same tensors (scripts/golden/published.py), and the algorithm in numpy (gptq.py)",
+	},
+	{
+		Name:    "AWQ",
+		File:    "methods: [{method: rtn, group: 128, scale: clip, awq: true}]",
+		Source:  "arXiv:2306.00978",
+		Departs: "the loss is the exact output error of each layer under H, not that of a block on sampled tokens",
+		Checked: "losses and thresholds of autoawq (scripts/golden/published.py), and the search in numpy (formats.py)",
+	},
+	{
+		Name: "SmoothQuant",
+		File: "activations: a8\n" +
+			"methods: [{method: rtn, group: row, format: int8, smoothing: 0.5, smoothing_sites: norms}]",
+		Source:  "arXiv:2211.10438",
+		Departs: "none that is known",
+		Checked: "the authors' smooth.py (scripts/golden/published.py), and the formula in torch (smoothquant.py)",
+	},
+	{
+		Name:    "SpQR",
+		Entry:   "spqr",
+		File:    "methods: [{method: spqr, format: int3b, outliers: 1%}]",
+		Departs: "a share of outliers in place of a threshold, which is there too",
+		Checked: "the authors' spqr_engine.py (scripts/golden/published.py)",
+	},
+	{
+		Name:  "LLM.int8()",
+		Entry: "llmint8",
+		File: "activations: a8\n" +
+			"methods: [{method: llmint8}]",
+		Departs: "outlier channels are those of the calibration text, not of each batch",
+		Checked: "int8_vectorwise_quant of bitsandbytes (scripts/golden/published.py)",
+	},
+	{
+		Name:  "QUIK",
+		Entry: "quik",
+		File: "activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: quik, columns: 6.25%}]",
+		Departs: "channels of down_proj are a share of its width, as those of other layers",
+		Checked: "dense algebra (quant/baseline/mixed_test.go), not the authors' code; formulas of inputs in numpy " +
+			"(activations.py)",
+	},
+	{
+		Name:  "Atom",
+		Entry: "atom",
+		File: "activations: a4\n" +
+			"activations_clip: 0.9\n" +
+			"methods: [{method: atom, columns: 3.125%}]",
+		Departs: "weights are not clipped by a constant; every row has scales of its own; the order of channels is stored",
+		Checked: "dense algebra (quant/baseline/mixed_test.go), not the authors' code",
+	},
+	{
+		Name:  "SVDQuant",
+		Entry: "svdquant",
+		File: "activations: a4\n" +
+			"methods: [{method: svdquant, rank: 32, group: 64, smoothing: 0.5}]",
+		Departs: "the error is that of inputs in 16 bits; the branch reads the rounded input",
+		Checked: "tests of its own (quant/baseline), not the authors' code",
+	},
+	{
+		Name:    "any4",
+		File:    "methods: [{method: rtn, format: any4, scale: hessian}]",
+		Source:  "arXiv:2507.04610",
+		Departs: "half precision in place of bfloat16; one start of k-means",
+		Checked: "the authors' quantize.py (scripts/golden/published.py), and scikit-learn (formats.py)",
+	},
+	{
+		Name:    "QLoRA's NF4",
+		File:    "methods: [{method: rtn, format: [nf4, nf4dq], group: 64}]",
+		Source:  "arXiv:2305.14314",
+		Departs: "none that is known",
+		Checked: "bitsandbytes (scripts/golden/formats.py)",
+	},
+	{
+		Name: "MXFP4",
+		File: "activations: mxfp4\n" +
+			"methods: [{method: rtn, format: mxfp4, scale: [absmax, ceil]}]",
+		Source:  "OCP Microscaling Formats 1.0",
+		Departs: "none that is known",
+		Checked: "torchao (scripts/golden/published.py), ml_dtypes (formats.py, activations.py)",
+	},
+	{
+		Name: "NVFP4, four over six",
+		File: "activations: nvfp4\n" +
+			"methods: [{method: rtn, format: nvfp4, scale: [absmax, foursix]}]",
+		Source:  "arXiv:2512.02010",
+		Departs: "the scale above those of groups is one per token for inputs, in place of one for the tensor",
+		Checked: "torchao (scripts/golden/published.py), ml_dtypes (formats.py, activations.py)",
+	},
+	{
+		Name: "MXINT4, NVINT4",
+		File: "transform: [none, block-hadamard]\n" +
+			"methods: [{method: gptq, format: [mxint4, nvint4]}]",
+		Source:  "arXiv:2510.25602, arXiv:2512.02010",
+		Departs: "none that is known",
+		Checked: "numpy and ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name:    "ParetoQ's SEQ",
+		File:    "methods: [{method: gptq, format: seq4, group: 64, scale: [absmax, mse]}]",
+		Source:  "arXiv:2502.02631",
+		Departs: "the grid alone, rounded to after training; its range is searched, not learned",
+		Checked: "the rule in numpy (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "QoQ",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, format: qoq4, group: 128, smoothing: 0.5}]",
+		Source: "arXiv:2405.04532",
+		Departs: "codes are the nearest to weights, which are not rounded to int8 first; the pipeline's rotation, order of " +
+			"channels and smoothing of keys are settings or not there; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/integers.py); every code times its multiple is within int8, " +
+			"after GPTQ and refinement",
+	},
+	{
+		Name: "MXINT8, MXFP8",
+		File: "activations: mxfp8\n" +
+			"methods: [{method: rtn, format: [mxint8, mxfp8], scale: [absmax, ceil]}]",
+		Source:  "OCP Microscaling Formats 1.0",
+		Departs: "none that is known; inputs have no MXINT8",
+		Checked: "numpy and ml_dtypes (scripts/golden/integers.py, activations.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name:    "FP6-LLM, ZeroQuant(4+2)",
+		File:    "methods: [{method: rtn, format: [fp6, fp6e2m3], group: row}]",
+		Source:  "arXiv:2401.14112, arXiv:2312.08583",
+		Departs: "codes are packed as a string of 6 bits, not as planes of 4 and 2",
+		Checked: "ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "FP8 weights and inputs",
+		File: "activations: fp8\n" +
+			"methods: [{method: rtn, format: fp8, group: row}]",
+		Source:  "OCP 8-bit Floating Point Specification",
+		Departs: "scales of weights are half precision, one for each row",
+		Checked: "ml_dtypes (scripts/golden/integers.py, activations.py)",
+	},
+	{
+		Name: "Integer Scale",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, format: intscale4, group: 128}]",
+		Source:  "arXiv:2405.14597",
+		Departs: "scales are rounded before codes are found, and have 16 bits; the rule is ours where 1024 is too little",
+		Checked: "the rule in numpy, and products in whole numbers (scripts/golden/integers.py)",
+	},
+	{
+		Name: "OdysseyLLM",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Source:  "arXiv:2311.09550",
+		Departs: "clipping is searched, not learned; the layout of its kernel is not there",
+		Checked: "as GPTQ",
+	},
+	{
+		Name: "W4A8 with FP8 inputs",
+		File: "activations: fp8\n" +
+			"methods: [{method: gptq, group: 128}]",
+		Source:  "LightCompress, rtn_w_a_wint4afp8",
+		Departs: "weights are plain int4; the recipe has int8 rows under uint4 groups",
+		Checked: "ml_dtypes (scripts/golden/activations.py)",
+	},
+	{
+		Name:  "QuaRot",
+		Entry: "quarot",
+		File: "transform: quarot\n" +
+			"activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_clip: 0.9\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Departs: "the mean of the embedding is not subtracted, which would change the function; keys are not turned, as " +
+			"the cache is not quantized; symmetric inputs end at ±7; where no Hadamard matrix has the order (9 " +
+			"heads), a stored random orthogonal factor takes its place",
+		Checked: "Hadamard matrices: scipy's and Paley's in numpy (scripts/golden/rotations.py); the function is kept to " +
+			"1e-5 of the largest logit; QuaRot's formulas of inputs (scripts/golden/activations.py)",
+	},
+	{
+		Name:  "MR-GPTQ",
+		Entry: "block-hadamard",
+		File: "transform: block-hadamard\n" +
+			"transform_block: 128\n" +
+			"activations: [mxfp4, nvfp4]\n" +
+			"methods: [{method: gptq, format: mxfp4, scale: mse, only: {activations: mxfp4}}, " +
+			"{method: gptq, format: nvfp4, scale: mse, only: {activations: nvfp4}}]",
+		Departs: "the search for scales is by squared error of what is stored, where the authors take the power 2.4 before " +
+			"scales are rounded; q, k and v need not share a tensor scale",
+		Checked: "scipy's Hadamard matrices; formats as above; the function is kept to 1e-5",
+	},
+	{
+		Name:  "DuQuant",
+		Entry: "duquant",
+		File: "transform: duquant\n" +
+			"activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"activations_clip: 0.9\n" +
+			"methods: [{method: rtn, group: row, format: int4a}]",
+		Departs: "the greedy step takes the channel of the largest entry, as the paper says, where the code takes its " +
+			"token; layers of a site share their matrices, in half precision, counted; all inputs are smoothed; " +
+			"weights are not clipped by .8",
+		Checked: "the authors' quantizer.py, read anew in numpy, with channels and with tokens " +
+			"(scripts/golden/rotations.py); the function is kept to 1e-5",
+	},
+	{
+		Name:  "KurTail",
+		Entry: "kurtail",
+		File: "transform: kurtail\n" +
+			"transform_seed: [1, 2, 3]\n" +
+			"activations: a4\n" +
+			"activations_group: row\n" +
+			"methods: [{method: gptq, group: row}]",
+		Departs: "the schedule could not be read: 100 Cayley steps on 64 tokens of each site, rate 1.5 falling as a " +
+			"cosine, as SpinQuant's",
+		Checked: "the gradient by differences; kurtosis of known distributions; the step keeps a matrix orthogonal; the " +
+			"function is kept to 1e-5. No code is published",
+	},
+	{
+		Name:  "ResQ",
+		Entry: "resq",
+		File: "transform: resq\n" +
+			"activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: atom, columns: 12.5%, group: row}]",
+		Departs: "the channels in 8 bits are those of largest energy, which after the transform are the last eighth; " +
+			"down_proj keeps an eighth too, where the authors have none; heads of a layer share their basis; keys " +
+			"are not turned",
+		Checked: "numpy's eigenvalues (scripts/golden/rotations.py); the function is kept to 1e-5",
+	},
+	{
+		Name:  "QTIP",
+		Entry: "trellis",
+		File: "transform: quarot\n" +
+			"methods: [{method: trellis, trellis_code: [1mad, 3inst], trellis_length: 16}]",
+		Departs: "inputs are turned by the transform of the model, outputs of layers are not: rows have scales; nothing " +
+			"is fine-tuned; no HYB code",
+		Checked: "values of states as published; brute force over all paths; SNR of random tables; LDLQ by dense algebra",
+	},
+	{
+		Name: "EXL3",
+		File: "transform: quarot\n" +
+			"methods: [{method: trellis, trellis_code: mul1, trellis_length: 16}]",
+		Source:  "exllamav3 (MIT)",
+		Departs: "as QTIP; inputs have no scales of channels; Hadamard blocks of 128 are block-hadamard",
+		Checked: "values of states as in exllamav3; otherwise as QTIP",
+	},
+	{
+		Name:    "MosaicQuant",
+		File:    "methods: [{method: mosaic, density: 10%, block: 16x64}]",
+		Source:  "arXiv:2606.15652",
+		Departs: "as README says",
+		Checked: "criteria and joint residuals by dense algebra (quant/mosaic)",
+	},
+}
+
+// LeftOut are systems and parts of systems that are not here, and why.
+var LeftOut = []struct{ Name, Why string }{
+	{"SpinQuant",
+		"its rotations are learned through the loss of the whole model, which needs back-propagation; KurTail " +
+			"has the same places and steps without it"},
+	{"FlatQuant",
+		"its matrices are learned block by block with back-propagation; without that it is not comparable"},
+	{"QuIP# (E8P)",
+		"a trellis is above it at every number of bits; its code needs tables of its own"},
+	{"VPTQ, GOBO, CLAQ",
+		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
+	{"DGQ",
+		"grids of groups found before int8 rows; QoQ has the same storage"},
+	{"IF4, NUPES, E5M2, MXFP6",
+		"grids that are not in the list of formats yet"},
+	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
+		"solvers and budgets, not built yet; refine is QuantEase's descent"},
+	{"OS+, SmoothQuant+, QLLM",
+		"searched scaling, and split channels: not built yet"},
+	{"COMET, MixQ, QRazor, OliVe, FireQ, PrefixQuant",
+		"formats of inputs in blocks, pairs or without prefix tokens: not built yet"},
+	{"SqueezeLLM",
+		"its weights of sensitivity are gradients of the loss"},
+	{"KIVI, GEAR, MILLION, RotateKV",
+		"formats of the cache of keys and values, which stays in 16 bits here"},
+	{"ParetoQ and other training",
+		"learned with the network, over billions of tokens"},
+}
+
+// WriteSystems writes the page of systems as Markdown.
+func WriteSystems(w io.Writer) error {
+	var b strings.Builder
+	b.WriteString("# Systems of the field\n\n" +
+		"A system is a method, a format, a change of basis and a format of inputs, each a setting of its own, so that\n" +
+		"each can be compared with the others held. The lines are those of a sweep file, beside model, texts and\n" +
+		"calibration. [keys.md](keys.md) explains them. A test holds this page to the registry.\n")
+	for _, s := range Systems {
+		fmt.Fprintf(&b, "\n## %s\n\n```yaml\n%s\n```\n\n", s.Name, s.File)
+		source := s.Source
+		if source == "" {
+			source = s.registered()
+		}
+		if source != "" {
+			fmt.Fprintf(&b, "- Source: %s\n", source)
+		}
+		fmt.Fprintf(&b, "- Departs: %s.\n- Checked against: %s.\n", s.Departs, s.Checked)
+	}
+	b.WriteString("\n## Left out\n\n| system | why |\n|---|---|\n")
+	for _, l := range LeftOut {
+		fmt.Fprintf(&b, "| %s | %s |\n", l.Name, l.Why)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// registered is what the registry says of the source of s.
+func (s System) registered() string {
+	if t := TransformOf(s.Entry); t != nil {
+		return t.Source
+	}
+	if m := method.Find(s.Entry); m != nil {
+		return m.Source
+	}
+	return ""
+}

@@ -1,0 +1,83 @@
+package trial
+
+import (
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/row"
+)
+
+// TestActivationSettings: every format of inputs runs with 16-bit and quantized
+// weights, each by itself; more levels diverge less; scales found beforehand are
+// stored; and kernels refuse what they do not have.
+func TestActivationSettings(t *testing.T) {
+	lab := testLab(t)
+	rows := map[string]*row.Row{}
+	for _, lines := range []string{
+		"activations: [a8, a4, fp8, mxfp8, mxfp4, nvfp4]",
+		"activations: [a8, a4]\nactivations_group: [row, 32]",
+		"activations: a4\nactivations_zero: asymmetric",
+		"activations: a4\nactivations_clip: [0.9, 0.2]",
+		"activations: [a8, a4]\nactivations_scale: static\nactivations_group: [row, 32]",
+	} {
+		for _, tr := range transformed(t, "tiny-llama3", lines+"\nmethods: [{method: none}, {method: rtn, awq: true}]") {
+			s, err := lab.Open(t.Context(), tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Run(t.Context(), tr)
+			if err != nil || r.Status != row.OK {
+				t.Fatalf("%s: %v %s", tr.Label, err, r.Error)
+			}
+			s.Close()
+			a, err := activations(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := a.String() + " " + tr.ActivationsScale + " " + tr.Method.Name()
+			rows[name] = r
+			tr.Execution = "packed"
+			if plain := a.String() == "a8" || a.String() == "a4 g128"; tr.Method.Name() == "rtn" {
+				tr.Method = tr.Method.With("awq", false)
+				if err := Executable(tr); (err == nil) != (plain && tr.ActivationsScale == "") {
+					t.Errorf("%s: kernels: %v", name, err)
+				}
+			}
+		}
+	}
+	kl := func(name string) float64 {
+		r := rows[name]
+		if r == nil {
+			t.Fatalf("no row %q", name)
+		}
+		v, _ := r.Value(row.KLMean)
+		return v.Value
+	}
+	for _, pair := range [][2]string{
+		{"a8  none", "fp8  none"}, {"fp8  none", "a4 g128  none"}, {"a4 g32  none", "a4 g128  none"},
+		{"a4 g128  none", "a4  none"},
+		{"mxfp8  none", "mxfp4  none"}, {"nvfp4  none", "mxfp4  none"}, {"a4 g128 affine  none", "a4 g128  none"},
+		{"a4 g128 clip 0.9  none", "a4 g128 clip 0.2  none"}, {"a8 g32 static none", "a8 static none"},
+		{"a8  none", "a8 static none"}, {"a8  rtn", "a4 g128  rtn"},
+	} {
+		if a, b := kl(pair[0]), kl(pair[1]); !(a < b) {
+			t.Errorf("%s diverges by %g, %s by %g", pair[0], a, pair[1], b)
+		}
+	}
+	const layers, d, inter = 6, 256, 768
+	scales := map[string]int64{"a8 static": 4 * layers * 4, "a4 g32 static": 4 * layers * (3*d + inter) / 32}
+	for name, want := range scales {
+		for _, method := range []string{" none", " rtn"} {
+			r := rows[name+method]
+			if r == nil {
+				r = rows[name+" static"+method]
+			}
+			if r == nil {
+				t.Fatalf("no row %q of %d", name+method, len(rows))
+			}
+			last := r.Ledger[len(r.Ledger)-1]
+			if last.Name != "input scales" || last.Bytes != want {
+				t.Errorf("%s%s: the ledger ends with %s of %d bytes, want %d", name, method, last.Name, last.Bytes, want)
+			}
+		}
+	}
+}

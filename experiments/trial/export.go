@@ -1,0 +1,260 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/foreign"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/gguf"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Exported is what Export has written.
+type Exported struct {
+	Trial         plan.Trial
+	Weights       string // the file with the weights
+	BitsPerWeight float64
+	Ledger        []row.Item // of the layers as they are stored in the file
+	Rounded       float64    // 16-bit: ||Ŵ - stored||² / ||Ŵ||² of the worst layer; else 0
+}
+
+// exportedFiles are copied from the source, as far as it has them.
+var exportedFiles = []string{"tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json"}
+
+// Export runs the method of t and writes the result to dir for other programs, in one
+// of foreign.Targets. What was written is read back; every layer must have the weights
+// of the quantized model, but for the rounding of 16-bit. A dir that holds something
+// already, and a form that the format cannot hold, are errors.
+func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Exported, error) {
+	switch {
+	case !slices.Contains(foreign.Targets, format):
+		return nil, fmt.Errorf("format %q is not packed, %s", format, strings.Join(foreign.Targets, ", "))
+	case t.Method.Checkpoint() != "":
+		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", t.Method.Checkpoint())
+	case t.Basis != "" || t.Transform != "":
+		return nil, fmt.Errorf("format %s: has the inputs of the source's layers; no basis or transform goes with it", format)
+	}
+	t.Execution = "" // what is written does not depend on it
+	temp, err := newFolder(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(temp) // which is no more once it has its name
+	s, err := l.Open(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	r, err := s.describe(t)
+	if err != nil {
+		return nil, err
+	}
+	q, err := s.quantize(ctx, t, r)
+	if err != nil {
+		return nil, err
+	}
+	e := &Exported{Trial: t}
+	w := &foreign.Writer{Target: format, Inputs: 16}
+	if format != "16-bit" {
+		fmt.Sscanf(t.Activations, "a%d", &w.Inputs) // plan has checked it
+	}
+	if err := s.writeExport(ctx, temp, t, q, w, e); err != nil {
+		return nil, err
+	}
+	if err := s.verifyExport(filepath.Join(temp, e.Weights), q, w, e); err != nil {
+		return nil, fmt.Errorf("%s is not written: %w", dir, err)
+	}
+	if err := publish(temp, dir); err != nil {
+		return nil, err
+	}
+	q.drop()
+	return e, nil
+}
+
+// writeExport writes all files, synced to the disk.
+func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *quantizedModel, w *foreign.Writer, e *Exported) error {
+	files, err := s.source.lab.OpenModel(ctx, t.Model)
+	if err != nil {
+		return err
+	}
+	var plain []*hf.Tensor // all but the quantized layers
+	folded, err := s.source.folded(q.model)
+	if err != nil {
+		return err
+	}
+	for _, name := range s.source.model.Checkpoint().Names() {
+		tensor, err := s.source.model.Checkpoint().Raw(name)
+		if err != nil {
+			return err
+		}
+		layer := strings.TrimSuffix(name, ".weight")
+		if _, ok := q.replacements[layer].Weights.(*quant.Quantized); ok {
+			continue
+		}
+		if v := folded[name]; v != nil {
+			tensor = floatTensor(name, v)
+		}
+		plain = append(plain, tensor)
+	}
+	if w.Target == "gguf" {
+		e.Weights = "model.gguf"
+		return s.writeGGUF(filepath.Join(dir, e.Weights), files, plain, q, w)
+	}
+	e.Weights = "model.safetensors"
+	var tensors []*hf.Tensor
+	for _, tensor := range plain {
+		tensors = append(tensors, tensor.Plain())
+	}
+	for _, l := range s.source.linears {
+		layer, ok := q.replacements[l.Name].Weights.(*quant.Quantized)
+		if !ok {
+			if err := w.Leave(l.Name); err != nil {
+				return err
+			}
+			continue
+		}
+		list, err := w.Layer(l.Name, layer)
+		if err != nil {
+			return err
+		}
+		tensors = append(tensors, list...)
+	}
+	if err := copyFiles(dir, files, w); err != nil {
+		return err
+	}
+	return writeSynced(filepath.Join(dir, e.Weights), func(out io.Writer) error {
+		return hf.Write(out, tensors, map[string]string{"format": "pt"})
+	})
+}
+
+// copyFiles writes config.json and the tokenizer.
+func copyFiles(dir string, files hf.Files, w *foreign.Writer) error {
+	quantization, err := w.Config()
+	if err != nil {
+		return err
+	}
+	for _, name := range append([]string{"config.json"}, exportedFiles...) {
+		blob, err := files.Open(name)
+		if errors.Is(err, fs.ErrNotExist) && name != "config.json" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		data := bytes.Clone(blob.Data)
+		if err := blob.Close(); err != nil {
+			return err
+		}
+		if name == "config.json" {
+			if data, err = exportedConfig(data, quantization); err != nil {
+				return fmt.Errorf("%s: %s: %w", files.Name(), name, err)
+			}
+		}
+		err = writeSynced(filepath.Join(dir, name), func(out io.Writer) error {
+			_, err := out.Write(data)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exportedConfig adds a quantization_config, nil for none, and says that the model is to
+// be read in half precision, which scales and weights have.
+func exportedConfig(data []byte, quantization json.RawMessage) ([]byte, error) {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, err
+	}
+	delete(m, "dtype")
+	m["torch_dtype"] = json.RawMessage(`"float16"`)
+	if quantization != nil {
+		m["quantization_config"] = quantization
+	}
+	if _, ok := m["architectures"]; !ok { // a GGUF file has none
+		var kind string
+		if err := json.Unmarshal(m["model_type"], &kind); err != nil {
+			return nil, err
+		}
+		names := map[string]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+		m["architectures"] = json.RawMessage(fmt.Sprintf("[%q]", names[kind]))
+	}
+	out, err := json.MarshalIndent(m, "", "  ")
+	return append(out, '\n'), err
+}
+
+func (s *Subject) writeGGUF(path string, files hf.Files, plain []*hf.Tensor, q *quantizedModel, w *foreign.Writer) error {
+	var tensors []gguf.Tensor
+	for _, tensor := range plain {
+		if s.source.model.Config().TieEmbeddings && tensor.Name == "lm_head.weight" || strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
+			continue // says what is said elsewhere
+		}
+		t, err := foreign.Plain(tensor)
+		if err != nil {
+			return err
+		}
+		tensors = append(tensors, t)
+	}
+	for _, l := range s.source.linears {
+		layer, ok := q.replacements[l.Name].Weights.(*quant.Quantized)
+		if !ok {
+			continue
+		}
+		t, err := w.Block(l.Name, layer)
+		if err != nil {
+			return err
+		}
+		tensors = append(tensors, t)
+	}
+	return writeSynced(path, func(out io.Writer) error { return hf.WriteGGUF(out, files, tensors) })
+}
+
+// verifyExport reads the layers back and compares them with those of q, which w wrote.
+func (s *Subject) verifyExport(weights string, q *quantizedModel, w *foreign.Writer, e *Exported) error {
+	files := hf.Dir(filepath.Dir(weights))
+	if strings.HasSuffix(weights, ".gguf") {
+		files = hf.GGUF(weights)
+	}
+	c, err := foreign.Open(files)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	var bits, total int64
+	for _, l := range s.source.linears {
+		got := c.Layer(l.Name)
+		for _, item := range got.Ledger {
+			e.Ledger = addBytes(e.Ledger, item.Name, item.Bytes)
+		}
+		bits += 8 * got.Ledger.Total()
+		total += int64(l.N) * int64(l.K)
+		want, ok := q.replacements[l.Name].Weights.(*quant.Quantized)
+		if !ok {
+			continue
+		}
+		a, b := want.Dequantize(), gemm.NewMatrix(l.N, l.K)
+		got.Load(b, 0, 0)
+		lost, energy := quant.WeightError(a, got)
+		e.Rounded = max(e.Rounded, relative(lost, energy))
+		if !(lost <= 1e-6*energy) || w.Target != "16-bit" && !slices.Equal(a.Data, b.Data) {
+			return fmt.Errorf("%s: what is read back is not what was quantized", l.Name)
+		}
+	}
+	e.BitsPerWeight = float64(bits) / float64(total)
+	return nil
+}

@@ -1,0 +1,300 @@
+package quant
+
+import (
+	"math"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
+)
+
+// row is all there is to know about the storage of a kind of format. A new format is
+// one row of rows; how its grids are fitted is a row of the table in quant/grid, which
+// a format of constant levels and half-precision scales does not need.
+type row struct {
+	name     string
+	numbered bool // the number of bits is part of its name: int4b
+	// least and most are the widths of its codes.
+	least, most int
+	zeros       zeroRule
+	group       int     // prescribed size of groups; 0: any
+	levels      *Levels // constant levels; nil: integers, or those of a row
+	// arrays returns how many elements of each array n rows of groups have.
+	arrays func(f Format, n, groups int) counts
+	// scaleBits and zeroBits are the widths of the codes in Packed.ScaleBytes and
+	// Packed.Zeros, rows of which begin on a byte; zeroBits 0: those of the format.
+	scaleBits, zeroBits int
+	// sharedRows is how many consecutive rows share scales of the second level.
+	sharedRows int
+	// scale decodes scale and offset of group g of row n.
+	scale func(p *Packed, n, g, groups int) (scale, offset float64)
+	// table sets t[u] to the value of the stored code u in row n; nil: (u-zero)·scale.
+	table func(p *Packed, t *[16]float32, n int, scale, offset float64)
+	// load decodes a tile of a matrix whose codes do not stand for weights one by one;
+	// nil: by table.
+	load func(p *Packed, dst Matrix, n0, k0 int)
+	// tile is what K must be divisible by; 0: nothing.
+	tile int
+	// perRow says that there is one scale for each row, whatever is asked for, and
+	// unnamed that no file asks for the format by name.
+	perRow, unnamed bool
+	// valid reports arrays that belong to no matrix; nil: all do.
+	valid func(p *Packed) error
+	// validScale says which bytes are scales; nil: all.
+	validScale func(b byte) bool
+	// mean says that Tensor begins with a mean, which may be negative.
+	mean bool
+}
+
+// zeroRule says whether a format stores a zero or an offset for each group.
+type zeroRule uint8
+
+const (
+	symmetric zeroRule = iota
+	affine
+	either
+)
+
+// counts are the elements of the arrays of a Packed, codes apart.
+type counts struct{ scales, scaleBytes, zeros, offsets, tables, second, tensor int }
+
+// rows is the table of formats, by Kind.
+var rows = []row{
+	Integer: {name: "int", numbered: true, least: 2, most: 8, zeros: either, scale: halfScale,
+		arrays: func(f Format, n, groups int) counts {
+			if f.Affine {
+				return counts{scales: n * groups, zeros: n * PackedLen(groups, f.Bits)}
+			}
+			return counts{scales: n * groups}
+		}},
+	NF4:    {name: "nf4", least: 4, most: 4, levels: normal, arrays: halfScales, scale: halfScale, table: levelTable(normal)},
+	FP4:    {name: "fp4", least: 4, most: 4, levels: e2m1, arrays: halfScales, scale: halfScale, table: levelTable(e2m1)},
+	BnbFP4: {name: "bnbfp4", least: 4, most: 4, levels: bnbFP4, arrays: halfScales, scale: halfScale, table: levelTable(bnbFP4)},
+	MXFP4: {name: "mxfp4", least: 4, most: 4, group: 32, levels: e2m1, table: levelTable(e2m1), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} },
+		validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
+		}},
+	NVFP4: {name: "nvfp4", least: 4, most: 4, group: 16, levels: e2m1, table: levelTable(e2m1), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups, tensor: 1} },
+		validScale: func(b byte) bool { return b <= 0x7e },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]))), 0
+		}},
+	Any4: {name: "any4", least: 4, most: 4, zeros: affine,
+		arrays: func(_ Format, n, groups int) counts {
+			return counts{scales: n * groups, offsets: n * groups, tables: n * 16}
+		},
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			at := n*groups + g
+			return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
+		},
+		table: func(p *Packed, t *[16]float32, n int, scale, offset float64) {
+			for u := range t {
+				t[u] = float32(float64(half.FromF16(p.Tables[n*16+u]))*scale + offset)
+			}
+		}},
+	Bilevel: {name: "int", numbered: true, least: 2, most: 4, zeros: affine,
+		scaleBits: BilevelBits, zeroBits: BilevelBits, sharedRows: BilevelRows,
+		arrays: func(_ Format, n, groups int) counts {
+			codes := n * PackedLen(groups, BilevelBits)
+			return counts{scaleBytes: codes, zeros: codes, second: CeilDiv(n, BilevelRows) * groups * 4}
+		},
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			l := PackedLen(groups, BilevelBits)
+			second := p.Second[(n/BilevelRows*groups+g)*4:]
+			return BilevelDecode(second[:4],
+				CodeAt(p.ScaleBytes[n*l:(n+1)*l], g, BilevelBits), CodeAt(p.Zeros[n*l:(n+1)*l], g, BilevelBits))
+		},
+		table: func(p *Packed, t *[16]float32, _ int, scale, offset float64) {
+			for u := range 1 << p.Format.Bits {
+				t[u] = float32(float64(u)*scale + offset)
+			}
+		}},
+	NF4DQ: {name: "nf4dq", least: 4, most: 4, levels: normal, table: levelTable(normal), scaleBits: 8, mean: true,
+		arrays: func(_ Format, n, groups int) counts {
+			return counts{scaleBytes: n * groups, tensor: 1 + CeilDiv(n*groups, DoubleBlock)}
+		},
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			at := n*groups + g
+			return DoubleDecode(p.ScaleBytes[at], p.Tensor[1+at/DoubleBlock], p.Tensor[0]), 0
+		}},
+	Trellis: {name: "trellis", unnamed: true, perRow: true, least: 2, most: 4, tile: TrellisTile,
+		scale: halfScale, load: (*Packed).loadTrellis,
+		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 2} },
+		valid: func(p *Packed) error {
+			return checkTrellis(p.N, p.K, p.Format.Bits, int(p.Tables[0]), int(p.Tables[1]))
+		}},
+	NVINT4: {name: "nvint4", least: 4, most: 4, group: 16, levels: int7, table: levelTable(int7), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups, tensor: 1} },
+		validScale: func(b byte) bool { return b <= 0x7e },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]))), 0
+		}},
+	MXINT4: {name: "mxint4", least: 4, most: 4, group: 32, levels: int7, table: levelTable(int7), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} },
+		validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
+		}},
+	SEQ4: {name: "seq4", least: 4, most: 4, levels: seq4, arrays: halfScales, scale: halfScale, table: levelTable(seq4)},
+	MXINT8: {name: "mxint8", least: 8, most: 8, group: 32, levels: int127, scaleBits: 8,
+		load: levelLoad(int127, e8m0Scale), arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
+	FP8Weights: {name: "fp8", least: 8, most: 8, levels: e4m3, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e4m3, halfScale)},
+	MXFP8: {name: "mxfp8", least: 8, most: 8, group: 32, levels: e4m3, load: levelLoad(e4m3, e8m0Scale), scaleBits: 8,
+		arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
+	FP6: {name: "fp6", least: 6, most: 6, levels: e3m2, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e3m2, halfScale)},
+	FP6E2M3: {name: "fp6e2m3", least: 6, most: 6, levels: e2m3, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e2m3, halfScale)},
+	IntScale4: {name: "intscale4", least: 4, most: 4,
+		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(p.Scales[n*groups+g]) * float64(p.Tensor[0]), 0
+		},
+		table: func(_ *Packed, t *[16]float32, _ int, scale, _ float64) {
+			for u := range t {
+				t[u] = float32(float64(u-8) * scale)
+			}
+		}},
+	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
+		arrays: func(_ Format, n, groups int) counts {
+			return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}
+		},
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			l := PackedLen(groups, 4)
+			scale := float64(half.FromF16(p.Second[n])) * float64(p.ScaleBytes[n*groups+g])
+			return scale, -float64(CodeAt(p.Zeros[n*l:(n+1)*l], g, 4)) * scale
+		},
+		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
+			zero := 0.0
+			if scale > 0 {
+				zero = math.Round(-offset / scale)
+			}
+			for u := range t {
+				t[u] = float32((float64(u) - zero) * scale)
+			}
+		}},
+}
+
+// halfScales has one half-precision scale for each group.
+func halfScales(_ Format, n, groups int) counts { return counts{scales: n * groups} }
+
+func halfScale(p *Packed, n, g, groups int) (scale, offset float64) {
+	return float64(half.FromF16(p.Scales[n*groups+g])), 0
+}
+
+// byteScales has one scale of a byte for each group.
+func byteScales(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} }
+
+func isE8M0(b byte) bool { return b <= 127+half.MaxE8M0 }
+
+func e8m0Scale(p *Packed, n, g, groups int) (scale, offset float64) {
+	return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
+}
+
+// levelTable scales constant levels.
+func levelTable(l *Levels) func(p *Packed, t *[16]float32, n int, scale, offset float64) {
+	return func(p *Packed, t *[16]float32, _ int, scale, _ float64) {
+		for u := range 1 << p.Format.Bits {
+			r := uint8(u)
+			if l.rank != nil {
+				r = l.rank[u]
+			}
+			t[u] = float32(l.Value[r] * scale)
+		}
+	}
+}
+
+// array is one array of a Packed: bytes, half-precision numbers or float32.
+type array struct {
+	name   string // in errors of the binary form
+	item   string // of the ledger
+	bytes  *[]byte
+	halves *[]uint16
+	floats *[]float32
+	count  int // elements it must have
+}
+
+// arrays are all arrays of p in the order of the binary form.
+func (p *Packed) arrays() []array {
+	_, groups := p.Format.Groups(p.K)
+	c := p.Format.Kind.row().arrays(p.Format, p.N, groups)
+	return []array{
+		{name: "codes", item: "codes", bytes: &p.Codes, count: p.N * PackedLen(p.K, p.Format.Bits)},
+		{name: "scales", item: "scales", halves: &p.Scales, count: c.scales},
+		{name: "scale bytes", item: "scales", bytes: &p.ScaleBytes, count: c.scaleBytes},
+		{name: "zeros", item: "zeros", bytes: &p.Zeros, count: c.zeros},
+		{name: "offsets", item: "zeros", halves: &p.Offsets, count: c.offsets},
+		{name: "tables", item: "tables", halves: &p.Tables, count: c.tables},
+		{name: "second-level scales", item: "second-level scales", halves: &p.Second, count: c.second},
+		{name: "tensor scale", item: "second-level scales", floats: &p.Tensor, count: c.tensor},
+	}
+}
+
+// size is the length of a in bytes.
+func (a *array) size() int {
+	switch {
+	case a.bytes != nil:
+		return len(*a.bytes)
+	case a.halves != nil:
+		return 2 * len(*a.halves)
+	}
+	return 4 * len(*a.floats)
+}
+
+// NewPacked returns a matrix [n,k] whose arrays are zero; those that f does not have
+// are nil.
+func NewPacked(n, k int, f Format) *Packed {
+	p := &Packed{N: n, K: k, Format: f}
+	for _, a := range p.arrays() {
+		switch {
+		case a.count == 0:
+		case a.bytes != nil:
+			*a.bytes = make([]byte, a.count)
+		case a.halves != nil:
+			*a.halves = make([]uint16, a.count)
+		default:
+			*a.floats = make([]float32, a.count)
+		}
+	}
+	return p
+}
+
+// check reports numbers that no matrix of the format stores.
+func (p *Packed) check(fail func(format string, args ...any)) {
+	r := p.Format.Kind.row()
+	for i, b := range p.ScaleBytes {
+		if r.validScale != nil && !r.validScale(b) {
+			fail("scale %d is the byte %#x, which is no scale", i, b)
+		}
+	}
+	for i, v := range p.Tensor {
+		if mean := r.mean && i == 0; !(v >= 0 || mean && v-v == 0) || v > math.MaxFloat32/2600 {
+			fail("tensor scale %g is not a scale", v)
+		}
+	}
+}
+
+func (k Kind) row() *row { return &rows[k] }
+
+// Levels are the levels of a kind, ascending; nil where they are not constant.
+func (k Kind) Levels() *Levels { return k.row().levels }
+
+// FixedGroup is the group size that a kind prescribes, 0 for none.
+func (k Kind) FixedGroup() int { return k.row().group }
+
+// SharedRows is how many consecutive rows share scales of a second level; 1 where
+// there are none.
+func (f Format) SharedRows() int { return max(1, f.Kind.row().sharedRows) }
+
+// ScaleBits and ZeroBits are the widths of the codes in ScaleBytes and Zeros of a
+// Packed.
+func (f Format) ScaleBits() int { return f.Kind.row().scaleBits }
+
+func (f Format) ZeroBits() int {
+	if b := f.Kind.row().zeroBits; b > 0 {
+		return b
+	}
+	return f.Bits
+}

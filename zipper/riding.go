@@ -1,0 +1,257 @@
+package zipper
+
+import (
+	"encoding/binary"
+	"math/bits"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// How kernels read the cells of a group.
+const (
+	cellsPlain   = iota // nibbles stand for u-8
+	cellsLookUp         // nibbles stand for other levels
+	cellsRiding         // the residual is added to the nibbles, see riding
+	cellsWidened        // bytes: what riding gives, 128 to a cell
+)
+
+// A residual tied to the scales of an integer base, whose ratio is a whole number of
+// half steps, rides in the codes: base and residual sum to one small integer in units
+// of half a step, 2(u-8) + halves·v. It is added before anything is multiplied, so
+// it has no scale, no sum and no product of its own.
+
+// maxHalves keeps 2u + 2·zeroCode + halves·v in 0..63, so that a pair of products
+// with int8 activations fits the 16 bits that AVX2 sums in, four times over.
+const maxHalves = 16
+
+// widenedZero is what stands for zero in the sum of base and residual: so many
+// times the 8 of codes.
+const widenedZero = 4 * zeroCode
+
+// rides reports whether r can ride in the codes of w's base: 2-bit codes of -1, 0
+// and 1 in blocks of whole cells, tied to an integer base, with a ratio of 1/2, 1 ... 8.
+func (w *Weights) rides(r *quant.Residual) bool {
+	switch {
+	case !r.BaseScales || r.Bits != 2 || r.BlockCols%cellCols != 0:
+		return false
+	case w.scheme.float() || w.codec.levels != stripLevels || w.grid.group > 1<<18:
+		return false
+	case w.grid.group%cellCols != 0 && w.grid.groups() > 1: // blocks lie across cells
+		return false
+	}
+	if h := halves(r.Scales[0]); h < 1 || h > maxHalves {
+		return false
+	}
+	for _, b := range r.Codes {
+		if (b|b>>1)&0x55 != 0x55 { // a code of 0 stands for -2
+			return false
+		}
+	}
+	return true
+}
+
+// halves is a ratio, a half-precision number, in half steps; 0 if that is no whole
+// number.
+func halves(ratio uint16) int {
+	h := 2 * half.FromF16(ratio)
+	if h != float32(int(h)) {
+		return 0
+	}
+	return int(h)
+}
+
+// overlay is a riding residual by panels.
+type overlay struct {
+	// words [panel, cell, row of the panel]: 2-bit codes of a row's 8 columns, and
+	// above them 1 if the cell lies in a kept block.
+	words [][]uint32
+}
+
+// newOverlay lays r out for the grid.
+func newOverlay(g grid, r *quant.Residual) *overlay {
+	o := &overlay{words: make([][]uint32, ceilDiv(r.N, panelRows))}
+	for p := range o.words {
+		o.words[p] = make([]uint32, g.cells()*panelRows)
+	}
+	for b := range r.RowPtr.Len() - 1 {
+		for i := r.RowPtr.At(b); i < r.RowPtr.At(b+1); i++ {
+			codes, _ := r.Block(i)
+			for row := range min(r.BlockRows, r.N-b*r.BlockRows) {
+				n := b*r.BlockRows + row
+				for c := 0; c < r.BlockCols; c += cellCols {
+					k := r.Cols.At(i)*r.BlockCols + c
+					if k >= g.k {
+						break
+					}
+					at := (row*r.BlockCols + c) / 4
+					word := uint32(codes[at]) | uint32(codes[at+1])<<8 | 1<<16
+					o.words[n/panelRows][g.position(k)/cellCols*panelRows+n%panelRows] = word
+				}
+			}
+		}
+	}
+	return o
+}
+
+// appendMasks appends a bit for each row of each cell: whether a word follows the
+// codes of the group.
+func (o *overlay) appendMasks(out []byte, p, first, cells int) []byte {
+	for c := range cells {
+		var mask uint16
+		for r, word := range o.words[p][(first+c)*panelRows:][:panelRows] {
+			mask |= uint16(word>>16) << r
+		}
+		out = binary.LittleEndian.AppendUint16(out, mask)
+	}
+	return out
+}
+
+// appendWords appends the words of a group: nibble i has the codes of columns i and,
+// above, 4+i, with their upper bits inverted, so that zeros stand for zeros.
+func (o *overlay) appendWords(out []byte, p, first, cells int) []byte {
+	for _, word := range o.words[p][first*panelRows:][:cells*panelRows] {
+		if word>>16 == 1 {
+			out = binary.LittleEndian.AppendUint16(out, toWord(uint16(word)))
+		}
+	}
+	return out
+}
+
+// toWord reorders 8 codes of 2 bits from columns to nibbles; fromWord is its inverse.
+func toWord(codes uint16) (word uint16) {
+	codes ^= 0xaaaa
+	for i := range 4 {
+		word |= (codes>>(2*i)&3 | codes>>(8+2*i)&3<<2) << (4 * i)
+	}
+	return word
+}
+
+func fromWord(word uint16) (codes uint16) {
+	for i := range 4 {
+		nibble := word >> (4 * i) & 15
+		codes |= nibble&3<<(2*i) | nibble>>2<<(8+2*i)
+	}
+	return codes ^ 0xaaaa
+}
+
+// rideTables sets what the four bits of a nibble of a word add to the codes of its
+// two columns: the code times halves, and as much as keeps sums positive.
+func (t *laneTable) rideTables(halves int) {
+	for u := range panelRows {
+		for i, part := range []int{laneRideLow, laneRideHigh} {
+			v := (u>>(2*i)&3 ^ 2) - 2
+			b := uint32(byte(widenedZero - 2*zeroCode + halves*v))
+			lane := u / 4
+			for lane < panelRows {
+				t.part(part)[lane] |= int32(b << (u % 4 * 8))
+				lane += 4
+			}
+		}
+	}
+}
+
+// groupBytes returns where the codes of the group at data begin, and its size.
+func (s *shape) groupBytes(data []byte, group int) (codes, size int) {
+	cells := s.cellsOf(group)
+	if s.mode == cellsWidened {
+		return s.headBytes, s.headBytes + 2*cellBytes*cells
+	}
+	if s.mode != cellsRiding {
+		return s.headBytes, s.headBytes + cellBytes*cells
+	}
+	codes = s.headBytes + 2*cells
+	size = codes + cellBytes*cells
+	for c := range cells {
+		size += 2 * bits.OnesCount16(binary.LittleEndian.Uint16(data[s.headBytes+2*c:]))
+	}
+	return codes, size
+}
+
+// readWords writes the words of a group of panel p, which begins at a cell, to o.
+func (o *overlay) readWords(s *shape, data []byte, p, first, group int) {
+	codes, _ := s.groupBytes(data, group)
+	cells := s.cellsOf(group)
+	words := data[codes+cellBytes*cells:]
+	for c := range cells {
+		mask := binary.LittleEndian.Uint16(data[s.headBytes+2*c:])
+		for r := range panelRows {
+			if mask>>r&1 == 1 {
+				o.words[p][(first+c)*panelRows+r] = uint32(fromWord(binary.LittleEndian.Uint16(words))) | 1<<16
+				words = words[2:]
+			}
+		}
+	}
+}
+
+// residual assembles the blocks of o in the order of BCSR.
+func (o *overlay) residual(w *Weights) *quant.Residual {
+	b := w.blocks
+	r := &quant.Residual{N: w.n, K: w.k, BlockRows: b.rows, BlockCols: b.cols, Bits: 2, BaseScales: true,
+		RowPtr: quant.Ints{Width: b.ptrWidth}, Cols: quant.Ints{Width: b.colsWidth}, Scales: []uint16{b.ratio}}
+	rows, cols := r.Grid()
+	count := 0
+	appendInt(&r.RowPtr, 0)
+	for row := range rows {
+		for col := range cols {
+			var block []byte
+			kept := false
+			for i := range b.rows {
+				for k := col * b.cols; k < (col+1)*b.cols; k += cellCols {
+					codes := uint16(0xaaaa)
+					if n := row*b.rows + i; n < w.n && k < w.k {
+						word := o.words[n/panelRows][w.grid.position(k)/cellCols*panelRows+n%panelRows]
+						if word>>16 == 1 {
+							kept, codes = true, uint16(word)
+						}
+					}
+					block = binary.LittleEndian.AppendUint16(block, codes)
+				}
+			}
+			if kept {
+				count++
+				appendInt(&r.Cols, col)
+				r.Codes = append(r.Codes, block...)
+			}
+		}
+		appendInt(&r.RowPtr, count)
+	}
+	return r
+}
+
+// widenGeneric is kernel.widen.
+func widenGeneric(dst, src []byte, s *shape, lanes *laneTable) {
+	low, high := lanes.part(laneRideLow), lanes.part(laneRideHigh)
+	at := func(table []int32, u uint16) byte { return byte(table[u/4] >> (u % 4 * 8)) }
+	for group := range s.groups {
+		codes, size := s.groupBytes(src, group)
+		copy(dst, src[:s.headBytes])
+		dst = dst[s.headBytes:]
+		cells := s.cellsOf(group)
+		words := src[codes+cellBytes*cells:]
+		for c := range cells {
+			mask := binary.LittleEndian.Uint16(src[s.headBytes+2*c:])
+			for r := range panelRows {
+				var word uint16
+				if mask>>r&1 == 1 {
+					word = binary.LittleEndian.Uint16(words)
+					words = words[2:]
+				}
+				for i, b := range src[codes+c*cellBytes+4*r:][:4] {
+					nibble := word >> (4 * i) & 15
+					dst[4*r+i] = 2*(b&15) + at(low, nibble)
+					dst[cellBytes+4*r+i] = 2*(b>>4) + at(high, nibble)
+				}
+			}
+			dst = dst[2*cellBytes:]
+		}
+		src = src[size:]
+	}
+}
+
+// widened is the shape of what widen makes of panels of s, and its size.
+func (s *shape) widened() (shape, int) {
+	w := *s
+	w.mode = cellsWidened
+	return w, s.groups*s.headBytes + 2*cellBytes*((s.groups-1)*s.groupCells+s.lastCells)
+}

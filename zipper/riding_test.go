@@ -1,0 +1,169 @@
+package zipper
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"reflect"
+	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/half"
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// ridingShapes are matrices whose residuals ride: blocks of one row and of several,
+// groups that tiles, cells and rows end in, a few columns and many.
+var ridingShapes = []layout{
+	{n: 16, k: 128, group: 128, r: 1, c: 8, density: 0.1}, {n: 37, k: 576, group: 128, r: 1, c: 8, density: 0.5},
+	{n: 50, k: 1000, group: 0, r: 1, c: 8, density: 0.2}, {n: 17, k: 99, group: 0, r: 1, c: 8, density: 1},
+	{n: 20, k: 256, group: 16, r: 1, c: 16, density: 0.3}, {n: 33, k: 512, group: 64, r: 4, c: 32, density: 0.3},
+	{n: 40, k: 384, group: 128, r: 16, c: 64, density: 0.4}, {n: 35, k: 240, group: 48, r: 12, c: 8, density: 0.6},
+	{n: 16, k: 128, group: 32, r: 1, c: 8, density: 0}, {n: 9, k: 70, group: 32, r: 3, c: 24, density: 0.5},
+}
+
+// riding draws a matrix whose residual rides.
+func (l layout) riding(seed uint64, f quant.Format, halves int) *quant.Quantized {
+	rng := rand.New(rand.NewPCG(seed, 11))
+	q := l.random(seed, anyScale)
+	q.Base = randomBase(rng, f, l.n, l.k)
+	r := q.Residual
+	tied := &quant.Residual{N: l.n, K: l.k, BlockRows: l.r, BlockCols: l.c, Bits: 2, BaseScales: true,
+		RowPtr: r.RowPtr, Cols: r.Cols, Scales: []uint16{halfOf(halves)}}
+	for row := range r.RowPtr.Len() - 1 {
+		for b := r.RowPtr.At(row); b < r.RowPtr.At(row+1); b++ {
+			block := make([]byte, l.r*l.c/4)
+			for i := range l.r * l.c {
+				code := byte(2)
+				if n, k := row*l.r+i/l.c, r.Cols.At(b)*l.c+i%l.c; n < l.n && k < l.k {
+					code = byte(1 + rng.IntN(3))
+				}
+				flip(block, i, 2, code)
+			}
+			tied.Codes = append(tied.Codes, block...)
+		}
+	}
+	q.Residual = tied
+	return q
+}
+
+// halfOf is halves/2 as a half-precision number.
+func halfOf(halves int) uint16 {
+	for bits := range uint16(0x7c00) {
+		if half.FromF16(bits) == float32(halves)/2 {
+			return bits
+		}
+	}
+	panic("no such number")
+}
+
+// forRiding calls f for all shapes with integer bases and activations a.
+func forRiding(t *testing.T, a quant.Activations, f func(i int, name string, q *quant.Quantized, w *Weights)) {
+	t.Helper()
+	i := 0
+	for _, l := range ridingShapes {
+		for _, name := range []string{"int4", "int4a", "int4b", "int3", "int2a"} {
+			format, err := quant.ParseFormat(name, l.group)
+			if err != nil {
+				t.Fatal(err)
+			}
+			i++
+			q := l.riding(uint64(i), format, []int{15, 1, 16, 7}[i%4])
+			if Takes(q.Form(), Zipped, a) != nil {
+				continue
+			}
+			w := prepackFor(t, q, Zipped, a)
+			if !w.Rides() {
+				t.Errorf("%s %s %s: the residual does not ride", format, l, a)
+			}
+			f(i, fmt.Sprint(format, " ", l), q, w)
+		}
+	}
+}
+
+// TestRidingRoundTrip reads streams with riding residuals back.
+func TestRidingRoundTrip(t *testing.T) {
+	for _, a := range []quant.Activations{quant.A8, quant.A4} {
+		n := 0
+		forRiding(t, a, func(i int, name string, q *quant.Quantized, w *Weights) {
+			n++
+			got := w.Unpack()
+			if !reflect.DeepEqual(got.Base, q.Base) {
+				t.Errorf("%s %s: base changed", name, a)
+			}
+			if q.Residual.Blocks() == 0 && got.Residual.Blocks() == 0 {
+				return // a slice of nothing may be nil or empty
+			}
+			if !reflect.DeepEqual(got.Residual, q.Residual) {
+				t.Errorf("%s %s: residual changed", name, a)
+			}
+		})
+		if n < 20 {
+			t.Errorf("%s: %d matrices", a, n)
+		}
+	}
+}
+
+// TestRiding compares products with float64, for so many tokens that codes are
+// widened and for few, and demands the same bits of all kernels.
+func TestRiding(t *testing.T) {
+	for _, a := range []quant.Activations{quant.A8, quant.A4} {
+		forRiding(t, a, func(i int, name string, q *quant.Quantized, w *Weights) {
+			for _, m := range []int{1 + i%2, 3 + i%6, 9 + i%9, 48 + i%17} {
+				if m > 16 && q.Base.N*q.Base.K > 10000 {
+					continue
+				}
+				x := normal(uint64(i), m, q.Base.K)
+				want, size := Reference(q, x, a)
+				if q.Base.Format.Affine {
+					size = absolute(q, x, a)
+				}
+				for _, k := range append(kernels(), alternatives()...) {
+					use(t, k)
+					near(t, name+" "+k.name, multiply(t, w, x), want, size, rounding(q, a))
+				}
+				sameBits(t, layout{n: q.Base.N, k: q.Base.K}, w, x)
+			}
+		})
+	}
+}
+
+// TestWiden demands the same bytes of all kernels.
+func TestWiden(t *testing.T) {
+	forRiding(t, quant.A8, func(i int, name string, q *quant.Quantized, w *Weights) {
+		s := &w.main.shape
+		_, size := s.widened()
+		for p := range len(w.main.starts) - 1 {
+			src := w.main.data[w.main.starts[p]:w.main.starts[p+1]]
+			want := make([]byte, size)
+			generic.widen(want, src, s, &w.main.lanes)
+			for _, k := range kernels() {
+				got := make([]byte, size)
+				k.widen(got, src, s, &w.main.lanes)
+				if !reflect.DeepEqual(got, want) {
+					t.Fatalf("%s: %s widens panel %d otherwise than generic", name, k.name, p)
+				}
+			}
+		}
+	})
+}
+
+// TestNotRiding: what cannot ride is executed in strips, with steps of its own.
+func TestNotRiding(t *testing.T) {
+	l := layout{n: 32, k: 256, group: 64, r: 1, c: 8, density: 0.3}
+	for what, change := range map[string]func(q *quant.Quantized){
+		"a third of a step":     func(q *quant.Quantized) { q.Residual.Scales[0] = 0x3555 },
+		"more than eight steps": func(q *quant.Quantized) { q.Residual.Scales[0] = halfOf(17) },
+		"a code of -2":          func(q *quant.Quantized) { q.Residual.Codes[3] &^= 3 },
+		"NF4":                   func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Group: 64, Kind: quant.NF4} },
+		"FP4":                   func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Group: 64, Kind: quant.FP4} },
+	} {
+		q := l.riding(1, quant.Int4(64), 15)
+		change(q)
+		if prepack(t, q, Zipped).Rides() {
+			t.Errorf("%s rides", what)
+		}
+	}
+	q := l.riding(1, quant.Int4(64), 15)
+	if prepackFor(t, q, Zipped, quant.A16).Rides() || prepack(t, q, Separate).Rides() || prepack(t, q, Dense4).Rides() {
+		t.Error("float activations, or another variant, ride")
+	}
+}
