@@ -101,7 +101,7 @@ func TestCompareCommand(t *testing.T) {
 func TestTablesCommand(t *testing.T) {
 	a := folder(t, "a", sample("1", map[string]string{"method": "rtn"}, 0.02))
 	again := folder(t, "a", sample("1", map[string]string{"method": "rtn"}, 0.02))
-	for format, want := range map[string]string{"md": "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 |  | 10.8 |  |", "csv": "results of a", "latex": "\\toprule"} {
+	for format, want := range map[string]string{"md": "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 | no run: configs/paper-w4a4.yaml | 10.8 | no run: configs/paper-w4a4.yaml |", "csv": "results of a", "latex": "\\toprule"} {
 		if text, err := execute(t, "tables", a, "--format", format); err != nil || !strings.Contains(text, want) {
 			t.Errorf("%s: %v", format, err)
 		}

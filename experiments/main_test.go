@@ -108,7 +108,7 @@ protocol: {text: builtin:heldout, context: 256, stride: 256, bos: true}
 calibration: {text: builtin:calibration, tokens: 16384}
 execution: packed
 methods:
-  - {method: rtn, group: 64, format: [int4, nf4]}
+  - {method: rtn, group: 64, format: [int4, any4]}
 `), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ methods:
 		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
 		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
-		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"rtn nf4\": zipper: base format nf4 g64"},
+		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"rtn any4"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want it to say %q", c.args, err, c.want)
@@ -238,8 +238,8 @@ func TestCommentedSettings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	offered := regexp.MustCompile(`(?m)^# ((?:tasks|execution|skip|speed): )`)
-	if n := len(offered.FindAll(data, -1)); n != 4 {
+	offered := regexp.MustCompile(`(?m)^# ((?:tasks|execution): )`)
+	if n := len(offered.FindAll(data, -1)); n != 2 {
 		t.Fatalf("%d settings are offered", n)
 	}
 	sw, err := plan.Parse("default.yaml", offered.ReplaceAll(data, []byte("$1")))

@@ -20,6 +20,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/slurm"
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
@@ -154,7 +155,8 @@ func (s *submission) submit(ctx context.Context) error {
 // models and texts are there, and fetches those from the hub: nodes that
 // compute often have no network.
 func (s *submission) slices(ctx context.Context, sw *plan.Sweep, rec *slurm.Record) ([][]plan.Trial, error) {
-	lab := &trial.Lab{HubCache: filepath.Join(rec.Cache, "hub"), Progress: s.err}
+	models, _ := hf.HubCache() // a model of the hub says what is missing
+	lab := &trial.Lab{HubCache: models, Progress: s.err}
 	parts, err := sweep.Slices(ctx, lab, sw.Trials, rec.Slices)
 	return parts, sw.Locate(err)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/sweep"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/bounded"
+	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 )
@@ -134,10 +135,11 @@ func readConfig(path string) ([]byte, error) {
 // the lab has no cache, which costs time and is said once.
 func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
 	warn := func(text string) { fmt.Fprintln(progress, "note:", text) }
+	models, _ := hf.HubCache() // a model of the hub says what is missing
 	if cache == "" {
 		dir, err := store.DefaultDir()
 		if err != nil {
-			return &trial.Lab{Store: store.None(err, warn), Progress: progress}, nil
+			return &trial.Lab{Store: store.None(err, warn), HubCache: models, Progress: progress}, nil
 		}
 		cache = dir
 	}
@@ -145,7 +147,7 @@ func newLab(cache string, progress io.Writer) (*trial.Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &trial.Lab{Store: st, HubCache: filepath.Join(cache, "hub"), Progress: progress}, nil
+	return &trial.Lab{Store: st, HubCache: models, Progress: progress}, nil
 }
 
 func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Options) error {

@@ -44,6 +44,40 @@ const (
 	// one string, and the last bits of it up to a weight are the state that its value is
 	// computed from. See NewTrellis.
 	Trellis
+	// NVINT4 has the integers ±7 in place of E2M1, and is otherwise NVFP4 with 7 in place
+	// of 6 (Cook et al. 2025, arXiv:2512.02010; Chen et al. 2025, arXiv:2510.25602).
+	NVINT4
+	// MXINT4 has the integers ±7, groups of 32 and E8M0 scales: in units of the largest
+	// power of two up to max|w|, levels are multiples of 1/4 up to 7/4.
+	MXINT4
+	// SEQ4 has 16 levels ±α/16, ±3α/16 ... ±15α/16 without a zero (ParetoQ, Liu et al.
+	// 2025, arXiv:2502.02631), and half-precision scales α/8, α being max|w|.
+	SEQ4
+	// QoQ4 has affine codes of 4 bits whose scales are whole numbers below int8 rows
+	// (QServe, Lin et al. 2024, arXiv:2405.04532): with a half-precision step s = max|row|/119
+	// for each row, ŵ = (u-zero)·m·s with m a byte for each group. (u-zero)·m is within
+	// ±127, so that a kernel can multiply int8 by int8. The authors round weights to s
+	// before they find codes; here codes are the nearest to the weights.
+	QoQ4
+	// MXINT8 has the integers ±127, groups of 32 and E8M0 scales: MXINT4 with multiples of
+	// 1/64 up to 127/64.
+	MXINT8
+	// FP8Weights has E4M3 numbers up to 448, and half-precision scales max|w|/448. A code
+	// is the number.
+	FP8Weights
+	// MXFP8 has E4M3 numbers, groups of 32 and E8M0 scales by the rule of MXFP4.
+	MXFP8
+	// FP6 has E3M2 numbers up to 28, and half-precision scales max|w|/28 (FP6-LLM, Xia et
+	// al. 2024, arXiv:2401.14112). A code is the number.
+	FP6
+	// FP6E2M3 has E2M3 numbers up to 7.5, and scales as FP6.
+	FP6E2M3
+	// IntScale4 has symmetric codes of 4 bits and scales that are whole numbers of 16 bits
+	// over one amplifier of the matrix, a power of two (Integer Scale, Li et al. 2024,
+	// arXiv:2405.14597), so that a kernel sums groups in int32 and multiplies by a float
+	// once. The amplifier is 1024, or the least power of two above it for which no scale
+	// rounds below 1; a row whose sum could exceed int32 with int8 inputs is an error.
+	IntScale4
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.
@@ -142,6 +176,75 @@ var normal = NewLevels(nf4[:])
 var e2m1 = func() *Levels {
 	l := signed([]float64{0, .5, 1, 1.5, 2, 3, 4, 6}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
 	l.ties(func(i int) bool { return l.Wire[i+1]&1 == 0 })
+	return l
+}()
+
+// int7 are the integers ±7; ties go to the even one.
+var int7 = func() *Levels {
+	l := signed([]float64{0, 1, 2, 3, 4, 5, 6, 7}, []uint8{0, 1, 2, 3, 4, 5, 6, 7})
+	l.ties(func(i int) bool { return i%2 == 0 }) // level i+1 is i-6
+	return l
+}()
+
+// int127 are the integers ±127; ties go to the even one.
+var int127 = func() *Levels {
+	v := make([]float64, 255)
+	for u := range v {
+		v[u] = float64(u) - 127
+	}
+	l := NewLevels(v)
+	l.ties(func(i int) bool { return i%2 == 0 }) // level i+1 is i-126
+	return l
+}()
+
+// The levels of small floating-point numbers.
+var (
+	e4m3 = floatLevels(4, 3, 448)
+	e3m2 = floatLevels(3, 2, 28)
+	e2m3 = floatLevels(2, 3, 7.5)
+)
+
+// floatLevels are the numbers with a sign, so many bits of exponent and of mantissa, up
+// to top: a code is the number, minus zero counts as zero, ties go to an even mantissa.
+func floatLevels(exponent, mantissa int, top float64) *Levels {
+	bias := 1<<(exponent-1) - 1
+	magnitude := func(c int) float64 {
+		e, m := c>>mantissa, float64(c&(1<<mantissa-1))
+		if e == 0 {
+			return math.Ldexp(m, 1-bias-mantissa)
+		}
+		return math.Ldexp(m+float64(int(1)<<mantissa), e-bias-mantissa)
+	}
+	n, sign := 0, 1<<(exponent+mantissa)
+	for n+1 < sign && magnitude(n+1) <= top {
+		n++
+	}
+	value, wire, rank := make([]float64, 2*n+1), make([]uint8, 2*n+1), make([]uint8, 2*sign)
+	for c := range n + 1 {
+		value[n-c], wire[n-c] = -magnitude(c), uint8(c+sign)
+		value[n+c], wire[n+c] = magnitude(c), uint8(c)
+	}
+	for r, c := range wire {
+		rank[c] = uint8(r)
+	}
+	rank[sign] = uint8(n)           // minus zero
+	for c := n + 1; c < sign; c++ { // codes of no number are never stored
+		rank[c], rank[c+sign] = uint8(2*n), 0
+	}
+	l := NewLevels(value)
+	l.Wire, l.rank = wire, rank
+	l.ties(func(i int) bool { return wire[i+1]&1 == 0 })
+	return l
+}
+
+// seq4 are the levels of SEQ4 in units of their step.
+var seq4 = func() *Levels {
+	v := make([]float64, 16)
+	for u := range v {
+		v[u] = float64(u) - 7.5
+	}
+	l := NewLevels(v)
+	l.ties(func(i int) bool { return i%2 == 1 }) // as the nearest even whole number, less a half
 	return l
 }()
 

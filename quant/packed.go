@@ -72,6 +72,32 @@ func (p *Packed) Load(dst Matrix, n0, k0 int) {
 	}
 }
 
+// levelLoad decodes tiles of matrices whose codes are those of more than 16 constant
+// levels.
+func levelLoad(l *Levels,
+	scaleOf func(p *Packed, n, g, groups int) (scale, offset float64)) func(*Packed, Matrix, int, int) {
+	return func(p *Packed, dst Matrix, n0, k0 int) {
+		bits := p.Format.Bits
+		size, groups := p.Format.Groups(p.K)
+		rowLen := PackedLen(p.K, bits)
+		for i := range dst.Rows {
+			codes := p.Codes[(n0+i)*rowLen : (n0+i+1)*rowLen]
+			out := dst.Row(i)
+			for j := 0; j < len(out); {
+				g := (k0 + j) / size
+				scale, _ := scaleOf(p, n0+i, g, groups)
+				for end := min(len(out), (g+1)*size-k0); j < end; j++ {
+					r := CodeAt(codes, k0+j, bits)
+					if l.rank != nil {
+						r = l.rank[r]
+					}
+					out[j] = float32(l.Value[min(int(r), len(l.Value)-1)] * scale)
+				}
+			}
+		}
+	}
+}
+
 // Scale returns scale and offset of group g of row n, which has groups of them.
 func (p *Packed) Scale(n, g, groups int) (scale, offset float64) {
 	return p.Format.Kind.row().scale(p, n, g, groups)

@@ -118,10 +118,62 @@ var rows = []row{
 			at := n*groups + g
 			return DoubleDecode(p.ScaleBytes[at], p.Tensor[1+at/DoubleBlock], p.Tensor[0]), 0
 		}},
-	Trellis: {name: "trellis", unnamed: true, perRow: true, least: 2, most: 4, tile: TrellisTile, scale: halfScale, load: (*Packed).loadTrellis,
+	Trellis: {name: "trellis", unnamed: true, perRow: true, least: 2, most: 4, tile: TrellisTile,
+		scale: halfScale, load: (*Packed).loadTrellis,
 		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 2} },
 		valid: func(p *Packed) error {
 			return checkTrellis(p.N, p.K, p.Format.Bits, int(p.Tables[0]), int(p.Tables[1]))
+		}},
+	NVINT4: {name: "nvint4", least: 4, most: 4, group: 16, levels: int7, table: levelTable(int7), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups, tensor: 1} },
+		validScale: func(b byte) bool { return b <= 0x7e },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]))), 0
+		}},
+	MXINT4: {name: "mxint4", least: 4, most: 4, group: 32, levels: int7, table: levelTable(int7), scaleBits: 8,
+		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} },
+		validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
+		}},
+	SEQ4: {name: "seq4", least: 4, most: 4, levels: seq4, arrays: halfScales, scale: halfScale, table: levelTable(seq4)},
+	MXINT8: {name: "mxint8", least: 8, most: 8, group: 32, levels: int127, scaleBits: 8,
+		load: levelLoad(int127, e8m0Scale), arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
+	FP8Weights: {name: "fp8", least: 8, most: 8, levels: e4m3, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e4m3, halfScale)},
+	MXFP8: {name: "mxfp8", least: 8, most: 8, group: 32, levels: e4m3, load: levelLoad(e4m3, e8m0Scale), scaleBits: 8,
+		arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
+	FP6: {name: "fp6", least: 6, most: 6, levels: e3m2, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e3m2, halfScale)},
+	FP6E2M3: {name: "fp6e2m3", least: 6, most: 6, levels: e2m3, arrays: halfScales, scale: halfScale,
+		load: levelLoad(e2m3, halfScale)},
+	IntScale4: {name: "intscale4", least: 4, most: 4,
+		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} },
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			return float64(p.Scales[n*groups+g]) * float64(p.Tensor[0]), 0
+		},
+		table: func(_ *Packed, t *[16]float32, _ int, scale, _ float64) {
+			for u := range t {
+				t[u] = float32(float64(u-8) * scale)
+			}
+		}},
+	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
+		arrays: func(_ Format, n, groups int) counts {
+			return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}
+		},
+		scale: func(p *Packed, n, g, groups int) (float64, float64) {
+			l := PackedLen(groups, 4)
+			scale := float64(half.FromF16(p.Second[n])) * float64(p.ScaleBytes[n*groups+g])
+			return scale, -float64(CodeAt(p.Zeros[n*l:(n+1)*l], g, 4)) * scale
+		},
+		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
+			zero := 0.0
+			if scale > 0 {
+				zero = math.Round(-offset / scale)
+			}
+			for u := range t {
+				t[u] = float32((float64(u) - zero) * scale)
+			}
 		}},
 }
 
@@ -130,6 +182,15 @@ func halfScales(_ Format, n, groups int) counts { return counts{scales: n * grou
 
 func halfScale(p *Packed, n, g, groups int) (scale, offset float64) {
 	return float64(half.FromF16(p.Scales[n*groups+g])), 0
+}
+
+// byteScales has one scale of a byte for each group.
+func byteScales(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} }
+
+func isE8M0(b byte) bool { return b <= 127+half.MaxE8M0 }
+
+func e8m0Scale(p *Packed, n, g, groups int) (scale, offset float64) {
+	return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
 }
 
 // levelTable scales constant levels.

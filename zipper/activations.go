@@ -78,7 +78,8 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 	if a.ld%128 == 0 { // an odd number of lines spreads tokens over the cache's sets
 		a.ld += 64
 	}
-	if n := k.panelsFor(w).padded(x.Rows)*a.ld + 64; cap(a.data) < n {
+	panels, _ := k.panelsFor(w, x.Rows)
+	if n := panels.padded(x.Rows)*a.ld + 64; cap(a.data) < n {
 		a.data = alignedTo(n, cacheLine)
 	} else {
 		a.data = a.data[:n]

@@ -33,6 +33,13 @@
 // without the residual, Separate with the residual in a pass of its own. Outlier16
 // is a 4-bit base with 16-bit outliers, W16A16 bfloat16 weights (PrepackBF16).
 //
+// # What is kept beside
+//
+// Channel scales (AWQ, SmoothQuant) divide X before it is rounded. Whole channels
+// apart (LLM.int8(), QUIK, Atom) are rounded by themselves and multiplied in float32,
+// and so is a low-rank branch (SVDQuant), by X as it was rounded. These are passes of
+// their own over float32 copies, not fused: exact, and slower than their bytes.
+//
 // # The stream
 //
 // Prepack lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel

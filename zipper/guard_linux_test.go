@@ -79,7 +79,11 @@ func TestFences(t *testing.T) {
 func fenceAll(t *testing.T, w *Weights) {
 	t.Helper()
 	for _, k := range kernels() {
-		for _, p := range k.panelsFor(w) {
+		panels := k.panels[w.scheme]
+		if w.Rides() {
+			panels = k.riding[w.scheme]
+		}
+		for _, p := range panels {
 			fence(t, w, k, p)
 		}
 	}

@@ -66,7 +66,7 @@ func (l layout) random(seed uint64, scale func(*rand.Rand) uint16) *quant.Quanti
 	rng := rand.New(rand.NewPCG(seed, uint64(l.n*l.k)))
 	groups := 1
 	if l.group > 0 {
-		groups = l.k / l.group
+		groups = ceilDiv(l.k, l.group)
 	}
 	base := &quant.Packed{N: l.n, K: l.k, Format: quant.Int4(l.group), Codes: make([]byte, l.n*((l.k+1)/2)), Scales: make([]uint16, l.n*groups)}
 	for i := range l.n {

@@ -27,12 +27,11 @@ type kernel struct {
 	sparseLanes func(ptr []uint32, cols, vals []uint16, x, out []float32)
 	sparseWidth int
 
-	// riding are panels for what rides in codes, if they are not the same. widen
-	// writes such a panel of shape s to dst as bytes that they multiply as they are,
-	// which pays from so many tokens on.
-	riding    [schemes]panelKernels
-	widen     func(dst, src []byte, s *shape, lanes *laneTable)
-	widenFrom int
+	// riding are panels for residuals that ride in codes. widen writes such a panel of
+	// shape s to dst, as bytes, which widened multiply: it pays from so many tokens on.
+	riding, widened [schemes]panelKernels
+	widen           func(dst, src []byte, s *shape, lanes *laneTable)
+	widenFrom       int
 
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
@@ -63,12 +62,16 @@ func (k panelKernels) covering(tokens int) panelKernel {
 	return best
 }
 
-// panelsFor returns the panel kernels that multiply by w.
-func (k *kernel) panelsFor(w *Weights) panelKernels {
-	if p := k.riding[w.scheme]; w.Rides() && p != nil {
-		return p
+// panelsFor returns the panel kernels that multiply by w, and whether by its widened
+// form.
+func (k *kernel) panelsFor(w *Weights, tokens int) (p panelKernels, widened bool) {
+	switch {
+	case !w.Rides():
+		return k.panels[w.scheme], false
+	case tokens >= k.widenFrom:
+		return k.widened[w.scheme], true
 	}
-	return k.panels[w.scheme]
+	return k.riding[w.scheme], false
 }
 
 // padded returns the number of tokens that the panel kernels touch.

@@ -37,8 +37,8 @@ var avx2Kernel = &kernel{
 	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
 		widenAVX2(&dst[0], &src[0], &s.groups, &lanes[0])
 	},
-	widenFrom: 3,
-	sum:       func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+	widenFrom: 3, riding: ridingAVX2, widened: ridingAVX2,
+	sum: func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 
 // avx512Kernel gains over AVX2 twice the lanes, products that are summed to 32
@@ -68,13 +68,29 @@ var avx512Kernel = &kernel{
 		widenAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
 	},
 	widenFrom: 48,
-	riding: [schemes]panelKernels{
-		schemeA8: {{1, assembly(panelA8x1AVX512)}, {4, assembly(panelA8x4AVX512)}, {8, assembly(panelA8x8AVX512)},
-			{16, assembly(panelA8x16AVX512)}},
-		schemeA4: {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)},
-			{16, assembly(panelA4x16AVX512)}},
-	},
-	sum: func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
+	riding:    ridingAVX512,
+	widened:   ridingAVX512,
+	sum:       func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
+}
+
+var ridingAVX2 = [schemes]panelKernels{
+	schemeA8: {{1, assembly(panelA8x1AVX2)}, {2, assembly(panelA8x2AVX2)}},
+	schemeA4: {{1, assembly(panelA4x1AVX2)}, {2, assembly(panelA4x2AVX2)}},
+}
+
+var ridingAVX512 = [schemes]panelKernels{
+	schemeA8: {{1, assembly(panelA8x1AVX512)}, {4, assembly(panelA8x4AVX512)}, {8, assembly(panelA8x8AVX512)},
+		{16, assembly(panelA8x16AVX512)}},
+	schemeA4: {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)},
+		{16, assembly(panelA4x16AVX512)}},
+}
+
+// withoutPopulationCount is avx512Kernel for CPUs that lack AVX512_VPOPCNTDQ, which
+// AVX-512 takes to add what rides in codes: AVX2 does it for them.
+func withoutPopulationCount() *kernel {
+	k := *avx512Kernel
+	k.riding, k.widen, k.widenFrom = avx2Kernel.riding, avx2Kernel.widen, avx2Kernel.widenFrom
+	return &k
 }
 
 // assembly adapts a panel kernel, which sees pointers only.
@@ -91,7 +107,11 @@ func kernels() []*kernel {
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasBMI2 {
 		ks = append([]*kernel{avx2Kernel}, ks...)
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI {
-			ks = append([]*kernel{avx512Kernel}, ks...)
+			k := avx512Kernel
+			if !cpu.X86.HasAVX512VPOPCNTDQ {
+				k = withoutPopulationCount()
+			}
+			ks = append([]*kernel{k}, ks...)
 		}
 	}
 	return ks

@@ -10,16 +10,18 @@ import (
 
 // The generic kernel states what the assembly computes and runs everywhere.
 var generic = &kernel{
-	name: "generic",
-	panels: [schemes]panelKernels{
-		schemeA8:   {{1, panelGeneric(schemeA8, 1)}, {4, panelGeneric(schemeA8, 4)}},
-		schemeA4:   {{1, panelGeneric(schemeA4, 1)}, {4, panelGeneric(schemeA4, 4)}},
-		schemeA16:  {{1, panelGeneric(schemeA16, 1)}, {4, panelGeneric(schemeA16, 4)}},
-		schemeBF16: {{1, panelBF16Generic(1)}, {4, panelBF16Generic(4)}},
-	},
+	name:   "generic",
+	panels: panelsGeneric, riding: panelsGeneric, widened: panelsGeneric,
 	lanes: 1, maxAbs: maxAbsGeneric, quantize: quantizeGeneric,
 	sparse: sparseGeneric, sparseLanes: sparseLanesGeneric, sparseWidth: 4,
 	widen: widenGeneric, widenFrom: 5, sum: sumGeneric,
+}
+
+var panelsGeneric = [schemes]panelKernels{
+	schemeA8:   {{1, panelGeneric(schemeA8, 1)}, {4, panelGeneric(schemeA8, 4)}},
+	schemeA4:   {{1, panelGeneric(schemeA4, 1)}, {4, panelGeneric(schemeA4, 4)}},
+	schemeA16:  {{1, panelGeneric(schemeA16, 1)}, {4, panelGeneric(schemeA16, 4)}},
+	schemeBF16: {{1, panelBF16Generic(1)}, {4, panelBF16Generic(4)}},
 }
 
 // walk is the state of the generic kernel on its way through a panel.

@@ -30,13 +30,17 @@ const (
 // The result does not depend on the number of goroutines; with quantized
 // activations, neither on the kernel nor on the other tokens.
 func (w *Weights) MulNT(y, x gemm.Matrix) {
-	if x.Cols != w.k || y.Cols != w.n || x.Rows != y.Rows {
-		panic(fmt.Sprintf("zipper: y is %dx%d for x %dx%d and weights %dx%d", y.Rows, y.Cols, x.Rows, x.Cols, w.n, w.k))
+	if _, k := w.Dims(); x.Cols != k || y.Cols != w.n || x.Rows != y.Rows {
+		panic(fmt.Sprintf("zipper: y is %dx%d for x %dx%d and weights %dx%d", y.Rows, y.Cols, x.Rows, x.Cols, w.n, k))
 	}
 	if x.Rows == 0 {
 		return
 	}
 	k := active
+	var kept gemm.Matrix
+	if w.beside != nil {
+		x, kept = w.beside.split(x)
+	}
 	a := w.newActivations(k, x)
 	w.main.multiply(k, w, y, a, false)
 	if w.second != nil {
@@ -44,6 +48,9 @@ func (w *Weights) MulNT(y, x gemm.Matrix) {
 	}
 	if w.outliers != nil {
 		w.outliers.add(k, w, y, a)
+	}
+	if w.beside != nil {
+		w.beside.add(w, y, kept, a)
 	}
 	a.release()
 }
@@ -66,10 +73,9 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 	sh := s.shape
 	sh.sums = a.sums
 	size, widened := taskBytes, 0
-	kernels := k.panelsFor(w)
+	kernels, widen := k.panelsFor(w, y.Rows)
 	most := kernels[len(kernels)-1].tokens
-	if sh.mode == cellsRiding && y.Rows >= k.widenFrom {
-		// Several passes over the panel: the residual is added to the codes once.
+	if widen { // several passes over the panel: the residual is added to the codes once
 		sh, widened = sh.widened()
 	}
 	if y.Rows >= manyTokens {

@@ -52,6 +52,7 @@ type Weights struct {
 	main     stream
 	second   *stream   // the strips of Separate
 	outliers *outliers // of Outlier16
+	beside   *beside   // nil without
 }
 
 // blocks is what the strips of a stream do not say of their residual.
@@ -99,6 +100,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	if needsFloat(b.Format) {
 		w.scheme = schemeA16
 	}
+	w.beside = newBeside(q, a)
 	w.codec = codecOf(b.Format, w.scheme.float(), b.Tensor)
 	if w.scheme.float() {
 		a = quant.A16 // what is rounded is rounded beforehand
@@ -143,8 +145,13 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	return w, w.second.pack(w, b, r, nil)
 }
 
-// Dims returns N and K.
-func (w *Weights) Dims() (n, k int) { return w.n, w.k }
+// Dims returns N and K, channels that are kept apart included.
+func (w *Weights) Dims() (n, k int) {
+	if w.beside != nil {
+		return w.n, w.k + w.beside.columns.Cols
+	}
+	return w.n, w.k
+}
 
 // Variant returns how w is executed.
 func (w *Weights) Variant() Variant { return w.variant }
@@ -166,6 +173,9 @@ func (w *Weights) Bytes() int64 {
 	}
 	if w.outliers != nil {
 		b += w.outliers.bytes()
+	}
+	if w.beside != nil {
+		b += w.beside.bytes()
 	}
 	return b
 }

@@ -116,7 +116,10 @@ func TestRiding(t *testing.T) {
 				if q.Base.Format.Affine {
 					size = absolute(q, x, a)
 				}
-				near(t, name, multiply(t, w, x), want, size, rounding(q, a))
+				for _, k := range append(kernels(), alternatives()...) {
+					use(t, k)
+					near(t, name+" "+k.name, multiply(t, w, x), want, size, rounding(q, a))
+				}
 				sameBits(t, layout{n: q.Base.N, k: q.Base.K}, w, x)
 			}
 		})

@@ -1,7 +1,6 @@
 package zipper
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/bits"
@@ -189,6 +188,7 @@ const (
 	laneOne             // 1, float32
 	laneRideLow         // what a nibble of a riding residual adds to a low nibble, bytes, four times
 	laneRideHigh        // and to a high one
+	laneBelow           // a bit for each of the rows before row l
 	laneScales          // the 256 values of their bytes, float32
 	laneParts    = laneScales + 16
 )
@@ -198,6 +198,7 @@ func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
 func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	for l := range panelRows {
 		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
+		t.part(laneBelow)[l] = 1<<l - 1
 		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
 		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
 		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)
@@ -253,22 +254,17 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 // activations a, or nil if one does. It is the list of what this package can
 // do: bases of up to 4 bits in any format but any4 and with any group, with
 // residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
-// 16-bit outliers.
+// 16-bit outliers; and beside these scales of channels, whole channels and a low-rank
+// branch.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {
 	case b.Bits > 4:
 		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
-	case b.Kind == quant.Trellis:
+	case b.Kind >= quant.Trellis: // and those that came after it
 		return fmt.Errorf("zipper: base format %s: it has no kernel", b)
 	case b.Kind == quant.Any4:
 		return fmt.Errorf("zipper: base format %s: levels of a row's own have no kernels", b)
-	case f.Columns != 0:
-		return fmt.Errorf("zipper: channels of %d bits apart from the base: they have no kernels", f.Columns)
-	case f.LowRank != 0:
-		return fmt.Errorf("zipper: a branch of rank %d: it has no kernels", f.LowRank)
-	case f.ChannelScales:
-		return errors.New("zipper: channel scales have no kernels")
 	case f.K > maxK:
 		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxK)
 	case a != quant.A16 && a != quant.A8 && a != quant.A4:
@@ -332,7 +328,10 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	if o := q.Outliers; o != nil && (o.N != b.N || o.K != b.K) {
 		return fmt.Errorf("zipper: outliers of %dx%d on a base of %dx%d", o.N, o.K, b.N, b.K)
 	}
-	return Takes(q.Form(), v, a)
+	if err := Takes(q.Form(), v, a); err != nil {
+		return err
+	}
+	return checkBeside(q)
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

@@ -29,6 +29,10 @@ func (w *Weights) Unpack() *quant.Quantized {
 	case w.blocks != nil:
 		q.Residual = u.residual()
 	}
+	if w.beside != nil {
+		from := w.beside.source
+		q.ChannelScales, q.Columns, q.LowRank = from.ChannelScales, from.Columns, from.LowRank
+	}
 	if w.outliers != nil {
 		q.Outliers = w.outliers.unpack(w.n, w.k)
 	}

@@ -584,9 +584,9 @@ func TestRefused(t *testing.T) {
 		"residual block 16x12":         func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
 		"residual of 16x32 on a base":  func(q *quant.Quantized) { q.Residual.K = 32 },
 		"base format any4 g32":         func(q *quant.Quantized) { q.Base.Format.Kind = quant.Any4 },
-		"channels of 16 bits":          func(q *quant.Quantized) { q.Columns = &quant.Columns{Count: 3} },
-		"a branch of rank 2":           func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2} },
-		"channel scales have":          func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 64) },
+		"3 channels of 16x80 apart":    func(q *quant.Quantized) { q.Columns = &quant.Columns{N: 16, K: 80, Count: 3} },
+		"a branch of 8x64 on a base":   func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2, N: 8, K: 64} },
+		"60 channel scales":            func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 60) },
 		"variant zipper has no kernel": func(q *quant.Quantized) { q.Outliers = &quant.Outliers{N: 16, K: 64} },
 		"weights of 16x2097152":        func(q *quant.Quantized) { q.Base.K, q.Residual = 1<<21, nil },
 	} {

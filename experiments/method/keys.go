@@ -1,7 +1,9 @@
 package method
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 )
@@ -16,10 +18,11 @@ func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") =
 // symmetric or "b" for SpQR's grid of two levels, and the others of quant.Kind.
 var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
-	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4"}
+	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
+	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4"}
 
 // fixedGroups are the group sizes that formats prescribe.
-var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16}
+var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16, "mxint4": 32, "nvint4": 16, "mxint8": 32, "mxfp8": 32}
 
 var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always(0.0), ForInputs: true,
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
@@ -60,7 +63,7 @@ func group(fallback int) *Key {
 var scale = &Key{Name: "scale", Kind: kinds.Word("absmax", "mse", "hessian", "clip", "ceil", "foursix"),
 	Default: always("absmax"),
 	Means: "How a scale is found: from the largest weight, by a search for the least error (`mse`), error weighted by h " +
-		"(`hessian`) or output error (`clip`, AWQ's), or a rule of one format (`ceil` of mxfp4, `foursix` of nvfp4)",
+		"(`hessian`) or output error (`clip`, AWQ's), or a rule of a format (`ceil` of those whose names begin with mx, `foursix` of nvfp4)",
 	Label: kinds.Prefix("", nil), Quiet: true}
 
 var order = &Key{Name: "order", Kind: kinds.Word("act", "natural"), Default: always("act"),
@@ -99,20 +102,25 @@ var refine = &Key{Name: "refine", Kind: kinds.Integer(0, 100), Default: always(0
 	Applies: func(s Settings) bool { return s.Name() == "gptq" || s.Bool("joint") },
 	Needs:   "method gptq or joint: true", Label: kinds.Prefix("refine", nil), Quiet: true}
 
+// noGroup refuses groups that are not those of a format which prescribes them.
+func noGroup(format string) Rule {
+	return Rule{"group",
+		func(s Settings) bool { return s.Word("format") == format && s.Int("group") != fixedGroups[format] },
+		fmt.Sprintf("is no group of %s, which has %d", format, fixedGroups[format])}
+}
+
 // baseRules hold for every method with a dense base.
 var baseRules = []Rule{
-	{"group", func(s Settings) bool { return s.Word("format") == "mxfp4" && s.Int("group") != 32 },
-		"is no group of mxfp4, which has 32"},
-	{"group", func(s Settings) bool { return s.Word("format") == "nvfp4" && s.Int("group") != 16 },
-		"is no group of nvfp4, which has 16"},
-	{"scale", func(s Settings) bool { return s.Word("scale") == "ceil" && s.Word("format") != "mxfp4" },
-		"is a rule of mxfp4 alone"},
+	noGroup("mxfp4"), noGroup("nvfp4"), noGroup("mxint4"), noGroup("nvint4"), noGroup("mxint8"), noGroup("mxfp8"),
+	{"scale", func(s Settings) bool {
+		return s.Word("scale") == "ceil" && !strings.HasPrefix(s.Word("format"), "mx")
+	}, "is a rule of mxfp4, mxint4, mxint8 and mxfp8 alone"},
 	{"scale", func(s Settings) bool { return s.Word("scale") == "foursix" && s.Word("format") != "nvfp4" },
 		"is a rule of nvfp4 alone"},
 	{"scale", func(s Settings) bool { return s.Word("scale") == "clip" && s.Word("format") == "any4" },
 		"does not exist for any4, whose table is learned"},
 	{"groups", func(s Settings) bool {
 		return s.Word("groups") == "dynamic" &&
-			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq"}, s.Word("format")))
-	}, "groups are not possible with any4, int3b, int4b, nf4dq and scale: clip, whose grids are found beforehand"},
+			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq", "qoq4", "intscale4"}, s.Word("format")))
+	}, "groups are not possible with any4, int3b, int4b, nf4dq, qoq4, intscale4 and scale: clip, whose grids are found beforehand"},
 }

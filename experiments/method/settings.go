@@ -342,12 +342,13 @@ func (s Settings) scaleTries() float64 {
 		return 55 // its table is learned by k-means
 	}
 	levels := 1.0 // formats whose levels are not integers take longer
-	if slices.Contains([]string{"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4"}, format) {
+	if slices.Contains([]string{"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "mxint4", "nvint4", "seq4",
+		"mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3"}, format) {
 		levels = 1.9
 	}
 	switch s.Word("scale") {
 	case "mse", "hessian":
-		if format == "mxfp4" {
+		if strings.HasPrefix(format, "mx") {
 			return 180 * levels
 		}
 		return 80 * levels

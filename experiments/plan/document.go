@@ -11,17 +11,27 @@ import (
 
 // formatMeans explains each format in a line.
 var formatMeans = map[string]string{
-	"intB":   "Symmetric integers of B bits: 2, 3, 4, 5, 6 or 8",
-	"intBa":  "Affine integers of B bits: a zero point is stored with each scale",
-	"int3b":  "SpQR's grid of 3 bits: scales and zeros of groups are themselves codes of 3 bits",
-	"int4b":  "SpQR's grid of 4 bits",
-	"nf4":    "QLoRA's quantiles of a normal distribution",
-	"nf4dq":  "nf4 with QLoRA's double quantization of scales",
-	"fp4":    "E2M1 numbers, half-precision scales",
-	"bnbfp4": "The FP4 of bitsandbytes, which is not E2M1",
-	"mxfp4":  "E2M1 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
-	"nvfp4":  "E2M1 numbers, groups of 16, E4M3 scales and one float32 scale of the matrix",
-	"any4":   "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
+	"intB":      "Symmetric integers of B bits: 2, 3, 4, 5, 6 or 8",
+	"intBa":     "Affine integers of B bits: a zero point is stored with each scale",
+	"int3b":     "SpQR's grid of 3 bits: scales and zeros of groups are themselves codes of 3 bits",
+	"int4b":     "SpQR's grid of 4 bits",
+	"nf4":       "QLoRA's quantiles of a normal distribution",
+	"nf4dq":     "nf4 with QLoRA's double quantization of scales",
+	"fp4":       "E2M1 numbers, half-precision scales",
+	"bnbfp4":    "The FP4 of bitsandbytes, which is not E2M1",
+	"mxfp4":     "E2M1 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"nvfp4":     "E2M1 numbers, groups of 16, E4M3 scales and one float32 scale of the matrix",
+	"mxint4":    "Integers ±7, groups of 32, scales that are powers of two",
+	"nvint4":    "Integers ±7 in place of E2M1, groups and scales of nvfp4 (arXiv:2512.02010)",
+	"seq4":      "16 levels at odd multiples of a sixteenth, without a zero (ParetoQ, arXiv:2502.02631)",
+	"qoq4":      "Affine codes of 4 bits under whole-number scales below int8 rows (QServe, arXiv:2405.04532)",
+	"mxint8":    "Integers ±127, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"mxfp8":     "E4M3 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"fp8":       "E4M3 numbers, half-precision scales",
+	"fp6":       "E3M2 numbers, half-precision scales (FP6-LLM, arXiv:2401.14112)",
+	"fp6e2m3":   "E2M3 numbers, half-precision scales",
+	"intscale4": "Symmetric codes of 4 bits, scales that are whole numbers over one amplifier (arXiv:2405.14597)",
+	"any4":      "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
 }
 
 // formatEntry is the entry of formatMeans for a format's name.

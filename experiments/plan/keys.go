@@ -238,7 +238,8 @@ func commonKeys() []*key {
 
 		{name: "basis",
 			means: "Form in which the model is quantized, all of one function: as stored; the gains of norms " +
-				"folded into weights; folded, and the residual stream turned by a random orthogonal matrix",
+				"folded into weights; folded, and the residual stream turned by a random orthogonal matrix. " +
+				"`transform` has these and more",
 			kind: basis, field: func(t *Trial) any { return &t.Basis },
 			fallback: always(""), label: kinds.Prefix("", basis.Write)},
 		{name: "basis_seed",
@@ -250,7 +251,7 @@ func commonKeys() []*key {
 		{name: "transform",
 			means: "Change of basis that comes before the method, of one function too; see the list of transforms",
 			kind:  transform, field: func(t *Trial) any { return &t.Transform },
-			fallback: always(""), label: kinds.Prefix("", transform.Write)},
+			fallback: always(""), label: kinds.Prefix("", transform.Write), quiet: true},
 		{name: "transform_seed",
 			means: "Seed that draws its matrices and signs",
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.TransformSeed }, fallback: always(uint64(1)),

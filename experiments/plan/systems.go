@@ -124,6 +124,70 @@ var Systems = []System{
 		Checked: "torchao (scripts/golden/published.py), ml_dtypes (formats.py, activations.py)",
 	},
 	{
+		Name: "MXINT4, NVINT4",
+		File: "transform: [none, block-hadamard]\n" +
+			"methods: [{method: gptq, format: [mxint4, nvint4]}]",
+		Source:  "arXiv:2510.25602, arXiv:2512.02010",
+		Departs: "none that is known",
+		Checked: "numpy and ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name:    "ParetoQ's SEQ",
+		File:    "methods: [{method: gptq, format: seq4, group: 64, scale: [absmax, mse]}]",
+		Source:  "arXiv:2502.02631",
+		Departs: "the grid alone, rounded to after training; its range is searched, not learned",
+		Checked: "the rule in numpy (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "QoQ",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, format: qoq4, group: 128, smoothing: 0.5}]",
+		Source: "arXiv:2405.04532",
+		Departs: "codes are the nearest to weights, which are not rounded to int8 first; the pipeline's rotation, order of " +
+			"channels and smoothing of keys are settings or not there; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/integers.py); every code times its multiple is within int8, " +
+			"after GPTQ and refinement",
+	},
+	{
+		Name: "MXINT8, MXFP8",
+		File: "activations: mxfp8\n" +
+			"methods: [{method: rtn, format: [mxint8, mxfp8], scale: [absmax, ceil]}]",
+		Source:  "OCP Microscaling Formats 1.0",
+		Departs: "none that is known; inputs have no MXINT8",
+		Checked: "numpy and ml_dtypes (scripts/golden/integers.py, activations.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name:    "FP6-LLM, ZeroQuant(4+2)",
+		File:    "methods: [{method: rtn, format: [fp6, fp6e2m3], group: row}]",
+		Source:  "arXiv:2401.14112, arXiv:2312.08583",
+		Departs: "codes are packed as a string of 6 bits, not as planes of 4 and 2",
+		Checked: "ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "FP8 weights and inputs",
+		File: "activations: fp8\n" +
+			"methods: [{method: rtn, format: fp8, group: row}]",
+		Source:  "OCP 8-bit Floating Point Specification",
+		Departs: "scales of weights are half precision, one for each row",
+		Checked: "ml_dtypes (scripts/golden/integers.py, activations.py)",
+	},
+	{
+		Name: "Integer Scale",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, format: intscale4, group: 128}]",
+		Source:  "arXiv:2405.14597",
+		Departs: "scales are rounded before codes are found, and have 16 bits; the rule is ours where 1024 is too little",
+		Checked: "the rule in numpy, and products in whole numbers (scripts/golden/integers.py)",
+	},
+	{
+		Name: "OdysseyLLM",
+		File: "activations: a8\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Source:  "arXiv:2311.09550",
+		Departs: "clipping is searched, not learned; the layout of its kernel is not there",
+		Checked: "as GPTQ",
+	},
+	{
 		Name: "W4A8 with FP8 inputs",
 		File: "activations: fp8\n" +
 			"methods: [{method: gptq, group: 128}]",
@@ -151,10 +215,10 @@ var Systems = []System{
 		File: "transform: block-hadamard\n" +
 			"transform_block: 128\n" +
 			"activations: [mxfp4, nvfp4]\n" +
-			"methods: [{method: gptq, format: mxfp4, only: {activations: mxfp4}}, {method: gptq, format: nvfp4, " +
-			"only: {activations: nvfp4}}]",
-		Departs: "scales are found by the rules of the formats, without the search over 100 shrink factors; q, k and v " +
-			"need not share a tensor scale",
+			"methods: [{method: gptq, format: mxfp4, scale: mse, only: {activations: mxfp4}}, " +
+			"{method: gptq, format: nvfp4, scale: mse, only: {activations: nvfp4}}]",
+		Departs: "the search for scales is by squared error of what is stored, where the authors take the power 2.4 before " +
+			"scales are rounded; q, k and v need not share a tensor scale",
 		Checked: "scipy's Hadamard matrices; formats as above; the function is kept to 1e-5",
 	},
 	{
@@ -235,9 +299,9 @@ var LeftOut = []struct{ Name, Why string }{
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
 		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"QoQ, DGQ, Integer Scale, OdysseyLLM",
-		"scales that are integers below int8 rows serve integer kernels, and cost accuracy: not built yet"},
-	{"MXINT4, MXINT8, NVINT4, FP6, FP8 weights, IF4, SEQ, NUPES",
+	{"DGQ",
+		"grids of groups found before int8 rows; QoQ has the same storage"},
+	{"IF4, NUPES, E5M2, MXFP6",
 		"grids that are not in the list of formats yet"},
 	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
@@ -258,8 +322,8 @@ func WriteSystems(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Systems of the field\n\n" +
 		"A system is a method, a format, a change of basis and a format of inputs, each a setting of its own, so that\n" +
-		"each can be compared with the others held. The lines are those of a sweep file, beside model, texts and calibration.\n" +
-		"[keys.md](keys.md) explains them. A test holds this page to the registry.\n")
+		"each can be compared with the others held. The lines are those of a sweep file, beside model, texts and\n" +
+		"calibration. [keys.md](keys.md) explains them. A test holds this page to the registry.\n")
 	for _, s := range Systems {
 		fmt.Fprintf(&b, "\n## %s\n\n```yaml\n%s\n```\n\n", s.Name, s.File)
 		source := s.Source

@@ -58,7 +58,7 @@ methods:
 	if !(hit > 1.3*calm) {
 		t.Errorf("W4A4: KL %v with outliers, %v without", hit, calm)
 	}
-	if a, b := value(t, m["16-bit"+mark+"a4"], row.KLMean), value(t, m["16-bit smooth0.5"+mark+"a4"], row.KLMean); !(b < 0.8*a) {
+	if a, b := value(t, m["16-bit weights"+mark+"a4"], row.KLMean), value(t, m["16-bit weights smooth0.5"+mark+"a4"], row.KLMean); !(b < 0.8*a) {
 		t.Errorf("W16A4 with outliers: KL %v, smoothed %v", a, b)
 	}
 	// SmoothQuant's scales contain the gain, whatever alpha is, and undo it.

@@ -73,7 +73,7 @@ func TestExecutable(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				compareLayer(t, name, x, act, stored, p)
+				compareLayer(t, name, x, q.Inputs(act), stored, p)
 			}
 		}
 		for _, s := range []cuda.Scheme{cuda.W4A16Half, cuda.W4A16BF16, cuda.W4A8, cuda.W4A4} {
@@ -115,7 +115,7 @@ methods:
   - {method: rtn, group: [row, 128, 32], awq: [false, true]}
 `
 	for _, f := range method.Formats {
-		group := map[string]string{"mxfp4": "32", "nvfp4": "16"}[f]
+		group := map[string]string{"mxfp4": "32", "nvfp4": "16", "mxint4": "32", "nvint4": "16", "mxint8": "32", "mxfp8": "32"}[f]
 		if group == "" {
 			group = "32"
 		}

@@ -72,10 +72,9 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in := q.Inputs(act); in != act {
-		if in.Channels != nil {
-			return nil, errors.New("its method scales, reorders or keeps apart channels of the inputs: there is no kernel")
-		}
+	in := q.Inputs(act)
+	in.Channels = nil // what a method does to channels is done before its product
+	if in != act {
 		return nil, fmt.Errorf("its inputs are rounded to %s and not %s: there is no kernel", in, act)
 	}
 	return Pack(q, Scheme(activations), Variant(q.Form()))

@@ -197,7 +197,7 @@ func (q *quantization) key(i int) (store.Key, error) {
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())
 	}
-	return store.NewKey("layer", 3, parts...), nil
+	return store.NewKey("layer", 4, parts...), nil
 }
 
 // noteStored tells how many layers an earlier run has left.

@@ -50,7 +50,7 @@ func (l *Lab) OpenModel(ctx context.Context, ref string) (hf.Files, error) {
 	}
 	if strings.HasPrefix(ref, "hub:") {
 		if l.HubCache == "" {
-			return nil, fmt.Errorf("model %s: there is no cache folder to download it to; name one with --cache", ref)
+			return nil, fmt.Errorf("model %s: there is no folder to download it to; set HF_HUB_CACHE", ref)
 		}
 		return hf.Hub(ctx, ref, l.HubCache, l.Progress)
 	}
@@ -126,6 +126,9 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 	s := &Subject{
 		source: src, calibrated: &calibrator{source: src, settings: t.Calibration},
 		evaluator: &evaluator{source: src, protocol: t.Protocol},
+	}
+	if name := files.Name(); strings.HasPrefix(t.Model, hf.HubPrefix) && name != t.Model {
+		src.warn("the model is %s", name) // a branch may be another commit tomorrow
 	}
 	if model.Config().Packed {
 		err = plan.AboutSetting("model", fmt.Errorf("model %s: is quantized already; a sweep starts from 16-bit weights",

@@ -16,8 +16,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/mosaicquant/mosaicquant/internal/bounded"
 )
 
 // HubPrefix marks a model reference as one of Hub's.
@@ -28,18 +31,64 @@ var (
 	commitHex = regexp.MustCompile(`^[0-9a-f]{40}$`)
 )
 
-// Hub returns the model "hub:ORG/NAME[@REVISION]" of a Hugging Face hub,
-// downloading into cacheDir/ORG/NAME/COMMIT what is not there yet: config.json,
-// tokenizer.json, tokenizer_config.json and the safetensors weights. REVISION
-// is a branch, a tag or a commit, main by default.
+// HubCache is the folder in which Hugging Face's own programs keep what they download:
+// HF_HUB_CACHE, or hub in HF_HOME, or else huggingface/hub in the user's cache folder,
+// which XDG_CACHE_HOME names.
+func HubCache() (string, error) {
+	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
+		return dir, nil
+	}
+	home, err := hubHome()
+	return filepath.Join(home, "hub"), err
+}
+
+func hubHome() (string, error) {
+	if dir := os.Getenv("HF_HOME"); dir != "" {
+		return dir, nil
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "huggingface"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("hf: no cache folder for models of the hub; set HF_HUB_CACHE: %w", err)
+	}
+	return filepath.Join(home, ".cache", "huggingface"), nil
+}
+
+// hubToken returns the access token: HF_TOKEN, or what huggingface-cli login left.
+func hubToken() string {
+	if token := os.Getenv("HF_TOKEN"); token != "" {
+		return token
+	}
+	path := os.Getenv("HF_TOKEN_PATH")
+	if path == "" {
+		home, err := hubHome()
+		if err != nil {
+			return ""
+		}
+		path = filepath.Join(home, "token")
+	}
+	data, err := bounded.ReadFile(path, 1<<12)
+	if err != nil {
+		return "" // nobody has logged in
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// Hub returns the model "hub:ORG/NAME[@REVISION]" of a Hugging Face hub, downloading
+// into cacheDir what is not there yet: config.json, tokenizer.json,
+// tokenizer_config.json and the safetensors weights. REVISION is a branch, a tag or a
+// commit, main by default. The folder, see HubCache, has the layout of huggingface_hub,
+// models--ORG--NAME with blobs, refs and snapshots, and is shared with it.
 //
-// The environment sets the server (HF_ENDPOINT, https://huggingface.co by
-// default) and the access token (HF_TOKEN). Interrupted downloads are resumed.
-// Each file is checked against the digest that the server announces, a SHA-256
-// or a git blob hash, and then renamed into place. A commit that is complete in
-// the cache needs no network; a branch or tag whose server cannot be reached is
-// served from the commit it last was, and progress says so. Two processes must
-// not download the same model at once.
+// The environment sets the server (HF_ENDPOINT, https://huggingface.co by default), the
+// access token (HF_TOKEN, or the one of huggingface-cli login) and HF_HUB_OFFLINE, with
+// which nothing is asked of a network. Interrupted downloads are resumed. Each file is
+// checked against the size and digest that the server announces, a SHA-256 or a git blob
+// hash, and then renamed into place. A commit that is complete in the cache needs no
+// network; a branch or tag whose server cannot be reached is served from the commit it
+// last was, and progress says so. Two processes must not download the same model at once.
 func Hub(ctx context.Context, ref, cacheDir string, progress io.Writer) (Files, error) {
 	if progress == nil {
 		progress = io.Discard
@@ -50,10 +99,10 @@ func Hub(ctx context.Context, ref, cacheDir string, progress io.Writer) (Files, 
 	}
 	h := &hub{
 		endpoint: strings.TrimRight(os.Getenv("HF_ENDPOINT"), "/"),
-		token:    os.Getenv("HF_TOKEN"),
+		token:    hubToken(),
 		model:    m[1] + "/" + m[2],
 		revision: m[3],
-		dir:      filepath.Join(cacheDir, m[1], m[2]),
+		dir:      filepath.Join(cacheDir, "models--"+m[1]+"--"+m[2]),
 		progress: progress,
 	}
 	if h.endpoint == "" {
@@ -66,7 +115,7 @@ func Hub(ctx context.Context, ref, cacheDir string, progress io.Writer) (Files, 
 	if err != nil {
 		return nil, fmt.Errorf("hf: %s: %w", ref, err)
 	}
-	return named{Dir(filepath.Join(h.dir, commit)), HubPrefix + h.model + "@" + commit}, nil
+	return named{Dir(h.snapshot(commit)), HubPrefix + h.model + "@" + commit}, nil
 }
 
 // named is a folder under another name.
@@ -83,8 +132,12 @@ type hub struct {
 	progress                         io.Writer
 }
 
-// completeName marks a commit whose files are all there.
-const completeName = ".complete"
+func (h *hub) snapshot(commit string) string { return filepath.Join(h.dir, "snapshots", commit) }
+
+// offline tells whether HF_HUB_OFFLINE is set, in the spellings of huggingface_hub.
+func offline() bool {
+	return slices.Contains([]string{"1", "ON", "YES", "TRUE"}, strings.ToUpper(os.Getenv("HF_HUB_OFFLINE")))
+}
 
 // fetch makes one commit complete in the cache and returns it.
 func (h *hub) fetch(ctx context.Context) (commit string, err error) {
@@ -92,13 +145,21 @@ func (h *hub) fetch(ctx context.Context) (commit string, err error) {
 		return h.revision, nil
 	}
 	ref := filepath.Join(h.dir, "refs", h.revision)
+	last, _ := os.ReadFile(ref)
+	cached := strings.TrimSpace(string(last))
+	ok := commitHex.MatchString(cached) && h.complete(cached)
+	if offline() {
+		if !ok {
+			return "", fmt.Errorf("HF_HUB_OFFLINE is set, and %s has no complete copy of revision %s", h.dir, h.revision)
+		}
+		return cached, nil
+	}
 	commit, siblings, err := h.resolve(ctx)
-	var offline *url.Error
-	if errors.As(err, &offline) && ctx.Err() == nil {
-		last, _ := os.ReadFile(ref)
-		if commit = string(last); commitHex.MatchString(commit) && h.complete(commit) {
-			fmt.Fprintf(h.progress, "%s: cannot reach %s; using commit %s of the cache\n", h.model, h.endpoint, commit)
-			return commit, nil
+	var unreachable *url.Error
+	if errors.As(err, &unreachable) && ctx.Err() == nil {
+		if ok {
+			fmt.Fprintf(h.progress, "%s: cannot reach %s; using commit %s of the cache\n", h.model, h.endpoint, cached)
+			return cached, nil
 		}
 		return "", fmt.Errorf("cannot reach %s, and %s has no copy: %w", h.endpoint, h.dir, err)
 	}
@@ -109,21 +170,39 @@ func (h *hub) fetch(ctx context.Context) (commit string, err error) {
 		if err := h.download(ctx, commit, siblings); err != nil {
 			return "", err
 		}
-		if err := writeFile(filepath.Join(h.dir, commit, completeName), ""); err != nil {
-			return "", err
-		}
+	}
+	if commit == h.revision {
+		return commit, nil
 	}
 	return commit, writeFile(ref, commit)
 }
 
+// complete tells whether a snapshot has config, tokenizer and all weights. Downloads
+// bring the weights last.
 func (h *hub) complete(commit string) bool {
-	_, err := os.Stat(filepath.Join(h.dir, commit, completeName))
+	files := Dir(h.snapshot(commit))
+	there := func(name string) bool {
+		info, err := os.Stat(filepath.Join(h.snapshot(commit), name))
+		return err == nil && info.Mode().IsRegular()
+	}
+	if !there("config.json") || !there("tokenizer.json") {
+		return false
+	}
+	if there(weightsName) {
+		return true
+	}
+	shards, err := readIndex(files)
+	for shard := range shards {
+		if !filepath.IsLocal(shard) || !there(shard) {
+			return false
+		}
+	}
 	return err == nil
 }
 
 // resolve asks the server for the commit of the revision and its files.
 func (h *hub) resolve(ctx context.Context) (commit string, files []string, err error) {
-	res, _, err := h.get(ctx, "/api/models/"+h.model+"/revision/"+h.revision, 0)
+	res, err := h.do(ctx, http.MethodGet, "/api/models/"+h.model+"/revision/"+h.revision, 0, true)
 	if err != nil {
 		return "", nil, err
 	}
@@ -158,7 +237,6 @@ func (h *hub) download(ctx context.Context, commit string, siblings []string) er
 	} else {
 		names = append(names, weightsName)
 	}
-	dir := filepath.Join(h.dir, commit)
 	for i := 0; i < len(names); i++ {
 		name := names[i]
 		if !slices.Contains(siblings, name) {
@@ -171,7 +249,7 @@ func (h *hub) download(ctx context.Context, commit string, siblings []string) er
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if name == indexName && sharded {
-			shards, err := readIndex(Dir(dir))
+			shards, err := readIndex(Dir(h.snapshot(commit)))
 			if err != nil {
 				return err
 			}
@@ -187,17 +265,49 @@ func (h *hub) download(ctx context.Context, commit string, siblings []string) er
 	return nil
 }
 
-// file downloads one file, going on where an earlier attempt ended. A broken
-// connection is tried again as long as each attempt brings something.
+// remote is what the server announces of a file.
+type remote struct {
+	etag string // a SHA-256, a git blob hash, or something else; names the blob
+	size int64  // -1: not announced
+}
+
+// file brings one file into blobs, going on where an earlier attempt ended, and links
+// it into the snapshot. A broken connection is tried again as long as each attempt
+// brings something.
 func (h *hub) file(ctx context.Context, commit, name string) error {
-	path := filepath.Join(h.dir, commit, name)
+	path := filepath.Join(h.snapshot(commit), name)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+	r, err := h.announced(ctx, commit, name)
+	if err != nil {
 		return err
 	}
-	part, err := os.OpenFile(path+".part", os.O_RDWR|os.O_CREATE, 0o666)
+	blob := filepath.Join(h.dir, "blobs", r.etag)
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(blob)} {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(blob); err != nil {
+		if err := h.blob(ctx, blob, commit, name, r); err != nil {
+			return err
+		}
+	}
+	link, err := filepath.Rel(filepath.Dir(path), blob)
+	if err != nil {
+		return err
+	}
+	os.Remove(path) // a link that leads nowhere
+	if os.Symlink(link, path) != nil {
+		return os.Rename(blob, path) // as huggingface_hub does where there are no links
+	}
+	return nil
+}
+
+// blob downloads a file.
+func (h *hub) blob(ctx context.Context, blob, commit, name string, r remote) error {
+	part, err := os.OpenFile(blob+".incomplete", os.O_RDWR|os.O_CREATE, 0o666)
 	if err != nil {
 		return err
 	}
@@ -206,10 +316,9 @@ func (h *hub) file(ctx context.Context, commit, name string) error {
 	if err != nil {
 		return err
 	}
-	var digest string
 	for {
 		before := have
-		have, digest, err = h.append(ctx, part, have, commit, name)
+		have, err = h.append(ctx, part, have, commit, name)
 		if err == nil {
 			break
 		}
@@ -217,44 +326,81 @@ func (h *hub) file(ctx context.Context, commit, name string) error {
 			return err
 		}
 	}
-	if err := check(part, have, digest); err != nil {
+	err = check(part, have, r.etag)
+	if r.size >= 0 && have != r.size {
+		err = fmt.Errorf("%d bytes, the server announced %d", have, r.size)
+	}
+	if err != nil {
 		os.Remove(part.Name()) // resuming it would fail again
 		return err
 	}
 	if err := part.Sync(); err != nil {
 		return err
 	}
-	return os.Rename(part.Name(), path)
+	return os.Rename(part.Name(), blob)
 }
 
-// append writes the file from byte have on to part and returns how many bytes
-// part then has, also with an error, and the announced digest.
-func (h *hub) append(ctx context.Context, part *os.File, have int64, commit, name string) (int64, string, error) {
-	res, digest, err := h.get(ctx, "/"+h.model+"/resolve/"+commit+"/"+url.PathEscape(name), have)
+var blobName = regexp.MustCompile(`^[0-9A-Za-z_-][0-9A-Za-z._-]*$`)
+
+// announced asks for digest and size of a file, which the hub itself says, before it
+// redirects to a storage server.
+func (h *hub) announced(ctx context.Context, commit, name string) (remote, error) {
+	res, err := h.do(ctx, http.MethodHead, h.path(commit, name), 0, false)
 	if err != nil {
-		return have, "", err
+		return remote{}, err
+	}
+	res.Body.Close()
+	r := remote{size: -1}
+	for _, key := range []string{"X-Linked-Etag", "ETag"} {
+		if r.etag == "" {
+			r.etag = strings.Trim(strings.TrimPrefix(res.Header.Get(key), "W/"), `"`)
+		}
+	}
+	if !blobName.MatchString(r.etag) {
+		return r, fmt.Errorf("answer of %s: ETag %q is no name for a file", h.endpoint, r.etag)
+	}
+	if size := res.Header.Get("X-Linked-Size"); size != "" {
+		if r.size, err = strconv.ParseInt(size, 10, 64); err != nil {
+			return r, fmt.Errorf("answer of %s: X-Linked-Size %q", h.endpoint, size)
+		}
+	} else if res.StatusCode == http.StatusOK {
+		r.size = res.ContentLength
+	}
+	return r, nil
+}
+
+func (h *hub) path(commit, name string) string {
+	return "/" + h.model + "/resolve/" + commit + "/" + url.PathEscape(name)
+}
+
+// append writes the file from byte have on to part and returns how many bytes part
+// then has, also with an error.
+func (h *hub) append(ctx context.Context, part *os.File, have int64, commit, name string) (int64, error) {
+	res, err := h.do(ctx, http.MethodGet, h.path(commit, name), have, true)
+	if err != nil {
+		return have, err
 	}
 	defer res.Body.Close()
 	switch res.StatusCode {
 	case http.StatusRequestedRangeNotSatisfiable:
 		var total int64
 		if _, err := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes */%d", &total); err == nil && total == have {
-			return have, digest, nil // all was there
+			return have, nil // all was there
 		}
 		return h.append(ctx, part, 0, commit, name)
 	case http.StatusPartialContent:
 		var begin int64
 		if _, err := fmt.Sscanf(res.Header.Get("Content-Range"), "bytes %d-", &begin); err != nil || begin != have {
-			return have, "", fmt.Errorf("asked for bytes from %d, the server sent %q", have, res.Header.Get("Content-Range"))
+			return have, fmt.Errorf("asked for bytes from %d, the server sent %q", have, res.Header.Get("Content-Range"))
 		}
 	default: // the whole file, whatever was asked for
 		have = 0
 	}
 	if err := part.Truncate(have); err != nil {
-		return have, "", err
+		return have, err
 	}
 	if _, err := part.Seek(have, io.SeekStart); err != nil {
-		return have, "", err
+		return have, err
 	}
 	bar := &bar{w: h.progress, name: name, have: have, begin: have, start: time.Now()}
 	if res.ContentLength >= 0 {
@@ -262,16 +408,15 @@ func (h *hub) append(ctx context.Context, part *os.File, have int64, commit, nam
 	}
 	n, err := io.Copy(io.MultiWriter(part, bar), res.Body)
 	bar.done()
-	return have + n, digest, err
+	return have + n, err
 }
 
-// get requests a path from byte offset on and returns the answer, which is a
-// success or says that nothing follows offset, and the digest of the content
-// as announced by the hub itself, before it redirects to a storage server.
-func (h *hub) get(ctx context.Context, path string, offset int64) (*http.Response, string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.endpoint+path, nil)
+// do requests a path from byte offset on and returns the answer: a success, a redirect
+// that is not followed, or one that says that nothing follows offset.
+func (h *hub) do(ctx context.Context, method, path string, offset int64, follow bool) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, h.endpoint+path, nil)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if h.token != "" {
 		req.Header.Set("Authorization", "Bearer "+h.token) // net/http drops it on a redirect to another host
@@ -280,44 +425,52 @@ func (h *hub) get(ctx context.Context, path string, offset int64) (*http.Respons
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
 	req.Header.Set("Accept-Encoding", "identity") // lengths and ranges are those of the file
-	var digest string
-	redirected := false
-	announced := func(header http.Header) {
-		for _, key := range []string{"X-Linked-Etag", "ETag"} {
-			if digest == "" {
-				digest = strings.Trim(strings.TrimPrefix(header.Get(key), "W/"), `"`)
-			}
-		}
-	}
-	client := http.Client{CheckRedirect: func(req *http.Request, via []*http.Request) error {
-		if len(via) >= 10 {
+	client := http.Client{CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+		switch {
+		case !follow:
+			return http.ErrUseLastResponse
+		case len(via) >= 10:
 			return errors.New("more than 10 redirects")
 		}
-		if !redirected {
-			announced(req.Response.Header)
-		}
-		redirected = true
 		return nil
 	}}
 	res, err := client.Do(req)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if !redirected {
-		announced(res.Header)
-	}
-	switch s := res.StatusCode; {
-	case s == http.StatusOK, s == http.StatusPartialContent && offset > 0,
-		s == http.StatusRequestedRangeNotSatisfiable && offset > 0:
-		return res, digest, nil
-	case s == http.StatusUnauthorized || s == http.StatusForbidden:
-		err = fmt.Errorf("%s%s: %s: the model does not exist or needs an access token in HF_TOKEN",
-			h.endpoint, path, res.Status)
-	default:
-		err = fmt.Errorf("%s%s: %s", h.endpoint, path, res.Status)
+	s := res.StatusCode
+	if s == http.StatusOK || !follow && s >= 300 && s < 400 ||
+		offset > 0 && (s == http.StatusPartialContent || s == http.StatusRequestedRangeNotSatisfiable) {
+		return res, nil
 	}
 	res.Body.Close()
-	return nil, "", err
+	return nil, h.refusal(path, res)
+}
+
+// refusal explains an answer that is no success: what X-Error-Code says, or the status.
+func (h *hub) refusal(path string, res *http.Response) error {
+	why := ""
+	switch code := res.Header.Get("X-Error-Code"); {
+	case code == "GatedRepo":
+		why = fmt.Sprintf("the model is gated: accept its terms at %s/%s and put an access token into HF_TOKEN", h.endpoint, h.model)
+		if h.token != "" {
+			why = fmt.Sprintf("the model is gated, and the owner of the token has no access: accept its terms at %s/%s", h.endpoint, h.model)
+		}
+	case code == "RepoNotFound":
+		why = "there is no such model, or it is private and the token has no access"
+	case code == "RevisionNotFound":
+		why = fmt.Sprintf("the model has no revision %s", h.revision)
+	case code == "EntryNotFound":
+		why = "the model has no such file"
+	case res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden:
+		why = "the model does not exist or needs an access token in HF_TOKEN"
+	case res.StatusCode == http.StatusNotFound:
+		why = "there is no such model, or it is private and the token has no access"
+	}
+	if why == "" {
+		return fmt.Errorf("%s%s: %s", h.endpoint, path, res.Status)
+	}
+	return fmt.Errorf("%s%s: %s: %s", h.endpoint, path, res.Status, why)
 }
 
 // check compares the content with the digest: SHA-256 of large files, the hash

@@ -27,6 +27,7 @@ type fakeHub struct {
 	ranges  []string       // Range headers seen
 	auth    map[string]string
 	gets    int
+	longer  int // bytes that weights are announced with beyond what they have
 }
 
 func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -52,6 +53,7 @@ func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if strings.HasSuffix(name, ".safetensors") && !strings.HasPrefix(path, "/storage/") {
 		w.Header().Set("X-Linked-Etag", `"`+hashHex(data)+`"`)
+		w.Header().Set("X-Linked-Size", fmt.Sprint(len(data)+h.longer))
 		w.Header().Set("ETag", `"something else"`)
 		http.Redirect(w, r, "/storage/"+name, http.StatusFound)
 		return
@@ -68,13 +70,17 @@ func (h *fakeHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if rg := r.Header.Get("Range"); rg != "" {
 		h.ranges = append(h.ranges, name+" "+rg)
 	}
-	if n, ok := h.cut[name]; ok {
+	if n, ok := h.cut[name]; ok && r.Method == http.MethodGet {
 		delete(h.cut, name)
 		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 		w.Write(data[:n])
 		return // fewer bytes than announced: the connection is closed
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+}
+
+func snapshotOf(cache string) string {
+	return filepath.Join(cache, "models--org--model", "snapshots", commit)
 }
 
 func newFakeHub(t *testing.T) (*fakeHub, *httptest.Server) {
@@ -88,6 +94,8 @@ func newFakeHub(t *testing.T) (*fakeHub, *httptest.Server) {
 	t.Cleanup(server.Close)
 	t.Setenv("HF_ENDPOINT", server.URL+"/")
 	t.Setenv("HF_TOKEN", "")
+	t.Setenv("HF_HOME", t.TempDir())
+	t.Setenv("HF_HUB_OFFLINE", "")
 	return h, server
 }
 
@@ -118,7 +126,7 @@ func TestHub(t *testing.T) {
 		t.Error("other weights")
 	}
 	c.Close()
-	if _, err := os.Stat(filepath.Join(cache, "org/model", commit, "README.md")); err == nil {
+	if _, err := os.Stat(filepath.Join(snapshotOf(cache), "README.md")); err == nil {
 		t.Error("README.md was downloaded")
 	}
 
@@ -167,7 +175,7 @@ func TestHubResumes(t *testing.T) {
 			have = len(data)
 		}
 		cache := t.TempDir()
-		part := filepath.Join(cache, "org/model", commit, weightsName+".part")
+		part := filepath.Join(cache, "models--org--model", "blobs", hashHex(data)+".incomplete")
 		if err := os.MkdirAll(filepath.Dir(part), 0o777); err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +208,8 @@ func TestHubBad(t *testing.T) {
 		cache := t.TempDir()
 		_, err := Hub(context.Background(), "hub:org/model", cache, nil)
 		wantError(t, err, name, "the server announced")
-		if left, _ := filepath.Glob(filepath.Join(cache, "org/model", commit, name+"*")); left != nil {
+		left, _ := filepath.Glob(filepath.Join(cache, "models--org--model", "blobs", "*.incomplete"))
+		if _, err := os.Lstat(filepath.Join(snapshotOf(cache), name)); err == nil || left != nil {
 			t.Errorf("left behind: %v", left)
 		}
 		h.corrupt = ""
@@ -225,4 +234,89 @@ func TestHubBad(t *testing.T) {
 	cancel()
 	_, err = Hub(ctx, "hub:org/model", t.TempDir(), nil)
 	wantError(t, err, "context canceled")
+}
+
+// TestHubCache: the layout is that of huggingface_hub, both ways, and HF_HUB_OFFLINE
+// asks nothing of the network.
+func TestHubCache(t *testing.T) {
+	h, _ := newFakeHub(t)
+	cache := t.TempDir()
+	if _, err := Hub(context.Background(), "hub:org/model", cache, nil); err != nil {
+		t.Fatal(err)
+	}
+	link, err := os.Readlink(filepath.Join(snapshotOf(cache), weightsName))
+	if want := "../../blobs/" + hashHex(h.files[weightsName]); err != nil || link != want {
+		t.Errorf("%s leads to %q, %v, want %q", weightsName, link, err, want)
+	}
+	ref, err := os.ReadFile(filepath.Join(cache, "models--org--model", "refs", "main"))
+	if err != nil || string(ref) != commit {
+		t.Errorf("refs/main is %q, %v", ref, err)
+	}
+	t.Setenv("HF_HUB_OFFLINE", "yes")
+	h.gets = 0
+	if _, err := Hub(context.Background(), "hub:org/model", cache, nil); err != nil || h.gets != 0 {
+		t.Errorf("offline: %v, %d requests", err, h.gets)
+	}
+	if err := os.Remove(filepath.Join(snapshotOf(cache), "tokenizer.json")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Hub(context.Background(), "hub:org/model", cache, nil)
+	wantError(t, err, "HF_HUB_OFFLINE is set", "no complete copy of revision main")
+	_, err = Hub(context.Background(), "hub:org/model@v2", cache, nil)
+	wantError(t, err, "no complete copy of revision v2")
+
+	for _, c := range []struct{ hubCache, home, xdg, want string }{
+		{"/a", "/b", "/c", "/a"}, {"", "/b", "/c", "/b/hub"}, {"", "", "/c", "/c/huggingface/hub"},
+	} {
+		t.Setenv("HF_HUB_CACHE", c.hubCache)
+		t.Setenv("HF_HOME", c.home)
+		t.Setenv("XDG_CACHE_HOME", c.xdg)
+		if got, err := HubCache(); err != nil || got != filepath.FromSlash(c.want) {
+			t.Errorf("%+v: %q, %v", c, got, err)
+		}
+	}
+}
+
+// TestHubRefusals tells gated models, models that are not there and revisions apart,
+// and takes the token that a login left.
+func TestHubRefusals(t *testing.T) {
+	h, _ := newFakeHub(t)
+	h.longer = 5
+	_, err := Hub(context.Background(), "hub:org/model", t.TempDir(), nil)
+	wantError(t, err, weightsName, fmt.Sprintf("%d bytes, the server announced %d", len(h.files[weightsName]), len(h.files[weightsName])+5))
+
+	var code, seen string
+	status := http.StatusForbidden
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Get("Authorization")
+		if code != "" {
+			w.Header().Set("X-Error-Code", code)
+		}
+		w.WriteHeader(status)
+	}))
+	defer server.Close()
+	t.Setenv("HF_ENDPOINT", server.URL)
+	for _, c := range []struct {
+		status     int
+		code, want string
+	}{
+		{http.StatusUnauthorized, "GatedRepo", "the model is gated: accept its terms at " + server.URL + "/org/model"},
+		{http.StatusUnauthorized, "RepoNotFound", "there is no such model, or it is private"},
+		{http.StatusNotFound, "RevisionNotFound", "has no revision v9"},
+		{http.StatusUnauthorized, "", "does not exist or needs an access token"},
+		{http.StatusBadGateway, "", "502"},
+	} {
+		status, code = c.status, c.code
+		_, err := Hub(context.Background(), "hub:org/model@v9", t.TempDir(), nil)
+		wantError(t, err, c.want)
+	}
+	if err := os.WriteFile(filepath.Join(os.Getenv("HF_HOME"), "token"), []byte("left\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	status, code = http.StatusForbidden, "GatedRepo"
+	_, err = Hub(context.Background(), "hub:org/model", t.TempDir(), nil)
+	wantError(t, err, "the owner of the token has no access")
+	if seen != "Bearer left" {
+		t.Errorf("authorization %q", seen)
+	}
 }

@@ -23,8 +23,9 @@ type Grid struct {
 	// Offset is not 0 in Any4 and Bilevel only; offsetBits is as stored.
 	Offset     float64
 	OffsetBits uint16
-	tensor     float32    // of NVFP4; of NF4DQ, that of 256 scales
+	tensor     float32    // of NVFP4; of NF4DQ, that of 256 scales; of QoQ4, the step of the row
 	mean       float32    // of NF4DQ
+	lo         float64    // of QoQ4: the least weight
 	Second     *[4]uint16 // of Bilevel, shared by 16 rows
 }
 

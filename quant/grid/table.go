@@ -45,7 +45,21 @@ var fits = [...]kindFit{
 	quant.Bilevel: {span: spanBilevel, finish: bilevel, store: storeBilevel,
 		storable: func(g *Grid, _ float64) (uint16, float64) { return g.Bits, g.Scale }, // shares step and base with others
 		zero:     func(g *Grid) uint8 { return uint8(g.OffsetBits) }},
-	quant.NF4DQ: {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
+	quant.NVINT4: {span: spanNV, storable: storableNV, store: storeNV,
+		tensor: func(_ Scale, m float32) float32 { return m / (7 * half.MaxE4M3) }},
+	quant.MXINT4:     {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.MXINT8:     {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.MXFP8:      {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.FP8Weights: {span: spanLevels},
+	quant.FP6:        {span: spanLevels},
+	quant.FP6E2M3:    {span: spanLevels},
+	quant.SEQ4: {span: func(_ Fitter, g *Grid, lo, hi float64) error {
+		g.Zero = int(g.Levels.Zero)
+		return g.setHalf(max(-lo, hi)/8, lo, hi)
+	}},
+	quant.IntScale4: {span: spanIntScale, storable: storableIntScale, finish: intScale, store: storeIntScale},
+	quant.QoQ4:      {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
+	quant.NF4DQ:     {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
 }
 
 var levelFit = kindFit{span: spanLevels}
@@ -102,8 +116,9 @@ func spanMX(f Fitter, g *Grid, lo, hi float64) error {
 	e := -127 // of an empty group; there is no scale of zero
 	if m := max(-lo, hi); m > 0 {
 		_, e = math.Frexp(m)
-		e -= 1 + 2
-		if f.Scale.Rule == Ceil && m > math.Ldexp(6, e) {
+		_, top := math.Frexp(g.Levels.Value[g.Hi])
+		e -= top
+		if f.Scale.Rule == Ceil && m > math.Ldexp(g.Levels.Value[g.Hi], e) {
 			e++
 		}
 	}
@@ -128,7 +143,7 @@ func tensorNV(s Scale, m float32) float32 {
 func spanNV(f Fitter, g *Grid, lo, hi float64) error {
 	g.Zero = int(g.Levels.Zero)
 	if f.tensor > 0 {
-		b := half.ToE4M3(max(-lo, hi) / (6 * float64(f.tensor)))
+		b := half.ToE4M3(max(-lo, hi) / (g.Levels.Value[g.Hi] * float64(f.tensor)))
 		g.Bits, g.Scale = uint16(b), g.nvScale(b)
 	}
 	return nil

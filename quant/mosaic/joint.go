@@ -35,26 +35,8 @@ func (m Mosaic) joint(p quant.Problem, f quant.Format) (*quant.Quantized, error)
 		if err != nil {
 			return nil, err
 		}
-		full := s.Grids
-		if s.Grids, err = grid.FitAll(p, p.Weights, s.Fitter, covered(t, kept, size)); err != nil {
+		if res, err = m.laid(s, t, kept, lambda, f); err != nil {
 			return nil, err
-		}
-		e := p.Weights.Clone()
-		for i := range t.N {
-			row := e.Row(i)
-			for j, w := range row {
-				g := &s.Grids[i*groups+j/size]
-				row[j] = w - float32(g.Value(g.Code(float64(w))))
-			}
-		}
-		if m.BaseScales {
-			res = tie(s, m, t, kept, lambda, full)
-		} else {
-			q, err := m.residual(p, t, e, lambda, f, baseScales{})
-			if err != nil {
-				return nil, err
-			}
-			res = solve.NewSparse(t, m.Bits, m.RowScales, m.AllPairs, q.codes, q.scales, kept)
 		}
 		s.Stored = func(row, col int, w float64, code *uint8) (float64, error) {
 			b, r := &s.Grids[row*groups+col/size], res.At(row, col)
@@ -76,6 +58,46 @@ func (m Mosaic) joint(p quant.Problem, f quant.Format) (*quant.Quantized, error)
 		q.Residual = packSparse(res, m)
 	}
 	return q, nil
+}
+
+// laid fits the grids of s to the weights without residual, and returns the residual of the
+// kept blocks, without codes if it is tied to these grids.
+func (m Mosaic) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64, f quant.Format) (*solve.Sparse, error) {
+	p, full := s.Problem, s.Grids
+	size, groups := s.Fitter.Format.Groups(t.K)
+	skip := covered(t, kept, size)
+	var err error
+	if s.Grids, err = grid.FitAll(p, p.Weights, s.Fitter, skip); err != nil {
+		return nil, err
+	}
+	if m.BaseScales {
+		res, beyond := tie(s, m, t, kept, lambda, full)
+		if len(beyond) == 0 {
+			return res, nil
+		}
+		for _, g := range beyond {
+			row := skip[g/groups*t.K : (g/groups+1)*t.K]
+			clear(row[g%groups*size : min((g%groups+1)*size, t.K)])
+		}
+		if s.Grids, err = grid.FitAll(p, p.Weights, s.Fitter, skip); err != nil {
+			return nil, err
+		}
+		res, _ = tie(s, m, t, kept, lambda, full)
+		return res, nil
+	}
+	e := p.Weights.Clone()
+	for i := range t.N {
+		row := e.Row(i)
+		for j, w := range row {
+			g := &s.Grids[i*groups+j/size]
+			row[j] = w - float32(g.Value(g.Code(float64(w))))
+		}
+	}
+	q, err := m.residual(p, t, e, lambda, f, baseScales{})
+	if err != nil {
+		return nil, err
+	}
+	return solve.NewSparse(t, m.Bits, m.RowScales, m.AllPairs, q.codes, q.scales, kept), nil
 }
 
 // startJoint validates m, whose block shape is known, and returns the base ready

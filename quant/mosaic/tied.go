@@ -117,9 +117,14 @@ func loopScales(s *solve.Pass) baseScales {
 // tie returns the residual of the kept blocks, tied to the scales of the base,
 // whose grids are fitted without these blocks and become what fitTied finds; full
 // are those of all weights. The ratio is that of the least loss so found.
-func tie(s *solve.Pass, m Mosaic, t solve.Tiling, kept []int, lambda []float64, full []grid.Grid) *solve.Sparse {
+//
+// Groups whose scales share something (a second level, as in NF4DQ and Bilevel) may have
+// no scale at which base and residual together reach a weight far larger than its
+// neighbours. beyond lists the groups that lose far more so than they would on full, without
+// any residual (beyondLoss): their kept blocks must be counted when grids are fitted.
+func tie(s *solve.Pass, m Mosaic, t solve.Tiling, kept []int, lambda []float64, full []grid.Grid) (res *solve.Sparse, beyond []int) {
 	size, groups := s.Fitter.Format.Groups(t.K)
-	res := solve.NewSparse(t, m.Bits, m.RowScales, m.AllPairs, make([]uint8, t.N*t.K), make([]uint16, len(s.Grids)), kept)
+	res = solve.NewSparse(t, m.Bits, m.RowScales, m.AllPairs, make([]uint8, t.N*t.K), make([]uint16, len(s.Grids)), kept)
 	res.Tied = &solve.Tied{Size: size, Groups: groups}
 	var covered []int // groups with kept blocks, ascending
 	for g := range s.Grids {
@@ -140,14 +145,21 @@ func tie(s *solve.Pass, m Mosaic, t solve.Tiling, kept []int, lambda []float64, 
 		}
 		return sum
 	})
+	worse := make([]bool, len(covered))
 	parallel.For(len(covered), func(x int) error {
-		s.Grids[covered[x]], _ = f.group(covered[x], res.Tied.Ratio)
+		g, loss := f.group(covered[x], res.Tied.Ratio)
+		s.Grids[covered[x]], worse[x] = g, loss > beyondLoss*f.plain(covered[x])
 		return nil
 	})
+	for x, w := range worse {
+		if w {
+			beyond = append(beyond, covered[x])
+		}
+	}
 	for g := range s.Grids {
 		res.Follow(g, &s.Grids[g])
 	}
-	return res
+	return res, beyond
 }
 
 // pairLoss is the squared distance of w to the pair of codes chosen for it.
@@ -163,6 +175,16 @@ type tiedFit struct {
 	res         *solve.Sparse
 	lambda      []float64
 	full        []grid.Grid // fitted to all weights
+}
+
+// plain returns Σ λ_j·d² of group g on the grid of all weights, without residual.
+func (f tiedFit) plain(g int) (sum float64) {
+	i, k0 := g/f.res.Tied.Groups, g%f.res.Tied.Groups*f.res.Tied.Size
+	for j, x := range f.Problem.Weights.Row(i)[k0:min(k0+f.res.Tied.Size, f.Problem.Weights.Cols)] {
+		d := float64(x) - f.full[g].Value(f.full[g].Code(float64(x)))
+		sum += f.lambda[k0+j] * d * d
+	}
+	return sum
 }
 
 // group returns the grid of least Σ λ_j·d² over all weights of group g, kept
@@ -213,5 +235,9 @@ func (f tiedFit) group(g int, ratio float64) (best grid.Grid, least float64) {
 	}
 	return best, least
 }
+
+// beyondLoss is how many times its loss without residual a group may lose beside one
+// before its kept blocks are counted in its scale. A weight out of reach loses far more.
+const beyondLoss = 16
 
 const octave8 = 1.0905077326652577 // 2^(1/8)

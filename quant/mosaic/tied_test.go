@@ -185,6 +185,26 @@ func TestTiedOutliers(t *testing.T) {
 	}
 }
 
+// TestTiedSuperWeight: one weight far beyond all others, where the input is largest, stays
+// within reach where scales have a second level in common that is fitted without it.
+func TestTiedSuperWeight(t *testing.T) {
+	p := quanttest.Problem(t, 64, 512, 77)
+	for j := range 512 { // the input of column 100 is 50 times as large
+		p.Moments.H[100*512+j] *= 50
+		p.Moments.H[j*512+100] *= 50
+	}
+	p.Weights.Row(7)[100] = 40 * quanttest.LargestOf(p.Weights.Data)
+	for _, f := range []quant.Format{{Bits: 4, Group: 32, Kind: quant.NF4DQ}, {Bits: 4, Affine: true, Group: 32, Kind: quant.Bilevel},
+		{Bits: 4, Group: 16, Kind: quant.NVFP4}} {
+		m := NewMosaic(solve.NewGPTQ(f), 1, 8, .06)
+		m.Joint, m.Criterion, m.BaseScales, m.Bits, m.AllPairs = true, CriterionRelief, true, 2, true
+		tied := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())
+		if base := quanttest.Objective(p, quanttest.Quantize(t, m.Base, p).Dequantize()); !(tied < 1.1*base) {
+			t.Errorf("%s: %g lost, %g without residual", f, tied, base)
+		}
+	}
+}
+
 // The form with scales of rows is the tied one, but for the rounding of steps.
 func TestRowScaled(t *testing.T) {
 	p := quanttest.Problem(t, 18, 96, 76)

@@ -197,3 +197,9 @@ func (g *Group) AgainstBaseline() (n int, kl, ppl [2]int, rows []*Entry) {
 	}
 	return n, kl, ppl, rows
 }
+
+// KLRatio is the mean KL of a over that of b, paired by window and draw.
+func KLRatio(a, b *Entry) (Estimate, error) {
+	r, err := logKLRatio(a, b)
+	return r.Exp(), err
+}

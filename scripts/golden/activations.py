@@ -99,4 +99,5 @@ def main():
     print(json.dumps({n: [[float(v) for v in f(r)] for r in x] for n, f in cases.items()}))
 
 
-main()
+if __name__ == "__main__":
+    main()

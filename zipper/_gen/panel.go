@@ -59,6 +59,7 @@ const (
 	laneOne
 	laneRideLow
 	laneRideHigh
+	laneBelow
 	laneScales // 16 registers
 )
 

@@ -21,12 +21,14 @@ type riding struct {
 	masks, words, count Register
 	even                VecVirtual // 0x1e bytes
 	low, high           VecVirtual // laneRideLow, laneRideHigh
+	below               VecVirtual // laneBelow
 	word                VecVirtual
 }
 
 // rider loads the tables.
 func (e *engine) rider() *riding {
-	r := &riding{even: ZMM(), low: ZMM(), high: ZMM(), word: ZMM()}
+	r := &riding{even: ZMM(), low: ZMM(), high: ZMM(), word: ZMM(), below: ZMM()}
+	VMOVDQU32(e.lane(laneBelow), r.below)
 	e.constant(0x1e1e1e1e, r.even)
 	VMOVDQU64(e.lane(laneRideLow), r.low)
 	VMOVDQU64(e.lane(laneRideHigh), r.high)
@@ -46,13 +48,17 @@ func (r *riding) begin(w, cells Register) {
 }
 
 // ride sets low and high to the bytes of a cell, base and residual. The words of its
-// kept rows are spread to the lanes of these rows, two bytes to four nibbles.
+// kept rows are spread to the lanes of these rows, two bytes to four nibbles: a row
+// finds its word by the number of kept rows before it. VPEXPANDD would do as much in
+// one instruction, but one that takes as long as four others from VPDPBUSD.
 func (e *engine) ride(r *riding, cell int) {
 	KMOVW(Mem{Base: r.masks, Disp: 2 * cell}, K2)
 	MOVWLZX(Mem{Base: r.masks, Disp: 2 * cell}, r.count.(GPVirtual).As32())
 	POPCNTL(r.count.(GPVirtual).As32(), r.count.(GPVirtual).As32())
 	VPMOVZXBW(Mem{Base: r.words}, r.word)
-	VPEXPANDD_Z(r.word, K2, r.word)
+	VPANDD_BCST(Mem{Base: r.masks, Disp: 2 * cell}, r.below, e.high)
+	VPOPCNTD(e.high, e.high)
+	VPERMD_Z(r.word, e.high, K2, r.word)
 	LEAQ(Mem{Base: r.words, Index: r.count, Scale: 2}, r.words)
 	VMOVDQU64(Mem{Base: e.w, Disp: 64 * cell}, e.code)
 	PREFETCHT0(Mem{Base: e.w, Disp: 64*cell + ahead})
