@@ -83,6 +83,43 @@ func benchmarkLayer(b *testing.B, l layout) {
 	}
 }
 
+// BenchmarkFormats times bases of all formats with one token against int4 with groups
+// of 128 under the same scheme, in turns: the median of ratios, what it lies between
+// in 95 % of bootstrap draws, and the ratio of bytes.
+func BenchmarkFormats(b *testing.B) {
+	const n, k = 14336, 4096
+	for _, a := range []quant.Activations{quant.A8, quant.A16} {
+		base := prepackFor(b, layout{n: n, k: k, group: 128}.random(1, anyScale), Dense4, a)
+		for _, group := range []int{128, 32, 16} {
+			for _, f := range baseFormats(b, group) {
+				if fixed := f.Group != group; fixed && group != 128 {
+					continue // once
+				}
+				b.Run(fmt.Sprintf("%s/%s", a, f), func(b *testing.B) {
+					q := &quant.Quantized{Base: randomBase(rand.New(rand.NewPCG(1, 2)), f, n, k)}
+					w := prepackFor(b, q, Dense4, a)
+					x, y := normal(1, 1, k), gemm.NewMatrix(1, n)
+					times := make([][]float64, 2)
+					for b.Loop() {
+						for _, v := range rand.Perm(2) {
+							start := time.Now()
+							[]*Weights{base, w}[v].MulNT(y, x)
+							times[v] = append(times[v], time.Since(start).Seconds())
+						}
+					}
+					b.ReportMetric(0, "ns/op")
+					low, mid, high := ratios(times[1], times[0])
+					b.ReportMetric(mid, "time/int4")
+					b.ReportMetric(low, "low")
+					b.ReportMetric(high, "high")
+					b.ReportMetric(float64(w.Bytes())/float64(base.Bytes()), "bytes/int4")
+					b.ReportMetric(float64(base.Bytes())/median(times[0])/1e9, "int4-GB/s")
+				})
+			}
+		}
+	}
+}
+
 // BenchmarkThin times thin residuals that ride in the codes against the base alone,
 // on two layers of an 8B model, in turns: medians of the ratios within a turn, and
 // between which a bootstrap finds the median in 95 % of its draws. bytes is what the

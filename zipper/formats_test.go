@@ -177,6 +177,36 @@ func TestFormatReference(t *testing.T) {
 	}
 }
 
+// TestFormatOutliers: outliers replace weights of any format, those that cannot be
+// zero included, and come back.
+func TestFormatOutliers(t *testing.T) {
+	l := layout{n: 37, k: 240, group: 48, outliers: 0.05}
+	for _, a := range activationFormats {
+		for i, f := range baseFormats(t, l.group) {
+			if f.Fits(l.k) != nil {
+				continue
+			}
+			q := l.random(uint64(i), anyScale)
+			q.Base = randomBase(rand.New(rand.NewPCG(uint64(i), 8)), f, l.n, l.k)
+			if Takes(q.Form(), Outlier16, a) != nil {
+				continue
+			}
+			w := prepackFor(t, q, Outlier16, a)
+			if got := w.Unpack().Outliers; !reflect.DeepEqual(got, q.Outliers) {
+				t.Errorf("%s %s: outliers changed", f, a)
+			}
+			for _, m := range []int{1, 7} {
+				x := normal(uint64(i), m, l.k)
+				want, _ := Reference(q, x, a)
+				for _, k := range kernels() {
+					use(t, k)
+					near(t, fmt.Sprint(f, " ", a, " ", k.name), multiply(t, w, x), want, absolute(q, x, a), rounding(q, a))
+				}
+			}
+		}
+	}
+}
+
 // TestFormatKernelsAgree demands the same bits of all kernels where products are
 // integers.
 func TestFormatKernelsAgree(t *testing.T) {

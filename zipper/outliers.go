@@ -2,21 +2,30 @@ package zipper
 
 import (
 	"encoding/binary"
+	"fmt"
+	"math"
 	"slices"
 	"sync"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // outliers is a sparse half-precision matrix in compressed sparse rows, as
 // quant.Outliers, with indices of a width that kernels read: 4 bytes for an
 // outlier, 4 for a row.
+//
+// A base without a level of zero keeps its weights in their places, and what is added
+// is the difference. It takes two entries, which together have 22 bits.
 type outliers struct {
 	ptr        []uint32 // [N+1]
 	cols, vals []uint16
 	ptrWidth   int // of the index in quant's form
 	colsWidth  int
+	// unit is what values are multiplied by, through the activations: a power of two,
+	// so that the second entry of a difference is no subnormal number. 0 for none.
+	unit float32
 }
 
 func newOutliers(o *quant.Outliers) *outliers {
@@ -29,6 +38,39 @@ func newOutliers(o *quant.Outliers) *outliers {
 		s.cols[i], s.vals[i] = uint16(o.Cols.At(i)), o.Values[i]
 	}
 	return s
+}
+
+// newDifferences returns what o adds to the weights of base in its places. It reports
+// values that have no difference in float32.
+func newDifferences(o *quant.Outliers, base *quant.Packed) (*outliers, error) {
+	s := &outliers{ptrWidth: o.RowPtr.Width, colsWidth: o.Cols.Width, ptr: []uint32{0}}
+	row := gemm.NewMatrix(1, base.K)
+	var differences []float64
+	var largest float64
+	for n := range base.N {
+		base.Load(row, n, 0)
+		for i := o.RowPtr.At(n); i < o.RowPtr.At(n+1); i++ {
+			k := o.Cols.At(i)
+			d := float64(half.FromF16(o.Values[i])) - float64(row.Data[k])
+			if d-d != 0 {
+				return nil, fmt.Errorf("zipper: outlier %g in place of the weight %g at row %d, column %d",
+					half.FromF16(o.Values[i]), row.Data[k], n, k)
+			}
+			differences, largest = append(differences, d), max(largest, math.Abs(d))
+			s.cols = append(s.cols, uint16(k), uint16(k))
+		}
+		s.ptr = append(s.ptr, uint32(len(s.cols)))
+	}
+	_, exponent := math.Frexp(largest) // largest < 2^exponent
+	s.unit = float32(math.Ldexp(1, exponent-15))
+	s.vals = make([]uint16, 0, len(s.cols)+1)
+	for _, d := range differences {
+		d /= float64(s.unit)
+		first := half.ToF16(float32(d))
+		s.vals = append(s.vals, first, half.ToF16(float32(d-float64(half.FromF16(first)))))
+	}
+	s.cols = append(s.cols, 0)[:len(s.cols)] // kernels may read one more
+	return s, nil
 }
 
 func (s *outliers) bytes() int64 { return int64(4*len(s.ptr) + 4*len(s.cols)) }
@@ -49,7 +91,12 @@ func withoutCodes(b *quant.Packed, o *quant.Outliers, zero byte) *quant.Packed {
 	return &c
 }
 
-func (s *outliers) unpack(n, k int) *quant.Outliers {
+// unpack returns the outliers in place of weights of base.
+func (s *outliers) unpack(base *quant.Packed) *quant.Outliers {
+	n, k := base.Dims()
+	if s.unit != 0 {
+		return s.unpackDifferences(base)
+	}
 	o := &quant.Outliers{N: n, K: k, RowPtr: quant.Ints{Width: s.ptrWidth}, Cols: quant.Ints{Width: s.colsWidth}, Values: slices.Clone(s.vals)}
 	for _, v := range s.ptr {
 		o.RowPtr.Data = append(o.RowPtr.Data, binary.LittleEndian.AppendUint32(nil, v)[:s.ptrWidth]...)
@@ -58,6 +105,21 @@ func (s *outliers) unpack(n, k int) *quant.Outliers {
 		o.Cols.Data = append(o.Cols.Data, binary.LittleEndian.AppendUint32(nil, uint32(v))[:s.colsWidth]...)
 	}
 	return o
+}
+
+func (s *outliers) unpackDifferences(base *quant.Packed) *quant.Outliers {
+	whole := &outliers{ptrWidth: s.ptrWidth, colsWidth: s.colsWidth, ptr: []uint32{0}, vals: []uint16{}}
+	row := gemm.NewMatrix(1, base.K)
+	for n := range base.N {
+		base.Load(row, n, 0)
+		for i := s.ptr[n]; i < s.ptr[n+1]; i += 2 {
+			d := float64(s.unit) * (float64(half.FromF16(s.vals[i])) + float64(half.FromF16(s.vals[i+1])))
+			whole.cols = append(whole.cols, s.cols[i])
+			whole.vals = append(whole.vals, half.ToF16(float32(d+float64(row.Data[s.cols[i]]))))
+		}
+		whole.ptr = append(whole.ptr, s.ptr[n+1]/2)
+	}
+	return whole.unpack(base)
 }
 
 var floatBuffers = sync.Pool{New: func() any { return new([]float32) }}
@@ -83,10 +145,12 @@ func (s *outliers) add(k *kernel, w *Weights, y gemm.Matrix, a *activations) {
 		n := min(width, y.Rows-t)
 		if width == 1 {
 			w.decode(a, t, x)
+			s.scale(x)
 		} else {
 			clear(x)
 			for i := range n {
 				w.decode(a, t+i, token)
+				s.scale(token)
 				for c, v := range token {
 					x[c*width+i] = v
 				}
@@ -107,6 +171,16 @@ func (s *outliers) add(k *kernel, w *Weights, y gemm.Matrix, a *activations) {
 				}
 			}
 		})
+	}
+}
+
+// scale multiplies activations by the unit of the values.
+func (s *outliers) scale(x []float32) {
+	if s.unit == 0 {
+		return
+	}
+	for i := range x {
+		x[i] *= s.unit
 	}
 }
 

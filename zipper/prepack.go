@@ -108,8 +108,15 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	w.grid = newGrid(b.Format, b.K, a)
 	w.main.shape = denseShape(w.grid, &w.codec)
 	if v == Outlier16 {
-		w.outliers = newOutliers(q.Outliers)
-		b = withoutCodes(b, q.Outliers, w.codec.zero-w.codec.shift)
+		if w.codec.head.offset() {
+			var err error
+			if w.outliers, err = newDifferences(q.Outliers, b); err != nil {
+				return nil, err
+			}
+		} else {
+			w.outliers = newOutliers(q.Outliers)
+			b = withoutCodes(b, q.Outliers, w.codec.zero-w.codec.shift)
+		}
 	}
 	if q.Residual == nil || v == Dense4 {
 		return w, w.main.pack(w, b, nil, nil)

@@ -277,8 +277,6 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 		return fmt.Errorf("zipper: variant %s with a block residual", v)
 	case f.Outliers && v != Outlier16 && v != Dense4:
 		return fmt.Errorf("zipper: variant %s has no kernel for outliers", v)
-	case f.Outliers && v == Outlier16 && (b.Affine || b.Kind == quant.Bilevel):
-		return fmt.Errorf("zipper: outliers in place of weights of format %s, which have no zero: they have no kernel", b)
 	case f.Outliers && v == Outlier16 && f.K > 1<<16:
 		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", f.K, 1<<16)
 	}

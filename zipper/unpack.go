@@ -34,7 +34,7 @@ func (w *Weights) Unpack() *quant.Quantized {
 		q.ChannelScales, q.Columns, q.LowRank = from.ChannelScales, from.Columns, from.LowRank
 	}
 	if w.outliers != nil {
-		q.Outliers = w.outliers.unpack(w.n, w.k)
+		q.Outliers = w.outliers.unpack(u.base)
 	}
 	return q
 }

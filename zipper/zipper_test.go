@@ -230,6 +230,9 @@ func rounding(q *quant.Quantized, a quant.Activations) float64 {
 	if q.Outliers != nil || a == quant.A16 {
 		terms += q.Base.K
 	}
+	if q.Outliers != nil && q.Base.Format.Affine { // differences are two terms
+		terms += 2 * q.Base.K
+	}
 	return float64(terms + 7)
 }
 
