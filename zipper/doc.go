@@ -158,6 +158,34 @@
 // (1x32 a quarter) and is summed across lanes for itself. Several of them in one
 // register, with a row for each in the head, would be the remedy.
 //
+// The same of formats, and of a residual of 1x8 blocks that rides in the codes, 10 % of
+// them, on the same machine while it was busy with other work; read is bytes over the
+// time with M = 1, in GB/s, where memory gave each of the two cores 20:
+//
+//	W4A8 M                    1  read      4      8     16
+//	int4 g128               286   118    671   1186
+//	int4 affine g128        340   100    776   1316
+//	int4b g16               922    41   1642   2709
+//	fp4 g128                320   106    696   1206
+//	mxfp4                   446    78    861   1487
+//	nvfp4                   691    53   1076   1808
+//	int4 g128, 1x8 riding   656    56   1032   1497   2568
+//
+//	W4A16 M                   1  read      4      8
+//	int4 g128               932    36   2078   4021
+//	int4b g16              1382    27   2704   4762
+//	nf4 g128                946    36   2083   4026
+//	nf4dq g16              1547    24   2930   4792
+//	nvfp4                  1032    36   2314   4296
+//
+// So the residual that rides takes 1.26 times the base with 8 tokens, 1.08 times with
+// 16, and nothing with one where memory sets the pace. For many tokens it is added once,
+// which takes as long as a product with four. A layout with exactly two blocks in every
+// 128 columns of a row, found by comparison of their places instead of a bitmap, took
+// 560, 890, 1430 and 2650 with as many bytes for 12.5 % of the blocks: 15 % less than
+// the bitmap with one token, no less with 16. It would need quantizers that keep just so
+// many, and is not here.
+//
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for
 // the slowest core. That is -4 to 8 % in the cache, and within the noise where
