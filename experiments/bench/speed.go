@@ -37,6 +37,9 @@ type form struct {
 
 // formOf returns the form of the weights of t.
 func formOf(t *plan.Trial) (*form, error) {
+	if t.Method.ByLayer() {
+		return nil, errors.New("its layers have settings of their own, and so no one form to time")
+	}
 	q, err := t.Method.Form()
 	if err != nil {
 		return nil, err

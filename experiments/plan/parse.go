@@ -37,7 +37,8 @@ type entry struct {
 	settings   []*setting // in the order of keys
 	zip        [][]*setting
 	only, skip []*condition
-	label      *title // what the entry calls its trials; nil: what their settings say
+	label      *title         // what the entry calls its trials; nil: what their settings say
+	layers     *layerSettings // nil: all layers have the same
 }
 
 // condition holds for a trial if each of its settings has one of the values.
@@ -427,13 +428,14 @@ func (p *parser) method(n *yaml.Node, path string) *entry {
 	}
 	p.filters(e, fields)
 	e.label = p.title(fields["label"], join(path, "label"))
+	e.layers = p.layerSettings(e, fields)
 	return e
 }
 
 // methodNames are the keys of an entry of methods that are no settings.
 func methodNames() []string {
 	list := []string{labelKey.name}
-	for _, o := range filterKeys {
+	for _, o := range slices.Concat(layerKeys, filterKeys) {
 		list = append(list, o.name)
 	}
 	return list
