@@ -35,17 +35,23 @@ calibration: {text: c, tokens: 128}
 			t.Errorf("%s has %q, want %q", s.Trials[i].Label, got, want)
 		}
 	}
-	for lines, want := range map[string]string{
-		"transform: quarot\nbasis: folded\nmethods: [{method: rtn}]\n":                                  `transform: quarot beside a basis`,
-		"transform: block-hadamard\ntransform_block: 48\nmethods: [{method: rtn}]\n":                    `transform_block: 48 is no power of two`,
-		"transform: quarot\ntransform_block: 64\nmethods: [{method: rtn}]\n":                            `transform_block: has no effect here`,
-		"transform: quarot\nmethods: [{method: rtn, smoothing: 0.5}]\n":                                 `set smoothing_sites: norms`,
-		"transform: block-hadamard\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n": `drop smoothing`,
-		"transform: hadamard\nmethods: [{method: rtn}]\n":                                               `"hadamard" is not one of`,
+	for _, c := range [][2]string{
+		{"transform: quarot\nbasis: folded\nmethods: [{method: rtn}]\n",
+			`transform: quarot beside a basis`},
+		{"transform: block-hadamard\ntransform_block: 48\nmethods: [{method: rtn}]\n",
+			`transform_block: 48 is no power of two`},
+		{"transform: quarot\ntransform_block: 64\nmethods: [{method: rtn}]\n",
+			`transform_block: has no effect here`},
+		{"transform: quarot\nmethods: [{method: rtn, smoothing: 0.5}]\n",
+			`set smoothing_sites: norms`},
+		{"transform: block-hadamard\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n",
+			`drop smoothing`},
+		{"transform: hadamard\nmethods: [{method: rtn}]\n",
+			`"hadamard" is not one of`},
 	} {
-		_, err := Parse("t.yaml", []byte(file(lines)))
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", lines, err, want)
+		_, err := Parse("t.yaml", []byte(file(c[0])))
+		if err == nil || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%q: %v, want %q", c[0], err, c[1])
 		}
 	}
 	parse(t, file("transform: quarot\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n"))
@@ -78,16 +84,21 @@ calibration: {text: c, tokens: 128}
 	if r := parse(t, string(again)); ID(r.Trials[1], nil) != ID(s.Trials[1], nil) {
 		t.Error("written and read, groups of inputs are others")
 	}
-	for lines, want := range map[string]string{
-		"activations: fp8\nactivations_clip: 0.9\nmethods: [{method: rtn}]\n":                                  `activations_clip: has no effect here`,
-		"activations: a8\nactivations_scale: static\nactivations_zero: asymmetric\nmethods: [{method: rtn}]\n": `with asymmetric grids`,
-		"activations: a8\nactivations_scale: static\nmethods: [{method: atom, columns: 5%}]\n":                 `keeps channels apart`,
-		"activations: a8\nactivations_group: wide\nmethods: [{method: rtn}]\n":                                 `"wide" is not`,
-		"activations: a6\nmethods: [{method: rtn}]\n":                                                          `"a6" is not one of`,
+	for _, c := range [][2]string{
+		{"activations: fp8\nactivations_clip: 0.9\nmethods: [{method: rtn}]\n",
+			`activations_clip: has no effect here`},
+		{"activations: a8\nactivations_scale: static\nactivations_zero: asymmetric\nmethods: [{method: rtn}]\n",
+			`with asymmetric grids`},
+		{"activations: a8\nactivations_scale: static\nmethods: [{method: atom, columns: 5%}]\n",
+			`keeps channels apart`},
+		{"activations: a8\nactivations_group: wide\nmethods: [{method: rtn}]\n",
+			`"wide" is not`},
+		{"activations: a6\nmethods: [{method: rtn}]\n",
+			`"a6" is not one of`},
 	} {
-		_, err := Parse("t.yaml", []byte(file(lines)))
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", lines, err, want)
+		_, err := Parse("t.yaml", []byte(file(c[0])))
+		if err == nil || !strings.Contains(err.Error(), c[1]) {
+			t.Errorf("%q: %v, want %q", c[0], err, c[1])
 		}
 	}
 }
