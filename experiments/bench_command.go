@@ -19,6 +19,7 @@ import (
 func benchCommand() *cobra.Command {
 	var config, out, cache, device string
 	var o bench.Options
+	var profile bool
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Time ZipperEngine and its variants on layers of language models",
@@ -38,6 +39,9 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 			b, err := readBench(config)
 			if err != nil {
 				return err
+			}
+			if profile {
+				return bench.Profile(cmd.Context(), cmd.OutOrStdout(), b)
 			}
 			if o.Dir = out; out == "" {
 				o.Dir = filepath.Join("results", b.Name)
@@ -61,6 +65,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the file)")
 	f.StringVar(&cache, "cache", "", "cache `folder` for models from the hub (default: the user's cache folder)")
 	f.StringVar(&device, "predict", "", "measure nothing: what a model of the `device` expects of a GPU ("+strings.Join(bench.PredictedDevices(), ", ")+")")
+	f.BoolVar(&profile, "profile", false, "for ncu --profile-from-start off: run every product once where it looks, and write no rows")
 	f.BoolVar(&o.Fresh, "fresh", false, "measure again what is finished")
 	return cmd
 }

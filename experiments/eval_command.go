@@ -18,7 +18,7 @@ import (
 
 func evalCommand() *cobra.Command {
 	var e trial.Evaluation
-	var cache string
+	var cache, harness string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "eval",
@@ -54,6 +54,11 @@ FILE is JSON lines as Hugging Face exports them.`,
 			if err != nil {
 				return err
 			}
+			if harness != "" {
+				if err := writeLMEval(harness, result); err != nil {
+					return err
+				}
+			}
 			rep, err := newEvalReport(result)
 			if err != nil {
 				return err
@@ -78,6 +83,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")
 	f.StringVar(&e.Activations, "activations", "", "`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the values of every window and item")
+	f.StringVar(&harness, "lm-eval-json", "", "`file` to write the tasks to, in the layout of lm-evaluation-harness")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	return cmd
 }

@@ -137,7 +137,8 @@ func readFolder(dir string) (reports.Input, error) {
 	}
 	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Limits: limits, Warnings: warnings,
 		Styles: methodStyles()}
-	in.Timing = "A sweep file with the line speed: {shapes: llama3.2-1b, tokens: [1, 512]} measures them, for forms that have a kernel."
+	in.Timing = "To measure them, add the line speed: {shapes: llama3.2-1b/down, tokens: [1, 512]} to a copy of the sweep file and run " +
+		"go run ./experiments sweep -c COPY; a form without a kernel says so."
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}

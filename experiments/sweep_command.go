@@ -24,6 +24,7 @@ import (
 func sweepCommand() *cobra.Command {
 	var config, out, cache, part string
 	var dryRun, prepare bool
+	var set []string
 	var o sweep.Options
 	cmd := &cobra.Command{
 		Use:   "sweep",
@@ -42,10 +43,11 @@ computes what slices share, on one machine, into the cache they share.`,
 		Example: `  go run ./experiments sweep
   go run ./experiments sweep -c configs/smoke.yaml -o results/smoke
   go run ./experiments sweep -c my.yaml --dry-run
+  go run ./experiments sweep -c my.yaml --set activations=a8 --set "calibration.seed=[1, 2]"
   go run ./experiments sweep -c my.yaml --slice 3/12`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sw, err := readSweep(config)
+			sw, err := readSweep(config, set...)
 			if err != nil {
 				return err
 			}
@@ -86,6 +88,7 @@ computes what slices share, on one machine, into the cache they share.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&config, "config", "c", "configs/default.yaml", "sweep `file`")
+	f.StringArrayVar(&set, "set", nil, "give a key of the file another value, `KEY=VALUE`, such as calibration.seed=2; may be repeated")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2, or 1 where memory is short)")
@@ -106,12 +109,12 @@ computes what slices share, on one machine, into the cache they share.`,
 // package plan allows less.
 const maxSweepFile = 16 << 20
 
-func readSweep(path string) (*plan.Sweep, error) {
+func readSweep(path string, assignments ...string) (*plan.Sweep, error) {
 	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	sw, err := plan.Parse(path, data)
+	sw, err := plan.Parse(path, data, assignments...)
 	return sw, badInput(err)
 }
 

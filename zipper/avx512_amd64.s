@@ -1405,7 +1405,7 @@ tile_done:
 	RET
 
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512F, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x1AVX512(SB), NOSPLIT, $168-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -1537,11 +1537,38 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
-	VPMOVZXBD  (AX), Z4
-	KXNORW     K2, K2, K2
-	VGATHERDPS 1408(BX)(Z4*4), K2, Z1
-	VMULPS     88(SP), Z1, Z1
-	VADDPS     1088(BX), Z1, Z1
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x0000007f, R8
+	VPBROADCASTD R8, Z3
+	VPSUBD       Z3, Z4, Z4
+	VPABSD       Z4, Z3
+	VPTERNLOGD   $0xff, Z2, Z2, Z2
+	VPADDD       Z2, Z3, Z3
+
+	// Bits 5 and 6 of the index say which of the four.
+	VPSLLD    $0x1a, Z3, Z2
+	VPMOVD2M  Z2, K2
+	VPSLLD    $0x19, Z3, Z2
+	VPMOVD2M  Z2, K3
+	VMOVUPS   1920(BX), Z5
+	VPERMT2PS 1984(BX), Z3, Z5
+	VMOVUPS   2048(BX), Z6
+	VPERMT2PS 2112(BX), Z3, Z6
+	VMOVUPS   2176(BX), Z7
+	VPERMT2PS 2240(BX), Z3, Z7
+	VMOVUPS   2304(BX), Z8
+	VPERMT2PS 2368(BX), Z3, Z8
+	VBLENDMPS Z6, Z5, K2, Z5
+	VBLENDMPS Z8, Z7, K2, Z7
+	VBLENDMPS Z7, Z5, K3, Z5
+
+	// Zero where byte-127 is, or its sign.
+	VPTESTMD Z4, Z4, K2
+	VPSRLD   $0x1f, Z4, Z4
+	VPSLLD   $0x1f, Z4, Z4
+	VPXORD.Z Z4, Z5, K2, Z1
+	VMULPS   88(SP), Z1, Z1
+	VADDPS   1088(BX), Z1, Z1
 
 	// Where the next scale of a row begins a block, the magnitudes are read anew.
 	VMOVDQU32    24(SP), Z3
@@ -4115,7 +4142,7 @@ tile_done:
 	RET
 
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512F, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x4AVX512(SB), NOSPLIT, $168-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -4257,11 +4284,38 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
-	VPMOVZXBD  (AX), Z4
-	KXNORW     K2, K2, K2
-	VGATHERDPS 1408(SI)(Z4*4), K2, Z1
-	VMULPS     88(SP), Z1, Z1
-	VADDPS     1088(SI), Z1, Z1
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x0000007f, R10
+	VPBROADCASTD R10, Z3
+	VPSUBD       Z3, Z4, Z4
+	VPABSD       Z4, Z3
+	VPTERNLOGD   $0xff, Z2, Z2, Z2
+	VPADDD       Z2, Z3, Z3
+
+	// Bits 5 and 6 of the index say which of the four.
+	VPSLLD    $0x1a, Z3, Z2
+	VPMOVD2M  Z2, K2
+	VPSLLD    $0x19, Z3, Z2
+	VPMOVD2M  Z2, K3
+	VMOVUPS   1920(SI), Z5
+	VPERMT2PS 1984(SI), Z3, Z5
+	VMOVUPS   2048(SI), Z6
+	VPERMT2PS 2112(SI), Z3, Z6
+	VMOVUPS   2176(SI), Z7
+	VPERMT2PS 2240(SI), Z3, Z7
+	VMOVUPS   2304(SI), Z8
+	VPERMT2PS 2368(SI), Z3, Z8
+	VBLENDMPS Z6, Z5, K2, Z5
+	VBLENDMPS Z8, Z7, K2, Z7
+	VBLENDMPS Z7, Z5, K3, Z5
+
+	// Zero where byte-127 is, or its sign.
+	VPTESTMD Z4, Z4, K2
+	VPSRLD   $0x1f, Z4, Z4
+	VPSLLD   $0x1f, Z4, Z4
+	VPXORD.Z Z4, Z5, K2, Z1
+	VMULPS   88(SP), Z1, Z1
+	VADDPS   1088(SI), Z1, Z1
 
 	// Where the next scale of a row begins a block, the magnitudes are read anew.
 	VMOVDQU32    24(SP), Z3
@@ -7968,7 +8022,7 @@ tile_done:
 	RET
 
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512F, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x8AVX512(SB), NOSPLIT, $168-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -8124,11 +8178,38 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
-	VPMOVZXBD  (AX), Z4
-	KXNORW     K2, K2, K2
-	VGATHERDPS 1408(SI)(Z4*4), K2, Z1
-	VMULPS     88(SP), Z1, Z1
-	VADDPS     1088(SI), Z1, Z1
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x0000007f, R12
+	VPBROADCASTD R12, Z3
+	VPSUBD       Z3, Z4, Z4
+	VPABSD       Z4, Z3
+	VPTERNLOGD   $0xff, Z2, Z2, Z2
+	VPADDD       Z2, Z3, Z3
+
+	// Bits 5 and 6 of the index say which of the four.
+	VPSLLD    $0x1a, Z3, Z2
+	VPMOVD2M  Z2, K2
+	VPSLLD    $0x19, Z3, Z2
+	VPMOVD2M  Z2, K3
+	VMOVUPS   1920(SI), Z5
+	VPERMT2PS 1984(SI), Z3, Z5
+	VMOVUPS   2048(SI), Z6
+	VPERMT2PS 2112(SI), Z3, Z6
+	VMOVUPS   2176(SI), Z7
+	VPERMT2PS 2240(SI), Z3, Z7
+	VMOVUPS   2304(SI), Z8
+	VPERMT2PS 2368(SI), Z3, Z8
+	VBLENDMPS Z6, Z5, K2, Z5
+	VBLENDMPS Z8, Z7, K2, Z7
+	VBLENDMPS Z7, Z5, K3, Z5
+
+	// Zero where byte-127 is, or its sign.
+	VPTESTMD Z4, Z4, K2
+	VPSRLD   $0x1f, Z4, Z4
+	VPSLLD   $0x1f, Z4, Z4
+	VPXORD.Z Z4, Z5, K2, Z1
+	VMULPS   88(SP), Z1, Z1
+	VADDPS   1088(SI), Z1, Z1
 
 	// Where the next scale of a row begins a block, the magnitudes are read anew.
 	VMOVDQU32    24(SP), Z3

@@ -67,7 +67,7 @@ var avx512Kernel = &kernel{
 	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
 		widenAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
 	},
-	widenFrom: 48,
+	widenFrom: 256,
 	riding:    ridingAVX512,
 	widened:   ridingAVX512,
 	sum:       func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },

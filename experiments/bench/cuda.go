@@ -79,11 +79,31 @@ func (e *gpu) State() map[string]float64 {
 		"power, W": c.Watts, "temperature, °C": float64(c.Celsius)}
 }
 
+// WarmUp is what it takes for the clocks to rise.
+func (e *gpu) WarmUp() time.Duration {
+	if e.device.Info.Emulated {
+		return 0
+	}
+	return 200 * time.Millisecond
+}
+
+// RunAll times products one after the other.
+func (e *gpu) RunAll(layers []Layer) (time.Duration, error) {
+	all := make([]*cuda.Layer, len(layers))
+	for i, l := range layers {
+		all[i] = l.(*cuda.Layer)
+	}
+	return e.device.RunAll(all)
+}
+
+// Profile runs f where a profiler looks.
+func (e *gpu) Profile(f func() error) error { return e.device.Profile(f) }
+
 func (e *gpu) Flush() string {
 	if err := e.device.Flush(); err != nil { // the next Run reports it as well
 		return "not flushed: " + err.Error()
 	}
-	return fmt.Sprintf("flushed: %d MiB were written before each product", 4*e.device.Info.L2>>20)
+	return fmt.Sprintf("flushed: %d MiB were read before each product", 4*e.device.Info.L2>>20)
 }
 
 func (e *gpu) Close() error { return e.device.Close() }

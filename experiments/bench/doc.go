@@ -12,6 +12,10 @@
 // time. Medians have bootstrap intervals over the repeats; ratios are medians
 // of the ratios within each repeat.
 //
+// Products that take less than two hundred steps of a GPU's clock are timed several in
+// a row, each with the next copy of its weights: a repeat is then their mean. Before
+// the repeats a GPU works for 200 ms.
+//
 // What the last-level cache holds when a product starts is a setting: flush
 // (it has read something else), rotate (the product uses another copy of its
 // weights each time, last touched longer ago than the cache reaches) or warm
@@ -56,7 +60,7 @@
 // with status failed that says so. Where the CPU stands in for an engine that
 // could not be opened, the requested kernel names that engine and why, and a
 // warning repeats it; kernels of the emulated CUDA device carry a warning, too.
-// Row.Execution.State has the device's clocks right after the repeats.
+// Row.Execution.State has the device's clocks right after the repeats, and before them.
 //
 // A prediction (Predict) is no measurement: its status is predicted, its axis
 // bench "prediction", its engine "model", and its only value predicted_time.

@@ -34,6 +34,15 @@ type Engine interface {
 // stater is an engine that can tell its device's clocks.
 type stater interface{ State() map[string]float64 }
 
+// warmer is an engine that wants to work for a while before it is timed.
+type warmer interface{ WarmUp() time.Duration }
+
+// batcher is an engine whose products may take less than its clock's steps times
+// a hundred. It times several, one after the other with nothing between.
+type batcher interface {
+	RunAll([]Layer) (time.Duration, error)
+}
+
 // Layer is a weight matrix Ŵ [N,K] ready to multiply.
 type Layer interface {
 	// Bytes is what one product with m tokens reads of the weights, padding and

@@ -62,7 +62,7 @@ func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density 
 		r.BlockRows = n
 	}
 	rows, cols := r.Grid()
-	r.RowPtr, r.Cols = scatter(rng, rows, cols, int(math.Round(density*float64(rows)*float64(cols))))
+	r.RowPtr, r.Cols = sourceOf(rng).scatter(rows, cols, int(math.Round(density*float64(rows)*float64(cols))))
 	size := (r.BlockRows*r.BlockCols*r.Bits + 7) / 8
 	r.Codes = make([]byte, r.Blocks()*size)
 	zero := 1 << (r.Bits - 1)
@@ -86,9 +86,9 @@ func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density 
 	case r.BaseScales:
 		r.Scales = []uint16{13 << 10} // 1/4
 	case r.RowScales:
-		r.Scales = halves(rng, r.Blocks()*r.BlockRows, exponent)
+		r.Scales = sourceOf(rng).halves(r.Blocks()*r.BlockRows, exponent)
 	default:
-		r.Scales = halves(rng, r.Blocks(), exponent)
+		r.Scales = sourceOf(rng).halves(r.Blocks(), exponent)
 	}
 	return r
 }
@@ -96,7 +96,7 @@ func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density 
 // randomOutliers scatters count half-precision weights of a few steps.
 func randomOutliers(rng *rand.Rand, n, k, count int) *quant.Outliers {
 	o := &quant.Outliers{N: n, K: k}
-	o.RowPtr, o.Cols = scatter(rng, n, k, count)
-	o.Values = halves(rng, count, stepExponent(k)+3)
+	o.RowPtr, o.Cols = sourceOf(rng).scatter(n, k, count)
+	o.Values = sourceOf(rng).halves(count, stepExponent(k)+3)
 	return o
 }

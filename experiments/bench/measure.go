@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -19,17 +20,23 @@ type contender struct {
 	scheme  string
 	weights *Weights
 	layers  []Layer // copies to rotate through, or one
-	err     error   // why it does not run
+	none    error   // why the engine does not execute it
+	err     error   // why it has no times of the product at hand
 	nmse    float64
 	times   []float64
+	batch   int // products of a repeat
+	at      int // the copy that comes next
 }
 
-// prepare lays w out for the variants of p.
-func prepare(e Engine, p *plan.Product, w *Weights) ([]*contender, error) {
-	var cs []*contender
-	for _, v := range p.Variants {
-		c := &contender{variant: v}
-		cs = append(cs, c)
+// prepare lays w out for the variants of p. cs is what earlier products with w have
+// prepared, or nil; it is returned with the copies that it lacks.
+func prepare(e Engine, p *plan.Product, w *Weights, cs []*contender) ([]*contender, error) {
+	if cs == nil {
+		for _, v := range p.Variants {
+			cs = append(cs, &contender{variant: v})
+		}
+	}
+	for _, c := range cs {
 		if err := c.prepare(e, p, w); err != nil {
 			return cs, err
 		}
@@ -37,14 +44,14 @@ func prepare(e Engine, p *plan.Product, w *Weights) ([]*contender, error) {
 	return cs, nil
 }
 
-// prepare lays w out for c, as often as the cache setting of p asks.
+// prepare lays w out for c until there are as many copies as the cache setting of p asks.
 func (c *contender) prepare(e Engine, p *plan.Product, w *Weights) error {
 	c.weights, c.scheme = w, p.Scheme
-	for n := 1; len(c.layers) < n; {
+	for n := 1; len(c.layers) < n && c.none == nil; {
 		l, err := e.Prepare(w, c.scheme, c.variant)
 		var none *Unsupported
 		if errors.As(err, &none) {
-			c.err = err
+			c.none = err
 			return nil
 		}
 		if err != nil {
@@ -67,6 +74,8 @@ type measured struct {
 	cache      string
 	yardsticks []Yardstick
 	samples    [][]float64 // of each yardstick
+	state      map[string]float64
+	batch      int // the most products of a repeat
 }
 
 // measure runs p. It returns early with ctx's error when ctx ends.
@@ -74,17 +83,23 @@ func measure(ctx context.Context, e Engine, p *plan.Product, cs []*contender) (*
 	x := roundBF16(normal(p.Seed+1, p.Tokens, p.K))
 	var run []*contender
 	for _, c := range cs {
-		c.times = nil
-		if len(c.layers) == 0 {
+		c.times, c.err, c.nmse, c.at, c.batch = nil, c.none, 0, 0, 1
+		if c.none != nil {
 			continue
 		}
+		shortest := time.Duration(math.MaxInt64)
 		for _, l := range c.layers {
 			if err := l.Load(x); err != nil {
 				return nil, err
 			}
-			if _, err := l.Run(); err != nil {
+			took, err := l.Run()
+			if err != nil {
 				return nil, err
 			}
+			shortest = min(shortest, took)
+		}
+		if _, ok := e.(batcher); ok && p.Cache == "rotate" {
+			c.batch = products(shortest)
 		}
 		if err := c.check(p, x); err != nil {
 			return nil, err
@@ -95,11 +110,20 @@ func measure(ctx context.Context, e Engine, p *plan.Product, cs []*contender) (*
 	}
 	m := &measured{yardsticks: e.Yardsticks(p.Scheme)}
 	m.samples = make([][]float64, len(m.yardsticks))
+	for _, c := range run {
+		m.batch = max(m.batch, c.batch)
+	}
 	m.cache = map[string]string{
 		"warm":   "warm: whatever the variants before left in it",
 		"rotate": fmt.Sprintf("rotated: copies of the weights, each last touched more than %d MiB ago", 2*e.CacheBytes()>>20),
 	}[p.Cache]
+	if m.batch > 1 {
+		m.cache += fmt.Sprintf("; a repeat is the mean of up to %d products in a row", m.batch)
+	}
 	runtime.GC()
+	if err := m.warmUp(e, run); err != nil {
+		return nil, err
+	}
 	for i := range p.Repeats {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -116,17 +140,76 @@ func measure(ctx context.Context, e Engine, p *plan.Product, cs []*contender) (*
 			if p.Cache == "flush" {
 				m.cache = e.Flush()
 			}
-			took, err := c.layers[i%len(c.layers)].Run()
+			took, err := c.run(e)
 			if err != nil {
 				return nil, err
 			}
 			if took <= 0 {
 				return nil, fmt.Errorf("engine %s: %s took %v", e.Name(), c.variant, took)
 			}
-			c.times = append(c.times, took.Seconds())
+			c.times = append(c.times, took.Seconds()/float64(c.batch))
+		}
+	}
+	if s, ok := e.(stater); ok {
+		for name, v := range s.State() {
+			m.note(name, v)
 		}
 	}
 	return m, nil
+}
+
+// shortestBatch is what a repeat of an engine that is a batcher takes at least:
+// 200 steps of a clock of half a microsecond.
+const shortestBatch = 100 * time.Microsecond
+
+// products is how many products of so long a repeat has.
+func products(one time.Duration) int {
+	const most = 128 // an engine queues all of them
+	return int(max(1, min(most, (shortestBatch+one-1)/max(one, 1))))
+}
+
+// run multiplies by the copies that are next, and returns the time of all.
+func (c *contender) run(e Engine) (time.Duration, error) {
+	next := func() Layer {
+		l := c.layers[c.at%len(c.layers)]
+		c.at++
+		return l
+	}
+	if c.batch == 1 {
+		return next().Run()
+	}
+	var all []Layer
+	for range c.batch {
+		all = append(all, next())
+	}
+	return e.(batcher).RunAll(all)
+}
+
+// warmUp runs the contenders by turns for as long as the engine asks, so that the
+// device's clocks are those of work, and notes them.
+func (m *measured) warmUp(e Engine, run []*contender) error {
+	w, ok := e.(warmer)
+	if !ok || len(run) == 0 {
+		return nil
+	}
+	for start, i := time.Now(), 0; time.Since(start) < w.WarmUp(); i++ {
+		if _, err := run[i%len(run)].run(e); err != nil {
+			return err
+		}
+	}
+	if s, ok := e.(stater); ok {
+		for name, v := range s.State() {
+			m.note(name+", before", v)
+		}
+	}
+	return nil
+}
+
+func (m *measured) note(name string, v float64) {
+	if m.state == nil {
+		m.state = map[string]float64{}
+	}
+	m.state[name] = v
 }
 
 // checkedRows is how many rows of W the check of an output looks at.

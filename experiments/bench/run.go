@@ -158,6 +158,7 @@ type runner struct {
 	env     string
 	cpu     string // the device of generations
 	content map[string]string
+	weights lastWeights
 	done    map[string]*row.Row
 	res     *Result
 }
@@ -172,13 +173,29 @@ func byWeights(all []plan.Product) [][]plan.Product {
 			o.Tokens = p.Tokens
 			return identity(o, "", nil) == identity(p, "", nil)
 		})
-		if i < 0 || p.Cache == "rotate" { // the number of copies may depend on the tokens
+		if i < 0 {
 			groups = append(groups, nil)
 			i = len(groups) - 1
 		}
 		groups[i] = append(groups[i], p)
 	}
 	return groups
+}
+
+// lastWeights is the matrix that was made last: schemes and variants share it.
+type lastWeights struct {
+	id string
+	w  *Weights
+}
+
+// of returns the matrix of p.
+func (l *lastWeights) of(p *plan.Product) *Weights {
+	same := *p
+	same.Model, same.Layer, same.Scheme, same.Tokens, same.Timing = "", "", "", 0, plan.Timing{Seed: p.Seed}
+	if id := identity(same, "", nil); l.w == nil || l.id != id {
+		l.id, l.w = id, Random(p.N, p.K, &p.Layout, p.Seed)
+	}
+	return l.w
 }
 
 // identity is the trial of a variant of p.
@@ -197,7 +214,6 @@ func identity(what any, variant string, content map[string]string) string {
 
 // products measures products of one matrix.
 func (r *runner) products(ctx context.Context, group []plan.Product) (err error) {
-	var w *Weights
 	var cs []*contender
 	defer func() { err = errors.Join(err, closeAll(cs)) }()
 	for i := range group {
@@ -213,11 +229,8 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if w == nil {
-			w = Random(p.N, p.K, &p.Layout, p.Seed)
-			if cs, err = prepare(r.engine, p, w); err != nil {
-				return fmt.Errorf("%s: %w", p.Shape(), err)
-			}
+		if cs, err = prepare(r.engine, p, r.weights.of(p), cs); err != nil {
+			return fmt.Errorf("%s: %w", p.Shape(), err)
 		}
 		m, err := measure(ctx, r.engine, p, cs)
 		if err != nil {
@@ -226,13 +239,9 @@ func (r *runner) products(ctx context.Context, group []plan.Product) (err error)
 			}
 			return fmt.Errorf("%s, %d tokens: %w", p.Shape(), p.Tokens, err)
 		}
-		var state map[string]float64
-		if e, ok := r.engine.(stater); ok {
-			state = e.State()
-		}
 		for i, c := range cs {
 			out := rows[i]
-			out.Execution.State = state
+			out.Execution.State = m.state
 			if c.err != nil {
 				out.Status, out.Error = row.Failed, c.err.Error()
 				r.res.Failed++

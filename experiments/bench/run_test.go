@@ -213,6 +213,76 @@ func TestRotate(t *testing.T) {
 	}
 }
 
+// quick is a fake whose products take 3 µs, as on a GPU, and are timed together.
+type quick struct {
+	fake
+	batches [][]Layer
+}
+
+func (e *quick) Prepare(w *Weights, scheme, variant string) (Layer, error) {
+	l, err := e.fake.Prepare(w, scheme, variant)
+	return &quickLayer{l.(*fakeLayer)}, err
+}
+func (e *quick) RunAll(layers []Layer) (time.Duration, error) {
+	e.batches = append(e.batches, layers)
+	return time.Duration(len(layers)) * 3 * time.Microsecond, nil
+}
+func (e *quick) WarmUp() time.Duration { return time.Microsecond }
+func (e *quick) State() map[string]float64 {
+	return map[string]float64{"batches": float64(len(e.batches))}
+}
+
+type quickLayer struct{ *fakeLayer }
+
+func (l *quickLayer) Run() (time.Duration, error) { return 3 * time.Microsecond, nil }
+
+// TestBatches: short products are timed by the batch, which goes on through the
+// copies where the last one ended; clocks are noted before and after; tokens
+// share copies.
+func TestBatches(t *testing.T) {
+	e := &quick{}
+	Engines["cuda"] = func() (Engine, error) { return e, nil }
+	defer delete(Engines, "cuda")
+	b, err := plan.ParseBench("quick.yaml", []byte("{name: q, engine: cuda, repeats: 4, cache: rotate, products: [{shapes: 64x256, tokens: [1, 3], block: 16x16, variants: [dense4]}]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := Run(t.Context(), &trial.Lab{}, b, Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.closed != 5+1 {
+		t.Errorf("%d closed, want 5 copies for both products, and the engine", e.closed)
+	}
+	const want = 34 // 100 µs of 3
+	at := map[Layer]int{}
+	for i, l := range e.batches[0][:5] {
+		at[l] = i
+	}
+	n := 0
+	for _, batch := range e.batches[:5] { // of the first product: a warm-up and 4 repeats, at least
+		if len(batch) != want || len(at) != 5 {
+			t.Fatalf("a batch of %d over %d copies", len(batch), len(at))
+		}
+		for _, l := range batch {
+			if at[l] != n%5 {
+				t.Fatalf("product %d is of copy %d", n, at[l])
+			}
+			n++
+		}
+	}
+	r := res.Rows[0]
+	if got := r.Series[0].Values[0]; math.Abs(got-3e-6) > 1e-12 {
+		t.Errorf("a product takes %g s", got)
+	}
+	if s := r.Execution.State; s["batches, before"] < 1 || s["batches"] != s["batches, before"]+4 {
+		t.Errorf("state %v", s)
+	}
+	if !strings.Contains(r.Execution.Cache, "34 products") {
+		t.Errorf("the row does not tell of batches: %q", r.Execution.Cache)
+	}
+}
+
 func TestNoEngine(t *testing.T) {
 	b := &plan.Bench{Engine: "cuda"}
 	if _, err := Run(t.Context(), &trial.Lab{}, b, Options{Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "built without it") {

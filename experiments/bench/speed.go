@@ -37,6 +37,9 @@ type form struct {
 
 // formOf returns the form of the weights of t.
 func formOf(t *plan.Trial) (*form, error) {
+	if t.Method.ByLayer() {
+		return nil, errors.New("its layers have settings of their own, and so no one form to time")
+	}
 	q, err := t.Method.Form()
 	if err != nil {
 		return nil, err
@@ -178,13 +181,13 @@ func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms
 func (f *form) prepare(e Engine, p *plan.Product, weights gemm.Matrix) (*contender, error) {
 	c := &contender{variant: f.variant}
 	if f.trial != nil {
-		if c.err = trial.ExecutableAt(*f.trial, p.N, p.K); c.err != nil {
+		if c.none = trial.ExecutableAt(*f.trial, p.N, p.K); c.none != nil {
 			return c, nil
 		}
 	}
 	w, err := example(f, weights, p.Seed)
 	if err != nil {
-		c.err = err
+		c.none = err
 		return c, nil
 	}
 	own := *p

@@ -71,6 +71,11 @@ func (s Settings) With(key string, value any) Settings {
 	if !ok || m == nil || key != "name" && m.Key(key) == nil {
 		panic(fmt.Sprintf("method: %q has no setting %q", name, key))
 	}
+	return write(m, v)
+}
+
+// write joins the values v of the method m to settings.
+func write(m *Method, v map[string]json.RawMessage) Settings {
 	var b strings.Builder
 	b.WriteString(`{"name":` + string(v["name"]))
 	write := func(k *Key) {
@@ -86,6 +91,11 @@ func (s Settings) With(key string, value any) Settings {
 	for _, k := range m.Keys {
 		if k.Name != "base" {
 			write(k)
+		}
+	}
+	for _, name := range []string{ignoreKey, layersKey} {
+		if d := v[name]; d != nil {
+			b.WriteString(`,"` + name + `":` + string(d))
 		}
 	}
 	b.WriteString("}")
@@ -116,7 +126,7 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 	}
 	out := New(name)
 	for key, value := range v {
-		if key == "name" {
+		if key == "name" || key == ignoreKey || key == layersKey {
 			continue
 		}
 		k := m.Key(key)
@@ -129,7 +139,21 @@ func (s *Settings) UnmarshalJSON(data []byte) error {
 		}
 		out = out.With(key, parsed)
 	}
-	*s = out
+	var by struct {
+		Ignore []string
+		Layers json.RawMessage
+	}
+	if err := json.Unmarshal(data, &by); err != nil {
+		return err
+	}
+	var overrides []Override
+	if by.Layers != nil {
+		var err error
+		if overrides, err = decodeOverrides(m, by.Layers); err != nil {
+			return err
+		}
+	}
+	*s = out.WithLayers(by.Ignore, overrides)
 	return nil
 }
 

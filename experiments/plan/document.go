@@ -127,9 +127,10 @@ func (o other) write(b *strings.Builder) {
 func documentMore(b *strings.Builder) {
 	const head = "\n| key | values | default | meaning |\n|---|---|---|---|\n"
 	b.WriteString("\nEach entry under `methods` also has these.\n" + head)
-	for _, o := range append([]other{labelKey}, filterKeys...) {
+	for _, o := range slices.Concat([]other{labelKey}, layerKeys, filterKeys) {
 		o.write(b)
 	}
+	b.WriteString(documentPatterns)
 	b.WriteString("\n## More of the whole file\n" + head)
 	for _, o := range append(slices.Clip(topKeys), filterKeys...) {
 		o.write(b)

@@ -380,6 +380,7 @@ func (t *Trial) Axes() map[string]string {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}
+	layerAxes(t, m)
 	return m
 }
 

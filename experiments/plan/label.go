@@ -263,5 +263,8 @@ func label(t *Trial, title string, shown func(*key) bool) string {
 			rest = append(rest, word)
 		}
 	}
+	if words := t.Method.LayerLabel(); words != "" && title == "" {
+		method = append(method, words)
+	}
 	return strings.Join(slices.Concat(head, method, rest), " ")
 }

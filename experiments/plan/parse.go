@@ -37,7 +37,8 @@ type entry struct {
 	settings   []*setting // in the order of keys
 	zip        [][]*setting
 	only, skip []*condition
-	label      *title // what the entry calls its trials; nil: what their settings say
+	label      *title         // what the entry calls its trials; nil: what their settings say
+	layers     *layerSettings // nil: all layers have the same
 }
 
 // condition holds for a trial if each of its settings has one of the values.
@@ -64,8 +65,9 @@ type source struct {
 
 // Parse reads a sweep file; name is the file's, for errors. Each error names
 // file, line and field, and several are reported at once (errors.Join).
-func Parse(name string, data []byte) (*Sweep, error) {
-	p := &parser{file: name, bad: map[string]bool{}}
+// Assignments "key=value" take the place of what the file says, see set.
+func Parse(name string, data []byte, assignments ...string) (*Sweep, error) {
+	p := &parser{file: name, bad: map[string]bool{}, assigned: assignments}
 	src := p.parse(data)
 	if err := p.err(); err != nil {
 		return nil, err
@@ -87,6 +89,8 @@ type parser struct {
 	file string
 	errs []lineError
 	bad  map[string]bool // paths with errors
+
+	assigned []string // see set
 }
 
 func (p *parser) errorf(line int, path, format string, args ...any) {
@@ -94,7 +98,7 @@ func (p *parser) errorf(line int, path, format string, args ...any) {
 	if path != "" {
 		msg = path + ": " + msg
 	}
-	p.errs = append(p.errs, lineError{line, fmt.Errorf("%s:%d: %s", p.file, line, msg)})
+	p.errs = append(p.errs, lineError{line, fmt.Errorf("%s: %s", p.where(line), msg)})
 	p.bad[path] = true
 }
 
@@ -121,6 +125,7 @@ func (p *parser) parse(data []byte) *source {
 	if err != nil || root == nil {
 		return nil
 	}
+	p.set(root, p.assigned)
 	src := &source{common: entry{line: root.Line}}
 	fields := p.mapping(root, "", topNames())
 	src.name = p.name(root, fields["name"])
@@ -427,13 +432,14 @@ func (p *parser) method(n *yaml.Node, path string) *entry {
 	}
 	p.filters(e, fields)
 	e.label = p.title(fields["label"], join(path, "label"))
+	e.layers = p.layerSettings(e, fields)
 	return e
 }
 
 // methodNames are the keys of an entry of methods that are no settings.
 func methodNames() []string {
 	list := []string{labelKey.name}
-	for _, o := range filterKeys {
+	for _, o := range slices.Concat(layerKeys, filterKeys) {
 		list = append(list, o.name)
 	}
 	return list

@@ -49,6 +49,7 @@ func (s *Sweep) YAML() ([]byte, error) {
 		if e.label != nil {
 			add(m, "label", scalar("!!str", e.label.text))
 		}
+		e.layers.node(m)
 		addFilters(m, e)
 		methods.Content = append(methods.Content, m)
 	}

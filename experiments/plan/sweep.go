@@ -43,7 +43,7 @@ func (p *parser) expand(src *source) []Trial {
 				all := append(slices.Clip(outer), inner...)
 				t := resolve(all, use)
 				t.Tasks = strings.Join(src.tasks, ",")
-				if !e.keeps(&t, use) || !src.common.keeps(&t, use) || !p.check(&t, all) {
+				if !e.keeps(&t, use) || !src.common.keeps(&t, use) || !p.check(&t, all) || !e.layers.apply(p, &t) {
 					return
 				}
 				if i, ok := seen[t]; ok {

@@ -59,5 +59,9 @@ func (s *Sweep) Locate(err error) error {
 
 // LocateMethod adds the file, line and label of the trial t, whose method err is about.
 func (s *Sweep) LocateMethod(t *Trial, err error) error {
-	return fmt.Errorf("%s:%d: %s: %w", s.source.file, s.source.lines[t.Label], t.Label, err)
+	line := s.source.lines[t.Label]
+	if line == setLine {
+		return fmt.Errorf("--set: %s: %w", t.Label, err)
+	}
+	return fmt.Errorf("%s:%d: %s: %w", s.source.file, line, t.Label, err)
 }

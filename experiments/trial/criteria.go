@@ -20,7 +20,7 @@ var Criteria = []string{"random", "weight", "error", "diag", "delta", "full", "g
 // false where it has no criterion to study: another method, a joint residual,
 // whose blocks are chosen before there is a base, or one that AWQ scales.
 func StudyOf(t plan.Trial) (study plan.Trial, ok bool) {
-	if t.Method.Name() != "mosaic" || t.Method.Bool("joint") || t.Method.Bool("awq") {
+	if t.Method.Name() != "mosaic" || t.Method.Bool("joint") || t.Method.Bool("awq") || t.Method.ByLayer() {
 		return t, false
 	}
 	t.Activations, t.Tasks, t.Label, t.Baseline, t.Title = "a16", "", "", "", ""

@@ -112,12 +112,13 @@ func (l *Lab) Costs(ctx context.Context, trials []plan.Trial) ([]int64, error) {
 }
 
 func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
-	m, cost := t.Method, t.Method.Cost()
+	m := t.Method
 	e := Estimate{Memory: s.Memory(t), Stages: map[string]float64{}}
 	if m.Method().Quantizes() {
 		linears := s.source.model.Linears()
 		for i, l := range linears {
 			first := i == 0 || linears[i-1].Site != l.Site
+			cost := m.At(l.Name, s.source.model.Config().Layers).Cost()
 			e.Stages[Quantizing] += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
 			if m.Float("smoothing") > 0 {
 				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew

@@ -82,7 +82,17 @@ func packAll(q *quant.Quantized, activations string) (Product, error) {
 
 // Executable reports why the kernels for packed weights do not execute trial t,
 // nil if they do. It reads no weights, so it can be asked before a sweep starts.
-func Executable(t plan.Trial) error { return ExecutableAt(t, 0, 0) }
+// Layers with settings of their own are asked about as well.
+func Executable(t plan.Trial) error {
+	for _, m := range t.Method.Variants() {
+		own := t
+		own.Method = m
+		if err := ExecutableAt(own, 0, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // ExecutableAt is Executable for a matrix [n,k]; 0 where a size is not known.
 func ExecutableAt(t plan.Trial, n, k int) error {

@@ -27,7 +27,6 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 		2*4*int64(min(logitFloats, s.evaluator.protocol.Context*c.VocabSize))
 	var packed, moments, quantizing int64
 	if m.Method().Quantizes() {
-		squares, copies := arrays(m)
 		for i, l := range s.source.linears {
 			n, k := int64(l.N), int64(l.K)
 			if i == 0 || s.source.linears[i-1].Site != l.Site {
@@ -38,6 +37,7 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 			}
 			read := int64(s.calibrated.settings.Tokens)
 			most = max(most, moments+4*read*int64(c.HiddenSize)+forward(min(read, batchTokens))+2*4*n*k)
+			squares, copies := arrays(m.At(l.Name, c.Layers))
 			quantizing = max(quantizing, squares*k*k+copies*n*k)
 			packed += n * k * 5 / 8 // codes, scales, a residual
 		}

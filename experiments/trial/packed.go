@@ -145,7 +145,13 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 		}
 		w, ok := q.replacements[layer].Weights.(*quant.Quantized)
 		if !ok {
-			return nil, fmt.Errorf("%s: method %s leaves nothing quantized to store", layer, p.Trial.Method.Name())
+			t, err := p.whole(s, name)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", layer, err)
+			}
+			p.SHA256[name] = tensorHash(t)
+			tensors = append(tensors, t)
+			continue
 		}
 		data, err := w.MarshalBinary()
 		if err != nil {
@@ -156,6 +162,26 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 		tensors = append(tensors, t)
 	}
 	return tensors, nil
+}
+
+// whole returns the tensor of a layer that stays in 16 bits.
+func (p *Packed) whole(s *Subject, name string) (*hf.Tensor, error) {
+	m := p.Trial.Method
+	if !m.ByLayer() {
+		return nil, fmt.Errorf("method %s leaves nothing quantized to store", m.Name())
+	}
+	if m.Float("smoothing") > 0 {
+		return nil, errors.New("it stays in 16 bits, and a packed checkpoint has no such weights after smoothing")
+	}
+	t, err := s.source.model.Checkpoint().Raw(name)
+	if err != nil {
+		return nil, err
+	}
+	plain := t.Plain()
+	if len(plain.Data) != len(t.Data) {
+		return nil, fmt.Errorf("it stays as it is, and safetensors has no %s", t.DType)
+	}
+	return plain, nil
 }
 
 // floatTensor returns a vector as a tensor of float32.

@@ -121,15 +121,21 @@ func (p *Packed) checkSize(m *llm.Model) error {
 	var ledger []row.Item
 	var bytes, weights int64
 	for _, l := range m.Linears() {
+		weights += int64(l.N) * int64(l.K)
 		q, ok := l.Weights.(*quant.Quantized)
 		if !ok {
-			return fmt.Errorf("%s: is not quantized", l.Name)
+			t, err := m.Checkpoint().Raw(l.Name + ".weight")
+			if err != nil {
+				return err
+			}
+			ledger = addBytes(ledger, sixteenBits, int64(len(t.Data)))
+			bytes += int64(len(t.Data))
+			continue
 		}
 		for _, item := range q.Ledger() {
 			ledger = addBytes(ledger, item.Name, item.Bytes)
 		}
 		bytes += q.Ledger().Total()
-		weights += int64(l.N) * int64(l.K)
 	}
 	if bits := float64(bytes) * 8 / float64(weights); math.Float64bits(bits) != math.Float64bits(p.BitsPerWeight) {
 		return fmt.Errorf("the tensors have %v bits per weight, the metadata says %v", bits, p.BitsPerWeight)

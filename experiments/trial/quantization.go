@@ -33,12 +33,16 @@ type quantization struct {
 
 // quantization prepares the quantization of the trial t.
 func (s *Subject) quantization(ctx context.Context, t plan.Trial) (*quantization, error) {
+	if err := s.source.checkPatterns(t.Method); err != nil {
+		return nil, err
+	}
 	model, scales, err := s.calibrated.smooth(ctx, t.Method)
 	if err != nil {
 		return nil, err
 	}
+	layers := s.source.model.Config().Layers
 	return &quantization{
-		trial: t, settings: func(string) plan.Method { return t.Method },
+		trial: t, settings: func(name string) plan.Method { return t.Method.At(name, layers) },
 		source: s.source, calibrated: s.calibrated, heldOut: s.heldOut, model: model, scales: scales,
 	}, nil
 }

@@ -3,6 +3,7 @@ package trial
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
@@ -44,7 +45,7 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 		return err
 	}
 	r.Warnings = append(r.Warnings, s.source.warnings...)
-	if t.Method.Word("criterion") == "oracle" {
+	if slices.ContainsFunc(t.Method.Variants(), func(m plan.Method) bool { return m.Word("criterion") == "oracle" }) {
 		r.Warnings = append(r.Warnings, "criterion oracle chose its blocks on the evaluated text: a bound, not a method")
 	}
 	if t.Method.Checkpoint() != "" {

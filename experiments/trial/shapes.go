@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
 )
 
 // CheckShapes returns why the trial t, one of this subject, must fail with the shapes of
@@ -24,11 +27,19 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 	if err := s.source.checkTransform(); err != nil {
 		return err
 	}
-	form, err := t.Method.Form()
-	if err != nil || form == nil {
+	if err := s.source.checkPatterns(t.Method); err != nil {
 		return err
 	}
 	for _, l := range s.source.linears {
+		own := t
+		own.Method = t.Method.At(l.Name, s.source.model.Config().Layers)
+		form, err := own.Method.Form()
+		if err != nil {
+			return err
+		}
+		if form == nil { // it stays in 16 bits
+			continue
+		}
 		// Channels that are kept apart leave a smaller K, which the data decides.
 		if form.Columns == 0 {
 			if err := form.Base.Fits(l.K); err != nil {
@@ -41,8 +52,25 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 		if t.Execution != "packed" {
 			continue
 		}
-		if err := ExecutableAt(t, l.N, l.K); err != nil {
+		if err := ExecutableAt(own, l.N, l.K); err != nil {
 			return fmt.Errorf("%s: execution: packed: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
+// checkPatterns reports patterns of settings by layer that match no linear layer.
+func (s *source) checkPatterns(m plan.Method) error {
+	patterns := map[string][]string{"ignore": m.Ignore()}
+	for _, o := range m.Overrides() {
+		patterns["layers"] = append(patterns["layers"], o.Match)
+	}
+	for _, key := range []string{"ignore", "layers"} {
+		for _, p := range patterns[key] {
+			fits := func(l llm.Linear) bool { return method.Matches(p, l.Name, s.model.Config().Layers) }
+			if !slices.ContainsFunc(s.linears, fits) {
+				return fmt.Errorf("%s: %q matches no linear layer of %s, such as %s", key, p, s.name, s.linears[0].Name)
+			}
 		}
 	}
 	return nil

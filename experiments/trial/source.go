@@ -139,12 +139,15 @@ func (s *source) linearBytes(l llm.Linear) (int64, error) {
 	return s.tensorBytes(l.Name + ".weight")
 }
 
+// sixteenBits is the name in the ledger of weights that stay as they are.
+const sixteenBits = "16-bit weights"
+
 // precision names the weights of the source in the ledger.
 func (s *source) precision() string {
 	if c := s.model.Checkpoint(); c.Quantized() && !s.computed {
 		return c.Precision() + " weights"
 	}
-	return "16-bit weights"
+	return sixteenBits
 }
 
 // otherBytes is the size of all tensors but the weights of linear layers, for a

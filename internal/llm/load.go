@@ -126,9 +126,13 @@ const PackedSuffix = ".weight_packed"
 type packed struct{ checkpoint *hf.Checkpoint }
 
 func (p packed) Layer(name string, _, _ int) (gemm.Source, []string, error) {
+	whole := name + ".weight"
 	name += PackedSuffix
 	t, err := p.checkpoint.Raw(name)
 	if err != nil {
+		if w, e := p.checkpoint.Raw(whole); e == nil && len(w.Shape) == 2 && slices.Contains([]string{"F32", "F16", "BF16"}, w.DType) { // it stayed in 16 bits
+			return w, []string{whole}, nil
+		}
 		return nil, nil, err
 	}
 	q := &quant.Quantized{}

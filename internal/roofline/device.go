@@ -21,6 +21,9 @@ type Device struct {
 	// MMA is the share of these rates that the mma.sync instruction reaches,
 	// which our kernels use; cuBLAS has newer ones where that is below 1.
 	MMA float64
+	// Code is the architecture whose machine code it runs, or the nearest that is
+	// counted: 80 or 90. See zipper/cuda.Turns.
+	Code int
 	// Lanes is the number of 32-bit integer operations of an SM per clock.
 	Lanes int
 	// Sources of the figures.
@@ -42,17 +45,17 @@ const (
 // Devices are those that the model predicts, by the name to ask for.
 var Devices = map[string]Device{
 	"a100": {Name: "NVIDIA A100 SXM 80GB", SMs: 108, ClockHz: 1.41e9, Bandwidth: 2.039e12, L2: 40 << 20,
-		BF16: 312e12, Int8: 624e12, Int4: 1248e12, MMA: 1, Lanes: 64, Sources: []string{ampere, lanes}},
+		Code: 80, BF16: 312e12, Int8: 624e12, Int4: 1248e12, MMA: 1, Lanes: 64, Sources: []string{ampere, lanes}},
 	"rtx4090": {Name: "NVIDIA GeForce RTX 4090", SMs: 128, ClockHz: 2.52e9, Bandwidth: 1.008e12, L2: 72 << 20,
-		BF16: 165.2e12, Int8: 660.6e12, Int4: 1321.2e12, MMA: 1, Lanes: 64, Sources: []string{ada, lanes}},
+		Code: 80, BF16: 165.2e12, Int8: 660.6e12, Int4: 1321.2e12, MMA: 1, Lanes: 64, Sources: []string{ada, lanes}},
 	"l20": {Name: "NVIDIA L20", SMs: 92, ClockHz: 2.52e9, Bandwidth: 864e9, L2: 96 << 20,
-		BF16: 119.5e12, Int8: 239e12, Int4: 478e12, MMA: 1, Lanes: 64, Sources: []string{l20, lanes}},
+		Code: 80, BF16: 119.5e12, Int8: 239e12, Int4: 478e12, MMA: 1, Lanes: 64, Sources: []string{l20, lanes}},
 	"h100": {Name: "NVIDIA H100 SXM", SMs: 132, ClockHz: 1.83e9, Bandwidth: 3.35e12, L2: 50 << 20,
-		BF16: 989.4e12, Int8: 1978.9e12, MMA: 0.629, Lanes: 64, Sources: []string{hopper, mmaSync, lanes}},
+		Code: 90, BF16: 989.4e12, Int8: 1978.9e12, MMA: 0.629, Lanes: 64, Sources: []string{hopper, mmaSync, lanes}},
 	"h200": {Name: "NVIDIA H200 SXM", SMs: 132, ClockHz: 1.83e9, Bandwidth: 4.8e12, L2: 50 << 20,
-		BF16: 989.4e12, Int8: 1978.9e12, MMA: 0.629, Lanes: 64, Sources: []string{h200, mmaSync, lanes}},
+		Code: 90, BF16: 989.4e12, Int8: 1978.9e12, MMA: 0.629, Lanes: 64, Sources: []string{h200, mmaSync, lanes}},
 	"b200": {Name: "NVIDIA B200", SMs: 148, ClockHz: 1.98e9, Bandwidth: 8e12, L2: 126 << 20,
-		BF16: 2250e12, Int8: 4500e12, MMA: 0.629, Lanes: 64,
+		Code: 90, BF16: 2250e12, Int8: 4500e12, MMA: 0.629, Lanes: 64,
 		Sources: []string{b200, mmaSync + "; taken for Blackwell too, where nothing is published", lanes}},
 }
 

@@ -1,6 +1,6 @@
 // Package roofline predicts the time of a product with quantized weights from
 // the data sheet of a GPU, with no measurement: what the memory must move, what
-// the tensor cores must multiply and the other cores unpack, which of these
+// the tensor cores must multiply and the schedulers issue, which of these
 // overlap, how many blocks there are for how many SMs, and what a launch costs.
 //
 // A prediction says what a kernel that does its work well should take, and so
@@ -12,6 +12,9 @@ package roofline
 import (
 	"fmt"
 	"math"
+	"strings"
+
+	"github.com/mosaicquant/mosaicquant/zipper/cuda"
 )
 
 // Assumptions.
@@ -37,10 +40,43 @@ const (
 	maxSplits    = 16
 )
 
-// unpacking is the number of 32-bit operations that turn a 4-bit weight into
-// what the tensor cores take: half precision two at a time by masks and a
-// subtraction on another pipe, int8 four at a time, 4-bit as it is.
-var unpacking = map[string]float64{"w4a16": 0.75, "w4a8": 0.5, "w4a4": 0}
+// schedulers of an SM, each of which issues an instruction of a warp per clock.
+const schedulers = 4
+
+// issue is the time that all schedulers of d take to issue what the loops of our
+// kernels execute for so many weights, of which a share has a residual: as counted
+// in their machine code (see zipper/cuda.Turn). With many tokens the weights are gone
+// through several times. Where a scheme is emulated nothing is counted.
+func (d Device) issue(scheme string, tokens int, weights, base, residual float64) float64 {
+	all := cuda.Turns()[d.Code]
+	name := scheme
+	if scheme == "w4a16" {
+		name = "w4a16_bf16"
+	}
+	var best cuda.Turn // of the smallest tile that holds the tokens, or of the largest
+	for _, t := range all {
+		if !strings.HasPrefix(t.Kernel, name+"_zip_t") {
+			continue
+		}
+		holds, better := t.Tokens >= tokens, best.Tokens >= tokens
+		if best.Tokens == 0 || holds && (!better || t.Tokens < best.Tokens) || !holds && !better && t.Tokens > best.Tokens {
+			best = t
+		}
+	}
+	if best.Tokens == 0 {
+		return 0
+	}
+	slots := base * float64(all[strings.Replace(best.Kernel, "_zip_", "_dense_", 1)].Issued)
+	if residual > 0 {
+		full := max(0, float64(best.IssuedFull-best.Issued)) * residual
+		if base > 0 { // fused: the look for a residual is part of every turn
+			slots = max(slots, base*float64(best.Issued))
+		}
+		slots += full
+	}
+	turns := weights / float64(best.Weights) * math.Ceil(float64(tokens)/float64(best.Tokens))
+	return turns * slots / (float64(d.SMs) * schedulers * d.ClockHz)
+}
 
 // Product is what to predict.
 type Product struct {
@@ -62,22 +98,22 @@ type Prediction struct {
 	Emulated bool
 }
 
-// Kernel is one launch of a product. Memory, Tensor and Unpack overlap; the
+// Kernel is one launch of a product. Memory, Tensor and Issue overlap; the
 // longest counts. Fixed does not.
 type Kernel struct {
-	Name                          string
-	Memory, Tensor, Unpack, Fixed float64
-	Bytes                         float64 // moved
-	Blocks, Splits                int
-	Waves                         float64 // of blocks, per SM
+	Name                         string
+	Memory, Tensor, Issue, Fixed float64
+	Bytes                        float64 // moved
+	Blocks, Splits               int
+	Waves                        float64 // of blocks, per SM
 }
 
 // Time is what the kernel takes.
-func (k *Kernel) Time() float64 { return max(k.Memory, k.Tensor, k.Unpack) + k.Fixed }
+func (k *Kernel) Time() float64 { return max(k.Memory, k.Tensor, k.Issue) + k.Fixed }
 
-// Bound names what the kernel waits for: memory, tensor, unpack or launch.
+// Bound names what the kernel waits for: memory, tensor, issue or launch.
 func (k *Kernel) Bound() string {
-	switch longest := max(k.Memory, k.Tensor, k.Unpack, k.Fixed); longest {
+	switch longest := max(k.Memory, k.Tensor, k.Issue, k.Fixed); longest {
 	case k.Fixed:
 		return "launch"
 	case k.Memory:
@@ -85,7 +121,7 @@ func (k *Kernel) Bound() string {
 	case k.Tensor:
 		return "tensor"
 	}
-	return "unpack"
+	return "issue"
 }
 
 // Predict returns the time of p on d. It reports products that make no sense.
@@ -93,7 +129,8 @@ func Predict(d Device, p Product) (Prediction, error) {
 	if p.M < 1 || p.N < 1 || p.K < 1 || !(p.Density >= 0 && p.Density <= 1) || p.Group < 0 {
 		return Prediction{}, fmt.Errorf("roofline: product %+v", p)
 	}
-	if _, ok := unpacking[p.Scheme]; !ok {
+	x, ok := map[string]float64{"w4a16": 2, "w4a8": 1, "w4a4": 0.5}[p.Scheme] // bytes of an activation
+	if !ok {
 		return Prediction{}, fmt.Errorf("roofline: unknown scheme %q", p.Scheme)
 	}
 	if p.BlockBits == 0 {
@@ -105,7 +142,6 @@ func Predict(d Device, p Product) (Prediction, error) {
 	if p.Group == 0 {
 		group = k
 	}
-	x := map[string]float64{"w4a16": 2, "w4a8": 1, "w4a4": 0.5}[p.Scheme] // bytes of an activation
 	rate, emulated := d.rate(p.Scheme)
 	out := Prediction{Emulated: emulated && p.Variant != "w16a16"}
 	add := func(k Kernel) { out.Kernels = append(out.Kernels, k) }
@@ -119,7 +155,7 @@ func Predict(d Device, p Product) (Prediction, error) {
 	}
 	base := weights*(0.5+2/group) + m*k*x + 2*m*n
 	multiply := 2 * pad(m, 8) * weights / rate
-	unpack := weights * math.Ceil(m/maxTokens) * unpacking[p.Scheme] / (float64(d.SMs*d.Lanes) * d.ClockHz)
+	issue := func(base, residual float64) float64 { return d.issue(p.Scheme, p.M, weights, base, residual) }
 	residual := p.Density * weights * p.BlockBits / 8
 	index := 4 * n * k / (16 * 64)
 	if p.Density == 0 {
@@ -130,19 +166,19 @@ func Predict(d Device, p Product) (Prediction, error) {
 	tiles := k / 64 * rowsPerBlock / 16
 	deviation := 2 * math.Sqrt(p.Density*(1-p.Density)/tiles)
 	if p.Variant != "zipper" {
-		add(d.kernel("dense", p, 0, base, multiply, unpack, false))
+		add(d.kernel("dense", p, 0, base, multiply, issue(1, 0), false))
 	}
 	switch p.Variant {
 	case "dense4":
 	case "zipper":
 		add(d.kernel("zip", p, deviation/(1+p.Density), base+residual+index,
-			multiply*(1+p.Density), unpack*(1+p.Density), false))
+			multiply*(1+p.Density), issue(1, p.Density), false))
 	case "separate":
 		if p.Density > 0 {
 			// The second kernel reads the activations again, and the outputs, which
 			// it writes a second time.
 			add(d.kernel("sparse", p, deviation/p.Density, residual+index+m*k*x+4*m*n,
-				multiply*p.Density, unpack*p.Density, true))
+				multiply*p.Density, issue(0, p.Density), true))
 		}
 	case "outlier16":
 		if p.Density > 0 {
@@ -175,7 +211,7 @@ func (d Device) rate(scheme string) (rate float64, emulated bool) {
 // kernel shapes a launch: it splits K until there are blocks for all SMs, and
 // then counts waves. The last block to end has uneven more work than the mean, as
 // a share of it; indexed kernels must read an index before their data.
-func (d Device) kernel(name string, p Product, uneven, bytes, multiply, unpack float64, indexed bool) Kernel {
+func (d Device) kernel(name string, p Product, uneven, bytes, multiply, issue float64, indexed bool) Kernel {
 	tokens := min(maxTokens, int(pad(float64(p.M), 8)))
 	blocks := (p.N + rowsPerBlock - 1) / rowsPerBlock * ((p.M + tokens - 1) / tokens)
 	slots := d.SMs * blocksPerSM
@@ -197,7 +233,7 @@ func (d Device) kernel(name string, p Product, uneven, bytes, multiply, unpack f
 	per := float64(k.Blocks) / float64(d.SMs)
 	k.Waves = math.Ceil(per)
 	idle := k.Waves / per * (1 + uneven/k.Waves)
-	k.Tensor, k.Unpack = multiply*idle, unpack*idle
+	k.Tensor, k.Issue = multiply*idle, issue*idle
 	return k
 }
 

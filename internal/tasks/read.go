@@ -186,6 +186,58 @@ func unwrap(r *record) (sentence string, options [2]string, answer int) {
 	return m[1], [2]string{m[2], m[3]}, answer
 }
 
+// readBoolQ is super_glue/boolq/default.yaml; the original files have answer, a truth
+// value, in place of label.
+func readBoolQ(file string, data, _ []byte) ([]Item, error) {
+	return jsonRecords(file, data, func(r *record) Item {
+		passage, question := r.text("passage"), r.text("question")
+		answer := 0
+		if r.has("label") {
+			answer = r.index("label", 2)
+		} else {
+			var yes bool
+			if r.get("answer", &yes); yes {
+				answer = 1
+			}
+		}
+		return choose(passage+"\nQuestion: "+question+"?\nAnswer:", []string{"no", "yes"}, answer)
+	})
+}
+
+// readOpenBookQA is openbookqa/openbookqa.yaml, which has no facts in its prompts.
+func readOpenBookQA(file string, data, _ []byte) ([]Item, error) {
+	return jsonRecords(file, data, func(r *record) Item {
+		question, key := r.text("question_stem"), strings.TrimLeftFunc(r.text("answerKey"), isSpace)
+		var choices struct{ Text, Label []string }
+		r.get("choices", &choices)
+		if len(choices.Text) < 2 || len(choices.Text) != len(choices.Label) {
+			r.fail("choices: %d texts and %d labels; want as many of both, and at least two",
+				len(choices.Text), len(choices.Label))
+		}
+		answer := slices.Index(choices.Label, key)
+		if answer < 0 {
+			r.fail("answerKey %q is not one of the labels %q", key, choices.Label)
+		}
+		return choose(question, choices.Text, answer)
+	})
+}
+
+// readMMLU is mmlu/continuation: the answers themselves are scored, not their letters.
+// Items of all subjects may stand in one file; each names its own.
+func readMMLU(file string, data, _ []byte) ([]Item, error) {
+	return jsonRecords(file, data, func(r *record) Item {
+		subject, question := r.text("subject"), strings.TrimFunc(r.text("question"), isSpace)
+		var choices []string
+		r.get("choices", &choices)
+		if len(choices) < 2 {
+			r.fail("choices: %d of them; want at least two", len(choices))
+		}
+		context := "The following are questions (with answers) about " + strings.ReplaceAll(subject, "_", " ") + ".\n\n" +
+			"Question: " + question + "\nAnswer:"
+		return choose(context, choices, r.index("answer", len(choices)))
+	})
+}
+
 // readLAMBADA is lambada/lambada_openai.yaml: the last word is what follows
 // the last space.
 func readLAMBADA(file string, data, _ []byte) ([]Item, error) {

@@ -39,6 +39,13 @@ func TestOpen(t *testing.T) {
 		{"hellaswag text", "hellaswag", "Context [x]\n2\na\nb\n c\nd\n", "", choose("Context [x]", []string{"a", "b", " c", "d"}, 2)},
 		{"winogrande", "winogrande", `{"sentence":"The cup was not in the box as the _ was too big. ","option1":"cup","option2":"box","answer":"1"}`, "", cup},
 		{"winogrande in prompts", "winogrande", "[\n {\"instruction\":" + prompt + `,"input":"","output":"x","answer":"option1"}]` + "\n", "", cup},
+		{"boolq", "boolq", `{"question":"is it so","passage":"It is.","idx":0,"label":1}`, "", choose("It is.\nQuestion: is it so?\nAnswer:", []string{"no", "yes"}, 1)},
+		{"boolq as published", "boolq", `{"question":"is it so","title":"x","answer":false,"passage":"It is."}`, "",
+			choose("It is.\nQuestion: is it so?\nAnswer:", []string{"no", "yes"}, 0)},
+		{"openbookqa", "openbookqa", `{"id":"7","question_stem":"The sun is","choices":{"text":["a star","a planet"],"label":["A","B"]},"answerKey":" A"}`, "",
+			choose("The sun is", []string{"a star", "a planet"}, 0)},
+		{"mmlu", "mmlu_continuation", `{"question":" What is 1+1? ","subject":"high_school_mathematics","choices":["0","1","2","3"],"answer":2}`, "",
+			choose("The following are questions (with answers) about high school mathematics.\n\nQuestion: What is 1+1?\nAnswer:", []string{"0", "1", "2", "3"}, 2)},
 		{"lambada", "lambada", `{"text":"one two  three"}`, "", Item{Requests: []Request{{"one two ", " three"}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

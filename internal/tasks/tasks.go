@@ -1,6 +1,6 @@
 // Package tasks evaluates language models on zero-shot tasks as
-// lm-evaluation-harness 0.4 does: ARC, HellaSwag, PIQA, WinoGrande and LAMBADA
-// from local files, and the builtin sets.
+// lm-evaluation-harness 0.4 does: ARC, HellaSwag, PIQA, WinoGrande, LAMBADA, BoolQ,
+// OpenBookQA and MMLU's continuation form from local files, and the builtin sets.
 //
 // A task is a list of items, an item one request (context, continuation) for
 // each of its choices, or a single one where a word is to be predicted. A
@@ -41,6 +41,7 @@ type Task struct {
 	SHA256  string
 	Metrics []string // that are reported, in order
 	Items   []Item
+	All     int // items that the file has, whatever Limit keeps
 }
 
 // Limit keeps the first n items; 0 keeps all.
@@ -72,6 +73,9 @@ var formats = []format{
 	{"piqa", readPIQA, choiceMetrics},
 	{"winogrande", readWinoGrande, partialMetrics},
 	{"lambada", readLAMBADA, wordMetrics},
+	{"boolq", readBoolQ, []string{Acc}},
+	{"openbookqa", readOpenBookQA, choiceMetrics},
+	{"mmlu_continuation", readMMLU, choiceMetrics},
 }
 
 // builtins are the sets of internal/builtin.
@@ -101,7 +105,10 @@ func Names() []string {
 //     less its ".jsonl" plus "-labels.lst" has one a line;
 //   - winogrande: JSON lines with sentence, option1, option2 and answer, or a
 //     JSON array of LLM-Adapters prompts, which have these in instruction;
-//   - lambada: JSON lines with text.
+//   - lambada: JSON lines with text;
+//   - boolq: JSON lines with passage, question and label, or answer true or false;
+//   - openbookqa: JSON lines with question_stem, choices {text, label} and answerKey;
+//   - mmlu_continuation: JSON lines with subject, question, choices and answer, a number.
 //
 // An error names file, line and field.
 func Open(ref string) (*Task, error) {
@@ -150,5 +157,5 @@ func parse(f format, ref, file string, data, labels []byte) (*Task, error) {
 	sum := sha256.New()
 	sum.Write(data)
 	sum.Write(labels)
-	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items}, nil
+	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items, All: len(items)}, nil
 }

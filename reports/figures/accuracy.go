@@ -94,7 +94,7 @@ func phase(g *stats.Group, tokens string) string {
 
 // DivergenceOverTime draws divergence over time at one number of tokens.
 func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
-	s := &xy{xLabel: "time / 16-bit weights, " + tokens, yLabel: "mean KL to 16 bits (nat/token)", yLog: true}
+	s := &xy{xLabel: "time / 16-bit weights, " + tokens, yLabel: "mean KL to 16 bits (nat/token)", xLog: true, yLog: true}
 	byName := map[string]int{}
 	points, layers := 0, 0
 	for _, e := range g.Entries {

@@ -174,11 +174,18 @@ func TestProducts(t *testing.T) {
 // that leave rest in all three dimensions.
 func TestEveryKernel(t *testing.T) {
 	d := openDevice(t)
-	s := shape{n: 140, k: 256, group: 64, r: 16, c: 64, bits: 4, density: 0.3}
-	q := s.random(1)
+	byGroup := map[int]*quant.Quantized{}
+	for _, g := range []int{32, 64} {
+		byGroup[g] = shape{n: 140, k: 256, group: g, r: 16, c: 64, bits: 4, density: 0.3}.random(1)
+	}
 	seen := map[string]bool{}
+	kinds := []struct {
+		variant, kind string
+		group         int
+	}{{Dense4, "dense", 64}, {Zipper, "zip", 64}, {Dense4, "dense32", 32}, {Zipper, "zip32", 32}, {Separate, "sparse", 64}}
 	for _, scheme := range schemes {
-		for variant, kind := range map[string]string{Dense4: "dense", Zipper: "zip", Separate: "sparse"} {
+		for _, k := range kinds {
+			variant, kind, q := k.variant, k.kind, byGroup[k.group]
 			for _, tokens := range d.tokens(scheme, kind) {
 				for _, splits := range []int{1, 3, 11} {
 					if variant == Separate && splits > 1 || d.Info.Emulated && tokens > 32 && splits == 3 {

@@ -128,10 +128,14 @@ func (l *Layer) Bytes(m int) int64 {
 
 // kind is the matrix kernel that multiplies by the base.
 func (l *Layer) kind() string {
+	kind := "dense"
 	if l.variant == Zipper && l.index.Size() > 0 {
-		return "zip"
+		kind = "zip"
 	}
-	return "dense"
+	if l.layout.Group == 32 {
+		kind += "32"
+	}
+	return kind
 }
 
 // Load uploads x [M,K] in the type of the layer's input, and chooses the tiles
@@ -426,7 +430,7 @@ func (l *Layer) matrix(c *driver.Context, kind string, t Tile) error {
 	switch kind {
 	case "sparse":
 		w, s = 0, 0
-	case "dense":
+	case "dense", "dense32":
 		index, r, rs = 0, 0, 0
 	}
 	var part, count uint64

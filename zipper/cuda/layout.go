@@ -152,7 +152,9 @@ func (l *Layout) groups() int { return ceilDiv(tileCols*l.Tiles, l.Group) }
 // if one does. It is the list of what this package can do: symmetric int4 bases
 // with groups of 32, of a multiple of 64 or of a row; residuals of 2 to 4 bits
 // whose blocks have rows that divide 16 or are a multiple of it, and a multiple of
-// 16 columns; 16-bit outliers.
+// 16 columns, or, tied to the scales of the base, 8, 4, 2 or 1 (they share cells of
+// 16x16, which then are mostly zeros: their time is that of a dense second
+// matrix); 16-bit outliers.
 func Takes(f quant.Form, scheme Scheme) error {
 	b, r := f.Base, f.Residual
 	switch g := b.Group; {
@@ -181,8 +183,9 @@ func Takes(f quant.Form, scheme Scheme) error {
 	case r.BlockRows > 0 && panelRows%r.BlockRows != 0 && r.BlockRows%panelRows != 0:
 		return fmt.Errorf("cuda: residual block %dx%d: rows neither divide %d nor are a multiple of it",
 			r.BlockRows, r.BlockCols, panelRows)
-	case r.BlockCols%cellCols != 0:
-		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+	case r.BlockCols%cellCols != 0 && (cellCols%r.BlockCols != 0 || !r.BaseScales):
+		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d, nor a part of %d with the base's scales",
+			r.BlockRows, r.BlockCols, cellCols, cellCols)
 	case r.BaseScales && r.Spans(b, f.K):
 		return fmt.Errorf("cuda: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
 			r.BlockRows, r.BlockCols, b.Group)

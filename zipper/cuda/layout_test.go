@@ -60,6 +60,33 @@ func TestBaseScales(t *testing.T) {
 	}
 }
 
+// TestNarrow: blocks narrower than a cell share it where their scales are the base's,
+// and are refused where they have their own.
+func TestNarrow(t *testing.T) {
+	for i, b := range [][2]int{{1, 8}, {1, 4}, {2, 8}, {16, 8}, {32, 2}, {4, 1}} {
+		for j, group := range []int{32, 64, 0} {
+			s := shape{n: 50 + i, k: 320 - 64*(i%2), group: group, r: b[0], c: b[1], bits: 2 + (i+j)%3, density: []float64{.1, .5, 1}[j]}
+			q := s.random(uint64(i))
+			for i := range q.Base.Scales {
+				q.Base.Scales[i] = uint16(0x2c00 + i%512)
+			}
+			if _, err := NewLayout(q, W4A8); err == nil || !strings.Contains(err.Error(), "nor a part of 16") {
+				t.Errorf("%s, scales of its own: %v", s, err)
+			}
+			q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x3555}
+			r, err := q.Residual.RowScaled(q.Base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, scheme := range schemes {
+				if got := layOut(t, q, scheme).Unpack(); !reflect.DeepEqual(got, &quant.Quantized{Base: q.Base, Residual: r}) {
+					t.Errorf("%s %s: the layout does not unpack to what was packed", scheme, s)
+				}
+			}
+		}
+	}
+}
+
 func FuzzRoundTrip(f *testing.F) {
 	f.Add(uint8(17), uint16(130), uint8(2), uint8(3), uint8(1), uint8(1), uint64(1))
 	f.Add(uint8(200), uint16(256), uint8(1), uint8(0), uint8(6), uint8(7), uint64(2))

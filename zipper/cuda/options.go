@@ -6,6 +6,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	f16 "github.com/mosaicquant/mosaicquant/internal/half"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Type is a type of activations and outputs on the device, with the numbers of
@@ -89,7 +90,7 @@ func tiles(tokens []int, rows, m, n, columnTiles, sms int, split bool) []Tile {
 func encode(x gemm.Matrix, ld int, t Type) []byte {
 	size := t.bytes()
 	b := make([]byte, x.Rows*ld*size)
-	for i := range x.Rows {
+	parallel.Each(x.Rows, func(i int) {
 		out := b[i*ld*size:]
 		for j, v := range x.Row(i) {
 			switch t {
@@ -104,7 +105,7 @@ func encode(x gemm.Matrix, ld int, t Type) []byte {
 				out[2*j], out[2*j+1] = byte(u), byte(u>>8)
 			}
 		}
-	}
+	})
 	return b
 }
 

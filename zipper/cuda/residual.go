@@ -13,7 +13,8 @@ import (
 
 // packResidual writes the tiles of r. First the index learns which cells of
 // which places exist, which numbers the tiles; then each block finds its tiles
-// through it. Thin blocks at one place share a tile.
+// through it. Thin blocks at one place share a tile, and so do narrow ones, whose
+// scales are those of the base and therefore the same.
 func (l *Layout) packResidual(r *quant.Residual, o *order) error {
 	meta := *r
 	meta.Codes, meta.Scales = nil, nil
@@ -79,9 +80,9 @@ func (l *Layout) packBlockRow(r *quant.Residual, o *order, br int) {
 					scale = scales[in]
 				}
 				l.setScale(t, (row+i)%panelRows, scale)
-				for c := range min(cellCols, l.K-col) {
+				for c := range l.pieceCols(col) {
 					u := quant.CodeAt(codes, in*r.BlockCols+col%r.BlockCols+c, r.Bits) + zeroCode - 1<<(r.Bits-1)
-					at, shift := l.place(o, (row+i)%panelRows, s, c)
+					at, shift := l.place(o, (row+i)%panelRows, s, col%cellCols+c)
 					to := &l.R[t*l.residualBytes()+at]
 					*to = *to&^(15<<shift) | (u^o.flip)<<shift
 				}
@@ -105,6 +106,9 @@ func (l *Layout) eachPiece(br, bc int, f func(p, j, s, row, col int)) {
 func (l *Layout) pieceRows(br, row int) int {
 	return min(panelRows, min((br+1)*l.residual.BlockRows, l.N)-row)
 }
+
+// pieceCols is the number of columns of a part that begins at col.
+func (l *Layout) pieceCols(col int) int { return min(cellCols, l.residual.BlockCols, l.K-col) }
 
 // tile is the number of the tile of cell s at place (p,j), which must exist.
 func (l *Layout) tile(p, j, s int) int {

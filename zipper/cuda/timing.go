@@ -4,6 +4,7 @@ package cuda
 
 import (
 	"encoding/binary"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -65,6 +66,18 @@ func (d *Device) timed(c *driver.Context, kernels int, f func() error) (time.Dur
 	}
 	s, err := d.stop.Since(d.start)
 	return time.Duration(s * float64(time.Second)), err
+}
+
+// Profile runs f where a profiler looks that does not look from the start. All that
+// f has put into the stream is done when it ends.
+func (d *Device) Profile(f func() error) error {
+	if err := d.worker.Do(func(c *driver.Context) error { return c.StartProfiler() }); err != nil {
+		return err
+	}
+	err := f()
+	return errors.Join(err, d.worker.Do(func(c *driver.Context) error {
+		return errors.Join(d.stream.Synchronize(), c.StopProfiler())
+	}))
 }
 
 // CopyBandwidth copies bytes from one buffer to another and returns the bytes

@@ -59,8 +59,8 @@ func (l *Layout) unpackResidual(o *order) *quant.Residual {
 				for i := range l.pieceRows(br, row) {
 					in := (row + i) % r.BlockRows
 					scales[in%each] = l.scale(t, (row+i)%panelRows)
-					for c := range min(cellCols, l.K-col) {
-						at, shift := l.place(o, (row+i)%panelRows, s, c)
+					for c := range l.pieceCols(col) {
+						at, shift := l.place(o, (row+i)%panelRows, s, col%cellCols+c)
 						u := l.R[t*l.residualBytes()+at]>>shift&15 ^ o.flip
 						codes[in*r.BlockCols+col%r.BlockCols+c] = u - zeroCode + zero
 					}

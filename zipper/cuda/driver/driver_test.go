@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"gorgonia.org/cu"
 )
 
 // These tests run on the fake driver (../fake) as on a real one; those of its
@@ -317,6 +319,33 @@ func TestPanicReachesTheCaller(t *testing.T) {
 
 // TestGoexit: a function that ends its goroutine, as t.Skip and t.Fatal do, must
 // not take the worker with it and leave Do waiting for ever.
+// TestProfiler: a launch is seen between start and stop alone.
+func TestProfiler(t *testing.T) {
+	needFake(t)
+	seen := func() int { n, _ := cu.Device(0).Attribute(10009); return n }
+	do(t, func(c *Context) error {
+		m, err := c.Load([]byte(image))
+		if err != nil {
+			return err
+		}
+		s, err := c.NewStream()
+		if err != nil {
+			return err
+		}
+		k, err := m.Kernel("delay")
+		if err != nil {
+			return err
+		}
+		launch := func() error { return k.Launch(s, Dim{1, 1, 1}, Dim{32, 1, 1}, 0, 1) }
+		before := seen()
+		err = errors.Join(launch(), c.StartProfiler(), launch(), c.StopProfiler(), launch(), s.Synchronize())
+		if n := seen() - before; n != 1 {
+			t.Errorf("the profiler saw %d launches of 3, want the second", n)
+		}
+		return errors.Join(err, c.FreeStream(s), c.Unload(m))
+	})
+}
+
 func TestGoexit(t *testing.T) {
 	d := open(t)
 	func() {

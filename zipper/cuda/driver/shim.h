@@ -9,3 +9,5 @@ int driver_start(const char **why);
 int cuFuncSetAttribute(void *function, int attribute, int value);
 int cuGetErrorName(int error, const char **name);
 int cuMemHostAlloc(void **p, size_t bytes, unsigned flags);
+int cuProfilerStart(void);
+int cuProfilerStop(void);

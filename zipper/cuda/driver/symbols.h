@@ -133,6 +133,8 @@
 	X(cuOccupancyMaxPotentialBlockSize) \
 	X(cuPointerGetAttribute) \
 	X(cuPointerSetAttribute) \
+	X(cuProfilerStart) \
+	X(cuProfilerStop) \
 	X(cuStreamAttachMemAsync) \
 	X(cuStreamCreate) \
 	X(cuStreamCreateWithPriority) \

@@ -109,16 +109,24 @@ DEV u32 sub_f16x2(u32 a, u32 b) {
   auto sub = [](u16 x, u16 y) { return (u32)f32_to_f16(f16_to_f32(x) - f16_to_f32(y)); };
   return sub((u16)a, (u16)b) | sub(a >> 16, b >> 16) << 16;
 }
+DEV u32 fma_f16x2(u32 a, u32 b, u32 c) {
+  auto fma = [](u16 x, u16 y, u16 z) { return (u32)f32_to_f16(std::fma(f16_to_f32(x), f16_to_f32(y), f16_to_f32(z))); };
+  return fma((u16)a, (u16)b, (u16)c) | fma(a >> 16, b >> 16, c >> 16) << 16;
+}
 DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) {
   auto fma = [](u16 x, u16 y, u16 z) { return (u32)f32_to_bf16(std::fma(bf16_to_f32(x), bf16_to_f32(y), bf16_to_f32(z))); };
   return fma((u16)a, (u16)b, (u16)c) | fma(a >> 16, b >> 16, c >> 16) << 16;
 }
+template <class T> DEV T opaque(T v) { return v; }
 DEV u32 and_or(u32 w, u32 mask, u32 bits) { return (w & mask) | bits; }
 DEV int f32_to_int(float f) { return (int)nearbyintf(f); }
 DEV float div_f32(float a, float b) { return a / b; }
 DEV int popcount(u32 v) { return __builtin_popcount(v); }
 DEV int lowest_bit(u32 v) { return __builtin_ctz(v); }
 DEV u64 clock_now() { static thread_local u64 clocks; return clocks += 1000; } // whoever waits for it goes on
+
+typedef u8* Shared;
+DEV Shared shared_base() { return DYN_SMEM; }
 
 // A float product: lane l deposits its halves as float32, and sums 16 products
 // of its four numbers in float32, in the order of columns.
@@ -177,6 +185,8 @@ DEV void cp_async(void* to, const void* from, int bytes, bool real) {
 DEV void cp_async16(void* s, const void* g) { cp_async(s, g, 16, true); }
 DEV void cp_async16_or_zero(void* s, const void* g, bool real) { cp_async(s, g, 16, real); }
 DEV void cp_async4_or_zero(void* s, const void* g, bool real) { cp_async(s, g, 4, real); }
+DEV void cp_async16_if(void* s, const void* g, bool real) { if (real) cp_async(s, g, 16, true); }
+DEV void cp_async4_if(void* s, const void* g, bool real) { if (real) cp_async(s, g, 4, true); }
 DEV void cp_async_commit() {
   emu::cur->groups.push_back(std::move(emu::cur->open));
   emu::cur->open.clear();

@@ -72,7 +72,8 @@ struct Memory {
 };
 
 std::mutex lock;
-int calls, contexts, sticky, blas_handles;
+int calls, contexts, sticky, blas_handles, profiled;
+bool profiling;
 size_t used;
 std::map<Pointer, Memory> device;
 std::map<void *, size_t> pinned;
@@ -184,6 +185,7 @@ int attribute(int a, int *v) {
   case 10006: *v = (int)pinned.size(); return SUCCESS;
   case 10007: *v = contexts; return SUCCESS;
   case 10008: *v = blas_handles; return SUCCESS;
+  case 10009: *v = profiled; return SUCCESS;                            // launches between cuProfilerStart and Stop
   }
   return INVALID_VALUE;
 }
@@ -416,6 +418,7 @@ API cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
   for (int i = 0; i < fn->kernel->parameters; i++)
     values.push_back(*(uint64_t *)parameters[i]);
   bool late = environment("FAKE_CUDA_LATE", 0) == calls;
+  profiled += profiling;
   return enqueue(stream(st), [=]() mutable {
     if (late) {
       sticky = ILLEGAL_ADDRESS;
@@ -428,6 +431,14 @@ API cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
   });
 }
 
+API cuProfilerStart() {
+  ENTER profiling = true;
+  return SUCCESS;
+}
+API cuProfilerStop() {
+  LEAVE profiling = false;
+  return code;
+}
 API cuStreamCreate(void **s, unsigned flags) {
   ENTER auto *n = new Stream{!(flags & 1), {}};
   streams.insert(n);

@@ -29,7 +29,10 @@ extern __shared__ __align__(128) u8 dyn_smem_[];
 #define ROLL _Pragma("unroll 1")
 #define REGISTER(...)
 
-DEV u32 smem_addr(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+// An address in shared memory as copies and ldmatrix take it. It is computed once:
+// what the compiler makes of a pointer costs an instruction each time.
+typedef u32 Shared;
+DEV Shared shared_base() { return (u32)__cvta_generic_to_shared(DYN_SMEM); }
 
 // Matrix products d = a·b + c of a warp. a is 16 rows x k, b is k x 8; lane l,
 // g = l/4, t = l%4, holds d[0..1]: row g, columns 2t, 2t+1; d[2..3]: row g+8.
@@ -65,28 +68,35 @@ MMA_I2(mma_m16n8k32_s4, "m16n8k32", "s4")
 
 // ldmatrix: lanes 8i..8i+7 address the eight 16-byte rows of matrix i; lane l
 // receives word l%4 of row l/4 of each.
-DEV void ldmatrix_x1(u32* r, const void* p) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(smem_addr(p)) : "memory");
+DEV void ldmatrix_x1(u32* r, Shared p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(r[0]) : "r"(p) : "memory");
 }
-DEV void ldmatrix_x2(u32* r, const void* p) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(smem_addr(p)) : "memory");
+DEV void ldmatrix_x2(u32* r, Shared p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(p) : "memory");
 }
-DEV void ldmatrix_x4(u32* r, const void* p) {
+DEV void ldmatrix_x4(u32* r, Shared p) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(smem_addr(p)) : "memory");
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(p) : "memory");
 }
 
 // Asynchronous copies from global to shared memory, seen by this thread after
 // the wait that covers their group, and by others after a barrier beyond it.
-DEV void cp_async16(void* s, const void* g) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(smem_addr(s)), "l"(g) : "memory");
+DEV void cp_async16(Shared s, const void* g) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(s), "l"(g) : "memory");
 }
 // Writes 16 zero bytes instead, and reads nothing, unless real.
-DEV void cp_async16_or_zero(void* s, const void* g, bool real) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(smem_addr(s)), "l"(g), "r"(real ? 16 : 0) : "memory");
+DEV void cp_async16_or_zero(Shared s, const void* g, bool real) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(s), "l"(g), "r"(real ? 16 : 0) : "memory");
 }
-DEV void cp_async4_or_zero(void* s, const void* g, bool real) {
-  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(smem_addr(s)), "l"(g), "r"(real ? 4 : 0) : "memory");
+// Copies if real, and writes nothing else: without a branch.
+DEV void cp_async16_if(Shared s, const void* g, bool real) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p cp.async.cg.shared.global [%0], [%1], 16; }" ::"r"(s), "l"(g), "r"((u32)real) : "memory");
+}
+DEV void cp_async4_or_zero(Shared s, const void* g, bool real) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(s), "l"(g), "r"(real ? 4 : 0) : "memory");
+}
+DEV void cp_async4_if(Shared s, const void* g, bool real) {
+  asm volatile("{ .reg .pred p; setp.ne.u32 p, %2, 0; @p cp.async.ca.shared.global [%0], [%1], 4; }" ::"r"(s), "l"(g), "r"((u32)real) : "memory");
 }
 DEV void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int N> DEV void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); } // all but the last N groups
@@ -95,9 +105,12 @@ DEV u16 f32_to_f16(float f) { u16 h; asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f
 DEV float f16_to_f32(u16 h) { float f; asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h)); return f; }
 DEV u16 f32_to_bf16(float f) { u16 h; asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f)); return h; }
 DEV u32 sub_f16x2(u32 a, u32 b) { u32 d; asm("sub.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b)); return d; }
+DEV u32 fma_f16x2(u32 a, u32 b, u32 c) { u32 d; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
 DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) { u32 d; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
 // and_or is (w & mask) | bits in one instruction; from C++ the compiler makes two.
 DEV u32 and_or(u32 w, u32 mask, u32 bits) { u32 d; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(w), "r"(mask), "r"(bits)); return d; }
+// opaque is v, of which the compiler knows nothing: it keeps v in a register rather than make it anew.
+DEV u32 opaque(u32 v) { u32 r; asm volatile("mov.u32 %0, %1;" : "=r"(r) : "r"(v)); return r; }
 DEV u32 f32_bits(float f) { return __float_as_uint(f); }
 DEV float bits_f32(u32 u) { return __uint_as_float(u); }
 DEV int f32_to_int(float f) { return __float2int_rn(f); } // ties to even

@@ -12,10 +12,10 @@
   { (u8*)y, (u32)ytype, (const u8*)x, ldx, (const float*)xs, (u32)xgroup, (const u8*)w, (const u8*)s, \
     (u32)group, (const u32*)index, (const u8*)r, (const u8*)rs, (u32)rform, (u32)m, (u32)n, (u32)kt, (f32x4*)part, (u32*)count }
 
-// MATRIX(name, scheme, kind, tokens, panels of a warp, warps, stages, along K)
+// MATRIX(name, scheme, kind, groups of 32, tokens, panels of a warp, warps, stages, along K)
 #define MATRIX(name, ...)                                                          \
   typedef Shape<__VA_ARGS__> shape_##name;                                         \
-  KERNEL_BLOCKS(shape_##name::THREADS, shape_##name::BLOCKS, name)(PARAMS) {                                    \
+  KERNEL_BLOCKS(shape_##name::THREADS, shape_##name::BLOCKS, name)(PARAMS) {       \
     Args a = ARGS;                                                                 \
     multiply<shape_##name>(a);                                                     \
   }                                                                                \
@@ -23,33 +23,36 @@
 
 // The same tiles with and without the residual, so that a difference in time is
 // the residual's.
-#define DENSE_AND_ZIP(name, tile, scheme, ...)           \
-  MATRIX(name##_dense_##tile, scheme, DENSE, __VA_ARGS__) \
-  MATRIX(name##_zip_##tile, scheme, ZIP, __VA_ARGS__)
+#define DENSE_AND_ZIP(name, tile, scheme, ...)                    \
+  MATRIX(name##_dense_##tile, scheme, DENSE, false, __VA_ARGS__)  \
+  MATRIX(name##_zip_##tile, scheme, ZIP, false, __VA_ARGS__)      \
+  MATRIX(name##_dense32_##tile, scheme, DENSE, true, __VA_ARGS__) \
+  MATRIX(name##_zip32_##tile, scheme, ZIP, true, __VA_ARGS__)
+#define RESIDUAL(name, tile, scheme, ...) MATRIX(name##_sparse_##tile, scheme, SPARSE, false, __VA_ARGS__)
 
-#define W4A16_KERNELS(name, scheme)                           \
-  DENSE_AND_ZIP(name, t8, scheme, 8, 2, 4, 6, true)           \
-  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 5, true)         \
-  DENSE_AND_ZIP(name, t32, scheme, 32, 2, 4, 4, false)        \
-  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)        \
-  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 3, false)      \
-  MATRIX(name##_sparse_t8, scheme, SPARSE, 8, 2, 4, 6, true)  \
-  MATRIX(name##_sparse_t32, scheme, SPARSE, 32, 2, 4, 3, true) \
-  MATRIX(name##_sparse_t64, scheme, SPARSE, 64, 2, 4, 2, true)
+#define W4A16_KERNELS(name, scheme)                      \
+  DENSE_AND_ZIP(name, t8, scheme, 8, 4, 4, 4, true)      \
+  DENSE_AND_ZIP(name, t16, scheme, 16, 4, 4, 4, true)    \
+  DENSE_AND_ZIP(name, t32, scheme, 32, 2, 4, 4, false)   \
+  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)   \
+  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 3, false) \
+  RESIDUAL(name, t8, scheme, 8, 2, 4, 6, true)           \
+  RESIDUAL(name, t32, scheme, 32, 2, 4, 3, true)         \
+  RESIDUAL(name, t64, scheme, 64, 2, 4, 2, true)
 
-#define W4A8_KERNELS(name, scheme)                            \
-  DENSE_AND_ZIP(name, t8, scheme, 8, 2, 4, 6, true)           \
-  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 6, true)         \
-  DENSE_AND_ZIP(name, t32, scheme, 32, 2, 4, 4, false)        \
-  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)        \
-  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 4, false)      \
-  MATRIX(name##_sparse_t8, scheme, SPARSE, 8, 2, 4, 6, true)  \
-  MATRIX(name##_sparse_t32, scheme, SPARSE, 32, 2, 4, 4, true) \
-  MATRIX(name##_sparse_t64, scheme, SPARSE, 64, 2, 4, 3, true)
+#define W4A8_KERNELS(name, scheme)                       \
+  DENSE_AND_ZIP(name, t8, scheme, 8, 4, 4, 4, true)      \
+  DENSE_AND_ZIP(name, t16, scheme, 16, 4, 4, 4, true)    \
+  DENSE_AND_ZIP(name, t32, scheme, 32, 2, 4, 4, false)   \
+  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)   \
+  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 4, false) \
+  RESIDUAL(name, t8, scheme, 8, 2, 4, 6, true)           \
+  RESIDUAL(name, t32, scheme, 32, 2, 4, 4, true)         \
+  RESIDUAL(name, t64, scheme, 64, 2, 4, 3, true)
 
-#define W4A4_KERNELS(name, scheme)                            \
-  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 6, true)         \
-  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)        \
-  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 4, false)      \
-  MATRIX(name##_sparse_t16, scheme, SPARSE, 16, 2, 4, 6, true) \
-  MATRIX(name##_sparse_t64, scheme, SPARSE, 64, 2, 4, 4, true)
+#define W4A4_KERNELS(name, scheme)                       \
+  DENSE_AND_ZIP(name, t16, scheme, 16, 2, 4, 6, true)    \
+  DENSE_AND_ZIP(name, t64, scheme, 64, 2, 4, 4, false)   \
+  DENSE_AND_ZIP(name, t128, scheme, 128, 2, 4, 4, false) \
+  RESIDUAL(name, t16, scheme, 16, 2, 4, 6, true)         \
+  RESIDUAL(name, t64, scheme, 64, 2, 4, 4, true)

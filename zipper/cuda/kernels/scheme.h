@@ -12,7 +12,8 @@
 //   whole         d = sums over the 64 columns
 //   HalfA .. half the same for 32 columns: half h of a tile
 //   .. cell       and for the 16 columns of cell s
-//   unit          of d: A holds q/unit
+//   Start         what sums of integers start from, in registers
+//   unit          of the result: A holds q/unit. Only schemes with TOKEN_SCALES have one but 1
 //   TOKEN_SCALES  a scale per token is applied at the end, GROUP_SCALES: with every tile
 #pragma once
 #include "dev.h"
@@ -24,31 +25,40 @@ template <int ROW> DEV u32 swizzle(u32 token, u32 chunk) {
 }
 
 // W4A16, half. The word w and 0x6400, the half 1024, give 1024+u without an
-// arithmetic instruction: its lowest ten bits count ones.
+// arithmetic instruction: its lowest ten bits count ones. A nibble four bits higher
+// counts 16, which a product with 1/16 takes back: so one shift serves a word.
 struct F16 {
-  static INLINE u32 pair(u32 w) { return sub_f16x2(and_or(w, 0x000f000fu, 0x64006400u), 0x64086408u); } // u-8 twice
+  static INLINE void cell(u32* a, u32 w) { // u-8, twice a word
+    UNROLL for (int i = 0; i < 2; i++, w >>= 8) {
+      a[2 * i] = sub_f16x2(and_or(w, 0x000f000fu, 0x64006400u), 0x64086408u);
+      a[2 * i + 1] = fma_f16x2(and_or(w, 0x00f000f0u, 0x64006400u), 0x2c002c00u, 0xd480d480u); // /16 - 72
+    }
+  }
   static INLINE void mma(float d[4], const u32* a, const u32* b, const float c[4]) { mma_m16n8k16_f16(d, a, b, c); }
 };
-// W4A16, bfloat16: 0x4300 is 128, whose lowest seven bits count ones.
+// W4A16, bfloat16: 0x4300 is 128, whose lowest seven bits count ones. There is no
+// room for 16 times a nibble.
 struct BF16 {
-  static INLINE u32 pair(u32 w) { return fma_bf16x2(and_or(w, 0x000f000fu, 0x43004300u), 0x3f803f80u, 0xc308c308u); } // ·1 - 136
+  static INLINE void cell(u32* a, u32 w) {
+    UNROLL for (int i = 0; i < 4; i++) a[i] = fma_bf16x2(and_or(w >> (4 * i), 0x000f000fu, 0x43004300u), 0x3f803f80u, 0xc308c308u); // ·1 - 136
+  }
   static INLINE void mma(float d[4], const u32* a, const u32* b, const float c[4]) { mma_m16n8k16_bf16(d, a, b, c); }
 };
 
 template <class T> struct W4A16 {
   static constexpr int ROW = 128;
   static constexpr bool TOKEN_SCALES = false, GROUP_SCALES = false;
-  static INLINE float unit() { return 1.0f; }
+  struct Start { INLINE Start(bool) {} };
   struct A { u32 r[16]; };
   struct B { u32 r[8]; };
-  static INLINE void unpack_cell(u32* a, u32 w) { UNROLL for (int i = 0; i < 4; i++) a[i] = T::pair(w >> (4 * i)); }
+  static INLINE void unpack_cell(u32* a, u32 w) { T::cell(a, w); }
   static INLINE void unpack(A& a, const u32x4& w) { UNROLL for (int s = 0; s < 4; s++) unpack_cell(a.r + 4 * s, w.w[s]); }
-  static INLINE void load(B& b, const u8* x, u32 octet, u32 lane) {
+  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
     u32 token = octet * 8 + lane % 8;
     ldmatrix_x4(b.r, x + swizzle<ROW>(token, lane / 8));
     ldmatrix_x4(b.r + 4, x + swizzle<ROW>(token, lane / 8 + 4));
   }
-  static INLINE void whole(float d[4], const A& a, const B& b) {
+  static INLINE void whole(float d[4], const A& a, const B& b, const Start&) {
     const float zero[4] = {0, 0, 0, 0};
     T::mma(d, a.r, b.r, zero);
     UNROLL for (int s = 1; s < 4; s++) T::mma(d, a.r + 4 * s, b.r + 2 * s, d);
@@ -56,18 +66,18 @@ template <class T> struct W4A16 {
   struct HalfA { u32 r[8]; };
   struct HalfB { u32 r[4]; };
   static INLINE void unpack_half(HalfA& a, const u32x2& w) { UNROLL for (int s = 0; s < 2; s++) unpack_cell(a.r + 4 * s, w.w[s]); }
-  static INLINE void load_half(HalfB& b, const u8* x, u32 octet, u32 h, u32 lane) {
+  static INLINE void load_half(HalfB& b, Shared x, u32 octet, u32 h, u32 lane) {
     ldmatrix_x4(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, 4 * h + lane / 8));
   }
-  static INLINE void half(float d[4], const HalfA& a, const HalfB& b) {
+  static INLINE void half(float d[4], const HalfA& a, const HalfB& b, const Start&) {
     const float zero[4] = {0, 0, 0, 0};
     T::mma(d, a.r, b.r, zero);
     T::mma(d, a.r + 4, b.r + 2, d);
   }
-  static INLINE void load_cell(u32* b, const u8* x, u32 octet, u32 s, u32 lane) {
+  static INLINE void load_cell(u32* b, Shared x, u32 octet, u32 s, u32 lane) {
     ldmatrix_x2(b, x + swizzle<ROW>(octet * 8 + lane % 8, 2 * s + lane / 8 % 2));
   }
-  static INLINE void cell(float d[4], const u32* a, const u32* b) {
+  static INLINE void cell(float d[4], const u32* a, const u32* b, const Start&) {
     const float zero[4] = {0, 0, 0, 0};
     T::mma(d, a, b, zero);
   }
@@ -77,8 +87,9 @@ template <class T> struct W4A16 {
 // ones: subtracting that number makes them float32 at full rate, where a
 // conversion would take a quarter of it. They stay below 2^22: 64·127·16·8.
 struct Counter {
-  static constexpr int START = 0x4b400000;
-  static INLINE void start(int c[4]) { UNROLL for (int i = 0; i < 4; i++) c[i] = START; }
+  int c[4];
+  // Keeping it in registers saves four moves a sum, where there are registers.
+  INLINE Counter(bool keep) { UNROLL for (int i = 0; i < 4; i++) c[i] = keep ? (int)opaque(0x4b400000u) : 0x4b400000; }
   static INLINE void read(float d[4], const int c[4]) { UNROLL for (int i = 0; i < 4; i++) d[i] = bits_f32((u32)c[i]) - 12582912.0f; }
 };
 
@@ -88,39 +99,37 @@ struct W4A8 {
   static constexpr int ROW = 64;
   static constexpr bool TOKEN_SCALES = true, GROUP_SCALES = false;
   static INLINE float unit() { return 0.0625f; }
+  typedef Counter Start;
   struct A { u32 r[8]; };
   struct B { u32 r[4]; };
   static INLINE void unpack_cell(u32* a, u32 w) { a[0] = (w << 4) & 0xf0f0f0f0u; a[1] = w & 0xf0f0f0f0u; }
   static INLINE void unpack(A& a, const u32x4& w) { UNROLL for (int s = 0; s < 4; s++) unpack_cell(a.r + 2 * s, w.w[s]); }
-  static INLINE void load(B& b, const u8* x, u32 octet, u32 lane) {
+  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
     ldmatrix_x4(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, lane / 8));
   }
-  static INLINE void whole(float d[4], const A& a, const B& b) {
+  static INLINE void whole(float d[4], const A& a, const B& b, const Start& start) {
     int c[4];
-    Counter::start(c);
-    mma_m16n8k32_s8(c, a.r, b.r, c);
+    mma_m16n8k32_s8(c, a.r, b.r, start.c);
     mma_m16n8k32_s8(c, a.r + 4, b.r + 2, c);
     Counter::read(d, c);
   }
   struct HalfA { u32 r[4]; };
   struct HalfB { u32 r[2]; };
   static INLINE void unpack_half(HalfA& a, const u32x2& w) { UNROLL for (int s = 0; s < 2; s++) unpack_cell(a.r + 2 * s, w.w[s]); }
-  static INLINE void load_half(HalfB& b, const u8* x, u32 octet, u32 h, u32 lane) {
+  static INLINE void load_half(HalfB& b, Shared x, u32 octet, u32 h, u32 lane) {
     ldmatrix_x2(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, 2 * h + lane / 8 % 2));
   }
-  static INLINE void half(float d[4], const HalfA& a, const HalfB& b) {
+  static INLINE void half(float d[4], const HalfA& a, const HalfB& b, const Start& start) {
     int c[4];
-    Counter::start(c);
-    mma_m16n8k32_s8(c, a.r, b.r, c);
+    mma_m16n8k32_s8(c, a.r, b.r, start.c);
     Counter::read(d, c);
   }
-  static INLINE void load_cell(u32* b, const u8* x, u32 octet, u32 s, u32 lane) {
+  static INLINE void load_cell(u32* b, Shared x, u32 octet, u32 s, u32 lane) {
     ldmatrix_x1(b, x + swizzle<ROW>(octet * 8 + lane % 8, s));
   }
-  static INLINE void cell(float d[4], const u32* a, const u32* b) {
+  static INLINE void cell(float d[4], const u32* a, const u32* b, const Start& start) {
     int c[4];
-    Counter::start(c);
-    mma_m16n8k16_s8(c, a, b, c);
+    mma_m16n8k16_s8(c, a, b, start.c);
     Counter::read(d, c);
   }
 };
@@ -130,7 +139,7 @@ struct W4A8 {
 struct W4A4 {
   static constexpr int ROW = 32;
   static constexpr bool TOKEN_SCALES = false, GROUP_SCALES = true;
-  static INLINE float unit() { return 1.0f; }
+  typedef Counter Start;
   struct A { u32 r[4]; };
   struct B { u32 r[2]; };
   struct HalfA { u32 r[2]; };
@@ -141,35 +150,32 @@ struct W4A4 {
   }
   static INLINE void unpack(A& a, const u32x4& w) { join(a.r, w.w[0], w.w[1]), join(a.r + 2, w.w[2], w.w[3]); }
   static INLINE void unpack_half(HalfA& a, const u32x2& w) { join(a.r, w.w[0], w.w[1]); }
-  static INLINE void load(B& b, const u8* x, u32 octet, u32 lane) {
+  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
     ldmatrix_x2(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, lane / 8 % 2));
   }
-  static INLINE void load_half(HalfB& b, const u8* x, u32 octet, u32 h, u32 lane) {
+  static INLINE void load_half(HalfB& b, Shared x, u32 octet, u32 h, u32 lane) {
     ldmatrix_x1(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, h));
   }
-  static INLINE void half(float d[4], const HalfA& a, const HalfB& b) {
+  static INLINE void half(float d[4], const HalfA& a, const HalfB& b, const Start& start) {
     int c[4];
-    Counter::start(c);
-    mma_m16n8k32_s4(c, a.r, b.r, c);
+    mma_m16n8k32_s4(c, a.r, b.r, start.c);
     Counter::read(d, c);
   }
-  static INLINE void whole(float d[4], const A& a, const B& b) {
+  static INLINE void whole(float d[4], const A& a, const B& b, const Start& start) {
     int c[4];
-    Counter::start(c);
-    mma_m16n8k64_s4(c, a.r, b.r, c);
+    mma_m16n8k64_s4(c, a.r, b.r, start.c);
     Counter::read(d, c);
   }
   // Two cells share a word of X: the other one's columns meet zeros. unpack_cell
   // leaves a cell in the lower half, load_cell brings its columns there.
   static INLINE void unpack_cell(u32* a, u32 w) { a[0] = w & 0xffffu; a[1] = w >> 16; }
-  static INLINE void load_cell(u32* b, const u8* x, u32 octet, u32 s, u32 lane) {
+  static INLINE void load_cell(u32* b, Shared x, u32 octet, u32 s, u32 lane) {
     ldmatrix_x1(b, x + swizzle<ROW>(octet * 8 + lane % 8, s / 2));
     b[0] >>= 16 * (s % 2);
   }
-  static INLINE void cell(float d[4], const u32* a, const u32* b) {
+  static INLINE void cell(float d[4], const u32* a, const u32* b, const Start& start) {
     int c[4];
-    Counter::start(c);
-    mma_m16n8k32_s4(c, a, b, c);
+    mma_m16n8k32_s4(c, a, b, start.c);
     Counter::read(d, c);
   }
 };

@@ -6,15 +6,20 @@
 //
 //   X    TOKENS x ROW bytes, swizzled       the activations, and W4A4's scales
 //   W    PW x 512                           codes of the base, in lane order
-//   S    PW x 64                            its scales, 1 or 2 groups of 16 rows
-//   R    PW x 512                           what the residual has at this place
-//   RS   PW x 128                           its scales
-//   head 16                                 which cells R has, a word per panel
+//   S    PW x 32 (64 for groups of 32)      its scales, 1 or 2 groups of 16 rows
+//   head 16                                 index entries of the residual, a word per panel
 //
-// So residual tiles ride in the stages of the dense ones, are multiplied by the
-// activations already there, and go into the same accumulators: no pass, no
-// epilogue of their own. Only tiles that exist are copied. Their index is
-// fetched 32 column tiles at once, a lane each, and 32 to 64 tiles ahead.
+// So residual tiles come with the dense ones, are multiplied by the activations
+// already there, and go into the same accumulators: no pass, no epilogue of their
+// own. Only tiles that exist are copied. They are few, so a fused kernel has a
+// second, smaller ring for them, SLOTS records of codes (512) and scales (128) for
+// each warp; a tile that finds it full is copied when it is used. A sparse kernel
+// has PW records in every stage.
+//
+// Where there is no residual, a fused kernel should do what the dense one does.
+// So the index is fetched 32 column tiles at once, a lane each, and 32 to 64 tiles
+// ahead; the warp knows at which tile it must look again (`event`), and of each
+// tile under way, in a bit of `ahead`, whether it has a residual.
 //
 // Two ways to share work in a block:
 //   Along N: every warp has panels of its own; X is copied once for all, which
@@ -27,7 +32,8 @@
 //
 // Registers of a lane, PW 2: accumulators TOKENS, operands of W 32 (W4A16) or 16, of
 // X 8, sums of a group 8, and addresses. At 128 tokens all 255 are taken and a few
-// bytes spilled; table.tsv has the figures of every kernel.
+// bytes spilled; table.tsv has the figures of every kernel, counts.tsv what a turn
+// of the loop executes.
 #pragma once
 #include "scheme.h"
 
@@ -45,9 +51,10 @@ struct Args {
   f32x4* part; u32* count;
 };
 
-template <class P, Kind KIND_, int TOKENS_, int PANELS, int WARPS_, int STAGES_, bool ALONG_K_> struct Shape {
+template <class P, Kind KIND_, bool G32_, int TOKENS_, int PANELS, int WARPS_, int STAGES_, bool ALONG_K_> struct Shape {
   typedef P Scheme;
   static constexpr Kind KIND = KIND_;
+  static constexpr bool G32 = G32_; // groups of 32 columns, else of a multiple of 64
   static constexpr int TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_;
   static constexpr bool ALONG_K = ALONG_K_;
   static constexpr int THREADS = 32 * WARPS;
@@ -59,92 +66,127 @@ template <class P, Kind KIND_, int TOKENS_, int PANELS, int WARPS_, int STAGES_,
   // Bytes of a stage: X, and after it the part of each warp.
   static constexpr int XS = TOKENS * P::ROW; // where W4A4 keeps the scales of X
   static constexpr int X = XS + (P::GROUP_SCALES ? 4 * TOKENS : 0);
+  static constexpr int GROUP = G32 ? 64 : 32; // scales of a panel
   static constexpr int S = KIND == SPARSE ? 0 : PW * 512;
-  static constexpr int R = S + (KIND == SPARSE ? 0 : PW * 64);
-  static constexpr int RS = R + (KIND == DENSE ? 0 : PW * 512);
-  static constexpr int HEAD = RS + (KIND == DENSE ? 0 : PW * 128);
-  static constexpr int WARP = HEAD + (KIND == DENSE ? 0 : 16);
+  static constexpr int HEAD = S + (KIND == SPARSE ? 0 : PW * GROUP);
+  static constexpr int R = HEAD + (KIND == DENSE ? 0 : 16);
+  static constexpr int RECORD = 512 + 128; // codes and scales of a residual tile, or of four cells
+  static constexpr int WARP = R + (KIND == SPARSE ? PW * RECORD : 0);
   static constexpr int STAGE = (ALONG_K ? WARPS : 1) * X + WARPS * WARP;
-  static constexpr int RING = STAGES * STAGE;
+  static constexpr int SLOTS = KIND == ZIP ? 4 : 0; // a power of two, at least PW
+  static constexpr int RING = STAGES * STAGE, RESIDUALS = WARPS * SLOTS * RECORD;
   static constexpr int SUMS = WARPS * FRAGMENTS * 32 * 16;
-  static constexpr int SMEM = RING > SUMS ? RING : SUMS;
+  static constexpr int SMEM = RING + RESIDUALS > SUMS ? RING + RESIDUALS : SUMS;
   static_assert(KIND != SPARSE || ALONG_K, "a sparse kernel's warps walk at their own pace");
-  static_assert(PW <= 4 && TOKENS % 8 == 0 && STAGES >= 2 && SMEM <= 99 * 1024, "limits of the layout and of sm_86");
+  static_assert(PW <= 4 && TOKENS % 8 == 0 && STAGES >= 2 && STAGES <= 16 && SMEM <= 99 * 1024, "limits of the layout and of sm_86");
 };
 
-// Walk yields the column tiles of a warp and their index entries.
+// Walk yields the column tiles of a warp and their index entries: those of TILES
+// tiles are with the lanes, that of tile start+i and panel p with lane PW·i+p.
 template <class C> struct Walk {
-  static constexpr int PW = C::PW;
-  u32 j, start, end, lane;
-  u32 now[PW], next[PW]; // entries of tile start+32·c+lane, for the present c and the next
-  u32 kept;              // bit i: tile start+32·c+i has a residual; only SPARSE asks
-  const u32* index[PW];
+  static constexpr u32 PW = C::PW, TILES = 32 / PW;
+  u32 j, end;
+  u32 start;        // of the present tiles
+  u32 now, next;    // entries of these and of the following ones
+  u32 kept;         // bit PW·i+p: there is a residual
+  u32 event;        // the next tile that has one, or at which the present tiles end
+  const u32* index; // what this lane fetches next, of tile `fetched`
+  u32 fetched;
 
-  INLINE void begin(const Args& a, u32 panel, u32 first, u32 last, u32 lane_) {
-    j = start = first, end = last, lane = lane_;
+  INLINE void begin(const Args& a, u32 panel, u32 first, u32 last, u32 lane) {
+    j = first, end = last;
     if constexpr (C::KIND != DENSE) {
-      UNROLL for (int p = 0; p < PW; p++) {
-        index[p] = a.index + (u64)(panel + p) * a.kt;
-        next[p] = fetch(p, first + lane);
-      }
+      fetched = first + lane / PW;
+      index = a.index + (u64)(panel + lane % PW) * a.kt + fetched;
+      fetch();
       turn();
     }
+    if constexpr (C::KIND == ZIP) event = kept ? j + lowest_bit(kept) / PW : j + TILES;
     if constexpr (C::KIND == SPARSE) skip();
   }
   INLINE bool more() const { return j < end; }
-  INLINE u32 entry(int p) const { return warp_get(now[p], (j - start) % 32); }
+  INLINE u32 at() const { return (j - start) * PW; } // the lane that has the first panel's entry
+  INLINE u32 entry(int p) const { return warp_get(now, at() + p); }
+  // panels reports, in a bit each, which of tile j have a residual.
+  INLINE u32 panels() const { return kept >> at() & ((1 << PW) - 1); }
   INLINE void advance() {
     j++;
-    if constexpr (C::KIND != DENSE) {
-      if ((j - start) % 32 == 0) turn();
+    if constexpr (C::KIND == SPARSE) {
+      if (j - start == TILES) turn();
+      skip();
     }
-    if constexpr (C::KIND == SPARSE) skip();
+  }
+  // look, at an event, returns panels, and finds the next event.
+  INLINE u32 look() {
+    if (j - start == TILES) turn();
+    u32 rest = kept >> at() >> PW;
+    event = rest ? j + 1 + lowest_bit(rest) / PW : start + TILES;
+    return panels();
   }
 
  private:
-  INLINE u32 fetch(int p, u32 tile) const { return tile < end ? index[p][tile] : 0; }
-  // turn takes up the 32 entries from tile j on.
+  INLINE void fetch() {
+    next = fetched < end ? *index : 0;
+    index += TILES, fetched += TILES;
+  }
+  // turn takes up the entries of the tiles from j on.
   INLINE void turn() {
-    u32 any = 0;
-    UNROLL for (int p = 0; p < PW; p++) {
-      now[p] = next[p], next[p] = fetch(p, j + 32 + lane);
-      any |= now[p] >> 28;
-    }
-    if constexpr (C::KIND == SPARSE) kept = warp_ballot(any != 0);
+    start = j, now = next;
+    fetch();
+    kept = warp_ballot(now >> 28 != 0);
   }
   // skip moves on to the first tile, from j, that has a residual in any panel.
   INLINE void skip() {
     while (j < end) {
-      u32 at = (j - start) % 32, rest = kept >> at;
+      u32 rest = kept >> at();
       if (rest) {
-        j += lowest_bit(rest);
+        j += lowest_bit(rest) / PW;
         return;
       }
-      j += 32 - at;
+      j = start + TILES;
       turn();
     }
   }
 };
 
-// Task is what a warp does with its tiles.
+// Task is what a warp does with its tiles. Places in shared memory are offsets: a
+// stage's begins at `slot`.
 template <class C> struct Task {
   typedef typename C::Scheme P;
   static constexpr int PW = C::PW, OCTETS = C::OCTETS;
+  static constexpr u32 CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS;
+  static constexpr u32 ROUND = STEP / CHUNKS;        // tokens of X copied at once
+  static constexpr u32 XTO = ROUND < 8 ? 8 / ROUND : 1; // the swizzle repeats after 8 tokens
+  static constexpr u32 GROUPS = C::G32 ? 2 : 1;      // in a tile
+  static constexpr u32 SCALES = 2 * GROUPS;          // lanes that copy those of a panel
+  static constexpr bool FEW = C::TOKENS <= 32;       // registers are free
   const Args& a;
+  const typename P::Start start;
   u32 warp, lane, panel, token; // its first panel and token
   Walk<C> walk;
-  u32 groups;      // of scales in a row of the base
-  u32 group, left; // the one at walk.j, and its tiles left; groups of 32: 2·j
-  // Where the copies of this lane begin at column tile 0: fill adds what j takes.
+  u32 left;                 // tiles of the group at walk.j, with it
+  u32 ahead = 0;            // two bits a tile under way: has a residual; some of it is not copied
+  u32 copied = 0, used = 0; // residual tiles so far: record i is in slot i mod SLOTS
+  // What this lane copies of tile walk.j; a sparse kernel's is that of tile 0.
   const u8 *xfrom, *wfrom, *sfrom;
+  // Where it goes in the first stage; with few tokens kept, not computed again.
+  Shared base; // of shared memory
+  Shared xto[XTO], wto;
+  u32 panel_bytes; // from a panel of W to the next
   float acc[PW][OCTETS][4];
 
-  static constexpr u32 CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS;
-  static constexpr u32 ROUND = STEP / CHUNKS; // tokens of X copied at once
+  template <class T> static INLINE T keep(T v) { if constexpr (FEW) return opaque(v); else return v; }
   INLINE u32 first() const { return C::ALONG_K ? lane : threadIdx.x; }
 
-  INLINE Task(const Args& args) : a(args) {
+  INLINE u32 first_token() const { return first() / CHUNKS; }
+  INLINE u32 first_chunk() const { return first() % CHUNKS; }
+
+  INLINE Task(const Args& args) : a(args), start(FEW) {
     warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    base = keep(shared_base());
+    UNROLL for (u32 i = 0; i < XTO; i++) xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
+    wto = keep(base + (own() + lane * 16));
+    panel_bytes = keep(a.kt * 512);
     panel = blockIdx.x * (C::ROWS / 16) + (C::ALONG_K ? 0 : warp * PW);
     token = blockIdx.y * C::TOKENS;
     u32 slices = gridDim.z * (C::ALONG_K ? C::WARPS : 1);
@@ -152,174 +194,225 @@ template <class C> struct Task {
     u32 whole = a.kt / slices, rest = a.kt % slices; // the first slices have one tile more
     u32 first = slice * whole + (slice < rest ? slice : rest);
     walk.begin(a, panel, first, first + whole + (slice < rest), lane);
+    xfrom = a.x + (u64)(token + first_token()) * a.ldx + first_chunk() * 16;
     if constexpr (C::KIND != SPARSE) {
-      u32 tiles = a.group / 64;
-      groups = tiles ? (a.kt + tiles - 1) / tiles : 2 * a.kt;
-      group = tiles ? first / tiles : 2 * first;
-      left = tiles ? tiles - first % tiles : 0;
-      u32 count = tiles ? 1 : 2; // of groups in a tile, 32 bytes each
-      wfrom = a.w + (u64)panel * a.kt * 512 + lane * 16;
-      sfrom = a.s + (u64)(panel + lane / (2 * count)) * groups * 32 + lane % (2 * count) * 16;
+      u32 groups = 2 * a.kt, group = 2 * first; // of scales in a row, and the first
+      if constexpr (!C::G32) {
+        u32 tiles = a.group / 64;
+        groups = (a.kt + tiles - 1) / tiles, group = first / tiles, left = tiles - first % tiles;
+      }
+      xfrom += (u64)first * P::ROW;
+      wfrom = a.w + ((u64)panel * a.kt + first) * 512 + lane * 16;
+      sfrom = a.s + ((u64)(panel + lane / SCALES) * groups + group) * 32 + lane % SCALES * 16;
     }
-    xfrom = a.x + (u64)(token + this->first() / CHUNKS) * a.ldx + this->first() % CHUNKS * 16;
     UNROLL for (int p = 0; p < PW; p++)
       UNROLL for (int o = 0; o < OCTETS; o++)
         UNROLL for (int i = 0; i < 4; i++) acc[p][o][i] = 0;
   }
 
-  INLINE u8* activations(u32 slot) const { return DYN_SMEM + slot * C::STAGE + (C::ALONG_K ? warp * C::X : 0); }
-  INLINE u8* own(u32 slot) const { return DYN_SMEM + slot * C::STAGE + (C::ALONG_K ? C::WARPS : 1) * C::X + warp * C::WARP; }
+  // Places of a stage, from its begin.
+  INLINE u32 activations() const { return C::ALONG_K ? warp * C::X : 0; }
+  INLINE u32 own() const { return (C::ALONG_K ? C::WARPS : 1) * C::X + warp * C::WARP; }
+  // record is where residual tile i of the second ring is.
+  INLINE u32 record(u32 i) const { return C::RING + (warp * C::SLOTS + i % (C::SLOTS ? C::SLOTS : 1)) * C::RECORD; }
   INLINE void sync() const { C::ALONG_K ? sync_warp() : sync_block(); }
 
-  // fill starts the copies of tile walk.j into a slot, and moves on.
+  // fill starts the copies of tile walk.j into a stage, and moves on.
   INLINE void fill(u32 slot) {
-    fill_activations(activations(slot));
-    u8* to = own(slot);
-    if constexpr (C::KIND != SPARSE) fill_base(to);
-    if constexpr (C::KIND != DENSE) {
-      UNROLL for (int p = 0; p < PW; p++) fill_residual(to, p, walk.entry(p));
+    fill_activations(slot);
+    if constexpr (C::KIND != SPARSE) fill_base(slot);
+    if constexpr (C::KIND == SPARSE) {
+      fill_head(slot);
+      UNROLL for (int p = 0; p < PW; p++) {
+        u32 entry = walk.entry(p);
+        if (entry >> 28) fill_residual(slot + (own() + C::R + p * C::RECORD), entry);
+      }
+    }
+    if constexpr (C::KIND == ZIP) {
+      if (walk.j == walk.event) {
+        u32 panels = walk.look();
+        if (panels) fill_residuals(slot, panels);
+      }
     }
     walk.advance();
   }
-  INLINE void fill_activations(u8* to) const {
-    u32 first = this->first(), chunk = first % CHUNKS;
-    const u8* from = xfrom + (u64)walk.j * P::ROW;
-    UNROLL for (u32 at = 0; at < C::TOKENS; at += ROUND, from += ROUND * a.ldx) {
-      u32 t = at + first / CHUNKS;
+  INLINE void fill_activations(u32 slot) {
+    const u8* from = C::KIND == SPARSE ? xfrom + (u64)walk.j * P::ROW : xfrom;
+    u32 step = ROUND * (u32)a.ldx;
+    UNROLL for (u32 i = 0; i * ROUND < C::TOKENS; i++, from += step) {
+      u32 t = i * ROUND + first_token();
       if (C::TOKENS % ROUND != 0 && t >= C::TOKENS) break;
-      cp_async16_or_zero(to + swizzle<P::ROW>(t, chunk), from, token + t < a.m);
+      cp_async16_or_zero(xto[i % XTO] + slot + i / XTO * XTO * ROUND * P::ROW, from, token + t < a.m);
     }
     if constexpr (P::GROUP_SCALES) {
       u32 tiles = a.xgroup / 64, groups = (a.kt + tiles - 1) / tiles, g = walk.j / tiles;
-      for (u32 t = first; t < C::TOKENS; t += STEP) {
+      for (u32 t = first(); t < C::TOKENS; t += STEP) {
         bool real = token + t < a.m;
-        cp_async4_or_zero(to + C::XS + 4 * t, real ? a.xs + (u64)(token + t) * groups + g : a.xs, real);
+        cp_async4_or_zero(base + (activations() + C::XS + 4 * t) + slot, real ? a.xs + (u64)(token + t) * groups + g : a.xs, real);
       }
     }
+    if constexpr (C::KIND != SPARSE) xfrom += P::ROW;
   }
-  INLINE void fill_base(u8* to) {
-    const u8* from = wfrom + (u64)walk.j * 512;
-    UNROLL for (int p = 0; p < PW; p++, from += (u64)a.kt * 512) cp_async16(to + p * 512 + lane * 16, from);
-    u32 count = a.group == 32 ? 2 : 1; // of groups in this tile, 32 bytes each
-    u32 p = lane / (2 * count), chunk = lane % (2 * count);
-    if (p < PW) cp_async16(to + C::S + p * 64 + chunk * 16, sfrom + (u64)group * 32);
-    if (count == 2) {
-      group += 2;
+  INLINE void fill_base(u32 slot) {
+    const u8* from = wfrom;
+    Shared to = wto + slot;
+    UNROLL for (int p = 0; p < PW; p++, from += panel_bytes) cp_async16(to + p * 512, from);
+    wfrom += 512;
+    cp_async16_if(to + C::S, sfrom, lane < PW * SCALES);
+    if constexpr (C::G32) {
+      sfrom += 64;
     } else if (--left == 0) {
-      group++, left = a.group / 64;
+      sfrom += 32, left = a.group / 64;
+    }
+  }
+  // fill_head keeps the entries of tile walk.j for when it is used.
+  INLINE void fill_head(u32 slot) const {
+    u32 entry = walk.entry(lane % PW);
+    if (lane < PW) ((u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[lane] = entry;
+  }
+  // fill_residuals copies what tile walk.j has of the residual, as far as there are slots.
+  INLINE void fill_residuals(u32 slot, u32 panels) {
+    fill_head(slot);
+    ahead |= 1;
+    ROLL for (; panels; panels &= panels - 1, copied++) {
+      u32 entry = walk.entry(lowest_bit(panels));
+      if (copied - used < C::SLOTS) fill_residual(record(copied), entry); else ahead |= 2;
     }
   }
   // fill_residual copies the tile, or the 1 to 4 cells, that the entry names.
-  INLINE void fill_residual(u8* to, int p, u32 entry) const {
-    u32 cells = entry >> 28;
-    if (lane == 0) ((u32*)(to + C::HEAD))[p] = cells;
-    if (!cells) return;
+  INLINE void fill_residual(u32 to, u32 entry) const {
     u64 first = entry & 0x0fffffffu;
     bool wide = a.rform & WIDE;
-    u32 tiles = wide ? 1 : popcount(cells), bytes = wide ? 512 : 128;
-    if (lane * 16 < tiles * bytes) cp_async16(to + C::R + p * 512 + lane * 16, a.r + first * bytes + lane * 16);
-    u8* scales = to + C::RS + p * 128;
-    if (a.rform & ROW_SCALES) {
-      if (lane < tiles * 2) cp_async16(scales + lane * 16, a.rs + first * 32 + lane * 16);
-    } else if (lane < tiles) {
-      cp_async4_or_zero(scales + lane * 4, a.rs + (first + lane) * 4, true);
-    }
+    u32 tiles = wide ? 1 : popcount(entry >> 28), bytes = wide ? 512 : 128;
+    to += lane * 16;
+    cp_async16_if(base + to, a.r + first * bytes + lane * 16, lane * 16 < tiles * bytes);
+    if (a.rform & ROW_SCALES)
+      cp_async16_if(base + to + 512, a.rs + first * 32 + lane * 16, lane < tiles * 2);
+    else
+      cp_async4_if(base + to + 512 - lane * 12, a.rs + (first + lane) * 4, lane < tiles);
   }
 
   // scales returns those of rows 2g and 2g+1, given 16 halves.
   struct Scales { float row[2]; };
   INLINE Scales scales(const u8* from) const {
     u32 both = ((const u32*)from)[lane / 4];
-    return {{f16_to_f32((u16)both) * P::unit(), f16_to_f32((u16)(both >> 16)) * P::unit()}};
+    return {{f16_to_f32((u16)both), f16_to_f32((u16)(both >> 16))}};
   }
   INLINE Scales residual_scales(const u8* from, u32 tile) const {
     if (a.rform & ROW_SCALES) return scales(from + tile * 32);
-    float s = ((const float*)from)[tile] * P::unit();
+    float s = ((const float*)from)[tile];
     return {{s, s}};
   }
   // add scales sums of one group and adds them to the accumulators.
-  INLINE void add(int p, int o, const float d[4], const Scales& s, const u8* x) {
+  INLINE void add(int p, int o, const float d[4], const Scales& s, u32 x) {
     if constexpr (P::GROUP_SCALES) {
-      const f32x2& t = ((const f32x2*)(x + C::XS))[o * 4 + lane % 4];
+      const f32x2& t = ((const f32x2*)(DYN_SMEM + x + C::XS))[o * 4 + lane % 4];
       UNROLL for (int i = 0; i < 4; i++) acc[p][o][i] += d[i] * t.v[i % 2] * s.row[i / 2];
     } else {
       UNROLL for (int i = 0; i < 4; i++) acc[p][o][i] += d[i] * s.row[i / 2];
     }
   }
 
-  // use multiplies the tile in a slot.
+  // use multiplies the tile in a stage.
   INLINE void use(u32 slot) {
-    const u8 *x = activations(slot), *from = own(slot);
+    u32 x = slot + activations();
     if constexpr (C::KIND != SPARSE) {
-      if (a.group == 32) halves(x, from); else whole(x, from);
+      if constexpr (C::G32) halves(x, slot); else whole(x, slot);
     }
-    if constexpr (C::KIND != DENSE) {
-      UNROLL for (int p = 0; p < PW; p++) {
-        u32 cells = ((const u32*)(from + C::HEAD))[p];
-        if (!cells) continue;
-        if (a.rform & WIDE) residual_tile(p, x, from); else residual_cells(p, x, from, cells);
-      }
+    if constexpr (C::KIND == SPARSE) {
+      UNROLL for (int p = 0; p < PW; p++) residual(p, x, slot + (own() + C::R + p * C::RECORD), entry(slot, p));
+    }
+    if constexpr (C::KIND == ZIP) {
+      if (ahead >> 2 * (C::STAGES - 1) & 1) residuals(x, slot);
     }
   }
-  INLINE void whole(const u8* x, const u8* from) {
+  INLINE u32 entry(u32 slot, int p) const { return ((const u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[p]; }
+  // residuals multiplies what the second ring has for a tile. Where part of it is not
+  // copied yet, its slots are free: those before it have been used.
+  INLINE void residuals(u32 x, u32 slot) {
+    if (ahead >> 2 * (C::STAGES - 1) & 2) {
+      u32 at = used;
+      ROLL for (int p = 0; p < PW; p++) {
+        u32 e = entry(slot, p);
+        if (e >> 28) fill_residual(record(at++), e);
+      }
+      cp_async_commit();
+      cp_async_wait<0>();
+      sync_warp();
+    }
+    UNROLL for (int p = 0; p < PW; p++) {
+      u32 e = entry(slot, p);
+      if (!(e >> 28)) continue;
+      residual(p, x, record(used), e);
+      used++;
+    }
+  }
+  INLINE void whole(u32 x, u32 slot) {
+    const u8* from = DYN_SMEM + own() + slot;
     typename P::A w[PW];
     Scales s[PW];
     UNROLL for (int p = 0; p < PW; p++) {
       P::unpack(w[p], *(const u32x4*)(from + p * 512 + lane * 16));
-      s[p] = scales(from + C::S + p * 64);
+      s[p] = scales(from + C::S + p * C::GROUP);
     }
     UNROLL for (int o = 0; o < OCTETS; o++) {
       typename P::B b;
-      P::load(b, x, o, lane);
+      P::load(b, base + x, o, lane);
       UNROLL for (int p = 0; p < PW; p++) {
         float d[4];
-        P::whole(d, w[p], b);
+        P::whole(d, w[p], b, start);
         add(p, o, d, s[p], x);
       }
     }
   }
   // halves is whole for groups of 32 columns.
-  INLINE void halves(const u8* x, const u8* from) {
+  INLINE void halves(u32 x, u32 slot) {
+    const u8* from = DYN_SMEM + own() + slot;
     ROLL for (u32 h = 0; h < 2; h++) {
       typename P::HalfA w[PW];
       Scales s[PW];
       UNROLL for (int p = 0; p < PW; p++) {
         P::unpack_half(w[p], *(const u32x2*)(from + p * 512 + lane * 16 + h * 8));
-        s[p] = scales(from + C::S + p * 64 + h * 32);
+        s[p] = scales(from + C::S + p * C::GROUP + h * 32);
       }
       UNROLL for (int o = 0; o < OCTETS; o++) {
         typename P::HalfB b;
-        P::load_half(b, x, o, h, lane);
+        P::load_half(b, base + x, o, h, lane);
         UNROLL for (int p = 0; p < PW; p++) {
           float d[4];
-          P::half(d, w[p], b);
+          P::half(d, w[p], b, start);
           add(p, o, d, s[p], x);
         }
       }
     }
   }
-  INLINE void residual_tile(int p, const u8* x, const u8* from) {
+  // residual multiplies a record.
+  INLINE void residual(int p, u32 x, u32 from, u32 entry) {
+    if (!(entry >> 28)) return;
+    if (a.rform & WIDE) residual_tile(p, x, from); else residual_cells(p, x, from, entry >> 28);
+  }
+  INLINE void residual_tile(int p, u32 x, u32 from) {
     typename P::A w;
-    P::unpack(w, *(const u32x4*)(from + C::R + p * 512 + lane * 16));
-    Scales s = residual_scales(from + C::RS + p * 128, 0);
+    P::unpack(w, *(const u32x4*)(DYN_SMEM + from + lane * 16));
+    Scales s = residual_scales(DYN_SMEM + from + 512, 0);
     UNROLL for (int o = 0; o < OCTETS; o++) {
       typename P::B b;
-      P::load(b, x, o, lane);
+      P::load(b, base + x, o, lane);
       float d[4];
-      P::whole(d, w, b);
+      P::whole(d, w, b, start);
       add(p, o, d, s, x);
     }
   }
-  INLINE void residual_cells(int p, const u8* x, const u8* from, u32 cells) {
+  INLINE void residual_cells(int p, u32 x, u32 from, u32 cells) {
     ROLL for (u32 i = 0; cells; i++, cells &= cells - 1) {
       u32 w[4], at = lowest_bit(cells);
-      P::unpack_cell(w, ((const u32*)(from + C::R + p * 512 + i * 128))[lane]);
-      Scales s = residual_scales(from + C::RS + p * 128, i);
+      P::unpack_cell(w, ((const u32*)(DYN_SMEM + from + i * 128))[lane]);
+      Scales s = residual_scales(DYN_SMEM + from + 512, i);
       UNROLL for (int o = 0; o < OCTETS; o++) {
         u32 b[2];
-        P::load_cell(b, x, o, at, lane);
+        P::load_cell(b, base + x, o, at, lane);
         float d[4];
-        P::cell(d, w, b);
+        P::cell(d, w, b, start);
         add(p, o, d, s, x);
       }
     }
@@ -327,20 +420,24 @@ template <class C> struct Task {
 
   // run walks all tiles of the warp.
   INLINE void run() {
-    u32 filled = 0, slot = 0;
+    u32 last = 0, slot = 0; // the stages of the tile before and of the present one
+    u32 under_way = 0;
     ROLL for (int i = 0; i < C::STAGES - 1; i++) {
-      if (walk.more()) fill(filled++);
+      ahead <<= 2;
+      if (walk.more()) fill(last), under_way++;
+      last += C::STAGE;
       cp_async_commit();
     }
-    u32 into = C::STAGES - 1; // the slot that was used one tile ago
-    ROLL for (u32 used = 0; used < filled; used++) {
+    u32 end = walk.end - walk.j; // a sparse kernel skips tiles: it counts those under way
+    if constexpr (C::KIND != SPARSE) end += under_way;
+    ROLL while (C::KIND == SPARSE ? under_way : end) {
       cp_async_wait<C::STAGES - 2>();
-      sync(); // the tile is here for all, and the slot before it is free
-      if (walk.more()) fill(into), filled++;
+      sync(); // the tile is here for all, and the stage before it is free
+      ahead <<= 2, under_way--, end--;
+      if (walk.more()) fill(last), under_way++;
       cp_async_commit();
       use(slot);
-      slot = slot + 1 == C::STAGES ? 0 : slot + 1;
-      into = into + 1 == C::STAGES ? 0 : into + 1;
+      last = slot, slot = slot + C::STAGE == C::RING ? 0 : slot + C::STAGE;
     }
     cp_async_wait<0>();
   }
@@ -353,7 +450,10 @@ template <class C> struct Task {
     UNROLL for (u32 i = 0; i < 2; i++) {
       if (m + i >= a.m) return;
       float x = v.v[i], y = v.v[i + 2];
-      if constexpr (P::TOKEN_SCALES) x *= a.xs[m + i], y *= a.xs[m + i];
+      if constexpr (P::TOKEN_SCALES) {
+        float scale = a.xs[m + i] * P::unit();
+        x *= scale, y *= scale;
+      }
       write((u64)(m + i) * a.n + n, x, y, both);
     }
   }

@@ -24,7 +24,7 @@ import (
 const module = "gorgonia.org/cu"
 
 // own are the functions that cu lacks.
-var own = []string{"cuFuncSetAttribute", "cuGetErrorName", "cuMemHostAlloc"}
+var own = []string{"cuFuncSetAttribute", "cuGetErrorName", "cuMemHostAlloc", "cuProfilerStart", "cuProfilerStop"}
 
 var (
 	goCall   = regexp.MustCompile(`\bC\.(cu[A-Z]\w*)\(`)
