@@ -6,7 +6,6 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
-	"github.com/mosaicquant/mosaicquant/quant/baseline"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 	"github.com/mosaicquant/mosaicquant/quant/quanttest"
@@ -34,17 +33,17 @@ func BenchmarkQuantize(b *testing.B) {
 		b.Fatal(err)
 	}
 	rtn := solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}
-	full := mosaic.NewMosaic(rtn, 16, 16, .1)
+	full := laid(rtn, 16, 16, .1)
 	full.Criterion = mosaic.CriterionFull
-	greedy := mosaic.NewMosaic(rtn, 1, 16, .1)
+	greedy := laid(rtn, 1, 16, .1)
 	greedy.Criterion = mosaic.CriterionGreedy
 	for _, c := range []struct {
 		name   string
 		method quant.Quantizer
 	}{
 		{"rtn", rtn}, {"rtn-mse", solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2}}},
-		{"gptq", solve.NewGPTQ(quant.Int4(128))}, {"spqr", baseline.NewSpQR(quant.Int4(128), .01)},
-		{"mosaic-delta", mosaic.NewMosaic(rtn, 16, 16, .1)}, {"mosaic-full", full},
+		{"gptq", solve.NewGPTQ(quant.Int4(128))}, {"spqr", spqr(quant.Int4(128), .01)},
+		{"mosaic-delta", laid(rtn, 16, 16, .1)}, {"mosaic-full", full},
 		{"mosaic-greedy", greedy},
 	} {
 		b.Run(c.name, func(b *testing.B) {
@@ -54,7 +53,7 @@ func BenchmarkQuantize(b *testing.B) {
 			}
 		})
 	}
-	q := quanttest.Quantize(b, mosaic.NewMosaic(rtn, 16, 16, .1), p)
+	q := quanttest.Quantize(b, laid(rtn, 16, 16, .1), p)
 	b.Run("load", func(b *testing.B) {
 		b.SetBytes(4 * size * size)
 		for b.Loop() {

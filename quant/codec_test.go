@@ -26,10 +26,10 @@ func kindForms() []quant.Quantizer {
 	}
 	rtn := solve.RTN{Format: quant.Int4(32), Scale: absmax}
 	gptq := solve.NewGPTQ(quant.Int4(0))
-	residual := mosaic.NewMosaic(solve.RTN{Format: quanttest.Kinds()[4], Scale: absmax}, 0, 1, .1)
+	residual := laid(solve.RTN{Format: quanttest.Kinds()[4], Scale: absmax}, 0, 1, .1)
 	residual.Bits = 2
 	return append(all, residual,
-		baseline.AWQ{Method: mosaic.NewMosaic(rtn, 4, 7, .2), Format: rtn.Format},
+		baseline.AWQ{Method: laid(rtn, 4, 7, .2), Format: rtn.Format},
 		baseline.SVDQuant{Base: rtn, Rank: 2, Smooth: true, Rounds: 2},
 		baseline.Mixed{Base: gptq, Score: baseline.ByAbsMax, Share: .1, Bits: 16},
 		baseline.Mixed{Base: solve.NewGPTQ(quanttest.Kinds()[0]), Score: baseline.ByEnergy, Share: 1. / 3, Bits: 8, Reorder: true},
@@ -72,8 +72,8 @@ func TestLoadTilesOfForms(t *testing.T) {
 // Decoding by tiles, at any corner, equals decoding at once.
 func TestLoadTiles(t *testing.T) {
 	p := quanttest.Problem(t, 13, 66, 7)
-	mosaic := mosaic.NewMosaic(solve.RTN{Format: quant.Format{Bits: 5, Affine: true, Group: 33}, Scale: grid.Scale{Rule: grid.SearchHessian}}, 4, 7, .5)
-	for _, m := range []quant.Quantizer{mosaic, baseline.NewSpQR(quant.Int4(33), .1), solve.RTN{Format: quant.Int4(0), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2.4}}} {
+	mosaic := laid(solve.RTN{Format: quant.Format{Bits: 5, Affine: true, Group: 33}, Scale: grid.Scale{Rule: grid.SearchHessian}}, 4, 7, .5)
+	for _, m := range []quant.Quantizer{mosaic, spqr(quant.Int4(33), .1), solve.RTN{Format: quant.Int4(0), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2.4}}} {
 		q := quanttest.Quantize(t, m, p)
 		all := q.Dequantize()
 		for n0 := range 13 {
@@ -147,12 +147,12 @@ const packedFields = 2 + 4 + 8
 
 func forms() []quant.Quantizer {
 	rtn := solve.RTN{Format: quant.Int4(33), Scale: grid.Scale{Rule: grid.AbsMax}}
-	rows := mosaic.NewMosaic(rtn, 4, 7, .3)
-	rows.RowScales, rows.Bits = true, 3
-	tied := mosaic.NewMosaic(rtn, 1, 8, .3)
-	tied.BaseScales, tied.Bits = true, 2
+	rows := laid(rtn, 4, 7, .3)
+	rows.ResidualScale, rows.Bits = mosaic.PerRow, 3
+	tied := laid(rtn, 1, 8, .3)
+	tied.ResidualScale, tied.Bits = mosaic.Tied, 2
 	return []quant.Quantizer{rtn, solve.RTN{Format: quant.Format{Bits: 3, Affine: true, Group: 22}, Scale: grid.Scale{Rule: grid.AbsMax}},
-		rows, mosaic.NewMosaic(solve.NewGPTQ(quant.Int4(0)), 16, 16, 1), tied, baseline.NewSpQR(quant.Int4(33), .05)}
+		rows, laid(solve.NewGPTQ(quant.Int4(0)), 16, 16, 1), tied, spqr(quant.Int4(33), .05)}
 }
 
 func FuzzQuantized(f *testing.F) {

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/quant"
-	"github.com/mosaicquant/mosaicquant/quant/baseline"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 	"github.com/mosaicquant/mosaicquant/quant/quanttest"
@@ -21,13 +20,12 @@ func TestSameBitsOnAnyNumberOfThreads(t *testing.T) {
 	search := solve.NewGPTQ(quant.Format{Bits: 4, Affine: true, Group: 24})
 	search.Scale = grid.Scale{Rule: grid.SearchHessian}
 	dynamic := solve.GPTQ{Format: quant.Int4(88), Scale: grid.Scale{Rule: grid.AbsMax}, Damping: .01, DynamicGroups: true}
-	joint := mosaic.NewMosaic(solve.NewGPTQ(quant.Int4(132)), 4, 16, .2)
-	joint.Joint = true
-	relief := joint
+	delta := joint(quant.Int4(132), 4, 16, .2)
+	relief := delta
 	relief.Criterion, relief.Refine = mosaic.CriterionRelief, 2
-	methods := []quant.Quantizer{solve.RTN{Format: quant.Int4(66), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2.4}}, solve.NewGPTQ(quant.Int4(0)), search, dynamic, baseline.NewSpQR(quant.Int4(132), .02), joint, relief}
+	methods := []quant.Quantizer{solve.RTN{Format: quant.Int4(66), Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2.4}}, solve.NewGPTQ(quant.Int4(0)), search, dynamic, spqr(quant.Int4(132), .02), delta, relief}
 	for _, c := range []mosaic.Criterion{mosaic.CriterionDelta, mosaic.CriterionDiag, mosaic.CriterionError, mosaic.CriterionWeight, mosaic.CriterionRandom, mosaic.CriterionFull, mosaic.CriterionGreedy} {
-		m := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(132), Scale: grid.Scale{Rule: grid.AbsMax}}, 3, 16, .2)
+		m := laid(solve.RTN{Format: quant.Int4(132), Scale: grid.Scale{Rule: grid.AbsMax}}, 3, 16, .2)
 		m.Criterion = c
 		methods = append(methods, m)
 	}

@@ -28,8 +28,8 @@ func TestDummyFormat(t *testing.T) {
 		rtn, gptq := solve.RTN{Format: f, Scale: absmax}, solve.NewGPTQ(f)
 		refined := gptq
 		refined.Refine = 2
-		tied := mosaic.NewMosaic(gptq, 1, 8, .2)
-		tied.Joint, tied.BaseScales = true, true
+		tied := joint(f, 1, 8, .2)
+		tied.ResidualScale = mosaic.Tied
 		var objectives []float64
 		for _, m := range []quant.Quantizer{rtn, solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.SearchMSE, Norm: 2}}, gptq, refined, tied} {
 			q := quanttest.Quantize(t, m, p)

@@ -18,22 +18,15 @@ func TestRefineErrors(t *testing.T) {
 	p := quanttest.Problem(t, 4, 32, 1)
 	negative, refined := solve.NewGPTQ(quant.Int4(32)), solve.NewGPTQ(quant.Int4(32))
 	negative.Refine, refined.Refine = -1, 1
-	separate := mosaic.NewMosaic(solve.NewGPTQ(quant.Int4(32)), 4, 4, .5)
-	separate.Refine = 1
-	twice := mosaic.NewMosaic(refined, 4, 4, .5)
-	twice.Joint = true
-	full, alone := twice, separate
-	full.Base, full.Criterion = solve.NewGPTQ(quant.Int4(32)), mosaic.CriterionFull
-	alone.Refine, alone.Criterion = 0, mosaic.CriterionRelief
-	pairs := alone
-	pairs.Criterion, pairs.AllPairs = mosaic.CriterionDelta, true
+	together, none := joint(quant.Int4(32), 4, 4, .5), joint(quant.Int4(32), 4, 4, .5)
+	together.Refine, none.Criterion = -2, nil
 	for _, c := range []struct {
 		m    quant.Quantizer
 		want string
 	}{
-		{negative, "layer: -1 rounds"}, {separate, "layer: 1 rounds of refinement: they need a joint"},
-		{twice, "layer: joint residual is refined together"}, {full, `layer: joint residual with criterion "full"`},
-		{alone, `layer: criterion "relief" needs a joint`}, {pairs, "layer: pairs of codes need a joint"}, {baseline.SpQR{GPTQ: refined, Share: .1}, "layer: SpQR has no rounds"},
+		{negative, "layer: -1 rounds"}, {together, "layer: -2 rounds"}, {none, "layer: joint residual has no criterion"},
+		{mosaic.Mosaic{Base: refined}, "layer: mosaic has no base or no criterion"},
+		{baseline.SpQR{GPTQ: refined, Share: .1}, "layer: SpQR has no rounds"},
 	} {
 		if _, err := c.m.Quantize(p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
@@ -66,9 +59,8 @@ func TestErrorsNameLayerAndValue(t *testing.T) {
 		{solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.SearchHessian}}, none, "layer: needs second moments"},
 		{solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{}}, none, "unknown scale rule"},
 		{solve.NewGPTQ(quant.Int4(32)), none, "layer: needs second moments"},
-		{mosaic.NewMosaic(rtn, 4, 4, 1.5), quanttest.Problem(t, 2, 32, 1), "layer: residual density 1.5"},
-		{mosaic.NewMosaic(baseline.NewSpQR(quant.Int4(32), .1), 4, 4, .5), quanttest.Problem(t, 2, 32, 1), "plain dense base"},
-		{baseline.NewSpQR(quant.Int4(32), math.NaN()), quanttest.Problem(t, 2, 32, 1), "layer: outlier share NaN"},
+		{laid(rtn, 4, 4, 1.5), quanttest.Problem(t, 2, 32, 1), "layer: residual density 1.5"},
+		{spqr(quant.Int4(32), math.NaN()), quanttest.Problem(t, 2, 32, 1), "layer: outlier share NaN"},
 	} {
 		if _, err := c.m.Quantize(c.p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)

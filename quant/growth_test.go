@@ -48,8 +48,8 @@ func BenchmarkGrowth(b *testing.B) {
 	rtn, gptq := solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}, solve.NewGPTQ(quant.Int4(128))
 	refined := gptq
 	refined.Refine = 4
-	joint := mosaic.NewMosaic(gptq, 1, 16, .1)
-	joint.Joint, joint.Criterion, joint.Refine = true, mosaic.CriterionRelief, 4
+	relief := joint(gptq.Format, 1, 16, .1)
+	relief.Criterion, relief.Refine = mosaic.CriterionRelief, 4
 	run := func(m quant.Quantizer) func(*testing.B, *growth) {
 		return func(b *testing.B, g *growth) { quanttest.Quantize(b, m, g.problem) }
 	}
@@ -73,8 +73,8 @@ func BenchmarkGrowth(b *testing.B) {
 		{"rtn", run(rtn)},
 		{"gptq", run(gptq)},
 		{"gptq refine4", run(refined)},
-		{"mosaic rtn 16x64 delta", run(mosaic.NewMosaic(rtn, 16, 64, .1))},
-		{"mosaic joint 1x16 relief refine4", run(joint)},
+		{"mosaic rtn 16x64 delta", run(laid(rtn, 16, 64, .1))},
+		{"mosaic joint 1x16 relief refine4", run(relief)},
 	}
 	seconds := make([][]float64, len(steps)) // by K; 0 = not asked for
 	for i := range seconds {

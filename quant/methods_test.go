@@ -38,7 +38,7 @@ func TestMethodsInEveryFormat(t *testing.T) {
 		gptq.Refine = 0
 		last = r
 		for bits := 2; bits <= 4; bits++ {
-			m := mosaic.NewMosaic(rtn, 4, 16, .2)
+			m := laid(rtn, 4, 16, .2)
 			m.Bits = bits
 			got := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())
 			if !(got < last) {
@@ -46,13 +46,11 @@ func TestMethodsInEveryFormat(t *testing.T) {
 			}
 			last = got
 		}
-		m := mosaic.NewMosaic(gptq, 1, 16, .2)
-		m.Joint = true
-		if got := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize()); !(got < g) {
+		if got := quanttest.Objective(p, quanttest.Quantize(t, joint(f, 1, 16, .2), p).Dequantize()); !(got < g) {
 			t.Errorf("%s: joint residual %g, GPTQ %g", f, got, g)
 		}
 		for _, share := range []float64{.02, .1} {
-			if got := quanttest.Objective(p, quanttest.Quantize(t, baseline.NewSpQR(f, share), p).Dequantize()); !(got < g) {
+			if got := quanttest.Objective(p, quanttest.Quantize(t, spqr(f, share), p).Dequantize()); !(got < g) {
 				t.Errorf("%s: outliers of %g %g, GPTQ %g", f, share, got, g)
 			}
 		}
@@ -81,7 +79,7 @@ func TestAWQ(t *testing.T) {
 			}
 		}
 		// Density 1 in 8 bits leaves next to nothing, also over scales.
-		m := mosaic.NewMosaic(solve.RTN{Format: quant.Format{Bits: 8}, Scale: absmax}, 4, 8, 1)
+		m := laid(solve.RTN{Format: quant.Format{Bits: 8}, Scale: absmax}, 4, 8, 1)
 		m.Bits = 8
 		w := quanttest.Quantize(t, baseline.AWQ{Method: m, Format: quant.Int4(32)}, p).Dequantize()
 		lost, total := quant.WeightError(p.Weights, w)
@@ -93,7 +91,7 @@ func TestAWQ(t *testing.T) {
 	// greedy, also over scales.
 	p := quanttest.Problem(t, 16, 96, 1)
 	p.HeldOut = p.Moments
-	oracle, greedy := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: absmax}, 4, 8, .2), mosaic.NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: absmax}, 4, 8, .2)
+	oracle, greedy := laid(solve.RTN{Format: quant.Int4(32), Scale: absmax}, 4, 8, .2), laid(solve.RTN{Format: quant.Int4(32), Scale: absmax}, 4, 8, .2)
 	oracle.Criterion, greedy.Criterion = mosaic.CriterionOracle, mosaic.CriterionGreedy
 	if !quanttest.Equal(quanttest.Quantize(t, baseline.AWQ{Method: oracle, Format: quant.Int4(32)}, p).Dequantize(), quanttest.Quantize(t, baseline.AWQ{Method: greedy, Format: quant.Int4(32)}, p).Dequantize()) {
 		t.Error("the oracle sees other inputs than the scaled ones")
@@ -107,7 +105,7 @@ func TestAWQ(t *testing.T) {
 // Whole input channels as blocks: one scale and one index each.
 func TestChannelBlocks(t *testing.T) {
 	p := quanttest.Problem(t, 40, 96, 42)
-	m := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 0, 1, .125)
+	m := laid(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 0, 1, .125)
 	q := quanttest.Quantize(t, m, p)
 	if q.Residual.BlockRows != 40 || q.Residual.Blocks() != 12 {
 		t.Fatalf("blocks of %d rows, %d of them", q.Residual.BlockRows, q.Residual.Blocks())
@@ -115,7 +113,7 @@ func TestChannelBlocks(t *testing.T) {
 	if want := 4.5 + 12*(40*4+16+8)/(40*96.) + 16/(40*96.); q.BitsPerWeight() != want {
 		t.Errorf("%g bits, want %g", q.BitsPerWeight(), want)
 	}
-	want := mosaic.NewMosaic(m.Base, 40, 1, .125)
+	want := laid(m.Base, 40, 1, .125)
 	if !quanttest.Equal(q.Dequantize(), quanttest.Quantize(t, want, p).Dequantize()) {
 		t.Error("0 rows are not all rows")
 	}

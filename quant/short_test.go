@@ -35,10 +35,10 @@ func shortMethods(f quant.Format) map[string]quant.Quantizer {
 	ordered, refined := gptq, gptq
 	ordered.ActOrder, refined.Refine = !gptq.ActOrder, 2
 	all := map[string]quant.Quantizer{"rtn": rtn, "hessian": solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.SearchHessian}}, "gptq": gptq, "other order": ordered, "refine": refined,
-		"spqr": baseline.NewSpQR(f, .05), "awq": baseline.AWQ{Method: rtn, Format: f}, "svdquant": baseline.SVDQuant{Base: rtn, Rank: 2, Smooth: true, Rounds: 2},
-		"mixed": baseline.Mixed{Base: gptq, Score: baseline.ByAbsMax, Share: .125, Bits: 8, Reorder: true}, "mosaic": mosaic.NewMosaic(rtn, 4, 5, .3)}
+		"spqr": spqr(f, .05), "awq": baseline.AWQ{Method: rtn, Format: f}, "svdquant": baseline.SVDQuant{Base: rtn, Rank: 2, Smooth: true, Rounds: 2},
+		"mixed": baseline.Mixed{Base: gptq, Score: baseline.ByAbsMax, Share: .125, Bits: 8, Reorder: true}, "mosaic": laid(rtn, 4, 5, .3)}
 	if f.Kind != quant.Any4 {
-		threshold := baseline.NewSpQR(f, 0)
+		threshold := spqr(f, 0)
 		threshold.Threshold = .5
 		all["spqr threshold"] = threshold
 		all["clip"] = solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.SearchClip}}
@@ -50,8 +50,10 @@ func shortMethods(f quant.Format) map[string]quant.Quantizer {
 	}
 	for _, tied := range []bool{false, true} {
 		for _, c := range []int{1, 5, 16, 64} {
-			m := mosaic.NewMosaic(gptq, 4, c, .3)
-			m.Refine, m.Joint, m.BaseScales, m.Criterion = 2, true, tied, mosaic.CriterionRelief
+			m := joint(f, 4, c, .3)
+			if m.Refine, m.Criterion = 2, mosaic.CriterionRelief; tied {
+				m.ResidualScale = mosaic.Tied
+			}
 			all[fmt.Sprintf("joint 4x%d tied=%v", c, tied)] = m
 		}
 	}

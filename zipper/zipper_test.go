@@ -308,8 +308,8 @@ func TestFakeQuantized(t *testing.T) {
 		t.Run(a.String(), func(t *testing.T) {
 			forKernels(t, schemeOf(a), func(t *testing.T) {
 				for _, c := range []struct{ r, c int }{{16, 64}, {1, 128}, {4, 16}} {
-					m := mosaic.NewMosaic(base, c.r, c.c, 0.1)
-					m.Criterion = mosaic.CriterionError
+					blocks := mosaic.Blocks{BlockRows: c.r, BlockCols: c.c, Density: 0.1, Bits: 4}
+					m := mosaic.Mosaic{Base: base, Blocks: blocks, Criterion: mosaic.CriterionError}
 					q, err := m.Quantize(p)
 					if err != nil {
 						t.Fatal(err)

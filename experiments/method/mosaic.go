@@ -1,11 +1,11 @@
 package method
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
-	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
 )
 
@@ -45,6 +45,8 @@ var mosaicQuant = &Method{
 		{"criterion", func(s Settings) bool {
 			return s.Bool("joint") && slices.Contains([]string{"full", "greedy", "oracle"}, s.Word("criterion"))
 		}, "has no meaning with joint: true, where losses add up without cross terms; delta says it all"},
+		{"groups", func(s Settings) bool { return s.Bool("joint") && s.Word("groups") == "dynamic" },
+			"groups are not possible with joint: true, whose blocks are chosen before the column loop"},
 	}, baseRules, []Rule{
 		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") },
 			"needs joint: true"},
@@ -54,15 +56,24 @@ var mosaicQuant = &Method{
 		}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},
 	}, awqBudget[1:]),
 	Build: func(s Settings) (quant.Quantizer, error) {
-		base, err := s.base()
 		block := s.Block("block")
-		return mosaic.Mosaic{
-			Base: base, BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
-			Criterion: mosaic.Criterion(s.Word("criterion")), Bits: s.Int("residual_bits"),
-			RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base",
-			Scale: grid.Scale{Rule: grid.AbsMax}, Joint: s.Bool("joint"),
-			AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine"),
-		}, err
+		blocks := mosaic.Blocks{BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
+			Bits: s.Int("residual_bits"), ResidualScale: residualScales[s.Word("residual_scale")]}
+		if s.Bool("joint") {
+			c, err := criterion(mosaic.JointCriteria, s)
+			if err != nil {
+				return nil, err
+			}
+			base, err := s.gptq()
+			return mosaic.Joint{Format: base.Format, Scale: base.Scale, Damping: base.Damping, ActOrder: base.ActOrder,
+				Blocks: blocks, Criterion: c, AllPairs: s.Word("pairs") == "all", Refine: s.Int("refine")}, err
+		}
+		c, err := criterion(mosaic.Criteria, s)
+		if err != nil {
+			return nil, err
+		}
+		base, err := s.base()
+		return mosaic.Mosaic{Base: base, Blocks: blocks, Criterion: c}, err
 	},
 	Parts: func(s Settings, f *quant.Form) {
 		if s.Float("density") > 0 {
@@ -96,6 +107,19 @@ var mosaicQuant = &Method{
 		}
 		return c
 	},
+}
+
+// residualScales are the values of the key residual_scale.
+var residualScales = map[string]mosaic.ResidualScale{"block": mosaic.PerBlock, "row": mosaic.PerRow, "base": mosaic.Tied}
+
+// criterion returns the one that s names, of those of one way to quantize.
+func criterion[C fmt.Stringer](of []C, s Settings) (c C, err error) {
+	for _, c := range of {
+		if c.String() == s.Word("criterion") {
+			return c, nil
+		}
+	}
+	return c, fmt.Errorf("mosaic with joint: %t has no criterion %q", s.Bool("joint"), s.Word("criterion"))
 }
 
 // ratioTries is how often a joint residual tied to the base rounds a weight of its

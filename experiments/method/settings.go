@@ -238,7 +238,7 @@ func (s Settings) gptq() (solve.GPTQ, error) {
 }
 
 // base returns the base that the key of that name chooses.
-func (s Settings) base() (quant.Quantizer, error) {
+func (s Settings) base() (solve.Dense, error) {
 	if s.Word("base") == "gptq" {
 		return s.gptq()
 	}

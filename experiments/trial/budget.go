@@ -3,7 +3,6 @@ package trial
 import (
 	"context"
 	"fmt"
-	"math"
 
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
@@ -38,7 +37,7 @@ func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
 		return nil
 	}
 	switch m := method.(type) {
-	case mosaic.Mosaic:
+	case blockMethod:
 		return sharedBlocks(m, each)
 	case solve.GPTQ:
 		return sharedGroups(m, each)
@@ -46,9 +45,16 @@ func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
 	return nil, fmt.Errorf("budget %s: method %s has nothing to share", settings.Word("budget"), settings.Name())
 }
 
+// blockMethod is a method that keeps blocks of a residual: mosaic.Mosaic or mosaic.Joint.
+type blockMethod interface {
+	Scores(p quant.Problem) (scores []float64, bytes int, err error)
+	Count(blocks int) int
+	WithDensity(density float64) quant.Quantizer
+}
+
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
 // they are. It takes 4 bytes for each block of the model.
-func sharedBlocks(m mosaic.Mosaic, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+func sharedBlocks(m blockMethod, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var scores [][]float32
 	var cost, count []int
 	err := each(func(p quant.Problem, unit float64) error {
@@ -61,7 +67,7 @@ func sharedBlocks(m mosaic.Mosaic, each func(func(p quant.Problem, unit float64)
 			short[b] = float32(g / unit)
 		}
 		scores, cost = append(scores, short), append(cost, bytes)
-		count = append(count, int(math.Round(m.Density*float64(len(gains)))))
+		count = append(count, m.Count(len(gains)))
 		return nil
 	})
 	if err != nil {
@@ -69,8 +75,7 @@ func sharedBlocks(m mosaic.Mosaic, each func(func(p quant.Problem, unit float64)
 	}
 	methods := make([]quant.Quantizer, len(scores))
 	for l, n := range mosaic.Share(scores, cost, count) {
-		m.Density = float64(n) / float64(len(scores[l]))
-		methods[l] = m
+		methods[l] = m.WithDensity(float64(n) / float64(len(scores[l])))
 	}
 	return methods, nil
 }

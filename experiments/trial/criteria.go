@@ -58,8 +58,12 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string,
 		delete(axes, k)
 	}
 	var names []mosaic.Criterion
-	for _, c := range criteria {
-		names = append(names, mosaic.Criterion(c))
+	for _, name := range criteria {
+		i := slices.IndexFunc(mosaic.Criteria, func(c mosaic.Criterion) bool { return c.String() == name })
+		if i < 0 {
+			return nil, fmt.Errorf("unknown criterion %q", name)
+		}
+		names = append(names, mosaic.Criteria[i])
 	}
 	var rows []row.Criteria
 	for p, err := range q.problems(ctx, true) {
@@ -79,7 +83,7 @@ func (s *Subject) Study(ctx context.Context, t plan.Trial, criteria []string,
 		}
 		for _, c := range st.Criteria {
 			one := row.CriterionResult{
-				Name: string(c.Criterion), Recovered: c.Recovered, HeldOut: c.HeldOut,
+				Name: c.Criterion.String(), Recovered: c.Recovered, HeldOut: c.HeldOut,
 				Spearman: map[string]float64{}, Overlap: map[string][]float64{},
 			}
 			for j, other := range criteria {

@@ -44,9 +44,9 @@ func TestPackedAgrees(t *testing.T) {
 	methods := map[string]quant.Quantizer{
 		plan.Dense4: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
 		plan.Zipper: func() quant.Quantizer {
-			m := mosaic.NewMosaic(solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}}, 16, 16, 0.2)
-			m.Criterion = mosaic.CriterionError
-			return m
+			return mosaic.Mosaic{Base: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
+				Blocks:    mosaic.Blocks{BlockRows: 16, BlockCols: 16, Density: 0.2, Bits: 4},
+				Criterion: mosaic.CriterionError}
 		}(),
 	}
 	for _, name := range testedActivations {

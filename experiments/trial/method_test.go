@@ -23,10 +23,13 @@ func TestQuantizer(t *testing.T) {
 	affine := quant.Format{Bits: 4, Affine: true, Group: 32}
 	rows := gptq
 	rows.Format.Group = 0
-	paper := mosaic.Mosaic{Base: rtn, BlockRows: 16, BlockCols: 64, Density: .1, Criterion: mosaic.CriterionDelta, Bits: 4, Scale: absmax}
-	other := mosaic.Mosaic{Base: gptq, BlockCols: 1, Density: .05, Criterion: mosaic.CriterionRelief, Bits: 2, RowScales: true, Scale: absmax, Joint: true, AllPairs: true, Refine: 2}
+	paper := mosaic.Mosaic{Base: rtn, Criterion: mosaic.CriterionDelta,
+		Blocks: mosaic.Blocks{BlockRows: 16, BlockCols: 64, Density: .1, Bits: 4}}
+	other := mosaic.Joint{Format: gptq.Format, Scale: absmax, Damping: .01, ActOrder: true,
+		Criterion: mosaic.CriterionRelief, AllPairs: true, Refine: 2,
+		Blocks: mosaic.Blocks{BlockCols: 1, Density: .05, Bits: 2, ResidualScale: mosaic.PerRow}}
 	tied := other
-	tied.RowScales, tied.BaseScales, tied.AllPairs = false, true, false
+	tied.ResidualScale, tied.AllPairs = mosaic.Tied, false
 	for line, want := range map[string]quant.Quantizer{
 		"method: rtn":  rtn,
 		"method: gptq": gptq,

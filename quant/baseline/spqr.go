@@ -36,9 +36,6 @@ type SpQR struct {
 	Threshold float64 // τ > 0, in place of Share; SpQR's default is 0.2
 }
 
-// NewSpQR returns SpQR on act-order GPTQ.
-func NewSpQR(f quant.Format, share float64) SpQR { return SpQR{GPTQ: solve.NewGPTQ(f), Share: share} }
-
 // Quantize implements Quantizer.
 func (m SpQR) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	if !(m.Share >= 0 && m.Share <= 1) {

@@ -103,7 +103,7 @@ func TestSpQRAgainstPlainElimination(t *testing.T) {
 	for _, f := range []quant.Format{quant.Int4(32), quant.Int4(64), {Bits: 4, Affine: true, Group: 64}, {Bits: 3}} {
 		last := quanttest.Objective(p, quanttest.Quantize(t, solve.NewGPTQ(f), p).Dequantize())
 		for _, share := range []float64{.01, .05, .25} {
-			q := quanttest.Quantize(t, NewSpQR(f, share), p)
+			q := quanttest.Quantize(t, spqr(f, share), p)
 			count := int(share*16*192 + .5)
 			if q.Outliers.Count() != count {
 				t.Fatalf("%s, share %g: %d outliers, want %d", f, share, q.Outliers.Count(), count)
@@ -205,7 +205,7 @@ func TestSpQRThresholdAgainstPlainElimination(t *testing.T) {
 // The base has the code of zero where an outlier is.
 func TestOutliersLeaveZeros(t *testing.T) {
 	p := quanttest.Problem(t, 16, 192, 23)
-	for _, m := range []SpQR{NewSpQR(quant.Int4(32), .05), {GPTQ: solve.NewGPTQ(quant.Int4(32)), Threshold: .02}} {
+	for _, m := range []SpQR{spqr(quant.Int4(32), .05), {GPTQ: solve.NewGPTQ(quant.Int4(32)), Threshold: .02}} {
 		q := quanttest.Quantize(t, m, p)
 		base := quant.Quantized{Base: q.Base}
 		w := base.Dequantize()
@@ -221,3 +221,6 @@ func TestOutliersLeaveZeros(t *testing.T) {
 		}
 	}
 }
+
+// spqr returns SpQR on GPTQ as recommended.
+func spqr(f quant.Format, share float64) SpQR { return SpQR{GPTQ: solve.NewGPTQ(f), Share: share} }

@@ -6,39 +6,39 @@ import (
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/quant"
-	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
 // Scores returns the score of every block of p under the criterion, block row by
 // block row, and what a kept block stores: the bytes of its codes, scales and
 // index. Blocks at the borders store as much as the others. Whatever the
-// density, the blocks kept are those of the largest scores.
+// density, the blocks kept are those of the largest scores; greedy and oracle have
+// no such scores.
 func (m Mosaic) Scores(p quant.Problem) (scores []float64, bytes int, err error) {
-	if m.Criterion == CriterionGreedy || m.Criterion == CriterionOracle {
+	if m.Criterion != nil && !m.Criterion.fixed() {
 		return nil, 0, p.Errorf("criterion %q has no scores that hold for any choice of blocks", m.Criterion)
 	}
-	var t solve.Tiling
-	if m, err = m.check(p); err != nil {
-		return nil, 0, err
-	}
-	if m.Joint {
-		var s *solve.Pass
-		if s, t, err = m.startJoint(p); err == nil {
-			scores, err = m.jointScores(s, t, s.Lambda(), quant.Format{Bits: m.Bits})
-		}
-	} else {
-		var e quant.Matrix
-		var res quantizedResidual
-		if t, e, res, err = m.candidates(p); err == nil {
-			scores = m.score(p, t, e, p.Diag(), res)
-		}
-	}
+	c, err := m.candidates(p)
 	if err != nil {
 		return nil, 0, err
 	}
-	r := quant.Residual{BlockRows: m.BlockRows, RowScales: m.RowScales, BaseScales: m.BaseScales}
-	return scores, quant.PackedLen(t.R*t.C, m.Bits) + 2*r.ScalesPerBlock() + quant.IntWidth(t.Cols()-1), nil
+	return m.Criterion.single(c), m.bytes(c.t), nil
 }
+
+// Scores returns the score of every block, as those of Mosaic.
+func (m Joint) Scores(p quant.Problem) (scores []float64, bytes int, err error) {
+	s, t, err := m.start(p)
+	if err != nil {
+		return nil, 0, err
+	}
+	scores, err = m.Criterion.scoresOf(m, s, t, s.Lambda())
+	return scores, m.bytes(t), err
+}
+
+// WithDensity returns m with another density.
+func (m Mosaic) WithDensity(density float64) quant.Quantizer { m.Density = density; return m }
+
+// WithDensity returns m with another density.
+func (m Joint) WithDensity(density float64) quant.Quantizer { m.Density = density; return m }
 
 // Share divides a budget between layers: scores[l] are those of the blocks of
 // layer l, of which each costs cost[l], and count[l] of them are what l would

@@ -18,16 +18,15 @@ import (
 func keptObjective(t *testing.T, m Mosaic, p quant.Problem) (of func(blocks ...int) float64, count int) {
 	t.Helper()
 	base := quanttest.Quantize(t, m.Base, p)
-	tl, _, res, err := m.candidates(p)
+	c, err := m.candidates(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.BlockRows = tl.R
 	return func(blocks ...int) float64 {
 		one := *base
-		one.Residual = gather(tl, res, blocks, m)
+		one.Residual = m.gather(c.t, c.q, blocks)
 		return quanttest.Objective(p, one.Dequantize())
-	}, tl.Count()
+	}, c.t.Count()
 }
 
 // Delta is what a block gains under a diagonal H, full what it gains under any.
@@ -42,7 +41,7 @@ func TestScoresAreGains(t *testing.T) {
 					}
 				}
 			}
-			m := NewMosaic(solve.RTN{Format: quant.Int4(27), Scale: grid.Scale{Rule: grid.AbsMax}}, []int{0, 1, 2}[seed%3], []int{1, 16}[seed%2], 0)
+			m := laid(solve.RTN{Format: quant.Int4(27), Scale: grid.Scale{Rule: grid.AbsMax}}, []int{0, 1, 2}[seed%3], []int{1, 16}[seed%2], 0)
 			m.Criterion = c
 			scores, bytes, err := m.Scores(p)
 			if err != nil {
@@ -74,10 +73,10 @@ func TestScoresAreGains(t *testing.T) {
 // A joint residual keeps the blocks of the largest scores, whatever its density.
 func TestJointScoresChoose(t *testing.T) {
 	p := quanttest.Problem(t, 10, 144, 7)
-	for _, c := range []Criterion{CriterionDelta, CriterionDiag, CriterionError, CriterionWeight, CriterionRandom, CriterionRelief} {
+	for _, c := range JointCriteria {
 		for _, shape := range [][2]int{{1, 8}, {3, 16}, {4, 72}} {
-			m := NewMosaic(solve.NewGPTQ(quant.Int4(48)), shape[0], shape[1], 0)
-			m.Joint, m.Criterion, m.Bits = true, c, 2
+			m := joint(quant.Int4(48), shape[0], shape[1], 0)
+			m.Criterion, m.Bits = c, 2
 			scores, bytes, err := m.Scores(p)
 			if err != nil {
 				t.Fatal(err)
@@ -115,7 +114,7 @@ func TestJointScoresChoose(t *testing.T) {
 // A block of all rows is a block of whole columns.
 func TestColumnBlocks(t *testing.T) {
 	p := quanttest.Problem(t, 7, 48, 2)
-	m := NewMosaic(solve.RTN{Format: quant.Int4(48), Scale: grid.Scale{Rule: grid.AbsMax}}, 0, 2, 0.25)
+	m := laid(solve.RTN{Format: quant.Int4(48), Scale: grid.Scale{Rule: grid.AbsMax}}, 0, 2, 0.25)
 	q := quanttest.Quantize(t, m, p)
 	if q.Residual.BlockRows != 7 || q.Density() != 0.25 {
 		t.Fatalf("blocks of %d rows, density %g", q.Residual.BlockRows, q.Density())
@@ -148,7 +147,7 @@ func TestOracle(t *testing.T) {
 	better := 0
 	for seed := range uint64(8) {
 		p := quanttest.Problem(t, 6, 64, seed)
-		m := NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 8, 0.2)
+		m := laid(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 8, 0.2)
 		m.Criterion = CriterionOracle
 		if _, err := m.Quantize(p); err == nil {
 			t.Fatal("oracle chose without held-out activations")
@@ -296,7 +295,7 @@ func TestStudy(t *testing.T) {
 	p.HeldOut = quanttest.Problem(t, 6, 64, 5).Moments
 	criteria := []Criterion{CriterionRandom, CriterionWeight, CriterionError, CriterionDiag, CriterionDelta, CriterionFull, CriterionGreedy, CriterionOracle}
 	densities := []float64{0, 0.1, 0.5, 1}
-	m := NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 8, 0)
+	m := laid(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 8, 0)
 	s, err := m.Study(p, criteria, densities)
 	if err != nil {
 		t.Fatal(err)
@@ -313,8 +312,8 @@ func TestStudy(t *testing.T) {
 		for d, density := range densities {
 			m.Criterion, m.Density = c, density
 			w := quanttest.Quantize(t, m, p).Dequantize()
-			quanttest.Near(t, string(c)+" recovered", 1+s.Criteria[i].Recovered[d], 2-quanttest.Objective(p, w)/s.Lost, 1e-5)
-			quanttest.Near(t, string(c)+" recovered of held-out", 1+s.Criteria[i].HeldOut[d], 2-quanttest.Objective(held, w)/s.HeldOutLost, 1e-5)
+			quanttest.Near(t, c.String()+" recovered", 1+s.Criteria[i].Recovered[d], 2-quanttest.Objective(p, w)/s.Lost, 1e-5)
+			quanttest.Near(t, c.String()+" recovered of held-out", 1+s.Criteria[i].HeldOut[d], 2-quanttest.Objective(held, w)/s.HeldOutLost, 1e-5)
 			if v := s.Criteria[i].Overlap[i][d]; v != 1 {
 				t.Errorf("%s overlaps itself by %g", c, v)
 			}
@@ -341,7 +340,7 @@ func TestStudy(t *testing.T) {
 func TestStudyOfOracle(t *testing.T) {
 	p := quanttest.Problem(t, 6, 64, 4)
 	p.HeldOut = quanttest.Problem(t, 6, 64, 5).Moments
-	m := NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 8, 0)
+	m := laid(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 8, 0)
 	s, err := m.Study(p, []Criterion{CriterionFull, CriterionOracle}, []float64{.1})
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package mosaic
 
 import (
-	"math"
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -11,10 +10,10 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
-// joint quantizes base and residual together inside GPTQ's column loop: a
-// weight of a kept block gets the pair of base and residual code nearest to it,
-// and only the final remainder is propagated. A residual added after GPTQ
-// instead undoes part of the compensation that GPTQ built into the other
+// Joint quantizes base and residual together inside GPTQ's column loop, our own
+// step beyond the paper: a weight of a kept block gets the pair of base and residual
+// code nearest to it, and only the final remainder is propagated. A residual added
+// after GPTQ instead undoes part of the compensation that GPTQ built into the other
 // columns, and can raise tr(E·H·Eᵀ).
 //
 // In GPTQ's loop tr(E·H·Eᵀ), with the damped H, is the sum over all weights of
@@ -22,20 +21,43 @@ import (
 // So 1/U_jj² takes the place of h in choosing blocks and fitting residual
 // scales, and criteria that look at errors see those of a first run without
 // residual. Base scales are fitted to the weights without residual alone.
-func (m Mosaic) joint(p quant.Problem, f quant.Format) (*quant.Quantized, error) {
-	s, t, err := m.startJoint(p)
+type Joint struct {
+	// The base: GPTQ with static groups, because blocks are chosen before the loop.
+	Format   quant.Format
+	Scale    grid.Scale
+	Damping  float64 // added to the diagonal of H, as a share of its mean
+	ActOrder bool    // takes columns by descending h
+	Blocks
+	Criterion JointCriterion
+	// AllPairs finds the nearest of all pairs of base and residual code. Without it
+	// only base codes beside the weight are tried, which misses pairs where the
+	// residual's step is larger than the base's: grids that are shifted by the
+	// residual lie between each other, and are finer together.
+	AllPairs bool
+	// Refine is a number of rounds of coordinate descent over base and residual.
+	Refine int
+}
+
+// base returns GPTQ with the settings of the base.
+func (m Joint) base() solve.GPTQ {
+	return solve.GPTQ{Format: m.Format, Scale: m.Scale, Damping: m.Damping, ActOrder: m.ActOrder, Refine: m.Refine}
+}
+
+// Quantize implements Quantizer.
+func (m Joint) Quantize(p quant.Problem) (*quant.Quantized, error) {
+	s, t, err := m.start(p)
 	if err != nil {
 		return nil, err
 	}
 	size, groups := s.Fitter.Format.Groups(t.K)
 	var res *solve.Sparse
-	if count := int(math.Round(m.Density * float64(t.Count()))); count > 0 {
+	if count := m.Count(t.Count()); count > 0 {
 		lambda := s.Lambda()
-		kept, err := m.jointBlocks(s, t, lambda, count, f)
+		kept, err := m.Criterion.blocksOf(m, s, t, lambda, count)
 		if err != nil {
 			return nil, err
 		}
-		if res, err = m.laid(s, t, kept, lambda, f); err != nil {
+		if res, err = m.laid(s, t, kept, lambda); err != nil {
 			return nil, err
 		}
 		s.Stored = func(row, col int, w float64, code *uint8) (float64, error) {
@@ -55,14 +77,14 @@ func (m Mosaic) joint(p quant.Problem, f quant.Format) (*quant.Quantized, error)
 	s.Refine(m.Refine, res)
 	q := &quant.Quantized{Base: s.Pack(), Warnings: s.Warnings}
 	if res != nil {
-		q.Residual = packSparse(res, m)
+		q.Residual = m.packSparse(res)
 	}
 	return q, nil
 }
 
 // laid fits the grids of s to the weights without residual, and returns the residual of the
 // kept blocks, without codes if it is tied to these grids.
-func (m Mosaic) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64, f quant.Format) (*solve.Sparse, error) {
+func (m Joint) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64) (*solve.Sparse, error) {
 	p, full := s.Problem, s.Grids
 	size, groups := s.Fitter.Format.Groups(t.K)
 	skip := covered(t, kept, size)
@@ -70,7 +92,7 @@ func (m Mosaic) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64
 	if s.Grids, err = grid.FitAll(p, p.Weights, s.Fitter, skip); err != nil {
 		return nil, err
 	}
-	if m.BaseScales {
+	if m.ResidualScale == Tied {
 		res, beyond := tie(s, m, t, kept, lambda, full)
 		if len(beyond) == 0 {
 			return res, nil
@@ -93,73 +115,46 @@ func (m Mosaic) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64
 			row[j] = w - float32(g.Value(g.Code(float64(w))))
 		}
 	}
-	q, err := m.residual(p, t, e, lambda, f, baseScales{})
+	q, err := m.residual(p, t, e, lambda, baseScales{})
 	if err != nil {
 		return nil, err
 	}
-	return solve.NewSparse(t, m.Bits, m.RowScales, m.AllPairs, q.codes, q.scales, kept), nil
+	return solve.NewSparse(t, m.Bits, m.ResidualScale == PerRow, m.AllPairs, q.codes, q.scales, kept), nil
 }
 
-// startJoint validates m, whose block shape is known, and returns the base ready
-// to run without residual.
-func (m Mosaic) startJoint(p quant.Problem) (*solve.Pass, solve.Tiling, error) {
-	var t solve.Tiling
-	base, ok := m.Base.(solve.GPTQ)
-	switch {
-	case !ok:
-		return nil, t, p.Errorf("joint residual needs a GPTQ base, got %T", m.Base)
-	case base.DynamicGroups:
-		return nil, t, p.Errorf("joint residual needs static groups: blocks are chosen before the loop")
-	case base.Refine != 0:
-		return nil, t, p.Errorf("joint residual is refined together with its base, which asks for %d rounds of its own", base.Refine)
-	case m.Criterion == CriterionFull || m.Criterion == CriterionGreedy || m.Criterion == CriterionOracle:
-		return nil, t, p.Errorf("joint residual with criterion %q: losses of GPTQ's loop add up without cross terms, which is delta", m.Criterion)
+// start validates m and returns its base ready to run without residual.
+func (m Joint) start(p quant.Problem) (*solve.Pass, solve.Tiling, error) {
+	if m.Criterion == nil {
+		return nil, solve.Tiling{}, p.Errorf("joint residual has no criterion")
 	}
-	s, err := base.Start(p)
+	t, err := m.check(p, true)
+	if err != nil {
+		return nil, t, err
+	}
+	s, err := m.base().Start(p)
 	if err != nil {
 		return nil, t, err
 	}
 	s.Grids, err = grid.FitAll(p, p.Weights, s.Fitter, nil)
-	return s, solve.Tiling{N: p.Weights.Rows, K: p.Weights.Cols, R: m.BlockRows, C: m.BlockCols}, err
+	return s, t, err
 }
 
-// jointBlocks returns the count blocks to keep, ascending; s is ready to run
-// without residual.
-func (m Mosaic) jointBlocks(s *solve.Pass, t solve.Tiling, lambda []float64, count int, f quant.Format) ([]int, error) {
-	if m.Criterion == CriterionRelief {
-		return relief(s.Problem, s.Fitter, t, lambda, count)
-	}
-	scores, err := m.jointScores(s, t, lambda, f)
-	if err != nil {
-		return nil, err
-	}
-	return solve.Largest(scores, count), nil
-}
-
-// jointScores returns the score of every block: what it takes off the loop's own
-// tr(E·H·Eᵀ), except for criteria that count something else. s is ready to run
-// without residual, and so it is afterwards.
-func (m Mosaic) jointScores(s *solve.Pass, t solve.Tiling, lambda []float64, f quant.Format) ([]float64, error) {
-	p := s.Problem
-	if m.Criterion == CriterionRelief {
-		return reliefScores(p, s.Fitter, t, lambda)
-	}
+// candidates returns a residual on all blocks for the errors of a run without. s is
+// ready to run without residual, and so it is afterwards.
+func (m Joint) candidates(s *solve.Pass, t solve.Tiling, lambda []float64) (c candidates, err error) {
 	size, groups := s.Fitter.Format.Groups(t.K)
-	d := gemm.NewMatrix(t.N, t.K)
+	c = candidates{p: s.Problem, t: t, e: gemm.NewMatrix(t.N, t.K), h: lambda}
 	s.Stored = func(row, col int, w float64, code *uint8) (float64, error) {
 		v := s.Grids[row*groups+col/size].Value(*code)
-		d.Row(row)[col] = float32(w - v)
+		c.e.Row(row)[col] = float32(w - v)
 		return v, nil
 	}
 	defer func() { s.Stored = nil }()
 	if err := s.Run(); err != nil {
-		return nil, err
+		return c, err
 	}
-	q, err := m.residual(p, t, d, lambda, f, loopScales(s))
-	if err != nil {
-		return nil, err
-	}
-	return m.score(p, t, d, lambda, q), nil
+	c.q, err = m.residual(c.p, t, c.e, lambda, loopScales(s))
+	return c, err
 }
 
 // covered marks the weights [N*K] of the kept blocks, but for groups that are
@@ -185,14 +180,15 @@ func covered(t solve.Tiling, kept []int, group int) []bool {
 	return skip
 }
 
-// pack returns the residual as stored.
-func packSparse(s *solve.Sparse, m Mosaic) *quant.Residual {
+// packSparse returns the residual as stored.
+func (m Joint) packSparse(s *solve.Sparse) *quant.Residual {
 	if s.Tied != nil {
-		return gather(s.Tiling, quantizedResidual{codes: s.Codes, scales: []uint16{half.ToF16(float32(s.Tied.Ratio))}}, s.Kept, m)
+		ratio := []uint16{half.ToF16(float32(s.Tied.Ratio))}
+		return m.gather(s.Tiling, quantizedResidual{codes: s.Codes, scales: ratio}, s.Kept)
 	}
 	q := quantizedResidual{codes: s.Codes, scales: make([]uint16, len(s.Grids))}
 	for i := range s.Grids {
 		q.scales[i] = s.Grids[i].Bits
 	}
-	return gather(s.Tiling, q, s.Kept, m)
+	return m.gather(s.Tiling, q, s.Kept)
 }

@@ -17,9 +17,9 @@ import (
 
 func TestMosaicDensityZeroIsBase(t *testing.T) {
 	p := quanttest.Problem(t, 33, 96, 1)
-	for _, base := range []quant.Quantizer{solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, solve.NewGPTQ(quant.Int4(32))} {
+	for _, base := range []solve.Dense{solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, solve.NewGPTQ(quant.Int4(32))} {
 		a, _ := quanttest.Quantize(t, base, p).MarshalBinary()
-		b, _ := quanttest.Quantize(t, NewMosaic(base, 16, 16, 0), p).MarshalBinary()
+		b, _ := quanttest.Quantize(t, laid(base, 16, 16, 0), p).MarshalBinary()
 		if !bytes.Equal(a, b) {
 			t.Errorf("%T: density 0 differs from the base", base)
 		}
@@ -31,17 +31,17 @@ func bruteGain(t *testing.T, p quant.Problem, m Mosaic) (score, gain []float64) 
 	base := quanttest.Quantize(t, m.Base, p)
 	tl := solve.Tiling{N: p.Weights.Rows, K: p.Weights.Cols, R: m.BlockRows, C: m.BlockCols}
 	e := quant.Difference(p.Weights, base.Base)
-	res, err := m.residual(p, tl, e, p.Diag(), quant.Format{Bits: m.Bits}, baseScales{})
+	res, err := m.residual(p, tl, e, p.Diag(), baseScales{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := quanttest.Objective(p, base.Dequantize())
 	for b := range tl.Count() {
 		one := *base
-		one.Residual = gather(tl, res, []int{b}, m)
+		one.Residual = m.gather(tl, res, []int{b})
 		gain = append(gain, before-quanttest.Objective(p, one.Dequantize()))
 	}
-	return m.score(p, tl, e, p.Diag(), res), gain
+	return m.Criterion.single(candidates{p, tl, e, p.Diag(), res}), gain
 }
 
 func TestScoresEqualBruteForceGain(t *testing.T) {
@@ -59,7 +59,7 @@ func TestScoresEqualBruteForceGain(t *testing.T) {
 		p         quant.Problem
 	}{{CriterionDelta, diag}, {CriterionFull, diag}, {CriterionFull, full}} {
 		for _, shape := range [][2]int{{4, 16}, {1, 35}, {9, 1}} {
-			m := NewMosaic(base, shape[0], shape[1], 1)
+			m := laid(base, shape[0], shape[1], 1)
 			m.Criterion = c.criterion
 			score, gain := bruteGain(t, c.p, m)
 			scale := quanttest.Objective(c.p, quanttest.Quantize(t, base, c.p).Dequantize())
@@ -78,14 +78,16 @@ func TestMosaicFullDensity(t *testing.T) {
 	p := quanttest.Problem(t, 19, 70, 2)
 	base := solve.RTN{Format: quant.Int4(35), Scale: grid.Scale{Rule: grid.AbsMax}}
 	for _, rows := range []bool{false, true} {
-		m := NewMosaic(base, 4, 16, 1)
-		m.RowScales = rows
+		m := laid(base, 4, 16, 1)
+		if rows {
+			m.ResidualScale = PerRow
+		}
 		q := quanttest.Quantize(t, m, p)
 		if d := q.Density(); d != 1 {
 			t.Fatalf("density %g, want 1", d)
 		}
 		e := quant.Difference(p.Weights, q.Base)
-		res, err := m.residual(p, solve.Tiling{N: 19, K: 70, R: 4, C: 16}, e, p.Diag(), quant.Format{Bits: 4}, baseScales{})
+		res, err := m.residual(p, solve.Tiling{N: 19, K: 70, R: 4, C: 16}, e, p.Diag(), baseScales{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,9 +113,8 @@ func TestJoint(t *testing.T) {
 	base := solve.NewGPTQ(quant.Int4(128))
 	gptq := quanttest.Objective(p, quanttest.Quantize(t, base, p).Dequantize())
 	for _, shape := range [][2]int{{16, 16}, {1, 16}} {
-		m := NewMosaic(base, shape[0], shape[1], .1)
-		after := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())
-		m.Joint = true
+		after := quanttest.Objective(p, quanttest.Quantize(t, laid(base, shape[0], shape[1], .1), p).Dequantize())
+		m := joint(base.Format, shape[0], shape[1], .1)
 		q := quanttest.Quantize(t, m, p)
 		joint := quanttest.Objective(p, q.Dequantize())
 		t.Logf("%v: GPTQ %.4g, residual afterwards %.4g, joint %.4g", shape, gptq, after, joint)
@@ -127,11 +128,6 @@ func TestJoint(t *testing.T) {
 		if !quanttest.Equal(quanttest.Quantize(t, m, p).Dequantize(), quanttest.Quantize(t, base, p).Dequantize()) {
 			t.Errorf("%v: density 0 differs from GPTQ", shape)
 		}
-	}
-	m := NewMosaic(solve.RTN{Format: quant.Int4(128), Scale: grid.Scale{Rule: grid.AbsMax}}, 16, 16, .1)
-	m.Joint = true
-	if _, err := m.Quantize(p); err == nil {
-		t.Error("a joint RTN base is accepted")
 	}
 }
 
@@ -172,8 +168,7 @@ func TestJointBlocks(t *testing.T) {
 		})
 	}
 	for _, count := range []int{3, 9, 17} {
-		m := NewMosaic(base, rows, cols, float64(count)/float64(len(score)))
-		m.Joint = true
+		m := joint(base.Format, rows, cols, float64(count)/float64(len(score)))
 		r := quanttest.Quantize(t, m, p).Residual
 		var got []int
 		for b := range n / rows {
@@ -195,8 +190,8 @@ func TestJointAgainstPlainElimination(t *testing.T) {
 	p := quanttest.Problem(t, n, k, 17)
 	for run := range 4 {
 		bits, all := []int{4, 2}[run%2], run > 1
-		m := NewMosaic(solve.NewGPTQ(quant.Int4(group)), 1, cols, .4)
-		m.Joint, m.Bits, m.AllPairs = true, bits, all
+		m := joint(quant.Int4(group), 1, cols, .4)
+		m.Bits, m.AllPairs = bits, all
 		q := quanttest.Quantize(t, m, p)
 		scale := make(map[int]float64) // of a kept block
 		for i := range n {
@@ -248,7 +243,7 @@ func TestJointAgainstPlainElimination(t *testing.T) {
 // Scores of the criteria that look at the block alone, by their definitions.
 func TestScoresByDefinition(t *testing.T) {
 	p := quanttest.Problem(t, 9, 70, 12)
-	m := NewMosaic(solve.RTN{Format: quant.Int4(35), Scale: grid.Scale{Rule: grid.AbsMax}}, 4, 16, 1)
+	m := laid(solve.RTN{Format: quant.Int4(35), Scale: grid.Scale{Rule: grid.AbsMax}}, 4, 16, 1)
 	e, h := quant.Difference(p.Weights, quanttest.Quantize(t, m.Base, p)), p.Moments.Diag()
 	for c, term := range map[Criterion]func(i, j int) float64{
 		CriterionDiag:   func(i, j int) float64 { return h[j] * float64(e.Row(i)[j]) * float64(e.Row(i)[j]) },
@@ -290,7 +285,7 @@ func TestScoresByDefinition(t *testing.T) {
 func TestDensityRounds(t *testing.T) {
 	p := quanttest.Problem(t, 8, 64, 1) // 16 blocks of 4 x 8
 	for density, want := range map[float64]int{.03: 0, .04: 1, .15: 2, .16: 3, .97: 16} {
-		q := quanttest.Quantize(t, NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 4, 8, density), p)
+		q := quanttest.Quantize(t, laid(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 4, 8, density), p)
 		got := 0
 		if q.Residual != nil {
 			got = q.Residual.Blocks()

@@ -33,8 +33,11 @@ func TestRefineNeverRaises(t *testing.T) {
 			for _, shape := range [][2]int{{1, 16}, {4, 24}, {16, 64}} {
 				for _, rows := range []bool{false, true} {
 					methods[fmt.Sprintf("joint %v rows=%v", shape, rows)] = func(rounds int) quant.Quantizer {
-						m := NewMosaic(solve.NewGPTQ(f), shape[0], shape[1], .15)
-						m.Joint, m.Criterion, m.RowScales, m.AllPairs, m.Refine = true, CriterionRelief, rows, rows, rounds
+						m := joint(f, shape[0], shape[1], .15)
+						m.Criterion, m.AllPairs, m.Refine = CriterionRelief, rows, rounds
+						if rows {
+							m.ResidualScale = PerRow
+						}
 						return m
 					}
 				}
@@ -61,8 +64,8 @@ func TestRefineNeverRaises(t *testing.T) {
 // of any weight can be changed for the better, judged by the objective itself.
 func TestRefineEndsWhereNoCodeHelps(t *testing.T) {
 	p := quanttest.Problem(t, 3, 64, 43)
-	m := NewMosaic(solve.NewGPTQ(quant.Int4(32)), 1, 8, .2)
-	m.Joint, m.Criterion, m.Refine = true, CriterionRelief, 40
+	m := joint(quant.Int4(32), 1, 8, .2)
+	m.Criterion, m.Refine = CriterionRelief, 40
 	q := quanttest.Quantize(t, m, p)
 	lost := quanttest.Objective(p, q.Dequantize())
 	for i, b := range q.Base.Codes {

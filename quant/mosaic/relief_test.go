@@ -91,8 +91,7 @@ func TestReliefOfLongTails(t *testing.T) {
 		for i, w := range p.Weights.Data {
 			p.Weights.Data[i] = w * w * w
 		}
-		m := NewMosaic(solve.NewGPTQ(quant.Int4(128)), 1, 16, .1)
-		m.Joint = true
+		m := joint(quant.Int4(128), 1, 16, .1)
 		delta := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())
 		m.Criterion = CriterionRelief
 		relief := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())

@@ -24,10 +24,10 @@ func TestDeltaIsOptimalForDiagonalH(t *testing.T) {
 			}
 		}
 		// 3 x 3 blocks, those at the borders cut short.
-		m := NewMosaic(solve.RTN{Format: quant.Int4(9), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 7, 1)
+		m := laid(solve.RTN{Format: quant.Int4(9), Scale: grid.Scale{Rule: grid.AbsMax}}, 2, 7, 1)
 		base := quanttest.Quantize(t, m.Base, p)
 		tl := solve.Tiling{N: 5, K: 18, R: 2, C: 7}
-		res, err := m.residual(p, tl, quant.Difference(p.Weights, base.Base), p.Diag(), quant.Format{Bits: 4}, baseScales{})
+		res, err := m.residual(p, tl, quant.Difference(p.Weights, base.Base), p.Diag(), baseScales{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestDeltaIsOptimalForDiagonalH(t *testing.T) {
 				}
 			}
 			one := *base
-			one.Residual = gather(tl, res, kept, m)
+			one.Residual = m.gather(tl, res, kept)
 			n := bits.OnesCount(uint(set))
 			if lost := quanttest.Objective(p, one.Dequantize()); best[n] == 0 || lost < best[n] {
 				best[n] = lost
@@ -59,10 +59,10 @@ func TestGreedy(t *testing.T) {
 	less := 0
 	for seed := range uint64(8) {
 		p := quanttest.Problem(t, 6, 70, seed)
-		m := NewMosaic(solve.RTN{Format: quant.Int4(35), Scale: grid.Scale{Rule: grid.AbsMax}}, []int{1, 2, 4}[seed%3], 16, 0)
+		m := laid(solve.RTN{Format: quant.Int4(35), Scale: grid.Scale{Rule: grid.AbsMax}}, []int{1, 2, 4}[seed%3], 16, 0)
 		base := quanttest.Quantize(t, m.Base, p)
 		tl := solve.Tiling{N: 6, K: 70, R: m.BlockRows, C: 16}
-		res, err := m.residual(p, tl, quant.Difference(p.Weights, base.Base), p.Diag(), quant.Format{Bits: 4}, baseScales{})
+		res, err := m.residual(p, tl, quant.Difference(p.Weights, base.Base), p.Diag(), baseScales{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestGreedy(t *testing.T) {
 			sorted := slices.Clone(kept)
 			sort.Ints(sorted)
 			one := *base
-			one.Residual = gather(tl, res, sorted, m)
+			one.Residual = m.gather(tl, res, sorted)
 			return quanttest.Objective(p, one.Dequantize())
 		}
 		var kept []int

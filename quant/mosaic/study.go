@@ -41,11 +41,11 @@ type CriterionStudy struct {
 // not matter. Each choice takes two products N·K², greedy ones more.
 func (m Mosaic) Study(p quant.Problem, criteria []Criterion, densities []float64) (*Study, error) {
 	m.Criterion = CriterionOracle // the one that needs most
-	t, e, res, err := m.candidates(p)
+	cand, err := m.candidates(p)
 	if err != nil {
 		return nil, err
 	}
-	m.BlockRows = t.R
+	t, e, res := cand.t, cand.e, cand.q
 	s := &Study{
 		Blocks: t.Count(), Lost: quant.OutputEnergy(e, p.Moments), Energy: quant.OutputEnergy(p.Weights, p.Moments),
 		HeldOutLost: quant.OutputEnergy(e, p.HeldOut), HeldOutEnergy: quant.OutputEnergy(p.Weights, p.HeldOut),
@@ -53,27 +53,16 @@ func (m Mosaic) Study(p quant.Problem, criteria []Criterion, densities []float64
 	ranks := make([][]float64, len(criteria))
 	kept := make([][][]int, len(criteria))
 	for i, c := range criteria {
-		m.Criterion = c
-		if c == CriterionRelief {
-			return nil, p.Errorf("criterion %q needs a joint residual", c)
-		}
-		var scores []float64
-		switch c {
-		case CriterionGreedy:
-		case CriterionOracle:
-			scores = fullGain(t, e, res.values, p.HeldOut.Float32())
-		default:
-			scores = m.score(p, t, e, p.Diag(), res)
-		}
+		scores := c.single(cand)
 		ranks[i] = rankAverages(scores)
 		one := CriterionStudy{Criterion: c}
 		for _, d := range densities {
 			count := int(math.Round(d * float64(t.Count())))
 			var blocks []int
-			if c == CriterionGreedy || c == CriterionOracle {
-				blocks = m.choose(p, t, e, nil, res, count)
-			} else {
+			if c.fixed() {
 				blocks = solve.Largest(scores, count)
+			} else {
+				blocks = c.choose(cand, count)
 			}
 			left := without(t, e, res, blocks)
 			one.Recovered = append(one.Recovered, recovered(quant.OutputEnergy(left, p.Moments), s.Lost))

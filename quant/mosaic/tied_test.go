@@ -15,8 +15,8 @@ import (
 
 // tiedForms are tied residuals on bases of all kinds whose scales can move, of
 // blocks within a group, across groups and across rows.
-func tiedForms() map[string]Mosaic {
-	forms := map[string]Mosaic{}
+func tiedForms() map[string]Joint {
+	forms := map[string]Joint{}
 	for _, f := range []quant.Format{quant.Int4(48), {Bits: 4, Affine: true, Group: 32}, {Bits: 4, Affine: true, Group: 16, Kind: quant.Bilevel},
 		{Bits: 4, Group: 32, Kind: quant.NF4}, {Bits: 4, Group: 16, Kind: quant.NF4DQ}, {Bits: 4, Group: 16, Kind: quant.NVFP4}, {Bits: 4, Group: 32, Kind: quant.MXFP4}, {Bits: 4, Affine: true, Group: 32, Kind: quant.Any4}} {
 		for _, c := range []struct {
@@ -24,8 +24,8 @@ func tiedForms() map[string]Mosaic {
 			rows, cols, bits int
 			all              bool
 		}{{"1x8", 1, 8, 2, true}, {"4x40", 4, 40, 3, false}, {"16x16", 16, 16, 4, true}} {
-			m := NewMosaic(solve.NewGPTQ(f), c.rows, c.cols, .15)
-			m.Joint, m.Criterion, m.BaseScales, m.Bits, m.AllPairs = true, CriterionRelief, true, c.bits, c.all
+			m := joint(f, c.rows, c.cols, .15)
+			m.Criterion, m.ResidualScale, m.Bits, m.AllPairs = CriterionRelief, Tied, c.bits, c.all
 			forms[c.name+" on "+f.String()] = m
 		}
 	}
@@ -36,9 +36,12 @@ func tiedForms() map[string]Mosaic {
 // ratio times the scale of the weight's own group.
 func TestTiedDefinition(t *testing.T) {
 	p := quanttest.Problem(t, 18, 96, 71)
-	forms := tiedForms()
-	after := NewMosaic(solve.RTN{Format: quant.Int4(24), Scale: grid.Scale{Rule: grid.AbsMax}}, 5, 20, .3)
-	after.BaseScales = true
+	forms := map[string]quant.Quantizer{}
+	for name, m := range tiedForms() {
+		forms[name] = m
+	}
+	after := laid(solve.RTN{Format: quant.Int4(24), Scale: grid.Scale{Rule: grid.AbsMax}}, 5, 20, .3)
+	after.ResidualScale = Tied
 	forms["after its base"] = after
 	for name, m := range forms {
 		q := quanttest.Quantize(t, m, p)
@@ -121,8 +124,8 @@ func TestTiedRefineNeverRaises(t *testing.T) {
 // would end elsewhere.
 func TestTiedRefineEndsWhereNoScaleHelps(t *testing.T) {
 	p := quanttest.Problem(t, 3, 64, 73)
-	m := NewMosaic(solve.NewGPTQ(quant.Int4(32)), 1, 8, .4)
-	m.Joint, m.Criterion, m.BaseScales, m.Bits, m.AllPairs, m.Refine = true, CriterionRelief, true, 2, true, 60
+	m := joint(quant.Int4(32), 1, 8, .4)
+	m.Criterion, m.ResidualScale, m.Bits, m.AllPairs, m.Refine = CriterionRelief, Tied, 2, true, 60
 	q := quanttest.Quantize(t, m, p)
 	lost := quanttest.Objective(p, q.Dequantize())
 	for i, s := range q.Base.Scales {
@@ -141,8 +144,8 @@ func TestTiedRefineEndsWhereNoScaleHelps(t *testing.T) {
 func TestTiedRatioOfEvenErrors(t *testing.T) {
 	p := quanttest.Problem(t, 16, 128, 74)
 	for bits, levels := range map[int]float64{2: 3, 3: 7, 4: 15} {
-		m := NewMosaic(solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}}, 16, 16, .5)
-		m.BaseScales, m.Bits, m.Criterion = true, bits, CriterionError
+		m := laid(solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}}, 16, 16, .5)
+		m.ResidualScale, m.Bits, m.Criterion = Tied, bits, CriterionError
 		q := quanttest.Quantize(t, m, p)
 		if ratio := float64(half.FromF16(q.Residual.Scales[0])); !(math.Abs(ratio*levels-1) < .3) {
 			t.Errorf("%d bits: ratio %g, want near 1/%g", bits, ratio, levels)
@@ -164,10 +167,10 @@ func TestTiedOutliers(t *testing.T) {
 			p.Weights.Row(i)[9*i] = v
 		}
 		for _, f := range []quant.Format{quant.Int4(64), {Bits: 4, Group: 64, Kind: quant.NF4}, {Bits: 4, Affine: true, Group: 64}} {
-			m := NewMosaic(solve.NewGPTQ(f), 1, 8, .1)
-			m.Joint, m.Criterion, m.BaseScales, m.Bits, m.AllPairs = true, CriterionRelief, true, 2, true
+			m := joint(f, 1, 8, .1)
+			m.Criterion, m.ResidualScale, m.Bits, m.AllPairs = CriterionRelief, Tied, 2, true
 			tied := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())
-			if base := quanttest.Objective(p, quanttest.Quantize(t, m.Base, p).Dequantize()); !(tied < base) {
+			if base := quanttest.Objective(p, quanttest.Quantize(t, solve.NewGPTQ(f), p).Dequantize()); !(tied < base) {
 				t.Errorf("%s: outliers of %g: %g lost, %g without residual", f, v, tied, base)
 			}
 		}
@@ -178,8 +181,8 @@ func TestTiedOutliers(t *testing.T) {
 			p.Weights.Data[i] = 0
 		}
 	}
-	m := NewMosaic(solve.NewGPTQ(quant.Int4(64)), 1, 8, 1./8)
-	m.Joint, m.Criterion, m.BaseScales, m.Bits, m.AllPairs = true, CriterionRelief, true, 2, true
+	m := joint(quant.Int4(64), 1, 8, 1./8)
+	m.Criterion, m.ResidualScale, m.Bits, m.AllPairs = CriterionRelief, Tied, 2, true
 	if lost, all := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize()), quanttest.Objective(p, quant.Matrix{Rows: 8, Cols: 128, Stride: 128, Data: make([]float32, 8*128)}); !(lost < .02*all) {
 		t.Errorf("%g of %g is lost", lost, all)
 	}
@@ -196,10 +199,10 @@ func TestTiedSuperWeight(t *testing.T) {
 	p.Weights.Row(7)[100] = 40 * quanttest.LargestOf(p.Weights.Data)
 	for _, f := range []quant.Format{{Bits: 4, Group: 32, Kind: quant.NF4DQ}, {Bits: 4, Affine: true, Group: 32, Kind: quant.Bilevel},
 		{Bits: 4, Group: 16, Kind: quant.NVFP4}} {
-		m := NewMosaic(solve.NewGPTQ(f), 1, 8, .06)
-		m.Joint, m.Criterion, m.BaseScales, m.Bits, m.AllPairs = true, CriterionRelief, true, 2, true
+		m := joint(f, 1, 8, .06)
+		m.Criterion, m.ResidualScale, m.Bits, m.AllPairs = CriterionRelief, Tied, 2, true
 		tied := quanttest.Objective(p, quanttest.Quantize(t, m, p).Dequantize())
-		if base := quanttest.Objective(p, quanttest.Quantize(t, m.Base, p).Dequantize()); !(tied < 1.1*base) {
+		if base := quanttest.Objective(p, quanttest.Quantize(t, solve.NewGPTQ(f), p).Dequantize()); !(tied < 1.1*base) {
 			t.Errorf("%s: %g lost, %g without residual", f, tied, base)
 		}
 	}
@@ -208,8 +211,8 @@ func TestTiedSuperWeight(t *testing.T) {
 // The form with scales of rows is the tied one, but for the rounding of steps.
 func TestRowScaled(t *testing.T) {
 	p := quanttest.Problem(t, 18, 96, 76)
-	m := NewMosaic(solve.RTN{Format: quant.Int4(48), Scale: grid.Scale{Rule: grid.AbsMax}}, 4, 16, .4)
-	m.BaseScales = true
+	m := laid(solve.RTN{Format: quant.Int4(48), Scale: grid.Scale{Rule: grid.AbsMax}}, 4, 16, .4)
+	m.ResidualScale = Tied
 	q := quanttest.Quantize(t, m, p)
 	r, err := q.Residual.RowScaled(q.Base)
 	if err != nil {
@@ -234,17 +237,13 @@ func TestRowScaled(t *testing.T) {
 	if _, err := q.Residual.RowScaled(q.Base); err == nil || !strings.Contains(err.Error(), "exceeds half precision") {
 		t.Errorf("a step beyond half precision: %v", err)
 	}
-	m.RowScales = true
-	if _, err := m.Quantize(p); err == nil || !strings.Contains(err.Error(), "residual scales of rows and of the base") {
-		t.Errorf("both kinds of scales: %v", err)
-	}
 }
 
 // A ratio that is none must not be decoded.
 func TestTiedBinaryErrors(t *testing.T) {
 	p := quanttest.Problem(t, 4, 32, 77)
-	m := NewMosaic(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 1, 8, .5)
-	m.BaseScales = true
+	m := laid(solve.RTN{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}}, 1, 8, .5)
+	m.ResidualScale = Tied
 	q := quanttest.Quantize(t, m, p)
 	for _, bits := range []uint16{0, half.ToF16(-1), half.ToF16(512), 0x7c00} {
 		q.Residual.Scales[0] = bits

@@ -6,6 +6,16 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 )
 
+// Dense is a method that leaves a dense base and nothing beside it, on which
+// others lay more: RTN or GPTQ.
+type Dense interface {
+	quant.Quantizer
+	dense()
+}
+
+func (RTN) dense()  {}
+func (GPTQ) dense() {}
+
 // RTN rounds every weight to the nearest code of its group: the baseline that
 // looks at weights only, except for a SearchHessian scale, which needs moments.
 type RTN struct {
