@@ -5,14 +5,16 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 )
 
 // TestNewLabels: where only labels have changed nothing is computed, and rows have the
 // labels and the baseline of the file as it is.
 func TestNewLabels(t *testing.T) {
-	const text = `
+	model := testmodel.Short(t, "builtin:tiny-llama3") // the same for both sweeps
+	text := `
 name: labels
-model: builtin:tiny-llama3
+model: ` + model + `
 protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 64}
 calibration: {text: builtin:calibration, tokens: 256, seed: 1}
 baseline: {method: none}
