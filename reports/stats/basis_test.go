@@ -10,7 +10,7 @@ import (
 // TestBases: rows of two bases of one model are two groups, since with and without
 // outliers are two questions, and no comparison crosses them.
 func TestBases(t *testing.T) {
-	rows, _, err := row.ReadFile(filepath.Join("..", "..", "results", "reference", "smollm2-first", row.File))
+	rows, _, err := row.ReadFile(filepath.Join("..", "..", "results", "reference", "smollm2-default", row.File))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func TestBases(t *testing.T) {
 	}
 	for i, basis := range []string{"folded", "rotated"} {
 		g := table.Groups[i]
-		if len(g.Entries) != 6 || len(g.Baseline) != 1 {
+		if len(g.Entries) < 10 || len(g.Baseline) != 1 {
 			t.Errorf("%s: %d rows, baselines %q", g.Model, len(g.Entries), g.Baseline)
 		}
 		for _, e := range g.Entries {
