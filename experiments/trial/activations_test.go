@@ -10,6 +10,9 @@ import (
 // weights, each by itself; more levels diverge less; scales found beforehand are
 // stored; and kernels refuse what they do not have.
 func TestActivationSettings(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes with every format of the inputs: slow under the race detector")
+	}
 	lab := testLab(t)
 	rows := map[string]*row.Row{}
 	for _, lines := range []string{
