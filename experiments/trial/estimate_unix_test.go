@@ -19,6 +19,9 @@ import (
 // TestEstimatedMethods compares what methods take beside each other, in seconds of the
 // CPU, with what estimates say.
 func TestEstimatedMethods(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compares processor time, which the race detector changes")
+	}
 	const text = `
 name: methods
 model: builtin:tiny-llama3
