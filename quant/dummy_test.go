@@ -4,7 +4,7 @@ import "testing"
 
 // dummy is a whole format: all that a new one needs to be stored, decoded, fitted,
 // counted and quantized to. A real one has its row in rows, and a Kind.
-var dummy = row{name: "dummy2", least: 2, most: 2, levels: dummyLevels, arrays: halfScales, scale: halfScale, table: levelTable(dummyLevels)}
+var dummy = row{name: "dummy2", least: 2, most: 2, levels: dummyLevels, scaling: halfScales, table: levelTable(dummyLevels)}
 
 var dummyLevels = NewLevels([]float64{-1, 0, .5, 1})
 

@@ -142,6 +142,23 @@ func (l *Levels) Nearest(x float64) uint8 {
 	return uint8(n)
 }
 
+// Decode returns the level of a stored code; that of the highest code for one that is
+// never stored.
+func (l *Levels) Decode(code uint8) float64 {
+	if l.rank != nil {
+		code = l.rank[code]
+	}
+	return l.Value[min(int(code), len(l.Value)-1)]
+}
+
+// Stored returns the stored code of a rank.
+func (l *Levels) Stored(rank uint8) uint8 {
+	if l.Wire != nil {
+		return l.Wire[rank]
+	}
+	return rank
+}
+
 // above is 1 where x > p, else 0.
 func above(x, p float64) int {
 	if x > p {

@@ -87,11 +87,7 @@ func levelLoad(l *Levels,
 				g := (k0 + j) / size
 				scale, _ := scaleOf(p, n0+i, g, groups)
 				for end := min(len(out), (g+1)*size-k0); j < end; j++ {
-					r := CodeAt(codes, k0+j, bits)
-					if l.rank != nil {
-						r = l.rank[r]
-					}
-					out[j] = float32(l.Value[min(int(r), len(l.Value)-1)] * scale)
+					out[j] = float32(l.Decode(CodeAt(codes, k0+j, bits)) * scale)
 				}
 			}
 		}

@@ -17,15 +17,7 @@ type row struct {
 	zeros       zeroRule
 	group       int     // prescribed size of groups; 0: any
 	levels      *Levels // constant levels; nil: integers, or those of a row
-	// arrays returns how many elements of each array n rows of groups have.
-	arrays func(f Format, n, groups int) counts
-	// scaleBits and zeroBits are the widths of the codes in Packed.ScaleBytes and
-	// Packed.Zeros, rows of which begin on a byte; zeroBits 0: those of the format.
-	scaleBits, zeroBits int
-	// sharedRows is how many consecutive rows share scales of the second level.
-	sharedRows int
-	// scale decodes scale and offset of group g of row n.
-	scale func(p *Packed, n, g, groups int) (scale, offset float64)
+	scaling             // how scales are stored
 	// table sets t[u] to the value of the stored code u in row n; nil: (u-zero)·scale.
 	table func(p *Packed, t *[16]float32, n int, scale, offset float64)
 	// load decodes a tile of a matrix whose codes do not stand for weights one by one;
@@ -38,11 +30,37 @@ type row struct {
 	perRow, unnamed bool
 	// valid reports arrays that belong to no matrix; nil: all do.
 	valid func(p *Packed) error
+}
+
+// scaling is how the scales of a format are stored; several formats have the same.
+type scaling struct {
+	of Scaling
+	// arrays returns how many elements of each array n rows of groups have.
+	arrays func(f Format, n, groups int) counts
+	// scaleBits and zeroBits are the widths of the codes in Packed.ScaleBytes and
+	// Packed.Zeros, rows of which begin on a byte; zeroBits 0: those of the format.
+	scaleBits, zeroBits int
+	// sharedRows is how many consecutive rows share scales of the second level.
+	sharedRows int
+	// scale decodes scale and offset of group g of row n.
+	scale func(p *Packed, n, g, groups int) (scale, offset float64)
 	// validScale says which bytes are scales; nil: all.
 	validScale func(b byte) bool
 	// mean says that Tensor begins with a mean, which may be negative.
 	mean bool
 }
+
+// Scaling names how the scales of a format are stored, for kernels that decode them.
+type Scaling uint8
+
+const (
+	OtherScaling   Scaling = iota // in a way that only the kind itself knows
+	HalfScaling                   // Packed.Scales in half precision; affine integers have Packed.Zeros beside them
+	E8M0Scaling                   // Packed.ScaleBytes, powers of two
+	E4M3Scaling                   // Packed.ScaleBytes, E4M3 numbers times Packed.Tensor[0]
+	DoubleScaling                 // Packed.ScaleBytes and Packed.Tensor; see DoubleDecode
+	BilevelScaling                // codes in Packed.ScaleBytes and Packed.Zeros, and Packed.Second; see BilevelDecode
+)
 
 // zeroRule says whether a format stores a zero or an offset for each group.
 type zeroRule uint8
@@ -58,114 +76,49 @@ type counts struct{ scales, scaleBytes, zeros, offsets, tables, second, tensor i
 
 // rows is the table of formats, by Kind.
 var rows = []row{
-	Integer: {name: "int", numbered: true, least: 2, most: 8, zeros: either, scale: halfScale,
-		arrays: func(f Format, n, groups int) counts {
-			if f.Affine {
-				return counts{scales: n * groups, zeros: n * PackedLen(groups, f.Bits)}
-			}
-			return counts{scales: n * groups}
-		}},
-	NF4:    {name: "nf4", least: 4, most: 4, levels: normal, arrays: halfScales, scale: halfScale, table: levelTable(normal)},
-	FP4:    {name: "fp4", least: 4, most: 4, levels: e2m1, arrays: halfScales, scale: halfScale, table: levelTable(e2m1)},
-	BnbFP4: {name: "bnbfp4", least: 4, most: 4, levels: bnbFP4, arrays: halfScales, scale: halfScale, table: levelTable(bnbFP4)},
-	MXFP4: {name: "mxfp4", least: 4, most: 4, group: 32, levels: e2m1, table: levelTable(e2m1), scaleBits: 8,
-		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} },
-		validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
-		}},
-	NVFP4: {name: "nvfp4", least: 4, most: 4, group: 16, levels: e2m1, table: levelTable(e2m1), scaleBits: 8,
-		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups, tensor: 1} },
-		validScale: func(b byte) bool { return b <= 0x7e },
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]))), 0
-		}},
-	Any4: {name: "any4", least: 4, most: 4, zeros: affine,
-		arrays: func(_ Format, n, groups int) counts {
-			return counts{scales: n * groups, offsets: n * groups, tables: n * 16}
-		},
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			at := n*groups + g
-			return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
-		},
+	Integer: {name: "int", numbered: true, least: 2, most: 8, zeros: either, scaling: integerScales},
+	NF4:     {name: "nf4", least: 4, most: 4, levels: normal, scaling: halfScales, table: levelTable(normal)},
+	FP4:     {name: "fp4", least: 4, most: 4, levels: e2m1, scaling: halfScales, table: levelTable(e2m1)},
+	BnbFP4:  {name: "bnbfp4", least: 4, most: 4, levels: bnbFP4, scaling: halfScales, table: levelTable(bnbFP4)},
+	MXFP4:   {name: "mxfp4", least: 4, most: 4, group: 32, levels: e2m1, scaling: e8m0Scales, table: levelTable(e2m1)},
+	NVFP4:   {name: "nvfp4", least: 4, most: 4, group: 16, levels: e2m1, scaling: e4m3Scales, table: levelTable(e2m1)},
+	Any4: {name: "any4", least: 4, most: 4, zeros: affine, scaling: offsetScales,
 		table: func(p *Packed, t *[16]float32, n int, scale, offset float64) {
 			for u := range t {
 				t[u] = float32(float64(half.FromF16(p.Tables[n*16+u]))*scale + offset)
 			}
 		}},
-	Bilevel: {name: "int", numbered: true, least: 2, most: 4, zeros: affine,
-		scaleBits: BilevelBits, zeroBits: BilevelBits, sharedRows: BilevelRows,
-		arrays: func(_ Format, n, groups int) counts {
-			codes := n * PackedLen(groups, BilevelBits)
-			return counts{scaleBytes: codes, zeros: codes, second: CeilDiv(n, BilevelRows) * groups * 4}
-		},
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			l := PackedLen(groups, BilevelBits)
-			second := p.Second[(n/BilevelRows*groups+g)*4:]
-			return BilevelDecode(second[:4],
-				CodeAt(p.ScaleBytes[n*l:(n+1)*l], g, BilevelBits), CodeAt(p.Zeros[n*l:(n+1)*l], g, BilevelBits))
-		},
+	Bilevel: {name: "int", numbered: true, least: 2, most: 4, zeros: affine, scaling: bilevelScales,
 		table: func(p *Packed, t *[16]float32, _ int, scale, offset float64) {
 			for u := range 1 << p.Format.Bits {
 				t[u] = float32(float64(u)*scale + offset)
 			}
 		}},
-	NF4DQ: {name: "nf4dq", least: 4, most: 4, levels: normal, table: levelTable(normal), scaleBits: 8, mean: true,
-		arrays: func(_ Format, n, groups int) counts {
-			return counts{scaleBytes: n * groups, tensor: 1 + CeilDiv(n*groups, DoubleBlock)}
-		},
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			at := n*groups + g
-			return DoubleDecode(p.ScaleBytes[at], p.Tensor[1+at/DoubleBlock], p.Tensor[0]), 0
-		}},
+	NF4DQ: {name: "nf4dq", least: 4, most: 4, levels: normal, scaling: doubleScales, table: levelTable(normal)},
 	Trellis: {name: "trellis", unnamed: true, perRow: true, least: 2, most: 4, tile: TrellisTile,
-		scale: halfScale, load: (*Packed).loadTrellis,
-		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 2} },
+		load: (*Packed).loadTrellis,
+		scaling: scaling{scale: halfScale,
+			arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 2} }},
 		valid: func(p *Packed) error {
 			return checkTrellis(p.N, p.K, p.Format.Bits, int(p.Tables[0]), int(p.Tables[1]))
 		}},
-	NVINT4: {name: "nvint4", least: 4, most: 4, group: 16, levels: int7, table: levelTable(int7), scaleBits: 8,
-		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups, tensor: 1} },
-		validScale: func(b byte) bool { return b <= 0x7e },
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]))), 0
-		}},
-	MXINT4: {name: "mxint4", least: 4, most: 4, group: 32, levels: int7, table: levelTable(int7), scaleBits: 8,
-		arrays:     func(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} },
-		validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
-		}},
-	SEQ4: {name: "seq4", least: 4, most: 4, levels: seq4, arrays: halfScales, scale: halfScale, table: levelTable(seq4)},
-	MXINT8: {name: "mxint8", least: 8, most: 8, group: 32, levels: int127, scaleBits: 8,
-		load: levelLoad(int127, e8m0Scale), arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
-	FP8Weights: {name: "fp8", least: 8, most: 8, levels: e4m3, arrays: halfScales, scale: halfScale,
-		load: levelLoad(e4m3, halfScale)},
-	MXFP8: {name: "mxfp8", least: 8, most: 8, group: 32, levels: e4m3, load: levelLoad(e4m3, e8m0Scale), scaleBits: 8,
-		arrays: byteScales, validScale: isE8M0, scale: e8m0Scale},
-	FP6: {name: "fp6", least: 6, most: 6, levels: e3m2, arrays: halfScales, scale: halfScale,
-		load: levelLoad(e3m2, halfScale)},
-	FP6E2M3: {name: "fp6e2m3", least: 6, most: 6, levels: e2m3, arrays: halfScales, scale: halfScale,
-		load: levelLoad(e2m3, halfScale)},
-	IntScale4: {name: "intscale4", least: 4, most: 4,
-		arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} },
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			return float64(p.Scales[n*groups+g]) * float64(p.Tensor[0]), 0
-		},
+	NVINT4: {name: "nvint4", least: 4, most: 4, group: 16, levels: int7, scaling: e4m3Scales, table: levelTable(int7)},
+	MXINT4: {name: "mxint4", least: 4, most: 4, group: 32, levels: int7, scaling: e8m0Scales, table: levelTable(int7)},
+	SEQ4:   {name: "seq4", least: 4, most: 4, levels: seq4, scaling: halfScales, table: levelTable(seq4)},
+	MXINT8: {name: "mxint8", least: 8, most: 8, group: 32, levels: int127, scaling: e8m0Scales,
+		load: levelLoad(int127, e8m0Scale)},
+	FP8Weights: {name: "fp8", least: 8, most: 8, levels: e4m3, scaling: halfScales, load: levelLoad(e4m3, halfScale)},
+	MXFP8: {name: "mxfp8", least: 8, most: 8, group: 32, levels: e4m3, scaling: e8m0Scales,
+		load: levelLoad(e4m3, e8m0Scale)},
+	FP6:     {name: "fp6", least: 6, most: 6, levels: e3m2, scaling: halfScales, load: levelLoad(e3m2, halfScale)},
+	FP6E2M3: {name: "fp6e2m3", least: 6, most: 6, levels: e2m3, scaling: halfScales, load: levelLoad(e2m3, halfScale)},
+	IntScale4: {name: "intscale4", least: 4, most: 4, scaling: wholeScales,
 		table: func(_ *Packed, t *[16]float32, _ int, scale, _ float64) {
 			for u := range t {
 				t[u] = float32(float64(u-8) * scale)
 			}
 		}},
-	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
-		arrays: func(_ Format, n, groups int) counts {
-			return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}
-		},
-		scale: func(p *Packed, n, g, groups int) (float64, float64) {
-			l := PackedLen(groups, 4)
-			scale := float64(half.FromF16(p.Second[n])) * float64(p.ScaleBytes[n*groups+g])
-			return scale, -float64(CodeAt(p.Zeros[n*l:(n+1)*l], g, 4)) * scale
-		},
+	QoQ4: {name: "qoq4", least: 4, most: 4, zeros: affine, scaling: qoqScales,
 		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
 			zero := 0.0
 			if scale > 0 {
@@ -177,31 +130,11 @@ var rows = []row{
 		}},
 }
 
-// halfScales has one half-precision scale for each group.
-func halfScales(_ Format, n, groups int) counts { return counts{scales: n * groups} }
-
-func halfScale(p *Packed, n, g, groups int) (scale, offset float64) {
-	return float64(half.FromF16(p.Scales[n*groups+g])), 0
-}
-
-// byteScales has one scale of a byte for each group.
-func byteScales(_ Format, n, groups int) counts { return counts{scaleBytes: n * groups} }
-
-func isE8M0(b byte) bool { return b <= 127+half.MaxE8M0 }
-
-func e8m0Scale(p *Packed, n, g, groups int) (scale, offset float64) {
-	return half.FromE8M0(p.ScaleBytes[n*groups+g]), 0
-}
-
 // levelTable scales constant levels.
 func levelTable(l *Levels) func(p *Packed, t *[16]float32, n int, scale, offset float64) {
 	return func(p *Packed, t *[16]float32, _ int, scale, _ float64) {
 		for u := range 1 << p.Format.Bits {
-			r := uint8(u)
-			if l.rank != nil {
-				r = l.rank[u]
-			}
-			t[u] = float32(l.Value[r] * scale)
+			t[u] = float32(l.Decode(uint8(u)) * scale)
 		}
 	}
 }
@@ -287,6 +220,9 @@ func (k Kind) FixedGroup() int { return k.row().group }
 // SharedRows is how many consecutive rows share scales of a second level; 1 where
 // there are none.
 func (f Format) SharedRows() int { return max(1, f.Kind.row().sharedRows) }
+
+// Scaling says how scales of f are stored.
+func (f Format) Scaling() Scaling { return f.Kind.row().of }
 
 // ScaleBits and ZeroBits are the widths of the codes in ScaleBytes and Zeros of a
 // Packed.

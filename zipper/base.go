@@ -3,6 +3,7 @@ package zipper
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -15,11 +16,18 @@ const (
 	headHalf    head = iota // 16 half-precision scales
 	headUnit                // the same, each in units of laneUnit
 	headAffine              // the same, and 16 zeros of 4 bits
-	headBilevel             // quant.Bilevel: 4 half-precision numbers, 16 codes of scales and 16 of zeros, of 3 bits each
+	headBilevel             // 4 half-precision numbers, 16 codes of scales and 16 of zeros, of 3 bits each
 	headE8M0                // 16 E8M0 numbers, in units of laneUnit
 	headE4M3                // 16 E4M3 numbers, in units of laneUnit
-	headDouble              // quant.NF4DQ: 16 bytes; the panel begins with what they are relative to
+	headDouble              // 16 bytes of doubly quantized scales; the panel begins with what they are relative to
 )
+
+// heads are those that store scales of each kind; other scales have no kernel. Affine
+// integers and levels in half units have heads of their own, see codecOf.
+var heads = map[quant.Scaling]head{
+	quant.HalfScaling: headHalf, quant.E8M0Scaling: headE8M0, quant.E4M3Scaling: headE4M3,
+	quant.DoubleScaling: headDouble, quant.BilevelScaling: headBilevel,
+}
 
 // bytes is the size of a head.
 func (h head) bytes() int {
@@ -58,92 +66,55 @@ var stripLevels = func() (levels [16]float32) {
 // codecOf returns the layout of a base in format f for products with integers or
 // in float32. Tensor is what the base keeps for the whole matrix.
 func codecOf(f quant.Format, float bool, tensor []float32) codec {
-	c := codec{float: float, unit: 1}
-	if f.Kind == quant.Integer || f.Kind == quant.Bilevel {
+	c := codec{head: heads[f.Scaling()], float: float, unit: 1}
+	levels := f.Kind.Levels()
+	if levels == nil {
 		switch {
-		case f.Kind == quant.Bilevel:
-			c.head = headBilevel
-		case f.Affine:
-			c.head = headAffine
-		default:
+		case !f.Affine:
 			c.shift = zeroCode - 1<<(f.Bits-1)
+		case c.head == headHalf:
+			c.head = headAffine
 		}
 		c.zero, c.levels = zeroCode, stripLevels
 		return c
 	}
-	c.levels = fixedLevels(f.Kind)
-	for u, v := range c.levels {
-		if v == 0 {
-			c.zero = byte(u)
-			break
-		}
+	for u := range c.levels {
+		c.levels[u] = float32(levels.Decode(byte(u)))
 	}
+	c.zero = levels.Stored(levels.Zero)
 	if !float {
-		c.unit, c.head = .5, headUnit
-	}
-	switch f.Kind {
-	case quant.MXFP4:
-		c.head = headE8M0
-	case quant.NVFP4:
-		c.head = headE4M3
-		if len(tensor) > 0 {
-			c.unit *= tensor[0]
+		c.unit = .5
+		if c.head == headHalf {
+			c.head = headUnit
 		}
-	case quant.NF4DQ:
-		c.head = headDouble
+	}
+	if c.head == headE4M3 && len(tensor) > 0 {
+		c.unit *= tensor[0]
 	}
 	return c
 }
 
-// needsFloat says that the levels of f are no integers in any unit that int8
-// units multiply: NF4 and what else is not evenly spaced. Rounded to 8 bits they
+// needsFloat says that the levels of f are no integers in the unit that int8 units
+// multiply: NF4 and what else is not evenly spaced. Rounded to 8 bits they
 // would be another grid than the one that was stored.
 func needsFloat(f quant.Format) bool {
-	switch f.Kind {
-	case quant.NF4, quant.NF4DQ, quant.BnbFP4, quant.Any4:
-		return true
-	}
-	return false
+	levels := f.Kind.Levels()
+	return levels != nil && slices.ContainsFunc(levels.Value, func(v float64) bool {
+		return 2*v != math.Trunc(2*v) || math.Abs(2*v) > doubledZero
+	})
 }
 
-// fixedLevels returns the level of each stored code of a kind: what quant decodes
-// with the scale 1.
-func fixedLevels(k quant.Kind) (levels [16]float32) {
-	switch k {
-	case quant.MXFP4, quant.NVFP4:
-		k = quant.FP4
-	case quant.NF4DQ:
-		k = quant.NF4
-	}
-	p := &quant.Packed{N: 1, K: 16, Format: quant.Format{Bits: 4, Group: 16, Kind: k}, Scales: []uint16{0x3c00}}
-	for u := byte(0); u < 16; u += 2 {
-		p.Codes = append(p.Codes, u|(u+1)<<4)
-	}
-	decode(p, levels[:])
-	return levels
-}
-
-// scaleLevels are what the bytes of quant.NF4DQ's scales stand for, relative to
-// the largest magnitude of their block.
+// scaleLevels are what the bytes of headDouble stand for, relative to the largest
+// magnitude of their block.
 var scaleLevels = func() (levels [256]float32) {
-	const size = 2
-	f := quant.Format{Bits: 4, Group: size, Kind: quant.NF4DQ}
-	p := &quant.Packed{N: 1, K: size * len(levels), Format: f, Tensor: []float32{0, 1}}
 	for b := range levels {
-		p.Codes, p.ScaleBytes = append(p.Codes, 0xff), append(p.ScaleBytes, byte(b)) // weights of 1
-	}
-	row := make([]float32, p.K)
-	decode(p, row)
-	for b := range levels {
-		levels[b] = row[size*b]
+		levels[b] = float32(quant.DoubleDecode(byte(b), 1, 0))
 	}
 	return levels
 }()
 
-// decode sets dst to the weights of p, which has one row.
-func decode(p *quant.Packed, dst []float32) {
-	p.Load(quant.Matrix{Rows: 1, Cols: len(dst), Stride: len(dst), Data: dst}, 0, 0)
-}
+// hasZero says that a nibble stands for the weight 0 whatever the group.
+func (c *codec) hasZero() bool { return !c.head.offset() && c.levels[c.zero] == 0 }
 
 // double is a nibble as integer kernels multiply it: twice the level, and
 // doubledZero more, so that it is not negative.
@@ -161,11 +132,8 @@ func (h head) prefix(groups int) int {
 	if h != headDouble {
 		return 0
 	}
-	return 4 + 4*((scaleBlock-1+panelRows*groups-1)/scaleBlock+1)
+	return 4 + 4*((quant.DoubleBlock-1+panelRows*groups-1)/quant.DoubleBlock+1)
 }
-
-// scaleBlock is how many scales of quant.NF4DQ share a largest magnitude.
-const scaleBlock = 256
 
 // appendPrefix appends the prefix of panel p.
 func (h head) appendPrefix(out []byte, base *quant.Packed, groups, p int) []byte {
@@ -173,10 +141,10 @@ func (h head) appendPrefix(out []byte, base *quant.Packed, groups, p int) []byte
 		return out
 	}
 	first := p * panelRows * groups
-	out = binary.LittleEndian.AppendUint32(out, uint32(first%scaleBlock))
+	out = binary.LittleEndian.AppendUint32(out, uint32(first%quant.DoubleBlock))
 	for i := range (h.prefix(groups) - 4) / 4 {
 		var v float32
-		if at := 1 + first/scaleBlock + i; at < len(base.Tensor) {
+		if at := 1 + first/quant.DoubleBlock + i; at < len(base.Tensor) {
 			v = base.Tensor[at]
 		}
 		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))

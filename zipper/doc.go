@@ -17,11 +17,12 @@
 // # Formats of the base
 //
 // Integers of 2 to 4 bits, symmetric, affine or with two levels of scales
-// (quant.Bilevel), and FP4, MXFP4 and NVFP4, whose levels are halves of integers,
-// run in all three schemes. NF4, NF4DQ and BnbFP4 have levels that are multiples of
-// no step. Rounded to 8 bits they would be another grid than the stored one. So
-// with W4A8 and W4A4 X is rounded as quant.A8 or quant.A4 says, and multiplied in
-// float32: accuracy is exactly that of what is stored, and speed that of W4A16.
+// (quant.Bilevel), and FP4, MXFP4, NVFP4, MXINT4, NVINT4 and SEQ4, whose levels are
+// halves of integers, run in all three schemes. NF4, NF4DQ and BnbFP4 have levels
+// that are multiples of no step. Rounded to 8 bits they would be another grid than
+// the stored one. So with W4A8 and W4A4 X is rounded as quant.A8 or quant.A4 says,
+// and multiplied in float32: accuracy is exactly that of what is stored, and speed
+// that of W4A16.
 // Any4, whose levels differ from row to row, has no kernel, nor have more bits.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in

@@ -17,15 +17,11 @@ func baseFormats(t testing.TB, g int) []quant.Format {
 	t.Helper()
 	var out []quant.Format
 	for _, name := range []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int3b", "int4b",
-		"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4"} {
-		group := g
-		switch name {
-		case "mxfp4":
-			group = 32
-		case "nvfp4":
-			group = 16
+		"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "mxint4", "nvint4", "seq4"} {
+		f, err := quant.ParseFormat(name, g)
+		if fixed := f.Kind.FixedGroup(); fixed > 0 {
+			f, err = quant.ParseFormat(name, fixed)
 		}
-		f, err := quant.ParseFormat(name, group)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,26 +60,26 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 	}
 	p := &quant.Packed{N: n, K: k, Format: f, Codes: bytes(n, k, f.Bits)}
 	zeroBits := f.Bits
-	switch f.Kind {
-	case quant.MXFP4:
+	switch f.Scaling() {
+	case quant.E8M0Scaling:
 		p.ScaleBytes = make([]byte, n*groups)
 		for i := range p.ScaleBytes {
 			p.ScaleBytes[i] = byte(120 + rng.IntN(6))
 		}
 		p.ScaleBytes[rng.IntN(len(p.ScaleBytes))] = byte(rng.IntN(3)) // and nearly nothing
-	case quant.NVFP4:
+	case quant.E4M3Scaling:
 		p.Tensor, p.ScaleBytes = []float32{0.013}, bytes(n, groups, 8)
 		for i, b := range p.ScaleBytes {
 			if p.ScaleBytes[i] = b & 127; p.ScaleBytes[i] == 127 {
 				p.ScaleBytes[i] = 126
 			}
 		}
-	case quant.NF4DQ:
+	case quant.DoubleScaling:
 		p.ScaleBytes, p.Tensor = bytes(n, groups, 8), []float32{0.11}
 		for range ceilDiv(n*groups, 256) {
 			p.Tensor = append(p.Tensor, rng.Float32()/10)
 		}
-	case quant.Bilevel:
+	case quant.BilevelScaling:
 		zeroBits = 3
 		p.ScaleBytes = bytes(n, groups, 3)
 		for range ceilDiv(n, 16) * groups {

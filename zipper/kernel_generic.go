@@ -6,6 +6,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/half"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // The generic kernel states what the assembly computes and runs everywhere.
@@ -157,7 +158,7 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 		first := int(binary.LittleEndian.Uint32(k.prefix))
 		mean := math.Float32frombits(uint32(k.lanes.part(laneMean)[0]))
 		for r := range scales {
-			block := (first + int(k.lanes.part(laneGroups)[r]) + group) / scaleBlock
+			block := (first + int(k.lanes.part(laneGroups)[r]) + group) / quant.DoubleBlock
 			largest := math.Float32frombits(binary.LittleEndian.Uint32(k.prefix[4+4*block:]))
 			level := math.Float32frombits(uint32(k.lanes[laneScales*panelRows+int(data[r])]))
 			scales[r] = float32(level*largest) + mean

@@ -110,7 +110,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	w.grid = newGrid(b.Format, b.K, a)
 	w.main.shape = denseShape(w.grid, &w.codec)
 	if v == Outlier16 {
-		if w.codec.head.offset() {
+		if !w.codec.hasZero() {
 			var err error
 			if w.outliers, err = newDifferences(q.Outliers, b); err != nil {
 				return nil, err

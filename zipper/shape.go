@@ -252,7 +252,7 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: bases of up to 4 bits in any format but any4 and with any group, with
+// do: bases of up to 4 bits with any group, whose scales are in heads, with
 // residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
 // 16-bit outliers; and beside these scales of channels, whole channels and a low-rank
 // branch.
@@ -261,10 +261,8 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	switch {
 	case b.Bits > 4:
 		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
-	case b.Kind >= quant.Trellis: // and those that came after it
-		return fmt.Errorf("zipper: base format %s: it has no kernel", b)
-	case b.Kind == quant.Any4:
-		return fmt.Errorf("zipper: base format %s: levels of a row's own have no kernels", b)
+	case b.Scaling() == quant.OtherScaling:
+		return fmt.Errorf("zipper: base format %s: its scales or levels have no kernel", b)
 	case f.K > maxK:
 		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxK)
 	case a != quant.A16 && a != quant.A8 && a != quant.A4:

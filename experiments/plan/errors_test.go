@@ -108,8 +108,13 @@ func TestErrors(t *testing.T) {
 		{method("{method: rtn, group: 0}"), "x.yaml:6: methods[0].group: 0 is outside 1..1048576"},
 		{method("{method: rtn, group: \"128\"}"), `x.yaml:6: methods[0].group: "128" is neither a whole number nor row`},
 		{method("{method: rtn, group: 99999999999999999999}"), "x.yaml:6: methods[0].group: "},
-		{method("{method: rtn, group: &g 64}\n- {method: gptq, group: *g}"), "x.yaml:7: methods[1].group: YAML references (*g) are not supported"},
-		{method("&a {method: rtn}\n- {<<: *a}"), "x.yaml:7: "},
+		{method("{method: rtn, group: &g 64x}\n- {method: gptq, group: *g}"), `x.yaml:6: methods[1].group: "64x" is neither`},
+		{method("{method: rtn, group: *g}"), "x.yaml:1: unknown anchor 'g' referenced"},
+		{method("&a {method: rtn}\n- {<<: [*a, rtn]}"), `x.yaml:7: methods.<<: "rtn" is not a mapping`},
+		{method("{<<: 64}"), "x.yaml:6: methods.<<: \"64\" is neither a mapping"},
+		{method("&a {method: rtn, groop: 64}\n- {<<: *a, group: 32}"), `x.yaml:6: methods[1]: unknown key "groop"`},
+		{method("&a [{method: rtn, group: *a}]"), "x.yaml:6: methods.group: *a refers to what it stands in"},
+		{header + "include: a.yaml\nmethods: []", "x.yaml:5: include: a.yaml: this file stands for itself"},
 		{method("{method: rtn, only: {group: 64}}"), "x.yaml:6: methods[0].only: matches no trial"},
 		{method("{method: rtn, skip: {}}"), "x.yaml:6: methods[0].skip: is empty"},
 		{method("{method: rtn, skip: []}"), "x.yaml:6: methods[0].skip: is an empty list"},
@@ -158,8 +163,15 @@ func TestTooMuch(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "x.yaml:6: methods[0]: more than 100000 combinations") {
 		t.Errorf("160000 combinations: %v", err)
 	}
-	if _, err = Parse("x.yaml", make([]byte, maxBytes+1)); err == nil || !strings.Contains(err.Error(), "bytes; a sweep file has at most") {
+	if _, err = Parse("x.yaml", make([]byte, maxBytes+1)); err == nil || !strings.Contains(err.Error(), "bytes; a file has at most") {
 		t.Errorf("a huge file: %v", err)
+	}
+	bomb := header + "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for c := 'b'; c < 'h'; c++ {
+		bomb += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 10) + "x]\n"
+	}
+	if _, err = Parse("x.yaml", []byte(bomb)); err == nil || !strings.Contains(err.Error(), "YAML references make more than 100000 values") {
+		t.Errorf("references to references: %v", err)
 	}
 	deep := header + "methods: " + strings.Repeat("[", 20000)
 	if _, err = Parse("x.yaml", []byte(deep)); err == nil {

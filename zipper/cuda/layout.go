@@ -160,7 +160,7 @@ func Takes(f quant.Form, scheme Scheme) error {
 	switch g := b.Group; {
 	case orders[scheme] == nil:
 		return fmt.Errorf("cuda: unknown scheme %q", scheme)
-	case b.Bits != 4 || b.Affine || b.Kind != quant.Integer:
+	case b != quant.Int4(g):
 		return fmt.Errorf("cuda: base format %s: only symmetric int4 has kernels", b)
 	case f.Columns != 0:
 		return fmt.Errorf("cuda: channels of %d bits apart from the base: they have no kernels", f.Columns)
