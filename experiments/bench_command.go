@@ -20,6 +20,7 @@ func benchCommand() *cobra.Command {
 	var config, out, cache, device string
 	var o bench.Options
 	var profile bool
+	var set []string
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Time ZipperEngine and its variants on layers of language models",
@@ -31,12 +32,12 @@ measured in the same run. Rows go to DIR/rows.jsonl.
 A run resumes: what this program measured on this device is not measured again.
 For figures to keep, let the machine do nothing else meanwhile.`,
 		Example: `  go run ./experiments bench
-  go run ./experiments bench -c configs/kernels-smoke.yaml
+  go run ./experiments bench -c configs/kernels-smoke.yaml --set repeats=31
   go run ./experiments bench -c configs/kernels-gpu.yaml --predict h200
   go build -o mosaicquant ./experiments && ./mosaicquant bench -c my.yaml -o results/my --fresh`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			b, err := readBench(config)
+			b, err := readBench(config, set...)
 			if err != nil {
 				return err
 			}
@@ -61,6 +62,7 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 		},
 	}
 	f := cmd.Flags()
+	setFlag(cmd, &set)
 	f.StringVarP(&config, "config", "c", "configs/kernels.yaml", "bench `file`")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the file)")
 	f.StringVar(&cache, "cache", "", "cache `folder` for models from the hub (default: the user's cache folder)")
@@ -70,12 +72,12 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 	return cmd
 }
 
-func readBench(path string) (*plan.Bench, error) {
+func readBench(path string, assignments ...string) (*plan.Bench, error) {
 	data, err := readConfig(path)
 	if err != nil {
 		return nil, err
 	}
-	b, err := plan.ParseBench(path, data)
+	b, err := plan.ParseBenchWith(readConfig, path, data, assignments...)
 	return b, badInput(err)
 }
 

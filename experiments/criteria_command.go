@@ -23,7 +23,7 @@ import (
 
 func criteriaCommand() *cobra.Command {
 	var config, model, out, cache string
-	var criteria []string
+	var criteria, set []string
 	densities := []float64{1, 2.5, 5, 10, 20, 40}
 	cmd := &cobra.Command{
 		Use:   "criteria",
@@ -41,7 +41,7 @@ their standard errors. Finished studies of DIR are not run again.`,
   go run ./experiments criteria -c configs/paper-criteria.yaml --densities 5,10 --criteria delta,full,oracle`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sw, err := readSweep(config)
+			sw, err := readSweep(config, set...)
 			if err != nil {
 				return err
 			}
@@ -77,6 +77,7 @@ their standard errors. Finished studies of DIR are not run again.`,
 		},
 	}
 	f := cmd.Flags()
+	setFlag(cmd, &set)
 	f.StringVarP(&config, "config", "c", "configs/ablation-criterion.yaml", "sweep `file`")
 	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")

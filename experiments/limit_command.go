@@ -22,7 +22,7 @@ import (
 
 func limitCommand() *cobra.Command {
 	var config, out, cache string
-	var only []string
+	var only, set []string
 	cmd := &cobra.Command{
 		Use:   "limit",
 		Short: "Compare quantized layers with the rate–distortion bound",
@@ -40,7 +40,7 @@ DIR are not run again, and report draws what it finds there.`,
 		Example: `  go run ./experiments limit -c configs/default.yaml --only "tiny-llama3 rtn g32,tiny-llama3 gptq g32"`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sw, err := readSweep(config)
+			sw, err := readSweep(config, set...)
 			if err != nil {
 				return err
 			}
@@ -60,6 +60,7 @@ DIR are not run again, and report draws what it finds there.`,
 		},
 	}
 	f := cmd.Flags()
+	setFlag(cmd, &set)
 	f.StringVarP(&config, "config", "c", "configs/default.yaml", "sweep `file`")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")

@@ -20,6 +20,7 @@ import (
 
 func quantizeCommand() *cobra.Command {
 	var config, model, only, dir, format, cache string
+	var set []string
 	cmd := &cobra.Command{
 		Use:   "quantize",
 		Short: "Write the quantized model of one trial as a checkpoint, packed or for other programs",
@@ -43,7 +44,7 @@ A sweep file of one trial needs no --trial; of another file name the trial by
 			if dir == "" {
 				return badInput(errors.New("no folder to write: give --output"))
 			}
-			sw, err := readSweep(config)
+			sw, err := readSweep(config, set...)
 			if err != nil {
 				return err
 			}
@@ -81,6 +82,7 @@ A sweep file of one trial needs no --trial; of another file name the trial by
 		},
 	}
 	f := cmd.Flags()
+	setFlag(cmd, &set)
 	f.StringVarP(&config, "config", "c", "", "sweep `file`")
 	f.StringVarP(&model, "model", "m", "", "`model` in place of the file's: a folder, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&only, "trial", "", "the `trial`, by "+namesHelp)

@@ -68,6 +68,7 @@ the last time unless they are given again.`,
 		},
 	}
 	f := cmd.Flags()
+	setFlag(cmd, &s.set)
 	f.StringVarP(&s.config, "config", "c", "", "sweep `file`")
 	f.StringVarP(&s.dir, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&s.cache, "cache", "", "cache `folder` that all nodes see (default: the user's cache folder)")
@@ -90,6 +91,7 @@ the last time unless they are given again.`,
 // submission is one run of the command.
 type submission struct {
 	config, dir, cache string
+	set                []string // see readSweep
 	perTask            int
 	options            slurm.Options
 	dryRun             bool
@@ -101,7 +103,7 @@ func (s *submission) submit(ctx context.Context) error {
 	if s.perTask < 1 {
 		return fmt.Errorf("--trials-per-task %d: want at least 1", s.perTask)
 	}
-	sw, err := readSweep(s.config)
+	sw, err := readSweep(s.config, s.set...)
 	if err != nil {
 		return err
 	}

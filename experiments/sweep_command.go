@@ -88,7 +88,7 @@ computes what slices share, on one machine, into the cache they share.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&config, "config", "c", "configs/default.yaml", "sweep `file`")
-	f.StringArrayVar(&set, "set", nil, "give a key of the file another value, `KEY=VALUE`, such as calibration.seed=2; may be repeated")
+	setFlag(cmd, &set)
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the sweep)")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	f.IntVar(&o.Jobs, "jobs", 0, "trials side by side (default 2, or 1 where memory is short)")
@@ -105,6 +105,12 @@ computes what slices share, on one machine, into the cache they share.`,
 	return cmd
 }
 
+// setFlag adds the flag --set, whose assignments readSweep and readBench take.
+func setFlag(cmd *cobra.Command, assignments *[]string) {
+	cmd.Flags().StringArrayVar(assignments, "set", nil,
+		"give a key of the file another value, `KEY=VALUE`, such as calibration.seed=2; may be repeated")
+}
+
 // maxSweepFile bounds the bytes of a sweep or bench file that are read at all;
 // package plan allows less.
 const maxSweepFile = 16 << 20
@@ -114,7 +120,7 @@ func readSweep(path string, assignments ...string) (*plan.Sweep, error) {
 	if err != nil {
 		return nil, err
 	}
-	sw, err := plan.Parse(path, data, assignments...)
+	sw, err := plan.ParseWith(readConfig, path, data, assignments...)
 	return sw, badInput(err)
 }
 

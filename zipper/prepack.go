@@ -52,7 +52,9 @@ type blocks struct {
 	rows, cols          int
 	rowScales           bool
 	ptrWidth, colsWidth int // of its index
-	riding              bool
+	index               quant.Index
+	perSegment          int
+	riding, halfSteps   bool
 	ratio               uint16 // of a riding one
 }
 
@@ -117,7 +119,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 		w.codec.unit = .5
 		w.main.shape.mode = cellsRiding
 		w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width,
-			riding: true, ratio: r.Scales[0]}
+			index: r.Index, perSegment: r.PerSegment, riding: true, halfSteps: r.HalfSteps, ratio: r.Scales[0]}
 		return w, w.main.pack(w, b, nil, newOverlay(w.grid, r))
 	}
 	r, err := q.Residual.RowScaled(b)
@@ -126,7 +128,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	}
 	r = r.Widened(4)
 	w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, rowScales: r.RowScales,
-		ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width}
+		ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width, index: r.Index, perSegment: r.PerSegment}
 	cols := r.BlockCols
 	if a.Group > 0 {
 		cols = min(cols, a.Group)
@@ -194,7 +196,7 @@ func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual, o *over
 		s.lanes.base(&w.codec, g.storedGroups(), mean)
 	}
 	if o != nil {
-		s.lanes.rideTables(halves(w.blocks.ratio))
+		s.lanes.rideTables(quant.InHalfSteps(w.blocks.ratio))
 	}
 	panels := make([][]byte, ceilDiv(base.N, panelRows))
 	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(w, base, r, o, p) })

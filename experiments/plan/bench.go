@@ -122,9 +122,14 @@ var (
 	}
 )
 
-// ParseBench reads a bench file; errors are as those of Parse.
-func ParseBench(name string, data []byte) (*Bench, error) {
-	p := &parser{file: name, bad: map[string]bool{}}
+// ParseBench reads a bench file; errors and assignments are as those of Parse.
+func ParseBench(name string, data []byte, assignments ...string) (*Bench, error) {
+	return ParseBenchWith(nil, name, data, assignments...)
+}
+
+// ParseBenchWith is ParseBench for a file that may include others, which read returns.
+func ParseBenchWith(read Files, name string, data []byte, assignments ...string) (*Bench, error) {
+	p := &parser{file: name, bad: map[string]bool{}, assigned: assignments, read: read}
 	b := p.bench(data)
 	if err := p.err(); err != nil {
 		return nil, err
@@ -135,12 +140,8 @@ func ParseBench(name string, data []byte) (*Bench, error) {
 }
 
 func (p *parser) bench(data []byte) *Bench {
-	if len(data) > maxBytes {
-		p.errorf(1, "", "%d bytes; a bench file has at most %d", len(data), maxBytes)
-		return nil
-	}
-	root, err := p.document(data)
-	if err != nil || root == nil {
+	root := p.root(data)
+	if root == nil {
 		return nil
 	}
 	b := &Bench{root: &yaml.Node{Kind: yaml.MappingNode}}

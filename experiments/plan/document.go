@@ -92,9 +92,13 @@ func Document(w io.Writer) error {
 // other is a key that is no setting of a trial.
 type other struct{ name, form, fallback, means string }
 
+// nameKey is the key name of sweep and bench files.
+var nameKey = other{"name", "letters, digits, `.`, `_`, `-`", "must be given", "Names the folder of the results"}
+
 // topKeys are the keys of the whole file that are no settings of a trial.
 var topKeys = []other{
-	{"name", "letters, digits, `.`, `_`, `-`", "must be given", "Names the folder of the results"},
+	nameKey,
+	includeKey,
 	{"methods", "list of mappings", "must be given", "The methods, see below; all values of all keys are combined"},
 	{"tasks", "list of `builtin:NAME` and `TASK=FILE`", "none", "Zero-shot tasks, which every trial answers"},
 	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with " +
@@ -148,7 +152,8 @@ func documentBench(b *strings.Builder) {
 	b.WriteString("\n# Keys of a bench file\n\n`go run ./experiments bench` reads it. " +
 		"Lists under `products` and `generate` are combined, " +
 		"but for `variants`.\n\n## Of the whole file\n" + head)
-	topKeys[0].write(b)
+	nameKey.write(b)
+	includeKey.write(b)
 	documentTiming(b, benchKeys)
 	other{"products", "list of mappings", "none", "Matrix products to time, see below"}.write(b)
 	other{"generate", "list of mappings", "none", "Models that read a prompt and generate, see below"}.write(b)

@@ -52,6 +52,22 @@ func TestErrors(t *testing.T) {
 		{common("model: m", "model: []"), "x.yaml:2: model: is an empty list"},
 		{common("model: m", "model: [m, m]"), "x.yaml:2: model[1]: m is given twice"},
 		{common("protocol", "protocol: t\nprotocl"), `x.yaml:3: protocol: "t" is not a mapping`},
+		{method("{method: mosaic, density: 10%, block: 1x8, residual_scale: half}"),
+			`x.yaml:6: methods[0].residual_scale: half needs residual_bits: 2`},
+		{method("{method: mosaic, density: 10%, block: 1x4, residual_bits: 2, residual_scale: half}"),
+			`x.yaml:6: methods[0].residual_scale: half needs blocks of a multiple of 8 columns`},
+		{method("{method: mosaic, density: 10%, residual_bits: 2, residual_scale: half, format: nf4}"),
+			`x.yaml:6: methods[0].residual_scale: half needs a format of integers of up to 4 bits: int2, int2a`},
+		{method("{method: mosaic, density: 10%, residual_bits: 2, residual_scale: half, group: 36}"),
+			`x.yaml:6: methods[0].residual_scale: half needs groups of a multiple of 8 columns`},
+		{method("{method: mosaic, density: 10%, index: exact}"),
+			`x.yaml:6: methods[0].index: exact needs a density of a whole number of 16 blocks: 6.25%, 12.5%`},
+		{method("{method: mosaic, density: 12.5%, index: exact, budget: global}"),
+			`x.yaml:6: methods[0].index: exact keeps as many blocks in all layers`},
+		{method("{method: mosaic, density: 12.5%, index: exact, criterion: greedy}"),
+			`x.yaml:6: methods[0].index: exact needs a criterion whose scores`},
+		{method("{method: mosaic, density: 12.5%, index: bits}"),
+			`x.yaml:6: methods[0].index: "bits" is not one of rows, bitmap, exact`},
 		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, trellis, checkpoint; did you mean gptq?`},
 		{common("model: m", "model: m\ntasks: builtin:choice"), `x.yaml:3: tasks: "builtin:choice" is not a list of tasks`},
 		{common("model: m", "model: m\ntasks: []"), "x.yaml:3: tasks: "},
@@ -92,8 +108,13 @@ func TestErrors(t *testing.T) {
 		{method("{method: rtn, group: 0}"), "x.yaml:6: methods[0].group: 0 is outside 1..1048576"},
 		{method("{method: rtn, group: \"128\"}"), `x.yaml:6: methods[0].group: "128" is neither a whole number nor row`},
 		{method("{method: rtn, group: 99999999999999999999}"), "x.yaml:6: methods[0].group: "},
-		{method("{method: rtn, group: &g 64}\n- {method: gptq, group: *g}"), "x.yaml:7: methods[1].group: YAML references (*g) are not supported"},
-		{method("&a {method: rtn}\n- {<<: *a}"), "x.yaml:7: "},
+		{method("{method: rtn, group: &g 64x}\n- {method: gptq, group: *g}"), `x.yaml:6: methods[1].group: "64x" is neither`},
+		{method("{method: rtn, group: *g}"), "x.yaml:1: unknown anchor 'g' referenced"},
+		{method("&a {method: rtn}\n- {<<: [*a, rtn]}"), `x.yaml:7: methods.<<: "rtn" is not a mapping`},
+		{method("{<<: 64}"), "x.yaml:6: methods.<<: \"64\" is neither a mapping"},
+		{method("&a {method: rtn, groop: 64}\n- {<<: *a, group: 32}"), `x.yaml:6: methods[1]: unknown key "groop"`},
+		{method("&a [{method: rtn, group: *a}]"), "x.yaml:6: methods.group: *a refers to what it stands in"},
+		{header + "include: a.yaml\nmethods: []", "x.yaml:5: include: a.yaml: this file stands for itself"},
 		{method("{method: rtn, only: {group: 64}}"), "x.yaml:6: methods[0].only: matches no trial"},
 		{method("{method: rtn, skip: {}}"), "x.yaml:6: methods[0].skip: is empty"},
 		{method("{method: rtn, skip: []}"), "x.yaml:6: methods[0].skip: is an empty list"},
@@ -142,8 +163,15 @@ func TestTooMuch(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "x.yaml:6: methods[0]: more than 100000 combinations") {
 		t.Errorf("160000 combinations: %v", err)
 	}
-	if _, err = Parse("x.yaml", make([]byte, maxBytes+1)); err == nil || !strings.Contains(err.Error(), "bytes; a sweep file has at most") {
+	if _, err = Parse("x.yaml", make([]byte, maxBytes+1)); err == nil || !strings.Contains(err.Error(), "bytes; a file has at most") {
 		t.Errorf("a huge file: %v", err)
+	}
+	bomb := header + "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+	for c := 'b'; c < 'h'; c++ {
+		bomb += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 10) + "x]\n"
+	}
+	if _, err = Parse("x.yaml", []byte(bomb)); err == nil || !strings.Contains(err.Error(), "YAML references make more than 100000 values") {
+		t.Errorf("references to references: %v", err)
 	}
 	deep := header + "methods: " + strings.Repeat("[", 20000)
 	if _, err = Parse("x.yaml", []byte(deep)); err == nil {

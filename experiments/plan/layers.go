@@ -77,9 +77,6 @@ func (p *parser) layerSettings(e *entry, fields map[string]field) *layerSettings
 
 // pattern reads a pattern of layer names.
 func (p *parser) pattern(n *yaml.Node, path string) (string, bool) {
-	if !p.noAlias(n, path) {
-		return "", false
-	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" {
 		p.errorf(n.Line, path, `%s is not a pattern of layer names, such as "*.o_proj"`, kinds.Show(n))
 		return "", false

@@ -50,7 +50,7 @@ type condition struct {
 
 // source is a sweep file as read, before lists are multiplied out.
 type source struct {
-	file    string
+	where   func(line int) string
 	name    string
 	opening string // the comment on top
 	common  entry  // model, activations, protocol and calibration
@@ -65,9 +65,15 @@ type source struct {
 
 // Parse reads a sweep file; name is the file's, for errors. Each error names
 // file, line and field, and several are reported at once (errors.Join).
-// Assignments "key=value" take the place of what the file says, see set.
+// Assignments "key=value" take the place of what the file says, see set. A file that
+// includes others is an error; ParseWith reads these.
 func Parse(name string, data []byte, assignments ...string) (*Sweep, error) {
-	p := &parser{file: name, bad: map[string]bool{}, assigned: assignments}
+	return ParseWith(nil, name, data, assignments...)
+}
+
+// ParseWith is Parse for a file that may include others, which read returns.
+func ParseWith(read Files, name string, data []byte, assignments ...string) (*Sweep, error) {
+	p := &parser{file: name, bad: map[string]bool{}, assigned: assignments, read: read}
 	src := p.parse(data)
 	if err := p.err(); err != nil {
 		return nil, err
@@ -76,7 +82,7 @@ func Parse(name string, data []byte, assignments ...string) (*Sweep, error) {
 	if err := p.err(); err != nil {
 		return nil, err
 	}
-	src.file, src.opening = name, opening(data)
+	src.where, src.opening = p.where, opening(data)
 	return &Sweep{Name: src.name, Question: prose(src.opening), Trials: trials, source: src}, nil
 }
 
@@ -91,6 +97,8 @@ type parser struct {
 	bad  map[string]bool // paths with errors
 
 	assigned []string // see set
+	read     Files    // of what the file includes; nil for none
+	files    []string // that were read, see fileLines
 }
 
 func (p *parser) errorf(line int, path, format string, args ...any) {
@@ -117,15 +125,10 @@ func (p *parser) err() error {
 }
 
 func (p *parser) parse(data []byte) *source {
-	if len(data) > maxBytes {
-		p.errorf(1, "", "%d bytes; a sweep file has at most %d", len(data), maxBytes)
+	root := p.root(data)
+	if root == nil {
 		return nil
 	}
-	root, err := p.document(data)
-	if err != nil || root == nil {
-		return nil
-	}
-	p.set(root, p.assigned)
 	src := &source{common: entry{line: root.Line}}
 	fields := p.mapping(root, "", topNames())
 	src.name = p.name(root, fields["name"])
@@ -171,20 +174,21 @@ func topNames() []string {
 
 var yamlLine = regexp.MustCompile(`^line ([0-9]+): `)
 
-// document returns the top mapping of the single YAML document in data.
-func (p *parser) document(data []byte) (root *yaml.Node, err error) {
+// document returns the top mapping of the single YAML document in data, whose lines are
+// counted from offset in errors.
+func (p *parser) document(data []byte, offset int) (root *yaml.Node, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, more yaml.Node
 	err = dec.Decode(&doc)
 	if err == io.EOF {
-		p.errorf(1, "", "is empty")
+		p.errorf(offset+1, "", "is empty")
 		return nil, err
 	}
 	if err == nil {
 		switch err2 := dec.Decode(&more); err2 {
 		case io.EOF:
 		case nil:
-			p.errorf(more.Line, "", "a second document begins; a sweep file holds one")
+			p.errorf(offset+more.Line, "", "a second document begins; a sweep file holds one")
 			return nil, errors.New("two documents")
 		default:
 			err = err2
@@ -199,11 +203,11 @@ func (p *parser) document(data []byte) (root *yaml.Node, err error) {
 		if i, ok := tab(data); ok {
 			line, msg = i, "is indented with a tab; YAML wants spaces"
 		}
-		p.errorf(line, "", "%s", msg)
+		p.errorf(offset+line, "", "%s", msg)
 		return nil, err
 	}
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
-		p.errorf(max(1, doc.Line), "", "is not a mapping of keys to values")
+		p.errorf(offset+max(1, doc.Line), "", "is not a mapping of keys to values")
 		return nil, errors.New("no mapping")
 	}
 	return doc.Content[0], nil
@@ -230,9 +234,6 @@ type field struct {
 // mapping returns the fields of n, all of whose keys must be among known.
 func (p *parser) mapping(n *yaml.Node, path string, known []string) map[string]field {
 	fields := map[string]field{}
-	if !p.noAlias(n, path) {
-		return fields
-	}
 	if n.Kind != yaml.MappingNode {
 		p.errorf(n.Line, path, "%s is not a mapping of keys to values", kinds.Show(n))
 		return fields
@@ -247,21 +248,11 @@ func (p *parser) mapping(n *yaml.Node, path string, known []string) map[string]f
 			p.errorf(k.Line, path, "unknown key %s%s", kinds.Show(k), kinds.DidYouMean(k.Value, known))
 		case twice:
 			p.errorf(k.Line, at, "is given twice, first in line %d", fields[k.Value].line)
-		case p.noAlias(v, at):
+		default:
 			fields[k.Value] = field{k.Line, v}
 		}
 	}
 	return fields
-}
-
-// noAlias refuses *references: sweep files need none, and they can make a
-// small file mean a huge one.
-func (p *parser) noAlias(n *yaml.Node, path string) bool {
-	if n.Kind == yaml.AliasNode {
-		p.errorf(n.Line, path, "YAML references (*%s) are not supported; write the value out", n.Value)
-		return false
-	}
-	return true
 }
 
 func join(path, name string) string {
@@ -309,9 +300,6 @@ func (p *parser) tasks(n *yaml.Node) []string {
 	seen := map[string]bool{}
 	for i, c := range n.Content {
 		at := fmt.Sprintf("tasks[%d]", i)
-		if !p.noAlias(c, at) {
-			continue
-		}
 		name, file, ok := strings.Cut(c.Value, "=")
 		if !ok {
 			name, ok = strings.CutPrefix(c.Value, "builtin:")
@@ -362,9 +350,6 @@ func (p *parser) setting(k *key, f field, path string) *setting {
 		at := path
 		if f.value.Kind == yaml.SequenceNode {
 			at = fmt.Sprintf("%s[%d]", path, i)
-		}
-		if !p.noAlias(n, at) {
-			return nil
 		}
 		v, err := any(nil), fmt.Errorf("%s is not a single value", kinds.Show(n))
 		if n.Kind == yaml.ScalarNode {

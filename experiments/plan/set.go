@@ -21,6 +21,10 @@ func (p *parser) set(root *yaml.Node, assignments []string) {
 			p.errorf(setLine, "", "%q is no assignment, such as activations=a8 or calibration.seed=2", a)
 			continue
 		}
+		if key == includeKey.name {
+			p.errorf(setLine, key, "is what a file says of itself; give the other file by -c")
+			continue
+		}
 		var doc yaml.Node
 		if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
 			p.errorf(setLine, key, "%v", err)
@@ -30,7 +34,11 @@ func (p *parser) set(root *yaml.Node, assignments []string) {
 			p.errorf(setLine, key, "has no value")
 			continue
 		}
-		value := doc.Content[0]
+		left := maxNodes
+		value := p.flat(doc.Content[0], key, map[*yaml.Node]bool{}, &left)
+		if value == nil {
+			continue
+		}
 		unnumber(value)
 		at, name := root, key
 		if section, rest, ok := strings.Cut(key, "."); ok {
@@ -79,5 +87,9 @@ func (p *parser) where(line int) string {
 	if line == setLine && len(p.assigned) > 0 {
 		return "--set"
 	}
-	return fmt.Sprintf("%s:%d", p.file, line)
+	file := p.file
+	if i := line / fileLines; i < len(p.files) { // else it was not read
+		file = p.files[i]
+	}
+	return fmt.Sprintf("%s:%d", file, line%fileLines)
 }

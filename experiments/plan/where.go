@@ -52,16 +52,13 @@ func (s *Sweep) Locate(err error) error {
 		return err
 	}
 	if strings.HasPrefix(err.Error(), name) {
-		return fmt.Errorf("%s:%d: %w", s.source.file, line, err)
+		return fmt.Errorf("%s: %w", s.source.where(line), err)
 	}
-	return fmt.Errorf("%s:%d: %s: %w", s.source.file, line, name, err)
+	return fmt.Errorf("%s: %s: %w", s.source.where(line), name, err)
 }
 
 // LocateMethod adds the file, line and label of the trial t, whose method err is about.
 func (s *Sweep) LocateMethod(t *Trial, err error) error {
 	line := s.source.lines[t.Label]
-	if line == setLine {
-		return fmt.Errorf("--set: %s: %w", t.Label, err)
-	}
-	return fmt.Errorf("%s:%d: %s: %w", s.source.file, line, t.Label, err)
+	return fmt.Errorf("%s: %s: %w", s.source.where(line), t.Label, err)
 }
