@@ -11091,6 +11091,325 @@ done:
 	VZEROUPPER
 	RET
 
+// func widenExactAVX512(dst *byte, src *byte, s *int, lanes *int32)
+// Requires: AVX, AVX512BW, AVX512F, CMOV, MMX+
+TEXT ·widenExactAVX512(SB), NOSPLIT, $184-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         s+16(FP), DX
+	MOVQ         lanes+24(FP), BX
+	MOVL         $0x0f0f0f0f, SI
+	VPBROADCASTD SI, Z0
+	MOVL         $0x1e1e1e1e, SI
+	VPBROADCASTD SI, Z4
+	XORQ         SI, SI
+	MOVQ         SI, (SP)
+	MOVQ         $0x0000ff00, SI
+	MOVQ         SI, 40(SP)
+	MOVL         $0x10101010, SI
+	VPBROADCASTD SI, Z5
+	MOVQ         (DX), SI
+
+group:
+	SUBQ    $0x01, SI
+	JL      done
+	MOVQ    16(DX), DI
+	TESTQ   SI, SI
+	CMOVQEQ 152(DX), DI
+	VMOVDQU (CX), Y2
+	VMOVDQU Y2, (AX)
+	MOVQ    32(CX), R8
+	MOVQ    R8, 32(AX)
+	MOVQ    168(DX), R8
+	ADDQ    R8, CX
+	ADDQ    R8, AX
+	CMPQ    (SP), $0x00
+	JNE     exact_known
+	MOVQ    CX, 16(SP)
+	LEAQ    15(DI), R8
+	SHRQ    $0x04, R8
+	IMULQ   200(DX), R8
+	ADDQ    R8, CX
+
+exact_known:
+	MOVQ    AX, R8
+	ADDQ    208(DX), R8
+	MOVQ    (SP), R9
+	SHLQ    $0x00, R9
+	SUBQ    R9, R8
+	MOVQ    R8, 24(SP)
+	MOVQ    $0x00000010, R9
+	CMPQ    DI, R9
+	CMOVQLT DI, R9
+	MOVQ    R9, 8(SP)
+	SUBQ    R9, DI
+	MOVQ    AX, 48(SP)
+
+cell:
+	VMOVDQU64  (CX), Z1
+	PREFETCHT0 8192(CX)
+	VPADDB     Z1, Z1, Z2
+	VPSRLW     $0x03, Z1, Z3
+	VPANDD     Z4, Z2, Z2
+	VPANDD     Z4, Z3, Z3
+	VPADDB     Z5, Z2, Z2
+	VPADDB     Z5, Z3, Z3
+	VMOVDQU64  Z2, (AX)
+	VMOVDQU64  Z3, 64(AX)
+	ADDQ       $0x40, CX
+	ADDQ       $0x00000080, AX
+	DECQ       R9
+	JNE        cell
+	MOVQ       48(SP), R12
+	MOVQ       192(DX), R11
+	MOVQ       R11, 32(SP)
+	MOVQ       16(SP), R8
+
+slot:
+	VPMOVZXBW  8(R8), Z1
+	VPSLLW     $0x04, Z1, Z3
+	VPTERNLOGD $0xa8, Z0, Z1, Z3
+
+	// Bytes of a sum are positive, so those of a dword can be added together.
+	VMOVDQU64 1216(BX), Z2
+	VPSHUFB   Z3, Z2, Z2
+	VPSUBD    Z5, Z2, Z2
+	VMOVDQU64 Z2, 56(SP)
+
+	// Bytes of a sum are positive, so those of a dword can be added together.
+	VMOVDQU64 1280(BX), Z2
+	VPSHUFB   Z3, Z2, Z2
+	VPSUBD    Z5, Z2, Z2
+	VMOVDQU64 Z2, 120(SP)
+	MOVQ      (R8), R9
+	MOVQ      R9, R10
+	SHRQ      $0x04, R9
+	ANDQ      $0x0f, R10
+	SUBQ      (SP), R10
+	CMPQ      R10, 8(SP)
+	JCC       row0
+	SHLQ      $0x07, R10
+	MOVL      56(SP), R11
+	ADDL      R11, (R12)(R10*1)
+	MOVL      120(SP), R11
+	ADDL      R11, 64(R12)(R10*1)
+
+row0:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row1
+	SHLQ $0x07, R10
+	MOVL 60(SP), R11
+	ADDL R11, 4(R12)(R10*1)
+	MOVL 124(SP), R11
+	ADDL R11, 68(R12)(R10*1)
+
+row1:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row2
+	SHLQ $0x07, R10
+	MOVL 64(SP), R11
+	ADDL R11, 8(R12)(R10*1)
+	MOVL 128(SP), R11
+	ADDL R11, 72(R12)(R10*1)
+
+row2:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row3
+	SHLQ $0x07, R10
+	MOVL 68(SP), R11
+	ADDL R11, 12(R12)(R10*1)
+	MOVL 132(SP), R11
+	ADDL R11, 76(R12)(R10*1)
+
+row3:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row4
+	SHLQ $0x07, R10
+	MOVL 72(SP), R11
+	ADDL R11, 16(R12)(R10*1)
+	MOVL 136(SP), R11
+	ADDL R11, 80(R12)(R10*1)
+
+row4:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row5
+	SHLQ $0x07, R10
+	MOVL 76(SP), R11
+	ADDL R11, 20(R12)(R10*1)
+	MOVL 140(SP), R11
+	ADDL R11, 84(R12)(R10*1)
+
+row5:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row6
+	SHLQ $0x07, R10
+	MOVL 80(SP), R11
+	ADDL R11, 24(R12)(R10*1)
+	MOVL 144(SP), R11
+	ADDL R11, 88(R12)(R10*1)
+
+row6:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row7
+	SHLQ $0x07, R10
+	MOVL 84(SP), R11
+	ADDL R11, 28(R12)(R10*1)
+	MOVL 148(SP), R11
+	ADDL R11, 92(R12)(R10*1)
+
+row7:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row8
+	SHLQ $0x07, R10
+	MOVL 88(SP), R11
+	ADDL R11, 32(R12)(R10*1)
+	MOVL 152(SP), R11
+	ADDL R11, 96(R12)(R10*1)
+
+row8:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row9
+	SHLQ $0x07, R10
+	MOVL 92(SP), R11
+	ADDL R11, 36(R12)(R10*1)
+	MOVL 156(SP), R11
+	ADDL R11, 100(R12)(R10*1)
+
+row9:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row10
+	SHLQ $0x07, R10
+	MOVL 96(SP), R11
+	ADDL R11, 40(R12)(R10*1)
+	MOVL 160(SP), R11
+	ADDL R11, 104(R12)(R10*1)
+
+row10:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row11
+	SHLQ $0x07, R10
+	MOVL 100(SP), R11
+	ADDL R11, 44(R12)(R10*1)
+	MOVL 164(SP), R11
+	ADDL R11, 108(R12)(R10*1)
+
+row11:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row12
+	SHLQ $0x07, R10
+	MOVL 104(SP), R11
+	ADDL R11, 48(R12)(R10*1)
+	MOVL 168(SP), R11
+	ADDL R11, 112(R12)(R10*1)
+
+row12:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row13
+	SHLQ $0x07, R10
+	MOVL 108(SP), R11
+	ADDL R11, 52(R12)(R10*1)
+	MOVL 172(SP), R11
+	ADDL R11, 116(R12)(R10*1)
+
+row13:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row14
+	SHLQ $0x07, R10
+	MOVL 112(SP), R11
+	ADDL R11, 56(R12)(R10*1)
+	MOVL 176(SP), R11
+	ADDL R11, 120(R12)(R10*1)
+
+row14:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row15
+	SHLQ $0x07, R10
+	MOVL 116(SP), R11
+	ADDL R11, 60(R12)(R10*1)
+	MOVL 180(SP), R11
+	ADDL R11, 124(R12)(R10*1)
+
+row15:
+	ADDQ $0x28, R8
+	DECQ 32(SP)
+	JNE  slot
+	CMPQ 8(SP), $0x10
+	JNE  slots_done
+	MOVQ R8, 16(SP)
+
+slots_done:
+	MOVQ  (SP), R8
+	ADDQ  8(SP), R8
+	ANDQ  $0x0f, R8
+	MOVQ  R8, (SP)
+	TESTQ DI, DI
+	JNE   exact_known
+	JMP   group
+
+done:
+	VZEROUPPER
+	RET
+
 // func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x16AVX512(SB), NOSPLIT, $56-48

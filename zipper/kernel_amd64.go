@@ -71,7 +71,7 @@ var avx512Kernel = &kernel{
 	sparseWidth: 16,
 	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
 		if s.mode == cellsExact {
-			widenGeneric(dst, src, s, lanes)
+			widenExactAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
 			return
 		}
 		widenAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
@@ -101,7 +101,14 @@ var ridingAVX512 = [schemes]panelKernels{
 // AVX-512 takes to add what rides in codes: AVX2 does it for them.
 func withoutPopulationCount() *kernel {
 	k := *avx512Kernel
-	k.riding, k.widen, k.widenFrom = avx2Kernel.riding, avx2Kernel.widen, avx2Kernel.widenFrom
+	k.riding, k.widenFrom = avx2Kernel.riding, avx2Kernel.widenFrom
+	k.widen = func(dst, src []byte, s *shape, lanes *laneTable) {
+		if s.mode == cellsExact {
+			avx512Kernel.widen(dst, src, s, lanes)
+			return
+		}
+		avx2Kernel.widen(dst, src, s, lanes)
+	}
 	return &k
 }
 

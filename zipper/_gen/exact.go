@@ -239,3 +239,88 @@ func (e *engine) exact16(x, second, cells, ld Register) {
 		})
 	})
 }
+
+// widenExact emits the kernel that writes a panel with records as bytes, for many tokens:
+// first the base, then row by row what the words add to it.
+func widenExact() {
+	TEXT("widenExactAVX512", NOSPLIT, "func(dst *byte, src *byte, s *int, lanes *int32)")
+	Pragma("noescape")
+	Doc("widenExactAVX512 writes a panel with records of words as bytes.")
+	e := &engine{mask: ZMM(), code: ZMM(), low: ZMM(), high: ZMM()}
+	dst := Load(Param("dst"), GP64())
+	e.w = Load(Param("src"), GP64())
+	e.s = Load(Param("s"), GP64())
+	e.lanes = Load(Param("lanes"), GP64())
+	e.constant(0x0f0f0f0f, e.mask)
+	e.riding = &riding{even: ZMM(), word: ZMM()}
+	e.constant(0x1e1e1e1e, e.riding.even)
+	e.records = recordKeeper()
+	start, zero, added := AllocLocal(8), ZMM(), AllocLocal(128)
+	e.constant(0x10101010, zero)
+	todo, cells := GP64(), GP64()
+	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
+	Label("group")
+	SUBQ(Imm(1), todo)
+	JL(LabelRef("done"))
+	MOVQ(Mem{Base: e.s, Disp: groupCells}, cells)
+	TESTQ(todo, todo)
+	CMOVQEQ(Mem{Base: e.s, Disp: lastCells}, cells)
+	copyHead(e.s, e.w, dst, e.low)
+	e.parts("exact", dst, cells, 1, func(n Register) {
+		MOVQ(dst, start)
+		Label("cell")
+		e.doubleCodes(0)
+		VPADDB(zero, e.low, e.low)
+		VPADDB(zero, e.high, e.high)
+		VMOVDQU64(e.low, Mem{Base: dst})
+		VMOVDQU64(e.high, Mem{Base: dst, Disp: 64})
+		ADDQ(Imm(64), e.w)
+		ADDQ(U32(128), dst)
+		DECQ(n)
+		JNE(LabelRef("cell"))
+	}, func() {
+		rec, places, at, v, base := GP64(), GP64(), GP64(), GP64(), GP64()
+		MOVQ(start, base)
+		MOVQ(Mem{Base: e.s, Disp: slots}, v)
+		MOVQ(v, e.records.slots)
+		MOVQ(e.records.record, rec)
+		Label("slot")
+		VPMOVZXBW(Mem{Base: rec, Disp: 8}, e.code)
+		VPSLLW(Imm(4), e.code, e.high)
+		e.nibbles(e.code, e.high)
+		for i, part := range []int{laneRideLow, laneRideHigh} {
+			Comment("Bytes of a sum are positive, so those of a dword can be added together.")
+			VMOVDQU64(e.lane(part), e.low)
+			VPSHUFB(e.high, e.low, e.low)
+			VPSUBD(zero, e.low, e.low)
+			VMOVDQU64(e.low, added.Offset(64*i))
+		}
+		MOVQ(Mem{Base: rec}, places)
+		for row := range 16 {
+			skip := fmt.Sprintf("row%d", row)
+			MOVQ(places, at)
+			SHRQ(Imm(4), places)
+			ANDQ(Imm(15), at)
+			SUBQ(e.records.position, at)
+			CMPQ(at, e.records.part)
+			JCC(LabelRef(skip))
+			SHLQ(Imm(7), at)
+			for half := range 2 {
+				MOVL(added.Offset(64*half+4*row), v.As32())
+				ADDL(v.As32(), Mem{Base: base, Index: at, Scale: 1, Disp: 64*half + 4*row})
+			}
+			Label(skip)
+		}
+		ADDQ(Imm(slotBytes), rec)
+		DECQ(e.records.slots)
+		JNE(LabelRef("slot"))
+		CMPQ(e.records.part, Imm(segmentCells))
+		JNE(LabelRef("slots_done"))
+		MOVQ(rec, e.records.record)
+		Label("slots_done")
+	})
+	JMP(LabelRef("group"))
+	Label("done")
+	VZEROUPPER()
+	RET()
+}
