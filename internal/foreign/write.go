@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/gguf"
 	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
@@ -99,7 +100,12 @@ func plain(q *quant.Quantized) error {
 
 // halves returns the dequantized weights in half precision.
 func halves(name string, q *quant.Quantized) ([]*hf.Tensor, error) {
-	w := q.Dequantize()
+	t, err := Half(name+".weight", q.Dequantize())
+	return []*hf.Tensor{t}, err
+}
+
+// Half returns w as a tensor in half precision. A weight beyond its range is an error.
+func Half(name string, w gemm.Matrix) (*hf.Tensor, error) {
 	data := make([]byte, 0, 2*len(w.Data))
 	for i, v := range w.Data {
 		h := half.ToF16(v)
@@ -108,7 +114,7 @@ func halves(name string, q *quant.Quantized) ([]*hf.Tensor, error) {
 		}
 		data = binary.LittleEndian.AppendUint16(data, h)
 	}
-	return []*hf.Tensor{{Name: name + ".weight", DType: "F16", Shape: []int{w.Rows, w.Cols}, Data: data}}, nil
+	return &hf.Tensor{Name: name, DType: "F16", Shape: []int{w.Rows, w.Cols}, Data: data}, nil
 }
 
 // gridOf returns p as codes and zeros.

@@ -24,13 +24,16 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint, layers Layer
 	}
 	b.headName = "model.embed_tokens.weight"
 	b.embed = f.matrix(b.headName, b.vocab, b.dim)
-	b.head = b.embed
+	m := &Model{base: b, output: linear{name: OutputName, weights: b.embed}}
 	if !c.TieEmbeddings {
-		b.headName = "lm_head.weight"
-		b.head = f.matrix(b.headName, b.vocab, b.dim)
+		b.headName = OutputName + ".weight"
+		if m.listed = f.quantizedOutput(); m.listed {
+			m.output.weights = f.quantized(OutputName, b.vocab, b.dim)
+		} else {
+			m.output.weights = f.matrix(b.headName, b.vocab, b.dim)
+		}
 	}
 	b.norm = f.vector("model.norm.weight", b.dim)
-	m := &Model{base: b}
 	for l := range c.Layers {
 		m.layers = append(m.layers, f.layer(b, l))
 		if f.err != nil {
@@ -88,6 +91,14 @@ func (f *finder) linear(name string, n, k int, bias bool) linear {
 		w.bias = f.vector(name+".bias", n)
 	}
 	return w
+}
+
+// quantizedOutput reports whether the output layer is stored in more than a matrix.
+func (f *finder) quantizedOutput() bool {
+	return f.layers != nil && slices.ContainsFunc(f.checkpoint.Names(), func(name string) bool {
+		rest, ok := strings.CutPrefix(name, OutputName+".")
+		return ok && rest != "weight" && rest != "bias"
+	})
 }
 
 // Layers reads the linear layers of a checkpoint that is not made of matrices of
