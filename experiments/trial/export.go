@@ -18,6 +18,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/gguf"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -120,7 +121,7 @@ func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *
 		}
 		tensors = append(tensors, list...)
 	}
-	if err := copyFiles(dir, files, w, s.source.computed); err != nil {
+	if err := copyFiles(dir, files, w, s.source.computed || q.quantizesOutput()); err != nil {
 		return err
 	}
 	return writeSynced(filepath.Join(dir, e.Weights), func(out io.Writer) error {
@@ -132,7 +133,7 @@ func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *
 const (
 	embeddingName = "model.embed_tokens.weight"
 	normName      = "model.norm.weight"
-	headName      = "lm_head.weight"
+	headName      = llm.OutputName + ".weight"
 )
 
 // plainTensors are all tensors but those of quantized layers. In a basis that is
@@ -281,6 +282,10 @@ func (s *Subject) verifyExport(weights string, q *quantizedModel, w *foreign.Wri
 	var bits, total int64
 	for _, l := range s.source.linears {
 		got := c.Layer(l.Name)
+		if got == nil { // an output layer of 16 bits, which is not listed
+			size := int64(2 * l.N * l.K)
+			got = &foreign.Layer{Source: c.Model.Output(), Ledger: quant.Ledger{{Name: sixteenBits, Bytes: size}}}
+		}
 		for _, item := range got.Ledger {
 			e.Ledger = addBytes(e.Ledger, item.Name, item.Bytes)
 		}

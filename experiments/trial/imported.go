@@ -127,7 +127,12 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 		return err
 	}
 	forms := map[string]bool{}
-	for _, l := range s.source.linears {
+	linears := s.source.linears
+	if c.Layer(llm.OutputName) != nil {
+		r.Warnings = append(r.Warnings, "the output layer of the checkpoint is quantized, and counted among the quantized layers")
+		linears = c.Model.Linears()
+	}
+	for _, l := range linears {
 		w := c.Layer(l.Name)
 		if q.replacements[l.Name], err = executed.replacement(ctx, &layer{Quantized: w.Quantized, linear: l}); err != nil {
 			return err

@@ -93,13 +93,20 @@ func (f *finder) linear(name string, n, k int, bias bool) linear {
 	return w
 }
 
-// quantizedOutput reports whether the output layer is stored in more than a matrix.
+// quantizedOutput reports whether the output layer is stored in more than a matrix of a
+// float type.
 func (f *finder) quantizedOutput() bool {
-	return f.layers != nil && slices.ContainsFunc(f.checkpoint.Names(), func(name string) bool {
+	if f.layers == nil {
+		return false
+	}
+	t, err := f.checkpoint.Raw(OutputName + ".weight")
+	return err == nil && !slices.Contains(floatTypes, t.DType) || slices.ContainsFunc(f.checkpoint.Names(), func(name string) bool {
 		rest, ok := strings.CutPrefix(name, OutputName+".")
 		return ok && rest != "weight" && rest != "bias"
 	})
 }
+
+var floatTypes = []string{"F32", "F16", "BF16"}
 
 // Layers reads the linear layers of a checkpoint that is not made of matrices of
 // float types.
@@ -141,7 +148,7 @@ func (p packed) Layer(name string, _, _ int) (gemm.Source, []string, error) {
 	name += PackedSuffix
 	t, err := p.checkpoint.Raw(name)
 	if err != nil {
-		if w, e := p.checkpoint.Raw(whole); e == nil && len(w.Shape) == 2 && slices.Contains([]string{"F32", "F16", "BF16"}, w.DType) { // it stayed in 16 bits
+		if w, e := p.checkpoint.Raw(whole); e == nil && len(w.Shape) == 2 && slices.Contains(floatTypes, w.DType) { // it stayed in 16 bits
 			return w, []string{whole}, nil
 		}
 		return nil, nil, err
