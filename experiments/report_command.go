@@ -95,26 +95,40 @@ func writeReport(ctx context.Context, out io.Writer, dir, assets string) error {
 	return summary(out, in.Table(), dir)
 }
 
-// summaryLines is how many lines a summary has at most.
-const summaryLines = 40
+// summaryLines is how many lines a summary has at most, answerLines how many of them
+// the answer, and summaryColumns how wide the answer is.
+const summaryLines, answerLines, summaryColumns = 40, 20, 110
 
 // summary prints the table of a report, or of a long one the rows that no other beats
-// and the baselines, and says where all are.
+// and the baselines, says where all are, and ends with the answer of each group.
 func summary(out io.Writer, t *stats.Table, dir string) error {
-	var b bytes.Buffer
-	if err := reports.Summary(&b, t); err != nil {
+	var table, answer bytes.Buffer
+	if err := reports.Summary(&table, t); err != nil {
 		return err
 	}
-	lines := strings.SplitAfter(b.String(), "\n")
-	if len(lines) > summaryLines+1 {
+	if err := reports.Answers(&answer, t, summaryColumns); err != nil {
+		return err
+	}
+	page := filepath.Join(dir, "report.md")
+	answers := strings.SplitAfter(answer.String(), "\n")
+	answers = answers[:len(answers)-1]
+	if len(answers) > answerLines {
+		answers = append(answers[:answerLines-1], fmt.Sprintf("  ... the answers of all %d groups: %s\n", len(t.Groups), page))
+	}
+	if len(answers) > 0 {
+		answers = append([]string{"\nCan 4 bits be accurate and fast?\n"}, answers...)
+	}
+	lines := strings.SplitAfter(table.String(), "\n")
+	lines = lines[:len(lines)-1]
+	room := summaryLines - strings.Count(strings.Join(answers, ""), "\n")
+	if len(lines) > room {
 		row := regexp.MustCompile(`^ *r[0-9]+ `)
 		lines = slices.DeleteFunc(lines, func(l string) bool {
 			return row.MatchString(l) && !strings.Contains(l, "non-dominated") && !strings.Contains(l, "baseline")
 		})
-		left := fmt.Sprintf("\nshortened; all rows: %s\n", filepath.Join(dir, "report.md"))
-		lines = append(lines[:min(len(lines), summaryLines-2)], left)
+		lines = append(lines[:min(len(lines), room-2)], fmt.Sprintf("\nshortened; all rows: %s\n", page))
 	}
-	_, err := io.WriteString(out, strings.Join(lines, ""))
+	_, err := io.WriteString(out, strings.Join(append(lines, answers...), ""))
 	return err
 }
 

@@ -158,6 +158,9 @@ func TestSummary(t *testing.T) {
 	if n := strings.Count(b.String(), "\n"); n > summaryLines || !strings.Contains(b.String(), filepath.Join("DIR", "report.md")) {
 		t.Errorf("%d lines:\n%s", n, &b)
 	}
+	if !strings.Contains(b.String(), "\nCan 4 bits be accurate and fast?\nno two methods have rows of one size.\n") {
+		t.Errorf("the last lines are no answer:\n%s", &b)
+	}
 	b.Reset()
 	if err := summary(&b, stats.Build(rows[:10]), "DIR"); err != nil || strings.Count(b.String(), "rtn ") != 10 {
 		t.Errorf("%v\n%s", err, &b)

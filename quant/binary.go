@@ -15,6 +15,8 @@ const (
 	magicMoments   = "MQMOM\x00\x00\x03"
 	magicQuantized = "MQWGT\x00\x00\x02"
 	maxDim         = 1 << 24
+	// residualScaleKinds is how many ways there are to store the scales of a residual.
+	residualScaleKinds = 4
 )
 
 type encoder []byte
@@ -291,9 +293,19 @@ func (q *Quantized) MarshalBinary() ([]byte, error) {
 	e.ints(q.InputBits)
 	e.ints(flag(q.Residual != nil))
 	if r := q.Residual; r != nil {
-		e.ints(r.BlockRows, r.BlockCols, r.Bits, flag(r.RowScales)+2*flag(r.BaseScales), r.Blocks())
-		e.index(r.RowPtr)
-		e.index(r.Cols)
+		kind := flag(r.RowScales) + 2*flag(r.BaseScales) + flag(r.HalfSteps) + residualScaleKinds*int(r.Index)
+		e.ints(r.BlockRows, r.BlockCols, r.Bits, kind)
+		switch r.Index {
+		case IndexRows:
+			e.ints(r.Blocks())
+			e.index(r.RowPtr)
+			e.index(r.Cols)
+		case IndexExact:
+			e.ints(r.PerSegment)
+			fallthrough
+		default:
+			e.bytes(r.StoredIndex())
+		}
 		e.bytes(r.Codes)
 		e.halves(r.Scales)
 	}
@@ -348,24 +360,30 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 	if d.int("residual", 1) == 1 {
 		r := &Residual{N: n, K: k, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
 			Bits: d.int("residual bits", 8)}
-		scales := d.int("kind of residual scales", 2)
-		r.RowScales, r.BaseScales = scales == 1, scales == 2
+		kind := d.int("kind of residual", residualScaleKinds*int(IndexExact+1)-1)
+		scales := kind % residualScaleKinds
+		r.RowScales, r.BaseScales, r.HalfSteps = scales == 1, scales >= 2, scales == 3
+		if r.Index = Index(kind / residualScaleKinds); r.Index == IndexExact {
+			r.PerSegment = d.int("blocks kept of each segment", SegmentBlocks)
+		}
 		if d.err == nil && (r.BlockRows == 0 || r.BlockCols == 0 || r.Bits < 2) {
 			d.fail("residual block %dx%d of %d bits", r.BlockRows, r.BlockCols, r.Bits)
 		}
 		if d.err != nil {
 			return d.err
 		}
-		rows, cols := r.Grid()
-		blocks := d.int("blocks", rows*cols)
-		r.RowPtr = d.index("row pointers", rows+1, blocks)
-		r.Cols = d.index("block columns", blocks, cols-1)
-		d.rows(r.RowPtr, r.Cols, blocks, cols)
+		if d.places(r); d.err != nil {
+			return d.err
+		}
+		blocks := r.Blocks()
 		r.Codes = d.bytes("residual codes", blocks*PackedLen(r.BlockRows*r.BlockCols, r.Bits))
 		if r.BaseScales {
 			r.Scales = d.halves("ratio of residual scales", 1)
 			if d.err == nil && (v.Columns != nil || r.Scales[0] == 0 || r.Scales[0] > half.ToF16(maxRatio)) {
 				d.fail("ratio %g of the residual's scales to the base's", half.FromF16(r.Scales[0]))
+			}
+			if d.err == nil && r.HalfSteps && (InHalfSteps(r.Scales[0]) == 0 || r.Bits != 2) {
+				d.fail("ratio %g of a residual of %d bits in half steps", half.FromF16(r.Scales[0]), r.Bits)
 			}
 		} else {
 			r.Scales = d.halves("residual scales", blocks*r.ScalesPerBlock())

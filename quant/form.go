@@ -19,6 +19,9 @@ type ResidualForm struct {
 	BlockRows, BlockCols  int // BlockRows 0: all rows of the matrix
 	Bits                  int
 	RowScales, BaseScales bool
+	HalfSteps             bool
+	Index                 Index
+	PerSegment            int
 }
 
 // Form returns the form of q.
@@ -26,7 +29,8 @@ func (q *Quantized) Form() Form {
 	f := Form{Base: q.Base.Format, Outliers: q.Outliers != nil, ChannelScales: q.ChannelScales != nil, InputBits: q.InputBits}
 	f.N, f.K = q.Dims()
 	if r := q.Residual; r != nil {
-		f.Residual = &ResidualForm{r.BlockRows, r.BlockCols, r.Bits, r.RowScales, r.BaseScales}
+		f.Residual = &ResidualForm{r.BlockRows, r.BlockCols, r.Bits, r.RowScales, r.BaseScales,
+			r.HalfSteps, r.Index, r.PerSegment}
 	}
 	if c := q.Columns; c != nil {
 		if f.Columns = 16; c.Packed != nil {

@@ -162,7 +162,7 @@ func (q *Quantized) Ledger() Ledger {
 	if r := q.Residual; r != nil {
 		add("residual codes", len(r.Codes))
 		add("residual scales", 2*len(r.Scales))
-		add("residual index", len(r.RowPtr.Data)+len(r.Cols.Data))
+		add("residual index", len(r.StoredIndex()))
 	}
 	if o := q.Outliers; o != nil {
 		add("outlier values", 2*len(o.Values))

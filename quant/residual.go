@@ -24,6 +24,14 @@ type Residual struct {
 	// one number for the matrix, times the scale of the base's group that the
 	// weight belongs to. The base is that of the Quantized which holds r.
 	BaseScales bool
+	// HalfSteps says that the ratio of BaseScales is a whole number of halves, 1 to
+	// MaxHalfSteps of them, and that codes have 2 bits: base and residual sum to one small
+	// integer in units of half a step, if the base is one of integers.
+	HalfSteps bool
+	// Index says how the places of kept blocks are stored; PerSegment is k of IndexExact,
+	// otherwise 0. RowPtr and Cols list them in memory, whatever is stored.
+	Index      Index
+	PerSegment int
 	// RowPtr [ceil(N/BlockRows)+1]: the kept blocks of block row b are
 	// RowPtr[b] up to RowPtr[b+1].
 	RowPtr Ints
@@ -129,6 +137,18 @@ func (r *Residual) add(dst Matrix, base *Packed, n0, k0 int) {
 
 func CeilDiv(a, b int) int { return (a + b - 1) / b }
 
+// MaxHalfSteps is the largest ratio of HalfSteps, in half steps.
+const MaxHalfSteps = 16
+
+// InHalfSteps is a ratio, a half-precision number, as a whole number of half steps: 1 to
+// MaxHalfSteps, or 0 if it is none of them.
+func InHalfSteps(ratio uint16) int {
+	if h := 2 * half.FromF16(ratio); h >= 1 && h <= MaxHalfSteps && h == float32(int(h)) {
+		return int(h)
+	}
+	return 0
+}
+
 // maxRatio is above every ratio there is: base grids span 255 steps at most.
 const maxRatio = 256
 
@@ -159,7 +179,7 @@ func (r *Residual) RowScaled(base *Packed) (*Residual, error) {
 	}
 	size, groups := base.Format.Groups(base.K)
 	out := *r
-	out.BaseScales, out.RowScales = false, true
+	out.BaseScales, out.HalfSteps, out.RowScales = false, false, true
 	out.Scales = make([]uint16, r.Blocks()*r.BlockRows)
 	ratio := float64(half.FromF16(r.Scales[0]))
 	for b := range r.RowPtr.Len() - 1 {

@@ -2,8 +2,10 @@ package reports
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/mosaicquant/mosaicquant/reports/figures"
 	"github.com/mosaicquant/mosaicquant/reports/format"
@@ -15,19 +17,24 @@ import (
 type verdict struct {
 	best          *stats.Entry // stands best of them
 	ratio         stats.Estimate
-	rival         string // of best
-	lower, higher int    // rows of claimed differences
+	price         *stats.Estimate // time of best over that of its rival; nil at equal bits
+	rival         string          // of best
+	lower, higher int             // rows of claimed differences
+	paid          int             // of lower: rows that clearly take more time than their rival
 	rows          int
 	where         string // the size or time of best
 	residual      bool   // the rows are residuals, the rivals other methods
 }
 
-// claim counts one comparison.
-func (v *verdict) claim(ratio stats.Estimate, holm float64) {
+// claim counts one comparison; paid tells that the row takes more time than its rival.
+func (v *verdict) claim(ratio stats.Estimate, holm float64, paid bool) {
 	v.rows++
 	switch {
 	case holm < 1-stats.Level && ratio.Value < 1:
 		v.lower++
+		if paid {
+			v.paid++
+		}
 	case holm < 1-stats.Level:
 		v.higher++
 	}
@@ -55,7 +62,7 @@ func atEqualBits(g *stats.Group) *verdict {
 		if !ok {
 			continue
 		}
-		v.claim(iso.Ratio, iso.Holm)
+		v.claim(iso.Ratio, iso.Holm, false)
 		if v.better(e, iso.Ratio) {
 			v.best, v.ratio, v.rival = e, iso.Ratio, isoRival(iso)
 			v.where = format.Fixed(e.Bits, 3) + " bits"
@@ -91,10 +98,10 @@ func atEqualTime(g *stats.Group, tokens string) *verdict {
 		if !ok {
 			continue
 		}
-		v.claim(iso.Ratio, iso.Holm)
+		v.claim(iso.Ratio, iso.Holm, iso.Slower())
 		if v.better(e, iso.Ratio) {
-			v.best, v.ratio, v.rival = e, iso.Ratio, iso.Rival.Name
-			v.where = stats.WithInterval(e.Speed(tokens).Over16, timeRatio) + " of the time of 16-bit weights"
+			v.best, v.ratio, v.price, v.rival = e, iso.Ratio, &iso.Price, iso.Rival.Name
+			v.where = timeRatio(e.Speed(tokens).Over16.Value) + " of the time of 16-bit weights"
 		}
 	}
 	if v.best == nil {
@@ -131,84 +138,200 @@ func (v *verdict) sentence(where string) finding {
 	if v.residual {
 		what, others = "the best residual", "the strongest other method there, "
 	}
-	text := fmt.Sprintf("%s, %s is %s (%s): KL %s against %s%s.", where, what, v.best.Name, v.where, change(v.ratio), others, v.rival)
+	if v.price != nil && v.residual {
+		others = "the strongest other method that is no slower, "
+	}
+	text := fmt.Sprintf("%s, %s is %s (%s): KL %s against %s%s", where, what, v.best.Name, v.where,
+		change(v.ratio), others, v.rival)
+	if v.price != nil {
+		text += ", for " + times(*v.price) + " its time"
+	}
+	text += "."
 	if v.residual && v.rows > 1 {
 		text += " Of " + v.count() + "."
 	}
 	return finding{text, []*stats.Entry{v.best}}
 }
 
-// brief says v in a few words.
-func (v *verdict) brief(where string) string {
-	if !v.residual {
-		return fmt.Sprintf("%s %s (%s)", where, change(v.ratio), v.best.Name)
-	}
-	return fmt.Sprintf("%s %s (of %s)", where, change(v.ratio), v.count())
+// times says a ratio of times: "1.73 [1.58, 1.92] times".
+func times(r stats.Estimate) string {
+	return stats.WithInterval(r, func(v float64) string { return format.Fixed(v, 2) }) + " times"
 }
 
 // count says how many of the compared rows do better and worse than their rivals.
 func (v *verdict) count() string {
-	text := fmt.Sprintf("%s %d lower, %d higher", format.Plural(v.rows, "residual", "residuals"), v.lower, v.higher)
+	text := format.Plural(v.rows, "residual", "residuals")
+	if v.price == nil {
+		text += fmt.Sprintf(" %d lower", v.lower)
+	} else {
+		text += fmt.Sprintf(" %d lower in no more time, %d lower for more time", v.lower-v.paid, v.paid)
+	}
+	text += fmt.Sprintf(", %d higher", v.higher)
 	if n := v.rows - v.lower - v.higher; n > 0 {
 		text += fmt.Sprintf(", %d not told apart", n)
 	}
 	return text
 }
 
-// answers says what the group's rows answer: at equal bits, at equal time, and which
-// rows are on all fronts.
-func answers(g *stats.Group, in Input) []finding {
+// answers says what the group's rows answer: which are on all fronts, and what
+// residuals give at equal bits and in time.
+func answers(g *stats.Group) []finding {
+	timed := len(phasesOf(g)) > 0
 	var out []finding
+	if timed {
+		out = append(out, onAllFronts(g))
+	}
 	if v := atEqualBits(g); v != nil {
 		out = append(out, v.sentence("At equal bits"))
 	} else {
 		out = append(out, finding{Text: "At equal bits: no two methods here have rows of one size, or rows share no windows, so nothing is said."})
 	}
-	decode, prefill := g.Phases()
-	for _, p := range [][2]string{{decode, "decoding"}, {prefill, "reading a prompt"}} {
-		if p[0] == "" {
-			continue
-		}
-		where := fmt.Sprintf("At equal time, %s (%s)", p[1], p[0])
-		if v := atEqualTime(g, p[0]); v != nil {
+	for _, p := range phasesOf(g) {
+		where := fmt.Sprintf("In %s (%s)", p.name, p.tokens)
+		if v := atEqualTime(g, p.tokens); v != nil {
 			out = append(out, v.sentence(where))
 		} else {
 			out = append(out, finding{Text: where + ": no row has a rival that is no slower."})
 		}
 	}
-	if decode == "" && prefill == "" {
-		out = append(out, finding{Text: "At equal time: these rows carry no times, so nothing is said." + spaced(in.Timing)})
-		return out
-	}
-	if rows := g.OnAllFronts(); len(rows) > 0 {
-		out = append(out, finding{"On every front (bits, and each time): " + labels(rows, 6) + ".", rows})
-	} else {
-		out = append(out, finding{Text: "No row is on every front (bits, and each time)."})
+	if !timed {
+		out = append(out, finding{Text: "Accurate and fast at once: these rows carry no times, so nothing is said of speed."})
 	}
 	return out
 }
 
-// briefAnswer is the group's answer in one line.
-func briefAnswer(g *stats.Group) string {
-	v := atEqualBits(g)
-	if v == nil {
-		return "no two methods of one size"
-	}
-	text := "KL of the best row against the next method: "
-	if v.residual {
-		text = "KL of the best residual against the strongest other method: "
-	}
-	text += v.brief("at equal bits")
+// phase is a use of the weights whose time was measured.
+type phase struct{ tokens, name string }
+
+func phasesOf(g *stats.Group) []phase {
+	var out []phase
 	decode, prefill := g.Phases()
-	for _, p := range [][2]string{{decode, "at equal decoding time"}, {prefill, "at equal prompt time"}} {
-		if p[0] == "" {
-			continue
-		}
-		if t := atEqualTime(g, p[0]); t != nil {
-			text += "; " + t.brief(p[1])
+	if decode != "" {
+		out = append(out, phase{decode, "decoding time"})
+	}
+	if prefill != "" {
+		out = append(out, phase{prefill, "prompt time"})
+	}
+	return out
+}
+
+// frontNames names the fronts of g: "bits, decoding time and prompt time".
+func frontNames(g *stats.Group) string {
+	text := "bits"
+	phases := phasesOf(g)
+	for i, p := range phases {
+		if i < len(phases)-1 {
+			text += ", " + p.name
+		} else {
+			text += " and " + p.name
 		}
 	}
 	return text
+}
+
+// allFronts are the rows that are on all fronts of g: those of which the intervals of
+// times tell it, and those that are there by estimate.
+func allFronts(g *stats.Group) (clear, estimated []*stats.Entry) {
+	for _, e := range g.OnAllFronts() {
+		tied := slices.ContainsFunc(phasesOf(g), func(p phase) bool { return g.TiedInTime(e, p.tokens) != nil })
+		if tied {
+			estimated = append(estimated, e)
+		} else {
+			clear = append(clear, e)
+		}
+	}
+	return clear, estimated
+}
+
+// onAllFronts answers whether rows are accurate and fast at once.
+func onAllFronts(g *stats.Group) finding {
+	clear, estimated := allFronts(g)
+	describe := func(rows []*stats.Entry) string {
+		var list []string
+		for _, e := range rows {
+			text := fmt.Sprintf("%s (%s bits, KL %s", e.Name, format.Fixed(e.Bits, 3), format.Sig(e.KL.Value))
+			for _, p := range phasesOf(g) {
+				text += fmt.Sprintf(", %s %s", p.name, timeRatio(e.Speed(p.tokens).Over16.Value))
+			}
+			list = append(list, text+")")
+		}
+		return format.List(list, 6)
+	}
+	where := "Accurate and fast at once, on the fronts of " + frontNames(g) + ": "
+	tied := "by estimate alone, as the times of rows that diverge less are not told apart from theirs: "
+	switch {
+	case len(clear) > 0 && len(estimated) > 0:
+		return finding{where + describe(clear) + "; " + tied + describe(estimated) + ".", slices.Concat(clear, estimated)}
+	case len(clear) > 0:
+		return finding{where + describe(clear) + ".", clear}
+	case len(estimated) > 0:
+		return finding{where + tied + describe(estimated) + ".", estimated}
+	}
+	return finding{Text: where + "no row."}
+}
+
+// briefAnswer is the group's answer in a sentence or two: which rows are accurate and
+// fast, and what the best residual gives for its bits and its time.
+func briefAnswer(g *stats.Group) string {
+	var parts []string
+	if len(phasesOf(g)) > 0 {
+		clear, estimated := allFronts(g)
+		text := "accurate and fast, on the fronts of " + frontNames(g) + ": "
+		switch {
+		case len(clear) > 0 && len(estimated) > 0:
+			text += placed(g, clear) + "; by estimate " + labels(estimated, 3)
+		case len(clear) > 0:
+			text += placed(g, clear)
+		case len(estimated) > 0:
+			text += "by estimate " + placed(g, estimated)
+		default:
+			text += "no row"
+		}
+		parts = append(parts, text)
+	}
+	v := atEqualBits(g)
+	if v == nil {
+		return strings.Join(append(parts, "no two methods have rows of one size"), ". ")
+	}
+	what := "KL of " + v.best.Name + " against the next method: "
+	if v.residual {
+		what = "KL of the best residual against the strongest other method: "
+	}
+	text := what + change(v.ratio) + " at equal bits"
+	for _, p := range phasesOf(g) {
+		if t := atEqualTime(g, p.tokens); t != nil {
+			text += ", " + format.Percent(t.ratio.Value) + " for " + format.Fixed(t.price.Value, 2) + " times its " + p.name
+		}
+	}
+	return strings.Join(append(parts, text), ". ")
+}
+
+// Answers writes for a terminal what the rows of each group answer, in lines of at most
+// so many columns where words allow it.
+func Answers(w io.Writer, t *stats.Table, columns int) error {
+	var b strings.Builder
+	for i, title := range shortTitles(t) {
+		text := briefAnswer(t.Groups[i]) + "."
+		if title != "" {
+			text = title + ": " + text
+		}
+		b.WriteString(format.Wrap(text, columns, "  "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// placed names rows with their divergence and times.
+func placed(g *stats.Group, rows []*stats.Entry) string {
+	var list []string
+	for _, e := range rows {
+		text := e.Name + " (KL " + format.Sig(e.KL.Value)
+		for _, p := range phasesOf(g) {
+			text += fmt.Sprintf(", %s %s of 16 bits", p.name, format.Fixed(e.Speed(p.tokens).Over16.Value, 2))
+		}
+		list = append(list, text+")")
+	}
+	return format.List(list, 3)
 }
 
 // pictures are the group's first figures: divergence over time, decoding and reading
@@ -240,20 +363,23 @@ func pictures(g *stats.Group, i int, l figures.Styles) strip {
 func frontTable(g *stats.Group, l figures.Styles) (table, bool) {
 	decode, prefill := g.Phases()
 	on := map[*stats.Entry]string{}
-	mark := func(rows []*stats.Entry, name string) {
+	mark := func(rows []*stats.Entry, name, tokens string) {
 		for _, e := range rows {
 			if on[e] != "" {
 				on[e] += ", "
 			}
 			on[e] += name
+			if tokens != "" && g.TiedInTime(e, tokens) != nil {
+				on[e] += " (n.s.)"
+			}
 		}
 	}
-	mark(g.Front, "bits")
+	mark(g.Front, "bits", "")
 	if decode != "" {
-		mark(g.FrontInTime(decode), "decoding")
+		mark(g.FrontInTime(decode), "decoding", decode)
 	}
 	if prefill != "" {
-		mark(g.FrontInTime(prefill), "prompt")
+		mark(g.FrontInTime(prefill), "prompt", prefill)
 	}
 	rows := slices.SortedFunc(maps.Keys(on), func(a, b *stats.Entry) int {
 		return slices.Index(g.Entries, a) - slices.Index(g.Entries, b)

@@ -1,69 +1,112 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/reports/format"
 	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
-// isoTimeLines is the table of these comparisons, head first; nil without any.
+// isoTimeLines is the table of residuals in time, head first: each with its strongest
+// rival among the other methods that are not clearly slower, and what it takes for
+// that. Without residuals it is of all rows; nil without any comparison.
 func isoTimeLines(g *stats.Group) [][]string {
-	if len(g.IsoTime) == 0 {
-		return nil
-	}
-	lines := [][]string{{"row", "label", "tokens", "time / 16-bit", "rival", "rival's label", "rival's time / 16-bit", "KL vs rival", "95 % interval", "p, Holm"}}
-	for _, i := range g.IsoTime[:min(len(g.IsoTime), isoLimit)] {
-		time := func(e *stats.Entry) string {
-			return stats.WithInterval(e.Speed(i.Tokens).Over16, timeRatio)
+	lines := [][]string{{"row", "label", "tokens", "time / 16-bit", "rival", "rival's label", "time / rival's",
+		"KL vs rival", "bits vs rival", "verdict", "p, Holm"}}
+	for _, p := range g.Batches() {
+		hardest := g.HardestInTime(p, residuals)
+		if len(hardest) == 0 {
+			hardest = g.HardestInTime(p, everything)
 		}
-		lines = append(lines, []string{i.Entry.ID, i.Entry.Name, i.Tokens, time(i.Entry), i.Rival.ID, i.Rival.Name, time(i.Rival), format.Percent(i.Ratio.Value), stats.Interval(i.Ratio, format.Percent), format.PValue(i.Holm)})
+		var list []stats.IsoTime
+		for _, e := range g.Entries {
+			if iso, ok := hardest[e]; ok {
+				list = append(list, iso)
+			}
+		}
+		slices.SortStableFunc(list, func(a, b stats.IsoTime) int {
+			return cmp.Compare(a.Entry.Speed(p).Over16.Value, b.Entry.Speed(p).Over16.Value)
+		})
+		for _, i := range list {
+			bits := ""
+			if i.Entry.HasBits && i.Rival.HasBits {
+				bits = format.Signed(i.Entry.Bits-i.Rival.Bits, 3)
+			}
+			lines = append(lines, []string{i.Entry.ID, i.Entry.Name, p,
+				stats.WithInterval(i.Entry.Speed(p).Over16, timeRatio), i.Rival.ID, i.Rival.Name,
+				stats.WithInterval(i.Price, func(v float64) string { return format.Fixed(v, 2) }),
+				format.Percent(i.Ratio.Value) + spaced(stats.Interval(i.Ratio, format.Percent)), bits, timeVerdict(i),
+				format.PValue(i.Holm)})
+		}
+	}
+	if len(lines) == 1 {
+		return nil
 	}
 	return lines
 }
 
-func isoTimeNote(g *stats.Group) string {
-	note := "The rival is the row of the lowest divergence of its method among those that are not clearly slower than the row on the left: the interval of its time begins before that of the row ends. Below zero the row on the left has the lower divergence. Times are ratios to 16-bit weights, measured on random numbers."
-	if n := len(g.IsoTime); n > isoLimit {
-		note += fmt.Sprintf(" First %d of %d.", isoLimit, n)
+// timeVerdict says what the row of i gives for its time.
+func timeVerdict(i stats.IsoTime) string {
+	switch {
+	case i.Lower() && i.Slower():
+		return "lower, for more time"
+	case i.Lower():
+		return "lower in no more time"
+	case i.Higher():
+		return "higher"
 	}
-	return note
+	return "not told apart"
 }
 
-// isoTimeFindings sums up, for the families of mosaic, wins and losses at equal
-// time.
+const isoTimeNote = "The rival is the row of the lowest divergence among all other methods' rows that are not clearly slower than the row " +
+	"on the left: the interval of its time begins before that of the row ends. It may be much faster, so “time / rival's” " +
+	"is the price of what “KL vs rival” gains; its interval takes the ends farthest apart. Below zero the row on the left " +
+	"has the lower divergence. Times are ratios to 16-bit weights, measured on random numbers."
+
+// isoTimeFindings sums up, for the families of mosaic, what they gain over each other
+// method in time, and whether for more of it.
 func isoTimeFindings(g *stats.Group) []finding {
 	type pair struct{ family, rival, tokens string }
-	sums := map[pair][3]int{}
-	rows := map[pair][]*stats.Entry{}
+	type tally struct {
+		lower, paid, higher, rows int
+		claimed                   []*stats.Entry
+	}
+	sums := map[pair]*tally{}
 	var order []pair
 	for _, i := range g.IsoTime {
 		p := pair{i.Entry.Family, i.Rival.Family, i.Tokens}
 		if !strings.HasPrefix(p.family, "mosaic") || strings.HasPrefix(p.rival, "mosaic") {
 			continue
 		}
-		s, seen := sums[p]
-		if !seen {
+		s := sums[p]
+		if s == nil {
+			s = &tally{}
+			sums[p] = s
 			order = append(order, p)
 		}
+		s.rows++
 		switch {
-		case i.Holm < 1-stats.Level && i.Ratio.Value < 1:
-			s[0]++
-			rows[p] = append(rows[p], i.Entry)
-		case i.Holm < 1-stats.Level:
-			s[1]++
-			rows[p] = append(rows[p], i.Entry)
+		case i.Lower() && i.Slower():
+			s.paid++
+		case i.Lower():
+			s.lower++
+		case i.Higher():
+			s.higher++
 		default:
-			s[2]++
+			continue
 		}
-		sums[p] = s
+		s.claimed = append(s.claimed, i.Entry)
 	}
 	var out []finding
 	for _, p := range order {
 		s := sums[p]
-		out = append(out, finding{fmt.Sprintf("At equal time (%s), %s against the best %s that is not clearly slower: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
-			p.tokens, p.family, p.rival, s[0], s[1], s[2], format.Plural(s[0]+s[1]+s[2], "comparison", "comparisons")), rows[p]})
+		out = append(out, finding{fmt.Sprintf("In time (%s), %s against the best %s that is not clearly slower: divergence lower "+
+			"in no more time in %d, lower for more time in %d, higher in %d, not distinguishable in %d of %s.", p.tokens, p.family,
+			p.rival, s.lower, s.paid, s.higher, s.rows-s.lower-s.paid-s.higher,
+			format.Plural(s.rows, "comparison", "comparisons")), s.claimed})
 	}
 	return out
 }

@@ -159,8 +159,8 @@ func formulaFree(text []string) []string {
 	return out
 }
 
-// Summary writes the table for a terminal: the results group by group, then
-// what failed. Columns without any content are left out.
+// Summary writes the table for a terminal: the results group by group, without
+// intervals, then what failed. Columns without any content are left out.
 func Summary(w io.Writer, t *stats.Table) error {
 	var b strings.Builder
 	for i, g := range t.Groups {
@@ -171,7 +171,10 @@ func Summary(w io.Writer, t *stats.Table) error {
 		lines := resultLines(g)
 		for _, l := range lines[1:] {
 			for j := range l {
-				l[j] = format.Short(l[j], 44)
+				v := cutInterval(l[j])
+				if l[j] = format.Short(v.Value, 44); v.Star {
+					l[j] += "*"
+				}
 			}
 		}
 		align(&b, lines)

@@ -177,8 +177,16 @@ func filledColumns(g *stats.Group, chosen func(column) bool) []column {
 
 // resultLines is the group's table of results at the width of a terminal, head first.
 func resultLines(g *stats.Group) [][]string {
+	chosen := filledColumns(g, func(c column) bool { return c.brief })
+	for _, p := range phasesOf(g) {
+		at := slices.IndexFunc(chosen, func(c column) bool { return c.name == "Pareto" })
+		if at < 0 {
+			at = len(chosen)
+		}
+		chosen = slices.Insert(chosen, at, timeColumn(p.tokens, p.name+" / 16-bit"))
+	}
 	lines := make([][]string, len(g.Entries)+1)
-	for _, c := range filledColumns(g, func(c column) bool { return c.brief }) {
+	for _, c := range chosen {
 		lines[0] = append(lines[0], c.name)
 		for i, e := range g.Entries {
 			lines[i+1] = append(lines[i+1], c.cell(e))

@@ -109,10 +109,11 @@ const claimsNote = "“Lower” and “higher” are claimed only after Holm's c
 // "" for the only one.
 func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	key := func(s string) string { return fmt.Sprintf("%s-%d", s, i+1) }
-	answer := section{Key: key("answer"), Title: "Answer", Where: where, Blocks: []block{bulleted(answers(g, in))}}
+	answer := section{Key: key("answer"), Title: "Answer", Where: where}
 	if p := pictures(g, i, in.Styles); p != nil {
 		answer.Blocks = append(answer.Blocks, p)
 	}
+	answer.Blocks = append(answer.Blocks, bulleted(answers(g)))
 	out := []section{answer}
 	if t, ok := frontTable(g, in.Styles); ok {
 		out = append(out, section{Key: key("front"), Title: "Rows on a front", Where: where, Blocks: []block{t, plain("small", frontNote)}})
@@ -125,8 +126,9 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	}
 	out = append(out, figureSections(g, i, where, in.Styles)...)
 	if lines := isoTimeLines(g); lines != nil {
-		out = append(out, section{Key: key("iso-time"), Title: "Divergence at equal time", Where: where, Folded: true,
-			Blocks: []block{tableOf("Comparisons at equal time", lines, ofRows, ofWords), plain("small", isoTimeNote(g))}})
+		out = append(out, section{Key: key("iso-time"), Title: "Divergence in time", Where: where, Folded: true,
+			Blocks: []block{tableOf("Each residual and its strongest rival that is no slower", lines, ofRows, ofWords, ofNames, ofNumbers,
+				ofReferences, ofWords), plain("small", isoTimeNote)}})
 	}
 	if len(g.Iso) > 0 {
 		out = append(out, section{Key: key("iso-bits"), Title: "Divergence at equal bits per weight", Where: where, Folded: true,
@@ -135,7 +137,8 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	return append(out, findingsSection(g, key("findings"), where))
 }
 
-const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate."
+const frontNote = "No other row has less of both, bits (or time) and divergence, by estimate. " +
+	"(n.s.): a row of less divergence is not clearly slower."
 
 // findingsSection says in words what the group's rows carry.
 func findingsSection(g *stats.Group, key, where string) section {
@@ -202,7 +205,7 @@ func closing(t *stats.Table, in Input) []section {
 	}
 	all := t.Entries()
 	add("failures", "Failures and warnings", false, alertsOf(t, in.Warnings))
-	add("about", "About this sweep", false, about(in))
+	add("about", "About this sweep", false, about(t, in))
 	var machines []block
 	for _, e := range in.environments() {
 		machines = append(machines, e)
@@ -227,8 +230,9 @@ func closing(t *stats.Table, in Input) []section {
 	return out
 }
 
-// about is the rest of what was asked, and the commands that run and draw the sweep.
-func about(in Input) []block {
+// about is the rest of what was asked, the commands that run and draw the sweep, and how
+// to measure times where no row has any.
+func about(t *stats.Table, in Input) []block {
 	var out []block
 	for i, p := range paragraphs(in.Question) {
 		switch {
@@ -243,6 +247,10 @@ func about(in Input) []block {
 	}
 	if in.Draw != "" {
 		out = append(out, command{Key: "draw", Text: in.Draw})
+	}
+	timed := slices.ContainsFunc(t.Groups, func(g *stats.Group) bool { return len(phasesOf(g)) > 0 })
+	if in.Timing != "" && len(t.Groups) > 0 && !timed {
+		out = append(out, plain("small", in.Timing))
 	}
 	return out
 }

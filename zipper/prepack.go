@@ -6,35 +6,27 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // Variant is a way to execute the same quantized matrix.
-type Variant int
+type Variant string
 
 const (
 	// Zipped executes base and residual in one pass over one stream.
-	Zipped Variant = iota
+	Zipped Variant = variants.Zipper
 	// Dense4 leaves the residual out: the lower bound of time, not the same result.
-	Dense4
+	Dense4 Variant = variants.Dense4
 	// Separate executes the base, and after it the residual in a pass of its own
 	// that adds to Y: what Zipped is to be compared with.
-	Separate
+	Separate Variant = variants.Separate
 	// Outlier16 executes the base, and after it 16-bit outliers in compressed
 	// sparse rows, in a pass of its own.
-	Outlier16
+	Outlier16 Variant = variants.Outlier16
 	// W16A16 executes bfloat16 weights with float32 activations and sums.
-	W16A16
+	W16A16 Variant = variants.W16A16
 )
-
-// String returns "zipper", "dense4", "separate", "outlier16" or "w16a16".
-func (v Variant) String() string {
-	names := []string{"zipper", "dense4", "separate", "outlier16", "w16a16"}
-	if v < 0 || int(v) >= len(names) {
-		return fmt.Sprintf("variant(%d)", int(v))
-	}
-	return names[v]
-}
 
 // Weights is Ŵ [N,K] in the layout of the kernels. It is safe for concurrent use.
 type Weights struct {
@@ -60,7 +52,9 @@ type blocks struct {
 	rows, cols          int
 	rowScales           bool
 	ptrWidth, colsWidth int // of its index
-	riding              bool
+	index               quant.Index
+	perSegment          int
+	riding, halfSteps   bool
 	ratio               uint16 // of a riding one
 }
 
@@ -125,7 +119,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 		w.codec.unit = .5
 		w.main.shape.mode = cellsRiding
 		w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width,
-			riding: true, ratio: r.Scales[0]}
+			index: r.Index, perSegment: r.PerSegment, riding: true, halfSteps: r.HalfSteps, ratio: r.Scales[0]}
 		return w, w.main.pack(w, b, nil, newOverlay(w.grid, r))
 	}
 	r, err := q.Residual.RowScaled(b)
@@ -134,7 +128,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	}
 	r = r.Widened(4)
 	w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, rowScales: r.RowScales,
-		ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width}
+		ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width, index: r.Index, perSegment: r.PerSegment}
 	cols := r.BlockCols
 	if a.Group > 0 {
 		cols = min(cols, a.Group)
@@ -202,7 +196,7 @@ func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual, o *over
 		s.lanes.base(&w.codec, g.storedGroups(), mean)
 	}
 	if o != nil {
-		s.lanes.rideTables(halves(w.blocks.ratio))
+		s.lanes.rideTables(quant.InHalfSteps(w.blocks.ratio))
 	}
 	panels := make([][]byte, ceilDiv(base.N, panelRows))
 	parallel(workers(), len(panels), func(p int) { panels[p] = s.shape.packPanel(w, base, r, o, p) })

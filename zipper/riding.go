@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math/bits"
 
-	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -21,12 +20,10 @@ const (
 // of half a step, 2(u-8) + halves·v. It is added before anything is multiplied, so
 // it has no scale, no sum and no product of its own.
 
-// maxHalves keeps 2u + 2·zeroCode + halves·v in 0..63, so that a pair of products
-// with int8 activations fits the 16 bits that AVX2 sums in, four times over.
-const maxHalves = 16
-
-// widenedZero is what stands for zero in the sum of base and residual: so many
-// times the 8 of codes.
+// widenedZero is what stands for zero in the sum of base and residual: four times the 8
+// of codes. With quant.MaxHalfSteps half steps 2u + 2·zeroCode + halves·v stays in 0..63,
+// so that a pair of products with int8 activations fits the 16 bits that AVX2 sums in,
+// four times over.
 const widenedZero = 4 * zeroCode
 
 // rides reports whether r can ride in the codes of w's base: 2-bit codes of -1, 0
@@ -40,7 +37,7 @@ func (w *Weights) rides(r *quant.Residual) bool {
 	case w.grid.group%cellCols != 0 && w.grid.groups() > 1: // blocks lie across cells
 		return false
 	}
-	if h := halves(r.Scales[0]); h < 1 || h > maxHalves {
+	if quant.InHalfSteps(r.Scales[0]) == 0 {
 		return false
 	}
 	for _, b := range r.Codes {
@@ -49,16 +46,6 @@ func (w *Weights) rides(r *quant.Residual) bool {
 		}
 	}
 	return true
-}
-
-// halves is a ratio, a half-precision number, in half steps; 0 if that is no whole
-// number.
-func halves(ratio uint16) int {
-	h := 2 * half.FromF16(ratio)
-	if h != float32(int(h)) {
-		return 0
-	}
-	return int(h)
 }
 
 // overlay is a riding residual by panels.
@@ -188,6 +175,7 @@ func (o *overlay) readWords(s *shape, data []byte, p, first, group int) {
 func (o *overlay) residual(w *Weights) *quant.Residual {
 	b := w.blocks
 	r := &quant.Residual{N: w.n, K: w.k, BlockRows: b.rows, BlockCols: b.cols, Bits: 2, BaseScales: true,
+		HalfSteps: b.halfSteps, Index: b.index, PerSegment: b.perSegment,
 		RowPtr: quant.Ints{Width: b.ptrWidth}, Cols: quant.Ints{Width: b.colsWidth}, Scales: []uint16{b.ratio}}
 	rows, cols := r.Grid()
 	count := 0

@@ -67,6 +67,8 @@ func forRiding(t *testing.T, a quant.Activations, f func(i int, name string, q *
 			}
 			i++
 			q := l.riding(uint64(i), format, []int{15, 1, 16, 7}[i%4])
+			q.Residual.HalfSteps = i%2 == 0
+			q.Residual.Index = []quant.Index{quant.IndexRows, quant.IndexBitmap}[i%3%2]
 			if Takes(q.Form(), Zipped, a) != nil {
 				continue
 			}

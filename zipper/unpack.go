@@ -143,6 +143,7 @@ func (u *unpacker) strip(s *shape, panel, cell int, data []byte) {
 func (u *unpacker) residual() *quant.Residual {
 	b := u.blocks
 	r := &quant.Residual{N: u.n, K: u.k, BlockRows: b.rows, BlockCols: b.cols, Bits: 4, RowScales: b.rowScales,
+		Index: b.index, PerSegment: b.perSegment,
 		RowPtr: quant.Ints{Width: b.ptrWidth}, Cols: quant.Ints{Width: b.colsWidth}}
 	rows, cols := r.Grid()
 	count := 0

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -57,12 +58,17 @@ func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
 // quarter of the base's, enough that its absence shows.
 func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density float64) *quant.Residual {
 	r := &quant.Residual{N: n, K: k, BlockRows: form.BlockRows, BlockCols: form.BlockCols, Bits: form.Bits,
-		RowScales: form.RowScales, BaseScales: form.BaseScales}
+		RowScales: form.RowScales, BaseScales: form.BaseScales,
+		HalfSteps: form.HalfSteps, Index: form.Index, PerSegment: form.PerSegment}
 	if r.BlockRows == 0 {
 		r.BlockRows = n
 	}
 	rows, cols := r.Grid()
-	r.RowPtr, r.Cols = sourceOf(rng).scatter(rows, cols, int(math.Round(density*float64(rows)*float64(cols))))
+	if r.Index == quant.IndexExact {
+		r.SetPlaces(scatterExact(rng, rows, cols, r.PerSegment))
+	} else {
+		r.RowPtr, r.Cols = sourceOf(rng).scatter(rows, cols, int(math.Round(density*float64(rows)*float64(cols))))
+	}
 	size := (r.BlockRows*r.BlockCols*r.Bits + 7) / 8
 	r.Codes = make([]byte, r.Blocks()*size)
 	zero := 1 << (r.Bits - 1)
@@ -83,6 +89,8 @@ func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density 
 		}
 	}
 	switch exponent := stepExponent(k) - 1; {
+	case r.HalfSteps:
+		r.Scales = []uint16{14 << 10} // 1/2
 	case r.BaseScales:
 		r.Scales = []uint16{13 << 10} // 1/4
 	case r.RowScales:
@@ -91,6 +99,22 @@ func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density 
 		r.Scales = sourceOf(rng).halves(r.Blocks(), exponent)
 	}
 	return r
+}
+
+// scatterExact keeps so many random blocks of every segment.
+func scatterExact(rng *rand.Rand, rows, cols, perSegment int) [][]int {
+	kept := make([][]int, rows)
+	for b := range kept {
+		for at := 0; at < cols; at += quant.SegmentBlocks {
+			width := min(quant.SegmentBlocks, cols-at)
+			places := rng.Perm(width)[:min(width, perSegment)]
+			slices.Sort(places)
+			for _, p := range places {
+				kept[b] = append(kept[b], at+p)
+			}
+		}
+	}
+	return kept
 }
 
 // randomOutliers scatters count half-precision weights of a few steps.

@@ -12,6 +12,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -47,7 +48,7 @@ func formOf(t *plan.Trial) (*form, error) {
 	if t.Method.Checkpoint() != "" {
 		return nil, errors.New("the form of a checkpoint is known once it is read")
 	}
-	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: plan.W16A16, trial: t}
+	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: variants.W16A16, trial: t}
 	if q == nil {
 		return f, nil
 	}
@@ -61,11 +62,11 @@ func formOf(t *plan.Trial) (*form, error) {
 
 // dense is the form that others are measured against: int4 in groups of 128.
 func dense(scheme string) *form {
-	return &form{Quant: &quant.Form{Base: quant.Int4(128)}, Scheme: scheme, variant: plan.Dense4}
+	return &form{Quant: &quant.Form{Base: quant.Int4(128)}, Scheme: scheme, variant: variants.Dense4}
 }
 
 // sixteen is the other one: 16-bit weights.
-func sixteen(scheme string) *form { return &form{Scheme: scheme, variant: plan.W16A16} }
+func sixteen(scheme string) *form { return &form{Scheme: scheme, variant: variants.W16A16} }
 
 // key identifies a product with the weights of f. The products of 16-bit weights do
 // not round their inputs.

@@ -2,7 +2,9 @@ package method
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -29,10 +31,15 @@ var mosaicQuant = &Method{
 		{Name: "residual_bits", Kind: kinds.Integer(2, 4), Default: always(4),
 			Means: "Bits of a residual code", Label: kinds.Prefix("r", nil), Quiet: true},
 		{Name: "residual_scale", Default: always("block"),
-			Kind: kinds.Renamed("base", "tied", "block", "row", "tied"), // rows and identities say base
-			Means: "Scale of a residual: one for a block, one for each row of a block, or tied to the " +
-				"scale of the base, which stores none (`base` is the older word)",
+			Kind: kinds.Renamed("base", "tied", "block", "row", "tied", "half"), // rows and identities say base
+			Means: "Scale of a residual: one for a block, one for each row of a block, tied to the scale of the base, " +
+				"which stores none (`base` is the older word), or tied by a whole number of half steps, which kernels add " +
+				"to the codes of an integer base (`half`)",
 			Label: residualScaleLabel, Quiet: true},
+		{Name: "index", Kind: kinds.DefaultWord(true, "rows", "bitmap", "exact"), Default: always(""),
+			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, or 4 bits for each kept " +
+				"block where every 16 blocks of a row keep just as many (`exact`, of which `density` is a whole number)",
+			Label: kinds.Prefix("", nil), Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
 			Label: kinds.Either("joint", "separate"), Quiet: true},
@@ -50,7 +57,7 @@ var mosaicQuant = &Method{
 	}, baseRules, []Rule{
 		{"criterion", func(s Settings) bool { return s.Word("criterion") == "relief" && !s.Bool("joint") },
 			"needs joint: true"},
-	}, awqBudget[:1], []Rule{
+	}, halfSteps, exactIndex, awqBudget[:1], []Rule{
 		{"budget", func(s Settings) bool {
 			return s.Word("budget") != "" && (s.Word("criterion") == "greedy" || s.Word("criterion") == "oracle")
 		}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},
@@ -58,7 +65,8 @@ var mosaicQuant = &Method{
 	Build: func(s Settings) (quant.Quantizer, error) {
 		block := s.Block("block")
 		blocks := mosaic.Blocks{BlockRows: block.Rows, BlockCols: block.Cols, Density: s.Float("density"),
-			Bits: s.Int("residual_bits"), ResidualScale: residualScales[s.Word("residual_scale")]}
+			Bits: s.Int("residual_bits"), ResidualScale: residualScales[s.Word("residual_scale")],
+			Index: indices[s.Word("index")]}
 		if s.Bool("joint") {
 			c, err := criterion(mosaic.JointCriteria, s)
 			if err != nil {
@@ -79,7 +87,12 @@ var mosaicQuant = &Method{
 		if s.Float("density") > 0 {
 			b := s.Block("block")
 			f.Residual = &quant.ResidualForm{BlockRows: b.Rows, BlockCols: b.Cols, Bits: s.Int("residual_bits"),
-				RowScales: s.Word("residual_scale") == "row", BaseScales: s.Word("residual_scale") == "base"}
+				RowScales: s.Word("residual_scale") == "row", HalfSteps: s.Word("residual_scale") == "half",
+				Index: indices[s.Word("index")]}
+			f.Residual.BaseScales = s.Word("residual_scale") == "base" || f.Residual.HalfSteps
+			if f.Residual.Index == quant.IndexExact {
+				f.Residual.PerSegment = int(math.Round(s.Float("density") * quant.SegmentBlocks))
+			}
 		}
 	},
 	Cost: func(s Settings) Cost {
@@ -101,7 +114,7 @@ var mosaicQuant = &Method{
 			if s.Word("criterion") == "relief" {
 				c.Tries = 80
 			}
-			if s.Word("residual_scale") == "base" {
+			if scale := s.Word("residual_scale"); scale == "base" || scale == "half" {
 				c.Sampled = ratioTries(s)
 			}
 		}
@@ -110,7 +123,39 @@ var mosaicQuant = &Method{
 }
 
 // residualScales are the values of the key residual_scale.
-var residualScales = map[string]mosaic.ResidualScale{"block": mosaic.PerBlock, "row": mosaic.PerRow, "base": mosaic.Tied}
+var residualScales = map[string]mosaic.ResidualScale{"block": mosaic.PerBlock, "row": mosaic.PerRow,
+	"base": mosaic.Tied, "half": mosaic.HalfSteps}
+
+// indices are the values of the key index.
+var indices = map[string]quant.Index{"": quant.IndexRows, "bitmap": quant.IndexBitmap, "exact": quant.IndexExact}
+
+// halfSteps refuse what cannot ride in the codes of a base; see package zipper.
+var halfSteps = []Rule{
+	{"residual_scale", func(s Settings) bool {
+		return s.Word("residual_scale") == "half" && !slices.Contains(ridingFormats, s.Word("format"))
+	}, "needs a format of integers of up to 4 bits: " + strings.Join(ridingFormats, ", ")},
+	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Int("residual_bits") != 2 },
+		"needs residual_bits: 2"},
+	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Block("block").Cols%8 != 0 },
+		"needs blocks of a multiple of 8 columns"},
+	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Int("group")%8 != 0 },
+		"needs groups of a multiple of 8 columns, or of a row"},
+}
+
+var ridingFormats = []string{"int2", "int2a", "int3", "int3a", "int3b", "int4", "int4a", "int4b"}
+
+// exactIndex refuse what does not keep as many blocks everywhere.
+var exactIndex = []Rule{
+	{"index", func(s Settings) bool {
+		k := s.Float("density") * quant.SegmentBlocks
+		return s.Word("index") == "exact" && (k < .5 || math.Abs(k-math.Round(k)) > 1e-9)
+	}, "needs a density of a whole number of 16 blocks: 6.25%, 12.5%, 18.75% ..."},
+	{"index", func(s Settings) bool { return s.Word("index") == "exact" && s.Word("budget") != "" },
+		"keeps as many blocks in all layers, and has no budget to share"},
+	{"index", func(s Settings) bool {
+		return s.Word("index") == "exact" && (s.Word("criterion") == "greedy" || s.Word("criterion") == "oracle")
+	}, "needs a criterion whose scores do not depend on the blocks taken, not greedy or oracle"},
+}
 
 // criterion returns the one that s names, of those of one way to quantize.
 func criterion[C fmt.Stringer](of []C, s Settings) (c C, err error) {
@@ -127,6 +172,9 @@ func criterion[C fmt.Stringer](of []C, s Settings) (c C, err error) {
 // tries with each.
 func ratioTries(s Settings) float64 {
 	candidates, scales := 36*float64(int(1)<<s.Int("residual_bits")-1), 10.0
+	if s.Word("residual_scale") == "half" {
+		candidates = quant.MaxHalfSteps
+	}
 	if f := s.Word("format"); f == "int3b" || f == "int4b" {
 		scales = 150 // 64, in two levels
 	}
@@ -137,10 +185,13 @@ func ratioTries(s Settings) float64 {
 // of all pairs, or of near ones, which is the empty string inside.
 var pairs = kinds.DefaultWord(true, "near", "all")
 
-// residualScaleLabel writes "tied", "row-scale", "block-scale".
+// residualScaleLabel writes "tied", "half-steps", "row-scale", "block-scale".
 func residualScaleLabel(v any) string {
-	if v == "base" {
+	switch v {
+	case "base":
 		return "tied"
+	case "half":
+		return "half-steps"
 	}
 	return v.(string) + "-scale"
 }

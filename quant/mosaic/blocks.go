@@ -19,6 +19,9 @@ type Blocks struct {
 	Density              float64 // share of blocks kept, rounded to a whole number of blocks
 	Bits                 int     // of a residual code
 	ResidualScale        ResidualScale
+	// Index says how places are stored. With quant.IndexExact every segment keeps as many
+	// blocks as Density says, which must be a whole number of quant.SegmentBlocks.
+	Index quant.Index
 }
 
 // ResidualScale says where the steps of residual codes come from.
@@ -31,12 +34,28 @@ const (
 	// blocks store none. A joint base takes part: the scales of its groups with kept
 	// blocks are chosen with the ratio.
 	Tied
+	// HalfSteps are Tied with a ratio that is a whole number of half steps of an integer
+	// base, and 2-bit codes: what rides in the codes of the base on kernels.
+	HalfSteps
 )
+
+// tied says that blocks store no scales.
+func (r ResidualScale) tied() bool { return r >= Tied }
 
 var absMax = grid.Scale{Rule: grid.AbsMax}
 
 // Count returns how many of so many blocks are kept.
 func (m Blocks) Count(blocks int) int { return int(math.Round(m.Density * float64(blocks))) }
+
+// perSegment is how many blocks of each segment are kept with quant.IndexExact, 0 if the
+// density is no whole number of them.
+func (m Blocks) perSegment() int {
+	k := m.Density * quant.SegmentBlocks
+	if r := math.Round(k); math.Abs(k-r) < 1e-9 {
+		return int(r)
+	}
+	return 0
+}
 
 // check reports numbers out of range and what p lacks, and returns the blocks of p.
 func (m Blocks) check(p quant.Problem, moments bool) (t solve.Tiling, err error) {
@@ -52,20 +71,61 @@ func (m Blocks) check(p quant.Problem, moments bool) (t solve.Tiling, err error)
 	if !(m.Density >= 0 && m.Density <= 1) {
 		return t, p.Errorf("residual density %g outside [0,1]", m.Density)
 	}
+	if m.Index == quant.IndexExact && m.perSegment() == 0 {
+		return t, p.Errorf("residual density %g is not one or more of every %d blocks", m.Density, quant.SegmentBlocks)
+	}
+	if m.ResidualScale == HalfSteps && m.Bits != 2 {
+		return t, p.Errorf("residual codes of %d bits in half steps, want 2", m.Bits)
+	}
 	return solve.Tiling{N: p.Weights.Rows, K: p.Weights.Cols, R: m.BlockRows, C: m.BlockCols}, nil
+}
+
+// checkBase reports a base that the scales of the residual do not go with.
+func (m Blocks) checkBase(p quant.Problem, f quant.Format) error {
+	if m.ResidualScale == HalfSteps && f.Kind != quant.Integer && f.Kind != quant.Bilevel {
+		return p.Errorf("residual in half steps on %s, which is no base of integers", f)
+	}
+	return nil
 }
 
 // stored returns a residual on t without blocks.
 func (m Blocks) stored(t solve.Tiling) *quant.Residual {
-	return &quant.Residual{
+	r := &quant.Residual{
 		N: t.N, K: t.K, BlockRows: t.R, BlockCols: t.C, Bits: m.Bits,
-		RowScales: m.ResidualScale == PerRow, BaseScales: m.ResidualScale == Tied,
+		RowScales: m.ResidualScale == PerRow, BaseScales: m.ResidualScale.tied(),
+		HalfSteps: m.ResidualScale == HalfSteps, Index: m.Index,
 	}
+	if m.Index == quant.IndexExact {
+		r.PerSegment = m.perSegment()
+	}
+	return r
 }
 
-// bytes returns what a kept block stores: its codes, scales and index.
+// bytes returns what one more kept block stores: its codes, scales and index.
 func (m Blocks) bytes(t solve.Tiling) int {
-	return quant.PackedLen(t.R*t.C, m.Bits) + 2*m.stored(t).ScalesPerBlock() + quant.IntWidth(t.Cols()-1)
+	index := 0 // a bitmap is as large whatever it says
+	if m.Index == quant.IndexRows {
+		index = quant.IntWidth(t.Cols() - 1)
+	}
+	return quant.PackedLen(t.R*t.C, m.Bits) + 2*m.stored(t).ScalesPerBlock() + index
+}
+
+// largest returns the blocks of the largest scores, ascending: count of all of them, or
+// those of each segment.
+func (m Blocks) largest(t solve.Tiling, scores []float64, count int) []int {
+	if m.Index != quant.IndexExact {
+		return solve.Largest(scores, count)
+	}
+	var kept []int
+	for row := 0; row < len(scores); row += t.Cols() {
+		for at := 0; at < t.Cols(); at += quant.SegmentBlocks {
+			segment := scores[row+at : row+min(at+quant.SegmentBlocks, t.Cols())]
+			for _, b := range solve.Largest(segment, min(m.perSegment(), len(segment))) {
+				kept = append(kept, row+at+b)
+			}
+		}
+	}
+	return kept
 }
 
 // quantizedResidual is Q(R) on all blocks.
@@ -80,8 +140,8 @@ type quantizedResidual struct {
 func (m Blocks) residual(p quant.Problem, t solve.Tiling, r quant.Matrix, h []float64,
 	base baseScales) (quantizedResidual, error) {
 	f := quant.Format{Bits: m.Bits}
-	if m.ResidualScale == Tied {
-		return tiedResidual(t, r, h, f, base), nil
+	if m.ResidualScale.tied() {
+		return tiedResidual(t, r, h, f, base, m.ResidualScale), nil
 	}
 	per, rowScales := 1, m.ResidualScale == PerRow
 	if rowScales {

@@ -53,7 +53,7 @@ func (m Joint) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	var res *solve.Sparse
 	if count := m.Count(t.Count()); count > 0 {
 		lambda := s.Lambda()
-		kept, err := m.Criterion.blocksOf(m, s, t, lambda, count)
+		kept, err := m.kept(s, t, lambda, count)
 		if err != nil {
 			return nil, err
 		}
@@ -82,6 +82,15 @@ func (m Joint) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	return q, nil
 }
 
+// kept returns the blocks to keep, ascending.
+func (m Joint) kept(s *solve.Pass, t solve.Tiling, lambda []float64, count int) ([]int, error) {
+	if m.Index != quant.IndexExact {
+		return m.Criterion.blocksOf(m, s, t, lambda, count)
+	}
+	scores, err := m.Criterion.scoresOf(m, s, t, lambda)
+	return m.largest(t, scores, count), err
+}
+
 // laid fits the grids of s to the weights without residual, and returns the residual of the
 // kept blocks, without codes if it is tied to these grids.
 func (m Joint) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64) (*solve.Sparse, error) {
@@ -92,7 +101,7 @@ func (m Joint) laid(s *solve.Pass, t solve.Tiling, kept []int, lambda []float64)
 	if s.Grids, err = grid.FitAll(p, p.Weights, s.Fitter, skip); err != nil {
 		return nil, err
 	}
-	if m.ResidualScale == Tied {
+	if m.ResidualScale.tied() {
 		res, beyond := tie(s, m, t, kept, lambda, full)
 		if len(beyond) == 0 {
 			return res, nil
@@ -128,6 +137,9 @@ func (m Joint) start(p quant.Problem) (*solve.Pass, solve.Tiling, error) {
 		return nil, solve.Tiling{}, p.Errorf("joint residual has no criterion")
 	}
 	t, err := m.check(p, true)
+	if err == nil {
+		err = m.checkBase(p, m.Format)
+	}
 	if err != nil {
 		return nil, t, err
 	}

@@ -22,6 +22,9 @@ func (m Mosaic) check(p quant.Problem) (solve.Tiling, error) {
 	}
 	moments, heldOut := m.Criterion.needs()
 	t, err := m.Blocks.check(p, moments)
+	if err == nil && m.Index == quant.IndexExact && !m.Criterion.fixed() {
+		err = p.Errorf("criterion %q has no scores of each block, which index exact needs", m.Criterion)
+	}
 	if err == nil && heldOut && (p.HeldOut == nil || p.HeldOut.K != p.Weights.Cols) {
 		err = p.Errorf("criterion %q needs moments of held-out activations", m.Criterion)
 	}
@@ -46,7 +49,11 @@ func (m Mosaic) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	q.Residual = m.gather(t, c.q, m.Criterion.choose(c, count))
+	kept := m.Criterion.choose
+	if m.Index == quant.IndexExact {
+		kept = func(c candidates, count int) []int { return m.largest(t, m.Criterion.single(c), count) }
+	}
+	q.Residual = m.gather(t, c.q, kept(c, count))
 	return q, nil
 }
 
@@ -66,7 +73,10 @@ func (m Mosaic) candidates(p quant.Problem) (c candidates, err error) {
 // residualOn returns the residual of p on all blocks, for the base given.
 func (m Mosaic) residualOn(p quant.Problem, t solve.Tiling, base *quant.Quantized) (candidates, error) {
 	c := candidates{p: p, t: t, e: quant.Difference(p.Weights, base.Base), h: p.Diag()}
-	var err error
+	err := m.checkBase(p, base.Base.Format)
+	if err != nil {
+		return c, err
+	}
 	c.q, err = m.residual(p, t, c.e, c.h, packedScales(base.Base))
 	return c, err
 }

@@ -12,8 +12,15 @@ import (
 
 // ratios returns the candidates for a residual of some bits on base f: multiples
 // of the base's (mean) step divided by 4R up to two steps, by 2R up to 16 and by
-// 2 beyond, up to a number of steps.
-func ratios(f quant.Format, bits int, steps float64) []float64 {
+// 2 beyond, up to a number of steps; those of HalfSteps are whole numbers of half steps.
+func ratios(f quant.Format, bits int, steps float64, scale ResidualScale) []float64 {
+	if scale == HalfSteps {
+		var out []float64
+		for h := 1; h <= min(quant.MaxHalfSteps, int(2*steps)); h++ {
+			out = append(out, float64(h)/2)
+		}
+		return out
+	}
 	unit := 1.0
 	if l := f.Kind.Levels(); l != nil {
 		unit = (l.Value[len(l.Value)-1] - l.Value[0]) / float64(len(l.Value)-1)
@@ -57,11 +64,12 @@ const ratioSample = 1 << 13
 
 // tiedResidual quantizes R on all blocks with steps tied to the scales [N,
 // groups] of base. h [K] are the weights of columns, nil without.
-func tiedResidual(t solve.Tiling, r quant.Matrix, h []float64, f quant.Format, base baseScales) quantizedResidual {
+func tiedResidual(t solve.Tiling, r quant.Matrix, h []float64, f quant.Format, base baseScales,
+	scale ResidualScale) quantizedResidual {
 	size, groups := base.format.Groups(t.K)
 	grid := grid.Grid{Zero: f.Offset(), Lo: f.Lowest(), Hi: f.Highest()}
 	stride := t.N*t.K/ratioSample | 1
-	ratio := leastRatio(ratios(base.format, f.Bits, 2), func(ratio float64) (sum float64) {
+	ratio := leastRatio(ratios(base.format, f.Bits, 2, scale), func(ratio float64) (sum float64) {
 		g := grid
 		for at := 0; at < t.N*t.K; at += stride {
 			i, j := at/t.K, at%t.K
@@ -138,7 +146,8 @@ func tie(s *solve.Pass, m Joint, t solve.Tiling, kept []int, lambda []float64, f
 	}
 	f := tiedFit{s, res, lambda, full}
 	stride := len(covered)*size/ratioSample | 1
-	res.Tied.Ratio = leastRatio(ratios(s.Fitter.Format, m.Bits, float64(s.Grids[0].Hi-s.Grids[0].Lo)), func(ratio float64) (sum float64) {
+	span := float64(s.Grids[0].Hi - s.Grids[0].Lo)
+	res.Tied.Ratio = leastRatio(ratios(s.Fitter.Format, m.Bits, span, m.ResidualScale), func(ratio float64) (sum float64) {
 		for x := 0; x < len(covered); x += stride {
 			_, loss := f.group(covered[x], ratio)
 			sum += loss

@@ -168,3 +168,25 @@ func Number(s string) (float64, bool) {
 	}
 	return v, true
 }
+
+// Wrap breaks s between words into lines of at most n columns where words allow it,
+// each but the first after the indent. It ends with a newline.
+func Wrap(s string, n int, indent string) string {
+	var b strings.Builder
+	at := 0
+	for _, w := range strings.Split(s, " ") {
+		width := utf8.RuneCountInString(w)
+		switch {
+		case at == 0:
+		case at+1+width > n:
+			b.WriteString("\n" + indent)
+			at = utf8.RuneCountInString(indent)
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(w)
+		at += width
+	}
+	return b.String() + "\n"
+}

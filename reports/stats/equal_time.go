@@ -5,12 +5,28 @@ import (
 )
 
 // IsoTime compares the divergence of a row with the best row of another method
-// that is not clearly slower.
+// that is not clearly slower. That rival may be much faster, so Price belongs to Ratio.
 type IsoTime struct {
 	Entry, Rival *Entry
 	Tokens       string
 	Ratio        Estimate // KL of Entry over KL of Rival; below 1 Entry wins
+	Price        Estimate // time of Entry over time of Rival; the ends are those farthest apart
 	Holm         float64  // corrected over the group's comparisons at equal time
+}
+
+// Lower tells whether the divergence of Entry is claimed to be lower.
+func (i IsoTime) Lower() bool { return i.Holm < 1-Level && i.Ratio.Value < 1 }
+
+// Higher tells whether the divergence of Entry is claimed to be higher.
+func (i IsoTime) Higher() bool { return i.Holm < 1-Level && i.Ratio.Value > 1 }
+
+// Slower tells whether Entry is clearly slower than Rival: what it gains, it pays for.
+func (i IsoTime) Slower() bool { return i.Price.Low > 1 }
+
+// price is the time of a over that of b.
+func price(a, b *Speed) Estimate {
+	x, y := a.Over16, b.Over16
+	return Estimate{Value: x.Value / y.Value, Low: x.Low / y.High, High: x.High / y.Low, P: 1, N: 2}
 }
 
 // noSlower tells whether a may take as little time as b, as far as the intervals of
@@ -52,7 +68,8 @@ func (g *Group) isoTime() {
 						continue
 					}
 					if est, err := logKLRatio(e, best); err == nil && est.Interval() {
-						g.IsoTime = append(g.IsoTime, IsoTime{Entry: e, Rival: best, Tokens: tokens, Ratio: est.Exp()})
+						g.IsoTime = append(g.IsoTime, IsoTime{Entry: e, Rival: best, Tokens: tokens, Ratio: est.Exp(),
+							Price: price(own, best.Speed(tokens))})
 						ps = append(ps, est.P)
 					}
 				}
@@ -104,6 +121,28 @@ func (g *Group) OnAllFronts() []*Entry {
 		}
 	}
 	return rows
+}
+
+// TiedInTime returns the row of the lowest divergence among those that diverge less
+// than e and are not clearly slower at the number of tokens: a row on the front by
+// estimate has one where the intervals of times do not carry that. It is nil where
+// there is none.
+func (g *Group) TiedInTime(e *Entry, tokens string) *Entry {
+	own := e.Speed(tokens)
+	if own == nil {
+		return nil
+	}
+	var best *Entry
+	for _, r := range g.Entries {
+		s := r.Speed(tokens)
+		if s == nil || r == e || r.KL == nil || r.Reference || r.KL.Value >= e.KL.Value || !noSlower(s, own) {
+			continue
+		}
+		if best == nil || r.KL.Value < best.KL.Value {
+			best = r
+		}
+	}
+	return best
 }
 
 // FrontInTime returns the rows that no other dominates in time at the number of
