@@ -175,7 +175,9 @@ func TestFallbackBad(t *testing.T) {
 		{func(top, _ object) { top["decoder"] = object{"type": "ByteLevel"} }, `decoder: type "ByteLevel" is not a Sequence of Replace`},
 		{func(top, _ object) { top["decoder"] = decoder(replace, fuse) }, `decoder: Sequence: step 2 is type "Fuse"`},
 		{func(top, _ object) { top["decoder"] = decoder(replace, fallback) }, "decoder: Sequence: 2 steps"},
-		{func(top, _ object) { top["decoder"] = decoder(object{"type": "Replace", "content": "x"}, fallback, fuse) }, "replaces something other than ▁"},
+		{func(top, _ object) {
+			top["decoder"] = decoder(object{"type": "Replace", "content": "x"}, fallback, fuse)
+		}, "replaces something other than ▁"},
 		{func(top, _ object) {
 			top["decoder"] = decoder(replace, fallback, fuse, object{"type": "Strip", "content": " ", "start": 2})
 		}, "is not the first space"},
