@@ -120,6 +120,7 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 			first := i == 0 || linears[i-1].Site != l.Site
 			cost := m.At(l.Name, s.source.model.Config().Layers).Cost()
 			e.Stages[Quantizing] += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
+			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed // error and energy of sampled inputs
 			if m.Float("smoothing") > 0 {
 				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
 			}
