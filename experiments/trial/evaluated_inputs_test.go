@@ -101,7 +101,8 @@ func TestEvaluatedError(t *testing.T) {
 		}
 		lostTokens, gained := sum(r.Windows(row.WindowLost)), sum(r.Windows(row.WindowGained))
 		tokens, agreeing := sum(r.Windows(row.WindowTokens)), sum(r.Windows(row.WindowTop1))
-		if !(lostTokens > 0 && gained > 0 && lostTokens+gained <= tokens-agreeing) {
+		some := testing.Short() || lostTokens > 0 && gained > 0 // the short model is right nowhere
+		if !some || lostTokens+gained > tokens-agreeing {
 			t.Errorf("%s: %v tokens lost and %v gained, of %v that do not agree", name, lostTokens, gained, tokens-agreeing)
 		}
 		if v, _ := r.Value(row.Top1Lost); v.Value != lostTokens/tokens {
