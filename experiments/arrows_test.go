@@ -14,7 +14,7 @@ func TestArrows(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/gemm":      {"internal/parallel", "internal/half"},
 		"internal/store":     {},
-		"internal/roofline":  {"zipper/cuda"},
+		"internal/roofline":  {"zipper/cuda", "internal/variants"},
 		"internal/outliers":  {"internal/gemm"},
 		"internal/testdata":  {},
 		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},
@@ -24,6 +24,7 @@ func TestArrows(t *testing.T) {
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},
 		"internal/half":      {},
 		"internal/parallel":  {},
+		"internal/variants":  {},
 		"quant":              {"internal/gemm", "internal/half", "internal/parallel"},
 		"quant/grid":         {"internal/half", "internal/parallel", "quant"},
 		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
@@ -33,8 +34,8 @@ func TestArrows(t *testing.T) {
 		"quant/rate":         {"internal/gemm", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
 		"quant/plain":        {"internal/gemm", "internal/half", "quant", "quant/grid"}, // a slow GPTQ for tests
-		"zipper":             {"internal/gemm", "quant", "internal/half"},
-		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver", "internal/half"},
+		"zipper":             {"internal/gemm", "quant", "internal/half", "internal/variants"},
+		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver", "internal/half", "internal/variants"},
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
 		"internal/llm":       {"internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
@@ -44,15 +45,15 @@ func TestArrows(t *testing.T) {
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
 		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/baseline"},
-		"experiments/plan":   {"experiments/kinds", "experiments/method"},
+		"experiments/plan":   {"experiments/kinds", "experiments/method", "internal/variants"},
 		"experiments/slurm":  {},
 		"reports/format":     {},
-		"reports/stats":      {"internal/row", "reports/format"},
-		"reports/figures":    {"internal/row", "reports/format", "reports/stats"},
-		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures"},
-		"reports/rowtest":    {"internal/row", "reports/format"}, // rows made up for tests
-		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half"},
+		"reports/stats":      {"internal/row", "reports/format", "internal/variants"},
+		"reports/figures":    {"internal/row", "reports/format", "reports/stats", "internal/variants"},
+		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures", "internal/variants"},
+		"reports/rowtest":    {"internal/row", "reports/format", "internal/variants"}, // rows made up for tests
+		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
+		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half", "internal/variants"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

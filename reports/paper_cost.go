@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/reports/format"
 	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
@@ -31,12 +32,12 @@ func costTables(fs []*folderRows) []costTable {
 	}
 	overhead := costTable{"overhead", "Overhead of the residual, in time", "A residual on 10 % of the blocks. Reported: of a GPU that is not named. Measured: median and range over the timed products of that density, by device.",
 		[][]string{head,
-			{"base and residual in one stream, over the base alone", "1.053 to 1.062", cmp.Or(over("zipper", "dense4", row.Time), kernels)},
-			{"residual in a pass of its own, over the base alone", "above 1.30", cmp.Or(over("separate", "dense4", row.Time), kernels)},
-			{"the pass of its own over the one stream", "", cmp.Or(over("separate", "zipper", row.Time), kernels)},
+			{"base and residual in one stream, over the base alone", "1.053 to 1.062", cmp.Or(over(variants.Zipper, variants.Dense4, row.Time), kernels)},
+			{"residual in a pass of its own, over the base alone", "above 1.30", cmp.Or(over(variants.Separate, variants.Dense4, row.Time), kernels)},
+			{"the pass of its own over the one stream", "", cmp.Or(over(variants.Separate, variants.Zipper, row.Time), kernels)},
 		}}
 	memory := costTable{"memory", "Overhead of the residual, in memory", "Bytes of weights read, of the same products.",
-		[][]string{head, {"base and residual, over the base alone", "1.085 to 1.092", cmp.Or(over("zipper", "dense4", row.WeightBytes), kernels)}}}
+		[][]string{head, {"base and residual, over the base alone", "1.085 to 1.092", cmp.Or(over(variants.Zipper, variants.Dense4, row.WeightBytes), kernels)}}}
 	end := costTable{"end-to-end", "End to end, over 16-bit weights", "Reported: Qwen3-8B, 2048 tokens in and 128 out, against TensorRT-LLM. Measured: models, lengths and batch (one sequence) of the rows; " +
 		"speed of reading the prompt and of generation apart.", [][]string{head}}
 	for _, r := range [][2]string{{"MosaicQuant, batch 4 / 8 / 16", "1.24 / 1.21 / 1.24"}, {"ResQ, batch 4 / 8 / 16", "1.15 / 1.18 / 1.05"},
@@ -96,7 +97,7 @@ func generatedRatios(fs []*folderRows) [][]string {
 	for _, f := range fs {
 		for _, m := range f.table.Timings {
 			for _, p := range m.Generated {
-				full, ours := p.Variant("w16a16"), p.Variant("zipper")
+				full, ours := p.Variant(variants.W16A16), p.Variant(variants.Zipper)
 				if m.Predicted || full == nil || ours == nil {
 					continue
 				}

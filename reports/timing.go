@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/reports/figures"
 	"github.com/mosaicquant/mosaicquant/reports/format"
 	"github.com/mosaicquant/mosaicquant/reports/stats"
@@ -62,9 +63,9 @@ func productLines(m *stats.Timing) [][]string {
 			if v, ok := e.Timed(row.Time); ok {
 				line[3] = stats.WithInterval(v, format.Seconds)
 			}
-			if v, ok := e.Timed(row.TimeOver("dense4")); ok {
+			if v, ok := e.Timed(row.TimeOver(variants.Dense4)); ok {
 				line[4] = stats.WithInterval(v, func(x float64) string { return format.Fixed(x, 3) })
-			} else if e.Axes["variant"] == "dense4" {
+			} else if e.Axes["variant"] == variants.Dense4 {
 				line[4] = "1"
 			}
 			if v, ok := e.Timed(row.WeightBytes); ok {
@@ -134,7 +135,7 @@ const timingNote = "Medians over the repeats with 95 % bootstrap intervals; the 
 func timingFindings(m *stats.Timing) []finding {
 	var out []finding
 	type contrast struct{ name, base, unit string }
-	for _, c := range []contrast{{"zipper", "dense4", "costs"}, {"separate", "zipper", "takes"}, {"outlier16", "zipper", "takes"}, {"w16a16", "zipper", "takes"}} {
+	for _, c := range []contrast{{variants.Zipper, variants.Dense4, "costs"}, {variants.Separate, variants.Zipper, "takes"}, {variants.Outlier16, variants.Zipper, "takes"}, {variants.W16A16, variants.Zipper, "takes"}} {
 		var ratios []float64
 		slower, faster := 0, 0
 		var at []*stats.Entry

@@ -164,7 +164,7 @@ func TestFormatReference(t *testing.T) {
 							q := executed(q, v)
 							want := reference(t, q, i, v, x, a)
 							size := remember(t, "size", i, v, a, func() []float64 { return absolute(q, x, a) })
-							near(t, name+" "+v.String(), multiply(t, prepackFor(t, q, v, a), x), want, size, rounding(q, a))
+							near(t, name+" "+string(v), multiply(t, prepackFor(t, q, v, a), x), want, size, rounding(q, a))
 						}
 					})
 				})

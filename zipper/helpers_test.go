@@ -263,8 +263,8 @@ func prepackFor(t testing.TB, q *quant.Quantized, v Variant, a quant.Activations
 	return w
 }
 
-// variants returns how q can be executed.
-func variants(q *quant.Quantized) []Variant {
+// variantsOf returns how q can be executed.
+func variantsOf(q *quant.Quantized) []Variant {
 	if q.Outliers != nil {
 		return []Variant{Dense4, Outlier16}
 	}

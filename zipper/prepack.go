@@ -6,35 +6,27 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // Variant is a way to execute the same quantized matrix.
-type Variant int
+type Variant string
 
 const (
 	// Zipped executes base and residual in one pass over one stream.
-	Zipped Variant = iota
+	Zipped Variant = variants.Zipper
 	// Dense4 leaves the residual out: the lower bound of time, not the same result.
-	Dense4
+	Dense4 Variant = variants.Dense4
 	// Separate executes the base, and after it the residual in a pass of its own
 	// that adds to Y: what Zipped is to be compared with.
-	Separate
+	Separate Variant = variants.Separate
 	// Outlier16 executes the base, and after it 16-bit outliers in compressed
 	// sparse rows, in a pass of its own.
-	Outlier16
+	Outlier16 Variant = variants.Outlier16
 	// W16A16 executes bfloat16 weights with float32 activations and sums.
-	W16A16
+	W16A16 Variant = variants.W16A16
 )
-
-// String returns "zipper", "dense4", "separate", "outlier16" or "w16a16".
-func (v Variant) String() string {
-	names := []string{"zipper", "dense4", "separate", "outlier16", "w16a16"}
-	if v < 0 || int(v) >= len(names) {
-		return fmt.Sprintf("variant(%d)", int(v))
-	}
-	return names[v]
-}
 
 // Weights is Ŵ [N,K] in the layout of the kernels. It is safe for concurrent use.
 type Weights struct {

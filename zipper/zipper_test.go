@@ -41,7 +41,7 @@ func forLayouts(t *testing.T, a quant.Activations, scale func(*rand.Rand) uint16
 			continue
 		}
 		n++
-		for _, v := range variants(q) {
+		for _, v := range variantsOf(q) {
 			f(i, l, q, v)
 		}
 	}
@@ -246,7 +246,7 @@ func TestReference(t *testing.T) {
 					q = executed(q, v)
 					want := reference(t, q, i, v, x, a)
 					size := remember(t, "size", i, v, a, func() []float64 { return absolute(q, x, a) })
-					near(t, l.String()+" "+v.String(), multiply(t, prepackFor(t, q, v, a), x), want, size, rounding(q, a))
+					near(t, l.String()+" "+string(v), multiply(t, prepackFor(t, q, v, a), x), want, size, rounding(q, a))
 				})
 			})
 		})
@@ -606,7 +606,7 @@ func TestRefused(t *testing.T) {
 		a      quant.Activations
 		change func(q *quant.Quantized)
 	}{
-		{"no variant variant(7)", Variant(7), quant.A8, func(*quant.Quantized) {}},
+		{"no variant dense5", Variant("dense5"), quant.A8, func(*quant.Quantized) {}},
 		{"no variant w16a16 of quantized weights", W16A16, quant.A16, func(*quant.Quantized) {}},
 		{"no outliers for variant outlier16", Outlier16, quant.A8, func(q *quant.Quantized) { q.Residual = nil }},
 		{"outlier16 with a block residual", Outlier16, quant.A8, func(q *quant.Quantized) { q.Outliers = outliers(16, 64) }},

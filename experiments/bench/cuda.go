@@ -9,8 +9,8 @@ import (
 	"os"
 	"time"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda"
 )
@@ -126,7 +126,7 @@ func (e *gpu) Yardsticks(string) []Yardstick {
 func (e *gpu) Prepare(w *Weights, scheme, variant string) (Layer, error) {
 	q := w.Of(variant)
 	o := cuda.Options{Input: cuda.BFloat16, Output: cuda.BFloat16, Tile: e.tile}
-	if variant == plan.W16A16 {
+	if variant == variants.W16A16 {
 		if _, err := e.device.CuBLAS(); err != nil {
 			return nil, &Unsupported{"cuda", scheme, variant, err.Error()}
 		}
@@ -137,7 +137,7 @@ func (e *gpu) Prepare(w *Weights, scheme, variant string) (Layer, error) {
 	if scheme == "w4a16" {
 		s = cuda.W4A16BF16
 	}
-	if variant == plan.Outlier16 && s == cuda.W4A4 {
+	if variant == variants.Outlier16 && s == cuda.W4A4 {
 		return nil, &Unsupported{"cuda", scheme, variant, "4-bit activations and outliers have no kernel"}
 	}
 	if e.last.q == nil || e.last.q.Base != q.Base || e.last.q.Residual != q.Residual ||

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -85,9 +85,9 @@ type Weights struct {
 // nil for outlier16 without outliers.
 func (w *Weights) Of(variant string) *quant.Quantized {
 	switch {
-	case variant == plan.Dense4:
+	case variant == variants.Dense4:
 		return &quant.Quantized{Base: w.Packed.Base}
-	case variant == plan.Outlier16:
+	case variant == variants.Outlier16:
 		return w.Outlier
 	}
 	return w.Packed

@@ -17,6 +17,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 )
 
 // generator is a variant of a model on its way through the repeats.
@@ -123,7 +124,7 @@ func newGenerator(model *llm.Model, g *plan.Generation, variant string) *generat
 
 // packLinear packs l itself as w16a16, and random codes in its place otherwise.
 func packLinear(l llm.Linear, g *plan.Generation, variant string, seed uint64) (trial.Product, error) {
-	if variant == plan.W16A16 {
+	if variant == variants.W16A16 {
 		return trial.Pack16(l.Weights)
 	}
 	q := Random(l.N, l.K, &g.Layout, seed).Of(variant)

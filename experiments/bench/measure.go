@@ -11,6 +11,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -231,7 +232,7 @@ func (c *contender) check(p *plan.Product, x gemm.Matrix) error {
 		return fmt.Errorf("%s: output is %dx%d, want %dx%d", c.variant, y.Rows, y.Cols, x.Rows, p.N)
 	}
 	in := x.View(0, min(4, x.Rows), 0, x.Cols).Clone()
-	if c.variant != plan.W16A16 {
+	if c.variant != variants.W16A16 {
 		activations(c.scheme).Apply(in)
 	}
 	q, weights := c.weights.Of(c.variant), gemm.NewMatrix(1, p.K)

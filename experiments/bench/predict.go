@@ -12,6 +12,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/roofline"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 )
 
 // Predict writes what the analytic model of internal/roofline expects of the
@@ -96,7 +97,7 @@ func printPrediction(out io.Writer, rows []*row.Row) error {
 	fmt.Fprintln(out, strings.TrimSuffix(rows[0].Label, " "+rows[0].Axes["variant"]))
 	var dense float64
 	for _, r := range rows {
-		if v, ok := r.Value(row.PredictedTime); ok && r.Axes["variant"] == plan.Dense4 {
+		if v, ok := r.Value(row.PredictedTime); ok && r.Axes["variant"] == variants.Dense4 {
 			dense = v.Value
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -48,7 +49,7 @@ func Random(n, k int, l *plan.Layout, seed uint64) *Weights {
 			outliers = min(n*k, bytes/(2+intWidth(k-1)))
 		}
 	}
-	if outliers > 0 && slices.Contains(l.Variants, plan.Outlier16) {
+	if outliers > 0 && slices.Contains(l.Variants, variants.Outlier16) {
 		o := &quant.Outliers{N: n, K: k}
 		o.RowPtr, o.Cols = rng.scatter(n, k, outliers)
 		o.Values = rng.halves(outliers, exponent+3)

@@ -14,6 +14,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -47,7 +48,7 @@ func (e *fake) Yardsticks(string) []Yardstick {
 }
 
 func (e *fake) Prepare(w *Weights, scheme, variant string) (Layer, error) {
-	if variant == plan.Outlier16 {
+	if variant == variants.Outlier16 {
 		return nil, &Unsupported{"cuda", scheme, variant, "none was written"}
 	}
 	return &fakeLayer{engine: e, variant: variant, w: w.Of(variant)}, nil
@@ -68,7 +69,7 @@ func (l *fakeLayer) Close() error             { l.engine.closed++; return nil }
 func (l *fakeLayer) Run() (time.Duration, error) {
 	l.engine.order += l.variant[:1]
 	took := time.Millisecond
-	if l.variant == plan.Zipper {
+	if l.variant == variants.Zipper {
 		took = 1250 * time.Microsecond
 	}
 	return took * time.Duration(1+l.engine.repeat), nil
@@ -80,7 +81,7 @@ func (l *fakeLayer) Output() (gemm.Matrix, error) {
 	n, _ := l.w.Dims()
 	y := gemm.NewMatrix(x.Rows, n)
 	w := l.w
-	if l.variant == plan.Separate {
+	if l.variant == variants.Separate {
 		w = &quant.Quantized{Base: w.Base} // it forgets the residual
 	}
 	gemm.MulNT(y, x, w)
@@ -131,7 +132,7 @@ func TestRun(t *testing.T) {
 			by[r.Axes["variant"]] = r
 		}
 	}
-	z := by[plan.Zipper]
+	z := by[variants.Zipper]
 	value := func(name string, want float64) {
 		t.Helper()
 		v, ok := z.Value(name)
@@ -142,8 +143,8 @@ func TestRun(t *testing.T) {
 	// Times are 1.25 ms times 6, 7, 8 and 9: the machine slows down. Ratios and
 	// shares, within a repeat, do not see it.
 	value(row.Time, 1.25e-3*7.5)
-	value(row.TimeOver(plan.Dense4), 1.25)
-	if v, _ := z.Value(row.TimeOver(plan.Dense4)); *v.Low != *v.High {
+	value(row.TimeOver(variants.Dense4), 1.25)
+	if v, _ := z.Value(row.TimeOver(variants.Dense4)); *v.Low != *v.High {
 		t.Errorf("ratio of equal ratios: %v to %v", *v.Low, *v.High)
 	}
 	if v, _ := z.Value(row.Time); *v.Low >= *v.High {
@@ -152,7 +153,7 @@ func TestRun(t *testing.T) {
 	if s := z.Windows(row.Time); len(s) != 4 {
 		t.Errorf("repeats %v", s)
 	}
-	if v, ok := z.Value(row.TimeOver(plan.Separate)); ok {
+	if v, ok := z.Value(row.TimeOver(variants.Separate)); ok {
 		t.Errorf("a ratio to a wrong product: %+v", v)
 	}
 	if v, _ := z.Value(row.OutputNMSE); !(v.Value < 1e-10) {
@@ -161,10 +162,10 @@ func TestRun(t *testing.T) {
 	if x := z.Execution; x == nil || x.Kernel != "k-zipper" || x.Cache != "flushed" || x.Yardsticks[row.ReadBandwidth] != "invented" || x.Engine != "cuda" {
 		t.Errorf("execution %+v", x)
 	}
-	if r := by[plan.Separate]; r.Status != row.Failed || !strings.Contains(r.Error, "not the product") || len(r.Values) != 0 {
+	if r := by[variants.Separate]; r.Status != row.Failed || !strings.Contains(r.Error, "not the product") || len(r.Values) != 0 {
 		t.Errorf("separate: %+v", r)
 	}
-	if r := by[plan.Outlier16]; r.Status != row.Failed || r.Error != "engine cuda has no kernel for w4a8 outlier16: none was written" {
+	if r := by[variants.Outlier16]; r.Status != row.Failed || r.Error != "engine cuda has no kernel for w4a8 outlier16: none was written" {
 		t.Errorf("outlier16: %+v", r)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "config.yaml")); err != nil {
@@ -301,7 +302,7 @@ func TestRandom(t *testing.T) {
 		{32, 96, plan.Layout{Group: 32, Outliers: 0.05}},
 		{300, 300, plan.Layout{Group: 100, Density: 1, Block: plan.Block{Rows: 1, Cols: 24}}},
 	} {
-		c.l.Variants = plan.Variants
+		c.l.Variants = variants.All
 		w := Random(c.n, c.k, &c.l, 1)
 		for _, q := range []*quant.Quantized{w.Packed, w.Outlier} {
 			data, err := q.MarshalBinary()

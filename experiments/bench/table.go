@@ -6,8 +6,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 )
 
 // Print writes the rows of one product for a terminal: a line of what they share,
@@ -40,9 +40,9 @@ func Print(out io.Writer, rows []*row.Row) error {
 			continue
 		}
 		over := "\t"
-		if v, ok := r.Value(row.TimeOver(plan.Dense4)); ok {
+		if v, ok := r.Value(row.TimeOver(variants.Dense4)); ok {
 			over = fmt.Sprintf("%.3f %s\t", v.Value, interval(v, 1, "%.3f"))
-		} else if r.Axes["variant"] == plan.Dense4 {
+		} else if r.Axes["variant"] == variants.Dense4 {
 			over = "1\t"
 		}
 		t, _ := r.Value(row.Time)
@@ -60,7 +60,7 @@ func tokenRate(r *row.Row, what, rate, time string) string {
 		return ""
 	}
 	text := fmt.Sprintf("%s %.4g token/s %s", what, v.Value, interval(v, 1, "%.4g"))
-	if o, ok := r.Value(row.Over(time, plan.Dense4)); ok {
+	if o, ok := r.Value(row.Over(time, variants.Dense4)); ok {
 		text += fmt.Sprintf("\ttime/dense4 %.3f %s", o.Value, interval(o, 1, "%.3f"))
 	} else {
 		text += "\t"

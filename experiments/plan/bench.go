@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 )
 
 // Bench is a validated bench file.
@@ -24,24 +25,11 @@ type Bench struct {
 	root    *yaml.Node
 }
 
-// Variants of execution.
-const (
-	W16A16    = "w16a16"    // bfloat16 weights, float32 sums
-	Dense4    = "dense4"    // the 4-bit base alone: the lower bound, another result
-	Separate  = "separate"  // the base, then the residual in a pass of its own
-	Outlier16 = "outlier16" // the base, and half-precision outliers in CSR
-	Zipper    = "zipper"    // base and residual in one stream
-)
+// Schemes are what bench files may name. A scheme says what the 4-bit weights meet:
+// w4a16 floats, w4a8 int8 per token, w4a4 int4 per 128 channels.
+var Schemes = []string{"w4a8", "w4a16", "w4a4"}
 
-// Variants and Schemes are what bench files may name. A scheme says what the
-// 4-bit weights meet: w4a16 floats, w4a8 int8 per token, w4a4 int4 per 128
-// channels.
-var (
-	Variants = []string{W16A16, Dense4, Separate, Outlier16, Zipper}
-	Schemes  = []string{"w4a8", "w4a16", "w4a4"}
-)
-
-// Layout is the form of a matrix that is executed in Variants.
+// Layout is the form of a matrix that is executed in Variants of package variants.
 type Layout struct {
 	Scheme   string   `json:"scheme"`
 	Group    int      `json:"group,omitempty"`
@@ -128,7 +116,7 @@ var (
 			means: "Scale of a residual: one for a block, or one for each row of a block"},
 		{name: "outliers", kind: kinds.Percent(0, 0.5), fallback: always(0.0),
 			means: "Share of weights that `outlier16` keeps in 16 bits; 0 is as many as take the bytes of the residual"},
-		{name: "variants", kind: kinds.Word(Variants...), // a list that is not swept
+		{name: "variants", kind: kinds.Word(variants.All...), // a list that is not swept
 			means: "What to time: 16-bit weights; the 4-bit base alone; base, then residual; base and 16-bit outliers; " +
 				"base and residual in one stream"},
 	}

@@ -4,6 +4,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 )
 
 // benchAgain checks that the resolved form of a bench file means the same.
@@ -47,7 +49,7 @@ generate:
 	}
 	first, last := b.Products[0], b.Products[29]
 	if want := (Product{Model: "llama3-8b", Layer: "qkv", N: 6144, K: 4096, Tokens: 1,
-		Layout: Layout{Scheme: "w4a8", Group: 128, Variants: []string{Dense4, Zipper}}, Timing: Timing{7, "flush", 1}}); !reflect.DeepEqual(first, want) {
+		Layout: Layout{Scheme: "w4a8", Group: 128, Variants: []string{variants.Dense4, variants.Zipper}}, Timing: Timing{7, "flush", 1}}); !reflect.DeepEqual(first, want) {
 		t.Errorf("first product is %+v", first)
 	}
 	if last.Shape().String() != "16x256" || last.Tokens != 4 || last.Density != 0.1 || last.Block != (Block{Rows: 1, Cols: 128}) {

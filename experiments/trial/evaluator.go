@@ -83,8 +83,10 @@ type evaluation struct {
 func (e *evaluator) evaluate(ctx context.Context, m *llm.Model, id string) (*evaluation, error) {
 	out := &evaluation{}
 	var err error
-	reference := func(first, last int, seqs [][]int32) (gemm.Matrix, error) { return e.reference(ctx, first, last, seqs) }
-	if out.scores, err = score(ctx, m, e.windows, reference, e.keptScores(id, &out.spared)); err != nil {
+	ref := &reference{e.source.model, func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
+		return e.reference(ctx, first, last, seqs)
+	}}
+	if out.scores, err = score(ctx, m, e.windows, ref, e.keptScores(id, &out.spared)); err != nil {
 		return nil, err
 	}
 	for i, t := range e.tasks {

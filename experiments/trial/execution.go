@@ -12,6 +12,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper"
 )
@@ -28,27 +29,17 @@ type Product interface {
 func Scheme(activations string) string { return "w4" + activations }
 
 // Pack lays q out for the kernels of package zipper, under one of plan.Schemes and
-// as one of plan.Variants, of which w16a16 rounds what q stands for to bfloat16.
+// as one of variants.All, of which w16a16 rounds what q stands for to bfloat16.
 // What has no kernel is an error.
 func Pack(q *quant.Quantized, scheme, variant string) (Product, error) {
 	act, err := quant.ParseActivations(strings.TrimPrefix(scheme, "w4"))
 	if err != nil {
 		return nil, fmt.Errorf("scheme %s: %w", scheme, err)
 	}
-	if variant == plan.W16A16 {
+	if variant == variants.W16A16 {
 		return Pack16(q)
 	}
-	v, ok := variants[variant]
-	if !ok {
-		return nil, fmt.Errorf("unknown variant %q", variant)
-	}
-	return zipper.PrepackFor(q, v, act)
-}
-
-// variants are the names of plan for what package zipper executes.
-var variants = map[string]zipper.Variant{
-	plan.Dense4: zipper.Dense4, plan.Separate: zipper.Separate,
-	plan.Outlier16: zipper.Outlier16, plan.Zipper: zipper.Zipped,
+	return zipper.PrepackFor(q, zipper.Variant(variant), act)
 }
 
 // Pack16 lays w out as bfloat16: the variant w16a16.
@@ -58,11 +49,11 @@ func Pack16(w gemm.Source) (Product, error) { return zipper.PrepackBF16(w) }
 func Variant(f quant.Form) string {
 	switch {
 	case f.Residual != nil:
-		return plan.Zipper
+		return variants.Zipper
 	case f.Outliers:
-		return plan.Outlier16
+		return variants.Outlier16
 	}
-	return plan.Dense4
+	return variants.Dense4
 }
 
 // packAll lays all of q out for inputs rounded as the model's activations say. A
@@ -100,6 +91,11 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 	if err != nil || f == nil {
 		return err
 	}
+	return Takes(*f, t, n, k)
+}
+
+// Takes is ExecutableAt for weights of the form f, in whatever way they came to it.
+func Takes(f quant.Form, t plan.Trial, n, k int) error {
 	f.N, f.K = n, k
 	act, err := activations(t)
 	if err != nil {
@@ -108,7 +104,7 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 	if t.ActivationsScale != "" {
 		return errors.New("scales of inputs that are found beforehand have no kernel")
 	}
-	return zipper.Takes(*f, variants[Variant(*f)], act)
+	return zipper.Takes(f, zipper.Variant(Variant(f)), act)
 }
 
 // Refused joins what Executable says of those trials that ask for packed

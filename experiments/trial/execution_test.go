@@ -12,6 +12,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/testmodel"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
@@ -42,8 +43,8 @@ func TestPackedAgrees(t *testing.T) {
 		ids = append(ids, int32(i*i*7%model.Config().VocabSize))
 	}
 	methods := map[string]quant.Quantizer{
-		plan.Dense4: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
-		plan.Zipper: func() quant.Quantizer {
+		variants.Dense4: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
+		variants.Zipper: func() quant.Quantizer {
 			return mosaic.Mosaic{Base: solve.RTN{Format: quant.Int4(64), Scale: grid.Scale{Rule: grid.AbsMax}},
 				Blocks:    mosaic.Blocks{BlockRows: 16, BlockCols: 16, Density: 0.2, Bits: 4},
 				Criterion: mosaic.CriterionError}

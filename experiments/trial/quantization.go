@@ -9,6 +9,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
@@ -36,6 +37,9 @@ type quantization struct {
 func (s *Subject) quantization(ctx context.Context, t plan.Trial) (*quantization, error) {
 	if err := s.source.checkPatterns(t.Method); err != nil {
 		return nil, err
+	}
+	if want := t.Method.Bool(method.LMHead); want != s.source.model.OutputListed() {
+		return nil, fmt.Errorf("%s: lm_head is %v, and its subject was opened for a trial with %v", t.Label, want, !want)
 	}
 	model, scales, err := s.calibrated.smooth(ctx, t.Method)
 	if err != nil {

@@ -22,6 +22,12 @@ type quantizedModel struct {
 	spared                         float64 // seconds that layers of an earlier run took
 }
 
+// quantizesOutput reports whether the output layer is quantized.
+func (q *quantizedModel) quantizesOutput() bool {
+	_, ok := q.replacements[llm.OutputName].Weights.(*quant.Quantized)
+	return ok
+}
+
 // view returns the model with its layers replaced.
 func (q *quantizedModel) view() *llm.Model { return q.model.With(q.replacements) }
 

@@ -98,7 +98,7 @@ func TestBothLogits(t *testing.T) {
 	for i := range hidden.Data {
 		hidden.Data[i], ref.Data[i] = float32(rng.NormFloat64()), float32(rng.NormFloat64())
 	}
-	s := &scorer{model: m}
+	s := &scorer{model: m, reference: &reference{model: m}}
 	for _, n := range []int{1, 7, 16, 17, 31, 32, 33, 34, 65, 70} {
 		const a = 3
 		got, want, err := s.both(a, a+n, hidden, ref)

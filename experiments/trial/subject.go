@@ -24,6 +24,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
@@ -125,6 +126,7 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		return nil, nil, plan.AboutSetting("model", err)
 	}
 	src := l.newSource(t.Model, model)
+	src.listOutput(t.Method.Bool(method.LMHead))
 	s := &Subject{
 		source: src, calibrated: &calibrator{source: src, settings: t.Calibration},
 		evaluator: &evaluator{source: src, protocol: t.Protocol},

@@ -14,6 +14,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda"
 )
 
@@ -143,10 +144,10 @@ func Predict(d Device, p Product) (Prediction, error) {
 		group = k
 	}
 	rate, emulated := d.rate(p.Scheme)
-	out := Prediction{Emulated: emulated && p.Variant != "w16a16"}
+	out := Prediction{Emulated: emulated && p.Variant != variants.W16A16}
 	add := func(k Kernel) { out.Kernels = append(out.Kernels, k) }
 
-	if p.Variant == "w16a16" {
+	if p.Variant == variants.W16A16 {
 		add(d.kernel("gemm bf16", p, 0, 2*weights+2*m*k+2*m*n, 2*m*weights/(d.BF16*tensor), 0, false))
 		return out.sum(), nil
 	}
@@ -165,22 +166,22 @@ func Predict(d Device, p Product) (Prediction, error) {
 	// block by chance.
 	tiles := k / 64 * rowsPerBlock / 16
 	deviation := 2 * math.Sqrt(p.Density*(1-p.Density)/tiles)
-	if p.Variant != "zipper" {
+	if p.Variant != variants.Zipper {
 		add(d.kernel("dense", p, 0, base, multiply, issue(1, 0), false))
 	}
 	switch p.Variant {
-	case "dense4":
-	case "zipper":
+	case variants.Dense4:
+	case variants.Zipper:
 		add(d.kernel("zip", p, deviation/(1+p.Density), base+residual+index,
 			multiply*(1+p.Density), issue(1, p.Density), false))
-	case "separate":
+	case variants.Separate:
 		if p.Density > 0 {
 			// The second kernel reads the activations again, and the outputs, which
 			// it writes a second time.
 			add(d.kernel("sparse", p, deviation/p.Density, residual+index+m*k*x+4*m*n,
 				multiply*p.Density, issue(0, p.Density), true))
 		}
-	case "outlier16":
+	case variants.Outlier16:
 		if p.Density > 0 {
 			count := residual / 6 // as many as take the bytes of the residual
 			// Each outlier is an address, a load and a multiplication per token.

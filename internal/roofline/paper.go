@@ -1,5 +1,7 @@
 package roofline
 
+import "github.com/mosaicquant/mosaicquant/internal/variants"
+
 import "math"
 
 // Reported is a figure of the paper (arXiv 2606.15652) and the model's answer to
@@ -53,7 +55,7 @@ func over(layers []layer, m int, a, b string) func(Device) (float64, error) {
 func endToEnd(batch int) func(Device) (float64, error) {
 	return func(d Device) (float64, error) {
 		var sum [2]float64
-		for i, v := range []string{"w16a16", "zipper"} {
+		for i, v := range []string{variants.W16A16, variants.Zipper} {
 			prefill, err := total(d, qwen3, 2048*batch, v)
 			if err != nil {
 				return 0, err
@@ -73,12 +75,12 @@ func endToEnd(batch int) func(Device) (float64, error) {
 var inf = math.Inf(1)
 
 var Paper = []Reported{
-	{"fused over dense4, 10 %, M=1", 1.053, 1.062, over(qwen3, 1, "zipper", "dense4")},
-	{"fused over dense4, 10 %, M=16", 1.053, 1.062, over(qwen3, 16, "zipper", "dense4")},
-	{"fused over dense4, 10 %, M=2048", 1.053, 1.062, over(qwen3, 2048, "zipper", "dense4")},
-	{"separate over dense4, 10 %, M=1", 1.3, inf, over(qwen3, 1, "separate", "dense4")},
-	{"separate over dense4, 10 %, M=16", 1.3, inf, over(qwen3, 16, "separate", "dense4")},
-	{"separate over dense4, 10 %, M=2048", 1.3, inf, over(qwen3, 2048, "separate", "dense4")},
+	{"fused over dense4, 10 %, M=1", 1.053, 1.062, over(qwen3, 1, variants.Zipper, variants.Dense4)},
+	{"fused over dense4, 10 %, M=16", 1.053, 1.062, over(qwen3, 16, variants.Zipper, variants.Dense4)},
+	{"fused over dense4, 10 %, M=2048", 1.053, 1.062, over(qwen3, 2048, variants.Zipper, variants.Dense4)},
+	{"separate over dense4, 10 %, M=1", 1.3, inf, over(qwen3, 1, variants.Separate, variants.Dense4)},
+	{"separate over dense4, 10 %, M=16", 1.3, inf, over(qwen3, 16, variants.Separate, variants.Dense4)},
+	{"separate over dense4, 10 %, M=2048", 1.3, inf, over(qwen3, 2048, variants.Separate, variants.Dense4)},
 	{"V projection: sparse kernel over dense kernel, M=16", 0.55, 0.55, sparseShare(16)},
 	{"V projection: sparse kernel over dense kernel, M=2048", 0.55, 0.55, sparseShare(2048)},
 	{"linear layers against 16 bits, 2048+128, batch 4", 1.24, 1.24, endToEnd(4)},
@@ -90,7 +92,7 @@ var Paper = []Reported{
 func sparseShare(m int) func(Device) (float64, error) {
 	return func(d Device) (float64, error) {
 		p, err := Predict(d, Product{M: m, N: vProj.n, K: vProj.k, Scheme: "w4a8",
-			Variant: "separate", Group: 128, Density: 0.1})
+			Variant: variants.Separate, Group: 128, Density: 0.1})
 		if err != nil {
 			return 0, err
 		}

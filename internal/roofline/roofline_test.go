@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"testing"
+
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 )
 
 func predict(t *testing.T, d Device, p Product) Prediction {
@@ -35,11 +37,11 @@ func each(f func(d Device, p Product)) {
 // residual never takes less time.
 func TestBounds(t *testing.T) {
 	each(func(d Device, p Product) {
-		for _, v := range []string{"w16a16", "dense4", "zipper", "separate", "outlier16"} {
+		for _, v := range []string{variants.W16A16, variants.Dense4, variants.Zipper, variants.Separate, variants.Outlier16} {
 			p.Variant = v
 			r := predict(t, d, p)
 			bytes, flops, peak := float64(p.N)*float64(p.K)/2, 2*float64(p.M)*float64(p.N)*float64(p.K), max(d.BF16, d.Int8, d.Int4)
-			if v == "w16a16" {
+			if v == variants.W16A16 {
 				bytes *= 4
 			}
 			if least := max(bytes/d.Bandwidth, flops/peak); !(r.Time > least) {
@@ -57,9 +59,9 @@ func TestBounds(t *testing.T) {
 // TestWithoutResidual: at density 0 all that carry a residual are the base.
 func TestWithoutResidual(t *testing.T) {
 	each(func(d Device, p Product) {
-		p.Density, p.Variant = 0, "dense4"
+		p.Density, p.Variant = 0, variants.Dense4
 		base := predict(t, d, p)
-		for _, v := range []string{"zipper", "separate", "outlier16"} {
+		for _, v := range []string{variants.Zipper, variants.Separate, variants.Outlier16} {
 			p.Variant = v
 			if r := predict(t, d, p); r.Time != base.Time {
 				t.Fatalf("%s %+v: %g s, the base takes %g", d.Name, p, r.Time, base.Time)
@@ -74,9 +76,9 @@ func TestWithoutResidual(t *testing.T) {
 // slower that makes it is bounded here, until it is mended.
 func TestOrder(t *testing.T) {
 	each(func(d Device, p Product) {
-		p.Variant = "zipper"
+		p.Variant = variants.Zipper
 		fused := predict(t, d, p)
-		p.Variant = "separate"
+		p.Variant = variants.Separate
 		limit := 1.02
 		if p.M > 128 {
 			limit = 1.2
@@ -91,7 +93,7 @@ func TestOrder(t *testing.T) {
 // schedulers issue what W4A16 takes.
 func TestLargeDecodeIsMemoryBound(t *testing.T) {
 	for name, d := range Devices {
-		p := Product{M: 1, N: 28672, K: 8192, Scheme: "w4a16", Variant: "dense4", Group: 128}
+		p := Product{M: 1, N: 28672, K: 8192, Scheme: "w4a16", Variant: variants.Dense4, Group: 128}
 		r := predict(t, d, p)
 		if name == "b200" {
 			if b := r.Kernels[0].Bound(); b != "issue" {
@@ -110,7 +112,7 @@ func TestLargeDecodeIsMemoryBound(t *testing.T) {
 }
 
 func TestEmulationIsSaid(t *testing.T) {
-	p := Product{M: 16, N: 4096, K: 4096, Scheme: "w4a4", Variant: "zipper", Group: 128, Density: 0.1}
+	p := Product{M: 16, N: 4096, K: 4096, Scheme: "w4a4", Variant: variants.Zipper, Group: 128, Density: 0.1}
 	for name, want := range map[string]bool{"a100": false, "rtx4090": false, "l20": false, "h100": true, "h200": true, "b200": true} {
 		if r := predict(t, Devices[name], p); r.Emulated != want {
 			t.Errorf("%s: emulated %v", name, r.Emulated)
@@ -119,7 +121,7 @@ func TestEmulationIsSaid(t *testing.T) {
 }
 
 func TestNonsense(t *testing.T) {
-	good := Product{M: 1, N: 1, K: 1, Scheme: "w4a8", Variant: "zipper", Density: 0.5}
+	good := Product{M: 1, N: 1, K: 1, Scheme: "w4a8", Variant: variants.Zipper, Density: 0.5}
 	for i, f := range []func(p *Product){
 		func(p *Product) { p.M = 0 }, func(p *Product) { p.Density = math.NaN() }, func(p *Product) { p.Scheme = "w8a8" },
 		func(p *Product) { p.Variant = "fused" }, func(p *Product) { p.Density = 2 },
@@ -141,7 +143,7 @@ func TestDevicesHaveSources(t *testing.T) {
 }
 
 func ExamplePredict() {
-	r, err := Predict(Devices["h200"], Product{M: 1, N: 28672, K: 4096, Scheme: "w4a16", Variant: "zipper", Group: 128, Density: 0.1})
+	r, err := Predict(Devices["h200"], Product{M: 1, N: 28672, K: 4096, Scheme: "w4a16", Variant: variants.Zipper, Group: 128, Density: 0.1})
 	fmt.Printf("%.2g s, bound by %s %v\n", r.Time, r.Kernels[0].Bound(), err)
 	// Output: 1.8e-05 s, bound by memory <nil>
 }

@@ -11,6 +11,7 @@ import (
 	"gonum.org/v1/plot/vg/draw"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/reports/format"
 	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
@@ -49,7 +50,7 @@ func overheadFigure(m *stats.Timing) *Figure {
 	}
 	densities := map[place]map[float64]*stats.Product{}
 	for _, p := range m.Products {
-		e := p.Variant("dense4")
+		e := p.Variant(variants.Dense4)
 		if e == nil || p.Density == 0 {
 			continue
 		}
@@ -77,8 +78,8 @@ func overheadFigure(m *stats.Timing) *Figure {
 		r := variantSeries(name)
 		r.line, r.bars = true, true
 		for d, p := range densities[best] {
-			if e := p.Variant(name); e != nil && name != "w16a16" {
-				if v, ok := e.Timed(row.TimeOver("dense4")); ok {
+			if e := p.Variant(name); e != nil && name != variants.W16A16 {
+				if v, ok := e.Timed(row.TimeOver(variants.Dense4)); ok {
 					r.points = append(r.points, point{x: d, y: v.Value, low: v.Low, high: v.High, name: p.Name + " " + name})
 				}
 			}
@@ -88,9 +89,9 @@ func overheadFigure(m *stats.Timing) *Figure {
 		}
 	}
 	for d, p := range densities[best] {
-		if z := p.Variant("zipper"); z != nil {
+		if z := p.Variant(variants.Zipper); z != nil {
 			a, ok1 := z.Timed(row.WeightBytes)
-			b, ok2 := p.Variant("dense4").Timed(row.WeightBytes)
+			b, ok2 := p.Variant(variants.Dense4).Timed(row.WeightBytes)
 			if ok1 && ok2 && b.Value > 0 {
 				y := a.Value / b.Value
 				bytesLine.points = append(bytesLine.points, point{x: d, y: y, low: y, high: y, name: "bytes of zipper over those of dense4"})
@@ -130,11 +131,11 @@ const ratioLimit = 36
 func ratioFigure(m *stats.Timing) *Figure {
 	var products []*stats.Product
 	for _, p := range m.Products {
-		if p.Variant("dense4") == nil || p.Density == 0 {
+		if p.Variant(variants.Dense4) == nil || p.Density == 0 {
 			continue
 		}
 		for _, e := range p.Variants {
-			if _, ok := e.Timed(row.TimeOver("dense4")); ok {
+			if _, ok := e.Timed(row.TimeOver(variants.Dense4)); ok {
 				products = append(products, p)
 				break
 			}
@@ -157,7 +158,7 @@ func ratioFigure(m *stats.Timing) *Figure {
 		r := variantSeries(name)
 		for j, p := range products {
 			if e := p.Variant(name); e != nil {
-				if v, ok := e.Timed(row.TimeOver("dense4")); ok && v.Value > 0 {
+				if v, ok := e.Timed(row.TimeOver(variants.Dense4)); ok && v.Value > 0 {
 					r.points = append(r.points, point{x: v.Value, y: float64(j), low: v.Low, high: v.High, name: p.Name})
 					lo, hi = min(lo, v.Value), max(hi, v.Value)
 				}
@@ -169,7 +170,7 @@ func ratioFigure(m *stats.Timing) *Figure {
 	}
 	var first []*stats.Entry
 	for _, p := range products {
-		first = append(first, p.Variant("dense4"))
+		first = append(first, p.Variant(variants.Dense4))
 	}
 	usual := stats.UsualAxes(first, "scheme", "group", "density", "block", "tokens")
 	names := make([]string, len(products))

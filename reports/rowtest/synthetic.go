@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/reports/format"
 )
 
@@ -55,7 +56,7 @@ func WithTimes(r row.Row, decode, prefill float64) row.Row {
 	for tokens, v := range map[int]float64{1: decode, 512: prefill} {
 		low, high := v*.98, v*1.02
 		product := fmt.Sprintf("llama3.2-1b down 2048x8192 M=%d", tokens)
-		r.Values = append(r.Values, row.Value{Name: row.Speed(product, row.TimeOver("w16a16")), Value: v, Low: &low, High: &high},
+		r.Values = append(r.Values, row.Value{Name: row.Speed(product, row.TimeOver(variants.W16A16)), Value: v, Low: &low, High: &high},
 			row.Value{Name: row.Speed(product, row.Time), Value: v * 1e-3 * math.Sqrt(float64(tokens)), Unit: "s"},
 			row.Value{Name: row.Speed(product, row.WeightBytes), Value: v * 3.3e7, Unit: "B"},
 			row.Value{Name: row.Speed(product, row.BandwidthShare), Value: .8})
@@ -194,7 +195,7 @@ func timedRow(variant, density string, tokens int, time, over float64, more map[
 		axes[k] = v
 	}
 	weight := 2.1e6
-	if d, _ := format.Number(density); variant != "dense4" {
+	if d, _ := format.Number(density); variant != variants.Dense4 {
 		weight *= 1 + d
 	}
 	value := func(name, unit string, v, spread float64) row.Value {
@@ -205,8 +206,8 @@ func timedRow(variant, density string, tokens int, time, over float64, more map[
 		Execution: &row.Execution{Engine: "cpu", Device: "made-up <b>CPU", Requested: "auto", Kernel: "avx512", Yardsticks: map[string]string{row.ReadBandwidth: "a sum"}},
 		Values: []row.Value{value(row.Time, "s", time, .02), value(row.Rate, "FLOP/s", 2*4096*1024*float64(tokens)/time, .02), value(row.BandwidthShare, "", .8, .02),
 			value(row.ReadBandwidth, "B/s", 3e10, .01), value(row.PeakRate, "FLOP/s", 4e11, .01), {Name: row.WeightBytes, Value: weight, Unit: "B"}}}
-	if variant != "dense4" {
-		r.Values = append(r.Values, value(row.TimeOver("dense4"), "", over, .02))
+	if variant != variants.Dense4 {
+		r.Values = append(r.Values, value(row.TimeOver(variants.Dense4), "", over, .02))
 	}
 	return r
 }
@@ -217,12 +218,12 @@ func TimedRows(more map[string]string) []row.Row {
 		for _, d := range []string{"0.05", "0.1", "0.2"} {
 			v, _ := format.Number(d)
 			t := 1e-4 * float64(m)
-			rows = append(rows, timedRow("w16a16", d, m, 3.9*t, 3.9, more), timedRow("separate", d, m, t*(1.1+v), 1.1+v, more),
-				timedRow("dense4", d, m, t, 0, more), timedRow("zipper", d, m, t*(1+v), 1+v, more))
+			rows = append(rows, timedRow(variants.W16A16, d, m, 3.9*t, 3.9, more), timedRow(variants.Separate, d, m, t*(1.1+v), 1.1+v, more),
+				timedRow(variants.Dense4, d, m, t, 0, more), timedRow(variants.Zipper, d, m, t*(1+v), 1+v, more))
 			for i := range rows {
-				if rows[i].Axes["variant"] == "separate" && len(rows[i].Values) == 7 {
+				if rows[i].Axes["variant"] == variants.Separate && len(rows[i].Values) == 7 {
 					low, high := 1.05, 1.12
-					rows[i].Values = append(rows[i].Values, row.Value{Name: row.TimeOver("zipper"), Value: 1.08, Low: &low, High: &high})
+					rows[i].Values = append(rows[i].Values, row.Value{Name: row.TimeOver(variants.Zipper), Value: 1.08, Low: &low, High: &high})
 				}
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/reports/format"
 )
 
@@ -32,7 +33,7 @@ type Product struct {
 }
 
 // VariantOrder is the order in which variants are listed and coloured.
-var VariantOrder = []string{"dense4", "zipper", "separate", "outlier16", "w16a16"}
+var VariantOrder = []string{variants.Dense4, variants.Zipper, variants.Separate, variants.Outlier16, variants.W16A16}
 
 // VariantNames says what they are, for captions.
 const VariantNames = "dense4: the 4-bit base alone, a lower bound that computes something else. zipper: base and residual in one stream. separate: the residual in a pass of its own. " +

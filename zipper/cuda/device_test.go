@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
@@ -86,9 +87,9 @@ func reference(q *quant.Quantized, scheme Scheme, x gemm.Matrix) (y, size []floa
 // of is what a variant executes of q.
 func of(q *quant.Quantized, variant string) *quant.Quantized {
 	switch variant {
-	case Dense4:
+	case variants.Dense4:
 		return &quant.Quantized{Base: q.Base}
-	case Outlier16:
+	case variants.Outlier16:
 		return &quant.Quantized{Base: q.Base, Outliers: q.Outliers}
 	}
 	return q
@@ -132,7 +133,7 @@ func run(t *testing.T, d *Device, q *quant.Quantized, scheme Scheme, variant str
 		round := map[Type]float64{Float32: 0x1p-24, Half: 0x1p-10, BFloat16: 0x1p-7}[o.Output]
 		for i, w := range want {
 			bound := size[i]*sum + 2*math.Abs(w)*round + 1e-7
-			if variant == Separate || variant == Outlier16 { // what the first kernel wrote was rounded, too
+			if variant == variants.Separate || variant == variants.Outlier16 { // what the first kernel wrote was rounded, too
 				bound += size[i] * round
 			}
 			if e := math.Abs(float64(got.Data[i]) - w); !(e <= bound) {
@@ -159,8 +160,8 @@ func TestProducts(t *testing.T) {
 	for i, s := range all {
 		q := s.random(uint64(i))
 		for j, scheme := range schemes {
-			for h, variant := range []string{Dense4, Separate, Zipper, Outlier16} {
-				if s.outliers > 0 != (variant == Outlier16) || scheme == W4A4 && variant == Outlier16 {
+			for h, variant := range []string{variants.Dense4, variants.Separate, variants.Zipper, variants.Outlier16} {
+				if s.outliers > 0 != (variant == variants.Outlier16) || scheme == W4A4 && variant == variants.Outlier16 {
 					continue
 				}
 				o := Options{Input: Type((i + j) % 3), Output: Type((i + h) % 3)}
@@ -182,17 +183,17 @@ func TestEveryKernel(t *testing.T) {
 	kinds := []struct {
 		variant, kind string
 		group         int
-	}{{Dense4, "dense", 64}, {Zipper, "zip", 64}, {Dense4, "dense32", 32}, {Zipper, "zip32", 32}, {Separate, "sparse", 64}}
+	}{{variants.Dense4, "dense", 64}, {variants.Zipper, "zip", 64}, {variants.Dense4, "dense32", 32}, {variants.Zipper, "zip32", 32}, {variants.Separate, "sparse", 64}}
 	for _, scheme := range schemes {
 		for _, k := range kinds {
 			variant, kind, q := k.variant, k.kind, byGroup[k.group]
 			for _, tokens := range d.tokens(scheme, kind) {
 				for _, splits := range []int{1, 3, 11} {
-					if variant == Separate && splits > 1 || d.Info.Emulated && tokens > 32 && splits == 3 {
+					if variant == variants.Separate && splits > 1 || d.Info.Emulated && tokens > 32 && splits == 3 {
 						continue
 					}
 					o := Options{Output: Half, Tile: Tile{tokens, splits}}
-					if variant == Separate {
+					if variant == variants.Separate {
 						o.Tile = Tile{}
 						o.sparse = Tile{tokens, 1}
 					}
@@ -250,7 +251,7 @@ func TestNotFinite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	layer, err := d.NewLayer(l, Dense4, Options{})
+	layer, err := d.NewLayer(l, variants.Dense4, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +301,7 @@ func everything() (err error) {
 	if err != nil {
 		return err
 	}
-	for _, v := range []string{Separate, Zipper} {
+	for _, v := range []string{variants.Separate, variants.Zipper} {
 		if err := use(d.NewLayer(l, v, Options{Tile: Tile{8, 2}})); err != nil {
 			return err
 		}
@@ -361,7 +362,7 @@ func TestOutOfMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.NewLayer(l, Dense4, Options{}); !driver.IsOutOfMemory(err) {
+	if _, err := d.NewLayer(l, variants.Dense4, Options{}); !driver.IsOutOfMemory(err) {
 		t.Errorf("error %v", err)
 	}
 	if left := driver.FakeObjects(); left != objects {
@@ -381,7 +382,7 @@ func TestTuning(t *testing.T) {
 	}
 	var copies [3]*Layer
 	for i := range copies {
-		if copies[i], err = d.NewLayer(l, Zipper, Options{}); err != nil {
+		if copies[i], err = d.NewLayer(l, variants.Zipper, Options{}); err != nil {
 			t.Fatal(err)
 		}
 		defer copies[i].Close()

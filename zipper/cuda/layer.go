@@ -10,6 +10,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
+	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
 )
@@ -46,12 +47,12 @@ func (d *Device) NewLayer(l *Layout, variant string, o Options) (*Layer, error) 
 	}
 	weights := []copied{{&y.w, l.W}, {&y.s, l.S}}
 	switch variant {
-	case Dense4:
-	case Zipper, Separate:
+	case variants.Dense4:
+	case variants.Zipper, variants.Separate:
 		if l.Index != nil {
 			weights = append(weights, copied{&y.index, l.Index}, copied{&y.r, l.R}, copied{&y.rs, l.RS})
 		}
-	case Outlier16:
+	case variants.Outlier16:
 		if l.Scheme == W4A4 {
 			return nil, fmt.Errorf("cuda: no kernel for outliers under %s", l.Scheme)
 		}
@@ -81,7 +82,7 @@ func (d *Device) NewLayer16(q *quant.Quantized, o Options) (*Layer, error) {
 		return nil, d.blasErr
 	}
 	n, k := q.Dims()
-	l := &Layer{d: d, n: n, k: k, variant: W16A16, options: Options{Input: BFloat16, Output: BFloat16}}
+	l := &Layer{d: d, n: n, k: k, variant: variants.W16A16, options: Options{Input: BFloat16, Output: BFloat16}}
 	const rows = 64
 	w := make([]byte, 2*n*k)
 	parallel.Each(ceilDiv(n, rows), func(i int) {
@@ -129,7 +130,7 @@ func (l *Layer) Bytes(m int) int64 {
 // kind is the matrix kernel that multiplies by the base.
 func (l *Layer) kind() string {
 	kind := "dense"
-	if l.variant == Zipper && l.index.Size() > 0 {
+	if l.variant == variants.Zipper && l.index.Size() > 0 {
 		kind = "zip"
 	}
 	if l.layout.Group == 32 {
@@ -146,7 +147,7 @@ func (l *Layer) Load(x gemm.Matrix) error {
 	}
 	l.m = x.Rows
 	ld := l.k
-	if l.variant != W16A16 {
+	if l.variant != variants.W16A16 {
 		ld = l.columns()
 	}
 	return l.d.worker.Do(func(c *driver.Context) error {
@@ -161,7 +162,7 @@ func (l *Layer) Load(x gemm.Matrix) error {
 		if err := l.d.stream.Fill(l.y, 0, l.y.Size(), 0xff); err != nil {
 			return err
 		}
-		if l.variant == W16A16 {
+		if l.variant == variants.W16A16 {
 			return l.d.stream.Synchronize()
 		}
 		if err := l.resize(c, &l.xq, int64(l.m)*int64(l.codeBytes())); err != nil {
@@ -230,7 +231,7 @@ func (l *Layer) choose(c *driver.Context) error {
 	return errors.Join(err, d.stream.Synchronize())
 }
 
-func (l *Layer) separate() bool { return l.variant == Separate && l.index.Size() > 0 }
+func (l *Layer) separate() bool { return l.variant == variants.Separate && l.index.Size() > 0 }
 
 // candidates lists the tiles to try.
 func (l *Layer) candidates(kind string, split bool) ([]Tile, error) {
@@ -353,10 +354,10 @@ func (d *Device) RunAll(layers []*Layer) (took time.Duration, err error) {
 // kernels is how many of them a product is.
 func (l *Layer) kernels() int {
 	n := 1
-	if l.variant != W16A16 && !l.ready() {
+	if l.variant != variants.W16A16 && !l.ready() {
 		n++
 	}
-	if l.variant != W16A16 && (l.separate() || l.ptr.Size() > 0) {
+	if l.variant != variants.W16A16 && (l.separate() || l.ptr.Size() > 0) {
 		n++
 	}
 	return n
@@ -364,7 +365,7 @@ func (l *Layer) kernels() int {
 
 // launch puts the whole product into the stream.
 func (l *Layer) launch(c *driver.Context) error {
-	if l.variant == W16A16 {
+	if l.variant == variants.W16A16 {
 		return l.d.blas.GEMM(l.y, l.x, l.w, l.m, l.n, l.k)
 	}
 	if err := l.quantize(c); err != nil {
@@ -461,7 +462,7 @@ func (l *Layer) run(c *driver.Context, name string, grid driver.Dim, args ...uin
 
 // Kernel names what the loaded input engages: kernels with their tiles, or cuBLAS.
 func (l *Layer) Kernel() string {
-	if l.variant == W16A16 {
+	if l.variant == variants.W16A16 {
 		v := l.d.blas.Version
 		return fmt.Sprintf("cuBLAS %d.%d.%d bf16", v/10000, v/100%100, v%100)
 	}

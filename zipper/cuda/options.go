@@ -26,15 +26,6 @@ func (t Type) bytes() int {
 	return 2
 }
 
-// Variants of execution: what the paper compares.
-const (
-	W16A16    = "w16a16"    // bfloat16 weights in cuBLAS
-	Dense4    = "dense4"    // the 4-bit base alone: the lower bound of time, another result
-	Separate  = "separate"  // the base, then the residual in a kernel of its own
-	Zipper    = "zipper"    // base and residual in one kernel
-	Outlier16 = "outlier16" // the base, then half-precision outliers in CSR
-)
-
 // Tile is the choice that a matrix kernel leaves open: tokens of a block, and
 // the number of blocks that share a column of K.
 type Tile struct{ Tokens, Splits int }
