@@ -155,10 +155,14 @@ func (e *evaluator) reportScores(sc *scores, r *row.Row) {
 		row.Value{Name: row.KLMean, Value: sum(sc.kl) / tokens, Unit: "nat/token"},
 		row.Value{Name: row.KLMedian, Value: quantile(sc.klTokens, 0.5), Unit: "nat/token"},
 		row.Value{Name: row.KLP999, Value: quantile(sc.klTokens, 0.999), Unit: "nat/token"},
-		row.Value{Name: row.Top1, Value: sum(sc.top1) / tokens})
+		row.Value{Name: row.Top1, Value: sum(sc.top1) / tokens},
+		row.Value{Name: row.Top1Lost, Value: sum(sc.lost) / tokens},
+		row.Value{Name: row.Top1Gained, Value: sum(sc.gained) / tokens})
 	r.Series = append(r.Series,
 		row.Series{Name: row.WindowKL, Unit: "nat", Values: sc.kl},
-		row.Series{Name: row.WindowTop1, Values: sc.top1})
+		row.Series{Name: row.WindowTop1, Values: sc.top1},
+		row.Series{Name: row.WindowLost, Values: sc.lost},
+		row.Series{Name: row.WindowGained, Values: sc.gained})
 }
 
 // reportLikelihood writes what needs no reference.

@@ -217,6 +217,13 @@ func (s *Subject) compareLayers(ctx context.Context, c *foreign.Checkpoint, q *q
 		weightLost, weightEnergy := quant.WeightError(weights, w)
 		q.lost += lost
 		q.total += p.energy
+		x, err := q.inputs.at(ctx, l.Site)
+		if err != nil {
+			return err
+		}
+		evaluatedLost, evaluatedEnergy := sampledError(weights, w, x, nil)
+		q.evaluatedLost += evaluatedLost
+		q.evaluatedEnergy += evaluatedEnergy
 		r.Layers = append(r.Layers, row.Layer{
 			Name: l.Name, N: l.N, K: l.K, BitsPerWeight: 8 * float64(w.Ledger.Total()) / (float64(l.N) * float64(l.K)),
 			WeightError: relative(weightLost, weightEnergy), OutputError: relative(lost, p.energy),

@@ -25,6 +25,7 @@ const logitFloats = 32 << 20
 // entry per window in the order of the text.
 type scores struct {
 	tokens, nll, kl, top1 []float64 // sums over the scored tokens of each window
+	lost, gained          []float64 // tokens of each window, see row.Top1Lost
 	klTokens              []float64 // KL divergence of every scored token, sorted
 }
 
@@ -62,6 +63,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, ref *reference,
 		}
 		s.tokens, s.nll = append(s.tokens, b.Tokens...), append(s.nll, b.NLL...)
 		s.kl, s.top1 = append(s.kl, b.KL...), append(s.top1, b.Top1...)
+		s.lost, s.gained = append(s.lost, b.Lost...), append(s.gained, b.Gained...)
 		perToken = append(perToken, b.TokenKL...)
 		first = last
 		step(ctx, Evaluating, last, len(ws))
@@ -75,7 +77,7 @@ func score(ctx context.Context, m *llm.Model, ws []window, ref *reference,
 func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [][]int32) (*batchScores, error) {
 	start, n := time.Now(), last-first
 	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n),
-		Top1:    make([]float64, n),
+		Top1: make([]float64, n), Lost: make([]float64, n), Gained: make([]float64, n),
 		TokenKL: make([][]float64, n)}
 	var ref gemm.Matrix
 	if s.reference != nil {
@@ -103,8 +105,13 @@ func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [
 		for j, v := range t {
 			b.NLL[i] += v.nll
 			b.KL[i] += v.kl
-			if v.agree {
+			switch {
+			case v.agree:
 				b.Top1[i]++
+			case v.lost:
+				b.Lost[i]++
+			case v.gained:
+				b.Gained[i]++
 			}
 			b.TokenKL[i][j] = v.kl
 		}
@@ -131,8 +138,9 @@ func batch(ws []window, first int) (last int, seqs [][]int32) {
 
 // tokenScore is the comparison of two predictions of one token.
 type tokenScore struct {
-	nll, kl float64
-	agree   bool
+	nll, kl      float64
+	agree        bool // on the most likely token
+	lost, gained bool // where they do not agree: the reference alone, or the other alone is right
 }
 
 // scorer holds the logits of a model and of its reference while it is scored, and
@@ -223,7 +231,7 @@ func compare(got, want []float32, target int32) tokenScore {
 	return tokenScore{
 		nll:   glse - float64(got[target]),
 		kl:    cross/wsum + glse - wlse,
-		agree: gi == wi,
+		agree: gi == wi, lost: gi != wi && wi == int(target), gained: gi != wi && gi == int(target),
 	}
 }
 

@@ -37,6 +37,13 @@ func TestCompare(t *testing.T) {
 		if agree := argmax(got) == argmax(want); s.agree != agree {
 			t.Errorf("agree %v, want %v", s.agree, agree)
 		}
+		for _, target := range []int{argmax(got), argmax(want), target} {
+			s := compare(got, want, int32(target))
+			right, was := argmax(got) == target, argmax(want) == target
+			if s.lost != (was && !right) || s.gained != (right && !was) {
+				t.Errorf("right %v, with 16 bits %v: %+v", right, was, s)
+			}
+		}
 		if same := compare(want, want, int32(target)); same.kl != 0 || !same.agree {
 			t.Errorf("a model differs from itself: %+v", same)
 		}

@@ -76,6 +76,7 @@ type Subject struct {
 	source     *source
 	calibrated *calibrator // on the calibration text
 	heldOut    *calibrator // on windows of the evaluated text
+	inputs     *evaluatedInputs
 	evaluator  *evaluator
 	content    map[string]string // SHA-256 of all that a trial names, and the revision
 	imported   checkpoints       // that methods name
@@ -104,6 +105,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	s.source.turn(t)
 	s.heldOut = s.evaluator.heldOut(t.Calibration)
+	s.inputs = &evaluatedInputs{evaluator: s.evaluator}
 	s.content = map[string]string{"epoch": revision, "text": s.evaluator.text, "calibration": s.calibrated.text}
 	maps.Copy(s.content, s.source.content)
 	for _, task := range s.evaluator.tasks {
