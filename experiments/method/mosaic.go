@@ -47,7 +47,7 @@ var mosaicQuant = &Method{
 			Needs: "joint: true",
 			Means: "Codes of base and residual that a joint residual tries together: all pairs, or those near the weight",
 			Label: func(v any) string { return pairs.Write(v) + "-pairs" }, Quiet: true},
-		refine},
+		refine, lmHead},
 	Rules: slices.Concat([]Rule{
 		{"criterion", func(s Settings) bool {
 			return s.Bool("joint") && slices.Contains([]string{"full", "greedy", "oracle"}, s.Word("criterion"))

@@ -14,7 +14,7 @@ var spqr = &Method{
 	Keys: []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, awq, threshold(0),
 		{Name: "outliers", Kind: kinds.Percent(0, 0.5), Means: "Share of weights kept in 16 bits",
 			Applies: func(s Settings) bool { return s.Float("threshold") == 0 }, Needs: "threshold left out",
-			Label: kinds.AsPercent, Instead: "threshold"}},
+			Label: kinds.AsPercent, Instead: "threshold"}, lmHead},
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()

@@ -67,8 +67,12 @@ func Open(files hf.Files) (*Checkpoint, error) {
 func (c *Checkpoint) own() error {
 	for _, l := range c.Model.Linears() {
 		q, ok := l.Weights.(*quant.Quantized)
-		if !ok {
-			return fmt.Errorf("foreign: %s: is not quantized", l.Name)
+		if !ok { // it stayed in 16 bits
+			r := &reader{tensors: c.Model.Checkpoint(), into: c, choose: func(string) (scheme, error) { return nil, nil }}
+			if _, _, err := r.Layer(l.Name, l.N, l.K); err != nil {
+				return err
+			}
+			continue
 		}
 		t, err := c.Model.Checkpoint().Raw(l.Name + llm.PackedSuffix)
 		if err != nil {
