@@ -61,6 +61,10 @@ func interval(e *stats.Entry, v row.Value) stats.Estimate {
 		of = e.NLL
 	case row.Top1:
 		of = e.Top1
+	case row.Top1Lost:
+		of = e.Lost
+	case row.Top1Gained:
+		of = e.Gained
 	case row.PPLToken:
 		if e.NLL != nil {
 			ppl := e.NLL.Exp()

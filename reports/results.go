@@ -76,7 +76,20 @@ var columns = []column{
 		}
 		return format.Fixed(100*e.Top1.Value, 2) + "\u00a0%"
 	}},
+	{"tokens lost / gained", ofNumbers, false, func(e *stats.Entry) string {
+		if e.Lost == nil || e.Gained == nil {
+			return ""
+		}
+		return format.Fixed(100*e.Lost.Value, 2) + "\u00a0% / " + format.Fixed(100*e.Gained.Value, 2) + "\u00a0%"
+	}},
+	{"right tokens vs 16-bit, points", ofNumbers, false, func(e *stats.Entry) string {
+		if e.Right == nil {
+			return ""
+		}
+		return stats.WithInterval(*e.Right, func(v float64) string { return format.Signed(100*v, 2) })
+	}},
 	valueColumn("output error", row.OutputError, true),
+	valueColumn("output error, evaluated text", row.OutputErrorEvaluated, false),
 	valueColumn("KL median", row.KLMedian, false),
 	valueColumn("KL 99.9 %", row.KLP999, false),
 	valueColumn("ppl, word", row.PPLWord, false),
@@ -112,7 +125,8 @@ func named(name string) column {
 func resultsTable(g *stats.Group, l figures.Styles) table {
 	decode, prefill := g.Phases()
 	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"), named("KL vs baseline"), named("KL vs baseline, over draws"),
-		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"))
+		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"),
+		named("tokens lost / gained"))
 	t := rowTable("Results", g.Entries, chosen, l)
 	t.Home = true
 	return t
@@ -160,6 +174,13 @@ func resultsNote(g *stats.Group) string {
 	}
 	if has(func(e *stats.Entry) bool { _, ok := e.Value(row.OutputError); return ok }) {
 		says += "Output error: tr(E·H·Eᵀ)/tr(W·H·Wᵀ), summed over layers. " + g.Calibration() + " "
+	}
+	if has(func(e *stats.Entry) bool { _, ok := e.Value(row.OutputErrorEvaluated); return ok }) {
+		says += "On the evaluated text: the same over a sample of the inputs that layers get from it. "
+	}
+	if has(func(e *stats.Entry) bool { return e.Lost != nil }) {
+		says += "Tokens lost: the most likely prediction is the text's next token with 16-bit weights and not in this row; " +
+			"gained: the other way round. "
 	}
 	return says + "Each row number leads to the command behind it; every value at full precision is in tables/results.csv."
 }

@@ -15,7 +15,7 @@ const perPrepared = 40e-9
 // EstimateSpeed is about how many seconds Speed.Prepare takes on the CPU for trials, of
 // one sweep, at the rate r. It reads memory for some milliseconds to tell.
 func EstimateSpeed(trials []plan.Trial, r trial.Rate) (float64, error) {
-	order, forms := kindsOf(trials)
+	order, forms := (&Speed{}).kindsOf(trials)
 	if len(order) == 0 {
 		return 0, nil
 	}

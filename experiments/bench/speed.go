@@ -19,11 +19,22 @@ import (
 // Speed times the forms in which the trials of a sweep store their weights: not
 // every trial, but each distinct form once. Prepare measures, on random matrices of
 // the shapes that the sweep names; Report adds the times to a trial's row.
-// The zero value is ready; Close it at the end. Not for concurrent use: a
+// The zero value is ready; Close it at the end. Prepare is not for concurrent use: a
 // measurement wants the machine for itself.
 type Speed struct {
+	// Checkpoint returns the form of all layers of a checkpoint that a method names;
+	// nil: such trials are not timed.
+	Checkpoint func(path string) (*quant.Form, error)
+
 	engines map[string]Engine
-	times   map[string]*row.Row // by product and form
+	times   map[string]*row.Row   // by product and form
+	read    map[string]checkpoint // by path
+}
+
+// checkpoint is what is known of the form of one.
+type checkpoint struct {
+	form *quant.Form
+	err  error
 }
 
 // form is what decides how long products with the weights of a trial take.
@@ -37,7 +48,7 @@ type form struct {
 }
 
 // formOf returns the form of the weights of t.
-func formOf(t *plan.Trial) (*form, error) {
+func (s *Speed) formOf(t *plan.Trial) (*form, error) {
 	if t.Method.ByLayer() {
 		return nil, errors.New("its layers have settings of their own, and so no one form to time")
 	}
@@ -45,8 +56,14 @@ func formOf(t *plan.Trial) (*form, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.Method.Checkpoint() != "" {
-		return nil, errors.New("the form of a checkpoint is known once it is read")
+	if path := t.Method.Checkpoint(); path != "" {
+		c := s.read[path]
+		if q = c.form; c.err == nil && q == nil {
+			c.err = errors.New("the form of a checkpoint is known once it is read")
+		}
+		if c.err != nil {
+			return nil, c.err
+		}
 	}
 	f := &form{Quant: q, Scheme: trial.Scheme(t.Activations), variant: variants.W16A16, trial: t}
 	if q == nil {
@@ -84,7 +101,18 @@ func (f *form) key(p plan.Product) string {
 // and 16-bit weights among them. What has no kernel is left to Report to tell.
 // note, where not nil, is told of what will be measured.
 func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(format string, args ...any)) error {
-	order, forms := kindsOf(trials)
+	for _, t := range trials {
+		path := t.Method.Checkpoint()
+		if _, known := s.read[path]; known || path == "" || t.Speed == nil || s.Checkpoint == nil {
+			continue
+		}
+		if s.read == nil {
+			s.read = map[string]checkpoint{}
+		}
+		f, err := s.Checkpoint(path)
+		s.read[path] = checkpoint{f, err}
+	}
+	order, forms := s.kindsOf(trials)
 	for i := range order {
 		t := &order[i]
 		e, err := s.engine(t.Speed.Engine)
@@ -110,14 +138,14 @@ func (s *Speed) Prepare(ctx context.Context, trials []plan.Trial, note func(form
 // kindsOf returns a trial of each kind of products that trials ask for, those of one
 // scheme and speed section, and all forms of each kind: 16-bit weights and int4 in
 // groups of 128 come first.
-func kindsOf(trials []plan.Trial) (order []plan.Trial, forms [][]*form) {
+func (s *Speed) kindsOf(trials []plan.Trial) (order []plan.Trial, forms [][]*form) {
 	at := map[string]int{}
 	for i := range trials {
 		t := &trials[i]
 		if t.Speed == nil {
 			continue
 		}
-		f, err := formOf(t)
+		f, err := s.formOf(t)
 		if err != nil {
 			continue
 		}
@@ -181,8 +209,8 @@ func (s *Speed) group(ctx context.Context, e Engine, group []plan.Product, forms
 // prepare lays weights, of the shape of p, out in the form f.
 func (f *form) prepare(e Engine, p *plan.Product, weights gemm.Matrix) (*contender, error) {
 	c := &contender{variant: f.variant}
-	if f.trial != nil {
-		if c.none = trial.ExecutableAt(*f.trial, p.N, p.K); c.none != nil {
+	if f.trial != nil && f.Quant != nil {
+		if c.none = trial.Takes(*f.Quant, *f.trial, p.N, p.K); c.none != nil {
 			return c, nil
 		}
 	}
@@ -199,7 +227,7 @@ func (f *form) prepare(e Engine, p *plan.Product, weights gemm.Matrix) (*contend
 // Report adds the times of t's form to r, named by row.Speed. What was not timed is a
 // warning that says why.
 func (s *Speed) Report(t *plan.Trial, r *row.Row) {
-	f, err := formOf(t)
+	f, err := s.formOf(t)
 	if err == nil {
 		err = trial.Executable(*t)
 	}

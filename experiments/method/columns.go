@@ -17,7 +17,7 @@ var quik = &Method{
 	Look:    Look{Color: "#8c6d1f", Marker: "plus"},
 	Keys: []*Key{smoothing, smoothingSites, format("int4"), group(0), scale, order, groups, damp, columns,
 		{Name: "int8_down", Kind: kinds.Boolean, Default: always(true), Means: "Whether down_proj is in 8 bits, as in QUIK",
-			Label: kinds.Either("int8-down", "int4-down"), Quiet: true}},
+			Label: kinds.Either("int8-down", "int4-down"), Quiet: true}, lmHead},
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
@@ -33,7 +33,7 @@ var atom = &Method{
 	Summary: "GPTQ, with the channels of the largest inputs in 8 bits, sorted to the end",
 	Source:  "arXiv:2310.19102",
 	Look:    Look{Color: "#cc79a7", Marker: "down"},
-	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, columns},
+	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, columns, lmHead},
 	Rules: slices.Concat(baseRules, []Rule{{"columns", func(s Settings) bool { return s.Float("columns") == 0 },
 		"leaves no channel in 8 bits: that is gptq"}}),
 	Build: func(s Settings) (quant.Quantizer, error) {
@@ -49,7 +49,7 @@ var llmint8 = &Method{
 	Summary: "Round to nearest, with channels of large inputs in 16 bits",
 	Source:  "arXiv:2208.07339",
 	Look:    Look{Color: "#808080", Marker: "square"},
-	Keys:    []*Key{smoothing, smoothingSites, format("int8"), group(0), scale, threshold(6)},
+	Keys:    []*Key{smoothing, smoothingSites, format("int8"), group(0), scale, threshold(6), lmHead},
 	Rules:   baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.rtn()

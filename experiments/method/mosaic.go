@@ -36,9 +36,10 @@ var mosaicQuant = &Method{
 				"which stores none (`base` is the older word), or tied by a whole number of half steps, which kernels add " +
 				"to the codes of an integer base (`half`)",
 			Label: residualScaleLabel, Quiet: true},
-		{Name: "index", Kind: kinds.DefaultWord(true, "rows", "bitmap", "exact"), Default: always(""),
-			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, or 4 bits for each kept " +
-				"block where every 16 blocks of a row keep just as many (`exact`, of which `density` is a whole number)",
+		{Name: "index", Kind: kinds.DefaultWord(true, "rows", "bitmap", "exact", "gaps"), Default: always(""),
+			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, 4 bits for each gap between " +
+				"kept ones (`gaps`), or 4 bits for each kept block where every 16 blocks of a row keep just as many " +
+				"(`exact`, of which `density` is a whole number)",
 			Label: kinds.Prefix("", nil), Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
@@ -47,7 +48,7 @@ var mosaicQuant = &Method{
 			Needs: "joint: true",
 			Means: "Codes of base and residual that a joint residual tries together: all pairs, or those near the weight",
 			Label: func(v any) string { return pairs.Write(v) + "-pairs" }, Quiet: true},
-		refine},
+		refine, lmHead},
 	Rules: slices.Concat([]Rule{
 		{"criterion", func(s Settings) bool {
 			return s.Bool("joint") && slices.Contains([]string{"full", "greedy", "oracle"}, s.Word("criterion"))
@@ -127,7 +128,8 @@ var residualScales = map[string]mosaic.ResidualScale{"block": mosaic.PerBlock, "
 	"base": mosaic.Tied, "half": mosaic.HalfSteps}
 
 // indices are the values of the key index.
-var indices = map[string]quant.Index{"": quant.IndexRows, "bitmap": quant.IndexBitmap, "exact": quant.IndexExact}
+var indices = map[string]quant.Index{"": quant.IndexRows, "bitmap": quant.IndexBitmap, "exact": quant.IndexExact,
+	"gaps": quant.IndexGaps}
 
 // halfSteps refuse what cannot ride in the codes of a base; see package zipper.
 var halfSteps = []Rule{

@@ -16,7 +16,7 @@ var spqr = &Method{
 	Keys: []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, awq, threshold(0),
 		{Name: "outliers", Kind: kinds.Percent(0, 0.5), Means: "Share of weights kept in 16 bits",
 			Applies: func(s Settings) bool { return s.Float("threshold") == 0 }, Needs: "threshold left out",
-			Label: kinds.AsPercent, Instead: "threshold"}},
+			Label: kinds.AsPercent, Instead: "threshold"}, lmHead},
 	Rules: slices.Concat([]Rule{
 		{"groups", func(s Settings) bool { return s.Word("groups") == "dynamic" },
 			"groups are not possible with spqr, which chooses outliers before the column loop"},

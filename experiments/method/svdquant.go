@@ -17,7 +17,7 @@ var svdquant = &Method{
 			Means: "Whether SVDQuant searches channel scales first",
 			Label: kinds.Either("smoothed", "unsmoothed"), Quiet: true},
 		{Name: "svd_rounds", Kind: kinds.Integer(0, 100), Default: always(10),
-			Means: "Rounds of branch and remainder at most", Label: kinds.Prefix("rounds", nil), Quiet: true}},
+			Means: "Rounds of branch and remainder at most", Label: kinds.Prefix("rounds", nil), Quiet: true}, lmHead},
 	Rules: baseRules,
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.base()

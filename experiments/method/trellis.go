@@ -21,7 +21,7 @@ var trellisCoded = &Method{
 		{Name: "trellis_code", Kind: kinds.Word("mul1", "1mad", "3inst"), Default: always("mul1"),
 			Means: "How the value of a state is computed: EXL3's default, or QTIP's two",
 			Label: kinds.Prefix("", nil), Quiet: true},
-		damp},
+		damp, lmHead},
 	Build: func(s Settings) (quant.Quantizer, error) {
 		code, err := quant.ParseTrellisCode(s.Word("trellis_code"))
 		return trellis.Quantizer{

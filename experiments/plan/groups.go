@@ -1,7 +1,10 @@
 package plan
 
+import "github.com/mosaicquant/mosaicquant/experiments/method"
+
 // Groups divides trials into those that share model, protocol, calibration,
-// stress, basis, transform and tasks, and with them all preparation. Groups and their trials keep
+// stress, basis, transform and tasks, and with them all preparation, and whether the
+// output layer is quantized. Groups and their trials keep
 // their order.
 func Groups(trials []Trial) [][]Trial {
 	type transform struct {
@@ -18,12 +21,14 @@ func Groups(trials []Trial) [][]Trial {
 		seed        uint64
 		transform   transform
 		tasks       string
+		head        bool
 	}
 	var groups [][]Trial
 	at := map[subject]int{}
 	for _, t := range trials {
 		s := subject{t.Model, t.Protocol, t.Calibration, t.Stress, t.Basis, t.BasisSeed,
-			transform{t.Transform, t.TransformSeed, t.TransformBlock, t.TransformSteps}, t.Tasks}
+			transform{t.Transform, t.TransformSeed, t.TransformBlock, t.TransformSteps}, t.Tasks,
+			t.Method.Bool(method.LMHead)}
 		i, ok := at[s]
 		if !ok {
 			i = len(groups)

@@ -35,7 +35,7 @@ var layerKeys = []other{
 }
 
 // modelKeys are keys of methods that hold for all layers or none.
-var modelKeys = []string{"smoothing", "smoothing_sites", "budget"}
+var modelKeys = []string{"smoothing", "smoothing_sites", "budget", method.LMHead}
 
 // layerSettings reads ignore and layers of the entry e; nil where it has neither.
 func (p *parser) layerSettings(e *entry, fields map[string]field) *layerSettings {
@@ -68,7 +68,7 @@ func (p *parser) layerSettings(e *entry, fields map[string]field) *layerSettings
 		}
 	}
 	for _, v := range e.settings[0].values {
-		if m := method.Find(v.(string)); !m.Quantizes() || m.Key("format") == nil {
+		if m := method.Find(v.(string)); m.Build == nil {
 			p.errorf(max(ignore.line, layers.line), e.path, "settings by layer have no meaning for method %s", m.Name)
 		}
 	}
@@ -168,6 +168,12 @@ func (s *layerSettings) apply(p *parser, t *Trial) bool {
 			}
 		}
 	}
+	for i, pattern := range s.ignore {
+		if plain.Bool(method.LMHead) && method.Matches(pattern, method.LMHead, 1) {
+			report(s.ignoreLine, fmt.Sprintf("%s[%d]", s.ignorePath, i), "%q leaves the output layer in 16 bits,"+
+				" but lm_head is true: drop lm_head", pattern)
+		}
+	}
 	t.Method = plain.WithLayers(s.ignore, list)
 	return ok
 }
@@ -214,4 +220,5 @@ func layerAxes(t *Trial, axes map[string]string) {
 const documentPatterns = "\nA pattern of `ignore` and `match` is the name of a linear layer, such as `model.layers.0.mlp.down_proj`, " +
 	"with or without `model.`, in which `*` stands for any text. One that ends in a dot stands for all below it: `layers.0.`. " +
 	"`first` and `last` are the first and last decoder layer, alone or as an index: `layers.last.mlp.*`. What begins with `re:` " +
-	"is a regular expression for the begin of the name. A pattern that fits no layer of the model is an error.\n"
+	"is a regular expression for the begin of the name. With `lm_head: true`, `lm_head` is a layer, too. " +
+	"A pattern that fits no layer of the model is an error.\n"

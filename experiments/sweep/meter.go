@@ -79,7 +79,7 @@ func (m *meter) drop(p part) {
 
 // finish drops what is left of a trial.
 func (m *meter) finish(group int, label string) {
-	for _, stage := range []string{trial.Quantizing, trial.Evaluating, trial.Answering} {
+	for _, stage := range []string{trial.Budgeting, trial.Quantizing, trial.Evaluating, trial.Answering} {
 		m.drop(part{group, label, stage})
 	}
 }

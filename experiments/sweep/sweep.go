@@ -23,6 +23,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // Options of a run.
@@ -109,6 +110,7 @@ func Run(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, o Options) (Result
 		only[id] = true
 	}
 	r := &runner{lab: lab, o: o, w: w, env: env, done: done, only: only, res: &res}
+	r.speed.Checkpoint = func(path string) (*quant.Form, error) { return lab.CheckpointForm(ctx, path) }
 	r.survey(ctx, sw.Trials)
 	if err := errors.Join(r.groups(ctx, sw.Trials), r.speed.Close()); err != nil {
 		return res, err

@@ -396,3 +396,36 @@ skip: {activations: a16, method: [none, mosaic, spqr]}
 		t.Errorf("the same form was timed twice: %v and %v of %v", a, b, times)
 	}
 }
+
+// TestSpeedOfCheckpoints: a checkpoint is timed in the form that it has, once with the
+// trial of the same form; one without a kernel, or of several forms, is told.
+func TestSpeedOfCheckpoints(t *testing.T) {
+	lab, model, dir := newLab(t), testmodel.Dir(t), t.TempDir()
+	head := "name: speed\nmodel: " + model + "\nprotocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 128}\n" +
+		"calibration: {text: builtin:calibration, tokens: 256, seed: 1}\nactivations: a8\n"
+	made := parse(t, head+"methods:\n- {method: rtn, group: 64}\n- {method: rtn, group: 64, layers: [{match: first, group: 32}]}\n"+
+		"- {method: mosaic, density: 10%}\n")
+	paths := []string{filepath.Join(dir, "one"), filepath.Join(dir, "several"), filepath.Join(dir, "parts")}
+	for i, tr := range made.Trials {
+		if _, err := lab.Quantize(t.Context(), tr, paths[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sw := parse(t, head+"speed: {shapes: 32x256, tokens: 2, repeats: 3, engine: cpu}\nmethods:\n- {method: rtn, group: 64}\n"+
+		"- {method: checkpoint, path: ["+strings.Join(paths, ", ")+"]}\n")
+	if _, err := Run(t.Context(), lab, sw, Options{Dir: filepath.Join(dir, "out")}); err != nil {
+		t.Fatal(err)
+	}
+	all := rows(t, filepath.Join(dir, "out"))
+	own, imported := all["rtn"], all["checkpoint one"]
+	a, ok := own.Value("speed/32x256 M=2/time")
+	b, also := imported.Value("speed/32x256 M=2/time")
+	if !ok || !also || a.Value != b.Value {
+		t.Errorf("times %+v and %+v of one form, warnings %q", a, b, imported.Warnings)
+	}
+	for label, want := range map[string]string{"checkpoint several": "there is no one form to time", "checkpoint parts": "has parts beside its base"} {
+		if text := strings.Join(all[label].Warnings, "\n"); !strings.Contains(text, "speed: not timed: ") || !strings.Contains(text, want) {
+			t.Errorf("%s: warnings %q, want %q", label, text, want)
+		}
+	}
+}

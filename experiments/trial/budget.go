@@ -33,6 +33,7 @@ func (q *quantization) share(ctx context.Context) ([]quant.Quantizer, error) {
 			if err := f(p.whole(), unit); err != nil {
 				return err
 			}
+			step(ctx, Budgeting, p.index+1, len(q.source.linears))
 		}
 		return nil
 	}

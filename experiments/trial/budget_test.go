@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/internal/testmodel"
 )
 
 // Layers that share the budget of a joint residual keep as many blocks as layers
@@ -132,5 +134,44 @@ func TestGroupBudget(t *testing.T) {
 	}
 	if len(sizes) < 3 {
 		t.Errorf("groups of %d sizes only", len(sizes))
+	}
+}
+
+// A trial whose layers share a budget tells of the pass that weighs them, layer by
+// layer, before it tells of their quantization; its estimate counts that pass.
+func TestBudgetSteps(t *testing.T) {
+	lab := testLab(t)
+	tr := plan.Trial{Model: testmodel.Short(t, "builtin:tiny-llama3"), Activations: "a16",
+		Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: 128},
+		Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 256, Context: 64},
+		Method: method.New("mosaic", "base", "rtn", "format", "int4", "group", 128, "scale", "absmax", "density", .05,
+			"block", plan.Block{Rows: 16, Cols: 16}, "criterion", "delta", "budget", "global", "residual_bits", 4, "residual_scale", "block")}
+	s, err := lab.Open(t.Context(), tr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	e := s.Estimate(tr, Rate{FLOPS: 1e11, Cores: 2})
+	if !(e.Stages[Budgeting] > 0) || e.Seconds != e.Stages[Budgeting]+e.Stages[Quantizing]+e.Stages[Evaluating] {
+		t.Errorf("estimate %+v", e)
+	}
+	var told []string
+	ctx := Watch(t.Context(), func(stage string, done, total int) {
+		if stage == Budgeting || stage == Quantizing {
+			told = append(told, fmt.Sprint(stage, done, total))
+		}
+	})
+	if r, err := s.Run(ctx, tr); err != nil || r.Status != row.OK {
+		t.Fatal(err, r.Error)
+	}
+	var want []string
+	for _, stage := range []string{Budgeting, Quantizing} {
+		n := len(s.source.linears)
+		for i := range n {
+			want = append(want, fmt.Sprint(stage, i+1, n))
+		}
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
 	}
 }

@@ -16,7 +16,7 @@ import (
 // Estimate is what a trial is expected to take.
 type Estimate struct {
 	Seconds float64            // alone on this machine
-	Stages  map[string]float64 // seconds of Quantizing, Evaluating and Answering
+	Stages  map[string]float64 // seconds of Budgeting, Quantizing, Evaluating and Answering
 	Memory  int64              // bytes, see Subject.Memory
 }
 
@@ -119,14 +119,19 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 		for i, l := range linears {
 			first := i == 0 || linears[i-1].Site != l.Site
 			cost := m.At(l.Name, s.source.model.Config().Layers).Cost()
-			e.Stages[Quantizing] += layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
+			whole := layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
+			cost.Again = 0
+			once := layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
+			e.Stages[Budgeting] += whole - once
+			e.Stages[Quantizing] += once
+			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed // error and energy of sampled inputs
 			if m.Float("smoothing") > 0 {
 				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
 			}
 		}
 	}
 	e.Stages[Evaluating], e.Stages[Answering] = s.evaluationSeconds(t, speed, cores)
-	e.Seconds = e.Stages[Quantizing] + e.Stages[Evaluating] + e.Stages[Answering]
+	e.Seconds = e.Stages[Budgeting] + e.Stages[Quantizing] + e.Stages[Evaluating] + e.Stages[Answering]
 	return e
 }
 

@@ -83,8 +83,10 @@ type evaluation struct {
 func (e *evaluator) evaluate(ctx context.Context, m *llm.Model, id string) (*evaluation, error) {
 	out := &evaluation{}
 	var err error
-	reference := func(first, last int, seqs [][]int32) (gemm.Matrix, error) { return e.reference(ctx, first, last, seqs) }
-	if out.scores, err = score(ctx, m, e.windows, reference, e.keptScores(id, &out.spared)); err != nil {
+	ref := &reference{e.source.model, func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
+		return e.reference(ctx, first, last, seqs)
+	}}
+	if out.scores, err = score(ctx, m, e.windows, ref, e.keptScores(id, &out.spared)); err != nil {
 		return nil, err
 	}
 	for i, t := range e.tasks {
@@ -153,10 +155,14 @@ func (e *evaluator) reportScores(sc *scores, r *row.Row) {
 		row.Value{Name: row.KLMean, Value: sum(sc.kl) / tokens, Unit: "nat/token"},
 		row.Value{Name: row.KLMedian, Value: quantile(sc.klTokens, 0.5), Unit: "nat/token"},
 		row.Value{Name: row.KLP999, Value: quantile(sc.klTokens, 0.999), Unit: "nat/token"},
-		row.Value{Name: row.Top1, Value: sum(sc.top1) / tokens})
+		row.Value{Name: row.Top1, Value: sum(sc.top1) / tokens},
+		row.Value{Name: row.Top1Lost, Value: sum(sc.lost) / tokens},
+		row.Value{Name: row.Top1Gained, Value: sum(sc.gained) / tokens})
 	r.Series = append(r.Series,
 		row.Series{Name: row.WindowKL, Unit: "nat", Values: sc.kl},
-		row.Series{Name: row.WindowTop1, Values: sc.top1})
+		row.Series{Name: row.WindowTop1, Values: sc.top1},
+		row.Series{Name: row.WindowLost, Values: sc.lost},
+		row.Series{Name: row.WindowGained, Values: sc.gained})
 }
 
 // reportLikelihood writes what needs no reference.

@@ -91,6 +91,11 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 	if err != nil || f == nil {
 		return err
 	}
+	return Takes(*f, t, n, k)
+}
+
+// Takes is ExecutableAt for weights of the form f, in whatever way they came to it.
+func Takes(f quant.Form, t plan.Trial, n, k int) error {
 	f.N, f.K = n, k
 	act, err := activations(t)
 	if err != nil {
@@ -99,7 +104,7 @@ func ExecutableAt(t plan.Trial, n, k int) error {
 	if t.ActivationsScale != "" {
 		return errors.New("scales of inputs that are found beforehand have no kernel")
 	}
-	return zipper.Takes(*f, zipper.Variant(Variant(*f)), act)
+	return zipper.Takes(f, zipper.Variant(Variant(f)), act)
 }
 
 // Refused joins what Executable says of those trials that ask for packed

@@ -18,6 +18,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/gguf"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -44,8 +45,8 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 		return nil, fmt.Errorf("format %q is not packed, %s", format, strings.Join(foreign.Targets, ", "))
 	case t.Method.Checkpoint() != "":
 		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", t.Method.Checkpoint())
-	case t.Basis != "" || t.Transform != "":
-		return nil, fmt.Errorf("format %s: has the inputs of the source's layers; no basis or transform goes with it", format)
+	case t.Transform != "":
+		return nil, fmt.Errorf("format %s: other programs do not turn inputs while the model runs; no transform goes with it", format)
 	}
 	t.Execution = "" // what is written does not depend on it
 	temp, err := newFolder(dir)
@@ -60,6 +61,9 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 	defer s.Close()
 	r, err := s.describe(t)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	q, err := s.quantize(ctx, t, r)
@@ -90,24 +94,9 @@ func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *
 	if err != nil {
 		return err
 	}
-	var plain []*hf.Tensor // all but the quantized layers
-	folded, err := s.source.folded(q.model)
+	plain, err := s.plainTensors(q)
 	if err != nil {
 		return err
-	}
-	for _, name := range s.source.model.Checkpoint().Names() {
-		tensor, err := s.source.model.Checkpoint().Raw(name)
-		if err != nil {
-			return err
-		}
-		layer := strings.TrimSuffix(name, ".weight")
-		if _, ok := q.replacements[layer].Weights.(*quant.Quantized); ok {
-			continue
-		}
-		if v := folded[name]; v != nil {
-			tensor = floatTensor(name, v)
-		}
-		plain = append(plain, tensor)
 	}
 	if w.Target == "gguf" {
 		e.Weights = "model.gguf"
@@ -132,7 +121,7 @@ func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *
 		}
 		tensors = append(tensors, list...)
 	}
-	if err := copyFiles(dir, files, w); err != nil {
+	if err := copyFiles(dir, files, w, s.source.computed || q.quantizesOutput()); err != nil {
 		return err
 	}
 	return writeSynced(filepath.Join(dir, e.Weights), func(out io.Writer) error {
@@ -140,8 +129,59 @@ func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *
 	})
 }
 
-// copyFiles writes config.json and the tokenizer.
-func copyFiles(dir string, files hf.Files, w *foreign.Writer) error {
+// The tensors around the layers.
+const (
+	embeddingName = "model.embed_tokens.weight"
+	normName      = "model.norm.weight"
+	headName      = llm.OutputName + ".weight"
+)
+
+// plainTensors are all tensors but those of quantized layers. In a basis that is
+// computed, its matrices are rounded to half precision.
+func (s *Subject) plainTensors(q *quantizedModel) ([]*hf.Tensor, error) {
+	folded, err := s.source.folded(q.model)
+	if err != nil {
+		return nil, err
+	}
+	matrices := map[string]gemm.Source{}
+	if s.source.computed {
+		matrices[embeddingName], matrices[headName] = q.model.Embedding(), q.model.Output()
+		folded[normName] = q.model.FinalNorm()
+		for _, l := range q.model.Linears() {
+			matrices[l.Name+".weight"] = l.Weights
+		}
+	}
+	names := s.source.model.Checkpoint().Names()
+	if s.source.computed && !slices.Contains(names, headName) {
+		names = append(slices.Clip(names), headName)
+	}
+	var list []*hf.Tensor
+	for _, name := range names {
+		if _, ok := q.replacements[strings.TrimSuffix(name, ".weight")].Weights.(*quant.Quantized); ok {
+			continue
+		}
+		var tensor *hf.Tensor
+		switch {
+		case matrices[name] != nil:
+			m := gemm.NewMatrix(matrices[name].Dims())
+			matrices[name].Load(m, 0, 0)
+			tensor, err = foreign.Half(name, m)
+		case folded[name] != nil:
+			tensor = floatTensor(name, folded[name])
+		default:
+			tensor, err = s.source.model.Checkpoint().Raw(name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, tensor)
+	}
+	return list, nil
+}
+
+// copyFiles writes config.json and the tokenizer. untied says that the output layer is
+// not the embedding, whatever the source has.
+func copyFiles(dir string, files hf.Files, w *foreign.Writer, untied bool) error {
 	quantization, err := w.Config()
 	if err != nil {
 		return err
@@ -159,7 +199,7 @@ func copyFiles(dir string, files hf.Files, w *foreign.Writer) error {
 			return err
 		}
 		if name == "config.json" {
-			if data, err = exportedConfig(data, quantization); err != nil {
+			if data, err = exportedConfig(data, quantization, untied); err != nil {
 				return fmt.Errorf("%s: %s: %w", files.Name(), name, err)
 			}
 		}
@@ -175,14 +215,18 @@ func copyFiles(dir string, files hf.Files, w *foreign.Writer) error {
 }
 
 // exportedConfig adds a quantization_config, nil for none, and says that the model is to
-// be read in half precision, which scales and weights have.
-func exportedConfig(data []byte, quantization json.RawMessage) ([]byte, error) {
+// be read in half precision, which scales and weights have, and whether its output layer
+// is one of its own.
+func exportedConfig(data []byte, quantization json.RawMessage, untied bool) ([]byte, error) {
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
 	}
 	delete(m, "dtype")
 	m["torch_dtype"] = json.RawMessage(`"float16"`)
+	if untied {
+		m["tie_word_embeddings"] = json.RawMessage("false")
+	}
 	if quantization != nil {
 		m["quantization_config"] = quantization
 	}
@@ -201,7 +245,7 @@ func exportedConfig(data []byte, quantization json.RawMessage) ([]byte, error) {
 func (s *Subject) writeGGUF(path string, files hf.Files, plain []*hf.Tensor, q *quantizedModel, w *foreign.Writer) error {
 	var tensors []gguf.Tensor
 	for _, tensor := range plain {
-		if s.source.model.Config().TieEmbeddings && tensor.Name == "lm_head.weight" || strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
+		if s.source.model.Config().TieEmbeddings && !s.source.computed && tensor.Name == headName || strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
 			continue // says what is said elsewhere
 		}
 		t, err := foreign.Plain(tensor)
@@ -238,6 +282,10 @@ func (s *Subject) verifyExport(weights string, q *quantizedModel, w *foreign.Wri
 	var bits, total int64
 	for _, l := range s.source.linears {
 		got := c.Layer(l.Name)
+		if got == nil { // an output layer of 16 bits, which is not listed
+			size := int64(2 * l.N * l.K)
+			got = &foreign.Layer{Source: c.Model.Output(), Ledger: quant.Ledger{{Name: sixteenBits, Bytes: size}}}
+		}
 		for _, item := range got.Ledger {
 			e.Ledger = addBytes(e.Ledger, item.Name, item.Bytes)
 		}

@@ -74,6 +74,53 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// TestExportBasis: a model in another basis is written as one of its own, which computes
+// what it does.
+func TestExportBasis(t *testing.T) {
+	lab, model := testLab(t), testmodel.Dir(t)
+	for _, c := range []struct{ basis, method, format string }{
+		{"folded", "{method: none}", "16-bit"},
+		{"rotated", "{method: none}", "16-bit"},
+		{"folded", "{method: gptq, group: 32}", "compressed-tensors"},
+		{"rotated", "{method: rtn, group: 32}", "gguf"},
+		{"folded", "{method: rtn, group: 32, ignore: [\"*.o_proj\"]}", "16-bit"},
+	} {
+		name := c.basis + " " + c.method + " as " + c.format
+		dir := filepath.Join(t.TempDir(), "out")
+		made := importedTrials(t, model, "- "+c.method+"\n")[0]
+		made.Activations, made.Basis, made.BasisSeed = "a16", c.basis, 1
+		e, err := lab.Export(t.Context(), made, dir, c.format)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		path := dir
+		if c.format == "gguf" {
+			path = filepath.Join(dir, e.Weights)
+		}
+		read := importedTrials(t, model, "- {method: checkpoint, path: "+path+"}\n")[0]
+		read.Activations = "a16"
+		plain, err := lab.Open(t.Context(), read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed, err := lab.Open(t.Context(), made)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := runOne(t, plain, read), runOne(t, changed, made)
+		for _, v := range []string{row.KLMean, row.NLL} {
+			a, _ := want.Value(v)
+			b, ok := got.Value(v)
+			if !ok || !(math.Abs(a.Value-b.Value) <= 2e-3*a.Value+1e-5) {
+				t.Errorf("%s: %s is %v, of the trial itself %v", name, v, b.Value, a.Value)
+			}
+		}
+		plain.Close()
+		changed.Close()
+	}
+}
+
 // TestExportRefused: what a format cannot hold is refused with the reason.
 func TestExportRefused(t *testing.T) {
 	lab, model := testLab(t), testmodel.Dir(t)
@@ -97,8 +144,8 @@ func TestExportRefused(t *testing.T) {
 	for format, want := range map[string]string{"gptq": "holds no inputs of 8 bits", "gguf": "holds no inputs of 8 bits"} {
 		refused(t, lab, tr, format, want)
 	}
-	tr.Activations, tr.Basis = "a16", "folded"
-	refused(t, lab, tr, "gptq", "no basis or transform goes with it")
+	tr.Activations, tr.Transform = "a16", "quarot"
+	refused(t, lab, tr, "gptq", "no transform goes with it")
 }
 
 func refused(t *testing.T, lab *Lab, tr plan.Trial, format, want string) {

@@ -41,6 +41,37 @@ func (l *Lab) openCheckpoint(ctx context.Context, path string) (*foreign.Checkpo
 	return c, err
 }
 
+// CheckpointForm returns the form that all layers of the checkpoint at path have. Layers
+// of several forms, of one that has no kernel, or with parts that depend on the data are
+// an error.
+func (l *Lab) CheckpointForm(ctx context.Context, path string) (*quant.Form, error) {
+	c, err := l.openCheckpoint(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	var form *quant.Form
+	for _, linear := range c.Model.WithOutputListed(false).Linears() {
+		w := c.Layer(linear.Name)
+		if w.Quantized == nil {
+			return nil, fmt.Errorf("%s: there is no kernel for %s", linear.Name, w.Form)
+		}
+		f := w.Quantized.Form()
+		if f.Residual != nil || f.Outliers || f.Columns > 0 || f.LowRank > 0 || f.ChannelScales {
+			return nil, fmt.Errorf("%s: has parts beside its base, whose number depends on the weights", linear.Name)
+		}
+		if f.N, f.K = 0, 0; f.Base.Group == linear.K {
+			f.Base.Group = 0
+		}
+		if form == nil {
+			form = &f
+		} else if f != *form {
+			return nil, fmt.Errorf("%s is %s, layers before it are %s: there is no one form to time", linear.Name, f.Base, form.Base)
+		}
+	}
+	return form, nil
+}
+
 // checkpoints are the hashes of those that trials of a subject name, by path.
 type checkpoints struct {
 	mu     sync.Mutex
@@ -127,7 +158,12 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 		return err
 	}
 	forms := map[string]bool{}
-	for _, l := range s.source.linears {
+	linears := s.source.linears
+	if c.Layer(llm.OutputName) != nil {
+		r.Warnings = append(r.Warnings, "the output layer of the checkpoint is quantized, and counted among the quantized layers")
+		linears = c.Model.Linears()
+	}
+	for _, l := range linears {
 		w := c.Layer(l.Name)
 		if q.replacements[l.Name], err = executed.replacement(ctx, &layer{Quantized: w.Quantized, linear: l}); err != nil {
 			return err
@@ -181,6 +217,13 @@ func (s *Subject) compareLayers(ctx context.Context, c *foreign.Checkpoint, q *q
 		weightLost, weightEnergy := quant.WeightError(weights, w)
 		q.lost += lost
 		q.total += p.energy
+		x, err := q.inputs.at(ctx, l.Site)
+		if err != nil {
+			return err
+		}
+		evaluatedLost, evaluatedEnergy := sampledError(weights, w, x, nil)
+		q.evaluatedLost += evaluatedLost
+		q.evaluatedEnergy += evaluatedEnergy
 		r.Layers = append(r.Layers, row.Layer{
 			Name: l.Name, N: l.N, K: l.K, BitsPerWeight: 8 * float64(w.Ledger.Total()) / (float64(l.N) * float64(l.K)),
 			WeightError: relative(weightLost, weightEnergy), OutputError: relative(lost, p.energy),

@@ -15,6 +15,7 @@ import (
 // batchScores are the scores of the windows of one batch, in order; see scores.
 type batchScores struct {
 	Tokens, NLL, KL, Top1 []float64   // by window
+	Lost, Gained          []float64   // by window
 	TokenKL               [][]float64 // of each scored token, by window
 	Seconds               float64     // that they took, in whichever run
 }
@@ -22,8 +23,13 @@ type batchScores struct {
 // check tells what makes b no scores of ws.
 func (b *batchScores) check(ws []window) error {
 	n := len(ws)
-	if len(b.Tokens) != n || len(b.NLL) != n || len(b.KL) != n || len(b.Top1) != n || len(b.TokenKL) != n {
-		return fmt.Errorf("scores of %d windows, want %d", len(b.Tokens), n)
+	for _, list := range [][]float64{b.Tokens, b.NLL, b.KL, b.Top1, b.Lost, b.Gained} {
+		if len(list) != n {
+			return fmt.Errorf("scores of %d windows, want %d", len(list), n)
+		}
+	}
+	if len(b.TokenKL) != n {
+		return fmt.Errorf("scores of tokens of %d windows, want %d", len(b.TokenKL), n)
 	}
 	for i, w := range ws {
 		if len(b.TokenKL[i]) != w.scored() {
@@ -84,5 +90,5 @@ func (e *evaluator) drop(id string) {
 // scoresKey names the scores of the windows first..last-1 in the trial of that ID.
 // Kernels are part of it, since another one rounds differently.
 func scoresKey(id string, first, last int) store.Key {
-	return store.NewKey("scores", 1, id, gemm.Kernel(), zipper.Kernel(), fmt.Sprint(first, last, batchTokens))
+	return store.NewKey("scores", 2, id, gemm.Kernel(), zipper.Kernel(), fmt.Sprint(first, last, batchTokens))
 }

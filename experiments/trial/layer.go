@@ -21,8 +21,10 @@ type layer struct {
 	baseLost     float64 // that of the base alone, where there is a residual
 	weightLost   float64 // ||E||²
 	weightEnergy float64 // ||W||²
-	seconds      float64 // that the method took, in whichever run
-	stored       bool    // it is of an earlier run
+	// ||X·Eᵀ||² and ||X·Wᵀ||² on a sample of the evaluated text, see evaluatedInputs.
+	evaluatedLost, evaluatedEnergy float64
+	seconds                        float64 // that the method took, in whichever run
+	stored                         bool    // it is of an earlier run
 }
 
 // measure compares the layer with the weights and moments of p.
@@ -35,7 +37,8 @@ func (q *layer) measure(p quant.Problem) {
 }
 
 func (q *layer) measures() []*float64 {
-	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds}
+	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds,
+		&q.evaluatedLost, &q.evaluatedEnergy}
 }
 
 func (q *layer) encode(w io.Writer) error {

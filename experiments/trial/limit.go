@@ -58,7 +58,7 @@ func (s *LimitStudy) Run(ctx context.Context, t plan.Trial) ([]row.Limit, error)
 		if err != nil {
 			return nil, err
 		}
-		l, err := q.layer(p, k)
+		l, err := q.layer(ctx, p, k)
 		if err != nil {
 			return nil, err
 		}

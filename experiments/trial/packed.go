@@ -17,6 +17,7 @@ import (
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
@@ -31,7 +32,8 @@ const packedVersion = 3
 //
 // The checkpoint is a folder in Hugging Face layout. In model.safetensors the
 // tensor NAME.weight of each linear layer is replaced by NAME.weight_packed, the
-// binary form of a quant.Quantized; all other tensors are as in the source.
+// binary form of a quant.Quantized; all other tensors are as in the source. An output
+// layer that was tied to the embedding and is quantized becomes a layer of its own.
 // config.json is the source's with a quantization_config, which keeps other
 // programs from reading the folder as something it is not.
 type Packed struct {
@@ -102,7 +104,7 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	if err != nil {
 		return nil, err
 	}
-	if err := p.write(temp, s, tensors); err != nil {
+	if err := p.write(temp, s, tensors, q.quantizesOutput()); err != nil {
 		return nil, err
 	}
 	if err := s.verify(ctx, temp, q, t.Activations); err != nil {
@@ -127,8 +129,12 @@ func (p *Packed) pack(s *Subject, q *quantizedModel) ([]*hf.Tensor, error) {
 	if err != nil {
 		return nil, err
 	}
+	names := s.source.model.Checkpoint().Names()
+	if q.quantizesOutput() && !slices.Contains(names, headName) {
+		names = append(slices.Clip(names), headName)
+	}
 	var tensors []*hf.Tensor
-	for _, name := range s.source.model.Checkpoint().Names() {
+	for _, name := range names {
 		layer, ok := linears[name]
 		if !ok {
 			t, err := s.source.model.Checkpoint().Raw(name)
@@ -199,7 +205,7 @@ func sum256(data []byte) string {
 }
 
 // write writes all files, synced to the disk, the weights last.
-func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
+func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor, untied bool) error {
 	files, err := s.source.lab.OpenModel(context.Background(), p.Trial.Model)
 	if err != nil {
 		return err
@@ -217,7 +223,7 @@ func (p *Packed) write(dir string, s *Subject, tensors []*hf.Tensor) error {
 			return err
 		}
 		if name == "config.json" {
-			if data, err = packedConfig(data); err != nil {
+			if data, err = packedConfig(data, untied); err != nil {
 				return fmt.Errorf("%s: %s: %w", files.Name(), name, err)
 			}
 		}
@@ -255,11 +261,15 @@ func writeSynced(path string, write func(io.Writer) error) error {
 	return err
 }
 
-// packedConfig adds the quantization_config to a config.json.
-func packedConfig(data []byte) ([]byte, error) {
+// packedConfig adds the quantization_config to a config.json. untied says that the output
+// layer is not the embedding, whatever the source has.
+func packedConfig(data []byte, untied bool) ([]byte, error) {
 	var m map[string]json.RawMessage
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, err
+	}
+	if untied {
+		m["tie_word_embeddings"] = json.RawMessage("false")
 	}
 	m["quantization_config"] = json.RawMessage(fmt.Sprintf(`{"quant_method": %q, "version": %d}`,
 		hf.QuantMethod, packedVersion))
@@ -299,6 +309,20 @@ func (s *Subject) verify(ctx context.Context, dir string, q *quantizedModel, act
 	}
 	if !slices.Equal(got.Data, want.Data) {
 		return fmt.Errorf("the stored model does not compute what the quantized one does")
+	}
+	if !q.quantizesOutput() {
+		return nil
+	}
+	last := want.View(max(0, want.Rows-8), want.Rows, 0, want.Cols)
+	a, b := gemm.NewMatrix(last.Rows, stored.Config().VocabSize), gemm.NewMatrix(last.Rows, stored.Config().VocabSize)
+	if err := q.view().Logits(a, last); err != nil {
+		return err
+	}
+	if err := stored.With(replacements).Logits(b, last); err != nil {
+		return err
+	}
+	if !slices.Equal(a.Data, b.Data) {
+		return fmt.Errorf("%s: the stored output layer does not compute what the quantized one does", llm.OutputName)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/store"
@@ -26,7 +27,8 @@ type quantization struct {
 	source     *source
 	calibrated *calibrator
 	heldOut    *calibrator // for the criterion oracle
-	model      *llm.Model  // what is quantized: the source's, smoothed where the trial asks for it
+	inputs     *evaluatedInputs
+	model      *llm.Model // what is quantized: the source's, smoothed where the trial asks for it
 	scales     map[string][]float32
 	chosen     []quant.Quantizer // of each layer, where all share one budget
 }
@@ -36,6 +38,9 @@ func (s *Subject) quantization(ctx context.Context, t plan.Trial) (*quantization
 	if err := s.source.checkPatterns(t.Method); err != nil {
 		return nil, err
 	}
+	if want := t.Method.Bool(method.LMHead); want != s.source.model.OutputListed() {
+		return nil, fmt.Errorf("%s: lm_head is %v, and its subject was opened for a trial with %v", t.Label, want, !want)
+	}
 	model, scales, err := s.calibrated.smooth(ctx, t.Method)
 	if err != nil {
 		return nil, err
@@ -43,7 +48,8 @@ func (s *Subject) quantization(ctx context.Context, t plan.Trial) (*quantization
 	layers := s.source.model.Config().Layers
 	return &quantization{
 		trial: t, settings: func(name string) plan.Method { return t.Method.At(name, layers) },
-		source: s.source, calibrated: s.calibrated, heldOut: s.heldOut, model: model, scales: scales,
+		source: s.source, calibrated: s.calibrated, heldOut: s.heldOut, inputs: s.inputs, model: model,
+		scales: scales,
 	}, nil
 }
 
@@ -138,7 +144,7 @@ func (q *quantization) layers(ctx context.Context) iter.Seq2[*layer, error] {
 		for p, err := range q.problems(ctx, false) {
 			var l *layer
 			if err == nil {
-				l, err = q.layer(p, k)
+				l, err = q.layer(ctx, p, k)
 			}
 			if err == nil {
 				step(ctx, Quantizing, p.index+1, len(q.source.linears))
@@ -151,7 +157,7 @@ func (q *quantization) layers(ctx context.Context) iter.Seq2[*layer, error] {
 }
 
 // layer quantizes the layer of p, unless an earlier run has stored it. k may store it.
-func (q *quantization) layer(p *problem, k *keeper) (*layer, error) {
+func (q *quantization) layer(ctx context.Context, p *problem, k *keeper) (*layer, error) {
 	l := &layer{linear: p.linear, energy: p.energy}
 	method, err := q.quantizer(p.index, p.Name)
 	if err != nil || method == nil {
@@ -179,6 +185,11 @@ func (q *quantization) layer(p *problem, k *keeper) (*layer, error) {
 	}
 	l.seconds = time.Since(start).Seconds()
 	l.measure(whole)
+	x, err := q.inputs.at(ctx, p.linear.Site)
+	if err != nil {
+		return nil, err
+	}
+	l.evaluatedLost, l.evaluatedEnergy = sampledError(whole.Weights, l, x, q.scales[p.linear.Site])
 	return l, k.add(key, l.encode)
 }
 
@@ -197,7 +208,7 @@ func (q *quantization) key(i int) (store.Key, error) {
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())
 	}
-	return store.NewKey("layer", 4, parts...), nil
+	return store.NewKey("layer", 5, parts...), nil
 }
 
 // noteStored tells how many layers an earlier run has left.

@@ -17,7 +17,15 @@ type quantizedModel struct {
 	bytes, weights int64                      // of all linear layers
 	others         int64                      // bytes of all other tensors, as in the checkpoint
 	lost, total    float64                    // sums of tr(E H Eᵀ) and tr(W H Wᵀ)
-	spared         float64                    // seconds that layers of an earlier run took
+	// Sums of ||X Eᵀ||² and ||X Wᵀ||² on a sample of the evaluated text.
+	evaluatedLost, evaluatedEnergy float64
+	spared                         float64 // seconds that layers of an earlier run took
+}
+
+// quantizesOutput reports whether the output layer is quantized.
+func (q *quantizedModel) quantizesOutput() bool {
+	_, ok := q.replacements[llm.OutputName].Weights.(*quant.Quantized)
+	return ok
 }
 
 // view returns the model with its layers replaced.
@@ -53,6 +61,9 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			return nil, err
 		}
 	}
+	if q.quantizesOutput() {
+		r.Warnings = append(r.Warnings, "the output layer is quantized, and counted in bits per weight")
+	}
 	q.bytes += reportOnline(q.model, r)
 	if executed.static != nil {
 		q.bytes += executed.static.bytes
@@ -78,6 +89,8 @@ func (q *quantizedModel) add(l *layer, r *row.Row) error {
 	}
 	q.lost += l.lost
 	q.total += l.energy
+	q.evaluatedLost += l.evaluatedLost
+	q.evaluatedEnergy += l.evaluatedEnergy
 	q.bytes += l.Ledger().Total()
 	r.Layers = append(r.Layers, l.row())
 	r.Series = addValue(r.Series, row.Series{Name: row.LayerTime, Unit: "s"}, l.seconds)
@@ -93,7 +106,8 @@ func (q *quantizedModel) report(r *row.Row) {
 		row.Value{Name: row.BitsPerWeight, Value: float64(q.bytes) * 8 / float64(q.weights), Unit: "bit"},
 		row.Value{Name: row.ModelBytes, Value: float64(q.bytes + q.others), Unit: "B"})
 	if len(r.Layers) > 0 {
-		r.Values = append(r.Values, row.Value{Name: row.OutputError, Value: relative(q.lost, q.total)})
+		r.Values = append(r.Values, row.Value{Name: row.OutputError, Value: relative(q.lost, q.total)},
+			row.Value{Name: row.OutputErrorEvaluated, Value: relative(q.evaluatedLost, q.evaluatedEnergy)})
 	}
 }
 

@@ -25,41 +25,45 @@ const logitFloats = 32 << 20
 // entry per window in the order of the text.
 type scores struct {
 	tokens, nll, kl, top1 []float64 // sums over the scored tokens of each window
+	lost, gained          []float64 // tokens of each window, see row.Top1Lost
 	klTokens              []float64 // KL divergence of every scored token, sorted
 }
 
-// referenceStates yields the final hidden states [sum T, D] of the 16-bit model for
-// the windows first..last-1, whose inputs are seqs.
-type referenceStates func(first, last int, seqs [][]int32) (gemm.Matrix, error)
+// reference is the 16-bit model: its output layer, and what yields its final hidden
+// states [sum T, D] for the windows first..last-1, whose inputs are seqs.
+type reference struct {
+	model  *llm.Model
+	states func(first, last int, seqs [][]int32) (gemm.Matrix, error)
+}
 
 // batchKeeper returns the scores of the windows first..last-1 as compute gives them,
 // or gave them earlier.
 type batchKeeper func(ctx context.Context, first, last int, compute func() (*batchScores, error)) (*batchScores, error)
 
-// score runs m over all windows. The logits of reference are
-// recomputed with the same head on the same rows, so that an unchanged model
-// has a divergence of exactly zero. Keeping hidden states rather than logits
-// takes D instead of V floats per token. Without a reference (nil) m
-// is compared with itself. Without keep (nil) every batch is computed.
-func score(ctx context.Context, m *llm.Model, ws []window, reference referenceStates,
+// score runs m over all windows. The logits of ref are recomputed with its output layer
+// on the same rows, so that an unchanged model has a divergence of exactly zero. Keeping
+// hidden states rather than logits takes D instead of V floats per token. Without a
+// reference (nil) m is compared with itself. Without keep (nil) every batch is computed.
+func score(ctx context.Context, m *llm.Model, ws []window, ref *reference,
 	keep batchKeeper) (*scores, error) {
 	if keep == nil {
 		keep = func(_ context.Context, _, _ int, compute func() (*batchScores, error)) (*batchScores, error) {
 			return compute()
 		}
 	}
-	s, sc := &scores{}, &scorer{model: m}
+	s, sc := &scores{}, &scorer{model: m, reference: ref}
 	var perToken [][]float64
 	for first := 0; first < len(ws); {
 		last, seqs := batch(ws, first)
 		b, err := keep(ctx, first, last, func() (*batchScores, error) {
-			return sc.batch(ctx, ws, first, last, seqs, reference)
+			return sc.batch(ctx, ws, first, last, seqs)
 		})
 		if err != nil {
 			return nil, err
 		}
 		s.tokens, s.nll = append(s.tokens, b.Tokens...), append(s.nll, b.NLL...)
 		s.kl, s.top1 = append(s.kl, b.KL...), append(s.top1, b.Top1...)
+		s.lost, s.gained = append(s.lost, b.Lost...), append(s.gained, b.Gained...)
 		perToken = append(perToken, b.TokenKL...)
 		first = last
 		step(ctx, Evaluating, last, len(ws))
@@ -70,16 +74,15 @@ func score(ctx context.Context, m *llm.Model, ws []window, reference referenceSt
 }
 
 // batch runs the model over the windows first..last-1 of ws, whose inputs are seqs.
-func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [][]int32,
-	reference referenceStates) (*batchScores, error) {
+func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [][]int32) (*batchScores, error) {
 	start, n := time.Now(), last-first
 	b := &batchScores{Tokens: make([]float64, n), NLL: make([]float64, n), KL: make([]float64, n),
-		Top1:    make([]float64, n),
+		Top1: make([]float64, n), Lost: make([]float64, n), Gained: make([]float64, n),
 		TokenKL: make([][]float64, n)}
 	var ref gemm.Matrix
-	if reference != nil {
+	if s.reference != nil {
 		var err error
-		if ref, err = reference(first, last, seqs); err != nil {
+		if ref, err = s.reference.states(first, last, seqs); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +94,7 @@ func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [
 	for i, w := range ws[first:last] {
 		end := row + len(w.input)
 		var part gemm.Matrix
-		if reference != nil {
+		if s.reference != nil {
 			part = ref.View(row, end, 0, ref.Cols)
 		}
 		t, err := s.window(w, hidden.View(row, end, 0, hidden.Cols), part)
@@ -102,8 +105,13 @@ func (s *scorer) batch(ctx context.Context, ws []window, first, last int, seqs [
 		for j, v := range t {
 			b.NLL[i] += v.nll
 			b.KL[i] += v.kl
-			if v.agree {
+			switch {
+			case v.agree:
 				b.Top1[i]++
+			case v.lost:
+				b.Lost[i]++
+			case v.gained:
+				b.Gained[i]++
 			}
 			b.TokenKL[i][j] = v.kl
 		}
@@ -130,14 +138,16 @@ func batch(ws []window, first int) (last int, seqs [][]int32) {
 
 // tokenScore is the comparison of two predictions of one token.
 type tokenScore struct {
-	nll, kl float64
-	agree   bool
+	nll, kl      float64
+	agree        bool // on the most likely token
+	lost, gained bool // where they do not agree: the reference alone, or the other alone is right
 }
 
 // scorer holds the logits of a model and of its reference while it is scored, and
 // the hidden states they come from.
 type scorer struct {
 	model          *llm.Model
+	reference      *reference // nil: model itself
 	logits, hidden []float32
 }
 
@@ -172,8 +182,8 @@ func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error)
 const togetherRows = 32
 
 // both returns the logits of rows a..b-1 of hidden and of ref, of which one without
-// rows is hidden itself. Where it makes no difference to a bit, one product does
-// both, since each decodes and packs the output layer.
+// rows is hidden itself. Where both models have one output layer, and it makes no
+// difference to a bit, one product does both, since each decodes and packs that layer.
 func (s *scorer) both(a, b int, hidden, ref gemm.Matrix) (got, want gemm.Matrix, err error) {
 	n, d, vocab := b-a, hidden.Cols, s.model.Config().VocabSize
 	h := hidden.View(a, b, 0, d)
@@ -184,11 +194,11 @@ func (s *scorer) both(a, b int, hidden, ref gemm.Matrix) (got, want gemm.Matrix,
 	all := matrix(&s.logits, 2*n, vocab)
 	got, want = all.View(0, n, 0, vocab), all.View(n, 2*n, 0, vocab)
 	r := ref.View(a, b, 0, d)
-	if n <= togetherRows {
+	if n <= togetherRows || !s.model.SameOutput(s.reference.model) {
 		if err := s.model.Logits(got, h); err != nil {
 			return got, want, err
 		}
-		return got, want, s.model.Logits(want, r)
+		return got, want, s.reference.model.Logits(want, r)
 	}
 	stacked := matrix(&s.hidden, 2*n, d)
 	for i := range n {
@@ -221,7 +231,7 @@ func compare(got, want []float32, target int32) tokenScore {
 	return tokenScore{
 		nll:   glse - float64(got[target]),
 		kl:    cross/wsum + glse - wlse,
-		agree: gi == wi,
+		agree: gi == wi, lost: gi != wi && wi == int(target), gained: gi != wi && gi == int(target),
 	}
 }
 

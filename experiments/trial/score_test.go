@@ -37,6 +37,13 @@ func TestCompare(t *testing.T) {
 		if agree := argmax(got) == argmax(want); s.agree != agree {
 			t.Errorf("agree %v, want %v", s.agree, agree)
 		}
+		for _, target := range []int{argmax(got), argmax(want), target} {
+			s := compare(got, want, int32(target))
+			right, was := argmax(got) == target, argmax(want) == target
+			if s.lost != (was && !right) || s.gained != (right && !was) {
+				t.Errorf("right %v, with 16 bits %v: %+v", right, was, s)
+			}
+		}
 		if same := compare(want, want, int32(target)); same.kl != 0 || !same.agree {
 			t.Errorf("a model differs from itself: %+v", same)
 		}
@@ -91,7 +98,7 @@ func TestBothLogits(t *testing.T) {
 	for i := range hidden.Data {
 		hidden.Data[i], ref.Data[i] = float32(rng.NormFloat64()), float32(rng.NormFloat64())
 	}
-	s := &scorer{model: m}
+	s := &scorer{model: m, reference: &reference{model: m}}
 	for _, n := range []int{1, 7, 16, 17, 31, 32, 33, 34, 65, 70} {
 		const a = 3
 		got, want, err := s.both(a, a+n, hidden, ref)

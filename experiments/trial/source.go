@@ -40,6 +40,17 @@ func (l *Lab) newSource(name string, model *llm.Model) *source {
 	return s
 }
 
+// listOutput says whether the output layer is among the linear layers.
+func (s *source) listOutput(listed bool) {
+	s.model = s.model.WithOutputListed(listed)
+	s.linears = s.model.Linears()
+}
+
+// tiedOutput reports whether l is an output layer that is stored as the embedding.
+func (s *source) tiedOutput(l llm.Linear) bool {
+	return l.Name == llm.OutputName && s.model.Config().TieEmbeddings
+}
+
 func (s *source) warn(format string, args ...any) {
 	s.warnings = append(s.warnings, fmt.Sprintf(format, args...))
 }
@@ -174,13 +185,16 @@ func (s *source) otherBytes(model *llm.Model) (int64, error) {
 		n += 4*int64(len(v)) - size
 	}
 	for _, l := range s.linears {
+		if s.tiedOutput(l) { // the embedding stays beside its copy
+			continue
+		}
 		size, err := s.tensorBytes(l.Name + ".weight")
 		if err != nil {
 			return 0, err
 		}
 		n -= size
 	}
-	if c := s.model.Config(); c.TieEmbeddings && s.basis.folds() { // and an output layer beside the embedding
+	if c := s.model.Config(); c.TieEmbeddings && s.basis.folds() && !s.model.OutputListed() { // and an output layer beside the embedding
 		n += 2 * int64(c.VocabSize) * int64(c.HiddenSize)
 	}
 	return n, nil

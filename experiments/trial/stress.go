@@ -37,7 +37,7 @@ func (s *source) stress(p plan.Stress) error {
 func stressScales(m *llm.Model, p plan.Stress) map[string][]float32 {
 	scales := map[string][]float32{}
 	for _, l := range m.Linears() {
-		if scales[l.Site] != nil {
+		if scales[l.Site] != nil || l.Name == llm.OutputName { // no layer after it takes up its scales
 			continue
 		}
 		from := m.Producers(l.Site)

@@ -24,6 +24,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/builtin"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
@@ -75,6 +76,7 @@ type Subject struct {
 	source     *source
 	calibrated *calibrator // on the calibration text
 	heldOut    *calibrator // on windows of the evaluated text
+	inputs     *evaluatedInputs
 	evaluator  *evaluator
 	content    map[string]string // SHA-256 of all that a trial names, and the revision
 	imported   checkpoints       // that methods name
@@ -103,6 +105,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	}
 	s.source.turn(t)
 	s.heldOut = s.evaluator.heldOut(t.Calibration)
+	s.inputs = &evaluatedInputs{evaluator: s.evaluator}
 	s.content = map[string]string{"epoch": revision, "text": s.evaluator.text, "calibration": s.calibrated.text}
 	maps.Copy(s.content, s.source.content)
 	for _, task := range s.evaluator.tasks {
@@ -123,6 +126,7 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 		return nil, nil, plan.AboutSetting("model", err)
 	}
 	src := l.newSource(t.Model, model)
+	src.listOutput(t.Method.Bool(method.LMHead))
 	s := &Subject{
 		source: src, calibrated: &calibrator{source: src, settings: t.Calibration},
 		evaluator: &evaluator{source: src, protocol: t.Protocol},

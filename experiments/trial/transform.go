@@ -70,12 +70,17 @@ func (s *Subject) ready(ctx context.Context) error {
 	if c.done || c.name == "" {
 		return nil
 	}
+	listed := s.source.model.OutputListed()
+	s.source.listOutput(false) // what is learned is of decoder layers
 	model, err := s.changed(ctx)
+	if err == nil {
+		s.source.model = model
+	}
+	s.source.listOutput(listed)
 	if err != nil {
 		return fmt.Errorf("transform %s: %w", c, err)
 	}
 	c.done = true
-	s.source.model, s.source.linears = model, model.Linears()
 	return nil
 }
 

@@ -5,6 +5,7 @@ import "context"
 // Stages of a trial, as Watch tells of them.
 const (
 	Calibrating = "calibrating" // layers of the model, once for all trials of a subject
+	Budgeting   = "budgeting"   // linear layers, weighed first where all share one budget
 	Quantizing  = "quantizing"  // linear layers
 	Evaluating  = "evaluating"  // windows of the text
 	Answering   = "answering"   // tasks

@@ -25,7 +25,7 @@ func (r *reader) gptq(f fields) error {
 		f.only("is_marlin_format", "", "false"),
 		f.only("pack_dtype", "", `"int32"`),
 		f.only("dynamic", "", "{}"),
-		f.only("lm_head", "", "false"),
+		f.only("lm_head", "", "false", "true"),
 	} {
 		if e != nil {
 			return e

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/gguf"
 	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
+	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -23,6 +25,7 @@ type Writer struct {
 	Inputs int // bits to which inputs are rounded, 16: not
 	format quant.Format
 	any    bool // format is known
+	head   bool // the output layer is among the layers
 	left   []string
 }
 
@@ -57,6 +60,7 @@ func (w *Writer) layer(name string, q *quant.Quantized) ([]*hf.Tensor, error) {
 		return nil, fmt.Errorf("is %s, layers before it are %s; one format is written", p.Format, w.format)
 	}
 	w.format, w.any = p.Format, true
+	w.head = w.head || name == llm.OutputName
 	switch {
 	case w.Target != "compressed-tensors" && w.Inputs != 16:
 		return nil, fmt.Errorf("holds no inputs of %d bits; use activations: a16", w.Inputs)
@@ -72,10 +76,13 @@ func (w *Writer) layer(name string, q *quant.Quantized) ([]*hf.Tensor, error) {
 	switch w.Target {
 	case "compressed-tensors":
 		return w.packQuantized(name, p)
+	case "awq":
+		if name == llm.OutputName {
+			return nil, errors.New("AutoAWQ leaves the output layer in 16 bits; drop lm_head")
+		}
+		return awqTensors(name, p)
 	case "gptq":
 		return gptqTensors(name, p)
-	case "awq":
-		return awqTensors(name, p)
 	}
 	return nil, fmt.Errorf("unknown format")
 }
@@ -99,7 +106,12 @@ func plain(q *quant.Quantized) error {
 
 // halves returns the dequantized weights in half precision.
 func halves(name string, q *quant.Quantized) ([]*hf.Tensor, error) {
-	w := q.Dequantize()
+	t, err := Half(name+".weight", q.Dequantize())
+	return []*hf.Tensor{t}, err
+}
+
+// Half returns w as a tensor in half precision. A weight beyond its range is an error.
+func Half(name string, w gemm.Matrix) (*hf.Tensor, error) {
 	data := make([]byte, 0, 2*len(w.Data))
 	for i, v := range w.Data {
 		h := half.ToF16(v)
@@ -108,7 +120,7 @@ func halves(name string, q *quant.Quantized) ([]*hf.Tensor, error) {
 		}
 		data = binary.LittleEndian.AppendUint16(data, h)
 	}
-	return []*hf.Tensor{{Name: name + ".weight", DType: "F16", Shape: []int{w.Rows, w.Cols}, Data: data}}, nil
+	return &hf.Tensor{Name: name, DType: "F16", Shape: []int{w.Rows, w.Cols}, Data: data}, nil
 }
 
 // gridOf returns p as codes and zeros.
@@ -272,7 +284,7 @@ func (w *Writer) Config() (json.RawMessage, error) {
 			version = "gptq_v2"
 		}
 		c = map[string]any{"quant_method": "gptq", "bits": w.format.Bits, "group_size": group, "desc_act": false, "sym": !w.format.Affine,
-			"checkpoint_format": version, "lm_head": false, "pack_dtype": "int32"}
+			"checkpoint_format": version, "lm_head": w.head, "pack_dtype": "int32"}
 	case "awq":
 		c = map[string]any{"quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm", "zero_point": true, "modules_to_not_convert": w.left}
 	case "compressed-tensors":
@@ -298,7 +310,11 @@ func (w *Writer) compressedConfig() map[string]any {
 	if w.Inputs < 16 {
 		group["input_activations"] = map[string]any{"num_bits": w.Inputs, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true}
 	}
-	return map[string]any{"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "ignore": append([]string{"lm_head"}, w.left...),
+	ignore := append([]string{}, w.left...)
+	if !w.head {
+		ignore = append([]string{llm.OutputName}, ignore...)
+	}
+	return map[string]any{"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "ignore": ignore,
 		"config_groups": map[string]any{"group_0": group}, "kv_cache_scheme": nil}
 }
 

@@ -1,11 +1,14 @@
 package hf
 
+import "unicode/utf8"
+
 // bpe merges the bytes of a piece of text into tokens.
 type bpe struct {
 	vocab  map[string]int32 // keyed by the bytes of the token
 	bytes  [256]int32       // id of each single byte, -1 for none
 	merges map[pair]merge
 	whole  bool // a piece that is a token needs no merges ("ignore_merges")
+	runes  bool // characters are merged, and bytes of those without a token ("byte_fallback")
 }
 
 type pair struct{ left, right int32 }
@@ -37,7 +40,7 @@ type scratch struct {
 	heap    []candidate
 }
 
-// encode appends the tokens of piece to ids: starting from single bytes, the
+// encode appends the tokens of piece to ids: starting from single bytes or characters, the
 // adjacent pair of lowest rank is merged, the leftmost first, until no pair can
 // be. A byte without a token is left out, as Hugging Face tokenizers do. It takes
 // O(n log n) for n bytes.
@@ -48,12 +51,7 @@ func (b *bpe) encode(ids []int32, piece string, s *scratch) []int32 {
 		}
 	}
 	s.symbols, s.heap = s.symbols[:0], s.heap[:0]
-	for i := range len(piece) {
-		if id := b.bytes[piece[i]]; id >= 0 {
-			n := int32(len(s.symbols))
-			s.symbols = append(s.symbols, symbol{id, n - 1, n + 1})
-		}
-	}
+	b.start(piece, s)
 	n := len(s.symbols)
 	if n == 0 {
 		return ids
@@ -83,6 +81,31 @@ func (b *bpe) encode(ids []int32, piece string, s *scratch) []int32 {
 		ids = append(ids, s.symbols[i].id)
 	}
 	return ids
+}
+
+// start fills s with the symbols of piece.
+func (b *bpe) start(piece string, s *scratch) {
+	add := func(id int32) {
+		n := int32(len(s.symbols))
+		s.symbols = append(s.symbols, symbol{id, n - 1, n + 1})
+	}
+	for i := 0; i < len(piece); {
+		w := 1
+		if b.runes {
+			_, w = utf8.DecodeRuneInString(piece[i:])
+			if id, ok := b.vocab[piece[i:i+w]]; ok {
+				add(id)
+				i += w
+				continue
+			}
+		}
+		for _, c := range []byte(piece[i : i+w]) {
+			if id := b.bytes[c]; id >= 0 {
+				add(id)
+			}
+		}
+		i += w
+	}
 }
 
 // push adds the merge of the symbol at pos with the next one, if there is one.

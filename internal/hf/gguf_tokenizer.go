@@ -1,9 +1,12 @@
 package hf
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mosaicquant/mosaicquant/internal/gguf"
 )
@@ -11,9 +14,11 @@ import (
 // Token types of GGUF.
 const (
 	ggufNormal      = 1
+	ggufUnknown     = 2
 	ggufControl     = 3
 	ggufUserDefined = 4
 	ggufUnused      = 5
+	ggufByte        = 6
 )
 
 type object = map[string]any
@@ -46,14 +51,17 @@ func ggufSplits(pre string) (normalizer, split any, whole bool, err error) {
 // ggufTokenizer writes tokenizer.json from the metadata.
 func ggufTokenizer(f *gguf.File) ([]byte, error) {
 	m := &metadata{f: f}
-	if model := m.text("tokenizer.ggml.model", ""); m.err == nil && model != "gpt2" {
-		m.fail("tokenizer.ggml.model %q is not gpt2", model)
+	switch model := m.text("tokenizer.ggml.model", ""); {
+	case m.err == nil && model == "llama":
+		return m.fallbackTokenizer()
+	case m.err == nil && model != "gpt2":
+		m.fail("tokenizer.ggml.model %q is not gpt2 or llama", model)
 	}
 	normalizer, split, whole, err := ggufSplits(m.text("tokenizer.ggml.pre", ""))
 	if err != nil {
 		m.fail("%w", err)
 	}
-	vocab, added, err := m.vocabulary()
+	vocab, added, err := m.vocabulary(ggufNormal)
 	if err != nil {
 		return nil, err
 	}
@@ -80,25 +88,7 @@ func ggufTokenizer(f *gguf.File) ([]byte, error) {
 		"model": object{"type": "BPE", "vocab": vocab, "merges": merges, "ignore_merges": whole},
 	}
 	if m.flag("tokenizer.ggml.add_bos_token", whole) { // that of LLaMA 3 has it without a word
-		id := m.id("tokenizer.ggml.bos_token_id")
-		name := ""
-		for token, v := range vocab {
-			if int64(v) == id {
-				name = token
-			}
-		}
-		for _, a := range added {
-			if int64(a["id"].(int)) == id {
-				name = a["content"].(string)
-			}
-		}
-		if name == "" {
-			m.fail("tokenizer.ggml.bos_token_id %d is no token", id)
-		}
-		t["post_processor"] = object{"type": "TemplateProcessing",
-			"single":         []object{{"SpecialToken": object{"id": name, "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}}},
-			"pair":           []object{{"Sequence": object{"id": "A", "type_id": 0}}, {"Sequence": object{"id": "B", "type_id": 1}}},
-			"special_tokens": object{name: object{"id": name, "ids": []int64{id}, "tokens": []string{name}}}}
+		t["post_processor"] = m.template(vocab, added)
 	}
 	if m.err != nil {
 		return nil, m.err
@@ -106,9 +96,127 @@ func ggufTokenizer(f *gguf.File) ([]byte, error) {
 	return json.Marshal(t)
 }
 
-// vocabulary returns the tokens of the model, and those that are looked for in
-// the text before it is split.
-func (m *metadata) vocabulary() (vocab map[string]int, added []object, err error) {
+// template is the post-processor that puts the BOS token before a text.
+func (m *metadata) template(vocab map[string]int, added []object) object {
+	id := m.id("tokenizer.ggml.bos_token_id")
+	name := ""
+	for token, v := range vocab {
+		if int64(v) == id {
+			name = token
+		}
+	}
+	for _, a := range added {
+		if int64(a["id"].(int)) == id {
+			name = a["content"].(string)
+		}
+	}
+	if name == "" {
+		m.fail("tokenizer.ggml.bos_token_id %d is no token", id)
+	}
+	return object{"type": "TemplateProcessing",
+		"single":         []object{{"SpecialToken": object{"id": name, "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}}},
+		"pair":           []object{{"Sequence": object{"id": "A", "type_id": 0}}, {"Sequence": object{"id": "B", "type_id": 1}}},
+		"special_tokens": object{name: object{"id": name, "ids": []int64{id}, "tokens": []string{name}}}}
+}
+
+// fallbackTokenizer writes tokenizer.json of a vocabulary of sentencepiece's BPE, as
+// transformers converts it: pieces have scores, and no merges.
+func (m *metadata) fallbackTokenizer() ([]byte, error) {
+	vocab, added, err := m.vocabulary(ggufNormal, ggufByte)
+	if err != nil {
+		return nil, err
+	}
+	merges, err := m.scoredMerges(vocab)
+	if err != nil {
+		return nil, err
+	}
+	spaces := object{"type": "Replace", "pattern": object{"String": " "}, "content": metaspace}
+	normalizer := object{"type": "Sequence", "normalizers": []object{{"type": "Prepend", "prepend": metaspace}, spaces}}
+	decoders := []object{{"type": "Replace", "pattern": object{"String": metaspace}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+		{"type": "Strip", "content": " ", "start": 1, "stop": 0}}
+	if !m.flag("tokenizer.ggml.add_space_prefix", true) {
+		normalizer["normalizers"], decoders = []object{spaces}, decoders[:3]
+	}
+	t := object{
+		"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": nil, "decoder": object{"type": "Sequence", "decoders": decoders},
+		"model": object{"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": true},
+	}
+	if m.flag("tokenizer.ggml.add_bos_token", true) {
+		t["post_processor"] = m.template(vocab, added)
+	}
+	if m.err != nil {
+		return nil, m.err
+	}
+	return json.Marshal(t)
+}
+
+// maxPiece bounds a piece that is split to find its merges; sentencepiece's own have
+// some 16 characters.
+const maxPiece = 1024
+
+// scoredMerges returns the merges of pieces by their scores.
+func (m *metadata) scoredMerges(vocab map[string]int) ([][2]string, error) {
+	const key = "tokenizer.ggml.scores"
+	v, ok := m.value(key)
+	if !ok {
+		m.fail("%s is missing", key)
+		return nil, m.err
+	}
+	scores, err := v.Floats()
+	if err != nil {
+		return nil, fmt.Errorf("%s %w", key, err)
+	}
+	for piece, id := range vocab {
+		if id >= len(scores) {
+			return nil, fmt.Errorf("%s has %d entries, and there is a token %d", key, len(scores), id)
+		}
+		if len(piece) > maxPiece {
+			return nil, fmt.Errorf("tokenizer.ggml.tokens: token %d has %d bytes; at most %d are read", id, len(piece), maxPiece)
+		}
+	}
+	return mergesByScore(vocab, scores), nil
+}
+
+// mergesByScore returns every two pieces that make up a third, the third of the best score
+// first, as convert_slow_tokenizer.py of transformers orders them. scores has the id of
+// every piece.
+func mergesByScore(vocab map[string]int, scores []float32) [][2]string {
+	type scored struct {
+		left, right string
+		score       float32
+	}
+	var list []scored
+	byID := make([]string, len(scores))
+	for piece, id := range vocab {
+		byID[id] = piece
+	}
+	for id, piece := range byID {
+		first := len(list)
+		for k := range piece {
+			_, left := vocab[piece[:k]]
+			if _, right := vocab[piece[k:]]; left && right {
+				list = append(list, scored{piece[:k], piece[k:], scores[id]})
+			}
+		}
+		slices.SortStableFunc(list[first:], func(a, b scored) int {
+			return cmp.Or(cmp.Compare(vocab[a.left], vocab[b.left]), cmp.Compare(vocab[a.right], vocab[b.right]))
+		})
+	}
+	characters := utf8.RuneCountInString
+	slices.SortStableFunc(list, func(a, b scored) int {
+		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(characters(b.left), characters(a.left)),
+			cmp.Compare(characters(b.right), characters(a.right)))
+	})
+	merges := make([][2]string, len(list))
+	for i, x := range list {
+		merges[i] = [2]string{x.left, x.right}
+	}
+	return merges
+}
+
+// vocabulary returns the tokens of the model, which have one of the types, and those that
+// are looked for in the text before it is split.
+func (m *metadata) vocabulary(own ...int64) (vocab map[string]int, added []object, err error) {
 	const tokensKey, typesKey = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
 	v, ok := m.value(tokensKey)
 	if !ok {
@@ -145,14 +253,14 @@ func (m *metadata) vocabulary() (vocab map[string]int, added []object, err error
 			return nil, nil, fmt.Errorf("%s: %.80q is token %d and %d", tokensKey, token, j, i)
 		}
 		seen[token] = i
-		switch kind {
-		case ggufNormal:
+		switch {
+		case slices.Contains(own, kind):
 			vocab[token] = i
-		case ggufControl, ggufUserDefined:
-			added = append(added, object{"id": i, "content": token, "special": kind == ggufControl,
+		case kind == ggufControl, kind == ggufUserDefined, kind == ggufUnknown && slices.Contains(own, ggufByte):
+			added = append(added, object{"id": i, "content": token, "special": kind != ggufUserDefined,
 				"single_word": false, "lstrip": false, "rstrip": false, "normalized": false})
 		default:
-			return nil, nil, fmt.Errorf("%s: token %d %.80q has type %d, which a byte-level tokenizer has not",
+			return nil, nil, fmt.Errorf("%s: token %d %.80q has type %d, which such a tokenizer has not",
 				typesKey, i, token, kind)
 		}
 	}

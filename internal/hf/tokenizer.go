@@ -2,8 +2,9 @@ package hf
 
 import "strings"
 
-// Tokenizer is a byte-level BPE as a tokenizer.json describes it, equal token
-// for token to Hugging Face tokenizers. It is safe for concurrent use.
+// Tokenizer is a BPE of bytes, or of characters with byte_fallback, as a
+// tokenizer.json describes it, equal token for token to Hugging Face tokenizers. It is
+// safe for concurrent use.
 type Tokenizer struct {
 	raw        *addedSet // looked for in the text as given
 	normalized *addedSet // looked for after normalization
@@ -13,6 +14,10 @@ type Tokenizer struct {
 	tokens     []string // bytes of each id, "" where there is none
 	known      []bool   // which ids are tokens
 	bos        int32    // -1: none
+
+	// Of a vocabulary with byte_fallback.
+	prepend string // scheme of Metaspace, "" without one
+	strip   bool   // Decode takes the first space off
 }
 
 // VocabSize is one more than the largest token id.
@@ -29,15 +34,26 @@ func (t *Tokenizer) BOS() (id int32, ok bool) { return t.bos, t.bos >= 0 }
 func (t *Tokenizer) Encode(text string) []int32 {
 	e := encoder{t: t, ids: make([]int32, 0, len(text)/3+1), cache: map[string][]int32{}}
 	t.raw.split(text, func(s string) {
-		t.normalized.split(t.normalize(s), func(s string) { e.pieces(s, t.split) }, e.token)
+		t.normalized.split(t.normalize(s), e.text, e.token)
 	}, e.token)
 	return e.ids
 }
 
-// Decode returns the text of ids. Tokens that end within a character give text
-// that is not UTF-8 there; strings.ToValidUTF8 replaces it as other libraries
+// Decode returns the text of ids, as if they were all of it: where the tokenizer puts a
+// space before a text, the first space is left out. Tokens that end within a character
+// give text that is not UTF-8 there; strings.ToValidUTF8 replaces it as other libraries
 // do. Ids that are no token have no text: a model's vocabulary is often padded.
 func (t *Tokenizer) Decode(ids []int32) string {
+	text := t.Part(ids)
+	if t.strip {
+		text = strings.TrimPrefix(text, " ")
+	}
+	return text
+}
+
+// Part returns the text of ids that stand within a text: Decode without a rule for its
+// begin.
+func (t *Tokenizer) Part(ids []int32) string {
 	var b strings.Builder
 	for _, id := range ids {
 		if id >= 0 && int(id) < len(t.tokens) {
@@ -52,6 +68,7 @@ type encoder struct {
 	t     *Tokenizer
 	ids   []int32
 	cache map[string][]int32
+	begun bool // something of the text is encoded
 	scratch
 }
 
@@ -62,7 +79,16 @@ const (
 	maxCached     = 1 << 16
 )
 
-func (e *encoder) token(id int32) { e.ids = append(e.ids, id) }
+func (e *encoder) token(id int32) {
+	e.ids = append(e.ids, id)
+	e.begun = true
+}
+
+// text encodes a stretch between added tokens.
+func (e *encoder) text(s string) {
+	e.pieces(e.t.spaced(s, !e.begun), e.t.split)
+	e.begun = true
+}
 
 // pieces cuts s by the first splitter, its pieces by the next, and encodes
 // those of the last.

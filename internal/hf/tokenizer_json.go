@@ -30,11 +30,23 @@ type component struct {
 	Normalizers   []component `json:"normalizers"`
 	PreTokenizers []component `json:"pretokenizers"`
 	Processors    []component `json:"processors"`
+	Decoders      []component `json:"decoders"`
 
-	// Split
+	// Split and Replace
 	Pattern struct {
-		Regex *string `json:"Regex"`
+		Regex  *string `json:"Regex"`
+		String *string `json:"String"`
 	} `json:"pattern"`
+	Content string `json:"content"` // of Replace and Strip
+	Start   int    `json:"start"`   // of Strip
+	Stop    int    `json:"stop"`
+
+	// Prepend and Metaspace
+	Prepend       string `json:"prepend"`
+	Replacement   string `json:"replacement"`
+	PrependScheme string `json:"prepend_scheme"`
+	Split         *bool  `json:"split"` // nil: true
+
 	Behavior string `json:"behavior"`
 	Invert   bool   `json:"invert"`
 
@@ -69,8 +81,8 @@ type modelJSON struct {
 
 // ReadTokenizer reads tokenizer.json and, where it is there, the bos_token of
 // tokenizer_config.json. A part that it does not know is an error naming it:
-// models other than byte-level BPE, byte_fallback, split patterns other than
-// those of GPT-2, Llama 3 and Qwen 2, normalizers other than NFC.
+// models other than BPE of bytes or with byte_fallback, split patterns other than
+// those of GPT-2, Llama 3 and Qwen 2, normalizers other than NFC, Prepend and Replace.
 func ReadTokenizer(files Files) (*Tokenizer, error) {
 	const name, configName = "tokenizer.json", "tokenizer_config.json"
 	blob, err := files.Open(name)
@@ -108,13 +120,22 @@ func parseTokenizer(data []byte) (*Tokenizer, error) {
 	if t.normalize, err = newNormalizer(j.Normalizer); err != nil {
 		return nil, fmt.Errorf("normalizer: %w", err)
 	}
-	if t.split, err = newPreTokenizer(j.PreTokenizer); err != nil {
+	if t.bpe.runes {
+		err = t.readMetaspace(j.PreTokenizer)
+	} else {
+		t.split, err = newPreTokenizer(j.PreTokenizer)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("pre_tokenizer: %w", err)
 	}
 	if err := t.add(j.AddedTokens, vocab); err != nil {
 		return nil, fmt.Errorf("added_tokens: %w", err)
 	}
-	if d := j.Decoder; d == nil || d.Type != "ByteLevel" {
+	if d := j.Decoder; t.bpe.runes {
+		if err := t.readDecoder(d); err != nil {
+			return nil, fmt.Errorf("decoder: %w", err)
+		}
+	} else if d == nil || d.Type != "ByteLevel" {
 		return nil, fmt.Errorf("decoder: %s is not ByteLevel", typeOf(d))
 	}
 	if err := t.readPostProcessor(j.PostProcessor); err != nil {
@@ -143,9 +164,6 @@ func (t *Tokenizer) readModel(data json.RawMessage) (map[string]int32, error) {
 	if m.Type != "BPE" && m.Type != "" {
 		return nil, fmt.Errorf("type %q is not BPE", m.Type)
 	}
-	if m.ByteFallback {
-		return nil, fmt.Errorf("byte_fallback true is not supported")
-	}
 	if m.Dropout != 0 {
 		return nil, fmt.Errorf("dropout %v is not supported", m.Dropout)
 	}
@@ -157,6 +175,9 @@ func (t *Tokenizer) readModel(data json.RawMessage) (map[string]int32, error) {
 	}
 	if len(m.Vocab) == 0 {
 		return nil, fmt.Errorf("vocab: is empty")
+	}
+	if m.ByteFallback {
+		return m.Vocab, t.readFallback(&m)
 	}
 	t.bpe = bpe{vocab: make(map[string]int32, len(m.Vocab)), whole: m.IgnoreMerges}
 	for token, id := range m.Vocab {
@@ -275,16 +296,34 @@ func newNormalizer(c *component) (func(string) string, error) {
 	switch c.Type {
 	case "NFC":
 		return nfc, nil
+	case "Prepend": // to what is not empty
+		return func(s string) string {
+			if s == "" {
+				return s
+			}
+			return c.Prepend + s
+		}, nil
+	case "Replace":
+		if c.Pattern.String == nil || *c.Pattern.String == "" {
+			return nil, fmt.Errorf("Replace: pattern is no String")
+		}
+		return strings.NewReplacer(*c.Pattern.String, c.Content).Replace, nil
 	case "Sequence":
-		if len(c.Normalizers) == 1 {
-			return newNormalizer(&c.Normalizers[0])
+		steps := make([]func(string) string, len(c.Normalizers))
+		for i := range steps {
+			var err error
+			if steps[i], err = newNormalizer(&c.Normalizers[i]); err != nil {
+				return nil, err
+			}
 		}
-		if len(c.Normalizers) == 0 {
-			return newNormalizer(nil)
-		}
-		return nil, fmt.Errorf("Sequence of %d is not supported", len(c.Normalizers))
+		return func(s string) string {
+			for _, step := range steps {
+				s = step(s)
+			}
+			return s
+		}, nil
 	}
-	return nil, fmt.Errorf("type %q is not NFC", c.Type)
+	return nil, fmt.Errorf("type %q is not NFC, Prepend, Replace or a Sequence of them", c.Type)
 }
 
 // newPreTokenizer accepts a ByteLevel, or a Sequence that ends with one: what

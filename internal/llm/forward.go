@@ -30,16 +30,21 @@ func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string
 	return s.x, nil
 }
 
-// Logits sets dst [M,V] = hidden·lm_headᵀ. The weights of the output layer are
-// never replaced. NaN or Inf in the result is an error.
+// Logits sets dst [M,V] = hidden·lm_headᵀ, as the output layer is executed. NaN or Inf
+// in the result is an error.
 func (m *Model) Logits(dst, hidden gemm.Matrix) error {
-	if m.output != nil {
-		m.output.MulNT(dst, hidden)
+	w := &m.output
+	if w.act != quant.A16 {
+		hidden = hidden.Clone()
+		parallelRows(hidden, func(i0, i1 int) { w.act.Apply(hidden.View(i0, i1, 0, hidden.Cols)) })
+	}
+	if w.product != nil {
+		w.product.MulNT(dst, hidden)
 	} else {
-		gemm.MulNT(dst, hidden, m.head)
+		gemm.MulNT(dst, hidden, w.weights)
 	}
 	if bad := notFinite(dst); bad >= 0 {
-		if err := checkFinite(m.headName, m.head); err != nil {
+		if err := checkFinite(m.headName, w.weights); err != nil {
 			return fmt.Errorf("llm: %s: %w", m.name, err)
 		}
 		return fmt.Errorf("llm: %s: logits of row %d are not finite", m.name, bad)

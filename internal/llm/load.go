@@ -24,13 +24,16 @@ func newModel(name string, c *hf.Config, checkpoint *hf.Checkpoint, layers Layer
 	}
 	b.headName = "model.embed_tokens.weight"
 	b.embed = f.matrix(b.headName, b.vocab, b.dim)
-	b.head = b.embed
+	m := &Model{base: b, output: linear{name: OutputName, weights: b.embed}}
 	if !c.TieEmbeddings {
-		b.headName = "lm_head.weight"
-		b.head = f.matrix(b.headName, b.vocab, b.dim)
+		b.headName = OutputName + ".weight"
+		if m.listed = f.quantizedOutput(); m.listed {
+			m.output.weights = f.quantized(OutputName, b.vocab, b.dim)
+		} else {
+			m.output.weights = f.matrix(b.headName, b.vocab, b.dim)
+		}
 	}
 	b.norm = f.vector("model.norm.weight", b.dim)
-	m := &Model{base: b}
 	for l := range c.Layers {
 		m.layers = append(m.layers, f.layer(b, l))
 		if f.err != nil {
@@ -90,6 +93,21 @@ func (f *finder) linear(name string, n, k int, bias bool) linear {
 	return w
 }
 
+// quantizedOutput reports whether the output layer is stored in more than a matrix of a
+// float type.
+func (f *finder) quantizedOutput() bool {
+	if f.layers == nil {
+		return false
+	}
+	t, err := f.checkpoint.Raw(OutputName + ".weight")
+	return err == nil && !slices.Contains(floatTypes, t.DType) || slices.ContainsFunc(f.checkpoint.Names(), func(name string) bool {
+		rest, ok := strings.CutPrefix(name, OutputName+".")
+		return ok && rest != "weight" && rest != "bias"
+	})
+}
+
+var floatTypes = []string{"F32", "F16", "BF16"}
+
 // Layers reads the linear layers of a checkpoint that is not made of matrices of
 // float types.
 type Layers interface {
@@ -130,7 +148,7 @@ func (p packed) Layer(name string, _, _ int) (gemm.Source, []string, error) {
 	name += PackedSuffix
 	t, err := p.checkpoint.Raw(name)
 	if err != nil {
-		if w, e := p.checkpoint.Raw(whole); e == nil && len(w.Shape) == 2 && slices.Contains([]string{"F32", "F16", "BF16"}, w.DType) { // it stayed in 16 bits
+		if w, e := p.checkpoint.Raw(whole); e == nil && len(w.Shape) == 2 && slices.Contains(floatTypes, w.DType) { // it stayed in 16 bits
 			return w, []string{whole}, nil
 		}
 		return nil, nil, err

@@ -17,8 +17,11 @@ import (
 type Model struct {
 	*base
 	layers []layer
-	fake   bool    // some linear layer has Activations
-	output Product // executes head, or nil
+	fake   bool // some linear layer has Activations
+	// The output layer, which Linears lists where listed is set. It has weights of its
+	// own, or an execution, where replaced is.
+	output           linear
+	listed, replaced bool
 }
 
 // base is what all views share.
@@ -34,8 +37,7 @@ type base struct {
 
 	embed    gemm.Source // [V,D]
 	norm     []float32   // [D]
-	head     gemm.Source // [V,D]
-	headName string
+	headName string      // the tensor of the output layer
 
 	pool sync.Pool // of *[]float32, see run.allocate
 }
@@ -72,7 +74,7 @@ func siteName(l, site int) string {
 // Linear describes one linear layer Y = X·Wᵀ.
 type Linear struct {
 	Name    string // "model.layers.0.self_attn.q_proj", the tensor's name less ".weight"
-	Layer   int    // index of the decoder layer that it belongs to
+	Layer   int    // index of the decoder layer that it belongs to; of the last one for the output layer
 	Site    string // "model.layers.0.attn_in": linear layers of one site share their input
 	N, K    int
 	Weights gemm.Source // of this view
@@ -151,8 +153,25 @@ func (m *Model) Config() *hf.Config { return m.config }
 // Checkpoint returns the model's weight files; Close closes them.
 func (m *Model) Checkpoint() *hf.Checkpoint { return m.checkpoint }
 
-// Linears lists the linear layers of all layers in order of execution, the
-// output layer not among them.
+// OutputName is the name of the output layer among linear layers, and of its site.
+const OutputName = "lm_head"
+
+// WithOutputListed returns a view of m whose Linears lists the output layer as the last
+// one, or does not. It is listed from the start where the checkpoint has it quantized.
+func (m *Model) WithOutputListed(listed bool) *Model {
+	v := *m
+	v.listed = listed
+	return &v
+}
+
+// OutputListed reports whether Linears lists the output layer.
+func (m *Model) OutputListed() bool { return m.listed }
+
+// SameOutput reports whether m and o are views that execute one output layer in one way.
+func (m *Model) SameOutput(o *Model) bool { return m.base == o.base && !m.replaced && !o.replaced }
+
+// Linears lists the linear layers of all layers in order of execution. The output
+// layer is not among them, unless it is listed.
 func (m *Model) Linears() []Linear {
 	var list []Linear
 	for l := range m.layers {
@@ -163,6 +182,10 @@ func (m *Model) Linears() []Linear {
 			}
 		}
 	}
+	if m.listed {
+		list = append(list, Linear{Name: OutputName, Layer: len(m.layers) - 1, Site: OutputName, N: m.vocab, K: m.dim,
+			Weights: m.output.weights})
+	}
 	return list
 }
 
@@ -170,8 +193,13 @@ func (m *Model) Linears() []Linear {
 // and all biases as in m. It panics on a name that Linears does not list and on
 // weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
-	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output}
+	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output, listed: m.listed, replaced: m.replaced}
 	used := 0
+	if r, ok := replacements[OutputName]; ok && m.listed {
+		v.output.replace(r)
+		v.replaced = true
+		used++
+	}
 	for l := range m.layers {
 		v.layers[l] = m.layers[l]
 		for site, group := range m.layers[l].linears {
@@ -198,7 +226,14 @@ func (m *Model) With(replacements map[string]Replacement) *Model {
 }
 
 // Output returns the weights [V,D] of the output layer.
-func (m *Model) Output() gemm.Source { return m.head }
+func (m *Model) Output() gemm.Source { return m.output.weights }
+
+// Embedding returns the weights [V,D] of the embedding.
+func (m *Model) Embedding() gemm.Source { return m.embed }
+
+// FinalNorm returns the gain [D] of the norm before the output layer, which must not be
+// modified.
+func (m *Model) FinalNorm() []float32 { return m.norm }
 
 // WithOutput returns a view of m whose output layer is executed by p, which must
 // hold the same weights in another layout. It panics on another shape.
@@ -207,7 +242,7 @@ func (m *Model) WithOutput(p Product) *Model {
 		panic(fmt.Sprintf("llm: %s: product is %dx%d, the output layer %dx%d", m.name, n, k, m.vocab, m.dim))
 	}
 	v := *m
-	v.output = p
+	v.output.product, v.output.act, v.replaced = p, quant.A16, true
 	return &v
 }
 
@@ -260,7 +295,7 @@ func (m *Model) CheckFinite(ctx context.Context) error {
 			return err
 		}
 	}
-	return check(m.headName, m.head)
+	return check(m.headName, m.output.weights)
 }
 
 // explain says why row bad of the hidden states is not finite after half a

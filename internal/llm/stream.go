@@ -79,7 +79,8 @@ func (s *Stream) State() gemm.Matrix { return s.x }
 // tap, where not nil, gets the inputs of the linear layers, before any fake
 // quantization: attn_in (q, k and v), attn_out (o), mlp_in (gate and up),
 // mlp_mid (down), each once, named "model.layers.0.attn_in", with the rows
-// [M,K] of all tokens. The matrix is read-only and valid only during the call.
+// [M,K] of all tokens; after the last layer also OutputName, if Linears lists the
+// output layer. The matrix is read-only and valid only during the call.
 //
 // Beside its State it holds M·(D + max(2·Q+2·KV, 2·I)) float32 while it runs,
 // with Q and KV the widths of the query and the key heads and I that of the
@@ -95,5 +96,10 @@ func (s *Stream) Advance(ctx context.Context, tap func(site string, x gemm.Matri
 		return err
 	}
 	s.layer++
+	if m := s.m; tap != nil && m.listed && s.layer == len(m.layers) {
+		normed := gemm.NewMatrix(s.x.Rows, s.x.Cols)
+		normRows(normed, s.x, m.norm, m.eps)
+		tap(OutputName, normed)
+	}
 	return nil
 }

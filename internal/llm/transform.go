@@ -29,7 +29,8 @@ func (m *Model) Fold() *Model {
 		fold(w.linears[siteMLPIn], w.postNorm)
 		w.inputNorm, w.postNorm = ones, ones
 	}
-	v.base = m.base.with(m.embed, scale(m.head, nil, m.norm), ones)
+	v.base = m.base.with(m.embed, ones)
+	v.output.weights = scale(m.output.weights, nil, m.norm)
 	return v
 }
 
@@ -99,7 +100,8 @@ func (m *Model) turnResidual(q rotation.Transform) {
 		w.linears[siteAttnOut][0].turnOutputs(q)
 		w.linears[siteMLPMid][0].turnOutputs(q)
 	}
-	m.base = m.base.with(turned(m.embed, q), turned(m.head, q), m.norm)
+	m.base = m.base.with(turned(m.embed, q), m.norm)
+	m.output.weights = turned(m.output.weights, q)
 }
 
 func (m *Model) turnValues(w *layer, r rotation.Transform) {
@@ -146,11 +148,11 @@ func (m *Model) Online() map[string]rotation.Transform {
 	return online
 }
 
-// with returns b with another embedding, output layer and last norm.
-func (b *base) with(embed, head gemm.Source, norm []float32) *base {
+// with returns b with another embedding and last norm.
+func (b *base) with(embed gemm.Source, norm []float32) *base {
 	return &base{config: b.config, checkpoint: b.checkpoint, name: b.name, vocab: b.vocab,
 		dim: b.dim, q: b.q, kv: b.kv, inter: b.inter,
-		headDim: b.headDim, eps: b.eps, rope: b.rope, embed: embed, norm: norm, head: head, headName: b.headName}
+		headDim: b.headDim, eps: b.eps, rope: b.rope, embed: embed, norm: norm, headName: b.headName}
 }
 
 // loaded returns w in memory.

@@ -88,13 +88,20 @@ const (
 	KLMedian      = "kl_median"
 	KLP999        = "kl_p999" // 99.9th percentile
 	Top1          = "top1"    // share of tokens whose most likely next token agrees with the 16-bit model
-	OutputError   = "output_error"
+	// Top1Lost and Top1Gained are the shares of tokens whose most likely prediction is the
+	// text's next token in the 16-bit model alone, and in the quantized one alone.
+	Top1Lost   = "top1_lost"
+	Top1Gained = "top1_gained"
+	// OutputError is the sum over layers of tr(E H Eᵀ) over the sum of tr(W H Wᵀ), E = W - Ŵ,
+	// H of the calibration. OutputErrorEvaluated is the same on a sample of the inputs X
+	// that layers get from the evaluated text: ||X Eᵀ||² over ||X Wᵀ||².
+	OutputError          = "output_error"
+	OutputErrorEvaluated = "output_error_evaluated"
 	// OnlineOperations are the additions and multiplications that changes of basis take
 	// while the model runs, all layers together; unit op/token.
 	OnlineOperations = "online_operations"
-	// OutputError is the sum over layers of tr(E H Eᵀ) over the sum of tr(W H Wᵀ), E = W - Ŵ.
-	QuantizeTime = "quantize_time" // s
-	EvalTime     = "eval_time"     // s
+	QuantizeTime     = "quantize_time" // s
+	EvalTime         = "eval_time"     // s
 )
 
 // Names of values and series of rows that were timed; see experiments/bench.
@@ -145,6 +152,8 @@ const (
 	WindowNLL    = "window_nll"    // nat
 	WindowKL     = "window_kl"     // nat
 	WindowTop1   = "window_top1"   // agreeing tokens
+	WindowLost   = "window_lost"   // tokens of Top1Lost
+	WindowGained = "window_gained" // tokens of Top1Gained
 	// LayerTime is what quantizing each of Layers took, in their order; s. Layers
 	// that share inputs share what is made of these, which the first of them pays.
 	LayerTime = "layer_time"

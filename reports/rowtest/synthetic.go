@@ -82,7 +82,7 @@ func (s Synthetic) Row(label, activations string, axes map[string]string, bits, 
 	for k, v := range axes {
 		all[k] = v
 	}
-	var tokens, nll, kls, top []float64
+	var tokens, nll, kls, top, lost, gained []float64
 	var sn, sk, st, sc float64
 	for range s.Windows {
 		n := float64(255 - 10*text.IntN(2))
@@ -93,6 +93,7 @@ func (s Synthetic) Row(label, activations string, axes map[string]string, bits, 
 		nll = append(nll, n*(hard+0.8*k+0.15*math.Sqrt(kl)*own.NormFloat64()/8))
 		kls = append(kls, n*k)
 		top = append(top, math.Round(n*(1-0.9*math.Sqrt(k))))
+		lost, gained = append(lost, math.Round((n-top[len(top)-1])*.4)), append(gained, math.Round((n-top[len(top)-1])*.3))
 		st += n
 		sn += nll[len(nll)-1]
 		sk += kls[len(kls)-1]
@@ -103,11 +104,13 @@ func (s Synthetic) Row(label, activations string, axes map[string]string, bits, 
 		Schema: row.Schema, Trial: fmt.Sprintf("%016x", h.Sum64()), Label: label, Baseline: "rtn g128", Axes: all, Config: config,
 		Env: "e", Status: row.OK, Start: "2026-01-02T03:04:05Z",
 		Series: []row.Series{{Name: row.WindowTokens, Values: tokens}, {Name: row.WindowNLL, Unit: "nat", Values: nll},
-			{Name: row.WindowKL, Unit: "nat", Values: kls}, {Name: row.WindowTop1, Values: top}},
+			{Name: row.WindowKL, Unit: "nat", Values: kls}, {Name: row.WindowTop1, Values: top},
+			{Name: row.WindowLost, Values: lost}, {Name: row.WindowGained, Values: gained}},
 		Values: []row.Value{
 			{Name: row.BitsPerWeight, Value: bits}, {Name: row.NLL, Value: sn / st}, {Name: row.PPLToken, Value: math.Exp(sn / st)},
 			{Name: row.PPLWord, Value: math.Exp(sn / st * 1.4)}, {Name: row.KLMean, Value: sk / st}, {Name: row.KLMedian, Value: sk / st * 0.6},
 			{Name: row.KLP999, Value: sk / st * 22}, {Name: row.Top1, Value: sc / st}, {Name: row.OutputError, Value: kl * 0.21},
+			{Name: row.OutputErrorEvaluated, Value: kl * 0.23},
 			{Name: row.QuantizeTime, Value: 0.4 + own.Float64()*3, Unit: "s"}},
 	}
 	const weights = 256 * 256

@@ -88,6 +88,9 @@ type Entry struct {
 	Speeds                            []Speed
 	WindowTokens, WindowNLL, WindowKL []float64
 	WindowTop1                        []float64
+	// Lost and Gained are the shares of tokens that the 16-bit model alone, and the row
+	// alone, predicts right as most likely; Right is their difference, paired by window.
+	Lost, Gained, Right *Estimate
 
 	// Draws are the rows that e is the mean of, where it was measured over several
 	// draws of the calibration; Same are the equal rows that e stands for.
@@ -217,6 +220,11 @@ func newEntry(r row.Row) *Entry {
 	e.NLL = e.estimate(e.WindowNLL, row.NLL)
 	e.KL = e.estimate(e.WindowKL, row.KLMean)
 	e.Top1 = e.estimate(e.WindowTop1, row.Top1)
+	lost, gained := r.Windows(row.WindowLost), r.Windows(row.WindowGained)
+	e.Lost, e.Gained = e.estimate(lost, row.Top1Lost), e.estimate(gained, row.Top1Gained)
+	if d, err := Difference(gained, lost, e.WindowTokens); err == nil {
+		e.Right = &d
+	}
 	e.taskScores()
 	e.speeds()
 	return e

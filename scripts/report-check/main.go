@@ -7,8 +7,10 @@
 // results), that each figure shows a drawing with marks in it, that its chart
 // has replaced the drawing where the page carries one with its script, or that
 // the drawing stays where it would load that, and that the pixels of
-// each drawing, alone, and of the whole page are not blank. Without Chromium
-// it says so and succeeds; with -require it fails.
+// each drawing, alone, and of the whole page are not blank. Then it uses the page with
+// mouse and keys: tabs, folds, contents, sorting and filters; looks for what sticks out
+// at widths of 390, 1280 and 1920 pixels; and prints it, on at most 8 pages in letters
+// that can be read. Without Chromium it says so and succeeds; with -require it fails.
 package main
 
 import (
@@ -141,7 +143,12 @@ func check(browser, page, shots string) error {
 	if err := b.shot(path, filepath.Join(shots, "page-narrow.png"), 500, 3000, "the page on a narrow screen"); err != nil {
 		return err
 	}
-	fmt.Printf("report-check: %s: %d figures drawn, %d of them as charts; no console message\n", page, len(found), charts)
+	used, err := exercise(b, path, shots)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("report-check: %s: %d figures drawn, %d of them as charts; no console message; used: %s\n",
+		page, len(found), charts, strings.Join(used, ", "))
 	return nil
 }
 
@@ -149,14 +156,13 @@ func check(browser, page, shots string) error {
 type chromium struct{ path, tmp string }
 
 func (c chromium) run(page string, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	profile, err := os.MkdirTemp(c.tmp, "profile-")
 	if err != nil {
 		return "", "", err
 	}
-	all := append([]string{"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
-		"--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", "--user-data-dir=" + profile, "--virtual-time-budget=5000"}, args...)
+	all := append(append(offline(profile), "--virtual-time-budget=5000"), args...)
 	cmd := exec.CommandContext(ctx, c.path, append(all, "file://"+page)...)
 	cmd.WaitDelay = 5 * time.Second
 	var out, log bytes.Buffer
@@ -165,6 +171,12 @@ func (c chromium) run(page string, args ...string) (stdout, stderr string, err e
 		return "", "", fmt.Errorf("%s: %w: %s", c.path, err, tail(log.String(), 400))
 	}
 	return out.String(), log.String(), nil
+}
+
+// offline are the arguments of a browser without a window, a network or a past.
+func offline(profile string) []string {
+	return []string{"--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr",
+		"--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", "--user-data-dir=" + profile}
 }
 
 // shot saves a screenshot of page and fails where one of the named parts, which
