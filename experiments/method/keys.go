@@ -131,4 +131,6 @@ var baseRules = []Rule{
 		return s.Word("groups") == "dynamic" &&
 			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq", "qoq4", "intscale4"}, s.Word("format")))
 	}, "groups are not possible with any4, int3b, int4b, nf4dq, qoq4, intscale4 and scale: clip, whose grids are found beforehand"},
+	{"groups", func(s Settings) bool { return s.Word("groups") == "dynamic" && s.Word("order") == "act" },
+		"groups need order: natural, in which the columns of a group follow each other"},
 }
