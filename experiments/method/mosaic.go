@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -134,8 +133,8 @@ var indices = map[string]quant.Index{"": quant.IndexRows, "bitmap": quant.IndexB
 // halfSteps refuse what cannot ride in the codes of a base; see package zipper.
 var halfSteps = []Rule{
 	{"residual_scale", func(s Settings) bool {
-		return s.Word("residual_scale") == "half" && !slices.Contains(ridingFormats, s.Word("format"))
-	}, "needs a format of integers of up to 4 bits: " + strings.Join(ridingFormats, ", ")},
+		return s.Word("residual_scale") == "half" && !rides(s.kind())
+	}, "needs a format of integers of up to 4 bits: " + formatsWith(rides)},
 	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Int("residual_bits") != 2 },
 		"needs residual_bits: 2"},
 	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Block("block").Cols%8 != 0 },
@@ -144,7 +143,10 @@ var halfSteps = []Rule{
 		"needs groups of a multiple of 8 columns, or of a row"},
 }
 
-var ridingFormats = []string{"int2", "int2a", "int3", "int3a", "int3b", "int4", "int4a", "int4b"}
+// rides says that codes of f are whole numbers that a half step can be added to.
+func rides(f quant.Format) bool {
+	return f.Bits <= 4 && f.Kind.Levels() == nil && f.Scaling() != quant.OtherScaling
+}
 
 // exactIndex refuse what does not keep as many blocks everywhere.
 var exactIndex = []Rule{
@@ -177,7 +179,7 @@ func ratioTries(s Settings) float64 {
 	if s.Word("residual_scale") == "half" {
 		candidates = quant.MaxHalfSteps
 	}
-	if f := s.Word("format"); f == "int3b" || f == "int4b" {
+	if twoLevels(s.kind()) {
 		scales = 150 // 64, in two levels
 	}
 	return 8192 * candidates * scales

@@ -57,7 +57,7 @@ func TestErrors(t *testing.T) {
 		{method("{method: mosaic, density: 10%, block: 1x4, residual_bits: 2, residual_scale: half}"),
 			`x.yaml:6: methods[0].residual_scale: half needs blocks of a multiple of 8 columns`},
 		{method("{method: mosaic, density: 10%, residual_bits: 2, residual_scale: half, format: nf4}"),
-			`x.yaml:6: methods[0].residual_scale: half needs a format of integers of up to 4 bits: int2, int2a`},
+			`x.yaml:6: methods[0].residual_scale: half needs a format of integers of up to 4 bits: int4, int4a, int2`},
 		{method("{method: mosaic, density: 10%, residual_bits: 2, residual_scale: half, group: 36}"),
 			`x.yaml:6: methods[0].residual_scale: half needs groups of a multiple of 8 columns`},
 		{method("{method: mosaic, density: 10%, index: exact}"),
