@@ -20,6 +20,7 @@ func TestArrows(t *testing.T) {
 		"internal/testmodel": {"internal/builtin", "internal/hf", "internal/llm"},
 		"configs":            {},
 		"internal/bounded":   {},
+		"internal/parquet":   {},
 		"internal/gguf":      {"internal/half"},
 		"internal/hf":        {"internal/bounded", "internal/gemm", "internal/gguf"},
 		"internal/half":      {},
@@ -41,7 +42,7 @@ func TestArrows(t *testing.T) {
 		"internal/llm":       {"internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
 		"internal/foreign":   {"internal/gemm", "internal/gguf", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
-		"internal/tasks":     {"internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
+		"internal/tasks":     {"internal/parquet", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
 		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/baseline"},
@@ -52,7 +53,7 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats", "internal/variants"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures", "internal/variants"},
 		"reports/rowtest":    {"internal/row", "reports/format", "internal/variants"}, // rows made up for tests
-		"experiments/trial":  {"experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
+		"experiments/trial":  {"internal/parquet", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
 		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half", "internal/variants"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}

@@ -62,7 +62,7 @@ func builtinNames(names []string) []string {
 func taskNames(*cobra.Command) []string {
 	out := builtinNames(builtin.Tasks())
 	for _, n := range tasks.Names() {
-		out = append(out, n+"=")
+		out = append(out, n, n+"=")
 	}
 	return out
 }

@@ -48,6 +48,7 @@ func schemeOf(a quant.Activations) scheme {
 // comes -8 times the sum of each group, where weights have a zero of their own.
 type activations struct {
 	ld, sums int // bytes from a token to the next; from a code to the sums
+	gathered int // from a code to its segment as gather writes it, for cellsExact
 	data     []byte
 	scales   []float32 // [tokens] NaN where a token is not finite; 1 unless they are one per token
 }
@@ -75,6 +76,11 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 		a.sums = ceilDiv(8*(cells+over)+64, 64) * 64
 		a.ld = ceilDiv(a.sums+8*(cells+over+1), 64) * 64
 	}
+	exact := w.main.shape.mode == cellsExact
+	if exact {
+		a.gathered = ceilDiv(a.ld, 64) * 64
+		a.ld = a.gathered + a.sums + segmentCells*cellBytes
+	}
 	if a.ld%128 == 0 { // an odd number of lines spreads tokens over the cache's sets
 		a.ld += 64
 	}
@@ -101,6 +107,11 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 			if w.codec.head.offset() {
 				w.grid.groupSums(asFloats(row[a.sums:]), asFloats(row))
 			}
+		}
+		if exact && w.scheme.float() {
+			gatherFloats(asFloats(row[a.gathered:]), asFloats(row), cells)
+		} else if exact {
+			gather(row[a.gathered:], row, cells)
 		}
 	})
 	return a

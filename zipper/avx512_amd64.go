@@ -69,6 +69,11 @@ func panelBF16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *floa
 //go:noescape
 func widenAVX512(dst *byte, src *byte, s *int, lanes *int32)
 
+// widenExactAVX512 writes a panel with records of words as bytes.
+//
+//go:noescape
+func widenExactAVX512(dst *byte, src *byte, s *int, lanes *int32)
+
 // panelA8x16AVX512 multiplies one panel whose residual rides in it by 16 A8 tokens.
 //
 //go:noescape

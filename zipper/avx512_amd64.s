@@ -6,7 +6,7 @@
 
 // func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
+TEXT ·panelA8x1AVX512(SB), NOSPLIT, $72-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -23,6 +23,10 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $24-48
 	VPXORD       Z13, Z13, Z13
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
+	XORQ         SI, SI
+	MOVQ         SI, 24(SP)
+	MOVQ         $0x0000ff00, SI
+	MOVQ         SI, 64(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -452,6 +456,8 @@ wide3_1_done:
 	JMP       group
 
 widened:
+	CMPQ         R8, $0x03
+	JNE          exact
 	VMULPS       896(BX), Z1, Z1
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
@@ -516,6 +522,148 @@ wide4_1_done:
 	VADDPS    Z11, Z13, Z13
 	JMP       group
 
+exact:
+	VMULPS       896(BX), Z1, Z1
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPADDD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	CMPQ         24(SP), $0x00
+	JNE          exact_known
+	MOVQ         AX, 40(SP)
+	LEAQ         15(DI), R8
+	SHRQ         $0x04, R8
+	IMULQ        200(DX), R8
+	ADDQ         R8, AX
+
+exact_known:
+	MOVQ    CX, R8
+	ADDQ    208(DX), R8
+	MOVQ    24(SP), R9
+	SHLQ    $0x03, R9
+	SUBQ    R9, R8
+	MOVQ    R8, 48(SP)
+	MOVQ    $0x00000010, R9
+	CMPQ    DI, R9
+	CMOVQLT DI, R9
+	MOVQ    R9, 32(SP)
+	SUBQ    R9, DI
+
+exact_4:
+	SUBQ          $0x04, R9
+	JL            exact_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           exact_4
+
+exact_4_done:
+	ADDQ $0x04, R9
+
+exact_1:
+	SUBQ          $0x01, R9
+	JL            exact_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           exact_1
+
+exact_1_done:
+	ADDQ         $0x01, R9
+	MOVL         $0x80808080, R8
+	VPBROADCASTD R8, Z15
+	MOVQ         48(SP), R8
+	MOVQ         192(DX), R9
+	MOVQ         R9, 56(SP)
+	MOVQ         40(SP), R9
+
+exact_slot:
+	KMOVW        64(SP), K2
+	VPBROADCASTD (R9), Z2
+	VPBROADCASTD 4(R9), K2, Z2
+	VPSLLVD      1408(BX), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  24(SP), Z2, Z14
+	VPCMPUD.BCST $0x01, 32(SP), Z14, K1
+	PREFETCHT0   8192(R9)
+	VPMOVZXBW    8(R9), Z9
+	VPSLLW       $0x04, Z9, Z14
+	VPTERNLOGD   $0xa8, Z0, Z9, Z14
+	VMOVDQU64    1472(BX), Z3
+	VMOVDQU64    1536(BX), Z4
+	VPSHUFB      Z14, Z3, Z3
+	VPSHUFB      Z14, Z4, Z4
+	VPXORD       Z9, Z9, Z9
+	VPDPBUSD     Z3, Z15, K1, Z9
+	VPDPBUSD     Z4, Z15, K1, Z9
+	VPERMD.Z     (R8), Z2, K1, Z14
+	VPSUBD       Z9, Z11, Z11
+	VPDPBUSD     Z3, Z14, Z11
+	VPERMD.Z     64(R8), Z2, K1, Z14
+	VPDPBUSD     Z4, Z14, Z12
+	ADDQ         $0x28, R9
+	DECQ         56(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 32(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R9, 40(SP)
+
+exact_slots_done:
+	MOVQ      24(SP), R8
+	ADDQ      32(SP), R8
+	ANDQ      $0x0f, R8
+	MOVQ      R8, 24(SP)
+	TESTQ     DI, DI
+	JNE       exact_known
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
+	JMP       group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -546,9 +694,9 @@ strip:
 	VPSUBD.BCST  (R8), Z11, Z11
 	VPXORD       Z12, Z12, Z12
 
-wide5_4:
+wide6_4:
 	SUBQ          $0x04, DI
-	JL            wide5_4_done
+	JL            wide6_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -579,14 +727,14 @@ wide5_4:
 	VPDPBUSD.BCST 28(SI), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide5_4
+	JMP           wide6_4
 
-wide5_4_done:
+wide6_4_done:
 	ADDQ $0x04, DI
 
-wide5_1:
+wide6_1:
 	SUBQ          $0x01, DI
-	JL            wide5_1_done
+	JL            wide6_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -596,9 +744,9 @@ wide5_1:
 	VPDPBUSD.BCST 4(SI), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide5_1
+	JMP           wide6_1
 
-wide5_1_done:
+wide6_1_done:
 	ADDQ      $0x01, DI
 	VPADDD    Z12, Z11, Z11
 	VCVTDQ2PS Z11, Z11
@@ -696,7 +844,7 @@ tile_done:
 
 // func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
+TEXT ·panelA4x1AVX512(SB), NOSPLIT, $72-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -713,6 +861,10 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $24-48
 	VPXORD       Z13, Z13, Z13
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
+	XORQ         SI, SI
+	MOVQ         SI, 24(SP)
+	MOVQ         $0x0000ff00, SI
+	MOVQ         SI, 64(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -1153,6 +1305,8 @@ wide3_1_done:
 	JMP         group
 
 widened:
+	CMPQ         R8, $0x03
+	JNE          exact
 	VMULPS       896(BX), Z1, Z1
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
@@ -1220,6 +1374,151 @@ wide4_1_done:
 	VADDPS      Z11, Z13, Z13
 	JMP         group
 
+exact:
+	VMULPS       896(BX), Z1, Z1
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPADDD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+	CMPQ         24(SP), $0x00
+	JNE          exact_known
+	MOVQ         AX, 40(SP)
+	LEAQ         15(DI), R8
+	SHRQ         $0x04, R8
+	IMULQ        200(DX), R8
+	ADDQ         R8, AX
+
+exact_known:
+	MOVQ    CX, R8
+	ADDQ    208(DX), R8
+	MOVQ    24(SP), R9
+	SHLQ    $0x03, R9
+	SUBQ    R9, R8
+	MOVQ    R8, 48(SP)
+	MOVQ    $0x00000010, R9
+	CMPQ    DI, R9
+	CMOVQLT DI, R9
+	MOVQ    R9, 32(SP)
+	SUBQ    R9, DI
+
+exact_4:
+	SUBQ          $0x04, R9
+	JL            exact_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           exact_4
+
+exact_4_done:
+	ADDQ $0x04, R9
+
+exact_1:
+	SUBQ          $0x01, R9
+	JL            exact_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           exact_1
+
+exact_1_done:
+	ADDQ         $0x01, R9
+	MOVL         $0x80808080, R8
+	VPBROADCASTD R8, Z15
+	MOVQ         48(SP), R8
+	MOVQ         192(DX), R9
+	MOVQ         R9, 56(SP)
+	MOVQ         40(SP), R9
+
+exact_slot:
+	KMOVW        64(SP), K2
+	VPBROADCASTD (R9), Z2
+	VPBROADCASTD 4(R9), K2, Z2
+	VPSLLVD      1408(BX), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  24(SP), Z2, Z14
+	VPCMPUD.BCST $0x01, 32(SP), Z14, K1
+	PREFETCHT0   8192(R9)
+	VPMOVZXBW    8(R9), Z9
+	VPSLLW       $0x04, Z9, Z14
+	VPTERNLOGD   $0xa8, Z0, Z9, Z14
+	VMOVDQU64    1472(BX), Z3
+	VMOVDQU64    1536(BX), Z4
+	VPSHUFB      Z14, Z3, Z3
+	VPSHUFB      Z14, Z4, Z4
+	VPXORD       Z9, Z9, Z9
+	VPDPBUSD     Z3, Z15, K1, Z9
+	VPDPBUSD     Z4, Z15, K1, Z9
+	VPERMD.Z     (R8), Z2, K1, Z14
+	VPSUBD       Z9, Z11, Z11
+	VPDPBUSD     Z3, Z14, Z11
+	VPERMD.Z     64(R8), Z2, K1, Z14
+	VPDPBUSD     Z4, Z14, Z12
+	ADDQ         $0x28, R9
+	DECQ         56(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 32(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R9, 40(SP)
+
+exact_slots_done:
+	MOVQ        24(SP), R8
+	ADDQ        32(SP), R8
+	ANDQ        $0x0f, R8
+	MOVQ        R8, 24(SP)
+	TESTQ       DI, DI
+	JNE         exact_known
+	MOVQ        104(DX), R8
+	ADDQ        CX, R8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
+	JMP         group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -1250,9 +1549,9 @@ strip:
 	VPSUBD.BCST  (R8), Z11, Z11
 	VPXORD       Z12, Z12, Z12
 
-wide5_4:
+wide6_4:
 	SUBQ          $0x04, DI
-	JL            wide5_4_done
+	JL            wide6_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1283,14 +1582,14 @@ wide5_4:
 	VPDPBUSD.BCST 28(SI), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide5_4
+	JMP           wide6_4
 
-wide5_4_done:
+wide6_4_done:
 	ADDQ $0x04, DI
 
-wide5_1:
+wide6_1:
 	SUBQ          $0x01, DI
-	JL            wide5_1_done
+	JL            wide6_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1300,9 +1599,9 @@ wide5_1:
 	VPDPBUSD.BCST 4(SI), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide5_1
+	JMP           wide6_1
 
-wide5_1_done:
+wide6_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        SI, R8
@@ -1406,7 +1705,7 @@ tile_done:
 
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
-TEXT ·panelA16x1AVX512(SB), NOSPLIT, $168-48
+TEXT ·panelA16x1AVX512(SB), NOSPLIT, $216-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -1432,6 +1731,11 @@ TEXT ·panelA16x1AVX512(SB), NOSPLIT, $168-48
 	ADDQ         176(DX), AX
 
 no_prefix:
+	XORQ SI, SI
+	MOVQ SI, 168(SP)
+	MOVQ $0x0000ff00, SI
+	MOVQ SI, 208(SP)
+
 tile:
 	MOVQ    CX, 8(SP)
 	MOVQ    8(DX), SI
@@ -1550,14 +1854,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   1920(BX), Z5
-	VPERMT2PS 1984(BX), Z3, Z5
-	VMOVUPS   2048(BX), Z6
-	VPERMT2PS 2112(BX), Z3, Z6
-	VMOVUPS   2176(BX), Z7
-	VPERMT2PS 2240(BX), Z3, Z7
-	VMOVUPS   2304(BX), Z8
-	VPERMT2PS 2368(BX), Z3, Z8
+	VMOVUPS   2240(BX), Z5
+	VPERMT2PS 2304(BX), Z3, Z5
+	VMOVUPS   2368(BX), Z6
+	VPERMT2PS 2432(BX), Z3, Z6
+	VMOVUPS   2496(BX), Z7
+	VPERMT2PS 2560(BX), Z3, Z7
+	VMOVUPS   2624(BX), Z8
+	VPERMT2PS 2688(BX), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -1592,6 +1896,8 @@ same_blocks:
 
 head_done:
 	VMOVUPS 768(BX), Z0
+	CMPQ    184(DX), $0x04
+	JE      records
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -1630,6 +1936,126 @@ wide1:
 	JMP              wide1
 
 wide1_done:
+	VADDPS      Z7, Z5, Z5
+	VADDPS      Z8, Z6, Z6
+	VADDPS      Z6, Z5, Z5
+	VFMADD231PS Z1, Z5, Z9
+	JMP         group
+
+records:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	CMPQ   168(SP), $0x00
+	JNE    exact_known
+	MOVQ   AX, 184(SP)
+	LEAQ   15(DI), R8
+	SHRQ   $0x04, R8
+	IMULQ  200(DX), R8
+	ADDQ   R8, AX
+
+exact_known:
+	MOVQ    CX, R8
+	ADDQ    208(DX), R8
+	MOVQ    168(SP), R9
+	SHLQ    $0x05, R9
+	SUBQ    R9, R8
+	MOVQ    R8, 192(SP)
+	MOVQ    $0x00000010, R9
+	CMPQ    DI, R9
+	CMOVQLT DI, R9
+	MOVQ    R9, 176(SP)
+	SUBQ    R9, DI
+
+exact_cell:
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z6
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z7
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z8
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z6
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z7
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z8
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	DECQ             R9
+	JNE              exact_cell
+	MOVQ             192(SP), R8
+	MOVQ             192(DX), R9
+	MOVQ             R9, 200(SP)
+	MOVQ             184(SP), R9
+
+exact_slot:
+	KMOVW        208(SP), K2
+	VPBROADCASTD (R9), Z2
+	VPBROADCASTD 4(R9), K2, Z2
+	VPSLLVD      1408(BX), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  168(SP), Z2, Z4
+	VPCMPUD.BCST $0x01, 176(SP), Z4, K1
+	PREFETCHT0   8192(R9)
+	VPMOVZXWD    8(R9), Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS.Z    (R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS.Z    256(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPSRLD       $0x04, Z10, Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS.Z    64(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS.Z    320(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPSRLD       $0x04, Z10, Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS.Z    128(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS.Z    384(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPSRLD       $0x04, Z10, Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS.Z    192(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS.Z    448(R8), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	ADDQ         $0x28, R9
+	DECQ         200(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 176(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R9, 184(SP)
+
+exact_slots_done:
+	MOVQ        168(SP), R8
+	ADDQ        176(SP), R8
+	ANDQ        $0x0f, R8
+	MOVQ        R8, 168(SP)
+	TESTQ       DI, DI
+	JNE         exact_known
 	VADDPS      Z7, Z5, Z5
 	VADDPS      Z8, Z6, Z6
 	VADDPS      Z6, Z5, Z5
@@ -1901,7 +2327,7 @@ cell:
 
 // func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
+TEXT ·panelA8x4AVX512(SB), NOSPLIT, $72-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -1922,6 +2348,10 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $24-48
 	VPXORD       Z22, Z22, Z22
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
+	XORQ         R8, R8
+	MOVQ         R8, 24(SP)
+	MOVQ         $0x0000ff00, R8
+	MOVQ         R8, 64(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -2540,6 +2970,8 @@ wide3_1_done:
 	JMP       group
 
 widened:
+	CMPQ         R10, $0x03
+	JNE          exact
 	VMULPS       896(SI), Z1, Z1
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
@@ -2658,6 +3090,217 @@ wide4_1_done:
 	VADDPS    Z14, Z22, Z22
 	JMP       group
 
+exact:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	CMPQ         24(SP), $0x00
+	JNE          exact_known
+	MOVQ         AX, 40(SP)
+	LEAQ         15(R9), R10
+	SHRQ         $0x04, R10
+	IMULQ        200(BX), R10
+	ADDQ         R10, AX
+
+exact_known:
+	MOVQ    CX, R10
+	ADDQ    208(BX), R10
+	MOVQ    24(SP), R11
+	SHLQ    $0x03, R11
+	SUBQ    R11, R10
+	MOVQ    R10, 48(SP)
+	MOVQ    $0x00000010, R11
+	CMPQ    R9, R11
+	CMOVQLT R9, R11
+	MOVQ    R11, 32(SP)
+	SUBQ    R11, R9
+
+exact_4:
+	SUBQ          $0x04, R11
+	JL            exact_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           exact_4
+
+exact_4_done:
+	ADDQ $0x04, R11
+
+exact_1:
+	SUBQ          $0x01, R11
+	JL            exact_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           exact_1
+
+exact_1_done:
+	ADDQ         $0x01, R11
+	MOVL         $0x80808080, R10
+	VPBROADCASTD R10, Z24
+	MOVQ         48(SP), R10
+	MOVQ         192(BX), R11
+	MOVQ         R11, 56(SP)
+	MOVQ         40(SP), R11
+
+exact_slot:
+	KMOVW        64(SP), K2
+	VPBROADCASTD (R11), Z2
+	VPBROADCASTD 4(R11), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  24(SP), Z2, Z23
+	VPCMPUD.BCST $0x01, 32(SP), Z23, K1
+	PREFETCHT0   8192(R11)
+	VPMOVZXBW    8(R11), Z9
+	VPSLLW       $0x04, Z9, Z23
+	VPTERNLOGD   $0xa8, Z0, Z9, Z23
+	VMOVDQU64    1472(SI), Z3
+	VMOVDQU64    1536(SI), Z4
+	VPSHUFB      Z23, Z3, Z3
+	VPSHUFB      Z23, Z4, Z4
+	VPXORD       Z9, Z9, Z9
+	VPDPBUSD     Z3, Z24, K1, Z9
+	VPDPBUSD     Z4, Z24, K1, Z9
+	VPERMD.Z     (R10), Z2, K1, Z23
+	VPSUBD       Z9, Z11, Z11
+	VPDPBUSD     Z3, Z23, Z11
+	VPERMD.Z     64(R10), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z15
+	VPERMD.Z     (R10)(DX*1), Z2, K1, Z23
+	VPSUBD       Z9, Z12, Z12
+	VPDPBUSD     Z3, Z23, Z12
+	VPERMD.Z     64(R10)(DX*1), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z16
+	VPERMD.Z     (R10)(DX*2), Z2, K1, Z23
+	VPSUBD       Z9, Z13, Z13
+	VPDPBUSD     Z3, Z23, Z13
+	VPERMD.Z     64(R10)(DX*2), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z17
+	VPERMD.Z     (R10)(DI*1), Z2, K1, Z23
+	VPSUBD       Z9, Z14, Z14
+	VPDPBUSD     Z3, Z23, Z14
+	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z18
+	ADDQ         $0x28, R11
+	DECQ         56(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 32(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R11, 40(SP)
+
+exact_slots_done:
+	MOVQ      24(SP), R10
+	ADDQ      32(SP), R10
+	ANDQ      $0x0f, R10
+	MOVQ      R10, 24(SP)
+	TESTQ     R9, R9
+	JNE       exact_known
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -2697,9 +3340,9 @@ strip:
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 
-wide5_4:
+wide6_4:
 	SUBQ          $0x04, R9
-	JL            wide5_4_done
+	JL            wide6_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -2754,14 +3397,14 @@ wide5_4:
 	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide5_4
+	JMP           wide6_4
 
-wide5_4_done:
+wide6_4_done:
 	ADDQ $0x04, R9
 
-wide5_1:
+wide6_1:
 	SUBQ          $0x01, R9
-	JL            wide5_1_done
+	JL            wide6_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -2777,9 +3420,9 @@ wide5_1:
 	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide5_1
+	JMP           wide6_1
 
-wide5_1_done:
+wide6_1_done:
 	ADDQ      $0x01, R9
 	VPADDD    Z15, Z11, Z11
 	VCVTDQ2PS Z11, Z11
@@ -2998,7 +3641,7 @@ tile_done:
 
 // func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
+TEXT ·panelA4x4AVX512(SB), NOSPLIT, $72-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -3019,6 +3662,10 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $24-48
 	VPXORD       Z22, Z22, Z22
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
+	XORQ         R8, R8
+	MOVQ         R8, 24(SP)
+	MOVQ         $0x0000ff00, R8
+	MOVQ         R8, 64(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -3663,6 +4310,8 @@ wide3_1_done:
 	JMP         group
 
 widened:
+	CMPQ         R10, $0x03
+	JNE          exact
 	VMULPS       896(SI), Z1, Z1
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
@@ -3787,6 +4436,223 @@ wide4_1_done:
 	VADDPS      Z14, Z22, Z22
 	JMP         group
 
+exact:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+	CMPQ         24(SP), $0x00
+	JNE          exact_known
+	MOVQ         AX, 40(SP)
+	LEAQ         15(R9), R10
+	SHRQ         $0x04, R10
+	IMULQ        200(BX), R10
+	ADDQ         R10, AX
+
+exact_known:
+	MOVQ    CX, R10
+	ADDQ    208(BX), R10
+	MOVQ    24(SP), R11
+	SHLQ    $0x03, R11
+	SUBQ    R11, R10
+	MOVQ    R10, 48(SP)
+	MOVQ    $0x00000010, R11
+	CMPQ    R9, R11
+	CMOVQLT R9, R11
+	MOVQ    R11, 32(SP)
+	SUBQ    R11, R9
+
+exact_4:
+	SUBQ          $0x04, R11
+	JL            exact_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           exact_4
+
+exact_4_done:
+	ADDQ $0x04, R11
+
+exact_1:
+	SUBQ          $0x01, R11
+	JL            exact_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           exact_1
+
+exact_1_done:
+	ADDQ         $0x01, R11
+	MOVL         $0x80808080, R10
+	VPBROADCASTD R10, Z24
+	MOVQ         48(SP), R10
+	MOVQ         192(BX), R11
+	MOVQ         R11, 56(SP)
+	MOVQ         40(SP), R11
+
+exact_slot:
+	KMOVW        64(SP), K2
+	VPBROADCASTD (R11), Z2
+	VPBROADCASTD 4(R11), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  24(SP), Z2, Z23
+	VPCMPUD.BCST $0x01, 32(SP), Z23, K1
+	PREFETCHT0   8192(R11)
+	VPMOVZXBW    8(R11), Z9
+	VPSLLW       $0x04, Z9, Z23
+	VPTERNLOGD   $0xa8, Z0, Z9, Z23
+	VMOVDQU64    1472(SI), Z3
+	VMOVDQU64    1536(SI), Z4
+	VPSHUFB      Z23, Z3, Z3
+	VPSHUFB      Z23, Z4, Z4
+	VPXORD       Z9, Z9, Z9
+	VPDPBUSD     Z3, Z24, K1, Z9
+	VPDPBUSD     Z4, Z24, K1, Z9
+	VPERMD.Z     (R10), Z2, K1, Z23
+	VPSUBD       Z9, Z11, Z11
+	VPDPBUSD     Z3, Z23, Z11
+	VPERMD.Z     64(R10), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z15
+	VPERMD.Z     (R10)(DX*1), Z2, K1, Z23
+	VPSUBD       Z9, Z12, Z12
+	VPDPBUSD     Z3, Z23, Z12
+	VPERMD.Z     64(R10)(DX*1), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z16
+	VPERMD.Z     (R10)(DX*2), Z2, K1, Z23
+	VPSUBD       Z9, Z13, Z13
+	VPDPBUSD     Z3, Z23, Z13
+	VPERMD.Z     64(R10)(DX*2), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z17
+	VPERMD.Z     (R10)(DI*1), Z2, K1, Z23
+	VPSUBD       Z9, Z14, Z14
+	VPDPBUSD     Z3, Z23, Z14
+	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z23
+	VPDPBUSD     Z4, Z23, Z18
+	ADDQ         $0x28, R11
+	DECQ         56(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 32(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R11, 40(SP)
+
+exact_slots_done:
+	MOVQ        24(SP), R10
+	ADDQ        32(SP), R10
+	ANDQ        $0x0f, R10
+	MOVQ        R10, 24(SP)
+	TESTQ       R9, R9
+	JNE         exact_known
+	MOVQ        104(BX), R10
+	ADDQ        CX, R10
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	JMP         group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -3826,9 +4692,9 @@ strip:
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 
-wide5_4:
+wide6_4:
 	SUBQ          $0x04, R9
-	JL            wide5_4_done
+	JL            wide6_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -3883,14 +4749,14 @@ wide5_4:
 	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide5_4
+	JMP           wide6_4
 
-wide5_4_done:
+wide6_4_done:
 	ADDQ $0x04, R9
 
-wide5_1:
+wide6_1:
 	SUBQ          $0x01, R9
-	JL            wide5_1_done
+	JL            wide6_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -3906,9 +4772,9 @@ wide5_1:
 	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide5_1
+	JMP           wide6_1
 
-wide5_1_done:
+wide6_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        R8, R10
@@ -4143,7 +5009,7 @@ tile_done:
 
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
-TEXT ·panelA16x4AVX512(SB), NOSPLIT, $168-48
+TEXT ·panelA16x4AVX512(SB), NOSPLIT, $216-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -4173,6 +5039,11 @@ TEXT ·panelA16x4AVX512(SB), NOSPLIT, $168-48
 	ADDQ         176(BX), AX
 
 no_prefix:
+	XORQ R8, R8
+	MOVQ R8, 168(SP)
+	MOVQ $0x0000ff00, R8
+	MOVQ R8, 208(SP)
+
 tile:
 	MOVQ    CX, 8(SP)
 	MOVQ    8(BX), R8
@@ -4297,14 +5168,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   1920(SI), Z5
-	VPERMT2PS 1984(SI), Z3, Z5
-	VMOVUPS   2048(SI), Z6
-	VPERMT2PS 2112(SI), Z3, Z6
-	VMOVUPS   2176(SI), Z7
-	VPERMT2PS 2240(SI), Z3, Z7
-	VMOVUPS   2304(SI), Z8
-	VPERMT2PS 2368(SI), Z3, Z8
+	VMOVUPS   2240(SI), Z5
+	VPERMT2PS 2304(SI), Z3, Z5
+	VMOVUPS   2368(SI), Z6
+	VPERMT2PS 2432(SI), Z3, Z6
+	VMOVUPS   2496(SI), Z7
+	VPERMT2PS 2560(SI), Z3, Z7
+	VMOVUPS   2624(SI), Z8
+	VPERMT2PS 2688(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -4339,6 +5210,8 @@ same_blocks:
 
 head_done:
 	VMOVUPS 768(SI), Z0
+	CMPQ    184(BX), $0x04
+	JE      records
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -4413,6 +5286,222 @@ wide1:
 	JMP              wide1
 
 wide1_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VADDPS      Z9, Z5, Z5
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z11, Z7, Z7
+	VADDPS      Z12, Z8, Z8
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	JMP         group
+
+records:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	CMPQ   168(SP), $0x00
+	JNE    exact_known
+	MOVQ   AX, 184(SP)
+	LEAQ   15(R9), R10
+	SHRQ   $0x04, R10
+	IMULQ  200(BX), R10
+	ADDQ   R10, AX
+
+exact_known:
+	MOVQ    CX, R10
+	ADDQ    208(BX), R10
+	MOVQ    168(SP), R11
+	SHLQ    $0x05, R11
+	SUBQ    R11, R10
+	MOVQ    R10, 192(SP)
+	MOVQ    $0x00000010, R11
+	CMPQ    R9, R11
+	CMOVQLT R9, R11
+	MOVQ    R11, 176(SP)
+	SUBQ    R11, R9
+
+exact_cell:
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z9
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z12
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z13
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z16
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z9
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z12
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z13
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z16
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	DECQ             R11
+	JNE              exact_cell
+	MOVQ             192(SP), R10
+	MOVQ             192(BX), R11
+	MOVQ             R11, 200(SP)
+	MOVQ             184(SP), R11
+
+exact_slot:
+	KMOVW        208(SP), K2
+	VPBROADCASTD (R11), Z2
+	VPBROADCASTD 4(R11), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  168(SP), Z2, Z4
+	VPCMPUD.BCST $0x01, 176(SP), Z4, K1
+	PREFETCHT0   8192(R11)
+	VPMOVZXWD    8(R11), Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS.Z    (R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS.Z    (R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS.Z    (R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS.Z    (R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS.Z    256(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS.Z    256(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS.Z    256(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS.Z    256(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPSRLD       $0x04, Z25, Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS.Z    64(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS.Z    64(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS.Z    64(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS.Z    64(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS.Z    320(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS.Z    320(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS.Z    320(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS.Z    320(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPSRLD       $0x04, Z25, Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS.Z    128(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS.Z    128(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS.Z    128(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS.Z    128(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS.Z    384(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS.Z    384(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS.Z    384(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS.Z    384(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPSRLD       $0x04, Z25, Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS.Z    192(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS.Z    192(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS.Z    192(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS.Z    192(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS.Z    448(R10), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS.Z    448(R10)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS.Z    448(R10)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS.Z    448(R10)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	ADDQ         $0x28, R11
+	DECQ         200(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 176(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R11, 184(SP)
+
+exact_slots_done:
+	MOVQ        168(SP), R10
+	ADDQ        176(SP), R10
+	ANDQ        $0x0f, R10
+	MOVQ        R10, 168(SP)
+	TESTQ       R9, R9
+	JNE         exact_known
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -4887,7 +5976,7 @@ cell:
 
 // func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
+TEXT ·panelA8x8AVX512(SB), NOSPLIT, $72-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -4914,6 +6003,10 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $24-48
 	VPXORD       Z26, Z26, Z26
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
+	XORQ         R10, R10
+	MOVQ         R10, 24(SP)
+	MOVQ         $0x0000ff00, R10
+	MOVQ         R10, 64(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -5736,6 +6829,8 @@ wide3_1_done:
 	JMP       group
 
 widened:
+	CMPQ         R12, $0x03
+	JNE          exact
 	VMULPS       896(SI), Z1, Z1
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
@@ -5910,6 +7005,293 @@ wide4_1_done:
 	VADDPS    Z18, Z26, Z26
 	JMP       group
 
+exact:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPADDD       Z16, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPADDD       Z18, Z18, Z18
+	CMPQ         24(SP), $0x00
+	JNE          exact_known
+	MOVQ         AX, 40(SP)
+	LEAQ         15(R11), R12
+	SHRQ         $0x04, R12
+	IMULQ        200(BX), R12
+	ADDQ         R12, AX
+
+exact_known:
+	MOVQ    CX, R12
+	ADDQ    208(BX), R12
+	MOVQ    24(SP), R13
+	SHLQ    $0x03, R13
+	SUBQ    R13, R12
+	MOVQ    R12, 48(SP)
+	MOVQ    $0x00000010, R13
+	CMPQ    R11, R13
+	CMOVQLT R11, R13
+	MOVQ    R13, 32(SP)
+	SUBQ    R13, R11
+
+exact_4:
+	SUBQ          $0x04, R13
+	JL            exact_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           exact_4
+
+exact_4_done:
+	ADDQ $0x04, R13
+
+exact_1:
+	SUBQ          $0x01, R13
+	JL            exact_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           exact_1
+
+exact_1_done:
+	ADDQ         $0x01, R13
+	MOVL         $0x80808080, R12
+	VPBROADCASTD R12, Z28
+	MOVQ         48(SP), R12
+	MOVQ         192(BX), R13
+	MOVQ         R13, 56(SP)
+	MOVQ         40(SP), R13
+
+exact_slot:
+	KMOVW        64(SP), K2
+	VPBROADCASTD (R13), Z2
+	VPBROADCASTD 4(R13), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  24(SP), Z2, Z27
+	VPCMPUD.BCST $0x01, 32(SP), Z27, K1
+	PREFETCHT0   8192(R13)
+	VPMOVZXBW    8(R13), Z9
+	VPSLLW       $0x04, Z9, Z27
+	VPTERNLOGD   $0xa8, Z0, Z9, Z27
+	VMOVDQU64    1472(SI), Z3
+	VMOVDQU64    1536(SI), Z4
+	VPSHUFB      Z27, Z3, Z3
+	VPSHUFB      Z27, Z4, Z4
+	VPXORD       Z9, Z9, Z9
+	VPDPBUSD     Z3, Z28, K1, Z9
+	VPDPBUSD     Z4, Z28, K1, Z9
+	VPERMD.Z     (R12), Z2, K1, Z27
+	VPSUBD       Z9, Z11, Z11
+	VPDPBUSD     Z3, Z27, Z11
+	VPERMD.Z     64(R12), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z11
+	VPERMD.Z     (R12)(DX*1), Z2, K1, Z27
+	VPSUBD       Z9, Z12, Z12
+	VPDPBUSD     Z3, Z27, Z12
+	VPERMD.Z     64(R12)(DX*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z12
+	VPERMD.Z     (R12)(DX*2), Z2, K1, Z27
+	VPSUBD       Z9, Z13, Z13
+	VPDPBUSD     Z3, Z27, Z13
+	VPERMD.Z     64(R12)(DX*2), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z13
+	VPERMD.Z     (R12)(DI*1), Z2, K1, Z27
+	VPSUBD       Z9, Z14, Z14
+	VPDPBUSD     Z3, Z27, Z14
+	VPERMD.Z     64(R12)(DI*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z14
+	VPERMD.Z     (R12)(DX*4), Z2, K1, Z27
+	VPSUBD       Z9, Z15, Z15
+	VPDPBUSD     Z3, Z27, Z15
+	VPERMD.Z     64(R12)(DX*4), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z15
+	VPERMD.Z     (R12)(R8*1), Z2, K1, Z27
+	VPSUBD       Z9, Z16, Z16
+	VPDPBUSD     Z3, Z27, Z16
+	VPERMD.Z     64(R12)(R8*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z16
+	VPERMD.Z     (R12)(DI*2), Z2, K1, Z27
+	VPSUBD       Z9, Z17, Z17
+	VPDPBUSD     Z3, Z27, Z17
+	VPERMD.Z     64(R12)(DI*2), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z17
+	VPERMD.Z     (R12)(R9*1), Z2, K1, Z27
+	VPSUBD       Z9, Z18, Z18
+	VPDPBUSD     Z3, Z27, Z18
+	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z18
+	ADDQ         $0x28, R13
+	DECQ         56(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 32(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R13, 40(SP)
+
+exact_slots_done:
+	MOVQ      24(SP), R12
+	ADDQ      32(SP), R12
+	ANDQ      $0x0f, R12
+	MOVQ      R12, 24(SP)
+	TESTQ     R11, R11
+	JNE       exact_known
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -5953,9 +7335,9 @@ strip:
 	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
 	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
-wide5_4:
+wide6_4:
 	SUBQ          $0x04, R11
-	JL            wide5_4_done
+	JL            wide6_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -6042,14 +7424,14 @@ wide5_4:
 	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide5_4
+	JMP           wide6_4
 
-wide5_4_done:
+wide6_4_done:
 	ADDQ $0x04, R11
 
-wide5_1:
+wide6_1:
 	SUBQ          $0x01, R11
-	JL            wide5_1_done
+	JL            wide6_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -6073,9 +7455,9 @@ wide5_1:
 	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide5_1
+	JMP           wide6_1
 
-wide5_1_done:
+wide6_1_done:
 	ADDQ      $0x01, R11
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
@@ -6413,7 +7795,7 @@ tile_done:
 
 // func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
+TEXT ·panelA4x8AVX512(SB), NOSPLIT, $72-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -6440,6 +7822,10 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $24-48
 	VPXORD       Z26, Z26, Z26
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
+	XORQ         R10, R10
+	MOVQ         R10, 24(SP)
+	MOVQ         $0x0000ff00, R10
+	MOVQ         R10, 64(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -7308,6 +8694,8 @@ wide3_1_done:
 	JMP         group
 
 widened:
+	CMPQ         R12, $0x03
+	JNE          exact
 	VMULPS       896(SI), Z1, Z1
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
@@ -7492,6 +8880,303 @@ wide4_1_done:
 	VADDPS      Z18, Z26, Z26
 	JMP         group
 
+exact:
+	VMULPS       896(SI), Z1, Z1
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPADDD       Z16, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPADDD       Z18, Z18, Z18
+	CMPQ         24(SP), $0x00
+	JNE          exact_known
+	MOVQ         AX, 40(SP)
+	LEAQ         15(R11), R12
+	SHRQ         $0x04, R12
+	IMULQ        200(BX), R12
+	ADDQ         R12, AX
+
+exact_known:
+	MOVQ    CX, R12
+	ADDQ    208(BX), R12
+	MOVQ    24(SP), R13
+	SHLQ    $0x03, R13
+	SUBQ    R13, R12
+	MOVQ    R12, 48(SP)
+	MOVQ    $0x00000010, R13
+	CMPQ    R11, R13
+	CMOVQLT R11, R13
+	MOVQ    R13, 32(SP)
+	SUBQ    R13, R11
+
+exact_4:
+	SUBQ          $0x04, R13
+	JL            exact_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           exact_4
+
+exact_4_done:
+	ADDQ $0x04, R13
+
+exact_1:
+	SUBQ          $0x01, R13
+	JL            exact_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPADDB        Z2, Z2, Z3
+	VPSRLW        $0x03, Z2, Z4
+	VPANDD        Z6, Z3, Z3
+	VPANDD        Z6, Z4, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           exact_1
+
+exact_1_done:
+	ADDQ         $0x01, R13
+	MOVL         $0x80808080, R12
+	VPBROADCASTD R12, Z28
+	MOVQ         48(SP), R12
+	MOVQ         192(BX), R13
+	MOVQ         R13, 56(SP)
+	MOVQ         40(SP), R13
+
+exact_slot:
+	KMOVW        64(SP), K2
+	VPBROADCASTD (R13), Z2
+	VPBROADCASTD 4(R13), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  24(SP), Z2, Z27
+	VPCMPUD.BCST $0x01, 32(SP), Z27, K1
+	PREFETCHT0   8192(R13)
+	VPMOVZXBW    8(R13), Z9
+	VPSLLW       $0x04, Z9, Z27
+	VPTERNLOGD   $0xa8, Z0, Z9, Z27
+	VMOVDQU64    1472(SI), Z3
+	VMOVDQU64    1536(SI), Z4
+	VPSHUFB      Z27, Z3, Z3
+	VPSHUFB      Z27, Z4, Z4
+	VPXORD       Z9, Z9, Z9
+	VPDPBUSD     Z3, Z28, K1, Z9
+	VPDPBUSD     Z4, Z28, K1, Z9
+	VPERMD.Z     (R12), Z2, K1, Z27
+	VPSUBD       Z9, Z11, Z11
+	VPDPBUSD     Z3, Z27, Z11
+	VPERMD.Z     64(R12), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z11
+	VPERMD.Z     (R12)(DX*1), Z2, K1, Z27
+	VPSUBD       Z9, Z12, Z12
+	VPDPBUSD     Z3, Z27, Z12
+	VPERMD.Z     64(R12)(DX*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z12
+	VPERMD.Z     (R12)(DX*2), Z2, K1, Z27
+	VPSUBD       Z9, Z13, Z13
+	VPDPBUSD     Z3, Z27, Z13
+	VPERMD.Z     64(R12)(DX*2), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z13
+	VPERMD.Z     (R12)(DI*1), Z2, K1, Z27
+	VPSUBD       Z9, Z14, Z14
+	VPDPBUSD     Z3, Z27, Z14
+	VPERMD.Z     64(R12)(DI*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z14
+	VPERMD.Z     (R12)(DX*4), Z2, K1, Z27
+	VPSUBD       Z9, Z15, Z15
+	VPDPBUSD     Z3, Z27, Z15
+	VPERMD.Z     64(R12)(DX*4), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z15
+	VPERMD.Z     (R12)(R8*1), Z2, K1, Z27
+	VPSUBD       Z9, Z16, Z16
+	VPDPBUSD     Z3, Z27, Z16
+	VPERMD.Z     64(R12)(R8*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z16
+	VPERMD.Z     (R12)(DI*2), Z2, K1, Z27
+	VPSUBD       Z9, Z17, Z17
+	VPDPBUSD     Z3, Z27, Z17
+	VPERMD.Z     64(R12)(DI*2), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z17
+	VPERMD.Z     (R12)(R9*1), Z2, K1, Z27
+	VPSUBD       Z9, Z18, Z18
+	VPDPBUSD     Z3, Z27, Z18
+	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z27
+	VPDPBUSD     Z4, Z27, Z18
+	ADDQ         $0x28, R13
+	DECQ         56(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 32(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R13, 40(SP)
+
+exact_slots_done:
+	MOVQ        24(SP), R12
+	ADDQ        32(SP), R12
+	ANDQ        $0x0f, R12
+	MOVQ        R12, 24(SP)
+	TESTQ       R11, R11
+	JNE         exact_known
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
+	JMP         group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -7535,9 +9220,9 @@ strip:
 	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
 	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
-wide5_4:
+wide6_4:
 	SUBQ          $0x04, R11
-	JL            wide5_4_done
+	JL            wide6_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -7624,14 +9309,14 @@ wide5_4:
 	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide5_4
+	JMP           wide6_4
 
-wide5_4_done:
+wide6_4_done:
 	ADDQ $0x04, R11
 
-wide5_1:
+wide6_1:
 	SUBQ          $0x01, R11
-	JL            wide5_1_done
+	JL            wide6_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -7655,9 +9340,9 @@ wide5_1:
 	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide5_1
+	JMP           wide6_1
 
-wide5_1_done:
+wide6_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        R10, R12
@@ -8023,7 +9708,7 @@ tile_done:
 
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
-TEXT ·panelA16x8AVX512(SB), NOSPLIT, $168-48
+TEXT ·panelA16x8AVX512(SB), NOSPLIT, $216-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -8059,6 +9744,11 @@ TEXT ·panelA16x8AVX512(SB), NOSPLIT, $168-48
 	ADDQ         176(BX), AX
 
 no_prefix:
+	XORQ R10, R10
+	MOVQ R10, 168(SP)
+	MOVQ $0x0000ff00, R10
+	MOVQ R10, 208(SP)
+
 tile:
 	MOVQ    CX, 8(SP)
 	MOVQ    8(BX), R10
@@ -8191,14 +9881,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   1920(SI), Z5
-	VPERMT2PS 1984(SI), Z3, Z5
-	VMOVUPS   2048(SI), Z6
-	VPERMT2PS 2112(SI), Z3, Z6
-	VMOVUPS   2176(SI), Z7
-	VPERMT2PS 2240(SI), Z3, Z7
-	VMOVUPS   2304(SI), Z8
-	VPERMT2PS 2368(SI), Z3, Z8
+	VMOVUPS   2240(SI), Z5
+	VPERMT2PS 2304(SI), Z3, Z5
+	VMOVUPS   2368(SI), Z6
+	VPERMT2PS 2432(SI), Z3, Z6
+	VMOVUPS   2496(SI), Z7
+	VPERMT2PS 2560(SI), Z3, Z7
+	VMOVUPS   2624(SI), Z8
+	VPERMT2PS 2688(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -8233,6 +9923,8 @@ same_blocks:
 
 head_done:
 	VMOVUPS 768(SI), Z0
+	CMPQ    184(BX), $0x04
+	JE      records
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -8339,6 +10031,318 @@ wide1:
 	JMP              wide1
 
 wide1_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	VFMADD231PS Z1, Z9, Z25
+	VFMADD231PS Z1, Z10, Z26
+	VFMADD231PS Z1, Z11, Z27
+	VFMADD231PS Z1, Z12, Z28
+	JMP         group
+
+records:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	CMPQ   168(SP), $0x00
+	JNE    exact_known
+	MOVQ   AX, 184(SP)
+	LEAQ   15(R11), R12
+	SHRQ   $0x04, R12
+	IMULQ  200(BX), R12
+	ADDQ   R12, AX
+
+exact_known:
+	MOVQ    CX, R12
+	ADDQ    208(BX), R12
+	MOVQ    168(SP), R13
+	SHLQ    $0x05, R13
+	SUBQ    R13, R12
+	MOVQ    R12, 192(SP)
+	MOVQ    $0x00000010, R13
+	CMPQ    R11, R13
+	CMOVQLT R11, R13
+	MOVQ    R13, 176(SP)
+	SUBQ    R13, R11
+
+exact_cell:
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPERMPS          Z0, Z2, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST (CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST (CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST (CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST (CX)(R9*1), Z3, Z12
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z13
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 4(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 4(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 4(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 4(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z5
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 8(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 8(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 8(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 8(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z13
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 12(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 16(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 16(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 16(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 16(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z13
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 20(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 20(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 20(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 20(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z5
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 24(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 24(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 24(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 24(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z13
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 28(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(R9*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	DECQ             R13
+	JNE              exact_cell
+	MOVQ             192(SP), R12
+	MOVQ             192(BX), R13
+	MOVQ             R13, 200(SP)
+	MOVQ             184(SP), R13
+
+exact_slot:
+	KMOVW        208(SP), K2
+	VPBROADCASTD (R13), Z2
+	VPBROADCASTD 4(R13), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  168(SP), Z2, Z4
+	VPCMPUD.BCST $0x01, 176(SP), Z4, K1
+	PREFETCHT0   8192(R13)
+	VPMOVZXWD    8(R13), Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS.Z    (R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS.Z    (R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS.Z    (R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS.Z    (R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS.Z    (R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS.Z    (R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS.Z    (R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS.Z    (R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS.Z    256(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS.Z    256(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS.Z    256(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS.Z    256(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS.Z    256(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS.Z    256(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS.Z    256(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS.Z    256(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPSRLD       $0x04, Z29, Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS.Z    64(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS.Z    64(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS.Z    64(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS.Z    64(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS.Z    64(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS.Z    64(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS.Z    64(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS.Z    64(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS.Z    320(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS.Z    320(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS.Z    320(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS.Z    320(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS.Z    320(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS.Z    320(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS.Z    320(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS.Z    320(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPSRLD       $0x04, Z29, Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS.Z    128(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS.Z    128(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS.Z    128(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS.Z    128(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS.Z    128(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS.Z    128(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS.Z    128(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS.Z    128(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS.Z    384(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS.Z    384(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS.Z    384(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS.Z    384(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS.Z    384(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS.Z    384(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS.Z    384(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS.Z    384(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPSRLD       $0x04, Z29, Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS.Z    192(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS.Z    192(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS.Z    192(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS.Z    192(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS.Z    192(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS.Z    192(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS.Z    192(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS.Z    192(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS.Z    448(R12), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS.Z    448(R12)(DX*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS.Z    448(R12)(DX*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS.Z    448(R12)(DI*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS.Z    448(R12)(DX*4), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS.Z    448(R12)(R8*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS.Z    448(R12)(DI*2), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS.Z    448(R12)(R9*1), Z2, K1, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	ADDQ         $0x28, R13
+	DECQ         200(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 176(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R13, 184(SP)
+
+exact_slots_done:
+	MOVQ        168(SP), R12
+	ADDQ        176(SP), R12
+	ANDQ        $0x0f, R12
+	MOVQ        R12, 168(SP)
+	TESTQ       R11, R11
+	JNE         exact_known
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -9087,9 +11091,328 @@ done:
 	VZEROUPPER
 	RET
 
+// func widenExactAVX512(dst *byte, src *byte, s *int, lanes *int32)
+// Requires: AVX, AVX512BW, AVX512F, CMOV, MMX+
+TEXT ·widenExactAVX512(SB), NOSPLIT, $184-32
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         s+16(FP), DX
+	MOVQ         lanes+24(FP), BX
+	MOVL         $0x0f0f0f0f, SI
+	VPBROADCASTD SI, Z0
+	MOVL         $0x1e1e1e1e, SI
+	VPBROADCASTD SI, Z4
+	XORQ         SI, SI
+	MOVQ         SI, (SP)
+	MOVQ         $0x0000ff00, SI
+	MOVQ         SI, 40(SP)
+	MOVL         $0x10101010, SI
+	VPBROADCASTD SI, Z5
+	MOVQ         (DX), SI
+
+group:
+	SUBQ    $0x01, SI
+	JL      done
+	MOVQ    16(DX), DI
+	TESTQ   SI, SI
+	CMOVQEQ 152(DX), DI
+	VMOVDQU (CX), Y2
+	VMOVDQU Y2, (AX)
+	MOVQ    32(CX), R8
+	MOVQ    R8, 32(AX)
+	MOVQ    168(DX), R8
+	ADDQ    R8, CX
+	ADDQ    R8, AX
+	CMPQ    (SP), $0x00
+	JNE     exact_known
+	MOVQ    CX, 16(SP)
+	LEAQ    15(DI), R8
+	SHRQ    $0x04, R8
+	IMULQ   200(DX), R8
+	ADDQ    R8, CX
+
+exact_known:
+	MOVQ    AX, R8
+	ADDQ    208(DX), R8
+	MOVQ    (SP), R9
+	SHLQ    $0x00, R9
+	SUBQ    R9, R8
+	MOVQ    R8, 24(SP)
+	MOVQ    $0x00000010, R9
+	CMPQ    DI, R9
+	CMOVQLT DI, R9
+	MOVQ    R9, 8(SP)
+	SUBQ    R9, DI
+	MOVQ    AX, 48(SP)
+
+cell:
+	VMOVDQU64  (CX), Z1
+	PREFETCHT0 8192(CX)
+	VPADDB     Z1, Z1, Z2
+	VPSRLW     $0x03, Z1, Z3
+	VPANDD     Z4, Z2, Z2
+	VPANDD     Z4, Z3, Z3
+	VPADDB     Z5, Z2, Z2
+	VPADDB     Z5, Z3, Z3
+	VMOVDQU64  Z2, (AX)
+	VMOVDQU64  Z3, 64(AX)
+	ADDQ       $0x40, CX
+	ADDQ       $0x00000080, AX
+	DECQ       R9
+	JNE        cell
+	MOVQ       48(SP), R12
+	MOVQ       192(DX), R11
+	MOVQ       R11, 32(SP)
+	MOVQ       16(SP), R8
+
+slot:
+	VPMOVZXBW  8(R8), Z1
+	VPSLLW     $0x04, Z1, Z3
+	VPTERNLOGD $0xa8, Z0, Z1, Z3
+
+	// Bytes of a sum are positive, so those of a dword can be added together.
+	VMOVDQU64 1216(BX), Z2
+	VPSHUFB   Z3, Z2, Z2
+	VPSUBD    Z5, Z2, Z2
+	VMOVDQU64 Z2, 56(SP)
+
+	// Bytes of a sum are positive, so those of a dword can be added together.
+	VMOVDQU64 1280(BX), Z2
+	VPSHUFB   Z3, Z2, Z2
+	VPSUBD    Z5, Z2, Z2
+	VMOVDQU64 Z2, 120(SP)
+	MOVQ      (R8), R9
+	MOVQ      R9, R10
+	SHRQ      $0x04, R9
+	ANDQ      $0x0f, R10
+	SUBQ      (SP), R10
+	CMPQ      R10, 8(SP)
+	JCC       row0
+	SHLQ      $0x07, R10
+	MOVL      56(SP), R11
+	ADDL      R11, (R12)(R10*1)
+	MOVL      120(SP), R11
+	ADDL      R11, 64(R12)(R10*1)
+
+row0:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row1
+	SHLQ $0x07, R10
+	MOVL 60(SP), R11
+	ADDL R11, 4(R12)(R10*1)
+	MOVL 124(SP), R11
+	ADDL R11, 68(R12)(R10*1)
+
+row1:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row2
+	SHLQ $0x07, R10
+	MOVL 64(SP), R11
+	ADDL R11, 8(R12)(R10*1)
+	MOVL 128(SP), R11
+	ADDL R11, 72(R12)(R10*1)
+
+row2:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row3
+	SHLQ $0x07, R10
+	MOVL 68(SP), R11
+	ADDL R11, 12(R12)(R10*1)
+	MOVL 132(SP), R11
+	ADDL R11, 76(R12)(R10*1)
+
+row3:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row4
+	SHLQ $0x07, R10
+	MOVL 72(SP), R11
+	ADDL R11, 16(R12)(R10*1)
+	MOVL 136(SP), R11
+	ADDL R11, 80(R12)(R10*1)
+
+row4:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row5
+	SHLQ $0x07, R10
+	MOVL 76(SP), R11
+	ADDL R11, 20(R12)(R10*1)
+	MOVL 140(SP), R11
+	ADDL R11, 84(R12)(R10*1)
+
+row5:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row6
+	SHLQ $0x07, R10
+	MOVL 80(SP), R11
+	ADDL R11, 24(R12)(R10*1)
+	MOVL 144(SP), R11
+	ADDL R11, 88(R12)(R10*1)
+
+row6:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row7
+	SHLQ $0x07, R10
+	MOVL 84(SP), R11
+	ADDL R11, 28(R12)(R10*1)
+	MOVL 148(SP), R11
+	ADDL R11, 92(R12)(R10*1)
+
+row7:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row8
+	SHLQ $0x07, R10
+	MOVL 88(SP), R11
+	ADDL R11, 32(R12)(R10*1)
+	MOVL 152(SP), R11
+	ADDL R11, 96(R12)(R10*1)
+
+row8:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row9
+	SHLQ $0x07, R10
+	MOVL 92(SP), R11
+	ADDL R11, 36(R12)(R10*1)
+	MOVL 156(SP), R11
+	ADDL R11, 100(R12)(R10*1)
+
+row9:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row10
+	SHLQ $0x07, R10
+	MOVL 96(SP), R11
+	ADDL R11, 40(R12)(R10*1)
+	MOVL 160(SP), R11
+	ADDL R11, 104(R12)(R10*1)
+
+row10:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row11
+	SHLQ $0x07, R10
+	MOVL 100(SP), R11
+	ADDL R11, 44(R12)(R10*1)
+	MOVL 164(SP), R11
+	ADDL R11, 108(R12)(R10*1)
+
+row11:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row12
+	SHLQ $0x07, R10
+	MOVL 104(SP), R11
+	ADDL R11, 48(R12)(R10*1)
+	MOVL 168(SP), R11
+	ADDL R11, 112(R12)(R10*1)
+
+row12:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row13
+	SHLQ $0x07, R10
+	MOVL 108(SP), R11
+	ADDL R11, 52(R12)(R10*1)
+	MOVL 172(SP), R11
+	ADDL R11, 116(R12)(R10*1)
+
+row13:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row14
+	SHLQ $0x07, R10
+	MOVL 112(SP), R11
+	ADDL R11, 56(R12)(R10*1)
+	MOVL 176(SP), R11
+	ADDL R11, 120(R12)(R10*1)
+
+row14:
+	MOVQ R9, R10
+	SHRQ $0x04, R9
+	ANDQ $0x0f, R10
+	SUBQ (SP), R10
+	CMPQ R10, 8(SP)
+	JCC  row15
+	SHLQ $0x07, R10
+	MOVL 116(SP), R11
+	ADDL R11, 60(R12)(R10*1)
+	MOVL 180(SP), R11
+	ADDL R11, 124(R12)(R10*1)
+
+row15:
+	ADDQ $0x28, R8
+	DECQ 32(SP)
+	JNE  slot
+	CMPQ 8(SP), $0x10
+	JNE  slots_done
+	MOVQ R8, 16(SP)
+
+slots_done:
+	MOVQ  (SP), R8
+	ADDQ  8(SP), R8
+	ANDQ  $0x0f, R8
+	MOVQ  R8, (SP)
+	TESTQ DI, DI
+	JNE   exact_known
+	JMP   group
+
+done:
+	VZEROUPPER
+	RET
+
 // func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x16AVX512(SB), NOSPLIT, $8-48
+TEXT ·panelA8x16AVX512(SB), NOSPLIT, $56-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -9123,6 +11446,10 @@ TEXT ·panelA8x16AVX512(SB), NOSPLIT, $8-48
 	VPBROADCASTD R11, Z5
 	VMOVDQU64    1216(SI), Z6
 	VMOVDQU64    1280(SI), Z7
+	XORQ         R11, R11
+	MOVQ         R11, 8(SP)
+	MOVQ         $0x0000ff00, R11
+	MOVQ         R11, 48(SP)
 	MOVQ         (BX), R11
 	MOVQ         R11, (SP)
 
@@ -9480,6 +11807,8 @@ head_done:
 	VPSUBD.BCST  (R12)(R10*1), Z25, Z25
 	VPSLLD       $0x02, Z25, Z25
 	LEAQ         (CX)(DX*8), R12
+	CMPQ         184(BX), $0x04
+	JE           exact
 	CMPQ         184(BX), $0x02
 	JNE          widened
 	MOVQ         AX, R13
@@ -9593,6 +11922,213 @@ widened:
 	ADDQ          $0x08, R12
 	DECQ          R11
 	JNE           widened
+	JMP           multiplied
+
+exact:
+	VPSRAD $0x01, Z10, Z10
+	VPSRAD $0x01, Z11, Z11
+	VPSRAD $0x01, Z12, Z12
+	VPSRAD $0x01, Z13, Z13
+	VPSRAD $0x01, Z14, Z14
+	VPSRAD $0x01, Z15, Z15
+	VPSRAD $0x01, Z16, Z16
+	VPSRAD $0x01, Z17, Z17
+	VPSRAD $0x01, Z18, Z18
+	VPSRAD $0x01, Z19, Z19
+	VPSRAD $0x01, Z20, Z20
+	VPSRAD $0x01, Z21, Z21
+	VPSRAD $0x01, Z22, Z22
+	VPSRAD $0x01, Z23, Z23
+	VPSRAD $0x01, Z24, Z24
+	VPSRAD $0x01, Z25, Z25
+	CMPQ   8(SP), $0x00
+	JNE    exact_known
+	MOVQ   AX, 24(SP)
+	LEAQ   15(R11), R13
+	SHRQ   $0x04, R13
+	IMULQ  200(BX), R13
+	ADDQ   R13, AX
+
+exact_known:
+	MOVQ    CX, R13
+	ADDQ    208(BX), R13
+	MOVQ    8(SP), R14
+	SHLQ    $0x03, R14
+	SUBQ    R14, R13
+	MOVQ    R13, 32(SP)
+	MOVQ    $0x00000010, R14
+	CMPQ    R11, R14
+	CMOVQLT R11, R14
+	MOVQ    R14, 16(SP)
+	SUBQ    R14, R11
+
+exact_cell:
+	VMOVDQU64     (AX), Z1
+	PREFETCHT0    8192(AX)
+	VPADDB        Z1, Z1, Z2
+	VPSRLW        $0x03, Z1, Z3
+	VPANDD        Z5, Z2, Z2
+	VPANDD        Z5, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z10
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z11
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z12
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z13
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z14
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z15
+	VPDPBUSD.BCST (CX)(R8*2), Z2, Z16
+	VPDPBUSD.BCST (CX)(R10*1), Z2, Z17
+	VPDPBUSD.BCST (R12), Z2, Z18
+	VPDPBUSD.BCST (R12)(DX*1), Z2, Z19
+	VPDPBUSD.BCST (R12)(DX*2), Z2, Z20
+	VPDPBUSD.BCST (R12)(R8*1), Z2, Z21
+	VPDPBUSD.BCST (R12)(DX*4), Z2, Z22
+	VPDPBUSD.BCST (R12)(R9*1), Z2, Z23
+	VPDPBUSD.BCST (R12)(R8*2), Z2, Z24
+	VPDPBUSD.BCST (R12)(R10*1), Z2, Z25
+	VPDPBUSD.BCST 4(CX), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z12
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z14
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z15
+	VPDPBUSD.BCST 4(CX)(R8*2), Z3, Z16
+	VPDPBUSD.BCST 4(CX)(R10*1), Z3, Z17
+	VPDPBUSD.BCST 4(R12), Z3, Z18
+	VPDPBUSD.BCST 4(R12)(DX*1), Z3, Z19
+	VPDPBUSD.BCST 4(R12)(DX*2), Z3, Z20
+	VPDPBUSD.BCST 4(R12)(R8*1), Z3, Z21
+	VPDPBUSD.BCST 4(R12)(DX*4), Z3, Z22
+	VPDPBUSD.BCST 4(R12)(R9*1), Z3, Z23
+	VPDPBUSD.BCST 4(R12)(R8*2), Z3, Z24
+	VPDPBUSD.BCST 4(R12)(R10*1), Z3, Z25
+	ADDQ          $0x40, AX
+	ADDQ          $0x08, CX
+	ADDQ          $0x08, R12
+	DECQ          R14
+	JNE           exact_cell
+	MOVL          $0x80808080, R13
+	VPBROADCASTD  R13, Z27
+	MOVQ          32(SP), R13
+	LEAQ          (R13)(DX*8), R14
+	MOVQ          192(BX), R15
+	MOVQ          R15, 40(SP)
+	MOVQ          24(SP), R15
+
+exact_slot:
+	KMOVW        48(SP), K2
+	VPBROADCASTD (R15), Z1
+	VPBROADCASTD 4(R15), K2, Z1
+	VPSLLVD      1408(SI), Z1, Z1
+	VPSRLD       $0x1c, Z1, Z1
+	VPSUBD.BCST  8(SP), Z1, Z26
+	VPCMPUD.BCST $0x01, 16(SP), Z26, K1
+	PREFETCHT0   8192(R15)
+	VPMOVZXBW    8(R15), Z8
+	VPSLLW       $0x04, Z8, Z26
+	VPTERNLOGD   $0xa8, Z4, Z8, Z26
+	VMOVDQU64    1472(SI), Z2
+	VMOVDQU64    1536(SI), Z3
+	VPSHUFB      Z26, Z2, Z2
+	VPSHUFB      Z26, Z3, Z3
+	VPXORD       Z8, Z8, Z8
+	VPDPBUSD     Z2, Z27, K1, Z8
+	VPDPBUSD     Z3, Z27, K1, Z8
+	VPERMD.Z     (R13), Z1, K1, Z26
+	VPSUBD       Z8, Z10, Z10
+	VPDPBUSD     Z2, Z26, Z10
+	VPERMD.Z     64(R13), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z10
+	VPERMD.Z     (R13)(DX*1), Z1, K1, Z26
+	VPSUBD       Z8, Z11, Z11
+	VPDPBUSD     Z2, Z26, Z11
+	VPERMD.Z     64(R13)(DX*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z11
+	VPERMD.Z     (R13)(DX*2), Z1, K1, Z26
+	VPSUBD       Z8, Z12, Z12
+	VPDPBUSD     Z2, Z26, Z12
+	VPERMD.Z     64(R13)(DX*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z12
+	VPERMD.Z     (R13)(R8*1), Z1, K1, Z26
+	VPSUBD       Z8, Z13, Z13
+	VPDPBUSD     Z2, Z26, Z13
+	VPERMD.Z     64(R13)(R8*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z13
+	VPERMD.Z     (R13)(DX*4), Z1, K1, Z26
+	VPSUBD       Z8, Z14, Z14
+	VPDPBUSD     Z2, Z26, Z14
+	VPERMD.Z     64(R13)(DX*4), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z14
+	VPERMD.Z     (R13)(R9*1), Z1, K1, Z26
+	VPSUBD       Z8, Z15, Z15
+	VPDPBUSD     Z2, Z26, Z15
+	VPERMD.Z     64(R13)(R9*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z15
+	VPERMD.Z     (R13)(R8*2), Z1, K1, Z26
+	VPSUBD       Z8, Z16, Z16
+	VPDPBUSD     Z2, Z26, Z16
+	VPERMD.Z     64(R13)(R8*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z16
+	VPERMD.Z     (R13)(R10*1), Z1, K1, Z26
+	VPSUBD       Z8, Z17, Z17
+	VPDPBUSD     Z2, Z26, Z17
+	VPERMD.Z     64(R13)(R10*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z17
+	VPERMD.Z     (R14), Z1, K1, Z26
+	VPSUBD       Z8, Z18, Z18
+	VPDPBUSD     Z2, Z26, Z18
+	VPERMD.Z     64(R14), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z18
+	VPERMD.Z     (R14)(DX*1), Z1, K1, Z26
+	VPSUBD       Z8, Z19, Z19
+	VPDPBUSD     Z2, Z26, Z19
+	VPERMD.Z     64(R14)(DX*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z19
+	VPERMD.Z     (R14)(DX*2), Z1, K1, Z26
+	VPSUBD       Z8, Z20, Z20
+	VPDPBUSD     Z2, Z26, Z20
+	VPERMD.Z     64(R14)(DX*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z20
+	VPERMD.Z     (R14)(R8*1), Z1, K1, Z26
+	VPSUBD       Z8, Z21, Z21
+	VPDPBUSD     Z2, Z26, Z21
+	VPERMD.Z     64(R14)(R8*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z21
+	VPERMD.Z     (R14)(DX*4), Z1, K1, Z26
+	VPSUBD       Z8, Z22, Z22
+	VPDPBUSD     Z2, Z26, Z22
+	VPERMD.Z     64(R14)(DX*4), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z22
+	VPERMD.Z     (R14)(R9*1), Z1, K1, Z26
+	VPSUBD       Z8, Z23, Z23
+	VPDPBUSD     Z2, Z26, Z23
+	VPERMD.Z     64(R14)(R9*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z23
+	VPERMD.Z     (R14)(R8*2), Z1, K1, Z26
+	VPSUBD       Z8, Z24, Z24
+	VPDPBUSD     Z2, Z26, Z24
+	VPERMD.Z     64(R14)(R8*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z24
+	VPERMD.Z     (R14)(R10*1), Z1, K1, Z26
+	VPSUBD       Z8, Z25, Z25
+	VPDPBUSD     Z2, Z26, Z25
+	VPERMD.Z     64(R14)(R10*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z25
+	ADDQ         $0x28, R15
+	DECQ         40(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 16(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R15, 24(SP)
+
+exact_slots_done:
+	MOVQ  8(SP), R13
+	ADDQ  16(SP), R13
+	ANDQ  $0x0f, R13
+	MOVQ  R13, 8(SP)
+	TESTQ R11, R11
+	JNE   exact_known
 
 multiplied:
 	MOVQ      104(BX), R12
@@ -9670,7 +12206,7 @@ done:
 
 // func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x16AVX512(SB), NOSPLIT, $8-48
+TEXT ·panelA4x16AVX512(SB), NOSPLIT, $56-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -9704,6 +12240,10 @@ TEXT ·panelA4x16AVX512(SB), NOSPLIT, $8-48
 	VPBROADCASTD R11, Z5
 	VMOVDQU64    1216(SI), Z6
 	VMOVDQU64    1280(SI), Z7
+	XORQ         R11, R11
+	MOVQ         R11, 8(SP)
+	MOVQ         $0x0000ff00, R11
+	MOVQ         R11, 48(SP)
 	MOVQ         (BX), R11
 	MOVQ         R11, (SP)
 
@@ -10093,6 +12633,8 @@ head_done:
 	VPSUBD.BCST  (R12)(R10*1), Z25, Z25
 	VPSLLD       $0x02, Z25, Z25
 	LEAQ         (CX)(DX*8), R12
+	CMPQ         184(BX), $0x04
+	JE           exact
 	CMPQ         184(BX), $0x02
 	JNE          widened
 	MOVQ         AX, R13
@@ -10206,6 +12748,213 @@ widened:
 	ADDQ          $0x08, R12
 	DECQ          R11
 	JNE           widened
+	JMP           multiplied
+
+exact:
+	VPSRAD $0x01, Z10, Z10
+	VPSRAD $0x01, Z11, Z11
+	VPSRAD $0x01, Z12, Z12
+	VPSRAD $0x01, Z13, Z13
+	VPSRAD $0x01, Z14, Z14
+	VPSRAD $0x01, Z15, Z15
+	VPSRAD $0x01, Z16, Z16
+	VPSRAD $0x01, Z17, Z17
+	VPSRAD $0x01, Z18, Z18
+	VPSRAD $0x01, Z19, Z19
+	VPSRAD $0x01, Z20, Z20
+	VPSRAD $0x01, Z21, Z21
+	VPSRAD $0x01, Z22, Z22
+	VPSRAD $0x01, Z23, Z23
+	VPSRAD $0x01, Z24, Z24
+	VPSRAD $0x01, Z25, Z25
+	CMPQ   8(SP), $0x00
+	JNE    exact_known
+	MOVQ   AX, 24(SP)
+	LEAQ   15(R11), R13
+	SHRQ   $0x04, R13
+	IMULQ  200(BX), R13
+	ADDQ   R13, AX
+
+exact_known:
+	MOVQ    CX, R13
+	ADDQ    208(BX), R13
+	MOVQ    8(SP), R14
+	SHLQ    $0x03, R14
+	SUBQ    R14, R13
+	MOVQ    R13, 32(SP)
+	MOVQ    $0x00000010, R14
+	CMPQ    R11, R14
+	CMOVQLT R11, R14
+	MOVQ    R14, 16(SP)
+	SUBQ    R14, R11
+
+exact_cell:
+	VMOVDQU64     (AX), Z1
+	PREFETCHT0    8192(AX)
+	VPADDB        Z1, Z1, Z2
+	VPSRLW        $0x03, Z1, Z3
+	VPANDD        Z5, Z2, Z2
+	VPANDD        Z5, Z3, Z3
+	VPDPBUSD.BCST (CX), Z2, Z10
+	VPDPBUSD.BCST (CX)(DX*1), Z2, Z11
+	VPDPBUSD.BCST (CX)(DX*2), Z2, Z12
+	VPDPBUSD.BCST (CX)(R8*1), Z2, Z13
+	VPDPBUSD.BCST (CX)(DX*4), Z2, Z14
+	VPDPBUSD.BCST (CX)(R9*1), Z2, Z15
+	VPDPBUSD.BCST (CX)(R8*2), Z2, Z16
+	VPDPBUSD.BCST (CX)(R10*1), Z2, Z17
+	VPDPBUSD.BCST (R12), Z2, Z18
+	VPDPBUSD.BCST (R12)(DX*1), Z2, Z19
+	VPDPBUSD.BCST (R12)(DX*2), Z2, Z20
+	VPDPBUSD.BCST (R12)(R8*1), Z2, Z21
+	VPDPBUSD.BCST (R12)(DX*4), Z2, Z22
+	VPDPBUSD.BCST (R12)(R9*1), Z2, Z23
+	VPDPBUSD.BCST (R12)(R8*2), Z2, Z24
+	VPDPBUSD.BCST (R12)(R10*1), Z2, Z25
+	VPDPBUSD.BCST 4(CX), Z3, Z10
+	VPDPBUSD.BCST 4(CX)(DX*1), Z3, Z11
+	VPDPBUSD.BCST 4(CX)(DX*2), Z3, Z12
+	VPDPBUSD.BCST 4(CX)(R8*1), Z3, Z13
+	VPDPBUSD.BCST 4(CX)(DX*4), Z3, Z14
+	VPDPBUSD.BCST 4(CX)(R9*1), Z3, Z15
+	VPDPBUSD.BCST 4(CX)(R8*2), Z3, Z16
+	VPDPBUSD.BCST 4(CX)(R10*1), Z3, Z17
+	VPDPBUSD.BCST 4(R12), Z3, Z18
+	VPDPBUSD.BCST 4(R12)(DX*1), Z3, Z19
+	VPDPBUSD.BCST 4(R12)(DX*2), Z3, Z20
+	VPDPBUSD.BCST 4(R12)(R8*1), Z3, Z21
+	VPDPBUSD.BCST 4(R12)(DX*4), Z3, Z22
+	VPDPBUSD.BCST 4(R12)(R9*1), Z3, Z23
+	VPDPBUSD.BCST 4(R12)(R8*2), Z3, Z24
+	VPDPBUSD.BCST 4(R12)(R10*1), Z3, Z25
+	ADDQ          $0x40, AX
+	ADDQ          $0x08, CX
+	ADDQ          $0x08, R12
+	DECQ          R14
+	JNE           exact_cell
+	MOVL          $0x80808080, R13
+	VPBROADCASTD  R13, Z27
+	MOVQ          32(SP), R13
+	LEAQ          (R13)(DX*8), R14
+	MOVQ          192(BX), R15
+	MOVQ          R15, 40(SP)
+	MOVQ          24(SP), R15
+
+exact_slot:
+	KMOVW        48(SP), K2
+	VPBROADCASTD (R15), Z1
+	VPBROADCASTD 4(R15), K2, Z1
+	VPSLLVD      1408(SI), Z1, Z1
+	VPSRLD       $0x1c, Z1, Z1
+	VPSUBD.BCST  8(SP), Z1, Z26
+	VPCMPUD.BCST $0x01, 16(SP), Z26, K1
+	PREFETCHT0   8192(R15)
+	VPMOVZXBW    8(R15), Z8
+	VPSLLW       $0x04, Z8, Z26
+	VPTERNLOGD   $0xa8, Z4, Z8, Z26
+	VMOVDQU64    1472(SI), Z2
+	VMOVDQU64    1536(SI), Z3
+	VPSHUFB      Z26, Z2, Z2
+	VPSHUFB      Z26, Z3, Z3
+	VPXORD       Z8, Z8, Z8
+	VPDPBUSD     Z2, Z27, K1, Z8
+	VPDPBUSD     Z3, Z27, K1, Z8
+	VPERMD.Z     (R13), Z1, K1, Z26
+	VPSUBD       Z8, Z10, Z10
+	VPDPBUSD     Z2, Z26, Z10
+	VPERMD.Z     64(R13), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z10
+	VPERMD.Z     (R13)(DX*1), Z1, K1, Z26
+	VPSUBD       Z8, Z11, Z11
+	VPDPBUSD     Z2, Z26, Z11
+	VPERMD.Z     64(R13)(DX*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z11
+	VPERMD.Z     (R13)(DX*2), Z1, K1, Z26
+	VPSUBD       Z8, Z12, Z12
+	VPDPBUSD     Z2, Z26, Z12
+	VPERMD.Z     64(R13)(DX*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z12
+	VPERMD.Z     (R13)(R8*1), Z1, K1, Z26
+	VPSUBD       Z8, Z13, Z13
+	VPDPBUSD     Z2, Z26, Z13
+	VPERMD.Z     64(R13)(R8*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z13
+	VPERMD.Z     (R13)(DX*4), Z1, K1, Z26
+	VPSUBD       Z8, Z14, Z14
+	VPDPBUSD     Z2, Z26, Z14
+	VPERMD.Z     64(R13)(DX*4), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z14
+	VPERMD.Z     (R13)(R9*1), Z1, K1, Z26
+	VPSUBD       Z8, Z15, Z15
+	VPDPBUSD     Z2, Z26, Z15
+	VPERMD.Z     64(R13)(R9*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z15
+	VPERMD.Z     (R13)(R8*2), Z1, K1, Z26
+	VPSUBD       Z8, Z16, Z16
+	VPDPBUSD     Z2, Z26, Z16
+	VPERMD.Z     64(R13)(R8*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z16
+	VPERMD.Z     (R13)(R10*1), Z1, K1, Z26
+	VPSUBD       Z8, Z17, Z17
+	VPDPBUSD     Z2, Z26, Z17
+	VPERMD.Z     64(R13)(R10*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z17
+	VPERMD.Z     (R14), Z1, K1, Z26
+	VPSUBD       Z8, Z18, Z18
+	VPDPBUSD     Z2, Z26, Z18
+	VPERMD.Z     64(R14), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z18
+	VPERMD.Z     (R14)(DX*1), Z1, K1, Z26
+	VPSUBD       Z8, Z19, Z19
+	VPDPBUSD     Z2, Z26, Z19
+	VPERMD.Z     64(R14)(DX*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z19
+	VPERMD.Z     (R14)(DX*2), Z1, K1, Z26
+	VPSUBD       Z8, Z20, Z20
+	VPDPBUSD     Z2, Z26, Z20
+	VPERMD.Z     64(R14)(DX*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z20
+	VPERMD.Z     (R14)(R8*1), Z1, K1, Z26
+	VPSUBD       Z8, Z21, Z21
+	VPDPBUSD     Z2, Z26, Z21
+	VPERMD.Z     64(R14)(R8*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z21
+	VPERMD.Z     (R14)(DX*4), Z1, K1, Z26
+	VPSUBD       Z8, Z22, Z22
+	VPDPBUSD     Z2, Z26, Z22
+	VPERMD.Z     64(R14)(DX*4), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z22
+	VPERMD.Z     (R14)(R9*1), Z1, K1, Z26
+	VPSUBD       Z8, Z23, Z23
+	VPDPBUSD     Z2, Z26, Z23
+	VPERMD.Z     64(R14)(R9*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z23
+	VPERMD.Z     (R14)(R8*2), Z1, K1, Z26
+	VPSUBD       Z8, Z24, Z24
+	VPDPBUSD     Z2, Z26, Z24
+	VPERMD.Z     64(R14)(R8*2), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z24
+	VPERMD.Z     (R14)(R10*1), Z1, K1, Z26
+	VPSUBD       Z8, Z25, Z25
+	VPDPBUSD     Z2, Z26, Z25
+	VPERMD.Z     64(R14)(R10*1), Z1, K1, Z26
+	VPDPBUSD     Z3, Z26, Z25
+	ADDQ         $0x28, R15
+	DECQ         40(SP)
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	CMPQ 16(SP), $0x10
+	JNE  exact_slots_done
+	MOVQ R15, 24(SP)
+
+exact_slots_done:
+	MOVQ  8(SP), R13
+	ADDQ  16(SP), R13
+	ANDQ  $0x0f, R13
+	MOVQ  R13, 8(SP)
+	TESTQ R11, R11
+	JNE   exact_known
 
 multiplied:
 	MOVQ        104(BX), R12

@@ -2,6 +2,7 @@ package zipper
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -124,49 +125,56 @@ func BenchmarkFormats(b *testing.B) {
 // on two layers of an 8B model, in turns: medians of the ratios within a turn, and
 // between which a bootstrap finds the median in 95 % of its draws. bytes is what the
 // ratio would be if bytes were all that counts. Streams of a turn are larger than the
-// last-level cache.
+// last-level cache. With GOMAXPROCS=1 times are processor time, which other work on the
+// machine disturbs less.
 func BenchmarkThin(b *testing.B) {
-	for _, s := range []layout{{n: 14336, k: 4096, group: 128}, {n: 4096, k: 14336, group: 128}} {
-		for _, density := range []float64{0.1, 0.125} {
-			l := s
-			l.r, l.c, l.density = 1, 8, density
-			q := l.riding(1, quant.Int4(l.group), 15)
-			dense, thin, strips := prepack(b, q, Dense4), prepack(b, q, Zipped), prepack(b, q, Separate)
-			read := Memory(64 << 20)
+	read := Memory(64 << 20)
+	for _, l := range []layout{{n: 14336, k: 4096, group: 128}, {n: 4096, k: 14336, group: 128}} {
+		for _, a := range []quant.Activations{quant.A8, quant.A16} {
+			exact := l.exact(1, quant.Int4(l.group), 15, 2)
+			l.r, l.c, l.density = 1, cellCols, .125
+			ways := map[string]*Weights{"exact": prepackFor(b, exact, Zipped, a)}
+			if a == quant.A8 {
+				ways["bitmap"] = prepackFor(b, l.riding(1, quant.Int4(l.group), 15), Zipped, a)
+			}
+			dense := prepackFor(b, exact, Dense4, a)
 			for _, m := range []int{1, 4, 16, 512} {
-				b.Run(fmt.Sprintf("%dx%d-%g%%/M=%d", l.n, l.k, 100*density, m), func(b *testing.B) {
-					x, y := normal(1, m, l.k), gemm.NewMatrix(m, l.n)
-					ways := []*Weights{dense, thin}
-					if m <= 16 {
-						ways = append(ways, strips)
-					}
-					times := make([][]float64, len(ways))
-					var reads []float64
-					for b.Loop() {
-						start := time.Now()
-						Sum(read)
-						reads = append(reads, float64(len(read))/time.Since(start).Seconds()/1e9)
-						for _, v := range rand.Perm(len(ways)) {
-							start := time.Now()
-							ways[v].MulNT(y, x)
-							times[v] = append(times[v], time.Since(start).Seconds())
-						}
-					}
-					b.ReportMetric(0, "ns/op")
-					low, mid, high := ratios(times[1], times[0])
-					b.ReportMetric(mid, "thin/dense4")
-					b.ReportMetric(low, "low")
-					b.ReportMetric(high, "high")
-					b.ReportMetric(float64(thin.Bytes())/float64(dense.Bytes()), "bytes")
-					if len(ways) == 3 {
-						_, mid, _ = ratios(times[2], times[0])
-						b.ReportMetric(mid, "strips/dense4")
-					}
-					b.ReportMetric(float64(dense.Bytes())/median(times[0])/1e9, "dense4-GB/s")
-					b.ReportMetric(median(reads), "read-GB/s")
+				b.Run(fmt.Sprintf("%dx%d/%s/M=%d", l.n, l.k, a, m), func(b *testing.B) {
+					benchmarkThin(b, dense, ways, read, m)
 				})
 			}
 		}
+	}
+}
+
+func benchmarkThin(b *testing.B, dense *Weights, ways map[string]*Weights, read []byte, m int) {
+	x, y := normal(1, m, dense.k), gemm.NewMatrix(m, dense.n)
+	names := slices.Sorted(maps.Keys(ways))
+	all := []*Weights{dense}
+	for _, name := range names {
+		all = append(all, ways[name])
+	}
+	times := make([][]float64, len(all))
+	var reads []float64
+	for b.Loop() {
+		start := clock()
+		Sum(read)
+		reads = append(reads, float64(len(read))/(clock()-start)/1e9)
+		for _, v := range rand.Perm(len(all)) {
+			start := clock()
+			all[v].MulNT(y, x)
+			times[v] = append(times[v], clock()-start)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(dense.Bytes())/median(slices.Clone(times[0]))/1e9, "dense4-GB/s")
+	b.ReportMetric(median(reads), "read-GB/s")
+	for i, name := range names {
+		low, mid, high := ratios(times[i+1], times[0])
+		b.ReportMetric(mid, name)
+		b.ReportMetric(low, name+"-low")
+		b.ReportMetric(high, name+"-high")
+		b.ReportMetric(float64(ways[name].Bytes())/float64(dense.Bytes()), name+"-bytes")
 	}
 }
 

@@ -89,9 +89,9 @@
 //   - blocks have a multiple of 8 columns and begin on a cell, so groups are of a
 //     multiple of 8 columns or the whole row.
 //
-// Weights.Rides tells. Everything else is executed in strips. What a quantizer must
-// guarantee is the ratio: a whole number of half steps, in half precision; 7.5 is the
-// one that most layers choose anyway.
+// Weights.Rides tells. Everything else is executed in strips. What a quantizer
+// must guarantee is the ratio: a whole number of half steps, in half precision
+// (quant.Residual.HalfSteps, residual_scale: half in a sweep).
 //
 // In units of half a step, base and residual are 2(u-8) + h·v with h = 2·ratio: at most
 // 30 for a ratio of 7.5, so it is exact in int8, and steps are not rounded. A group
@@ -106,6 +106,21 @@
 // the lanes of their rows, look two codes up at a time, and add them to the nibbles.
 // A product with very many tokens does that once for all of them (widen), and keeps
 // the bytes in the L2 cache.
+//
+// Where the index is quant.IndexExact, blocks are 1x8 and groups divide 128 columns or are
+// divided by them, words lie in records instead, of a fixed size for every 128 columns of
+// the panel, behind the head of the first group in which those begin:
+//
+//	group  = scales [record ...] codes
+//	record = slot ...           one for each of the k blocks that a row keeps there
+//	slot   = places word ...    8 bytes, half a byte for each row, and 16 words
+//
+// So a block costs 20 bits and a cell nothing: a stream has as many bytes as the stored
+// form. Kernels multiply the codes of the base, doubled, as those of any other matrix. Then
+// they gather, slot by slot, the activations that the words of 16 rows meet, from a copy
+// that has them by segments (gather), and add their products to the same integers. This
+// form rides with float32 activations as well. AVX2 and the generic kernel widen it always,
+// and run it in Go with float32 activations.
 //
 // With quant.A4 groups and blocks of more than 128 columns are cut there, and
 // their scales repeated. Bfloat16 weights are panels of 16 rows too; see
@@ -187,11 +202,7 @@
 //	512x14336   1.41 [1.40, 1.42]   1.08 [1.07, 1.08]   1.04 [0.99, 1.11]
 //
 // With few tokens that matters only to the extent that memory does not set the pace. From
-// 256 on the residual is added once for all. A layout with exactly two blocks in every
-// 128 columns of a row, found by comparison of their places instead of a bitmap, took
-// 560, 890, 1430 and 2650 with as many bytes for 12.5 % of the blocks: 15 % less than
-// the bitmap with one token, no less with 16. It would need quantizers that keep just so
-// many, and is not here.
+// 256 on the residual is added once for all.
 //
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for

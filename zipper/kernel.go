@@ -32,6 +32,10 @@ type kernel struct {
 	riding, widened [schemes]panelKernels
 	widen           func(dst, src []byte, s *shape, lanes *laneTable)
 	widenFrom       int
+	// exact are panels with records. Without float activations they multiply fewer than
+	// exactUpTo tokens; more are multiplied by the widened form.
+	exact     [schemes]panelKernels
+	exactUpTo int
 
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
@@ -68,7 +72,11 @@ func (k *kernel) panelsFor(w *Weights, tokens int) (p panelKernels, widened bool
 	switch {
 	case !w.Rides():
 		return k.panels[w.scheme], false
-	case tokens >= k.widenFrom:
+	case w.main.shape.mode == cellsExact && w.scheme.float():
+		return k.exact[w.scheme], false
+	case w.main.shape.mode == cellsExact && tokens < k.exactUpTo:
+		return k.exact[w.scheme], false
+	case tokens >= k.widenFrom || w.main.shape.mode == cellsExact:
 		return k.widened[w.scheme], true
 	}
 	return k.riding[w.scheme], false

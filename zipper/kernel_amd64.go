@@ -35,10 +35,15 @@ var avx2Kernel = &kernel{
 	},
 	sparseWidth: 8,
 	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
+		if s.mode == cellsExact {
+			widenGeneric(dst, src, s, lanes)
+			return
+		}
 		widenAVX2(&dst[0], &src[0], &s.groups, &lanes[0])
 	},
 	widenFrom: 3, riding: ridingAVX2, widened: ridingAVX2,
-	sum: func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+	exact: [schemes]panelKernels{schemeA16: panelsGeneric[schemeA16]},
+	sum:   func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 
 // avx512Kernel gains over AVX2 twice the lanes, products that are summed to 32
@@ -65,9 +70,16 @@ var avx512Kernel = &kernel{
 	},
 	sparseWidth: 16,
 	widen: func(dst, src []byte, s *shape, lanes *laneTable) {
+		if s.mode == cellsExact {
+			widenExactAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
+			return
+		}
 		widenAVX512(&dst[0], &src[0], &s.groups, &lanes[0])
 	},
 	widenFrom: 256,
+	exact: [schemes]panelKernels{schemeA8: ridingAVX512[schemeA8], schemeA4: ridingAVX512[schemeA4],
+		schemeA16: {{1, assembly(panelA16x1AVX512)}, {4, assembly(panelA16x4AVX512)}, {8, assembly(panelA16x8AVX512)}}},
+	exactUpTo: 64,
 	riding:    ridingAVX512,
 	widened:   ridingAVX512,
 	sum:       func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
@@ -89,7 +101,14 @@ var ridingAVX512 = [schemes]panelKernels{
 // AVX-512 takes to add what rides in codes: AVX2 does it for them.
 func withoutPopulationCount() *kernel {
 	k := *avx512Kernel
-	k.riding, k.widen, k.widenFrom = avx2Kernel.riding, avx2Kernel.widen, avx2Kernel.widenFrom
+	k.riding, k.widenFrom = avx2Kernel.riding, avx2Kernel.widenFrom
+	k.widen = func(dst, src []byte, s *shape, lanes *laneTable) {
+		if s.mode == cellsExact {
+			avx512Kernel.widen(dst, src, s, lanes)
+			return
+		}
+		avx2Kernel.widen(dst, src, s, lanes)
+	}
 	return &k
 }
 

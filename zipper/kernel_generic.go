@@ -15,7 +15,7 @@ var generic = &kernel{
 	panels: panelsGeneric, riding: panelsGeneric, widened: panelsGeneric,
 	lanes: 1, maxAbs: maxAbsGeneric, quantize: quantizeGeneric,
 	sparse: sparseGeneric, sparseLanes: sparseLanesGeneric, sparseWidth: 4,
-	widen: widenGeneric, widenFrom: 5, sum: sumGeneric,
+	widen: widenGeneric, widenFrom: 5, exact: panelsGeneric, exactUpTo: 5, sum: sumGeneric,
 }
 
 var panelsGeneric = [schemes]panelKernels{
@@ -38,6 +38,7 @@ type walk struct {
 	scales [4]float32            // of the tokens
 	out    []float32
 	prefix []byte
+	words  wordReader
 }
 
 func panelGeneric(scheme scheme, tokens int) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
@@ -72,7 +73,11 @@ func (k *walk) group(group int) {
 		k.offset(&offsets, group)
 	}
 	switch {
-	case s.mode == cellsRiding || s.mode == cellsWidened:
+	case s.mode == cellsExact && k.scheme == schemeA16:
+		k.exactFloats(group)
+		k.scale(scales[:], 0)
+		return
+	case s.mode >= cellsRiding:
 		k.widenedGroup(group, &scales)
 		return
 	case s.mode == cellsLookUp && k.scheme != schemeA16:
@@ -100,16 +105,11 @@ func (k *walk) widenedGroup(group int, scales *[panelRows]float32) {
 	first, cells := group*s.groupCells, s.cellsOf(group)
 	k.times(widenedZero / zeroCode)
 	bytes := k.w
-	if s.mode == cellsRiding {
-		// A group of its own, without its head.
-		one := *s
-		one.groups, one.lastCells, one.headBytes = 1, cells, 0
-		bytes = make([]byte, 2*cellBytes*cells)
-		widenGeneric(bytes, k.w, &one, k.lanes)
-		_, size := one.groupBytes(k.w, 0)
-		k.take(size)
-	} else {
+	if s.mode == cellsWidened {
 		k.take(2 * cellBytes * cells)
+	} else {
+		bytes = make([]byte, 2*cellBytes*cells)
+		k.words.widen(bytes, k.beginWords(group), cells, k.lanes)
 	}
 	for c := range cells {
 		for r := range panelRows {
@@ -126,6 +126,34 @@ func (k *walk) widenedGroup(group int, scales *[panelRows]float32) {
 		scales[r] *= math.Float32frombits(uint32(k.lanes.part(laneUnit)[r]))
 	}
 	k.scale(scales[:], 0)
+}
+
+// beginWords takes the next group, whose head was taken, and returns its codes.
+func (k *walk) beginWords(group int) []byte {
+	headless := *k.s
+	headless.headBytes = 0
+	codes, size := headless.groupBytes(k.w, group)
+	k.words.begin(&headless, k.w, group)
+	return k.take(size)[codes:]
+}
+
+// exactFloats adds the products of a group and of the words that its records have.
+func (k *walk) exactFloats(group int) {
+	first := group * k.s.groupCells
+	codes := k.beginWords(group)
+	for c := range k.s.cellsOf(group) {
+		k.products(codes[cellBytes*c:][:cellBytes], first+c, panelRows, 1, k.lanes.part(laneLevel), false)
+		for r := range panelRows {
+			word := k.words.next(c, r)
+			for i := 0; word != 0; i, word = i+1, word>>4 {
+				for t := range k.tokens {
+					x := asFloats(k.x[t*k.ld+4*cellCols*(first+c):])
+					k.facc[t][r] += x[i]*math.Float32frombits(uint32(k.lanes.part(laneStepLow)[word&15])) +
+						x[4+i]*math.Float32frombits(uint32(k.lanes.part(laneStepHigh)[word&15]))
+				}
+			}
+		}
+	}
 }
 
 // head reads the head of a group: the scales of its rows, and what the sum of

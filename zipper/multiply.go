@@ -71,7 +71,7 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 	}
 	panels := len(s.starts) - 1
 	sh := s.shape
-	sh.sums = a.sums
+	sh.sums, sh.gathered = a.sums, a.gathered
 	size, widened := taskBytes, 0
 	kernels, widen := k.panelsFor(w, y.Rows)
 	most := kernels[len(kernels)-1].tokens

@@ -118,6 +118,10 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	if r := q.Residual; v == Zipped && w.rides(r) {
 		w.codec.unit = .5
 		w.main.shape.mode = cellsRiding
+		if w.exact(r) {
+			w.main.shape.mode, w.main.shape.slots = cellsExact, r.PerSegment
+			w.main.shape.recordBytes = slotBytes * r.PerSegment
+		}
 		w.blocks = &blocks{rows: r.BlockRows, cols: r.BlockCols, ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width,
 			index: r.Index, perSegment: r.PerSegment, riding: true, halfSteps: r.HalfSteps, ratio: r.Scales[0]}
 		return w, w.main.pack(w, b, nil, newOverlay(w.grid, r))
@@ -264,8 +268,11 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 	rowLen := (g.k*bits + 7) / 8
 	first := group * g.group
 	cols := min(g.group, g.k-first)
-	if o != nil {
+	switch s := &w.main.shape; s.mode {
+	case cellsRiding:
 		out = o.appendMasks(out, p, group*g.groupCells(), g.cellsOf(group))
+	case cellsExact:
+		out = o.appendRecords(out, s, p, group*g.groupCells(), group)
 	}
 	for c := range g.cellsOf(group) {
 		for i := range panelRows {
@@ -280,7 +287,7 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 			out = append(out, codes[0]|codes[4]<<4, codes[1]|codes[5]<<4, codes[2]|codes[6]<<4, codes[3]|codes[7]<<4)
 		}
 	}
-	if o != nil {
+	if w.main.shape.mode == cellsRiding {
 		out = o.appendWords(out, p, group*g.groupCells(), g.cellsOf(group))
 	}
 	return out

@@ -2,6 +2,7 @@ package zipper
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -13,6 +14,7 @@ const (
 	cellsLookUp         // nibbles stand for other levels
 	cellsRiding         // the residual is added to the nibbles, see riding
 	cellsWidened        // bytes: what riding gives, 128 to a cell
+	cellsExact          // nibbles, beside records of just as many words for every 16 cells of a row
 )
 
 // A residual tied to the scales of an integer base, whose ratio is a whole number of
@@ -32,7 +34,9 @@ func (w *Weights) rides(r *quant.Residual) bool {
 	switch {
 	case !r.BaseScales || r.Bits != 2 || r.BlockCols%cellCols != 0:
 		return false
-	case w.scheme.float() || w.codec.levels != stripLevels || w.grid.group > 1<<18:
+	case w.codec.levels != stripLevels || w.grid.group > 1<<18:
+		return false
+	case w.scheme.float() && !w.exact(r):
 		return false
 	case w.grid.group%cellCols != 0 && w.grid.groups() > 1: // blocks lie across cells
 		return false
@@ -46,6 +50,15 @@ func (w *Weights) rides(r *quant.Residual) bool {
 		}
 	}
 	return true
+}
+
+// exact reports whether r, which rides, does so in records: blocks of one cell, of which
+// each segment keeps just as many, on groups that a segment is made of or that are made of
+// segments.
+func (w *Weights) exact(r *quant.Residual) bool {
+	cells := w.grid.groupCells()
+	return r.Index == quant.IndexExact && r.BlockRows == 1 && r.BlockCols == cellCols &&
+		(segmentCells%cells == 0 || cells%segmentCells == 0 || w.grid.groups() == 1)
 }
 
 // overlay is a riding residual by panels.
@@ -123,17 +136,21 @@ func fromWord(word uint16) (codes uint16) {
 }
 
 // rideTables sets what the four bits of a nibble of a word add to the codes of its
-// two columns: the code times halves, and as much as keeps sums positive.
+// two columns: the code times halves, and as much as keeps sums positive; the same alone,
+// and as a float in steps.
 func (t *laneTable) rideTables(halves int) {
 	for u := range panelRows {
-		for i, part := range []int{laneRideLow, laneRideHigh} {
+		for i := range 2 {
 			v := (u>>(2*i)&3 ^ 2) - 2
-			b := uint32(byte(widenedZero - 2*zeroCode + halves*v))
+			ride := uint32(byte(widenedZero - 2*zeroCode + halves*v))
+			alone := uint32(byte(halves * v))
 			lane := u / 4
 			for lane < panelRows {
-				t.part(part)[lane] |= int32(b << (u % 4 * 8))
+				t.part(laneRideLow + i)[lane] |= int32(ride << (u % 4 * 8))
+				t.part(laneAloneLow + i)[lane] |= int32(alone << (u % 4 * 8))
 				lane += 4
 			}
+			t.part(laneStepLow + i)[u] = int32(math.Float32bits(float32(halves*v) / 2))
 		}
 	}
 }
@@ -141,22 +158,30 @@ func (t *laneTable) rideTables(halves int) {
 // groupBytes returns where the codes of the group at data begin, and its size.
 func (s *shape) groupBytes(data []byte, group int) (codes, size int) {
 	cells := s.cellsOf(group)
-	if s.mode == cellsWidened {
+	switch s.mode {
+	case cellsWidened:
 		return s.headBytes, s.headBytes + 2*cellBytes*cells
+	case cellsExact:
+		codes = s.headBytes + s.records(group)*s.recordBytes
+	case cellsRiding:
+		codes = s.headBytes + 2*cells
+		size = codes + cellBytes*cells
+		for c := range cells {
+			size += 2 * bits.OnesCount16(binary.LittleEndian.Uint16(data[s.headBytes+2*c:]))
+		}
+		return codes, size
+	default:
+		codes = s.headBytes
 	}
-	if s.mode != cellsRiding {
-		return s.headBytes, s.headBytes + cellBytes*cells
-	}
-	codes = s.headBytes + 2*cells
-	size = codes + cellBytes*cells
-	for c := range cells {
-		size += 2 * bits.OnesCount16(binary.LittleEndian.Uint16(data[s.headBytes+2*c:]))
-	}
-	return codes, size
+	return codes, codes + cellBytes*cells
 }
 
 // readWords writes the words of a group of panel p, which begins at a cell, to o.
 func (o *overlay) readWords(s *shape, data []byte, p, first, group int) {
+	if s.mode == cellsExact {
+		o.readRecords(s, data[s.headBytes:], p, first, s.records(group))
+		return
+	}
 	codes, _ := s.groupBytes(data, group)
 	cells := s.cellsOf(group)
 	words := data[codes+cellBytes*cells:]
@@ -209,31 +234,73 @@ func (o *overlay) residual(w *Weights) *quant.Residual {
 
 // widenGeneric is kernel.widen.
 func widenGeneric(dst, src []byte, s *shape, lanes *laneTable) {
-	low, high := lanes.part(laneRideLow), lanes.part(laneRideHigh)
-	at := func(table []int32, u uint16) byte { return byte(table[u/4] >> (u % 4 * 8)) }
+	var words wordReader
 	for group := range s.groups {
 		codes, size := s.groupBytes(src, group)
 		copy(dst, src[:s.headBytes])
-		dst = dst[s.headBytes:]
-		cells := s.cellsOf(group)
-		words := src[codes+cellBytes*cells:]
-		for c := range cells {
-			mask := binary.LittleEndian.Uint16(src[s.headBytes+2*c:])
-			for r := range panelRows {
-				var word uint16
-				if mask>>r&1 == 1 {
-					word = binary.LittleEndian.Uint16(words)
-					words = words[2:]
-				}
-				for i, b := range src[codes+c*cellBytes+4*r:][:4] {
-					nibble := word >> (4 * i) & 15
-					dst[4*r+i] = 2*(b&15) + at(low, nibble)
-					dst[cellBytes+4*r+i] = 2*(b>>4) + at(high, nibble)
-				}
-			}
-			dst = dst[2*cellBytes:]
+		words.begin(s, src, group)
+		words.widen(dst[s.headBytes:], src[codes:], s.cellsOf(group), lanes)
+		dst, src = dst[s.headBytes+2*cellBytes*s.cellsOf(group):], src[size:]
+	}
+}
+
+// wordReader tells the words of the cells of a group, in ascending order of cells and rows.
+type wordReader struct {
+	s            *shape
+	first        int // cell of the group in its segment
+	masks, words []byte
+	records      []byte
+}
+
+// begin turns to a group, after those before it.
+func (w *wordReader) begin(s *shape, data []byte, group int) {
+	w.s = s
+	codes, _ := s.groupBytes(data, group)
+	switch s.mode {
+	case cellsRiding:
+		w.masks, w.words = data[s.headBytes:], data[codes+cellBytes*s.cellsOf(group):]
+	case cellsExact:
+		w.first = group * s.groupCells % segmentCells
+		if n := s.records(group); n > 0 {
+			w.records = data[s.headBytes:][:n*s.recordBytes]
 		}
-		src = src[size:]
+	}
+}
+
+// next returns the word of row r of cell c of the group.
+func (w *wordReader) next(c, r int) (word uint16) {
+	if w.s.mode == cellsExact {
+		at := w.first + c
+		record := w.records[at/segmentCells*w.s.recordBytes:][:w.s.recordBytes]
+		for slot := range w.s.slots {
+			// Of several slots only one has a word that is not zero.
+			if place, v := readSlot(record[slot*slotBytes:], r); place == at%segmentCells {
+				word |= v
+			}
+		}
+		return word
+	}
+	if binary.LittleEndian.Uint16(w.masks[2*c:])>>r&1 == 1 {
+		word = binary.LittleEndian.Uint16(w.words)
+		w.words = w.words[2:]
+	}
+	return word
+}
+
+// widen writes so many cells to dst as bytes.
+func (w *wordReader) widen(dst, codes []byte, cells int, lanes *laneTable) {
+	low, high := lanes.part(laneRideLow), lanes.part(laneRideHigh)
+	at := func(table []int32, u uint16) byte { return byte(table[u/4] >> (u % 4 * 8)) }
+	for c := range cells {
+		for r := range panelRows {
+			word := w.next(c, r)
+			for i, b := range codes[c*cellBytes+4*r:][:4] {
+				nibble := word >> (4 * i) & 15
+				dst[4*r+i] = 2*(b&15) + at(low, nibble)
+				dst[cellBytes+4*r+i] = 2*(b>>4) + at(high, nibble)
+			}
+		}
+		dst = dst[2*cellBytes:]
 	}
 }
 

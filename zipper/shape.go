@@ -50,6 +50,10 @@ type shape struct {
 	prefix    int // bytes before the first group of a panel
 	mode      int // how cells of the base are read, see cellsPlain
 
+	// Of cellsExact: slots of a record, its bytes, and the bytes from an activation to the
+	// segment's activations as gather writes them.
+	slots, recordBytes, gathered int
+
 	stripCols int // columns of W that a strip covers; the kernels do not read it
 }
 
@@ -167,30 +171,35 @@ type laneTable [laneParts * panelRows]int32
 // The parts of a laneTable. Lane l = q·stripRows+row of a chunk of a narrow strip
 // is the l of the first four; the next three are for float activations.
 const (
-	laneDword    = iota // the dword of the activations that lane l meets, q
-	laneScale           // its scale in the strip
-	laneRow             // the first row of the strip of row l
-	laneTail            // -1 if it lies in the last chunk, which is not full, else 0
-	laneQuad            // the lane, of the activations of a piece, that lane l of the piece meets
-	laneSum             // where the sum of row l is found at last, with 16 lanes
-	laneSum2            // and with 8
-	laneStrip           // values of the nibbles of strips, float32
-	laneSigns           // eights for every nibble
-	laneNumber          // the numbers of 32 lanes, in two parts
-	_                   //
-	laneEighth          // 1/8, float32
-	laneLevel           // values of the nibbles of the base, float32
-	laneDoubled         // bytes of them for integer kernels, four times
-	laneUnit            // unit of scales, float32
-	laneShift           // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
-	laneGroups          // l·groups of a row in the stored form, for headDouble
-	laneMean            // mean of its scales, float32
-	laneOne             // 1, float32
-	laneRideLow         // what a nibble of a riding residual adds to a low nibble, bytes, four times
-	laneRideHigh        // and to a high one
-	laneBelow           // a bit for each of the rows before row l
-	laneScales          // the 256 values of their bytes, float32
-	laneParts    = laneScales + 16
+	laneDword     = iota // the dword of the activations that lane l meets, q
+	laneScale            // its scale in the strip
+	laneRow              // the first row of the strip of row l
+	laneTail             // -1 if it lies in the last chunk, which is not full, else 0
+	laneQuad             // the lane, of the activations of a piece, that lane l of the piece meets
+	laneSum              // where the sum of row l is found at last, with 16 lanes
+	laneSum2             // and with 8
+	laneStrip            // values of the nibbles of strips, float32
+	laneSigns            // eights for every nibble
+	laneNumber           // the numbers of 32 lanes, in two parts
+	_                    //
+	laneEighth           // 1/8, float32
+	laneLevel            // values of the nibbles of the base, float32
+	laneDoubled          // bytes of them for integer kernels, four times
+	laneUnit             // unit of scales, float32
+	laneShift            // what brings the code of row l, one of eight in a dword, to the top: 4 bits each or 3
+	laneGroups           // l·groups of a row in the stored form, for headDouble
+	laneMean             // mean of its scales, float32
+	laneOne              // 1, float32
+	laneRideLow          // what a nibble of a riding residual adds to a low nibble, bytes, four times
+	laneRideHigh         // and to a high one
+	laneBelow            // a bit for each of the rows before row l
+	laneNibble           // what brings the half byte of row l, one of eight in a dword, to the top
+	laneAloneLow         // what a nibble of an exact residual stands for in half steps: bytes, four times
+	laneAloneHigh        // and its upper half
+	laneStepLow          // the same in steps, float32
+	laneStepHigh         //
+	laneScales           // the 256 values of their bytes, float32
+	laneParts     = laneScales + 16
 )
 
 func (t *laneTable) part(i int) []int32 { return t[i*panelRows:][:panelRows] }
@@ -199,6 +208,7 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	for l := range panelRows {
 		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
 		t.part(laneBelow)[l] = 1<<l - 1
+		t.part(laneNibble)[l] = int32(28 - 4*(l%8))
 		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
 		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
 		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)

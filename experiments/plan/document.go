@@ -100,7 +100,8 @@ var topKeys = []other{
 	nameKey,
 	includeKey,
 	{"methods", "list of mappings", "must be given", "The methods, see below; all values of all keys are combined"},
-	{"tasks", "list of `builtin:NAME` and `TASK=FILE`", "none", "Zero-shot tasks, which every trial answers"},
+	{"tasks", "list of `builtin:NAME`, `TASK=FILE` and `TASK`", "none", "Zero-shot tasks, which every trial answers; " +
+		"`TASK` alone is taken from Hugging Face's cache on this machine"},
 	{"baseline", "mapping of keys to values", "none", "The trial that paired differences refer to: the one with " +
 		"these values, among those of the same model, text, calibration, stress and activations"},
 	{"speed", "mapping, see below", "none", "Times layers in the form of each trial"},

@@ -71,7 +71,7 @@ func TestErrors(t *testing.T) {
 		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, trellis, checkpoint; did you mean gptq?`},
 		{common("model: m", "model: m\ntasks: builtin:choice"), `x.yaml:3: tasks: "builtin:choice" is not a list of tasks`},
 		{common("model: m", "model: m\ntasks: []"), "x.yaml:3: tasks: "},
-		{common("model: m", "model: m\ntasks: [choice]"), `x.yaml:3: tasks[0]: "choice" is neither builtin:NAME nor TASK=FILE`},
+		{common("model: m", "model: m\ntasks: [Choice]"), `x.yaml:3: tasks[0]: "Choice" is neither builtin:NAME nor TASK=FILE`},
 		{common("model: m", "model: m\ntasks: [a=b, 'builtin:']"), `x.yaml:3: tasks[1]: "builtin:" is neither`},
 		{common("model: m", "model: m\ntasks: ['piqa=']"), `x.yaml:3: tasks[0]: "piqa=" is neither`},
 		{common("model: m", "model: m\ntasks: ['piqa=a,b']"), `x.yaml:3: tasks[0]: "piqa=a,b" is neither`},

@@ -68,7 +68,7 @@ func (p *parser) layerSettings(e *entry, fields map[string]field) *layerSettings
 		}
 	}
 	for _, v := range e.settings[0].values {
-		if m := method.Find(v.(string)); !m.Quantizes() || m.Key("format") == nil {
+		if m := method.Find(v.(string)); m.Build == nil {
 			p.errorf(max(ignore.line, layers.line), e.path, "settings by layer have no meaning for method %s", m.Name)
 		}
 	}

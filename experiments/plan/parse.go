@@ -287,13 +287,15 @@ func (p *parser) name(root *yaml.Node, f field) string {
 	return ""
 }
 
+var taskName = regexp.MustCompile(`^[a-z_]+$`)
+
 // tasks reads the list of tasks. It is not swept: every trial has all of them.
 func (p *parser) tasks(n *yaml.Node) []string {
 	if n == nil {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl]", kinds.Show(n))
+		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl, arc_easy]", kinds.Show(n))
 		return nil
 	}
 	var list []string
@@ -303,11 +305,13 @@ func (p *parser) tasks(n *yaml.Node) []string {
 		name, file, ok := strings.Cut(c.Value, "=")
 		if !ok {
 			name, ok = strings.CutPrefix(c.Value, "builtin:")
-			file = name
+			if file = name; !ok && taskName.MatchString(name) { // of Hugging Face's cache
+				ok = true
+			}
 		}
 		switch {
 		case c.Kind != yaml.ScalarNode || !ok || name == "" || file == "" || strings.Contains(c.Value, ","):
-			p.errorf(c.Line, at, "%s is neither builtin:NAME nor TASK=FILE (without commas)", kinds.Show(c))
+			p.errorf(c.Line, at, "%s is neither builtin:NAME nor TASK=FILE (without commas) nor TASK", kinds.Show(c))
 		case seen[name]:
 			p.errorf(c.Line, at, "task %s is given twice", name)
 		default:

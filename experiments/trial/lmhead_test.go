@@ -48,6 +48,11 @@ func TestOutputLayer(t *testing.T) {
 	if len(rows[1].Layers) != n+1 || !slices.EqualFunc(rows[0].Layers, rows[1].Layers[:n], sameLayer) {
 		t.Errorf("layers %v, without lm_head %v", rows[1].Layers, rows[0].Layers)
 	}
+	for i, r := range rows {
+		if got := slices.Contains(r.Warnings, "the output layer is quantized, and counted in bits per weight"); got != (i > 0) {
+			t.Errorf("%s: warnings %q", r.Label, r.Warnings)
+		}
+	}
 	head := rows[1].Layers[n]
 	if head.Name != "lm_head" || head.N != 4096 || head.K != 128 || head.BitsPerWeight != 4.5 || !(head.OutputError > 0) {
 		t.Errorf("%+v", head)

@@ -61,6 +61,9 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 			return nil, err
 		}
 	}
+	if q.quantizesOutput() {
+		r.Warnings = append(r.Warnings, "the output layer is quantized, and counted in bits per weight")
+	}
 	q.bytes += reportOnline(q.model, r)
 	if executed.static != nil {
 		q.bytes += executed.static.bytes

@@ -93,3 +93,17 @@ func TestCheckText(t *testing.T) {
 		t.Errorf("error %v does not name the byte", err)
 	}
 }
+
+// TestParquetText: a text may be the column of a Parquet file.
+func TestParquetText(t *testing.T) {
+	text, sha, err := readText("../../internal/parquet/testdata/long.parquet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if parts := strings.Split(text, "\n\n"); len(parts) != 12 || len(parts[1]) != 800 || len(sha) != 64 {
+		t.Errorf("%d parts, SHA-256 %s", len(parts), sha)
+	}
+	if _, _, err := readText("../../internal/parquet/testdata/arc.parquet"); err == nil || !strings.Contains(err.Error(), `no text in a column "text"`) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,12 +1,14 @@
 package foreign
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -173,7 +175,43 @@ func (r *reader) plain(name string, n, k int) (*Layer, error) {
 	} else if t.DType == "F32" {
 		item = "32-bit weights"
 	}
-	return &Layer{Source: t, Ledger: quant.Ledger{{Name: item, Bytes: int64(len(t.Data))}}, Form: t.DType}, nil
+	l := &Layer{Source: t, Ledger: quant.Ledger{{Name: item, Bytes: int64(len(t.Data))}}, Form: t.DType}
+	if g := blocks(t); g != nil {
+		if err := g.check(name); err != nil {
+			return nil, err
+		}
+		if q := g.quantized(); q != nil {
+			l.Quantized, l.Source = q, q
+		}
+	}
+	return l, nil
+}
+
+// blocks returns a matrix of Q4_0 or Q8_0, whose blocks are groups of symmetric integers;
+// nil for other types.
+func blocks(t *hf.Tensor) *Grid {
+	bits := map[string]int{"Q4_0": 4, "Q8_0": 8}[t.DType]
+	if bits == 0 {
+		return nil
+	}
+	const block = 32
+	n, k := t.Dims()
+	size := 2 + block*bits/8
+	g := &Grid{N: n, K: k, Bits: bits, Group: block, Zero: 1 << (bits - 1), Scales: make([]float32, n*k/block)}
+	for i := range n {
+		row := t.Row(i)
+		for j := range k / block {
+			g.Scales[i*k/block+j] = half.FromF16(binary.LittleEndian.Uint16(row[j*size:]))
+		}
+	}
+	g.Codes = pack(n, k, bits, func(i, j int) int {
+		codes, at := t.Row(i)[j/block*size+2:], j%block
+		if bits == 8 {
+			return int(int8(codes[at])) + 128
+		}
+		return int(codes[at%16]>>(at/16*4)) & 15
+	})
+	return g
 }
 
 // tensor returns the named tensor, which must have one of the types and the shape;

@@ -154,8 +154,7 @@ func (m *metadata) fallbackTokenizer() ([]byte, error) {
 // some 16 characters.
 const maxPiece = 1024
 
-// scoredMerges returns the merges of pieces: every two that make up a third, the third of
-// the best score first, as convert_slow_tokenizer.py of transformers orders them.
+// scoredMerges returns the merges of pieces by their scores.
 func (m *metadata) scoredMerges(vocab map[string]int) ([][2]string, error) {
 	const key = "tokenizer.ggml.scores"
 	v, ok := m.value(key)
@@ -167,6 +166,21 @@ func (m *metadata) scoredMerges(vocab map[string]int) ([][2]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s %w", key, err)
 	}
+	for piece, id := range vocab {
+		if id >= len(scores) {
+			return nil, fmt.Errorf("%s has %d entries, and there is a token %d", key, len(scores), id)
+		}
+		if len(piece) > maxPiece {
+			return nil, fmt.Errorf("tokenizer.ggml.tokens: token %d has %d bytes; at most %d are read", id, len(piece), maxPiece)
+		}
+	}
+	return mergesByScore(vocab, scores), nil
+}
+
+// mergesByScore returns every two pieces that make up a third, the third of the best score
+// first, as convert_slow_tokenizer.py of transformers orders them. scores has the id of
+// every piece.
+func mergesByScore(vocab map[string]int, scores []float32) [][2]string {
 	type scored struct {
 		left, right string
 		score       float32
@@ -174,15 +188,9 @@ func (m *metadata) scoredMerges(vocab map[string]int) ([][2]string, error) {
 	var list []scored
 	byID := make([]string, len(scores))
 	for piece, id := range vocab {
-		if id >= len(scores) {
-			return nil, fmt.Errorf("%s has %d entries, and there is a token %d", key, len(scores), id)
-		}
 		byID[id] = piece
 	}
 	for id, piece := range byID {
-		if len(piece) > maxPiece {
-			return nil, fmt.Errorf("tokenizer.ggml.tokens: token %d has %d bytes; at most %d are read", id, len(piece), maxPiece)
-		}
 		first := len(list)
 		for k := range piece {
 			_, left := vocab[piece[:k]]
@@ -203,7 +211,7 @@ func (m *metadata) scoredMerges(vocab map[string]int) ([][2]string, error) {
 	for i, x := range list {
 		merges[i] = [2]string{x.left, x.right}
 	}
-	return merges, nil
+	return merges
 }
 
 // vocabulary returns the tokens of the model, which have one of the types, and those that

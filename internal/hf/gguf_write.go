@@ -2,6 +2,7 @@ package hf
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -128,10 +129,6 @@ func ggufVocabulary(files Files, c *Config) ([]gguf.Pair, error) {
 	if err := json.Unmarshal(j.Model, &m); err != nil {
 		return nil, err
 	}
-	pre, err := ggufPre(&j, m.IgnoreMerges)
-	if err != nil {
-		return nil, err
-	}
 	merges, err := mergeLines(m.Merges)
 	if err != nil {
 		return nil, err
@@ -150,9 +147,19 @@ func ggufVocabulary(files Files, c *Config) ([]gguf.Pair, error) {
 			types[a.ID] = ggufControl
 		}
 	}
-	pairs := []gguf.Pair{{Key: "tokenizer.ggml.model", Value: "gpt2"}, {Key: "tokenizer.ggml.pre", Value: pre},
-		{Key: "tokenizer.ggml.tokens", Value: tokens}, {Key: "tokenizer.ggml.token_type", Value: types},
-		{Key: "tokenizer.ggml.merges", Value: merges}}
+	var pairs []gguf.Pair
+	if m.ByteFallback {
+		pairs, err = fallbackPairs(&j, &m, types, merges)
+	} else {
+		var pre string
+		pre, err = ggufPre(&j, m.IgnoreMerges)
+		pairs = []gguf.Pair{{Key: "tokenizer.ggml.model", Value: "gpt2"}, {Key: "tokenizer.ggml.pre", Value: pre},
+			{Key: "tokenizer.ggml.merges", Value: merges}}
+	}
+	if err != nil {
+		return nil, err
+	}
+	pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.tokens", Value: tokens}, gguf.Pair{Key: "tokenizer.ggml.token_type", Value: types})
 	bos, has := tokenizer.BOS()
 	if has {
 		pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.bos_token_id", Value: uint32(bos)})
@@ -164,6 +171,67 @@ func ggufVocabulary(files Files, c *Config) ([]gguf.Pair, error) {
 		pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.eos_token_id", Value: uint32(c.EOS[0])})
 	}
 	return pairs, nil
+}
+
+// fallbackPairs returns what says how a vocabulary with byte_fallback is used, and marks in
+// types the tokens of bytes and of what is unknown. llama.cpp merges by the scores of
+// pieces, which here are the ranks of their merges: they must give the merges again.
+func fallbackPairs(j *tokenizerJSON, m *modelJSON, types []int32, merges []string) ([]gguf.Pair, error) {
+	prefix, err := prefixed(j)
+	if err != nil {
+		return nil, err
+	}
+	scores, own := make([]float32, len(types)), map[string]int{}
+	for token, id := range m.Vocab {
+		switch {
+		case isByteToken(token):
+			types[id], own[token] = ggufByte, int(id)
+		case m.Unknown != nil && token == *m.Unknown:
+			types[id] = ggufUnknown
+		case types[id] == ggufNormal:
+			own[token], scores[id] = int(id), -float32(len(merges))-float32(id)
+		}
+	}
+	for rank, line := range slices.Backward(merges) { // the first one counts
+		a, b, _ := strings.Cut(line, " ")
+		if id, ok := own[a+b]; ok {
+			scores[id] = -float32(rank)
+		}
+	}
+	again := mergesByScore(own, scores)
+	for rank, x := range again {
+		if len(again) != len(merges) || x[0]+" "+x[1] != merges[rank] {
+			return nil, fmt.Errorf("merge %d of %d: merges are not those that scores of pieces give, and GGUF has these alone", rank, len(merges))
+		}
+	}
+	if len(again) != len(merges) {
+		return nil, fmt.Errorf("%d merges are not those that scores of pieces give, and GGUF has these alone", len(merges))
+	}
+	return []gguf.Pair{{Key: "tokenizer.ggml.model", Value: "llama"}, {Key: "tokenizer.ggml.pre", Value: "default"},
+		{Key: "tokenizer.ggml.scores", Value: scores}, {Key: "tokenizer.ggml.add_space_prefix", Value: prefix}}, nil
+}
+
+// prefixed reports whether a tokenizer with byte_fallback puts a space before each stretch
+// of text, as llama.cpp does with add_space_prefix. Others are an error.
+func prefixed(j *tokenizerJSON) (bool, error) {
+	if j.PreTokenizer != nil {
+		return false, fmt.Errorf("pre_tokenizer: %s has no name in GGUF", typeOf(j.PreTokenizer))
+	}
+	var steps []component
+	switch n := j.Normalizer; {
+	case n != nil && n.Type == "Sequence":
+		steps = n.Normalizers
+	case n != nil:
+		steps = []component{*n}
+	}
+	prefix := len(steps) == 2 && steps[0].Type == "Prepend" && steps[0].Prepend == metaspace
+	if prefix {
+		steps = steps[1:]
+	}
+	if len(steps) != 1 || steps[0].Type != "Replace" || deref(steps[0].Pattern.String) != " " || steps[0].Content != metaspace {
+		return false, errors.New("normalizer: is not Prepend and Replace of LLaMA 2, for which GGUF has a name")
+	}
+	return prefix, nil
 }
 
 // ggufPre finds GGUF's name for how the text is normalized and split.

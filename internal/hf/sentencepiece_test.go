@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -193,5 +194,66 @@ func TestFallbackBad(t *testing.T) {
 		if _, err := parseTokenizer(data); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("error %v, want %q", err, c.want)
 		}
+	}
+}
+
+// TestFallbackWritten: a vocabulary with byte_fallback is written as GGUF and read back as
+// it was; one whose merges no scores give is refused.
+func TestFallbackWritten(t *testing.T) {
+	data, err := os.ReadFile("testdata/fallback/tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(tokenizer []byte) (Files, error) {
+		dir := t.TempDir()
+		for name, text := range map[string]string{"tokenizer.json": string(tokenizer), "config.json": `{"model_type": "llama", "vocab_size": 704, "hidden_size": 32,
+			"intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+			"bos_token_id": 1, "eos_token_id": 2}`} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := os.Create(filepath.Join(dir, "x.gguf"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return GGUF(f.Name()), WriteGGUF(f, Dir(dir), nil)
+	}
+	files, err := write(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadTokenizer(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, top := readFallback(t)
+	for _, c := range g.Cases {
+		if ids := got.Encode(c.Text); !slices.Equal(ids, c.IDs) {
+			t.Errorf("Encode(%q)\n got %v\nwant %v", c.Text, ids, c.IDs)
+		}
+	}
+	if bos, ok := got.BOS(); bos != 1 || !ok {
+		t.Errorf("BOS() = %d, %v", bos, ok)
+	}
+	model := top["model"].(map[string]any)
+	merges := model["merges"].([]any)
+	model["merges"] = merges[:len(merges)-1] // though its pieces are there
+	for want, change := range map[string]func(){
+		"merges are not those that scores of pieces give": func() {},
+		"pre_tokenizer: type \"Metaspace\" has no name in GGUF": func() {
+			top["normalizer"], top["pre_tokenizer"] = nil, map[string]any{"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false}
+		},
+	} {
+		change()
+		if data, err = json.Marshal(top); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := write(data); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		top["pre_tokenizer"], top["normalizer"] = nil, map[string]any{"type": "Sequence", "normalizers": []any{
+			map[string]any{"type": "Prepend", "prepend": "▁"}, map[string]any{"type": "Replace", "pattern": map[string]any{"String": " "}, "content": "▁"}}}
 	}
 }

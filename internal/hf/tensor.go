@@ -76,6 +76,14 @@ func (t *Tensor) Dims() (n, k int) {
 	return t.Shape[0], t.Shape[1]
 }
 
+// Row returns the stored bytes of row n of a matrix.
+func (t *Tensor) Row(n int) []byte {
+	rows, _ := t.Dims()
+	size := len(t.Data) / rows
+	at := t.stored(n) * size
+	return t.Data[at : at+size]
+}
+
 // Load writes the tile of dst.Rows x dst.Cols elements at t[n0,k0] into dst as
 // float32. It panics on a tile outside t and on a type that is not readable as
 // float32. It is safe for concurrent use.

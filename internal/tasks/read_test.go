@@ -114,7 +114,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 	for ref, want := range map[string]string{
 		"builtin:arc":        "no builtin task",
-		"arc_easy":           "is neither",
+		"arc_hard":           "is neither",
 		"arc_easy=":          "is neither",
 		"piqa=/no/such/file": "no such file",
 	} {

@@ -37,7 +37,7 @@ type Item struct {
 type Task struct {
 	Name string // "arc_easy"
 	Ref  string // as given to Open
-	// SHA256 is that of the file, and of the labels where they have their own.
+	// SHA256 is that of the files, and of the labels where they have their own.
 	SHA256  string
 	Metrics []string // that are reported, in order
 	Items   []Item
@@ -56,6 +56,7 @@ type format struct {
 	name    string
 	read    func(file string, data, labels []byte) ([]Item, error)
 	metrics []string
+	hub     []dataset // where the hub has it, as lm-evaluation-harness takes it or took it
 }
 
 var (
@@ -67,21 +68,21 @@ var (
 )
 
 var formats = []format{
-	{"arc_easy", readARC, choiceMetrics},
-	{"arc_challenge", readARC, choiceMetrics},
-	{"hellaswag", readHellaSwag, choiceMetrics},
-	{"piqa", readPIQA, choiceMetrics},
-	{"winogrande", readWinoGrande, partialMetrics},
-	{"lambada", readLAMBADA, wordMetrics},
-	{"boolq", readBoolQ, []string{Acc}},
-	{"openbookqa", readOpenBookQA, choiceMetrics},
-	{"mmlu_continuation", readMMLU, choiceMetrics},
+	{"arc_easy", readARC, choiceMetrics, []dataset{{"allenai/ai2_arc", "ARC-Easy", "test"}}},
+	{"arc_challenge", readARC, choiceMetrics, []dataset{{"allenai/ai2_arc", "ARC-Challenge", "test"}}},
+	{"hellaswag", readHellaSwag, choiceMetrics, []dataset{{"Rowan/hellaswag", "", "validation"}}},
+	{"piqa", readPIQA, choiceMetrics, []dataset{{"baber/piqa", "", "validation"}, {"ybisk/piqa", "", "validation"}}},
+	{"winogrande", readWinoGrande, partialMetrics, []dataset{{"allenai/winogrande", "winogrande_xl", "validation"}}},
+	{"lambada", readLAMBADA, wordMetrics, []dataset{{"EleutherAI/lambada_openai", "", "test"}}},
+	{"boolq", readBoolQ, []string{Acc}, []dataset{{"aps/super_glue", "boolq", "validation"}, {"google/boolq", "", "validation"}}},
+	{"openbookqa", readOpenBookQA, choiceMetrics, []dataset{{"allenai/openbookqa", "main", "test"}}},
+	{"mmlu_continuation", readMMLU, choiceMetrics, []dataset{{"cais/mmlu", "all", "test"}}},
 }
 
 // builtins are the sets of internal/builtin.
 var builtins = []format{
-	{"choice", readChoice, choiceMetrics},
-	{"cloze", readLAMBADA, wordMetrics},
+	{"choice", readChoice, choiceMetrics, nil},
+	{"cloze", readLAMBADA, wordMetrics, nil},
 }
 
 // Names lists the tasks that Open reads from a file.
@@ -93,8 +94,9 @@ func Names() []string {
 	return list
 }
 
-// Open reads the task that ref names, "builtin:choice", "builtin:cloze" or
-// TASK=FILE with one of Names:
+// Open reads the task that ref names: "builtin:choice", "builtin:cloze", TASK=FILE with
+// one of Names, or TASK alone, whose data set is then taken from Hugging Face's cache on
+// this machine. FILE may be Parquet with the same columns in place of JSON lines:
 //
 //   - arc_easy, arc_challenge: JSON lines with question, choices {text, label}
 //     and answerKey;
@@ -110,7 +112,7 @@ func Names() []string {
 //   - openbookqa: JSON lines with question_stem, choices {text, label} and answerKey;
 //   - mmlu_continuation: JSON lines with subject, question, choices and answer, a number.
 //
-// An error names file, line and field.
+// An error names file, line and field; rows of Parquet count as lines, from 1.
 func Open(ref string) (*Task, error) {
 	if name, ok := strings.CutPrefix(ref, builtin.Prefix); ok {
 		i := slices.IndexFunc(builtins, func(f format) bool { return f.name == name })
@@ -121,32 +123,41 @@ func Open(ref string) (*Task, error) {
 		if err != nil {
 			return nil, err
 		}
-		return parse(builtins[i], ref, ref, data, nil)
+		return parse(builtins[i], ref, ref, data, data, nil)
 	}
 	name, file, ok := strings.Cut(ref, "=")
 	i := slices.IndexFunc(formats, func(f format) bool { return f.name == name })
-	if !ok || i < 0 || file == "" {
-		return nil, fmt.Errorf("tasks: %q is neither builtin:choice or builtin:cloze nor TASK=FILE with a task of %s",
+	if i < 0 || ok && file == "" {
+		return nil, fmt.Errorf("tasks: %q is neither builtin:choice or builtin:cloze nor TASK=FILE or TASK with a task of %s",
 			ref, strings.Join(Names(), ", "))
 	}
-	data, err := bounded.ReadFile(file, maxFile)
+	files := []string{file}
+	if !ok {
+		var err error
+		if files, err = cached(name, formats[i].hub); err != nil {
+			return nil, fmt.Errorf("tasks: %s: %w", name, err)
+		}
+		file = files[0]
+	}
+	data, raw, err := readLines(files)
 	if err != nil {
 		return nil, fmt.Errorf("tasks: %s: %w", name, err)
 	}
 	var labels []byte
-	if name == "piqa" {
+	if name == "piqa" && ok {
 		labels, err = bounded.ReadFile(labelsFile(file), maxFile)
 		if err != nil && !os.IsNotExist(err) {
 			return nil, fmt.Errorf("tasks: %s: %w", name, err)
 		}
 	}
-	return parse(formats[i], ref, file, data, labels)
+	return parse(formats[i], ref, file, data, raw, labels)
 }
 
 // maxFile bounds the bytes of a task's file.
 const maxFile = 1 << 30
 
-func parse(f format, ref, file string, data, labels []byte) (*Task, error) {
+// parse reads data, of files whose bytes are raw.
+func parse(f format, ref, file string, data, raw, labels []byte) (*Task, error) {
 	items, err := f.read(file, data, labels)
 	if err != nil {
 		return nil, fmt.Errorf("tasks: %w", err)
@@ -155,7 +166,7 @@ func parse(f format, ref, file string, data, labels []byte) (*Task, error) {
 		return nil, fmt.Errorf("tasks: %s: no items", file)
 	}
 	sum := sha256.New()
-	sum.Write(data)
+	sum.Write(raw)
 	sum.Write(labels)
 	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items, All: len(items)}, nil
 }

@@ -20,6 +20,17 @@ func (e *engine) wideFloat(x, cells Register) {
 	Label(loop)
 	DECQ(cells)
 	JL(LabelRef(done))
+	e.floatCell(x)
+	JMP(LabelRef(loop))
+	Label(done)
+	e.joinChains()
+	for t := range e.tokens {
+		VFMADD231PS(e.scale, e.acc[t], e.sum[t])
+	}
+}
+
+// floatCell multiplies a cell; w and x move on.
+func (e *engine) floatCell(x Register) {
 	VMOVDQU64(Mem{Base: e.w}, e.code)
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	for col := range 8 {
@@ -35,12 +46,6 @@ func (e *engine) wideFloat(x, cells Register) {
 	}
 	ADDQ(Imm(64), e.w)
 	ADDQ(Imm(32), x)
-	JMP(LabelRef(loop))
-	Label(done)
-	e.joinChains()
-	for t := range e.tokens {
-		VFMADD231PS(e.scale, e.acc[t], e.sum[t])
-	}
 }
 
 // joinChains sums the accumulators of each token.

@@ -36,6 +36,7 @@ func main() {
 			panelBF16(tokens)
 		}
 		widen()
+		widenExact()
 		panel16(a8)
 		panel16(a4)
 		sparse()

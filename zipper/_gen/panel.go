@@ -34,6 +34,9 @@ const (
 	headBytes
 	prefix    // bytes before the first group
 	groupMode // how cells of the base are read
+	slots     // of a record
+	recordBytes
+	xGathered // from an activation to its segment as gather writes it
 )
 
 // Byte offsets of the parts of laneTable (shape.go).
@@ -60,6 +63,11 @@ const (
 	laneRideLow
 	laneRideHigh
 	laneBelow
+	laneNibble
+	laneAloneLow
+	laneAloneHigh
+	laneStepLow
+	laneStepHigh
 	laneScales // 16 registers
 )
 
@@ -80,24 +88,25 @@ const ahead = 8192
 
 // engine holds the registers of one panel kernel.
 type engine struct {
-	scheme scheme
-	tokens int
-	chains int        // accumulators per token: the latency of VPDPBUSD is four cycles
-	w      Register   // next byte of the stream
-	s      Register   // shape
-	lanes  Register   // laneTable
-	ld     []Register // ld, 3·ld, 5·ld, 7·ld
-	mask   VecVirtual // 0x0f bytes; with float activations the values of the 16 codes
-	table  VecVirtual // laneDoubled; nil with float activations
-	acc    []VecVirtual
-	sum    []VecVirtual // float32 sums, row of the panel = lane
-	scale  VecVirtual
-	code   VecVirtual
-	low    VecVirtual
-	high   VecVirtual
-	labels int
-	riding *riding
-	out    Register // where sums are, if not in registers
+	scheme  scheme
+	tokens  int
+	chains  int        // accumulators per token: the latency of VPDPBUSD is four cycles
+	w       Register   // next byte of the stream
+	s       Register   // shape
+	lanes   Register   // laneTable
+	ld      []Register // ld, 3·ld, 5·ld, 7·ld
+	mask    VecVirtual // 0x0f bytes; with float activations the values of the 16 codes
+	table   VecVirtual // laneDoubled; nil with float activations
+	acc     []VecVirtual
+	sum     []VecVirtual // float32 sums, row of the panel = lane
+	scale   VecVirtual
+	code    VecVirtual
+	low     VecVirtual
+	high    VecVirtual
+	labels  int
+	riding  *riding
+	records *records
+	out     Register // where sums are, if not in registers
 
 	// Of float activations: -8 times the sum of the next group's; of headDouble the
 	// numbers of the next scales, the magnitudes that they are relative to, and where
@@ -150,6 +159,7 @@ func panel(scheme scheme, tokens int) {
 	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
 	MOVQ(todo, left)
 	e.begin(x)
+	e.records = recordKeeper()
 
 	Label("tile")
 	MOVQ(x, tile)
@@ -167,7 +177,12 @@ func panel(scheme scheme, tokens int) {
 	e.head(x, cells)
 	if scheme == a16 {
 		VMOVUPS(e.lane(laneLevel), e.mask)
+		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsExact))
+		JE(LabelRef("records"))
 		e.wide(x, cells, cellsPlain)
+		JMP(LabelRef("group"))
+		Label("records")
+		e.exactFloat(x, cells)
 		JMP(LabelRef("group"))
 	} else {
 		e.modes(x, cells)
@@ -290,7 +305,7 @@ func (e *engine) wide(x, cells Register, mode int) {
 	}
 	for _, z := range e.acc[:e.tokens] {
 		switch mode {
-		case cellsLookUp:
+		case cellsLookUp, cellsExact:
 			VPADDD(z, z, z)
 		case cellsRiding, cellsWidened:
 			VPSLLD(Imm(2), z, z)
@@ -302,6 +317,38 @@ func (e *engine) wide(x, cells Register, mode int) {
 	if mode == cellsRiding {
 		e.riding.begin(e.w, cells)
 	}
+	if mode == cellsExact {
+		e.parts("exact", x, cells, 8, func(n Register) { e.exactCells("exact", x, n) }, func() {
+			e.gatherProducts("exact", e.tokens, func() func(t, disp int) Mem {
+				q := GP64()
+				MOVQ(e.records.segment, q)
+				return func(t, disp int) Mem { return e.token(q, t, disp) }
+			})
+		})
+	} else {
+		e.wideCells(label, x, cells, mode)
+	}
+	if mode == cellsRiding {
+		MOVQ(e.riding.words, e.w)
+	}
+	e.sumsAt(x, q)
+	for t := range e.tokens {
+		a := e.acc[t]
+		if e.chains == 2 {
+			VPADDD(e.acc[e.tokens+t], a, a)
+		}
+		// Not fused, so that every kernel gives the same bits.
+		VCVTDQ2PS(a, a)
+		VMULPS(e.scale, a, a)
+		if e.scheme == a4 {
+			VMULPS_BCST(e.token(q, t, -4), a, a)
+		}
+		VADDPS(a, e.sum[t], e.sum[t])
+	}
+}
+
+// wideCells multiplies cells, which it counts down, four and one at a time.
+func (e *engine) wideCells(label func(string) string, x, cells Register, mode int) {
 	for _, unroll := range []int{4, 1} {
 		loop, done := label(fmt.Sprint(unroll)), label(fmt.Sprintf("%d_done", unroll))
 		Label(loop)
@@ -329,23 +376,6 @@ func (e *engine) wide(x, cells Register, mode int) {
 		JMP(LabelRef(loop))
 		Label(done)
 		ADDQ(Imm(uint64(unroll)), cells)
-	}
-	if mode == cellsRiding {
-		MOVQ(e.riding.words, e.w)
-	}
-	e.sumsAt(x, q)
-	for t := range e.tokens {
-		a := e.acc[t]
-		if e.chains == 2 {
-			VPADDD(e.acc[e.tokens+t], a, a)
-		}
-		// Not fused, so that every kernel gives the same bits.
-		VCVTDQ2PS(a, a)
-		VMULPS(e.scale, a, a)
-		if e.scheme == a4 {
-			VMULPS_BCST(e.token(q, t, -4), a, a)
-		}
-		VADDPS(a, e.sum[t], e.sum[t])
 	}
 }
 
@@ -375,7 +405,7 @@ func (e *engine) cell(i, mode int) {
 func (e *engine) modes(x, cells Register) {
 	mode := GP64()
 	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
-	for m, name := range []string{"look_up", "riding", "widened", ""} {
+	for m, name := range []string{"look_up", "riding", "widened", "exact", ""} {
 		if name != "" {
 			CMPQ(mode, Imm(uint64(m)))
 			JNE(LabelRef(name))

@@ -144,6 +144,7 @@ func panel16(scheme scheme) {
 	acc := e.acc
 	todo, cells := GP64(), GP64()
 	left := AllocLocal(8)
+	e.records = recordKeeper()
 	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
 	MOVQ(todo, left)
 
@@ -180,6 +181,8 @@ func panel16(scheme scheme) {
 	})
 	second := GP64()
 	LEAQ(Mem{Base: x, Index: ld, Scale: 8}, second)
+	CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsExact))
+	JE(LabelRef("exact"))
 	CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsRiding))
 	JNE(LabelRef("widened"))
 	e.riding.begin(e.w, cells)
@@ -204,9 +207,11 @@ func panel16(scheme scheme) {
 		JNE(LabelRef(loop))
 		if mode == cellsRiding {
 			MOVQ(e.riding.words, e.w)
-			JMP(LabelRef("multiplied"))
 		}
+		JMP(LabelRef("multiplied"))
 	}
+	Label("exact")
+	e.exact16(x, second, cells, ld)
 	Label("multiplied")
 	MOVQ(Mem{Base: e.s, Disp: sums}, q)
 	ADDQ(x, q)
