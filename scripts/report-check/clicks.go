@@ -17,28 +17,21 @@ const printedPages = 8
 // smallestPrint is the smallest size of printed letters, in points.
 const smallestPrint = 6
 
+// uses are the names of what exercise does, in order.
+var uses = []string{"tabs", "folds", "contents", "sorting", "filter", "heads", "widths", "print"}
+
 // exercise uses the page as a reader does: tabs, folds, contents, sorting and filters,
 // at three widths and on paper. It says what there was to use; what does not do what
 // it should is an error.
-func exercise(b chromium, page, shots string) (used []string, err error) {
-	s, err := b.open(page)
-	if err != nil {
-		return nil, err
-	}
-	defer s.close()
-	for _, step := range []struct {
-		name string
-		use  func() (bool, error)
-	}{
-		{"tabs", s.tabs}, {"folds", s.folds}, {"contents", s.contents}, {"sorting", s.sorting}, {"filter", s.filter},
-		{"heads that stay in sight", s.heads}, {"three widths", s.widths}, {"print", func() (bool, error) { return s.print(shots) }},
-	} {
-		ok, err := step.use()
+func exercise(s *session, shots string) (used []string, err error) {
+	for i, use := range []func() (bool, error){s.tabs, s.folds, s.contents, s.sorting, s.filter, s.heads, s.widths,
+		func() (bool, error) { return s.print(shots) }} {
+		ok, err := use()
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", step.name, err)
+			return nil, fmt.Errorf("%s: %w", uses[i], err)
 		}
 		if ok {
-			used = append(used, step.name)
+			used = append(used, uses[i])
 		}
 	}
 	if len(s.console) > 0 {
@@ -85,7 +78,11 @@ func (s *session) tabs() (bool, error) {
 // folds opens and closes every section that is folded and in sight.
 func (s *session) folds() (bool, error) {
 	var keys []string
-	err := s.eval(`Array.from(document.querySelectorAll("section > details.fold:not([open])")).
+	err := s.eval(`document.querySelectorAll("section > details.fold:not([open])").forEach(e => { e.dataset.was = "folded"; })`, nil)
+	if err != nil {
+		return false, err
+	}
+	err = s.eval(`Array.from(document.querySelectorAll("section > details.fold:not([open])")).
 		filter(e => e.offsetHeight > 0).map(e => e.parentNode.id)`, &keys)
 	if err != nil || len(keys) == 0 {
 		return false, err
@@ -283,15 +280,10 @@ var pdfPage = regexp.MustCompile(`/Type\s*/Page\b`)
 
 // print prints the page: few pages, and letters that can be read.
 func (s *session) print(shots string) (bool, error) {
-	// as it is opened, not as it was left
-	if err := s.call("Page.reload", nil, nil); err != nil {
+	// as it is opened, not as it was left: what was unfolded is folded again
+	err := s.eval(`document.querySelectorAll("section > details.fold[open]").forEach(e => { e.open = e.dataset.was !== "folded"; })`, nil)
+	if err != nil {
 		return false, err
-	}
-	var ready bool
-	for !ready {
-		if err := s.eval(`document.readyState === "complete"`, &ready); err != nil {
-			return false, err
-		}
 	}
 	data, err := s.pdf()
 	if err != nil {
