@@ -388,9 +388,9 @@ func frontTable(g *stats.Group, l figures.Styles) (table, bool) {
 		return table{}, false
 	}
 	measures := []column{
+		{name: "front of", is: ofWords, cell: func(e *stats.Entry) string { return on[e] }},
 		named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"), named("KL vs baseline"),
 		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"),
-		{name: "front of", is: ofNames, cell: func(e *stats.Entry) string { return on[e] }},
 	}
 	t := rowTable("On a front", rows, append(settingColumns(g), measures...), l)
 	return t, true
