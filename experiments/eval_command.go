@@ -30,10 +30,12 @@ its UTF-8 bytes. Standard errors are over windows of the text and items of a tas
 
 A task is builtin:choice, builtin:cloze or TASK=FILE with a TASK of
 ` + strings.Join(tasks.Names(), ", ") + `;
-FILE is JSON lines as Hugging Face exports them.`,
+FILE is JSON lines as Hugging Face exports them, or Parquet. TASK alone is read from
+Hugging Face's cache on this machine. A text may be Parquet with a column text.`,
 		Example: `  go run ./experiments eval --text builtin:heldout --tasks builtin:choice,builtin:cloze
   go run ./experiments eval -m hub:meta-llama/Llama-3.2-1B --text wiki.test.raw --context 2048
-  go run ./experiments eval -m /models/Qwen3-0.6B --bos=false --tasks arc_easy=ARC-Easy-test.jsonl --limit 500`,
+  go run ./experiments eval -m /models/Qwen3-0.6B --bos=false --tasks arc_easy=ARC-Easy-test.jsonl --limit 500
+  go run ./experiments eval -m /models/Qwen3-0.6B --tasks arc_easy,hellaswag`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if e.Protocol.Text == "" && len(e.Tasks) == 0 {

@@ -42,6 +42,10 @@ methods:
 		{"{method: rtn}", "{method: mosaic, density: 10%, block: 16x64}", ""},
 		{"{method: rtn}", "{method: gptq, group: 64}", ""},
 		{"packed\nmethods:\n  - {method: rtn}", "fake\nmethods:\n  - {method: svdquant, rank: 300}", "rank 300 outside 1..256"},
+		{"packed\nmethods:\n  - {method: rtn}", "fake\nmethods:\n  - {method: mosaic, density: 10%, block: 512x16}",
+			"block 512x16 is larger than the matrix of 256x256"},
+		{"packed\nmethods:\n  - {method: rtn}", "fake\nmethods:\n  - {method: atom, columns: 0.1%}",
+			"reordering needs a kept channel, and 0.1 % of 256 are none"},
 	} {
 		if err := os.WriteFile(config, []byte(strings.Replace(good, c.old, c.new, 1)), 0o644); err != nil {
 			t.Fatal(err)

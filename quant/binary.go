@@ -302,7 +302,11 @@ func (q *Quantized) MarshalBinary() ([]byte, error) {
 			e.index(r.Cols)
 		case IndexExact:
 			e.ints(r.PerSegment)
-			fallthrough
+			e.bytes(r.StoredIndex())
+		case IndexGaps:
+			_, codes := r.gaps()
+			e.ints(len(codes))
+			e.bytes(r.StoredIndex())
 		default:
 			e.bytes(r.StoredIndex())
 		}
@@ -360,7 +364,7 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 	if d.int("residual", 1) == 1 {
 		r := &Residual{N: n, K: k, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
 			Bits: d.int("residual bits", 8)}
-		kind := d.int("kind of residual", residualScaleKinds*int(IndexExact+1)-1)
+		kind := d.int("kind of residual", residualScaleKinds*int(IndexGaps+1)-1)
 		scales := kind % residualScaleKinds
 		r.RowScales, r.BaseScales, r.HalfSteps = scales == 1, scales >= 2, scales == 3
 		if r.Index = Index(kind / residualScaleKinds); r.Index == IndexExact {

@@ -16,13 +16,22 @@ const (
 	// segment keeps exactly PerSegment blocks, or all it has, so nothing else is stored.
 	// Places ascend within a segment, two to a byte, the low half first.
 	IndexExact
+	// IndexGaps stores for each kept block how many blocks lie between it and the kept one
+	// before, in codes of 4 bits: 15 stands for fifteen blocks and goes on with another code.
+	// Block rows follow each other; each GapRows of them begin anew, at the code that a
+	// pointer names, so that they can be read apart. Pointers come first, one more than
+	// there are such panels, then the codes, two to a byte, the low half first.
+	IndexGaps
 )
+
+// GapRows is the number of block rows that share a pointer of IndexGaps.
+const GapRows = 16
 
 // SegmentBlocks is the number of blocks of a segment of IndexExact.
 const SegmentBlocks = 16
 
-// String returns "rows", "bitmap" or "exact".
-func (x Index) String() string { return [...]string{"rows", "bitmap", "exact"}[x] }
+// String returns "rows", "bitmap", "exact" or "gaps".
+func (x Index) String() string { return [...]string{"rows", "bitmap", "exact", "gaps"}[x] }
 
 // eachPlace calls f for each kept block with its block row and column.
 func (r *Residual) eachPlace(f func(row, col int)) {
@@ -51,7 +60,37 @@ func (r *Residual) StoredIndex() []byte {
 		PackBits(out, places, 4)
 		return out
 	}
+	if r.Index == IndexGaps {
+		ptr, codes := r.gaps()
+		out := make([]byte, PackedLen(len(codes), 4))
+		PackBits(out, codes, 4)
+		return slices.Concat(ptr.Data, out)
+	}
 	return slices.Concat(r.RowPtr.Data, r.Cols.Data)
+}
+
+// gaps returns the pointers and codes of IndexGaps.
+func (r *Residual) gaps() (Ints, []uint8) {
+	rows, cols := r.Grid()
+	var codes []uint8
+	ptr := make([]int, CeilDiv(rows, GapRows)+1)
+	panel, next := 0, 0 // next block of the panel that no code has passed
+	r.eachPlace(func(row, col int) {
+		for ; panel < row/GapRows; next = 0 {
+			panel++
+			ptr[panel] = len(codes)
+		}
+		at := row%GapRows*cols + col
+		for ; at-next >= 15; next += 15 {
+			codes = append(codes, 15)
+		}
+		codes = append(codes, uint8(at-next))
+		next = at + 1
+	})
+	for panel++; panel < len(ptr); panel++ {
+		ptr[panel] = len(codes)
+	}
+	return NewInts(ptr, len(codes)), codes
 }
 
 // KeptBlocks returns how many blocks a row of cols blocks keeps with IndexExact and so
@@ -117,10 +156,51 @@ func (d *decoder) places(r *Residual) {
 			}
 		}
 		r.SetPlaces(kept)
+	case IndexGaps:
+		d.gaps(r, rows, cols)
 	default:
 		blocks := d.int("blocks", rows*cols)
 		r.RowPtr = d.index("row pointers", rows+1, blocks)
 		r.Cols = d.index("block columns", blocks, cols-1)
 		d.rows(r.RowPtr, r.Cols, blocks, cols)
 	}
+}
+
+// gaps reads the places of r as IndexGaps has them.
+func (d *decoder) gaps(r *Residual, rows, cols int) {
+	// Every code passes a block at least.
+	count := d.int("codes of gaps", rows*cols)
+	ptr := Ints{Width: IntWidth(count)}
+	size := (CeilDiv(rows, GapRows) + 1) * ptr.Width
+	data := d.bytes("gaps between blocks", size+PackedLen(count, 4))
+	if d.err != nil {
+		return
+	}
+	ptr.Data, data = data[:size], data[size:]
+	last := ptr.Len() - 1
+	if ptr.At(0) != 0 || ptr.At(last) != count || count%2 == 1 && data[count/2]>>4 != 0 {
+		d.fail("gaps between blocks do not end with code %d", count)
+		return
+	}
+	kept := make([][]int, rows)
+	for panel := range last {
+		from, end := ptr.At(panel), ptr.At(panel+1)
+		blocks, at := min(GapRows, rows-panel*GapRows)*cols, 0
+		beyond, open := from > end || end > count, false
+		for i := from; i < end && !beyond; i++ {
+			code := CodeAt(data, i, 4)
+			at += int(code)
+			open, beyond = code == 15, at >= blocks
+			if !open && !beyond {
+				row := panel*GapRows + at/cols
+				kept[row] = append(kept[row], at%cols)
+				at++
+			}
+		}
+		if beyond || open {
+			d.fail("gaps of block rows %d on lead beyond their %d blocks", panel*GapRows, blocks)
+			return
+		}
+	}
+	r.SetPlaces(kept)
 }

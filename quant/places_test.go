@@ -28,6 +28,7 @@ func TestStoredIndex(t *testing.T) {
 	const rows, cols = 18, 25
 	for x, want := range map[quant.Index]int{
 		quant.IndexRows: 2*(rows+1) + 84, quant.IndexBitmap: (rows*cols + 7) / 8, quant.IndexExact: rows * (3 + 3) / 2,
+		quant.IndexGaps: 3 + 43, // 85 codes for 84 blocks, 3 pointers
 	} {
 		q := indexed(t, x)
 		r := q.Residual
@@ -56,14 +57,29 @@ func TestStoredIndex(t *testing.T) {
 		if x != quant.IndexRows && bytes.Count(data, stored) != 1 {
 			t.Errorf("%s: the binary form holds the index %d times", x, bytes.Count(data, stored))
 		}
-		i := 0
+		i, code, next := 0, 0, 0
 		for b := range rows {
+			if b == 16 && x == quant.IndexGaps {
+				next = 0
+				if int(stored[0]) != 0 || int(stored[1]) != code {
+					t.Errorf("pointers %d, want 0 and %d", stored[:3], code)
+				}
+			}
 			for at := r.RowPtr.At(b); at < r.RowPtr.At(b+1); at++ {
 				switch col := r.Cols.At(at); x {
 				case quant.IndexBitmap:
 					if bit := b*cols + col; stored[bit/8]>>(bit%8)&1 != 1 {
 						t.Errorf("block %d,%d has no bit", b, col)
 					}
+				case quant.IndexGaps:
+					for first := true; first || stored[3+(code-1)/2]>>((code-1)%2*4)&15 == 15; first = false {
+						next += int(stored[3+code/2] >> (code % 2 * 4) & 15)
+						code++
+					}
+					if want := b%16*cols + col; next != want {
+						t.Errorf("gaps lead to block %d, want %d", next, want)
+					}
+					next++
 				case quant.IndexExact:
 					if got := int(stored[i/2] >> (i % 2 * 4) & 15); got != col%16 || col/16 != i%6/3 {
 						t.Errorf("kept block %d is at %d, stored %d", i, col, got)
@@ -76,7 +92,7 @@ func TestStoredIndex(t *testing.T) {
 }
 
 func TestIndexRoundTrip(t *testing.T) {
-	for _, x := range []quant.Index{quant.IndexRows, quant.IndexBitmap, quant.IndexExact} {
+	for _, x := range []quant.Index{quant.IndexRows, quant.IndexBitmap, quant.IndexExact, quant.IndexGaps} {
 		q := indexed(t, x)
 		data, _ := q.MarshalBinary()
 		var back quant.Quantized
@@ -101,6 +117,15 @@ func TestIndexDamage(t *testing.T) {
 	}{
 		{quant.IndexBitmap, func(b []byte) { b[56] |= 0x80 }, "has a bit beyond block 450"},
 		{quant.IndexBitmap, func(b []byte) { b[0] ^= 1 }, "residual codes of"},
+		{quant.IndexGaps, func(b []byte) { b[0] = 1 }, "gaps between blocks do not end with"},
+		{quant.IndexGaps, func(b []byte) { b[1] = b[2] + 1 }, "lead beyond"},
+		{quant.IndexGaps, func(b []byte) { b[1]-- }, "gaps of block rows 16 on lead beyond"}, // begins within the first panel
+		{quant.IndexGaps, func(b []byte) {
+			for i := range b[3:] {
+				b[3+i] = 0xff
+			}
+			b[len(b)-1] = 15
+		}, "gaps of block rows 0 on lead beyond their 400 blocks"},
 		{quant.IndexExact, func(b []byte) { b[0] = 0x35 }, "block row 0: place 3 is out of order"},
 		{quant.IndexExact, func(b []byte) { b[1], b[2] = b[1]&15|0x80, 0xa9 }, "block row 0: place 25 is out of order or beyond 25"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -23,6 +24,9 @@ type Kind struct {
 	File  func(v any) string // in sweep files; nil = write
 	Form  string             // what a value looks like, for docs/keys.md
 	Zero  any                // the zero value of its Go type
+	// Edges are all values of a kind that has few, and else those at the ends of its
+	// range; nil for free text. Tests run them.
+	Edges []any
 }
 
 // Decode returns the value that encoding/json read as v, numbers as json.Number.
@@ -79,7 +83,7 @@ var Text = Kind{Zero: "", Quote: true, Form: "text",
 
 // Word is one of a few strings.
 func Word(choices ...string) Kind {
-	return Kind{Zero: "", Quote: true, Form: "`" + strings.Join(choices, "`, `") + "`",
+	return Kind{Zero: "", Quote: true, Form: "`" + strings.Join(choices, "`, `") + "`", Edges: anys(choices),
 		Read: func(n *yaml.Node) (any, error) {
 			for _, c := range choices {
 				if n.ShortTag() == "!!str" && n.Value == c {
@@ -92,10 +96,18 @@ func Word(choices ...string) Kind {
 	}
 }
 
+func anys(words []string) (list []any) {
+	for _, w := range words {
+		list = append(list, w)
+	}
+	return list
+}
+
 // Renamed is one of a few strings, of which files call one by the word now. Its older
 // word, old, is read as well, and is the value inside.
 func Renamed(old, now string, choices ...string) Kind {
 	k := Word(choices...)
+	k.Edges[slices.Index(choices, now)] = old
 	read := k.Read
 	k.Read = func(n *yaml.Node) (any, error) {
 		if n.ShortTag() == "!!str" && n.Value == old {
@@ -118,7 +130,7 @@ func Renamed(old, now string, choices ...string) Kind {
 
 // Integer is a whole number from low to high.
 func Integer(low, high int) Kind {
-	return Kind{Zero: 0, Form: fmt.Sprintf("whole number, %d to %d", low, high),
+	return Kind{Zero: 0, Form: fmt.Sprintf("whole number, %d to %d", low, high), Edges: []any{low, high},
 		Read: func(n *yaml.Node) (any, error) {
 			v, err := strconv.Atoi(n.Value)
 			if n.ShortTag() != "!!int" || err != nil {
@@ -134,7 +146,7 @@ func Integer(low, high int) Kind {
 }
 
 // GroupSize is a number of weights, or the word row (0) for the whole row.
-var GroupSize = Kind{Zero: 0, Form: "whole number from 1, or `row`",
+var GroupSize = Kind{Zero: 0, Form: "whole number from 1, or `row`", Edges: []any{0, 1, 1 << 20},
 	Read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() == "!!str" && n.Value == "row" {
 			return 0, nil
@@ -154,7 +166,7 @@ var GroupSize = Kind{Zero: 0, Form: "whole number from 1, or `row`",
 
 // DefaultWord is one of some words; the first is the empty string inside.
 func DefaultWord(quote bool, words ...string) Kind {
-	return Kind{Zero: "", Quote: quote, Form: Word(words...).Form,
+	return Kind{Zero: "", Quote: quote, Form: Word(words...).Form, Edges: anys(append([]string{""}, words[1:]...)),
 		Read: func(n *yaml.Node) (any, error) {
 			v, err := Word(words...).Read(n)
 			if v == words[0] {
@@ -172,7 +184,7 @@ func DefaultWord(quote bool, words ...string) Kind {
 }
 
 // Seed is a whole number from 0 to 2⁶⁴-1.
-var Seed = Kind{Zero: uint64(0), Form: "whole number",
+var Seed = Kind{Zero: uint64(0), Form: "whole number", Edges: []any{uint64(0), uint64(math.MaxUint64)},
 	Read: func(n *yaml.Node) (any, error) {
 		v, err := strconv.ParseUint(n.Value, 10, 64)
 		if n.ShortTag() != "!!int" || err != nil {
@@ -183,7 +195,8 @@ var Seed = Kind{Zero: uint64(0), Form: "whole number",
 	Write: func(v any) string { return strconv.FormatUint(v.(uint64), 10) },
 }
 
-var Boolean = Kind{Zero: false, Form: "`true`, `false`",
+// Boolean is true or false.
+var Boolean = Kind{Zero: false, Form: "`true`, `false`", Edges: []any{false, true},
 	Read: func(n *yaml.Node) (any, error) {
 		if n.ShortTag() != "!!bool" {
 			return nil, fmt.Errorf("%s is not true or false", Show(n))
@@ -198,7 +211,7 @@ var decimal = regexp.MustCompile(`^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9
 // Share is a fraction, written as such or in percent, from low to high (both
 // fractions and allowed).
 func Share(low, high float64) Kind {
-	return Kind{Zero: 0.0, Form: fmt.Sprintf("share, %s to %s", Percentage(low), Percentage(high)),
+	return Kind{Zero: 0.0, Form: fmt.Sprintf("share, %s to %s", Percentage(low), Percentage(high)), Edges: []any{low, high},
 		Read: func(n *yaml.Node) (any, error) {
 			number, percent := strings.CutSuffix(n.Value, "%")
 			tag := n.ShortTag()
@@ -228,7 +241,7 @@ func Share(low, high float64) Kind {
 
 // Number is a decimal number from low to high.
 func Number(low, high float64) Kind {
-	return Kind{Zero: 0.0, Form: fmt.Sprintf("number, %g to %g", low, high),
+	return Kind{Zero: 0.0, Form: fmt.Sprintf("number, %g to %g", low, high), Edges: []any{low, high},
 		Read: func(n *yaml.Node) (any, error) {
 			v, err := strconv.ParseFloat(n.Value, 64)
 			if tag := n.ShortTag(); tag != "!!int" && tag != "!!float" || !decimal.MatchString(n.Value) || err != nil {
@@ -262,9 +275,12 @@ func shift(v float64, digits int) float64 {
 	return s
 }
 
+// Percentage writes a share in percent, such as "12.5%".
 func Percentage(v float64) string { return strconv.FormatFloat(shift(v, 2), 'f', -1, 64) + "%" }
 
+// BlockShape is the shape of residual blocks.
 var BlockShape = Kind{Zero: Block{}, Quote: true, Form: "`ROWSxCOLUMNS`, or `NxCOLUMNS` for all rows",
+	Edges: []any{Block{1, 1}, Block{0, 1}, Block{1 << 16, 1 << 16}},
 	Read: func(n *yaml.Node) (any, error) {
 		var b Block
 		if n.ShortTag() != "!!str" {

@@ -1,6 +1,8 @@
 package method
 
 import (
+	"slices"
+
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/baseline"
@@ -32,7 +34,8 @@ var atom = &Method{
 	Source:  "arXiv:2310.19102",
 	Look:    Look{Color: "#cc79a7", Marker: "down"},
 	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, columns, lmHead},
-	Rules:   baseRules,
+	Rules: slices.Concat(baseRules, []Rule{{"columns", func(s Settings) bool { return s.Float("columns") == 0 },
+		"leaves no channel in 8 bits: that is gptq"}}),
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
 		return baseline.Mixed{Base: base, Score: baseline.ByEnergy, Share: s.Float("columns"), Bits: 8, Reorder: true}, err

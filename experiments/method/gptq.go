@@ -14,7 +14,7 @@ var gptq = &Method{
 	Keys:    []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, awq, budget, refine, lmHead},
 	Rules: slices.Concat(baseRules, []Rule{
 		{"budget", func(s Settings) bool {
-			return s.Word("budget") != "" && (s.Int("group") < 8 || fixedGroups[s.Word("format")] != 0)
+			return s.Word("budget") != "" && (s.Int("group") < 8 || s.kind().Kind.FixedGroup() > 0)
 		}, "of gptq is shared by groups of several sizes: it needs a format that has them, and groups of 8 or more"},
 	}, awqBudget),
 	Build: func(s Settings) (quant.Quantizer, error) {

@@ -2,10 +2,11 @@ package method
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
+	"github.com/mosaicquant/mosaicquant/quant"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
 )
 
 // Keys that several methods share.
@@ -21,8 +22,26 @@ var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
 	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4"}
 
-// fixedGroups are the group sizes that formats prescribe.
-var fixedGroups = map[string]int{"mxfp4": 32, "nvfp4": 16, "mxint4": 32, "nvint4": 16, "mxint8": 32, "mxfp8": 32}
+// formatsWith joins the names of the formats that have a property.
+func formatsWith(property func(quant.Format) bool) string {
+	var list []string
+	for _, name := range Formats {
+		if property(named(name)) {
+			list = append(list, name)
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// named returns the format of that name, with groups that it may not have: they are
+// another key.
+func named(name string) quant.Format {
+	f, _ := quant.ParseFormat(name, 0)
+	return f
+}
+
+// kind returns the format of the dense base without its groups.
+func (s Settings) kind() quant.Format { return named(s.Word("format")) }
 
 var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always(0.0), ForInputs: true,
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
@@ -57,12 +76,12 @@ func group(fallback int) *Key {
 	return &Key{Name: "group", Kind: kinds.GroupSize, Means: "Weights along K that share a scale",
 		Defaults: "that of the format or of the method's paper; else 128", Label: kinds.GroupLabel,
 		Default: func(s Settings) any {
-			f := s.Word("format")
-			if g, ok := fixedGroups[f]; ok {
+			f := s.kind()
+			if g := f.Kind.FixedGroup(); g > 0 {
 				return g
 			}
-			if f == "int3b" || f == "int4b" {
-				return 16
+			if twoLevels(f) {
+				return 16 // as SpQR has it
 			}
 			return fallback
 		}}
@@ -110,25 +129,38 @@ var refine = &Key{Name: "refine", Kind: kinds.Integer(0, 100), Default: always(0
 	Applies: func(s Settings) bool { return s.Name() == "gptq" || s.Bool("joint") },
 	Needs:   "method gptq or joint: true", Label: kinds.Prefix("refine", nil), Quiet: true}
 
-// noGroup refuses groups that are not those of a format which prescribes them.
-func noGroup(format string) Rule {
-	return Rule{"group",
-		func(s Settings) bool { return s.Word("format") == format && s.Int("group") != fixedGroups[format] },
-		fmt.Sprintf("is no group of %s, which has %d", format, fixedGroups[format])}
+// twoLevels says that scales of f are codes themselves.
+func twoLevels(f quant.Format) bool { return f.SharedRows() > 1 }
+
+// noGroups refuse groups that are not those of a format which prescribes them.
+func noGroups() (rules []Rule) {
+	for _, name := range Formats {
+		size := named(name).Kind.FixedGroup()
+		if size > 0 {
+			rules = append(rules, Rule{"group",
+				func(s Settings) bool { return s.Word("format") == name && s.Int("group") != size },
+				fmt.Sprintf("is no group of %s, which has %d", name, size)})
+		}
+	}
+	return rules
+}
+
+// ownScale refuses a rule of scales for formats that it does not belong to.
+func ownScale(rule grid.ScaleRule) Rule {
+	return Rule{"scale",
+		func(s Settings) bool { return s.Word("scale") == string(rule) && grid.Own(s.kind()) != rule },
+		"is a rule of " + formatsWith(func(f quant.Format) bool { return grid.Own(f) == rule }) + " alone"}
 }
 
 // baseRules hold for every method with a dense base.
-var baseRules = []Rule{
-	noGroup("mxfp4"), noGroup("nvfp4"), noGroup("mxint4"), noGroup("nvint4"), noGroup("mxint8"), noGroup("mxfp8"),
-	{"scale", func(s Settings) bool {
-		return s.Word("scale") == "ceil" && !strings.HasPrefix(s.Word("format"), "mx")
-	}, "is a rule of mxfp4, mxint4, mxint8 and mxfp8 alone"},
-	{"scale", func(s Settings) bool { return s.Word("scale") == "foursix" && s.Word("format") != "nvfp4" },
-		"is a rule of nvfp4 alone"},
-	{"scale", func(s Settings) bool { return s.Word("scale") == "clip" && s.Word("format") == "any4" },
-		"does not exist for any4, whose table is learned"},
-	{"groups", func(s Settings) bool {
-		return s.Word("groups") == "dynamic" &&
-			(s.Word("scale") == "clip" || slices.Contains([]string{"any4", "int3b", "int4b", "nf4dq", "qoq4", "intscale4"}, s.Word("format")))
-	}, "groups are not possible with any4, int3b, int4b, nf4dq, qoq4, intscale4 and scale: clip, whose grids are found beforehand"},
-}
+var baseRules = append(noGroups(),
+	ownScale(grid.Ceil), ownScale(grid.FourOverSix),
+	Rule{"scale", func(s Settings) bool { return s.Word("scale") == string(grid.SearchClip) && grid.RowLevels(s.kind()) },
+		"does not exist for " + formatsWith(grid.RowLevels) + ", whose table is learned"},
+	Rule{"groups", func(s Settings) bool {
+		return s.Word("groups") == "dynamic" && (s.Word("scale") == string(grid.SearchClip) || grid.Together(s.kind()))
+	}, "groups are not possible with " + formatsWith(grid.Together) +
+		" and scale: clip, whose grids are found beforehand"},
+	Rule{"groups", func(s Settings) bool { return s.Word("groups") == "dynamic" && s.Word("order") == "act" },
+		"groups need order: natural, in which the columns of a group follow each other"},
+)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -36,9 +35,10 @@ var mosaicQuant = &Method{
 				"which stores none (`base` is the older word), or tied by a whole number of half steps, which kernels add " +
 				"to the codes of an integer base (`half`)",
 			Label: residualScaleLabel, Quiet: true},
-		{Name: "index", Kind: kinds.DefaultWord(true, "rows", "bitmap", "exact"), Default: always(""),
-			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, or 4 bits for each kept " +
-				"block where every 16 blocks of a row keep just as many (`exact`, of which `density` is a whole number)",
+		{Name: "index", Kind: kinds.DefaultWord(true, "rows", "bitmap", "exact", "gaps"), Default: always(""),
+			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, 4 bits for each gap between " +
+				"kept ones (`gaps`), or 4 bits for each kept block where every 16 blocks of a row keep just as many " +
+				"(`exact`, of which `density` is a whole number)",
 			Label: kinds.Prefix("", nil), Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",
 			Means: "Whether base and residual are quantized together, in GPTQ's column loop",
@@ -127,13 +127,14 @@ var residualScales = map[string]mosaic.ResidualScale{"block": mosaic.PerBlock, "
 	"base": mosaic.Tied, "half": mosaic.HalfSteps}
 
 // indices are the values of the key index.
-var indices = map[string]quant.Index{"": quant.IndexRows, "bitmap": quant.IndexBitmap, "exact": quant.IndexExact}
+var indices = map[string]quant.Index{"": quant.IndexRows, "bitmap": quant.IndexBitmap, "exact": quant.IndexExact,
+	"gaps": quant.IndexGaps}
 
 // halfSteps refuse what cannot ride in the codes of a base; see package zipper.
 var halfSteps = []Rule{
 	{"residual_scale", func(s Settings) bool {
-		return s.Word("residual_scale") == "half" && !slices.Contains(ridingFormats, s.Word("format"))
-	}, "needs a format of integers of up to 4 bits: " + strings.Join(ridingFormats, ", ")},
+		return s.Word("residual_scale") == "half" && !rides(s.kind())
+	}, "needs a format of integers of up to 4 bits: " + formatsWith(rides)},
 	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Int("residual_bits") != 2 },
 		"needs residual_bits: 2"},
 	{"residual_scale", func(s Settings) bool { return s.Word("residual_scale") == "half" && s.Block("block").Cols%8 != 0 },
@@ -142,7 +143,10 @@ var halfSteps = []Rule{
 		"needs groups of a multiple of 8 columns, or of a row"},
 }
 
-var ridingFormats = []string{"int2", "int2a", "int3", "int3a", "int3b", "int4", "int4a", "int4b"}
+// rides says that codes of f are whole numbers that a half step can be added to.
+func rides(f quant.Format) bool {
+	return f.Bits <= 4 && f.Kind.Levels() == nil && f.Scaling() != quant.OtherScaling
+}
 
 // exactIndex refuse what does not keep as many blocks everywhere.
 var exactIndex = []Rule{
@@ -175,7 +179,7 @@ func ratioTries(s Settings) float64 {
 	if s.Word("residual_scale") == "half" {
 		candidates = quant.MaxHalfSteps
 	}
-	if f := s.Word("format"); f == "int3b" || f == "int4b" {
+	if twoLevels(s.kind()) {
 		scales = 150 // 64, in two levels
 	}
 	return 8192 * candidates * scales

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -322,7 +321,7 @@ func (s Settings) Cost() Cost {
 		c.Squares += 4 // H in float32
 	}
 	c.Tries += s.scaleTries()
-	if s.Word("format") == "int3b" || s.Word("format") == "int4b" {
+	if twoLevels(s.kind()) {
 		c.Refine *= slowRound
 	}
 	if s.Float("smoothing") > 0 {
@@ -337,18 +336,17 @@ const slowRound = 1.6
 
 // scaleTries is how often the search for scales rounds each weight.
 func (s Settings) scaleTries() float64 {
-	format := s.Word("format")
-	if format == "any4" {
+	f := s.kind()
+	if grid.RowLevels(f) {
 		return 55 // its table is learned by k-means
 	}
-	levels := 1.0 // formats whose levels are not integers take longer
-	if slices.Contains([]string{"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "mxint4", "nvint4", "seq4",
-		"mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3"}, format) {
-		levels = 1.9
+	levels := 1.0
+	if f.Kind.Levels() != nil {
+		levels = 1.9 // what is no whole number takes longer
 	}
 	switch s.Word("scale") {
 	case "mse", "hessian":
-		if strings.HasPrefix(format, "mx") {
+		if grid.Own(f) == grid.Ceil { // powers of two: the search begins below the range
 			return 180 * levels
 		}
 		return 80 * levels

@@ -1,6 +1,8 @@
 package method
 
 import (
+	"slices"
+
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/baseline"
@@ -15,11 +17,16 @@ var spqr = &Method{
 		{Name: "outliers", Kind: kinds.Percent(0, 0.5), Means: "Share of weights kept in 16 bits",
 			Applies: func(s Settings) bool { return s.Float("threshold") == 0 }, Needs: "threshold left out",
 			Label: kinds.AsPercent, Instead: "threshold"}, lmHead},
-	Rules: baseRules,
+	Rules: slices.Concat([]Rule{
+		{"groups", func(s Settings) bool { return s.Word("groups") == "dynamic" },
+			"groups are not possible with spqr, which chooses outliers before the column loop"},
+		{"threshold", func(s Settings) bool { return s.Float("threshold") > 0 && s.Word("format") == "any4" },
+			"is not possible with any4, whose levels belong to a row: give outliers"},
+	}, baseRules),
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()
 		return baseline.SpQR{GPTQ: base, Share: s.Float("outliers"), Threshold: s.Float("threshold")}, err
 	},
-	Parts: func(s Settings, f *quant.Form) { f.Outliers = s.Float("outliers") > 0 || s.Float("threshold") > 0 },
+	Parts: func(_ Settings, f *quant.Form) { f.Outliers = true }, // if only an index of none
 	Cost:  func(Settings) Cost { return Cost{Loop: true} },
 }

@@ -67,11 +67,35 @@ func (e *evaluatedInputs) find(site string) (x gemm.Matrix, err error) {
 	if x, ok := e.held[site]; ok {
 		return x, nil
 	}
-	err = e.evaluator.source.lab.Store.Get(e.key(site), func(r io.Reader, size int64) (err error) {
-		x, err = matrixCodec.Read(r, size)
+	s := e.evaluator.source
+	seqs, every := e.windows()
+	rows := 0
+	for _, seq := range seqs {
+		rows += len(seq)
+	}
+	codec := matrixOf((rows+every-1)/every, s.width(site))
+	err = s.lab.Store.Get(e.key(site), func(r io.Reader, size int64) (err error) {
+		x, err = codec.Read(r, size)
 		return err
 	})
 	return x, err
+}
+
+// prepare puts the samples of all sites into the store.
+func (e *evaluatedInputs) prepare(ctx context.Context) error {
+	s := e.evaluator.source
+	for _, l := range s.linears {
+		if s.lab.Store.Has(e.key(l.Site)) {
+			continue
+		}
+		if _, err := e.at(ctx, l.Site); err != nil { // and those of all other sites
+			return err
+		}
+		if err := s.lab.Store.Failed(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // run passes the sample through the model and keeps the inputs of every site.

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -119,13 +120,11 @@ methods:
   - {method: rtn, group: [row, 128, 32], awq: [false, true]}
 `
 	for _, f := range method.Formats {
-		group := map[string]string{"mxfp4": "32", "nvfp4": "16", "mxint4": "32", "nvint4": "16", "mxint8": "32", "mxfp8": "32"}[f]
-		if group == "" {
-			group = "32"
-		}
-		text += fmt.Sprintf("  - {method: [rtn, gptq, llmint8], group: %s, format: %s}\n", group, f)
+		parsed, _ := quant.ParseFormat(f, 0)
+		group := cmp.Or(parsed.Kind.FixedGroup(), 32)
+		text += fmt.Sprintf("  - {method: [rtn, gptq, llmint8], group: %d, format: %s}\n", group, f)
 		text += fmt.Sprintf("  - {method: spqr, outliers: 1%%, format: %s}\n", f)
-		text += fmt.Sprintf("  - {method: [quik, atom], columns: 12.5%%, group: %s, format: %s}\n", group, f)
+		text += fmt.Sprintf("  - {method: [quik, atom], columns: 12.5%%, group: %d, format: %s}\n", group, f)
 		text += fmt.Sprintf("  - {method: svdquant, rank: 4, svd_rounds: 1, format: %s}\n", f)
 		text += fmt.Sprintf("  - {method: mosaic, density: 20%%, block: 16x16, residual_scale: [block, base], format: %s}\n", f)
 	}

@@ -160,7 +160,8 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 	forms := map[string]bool{}
 	linears := s.source.linears
 	if c.Layer(llm.OutputName) != nil {
-		r.Warnings = append(r.Warnings, "the output layer of the checkpoint is quantized, and counted among the quantized layers")
+		r.Warnings = append(r.Warnings, "the output layer of the checkpoint is quantized, and counted"+
+			" among the quantized layers; its error is not in the output error")
 		linears = c.Model.Linears()
 	}
 	for _, l := range linears {

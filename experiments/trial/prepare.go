@@ -9,7 +9,7 @@ import (
 // Prepare computes what the trials of the subject share and puts it into the
 // store, where it is not there yet: the final hidden states of the 16-bit model
 // and, if any of the trials quantizes weights, the statistics
-// of the calibration. A store that does not take them is an error.
+// of the calibration and the sample of inputs on the evaluated text. A store that does not take them is an error.
 func (s *Subject) Prepare(ctx context.Context, trials []plan.Trial) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -30,6 +30,9 @@ func (s *Subject) Prepare(ctx context.Context, trials []plan.Trial) error {
 			if err := pass.store().Failed(); err != nil {
 				return err
 			}
+		}
+		if err := s.inputs.prepare(ctx); err != nil {
+			return err
 		}
 	}
 	if err := s.evaluator.prepare(ctx); err != nil {

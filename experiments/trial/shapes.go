@@ -9,13 +9,15 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/method"
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
 // CheckShapes returns why the trial t, one of this subject, must fail with the shapes of
 // its model's linear layers: groups of a fixed size that do not divide K, a low-rank
-// branch of a rank that no matrix of that size has, blocks of a transform that are no
-// part of K, or packed execution of a size that has no kernel. It returns nil for what
-// cannot be told without quantizing.
+// branch of a rank that no matrix of that size has, residual blocks larger than it, a
+// share of channels that keeps none or all, blocks of a transform that are no part of K,
+// or packed execution of a size that has no kernel. It returns nil for what cannot be
+// told without quantizing.
 func (s *Subject) CheckShapes(t plan.Trial) error {
 	if path := t.Method.Checkpoint(); path != "" {
 		c, err := s.source.lab.openCheckpoint(context.Background(), path)
@@ -33,27 +35,39 @@ func (s *Subject) CheckShapes(t plan.Trial) error {
 	for _, l := range s.source.linears {
 		own := t
 		own.Method = t.Method.At(l.Name, s.source.model.Config().Layers)
-		form, err := own.Method.Form()
-		if err != nil {
-			return err
+		if err := checkShape(own, l.N, l.K); err != nil {
+			return fmt.Errorf("%s: %w", l.Name, err)
 		}
-		if form == nil { // it stays in 16 bits
-			continue
-		}
-		// Channels that are kept apart leave a smaller K, which the data decides.
-		if form.Columns == 0 {
-			if err := form.Base.Fits(l.K); err != nil {
-				return fmt.Errorf("%s: %w", l.Name, err)
-			}
-		}
-		if low := min(l.N, l.K); form.LowRank > low {
-			return fmt.Errorf("%s: rank %d outside 1..%d", l.Name, form.LowRank, low)
-		}
-		if t.Execution != "packed" {
-			continue
-		}
-		if err := ExecutableAt(own, l.N, l.K); err != nil {
-			return fmt.Errorf("%s: execution: packed: %w", l.Name, err)
+	}
+	return nil
+}
+
+// checkShape returns why the method of t must fail with a matrix [n,k].
+func checkShape(t plan.Trial, n, k int) error {
+	form, err := t.Method.Form()
+	if err != nil || form == nil { // a matrix without a form stays in 16 bits
+		return err
+	}
+	built, err := t.Method.Quantizer()
+	if err != nil {
+		return err
+	}
+	var fits interface{ Fits(k int) error } = form.Base
+	if m, ok := built.(baseline.Mixed); ok { // the kept channels leave a smaller K
+		fits = m
+	}
+	if err := fits.Fits(k); err != nil {
+		return err
+	}
+	if r := form.Residual; r != nil && (r.BlockRows > n || r.BlockCols > k) {
+		return fmt.Errorf("block %s is larger than the matrix of %dx%d", t.Method.Block("block"), n, k)
+	}
+	if low := min(n, k); form.LowRank > low {
+		return fmt.Errorf("rank %d outside 1..%d", form.LowRank, low)
+	}
+	if t.Execution == "packed" {
+		if err := ExecutableAt(t, n, k); err != nil {
+			return fmt.Errorf("execution: packed: %w", err)
 		}
 	}
 	return nil

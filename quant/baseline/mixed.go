@@ -53,8 +53,8 @@ const (
 type Mixed struct {
 	Base      quant.Quantizer // RTN or GPTQ
 	Score     ChannelScore
-	Share     float64 // of the channels kept, in [0,1); rounded to a whole number
-	Threshold float64 // > 0, in place of Share: channels whose largest |x| reaches it
+	Share     float64 // of the channels kept, in [0,1); rounded to a whole number, see whole
+	Threshold float64 // > 0, in place of Share: channels whose largest |x| reaches it, see whole
 	Bits      int     // of kept weights: 16 or 8
 	Reorder   bool
 	Int8Down  bool
@@ -133,16 +133,18 @@ func (m Mixed) channels(p quant.Problem) (order []int, count int, err error) {
 			score[j] = float64(v)
 		}
 	}
-	count = int(math.Round(m.Share * float64(k)))
-	if m.Threshold > 0 {
-		for _, v := range score {
-			if v >= m.Threshold {
-				count++
-			}
+	share := m.Share * float64(k)
+	for _, v := range score {
+		if m.Threshold > 0 && v >= m.Threshold {
+			share++
 		}
 	}
+	count = m.whole(share, k)
 	if count == k {
 		return nil, 0, p.Errorf("all %d channels would be kept", k)
+	}
+	if err := m.Fits(k); err != nil {
+		return nil, 0, p.Errorf("%w", err)
 	}
 	order = make([]int, k)
 	for j := range order {
@@ -156,13 +158,49 @@ func (m Mixed) channels(p quant.Problem) (order []int, count int, err error) {
 	return order, count, nil
 }
 
+// whole returns how many of k channels are kept, where so many shall be. Where the
+// format of the base prescribes groups, K less the kept channels must be made of them:
+// a share is rounded to what leaves whole groups, and channels above a threshold are
+// joined by the next ones.
+func (m Mixed) whole(channels float64, k int) int {
+	g := 1
+	switch b := m.Base.(type) {
+	case solve.RTN:
+		g = max(g, b.Format.Kind.FixedGroup())
+	case solve.GPTQ:
+		g = max(g, b.Format.Kind.FixedGroup())
+	}
+	if channels == 0 && k%g == 0 {
+		return 0
+	}
+	groups := (channels - float64(k%g)) / float64(g)
+	if m.Threshold > 0 {
+		groups = math.Ceil(groups)
+	} else {
+		groups = math.Round(groups)
+	}
+	return k%g + g*max(0, int(groups))
+}
+
+// Fits reports a row length k of which Share keeps all channels, or none where Reorder
+// needs one. What a threshold keeps is not known beforehand.
+func (m Mixed) Fits(k int) error {
+	if m.Threshold > 0 {
+		return nil
+	}
+	switch count := m.whole(m.Share*float64(k), k); {
+	case count == k:
+		return fmt.Errorf("all %d channels would be kept", k)
+	case count == 0 && m.Reorder:
+		return fmt.Errorf("reordering needs a kept channel, and %g %% of %d are none", 100*m.Share, k)
+	}
+	return nil
+}
+
 // split quantizes the first K-count channels of order with the base and keeps
 // the others.
 func (m Mixed) split(p quant.Problem, order []int, count int) (*quant.Quantized, error) {
 	if count == 0 {
-		if m.Reorder {
-			return nil, p.Errorf("reordering needs a kept channel, and %g %% of %d are none", 100*m.Share, len(order))
-		}
 		return m.Base.Quantize(p)
 	}
 	n, k := p.Weights.Dims()

@@ -133,8 +133,15 @@ func TestMixed(t *testing.T) {
 	quik := Mixed{Base: solve.NewGPTQ(quant.Int4(128)), Score: ByAbsMax, Share: .0625, Bits: 16, Int8Down: true}
 	fixed := quik
 	fixed.Base = solve.NewGPTQ(quant.Format{Bits: 4, Group: 32, Kind: quant.MXFP4})
-	if _, err := fixed.Quantize(p); err == nil || !strings.Contains(err.Error(), "K=240 not divisible by group 32 (16 of 256 channels are kept)") {
-		t.Errorf("%v", err)
+	for share, kept := range map[float64]int{.0625: 32, .05: 0, .19: 64} { // what leaves whole groups of 32
+		fixed.Share = share
+		if q = quanttest.Quantize(t, fixed, p); kept == 0 != (q.Columns == nil) || kept > 0 && q.Columns.Count != kept {
+			t.Errorf("%g of 256 channels beside groups of 32: kept %+v, want %d", share, q.Columns, kept)
+		}
+	}
+	int8.Base, int8.Threshold = solve.RTN{Format: fixed.Base.(solve.GPTQ).Format, Scale: grid.Scale{Rule: grid.AbsMax}}, float64(p.Moments.AbsMax[at])
+	if q = quanttest.Quantize(t, int8, p); q.Columns == nil || q.Columns.Count%32 != 0 || !isKept(at) {
+		t.Errorf("channels above a threshold are not joined to a whole group: %+v", q.Columns)
 	}
 	p.Name = "model.layers.0.mlp.down_proj"
 	q = quanttest.Quantize(t, quik, p)

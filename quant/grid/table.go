@@ -79,6 +79,9 @@ func Together(f quant.Format) bool { return fitOf(f.Kind).finish != nil }
 // of one fit cannot stand among those of another.
 func Shared(f quant.Format) bool { return Together(f) || fitOf(f.Kind).tensor != nil }
 
+// Own returns the rule that belongs to the kind of f alone, empty without one.
+func Own(f quant.Format) ScaleRule { return fitOf(f.Kind).own }
+
 // RowLevels says that each row of f has levels of its own.
 func RowLevels(f quant.Format) bool { return fitOf(f.Kind).rowLevels }
 

@@ -103,9 +103,13 @@ func (m Blocks) stored(t solve.Tiling) *quant.Residual {
 
 // bytes returns what one more kept block stores: its codes, scales and index.
 func (m Blocks) bytes(t solve.Tiling) int {
-	index := 0 // a bitmap is as large whatever it says
-	if m.Index == quant.IndexRows {
+	var index int
+	switch m.Index {
+	case quant.IndexRows:
 		index = quant.IntWidth(t.Cols() - 1)
+	case quant.IndexGaps:
+		index = 1 // four bits for each fifteen blocks passed, rounded up
+	case quant.IndexBitmap, quant.IndexExact: // as large whatever is kept
 	}
 	return quant.PackedLen(t.R*t.C, m.Bits) + 2*m.stored(t).ScalesPerBlock() + index
 }

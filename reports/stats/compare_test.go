@@ -158,3 +158,25 @@ func TestNoClaim(t *testing.T) {
 		}
 	}
 }
+
+// TestIsoCheckpoints: no line goes between two checkpoints, which are no sizes of one
+// method; one of a row's own size is its rival.
+func TestIsoCheckpoints(t *testing.T) {
+	s := rowtest.Synthetic{Windows: 30}
+	made := func(label, method string, bits, kl float64) row.Row {
+		r := s.Row(label, "a16", map[string]string{"method": method, "label": label}, bits, kl)
+		r.Trial = label
+		return r
+	}
+	rows := []row.Row{made("low", "checkpoint", 4.1, 0.09), made("high", "checkpoint", 5, 0.001), made("between", "rtn", 4.5, 0.05),
+		made("beside", "gptq", 5.002, 0.03), made("worse", "checkpoint", 5.003, 0.2)}
+	found := map[string]string{}
+	for _, i := range Build(rows).Groups[0].Iso {
+		if i.Family == "checkpoint" {
+			found[i.Entry.Label] = i.Lower.Label
+		}
+	}
+	if len(found) != 1 || found["beside"] != "high" {
+		t.Errorf("rows and the checkpoints that they meet at equal bits: %v", found)
+	}
+}

@@ -65,6 +65,8 @@ const SameSize = 0.005
 // where the hull is a single row within SameSize. The hull favours the rival a
 // little: between its rows it stands for a mixture that nobody ran, and the best of
 // several rows is picked with luck in it; the interval does not correct for that.
+// Checkpoints of other programs are no sizes of one method: no line goes between them,
+// and the best of them within SameSize is the rival.
 type Iso struct {
 	Entry        *Entry
 	Family       string // of the rival
@@ -99,13 +101,19 @@ func (g *Group) isoBit() {
 	}
 	slices.SortFunc(names, g.Families.Compare)
 	for _, rival := range names {
-		curve := hull(families[rival])
+		rows := families[rival]
+		curve := hull(rows)
 		start := len(g.Iso)
 		for _, name := range names {
 			if name == rival {
 				continue
 			}
 			for _, e := range families[name] {
+				if rival == checkpoints {
+					if curve = sameSize(rows, e.Bits); curve == nil {
+						continue
+					}
+				}
 				if iso, ok := isoAgainst(e, rival, curve); ok {
 					g.Iso = append(g.Iso, iso)
 				}
@@ -119,6 +127,21 @@ func (g *Group) isoBit() {
 			g.Iso[start+i].Holm = p
 		}
 	}
+}
+
+// checkpoints is the family of what other programs quantized.
+const checkpoints = "checkpoint"
+
+// sameSize returns the row of least divergence within SameSize of so many bits; nil for
+// none.
+func sameSize(rows []*Entry, bits float64) []*Entry {
+	var best []*Entry
+	for _, e := range rows {
+		if math.Abs(e.Bits-bits) <= SameSize && (best == nil || e.KL.Value < best[0].KL.Value) {
+			best = []*Entry{e}
+		}
+	}
+	return best
 }
 
 // hull returns the rows on the lower convex hull of log KL over bits, by bits, as
