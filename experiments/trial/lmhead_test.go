@@ -108,6 +108,9 @@ func TestOutputStatistics(t *testing.T) {
 	lab, model := testLab(t), testmodel.Dir(t)
 	for _, settings := range []string{"", ", smoothing: 0.5"} {
 		for _, basis := range []string{"", "folded", "rotated"} {
+			if testing.Short() && basis == "folded" { // half of rotated
+				continue
+			}
 			tr := importedTrials(t, model, "- {method: rtn, group: 32, lm_head: true"+settings+"}\n")[0]
 			tr.Basis, tr.BasisSeed = basis, 1
 			s := opened(t, lab, tr)
@@ -145,6 +148,9 @@ func TestOutputWritten(t *testing.T) {
 	plain := importedTrials(t, model, "- {method: rtn, group: 32}\n")[0]
 	plain.Activations = "a16"
 	for _, format := range []string{"packed", "compressed-tensors", "gptq", "gguf", "16-bit"} {
+		if testing.Short() && format == "gptq" {
+			continue
+		}
 		dir := filepath.Join(t.TempDir(), "out")
 		path := dir
 		if format == "packed" {
