@@ -46,6 +46,9 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 					return fmt.Errorf("--%s %d: want a positive number, or 0 for the default", name, n)
 				}
 			}
+			if e.Execution != "fake" && e.Execution != "packed" {
+				return fmt.Errorf("--execution %s: want fake or packed", e.Execution)
+			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
 				return err
@@ -84,6 +87,7 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 	f.IntVar(&e.Limit, "limit", 0, "score only the first `n` items of each task (default: all)")
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")
 	f.StringVar(&e.Activations, "activations", "", "`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
+	f.StringVar(&e.Execution, "execution", "fake", "`way` to multiply by the codes of a packed model: fake (float32 products with what they stand for) or packed (on the kernels)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the values of every window and item")
 	f.StringVar(&harness, "lm-eval-json", "", "`file` to write the tasks to, in the layout of lm-evaluation-harness")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
@@ -94,6 +98,7 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 type evalReport struct {
 	Model       string     `json:"model"`
 	Activations string     `json:"activations"`
+	Execution   string     `json:"execution"`
 	BOS         bool       `json:"bos"`
 	Method      string     `json:"method,omitempty"` // of a packed model
 	Text        *textEval  `json:"text,omitempty"`
@@ -133,7 +138,7 @@ type itemEval struct {
 
 func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 	asked, p := e.Evaluation, e.Evaluation.Protocol
-	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, BOS: p.BOS, Warnings: e.Warnings}
+	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, Execution: asked.Execution, BOS: p.BOS, Warnings: e.Warnings}
 	if e.Packed != nil {
 		rep.Method = e.Packed.String()
 	}

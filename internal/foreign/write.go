@@ -314,8 +314,8 @@ func (w *Writer) compressedConfig() map[string]any {
 	if !w.head {
 		ignore = append([]string{llm.OutputName}, ignore...)
 	}
-	return map[string]any{"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "ignore": ignore,
-		"config_groups": map[string]any{"group_0": group}, "kv_cache_scheme": nil}
+	return map[string]any{"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed",
+		"ignore": ignore, "config_groups": map[string]any{"group_0": group}, "kv_cache_scheme": nil}
 }
 
 // Block returns a layer as blocks of GGUF: Q4_0 and Q8_0 for symmetric integers of 4

@@ -159,7 +159,8 @@ func ggufVocabulary(files Files, c *Config) ([]gguf.Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.tokens", Value: tokens}, gguf.Pair{Key: "tokenizer.ggml.token_type", Value: types})
+	pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.tokens", Value: tokens},
+		gguf.Pair{Key: "tokenizer.ggml.token_type", Value: types})
 	bos, has := tokenizer.BOS()
 	if has {
 		pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.bos_token_id", Value: uint32(bos)})
@@ -201,7 +202,8 @@ func fallbackPairs(j *tokenizerJSON, m *modelJSON, types []int32, merges []strin
 	again := mergesByScore(own, scores)
 	for rank, x := range again {
 		if len(again) != len(merges) || x[0]+" "+x[1] != merges[rank] {
-			return nil, fmt.Errorf("merge %d of %d: merges are not those that scores of pieces give, and GGUF has these alone", rank, len(merges))
+			return nil, fmt.Errorf("merge %d of %d: merges are not those that scores of pieces give, and GGUF has these alone",
+				rank, len(merges))
 		}
 	}
 	if len(again) != len(merges) {
@@ -228,7 +230,8 @@ func prefixed(j *tokenizerJSON) (bool, error) {
 	if prefix {
 		steps = steps[1:]
 	}
-	if len(steps) != 1 || steps[0].Type != "Replace" || deref(steps[0].Pattern.String) != " " || steps[0].Content != metaspace {
+	if len(steps) != 1 || steps[0].Type != "Replace" || deref(steps[0].Pattern.String) != " " ||
+		steps[0].Content != metaspace {
 		return false, errors.New("normalizer: is not Prepend and Replace of LLaMA 2, for which GGUF has a name")
 	}
 	return prefix, nil
