@@ -30,10 +30,12 @@ its UTF-8 bytes. Standard errors are over windows of the text and items of a tas
 
 A task is builtin:choice, builtin:cloze or TASK=FILE with a TASK of
 ` + strings.Join(tasks.Names(), ", ") + `;
-FILE is JSON lines as Hugging Face exports them.`,
+FILE is JSON lines as Hugging Face exports them, or Parquet. TASK alone is read from
+Hugging Face's cache on this machine. A text may be Parquet with a column text.`,
 		Example: `  go run ./experiments eval --text builtin:heldout --tasks builtin:choice,builtin:cloze
   go run ./experiments eval -m hub:meta-llama/Llama-3.2-1B --text wiki.test.raw --context 2048
-  go run ./experiments eval -m /models/Qwen3-0.6B --bos=false --tasks arc_easy=ARC-Easy-test.jsonl --limit 500`,
+  go run ./experiments eval -m /models/Qwen3-0.6B --bos=false --tasks arc_easy=ARC-Easy-test.jsonl --limit 500
+  go run ./experiments eval -m /models/Qwen3-0.6B --tasks arc_easy,hellaswag`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if e.Protocol.Text == "" && len(e.Tasks) == 0 {
@@ -43,6 +45,9 @@ FILE is JSON lines as Hugging Face exports them.`,
 				if n, err := cmd.Flags().GetInt(name); err != nil || n < 0 {
 					return fmt.Errorf("--%s %d: want a positive number, or 0 for the default", name, n)
 				}
+			}
+			if e.Execution != "fake" && e.Execution != "packed" {
+				return fmt.Errorf("--execution %s: want fake or packed", e.Execution)
 			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
@@ -83,6 +88,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 	f.IntVar(&e.Limit, "limit", 0, "score only the first `n` items of each task (default: all)")
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")
 	f.StringVar(&e.Activations, "activations", "", "`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
+	f.StringVar(&e.Execution, "execution", "fake", "`way` to multiply by the codes of a packed model: fake (float32 products with what they stand for) or packed (on the kernels)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the values of every window and item")
 	f.StringVar(&harness, "lm-eval-json", "", "`file` to write the tasks to, in the layout of lm-evaluation-harness")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
@@ -93,6 +99,7 @@ FILE is JSON lines as Hugging Face exports them.`,
 type evalReport struct {
 	Model       string     `json:"model"`
 	Activations string     `json:"activations"`
+	Execution   string     `json:"execution"`
 	BOS         bool       `json:"bos"`
 	Method      string     `json:"method,omitempty"` // of a packed model
 	Text        *textEval  `json:"text,omitempty"`
@@ -132,7 +139,7 @@ type itemEval struct {
 
 func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 	asked, p := e.Evaluation, e.Evaluation.Protocol
-	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, BOS: p.BOS, Warnings: e.Warnings}
+	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, Execution: asked.Execution, BOS: p.BOS, Warnings: e.Warnings}
 	if e.Packed != nil {
 		rep.Method = e.Packed.String()
 	}

@@ -74,7 +74,7 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.
 	}
 	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(),
 		tablesCommand(),
-		evalCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), docsCommand(), keysCommand(), doctorCommand())
+		evalCommand(), generateCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), docsCommand(), keysCommand(), doctorCommand())
 	cmd.Version = version()
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	checkInput(cmd)

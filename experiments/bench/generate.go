@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/variants"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // generator is a variant of a model on its way through the repeats.
@@ -32,6 +34,10 @@ type generator struct {
 
 // generation measures g.
 func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generation) error {
+	g, err := ofCheckpoint(ctx, lab, g)
+	if err != nil {
+		return err
+	}
 	rows := r.describeGeneration(g)
 	if found := r.finished(rows); found != nil {
 		r.res.Finished += len(found)
@@ -45,11 +51,13 @@ func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generat
 		return err
 	}
 	defer model.Close()
-	output, err := trial.Pack16(model.Output())
-	if err != nil {
-		return err
+	if _, packed := model.Output().(*quant.Quantized); !packed {
+		output, err := trial.Pack16(model.Output())
+		if err != nil {
+			return err
+		}
+		model = model.WithOutput(output)
 	}
-	model = model.WithOutput(output)
 	var gs []*generator
 	// Garbage of packing may not take as much memory again as a large model.
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
@@ -78,6 +86,34 @@ func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generat
 	return nil
 }
 
+// ofCheckpoint returns g with the form of the packed checkpoint that it names, and as it is
+// for other models.
+func ofCheckpoint(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*plan.Generation, error) {
+	if strings.HasPrefix(g.Model, plan.RandomPrefix) {
+		return g, nil
+	}
+	p, err := lab.ReadPacked(ctx, g.Model)
+	if err != nil || p == nil {
+		return g, err
+	}
+	m := p.Trial.Method
+	f, err := m.Form()
+	if err != nil {
+		return nil, fmt.Errorf("packed checkpoint %s: %w", g.Model, err)
+	}
+	own := *g
+	own.Checkpoint, own.Scheme, own.Group = m.String(), trial.Scheme(p.Trial.Activations), f.Base.Group
+	own.Density, own.Block, own.RowScale, own.Outliers = 0, plan.Block{}, false, m.Float("outliers")
+	if r := f.Residual; r != nil {
+		own.Density, own.Block = m.Float("density"), plan.Block{Rows: r.BlockRows, Cols: r.BlockCols}
+		own.RowScale = r.RowScales
+	}
+	if !slices.Contains(plan.Schemes, own.Scheme) {
+		return nil, fmt.Errorf("packed checkpoint %s: activations %s have no kernel", g.Model, p.Trial.Activations)
+	}
+	return &own, nil
+}
+
 // openModel opens the model of g, or makes a random one of its architecture.
 func openModel(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*llm.Model, error) {
 	name, random := strings.CutPrefix(g.Model, plan.RandomPrefix)
@@ -100,12 +136,13 @@ func openModel(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*llm.Mo
 }
 
 // newGenerator makes a view of model whose linear layers execute as variant. 4-bit
-// codes are random, also in a trained model: time does not depend on them.
+// codes are those of a packed checkpoint, or random, also in a trained model: time does not
+// depend on them.
 func newGenerator(model *llm.Model, g *plan.Generation, variant string) *generator {
 	v := &generator{variant: variant, model: model}
 	replacements := map[string]llm.Replacement{}
 	for i, l := range model.Linears() {
-		if g.Group > 0 && l.K%g.Group != 0 {
+		if g.Checkpoint == "" && g.Group > 0 && l.K%g.Group != 0 {
 			v.err = fmt.Errorf("%s: group %d does not divide its %d columns", l.Name, g.Group, l.K)
 			return v
 		}
@@ -122,10 +159,18 @@ func newGenerator(model *llm.Model, g *plan.Generation, variant string) *generat
 	return v
 }
 
-// packLinear packs l itself as w16a16, and random codes in its place otherwise.
+// packLinear packs l itself as w16a16. Otherwise it packs the codes that l stores, in a
+// checkpoint, of which layers in 16 bits stay so, and random codes in the place of others.
 func packLinear(l llm.Linear, g *plan.Generation, variant string, seed uint64) (trial.Product, error) {
-	if variant == variants.W16A16 {
+	stored, packed := l.Weights.(*quant.Quantized)
+	if variant == variants.W16A16 || g.Checkpoint != "" && !packed {
 		return trial.Pack16(l.Weights)
+	}
+	if packed {
+		if variant == variants.Separate && stored.Residual == nil {
+			return nil, errors.New("there is no residual")
+		}
+		return trial.Pack(stored, g.Scheme, variant)
 	}
 	q := Random(l.N, l.K, &g.Layout, seed).Of(variant)
 	if q == nil {
@@ -238,6 +283,9 @@ func (r *runner) describeGeneration(g *plan.Generation) []*row.Row {
 		axes["bench"], axes["engine"], axes["variant"], axes["model"] = "generate", "cpu", v, g.Model
 		axes["prompt"], axes["tokens"] = strconv.Itoa(g.Prompt), strconv.Itoa(g.Tokens)
 		label := fmt.Sprintf("%s, %s, %d+%d tokens %s", g.Model, describeLayout(&g.Layout), g.Prompt, g.Tokens, v)
+		if g.Checkpoint != "" {
+			axes["method"] = g.Checkpoint
+		}
 		o := r.newRow(g, v, label, axes)
 		o.Execution.Engine, o.Execution.Device = "cpu", r.cpu
 		rows = append(rows, o)

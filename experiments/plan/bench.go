@@ -59,6 +59,9 @@ type Generation struct {
 	Model  string `json:"model"`  // as a sweep's, or random:ARCHITECTURE
 	Prompt int    `json:"prompt"` // tokens
 	Tokens int    `json:"tokens"` // generated
+	// Checkpoint is the method of a packed checkpoint, whose codes are run in place of random
+	// ones: Layout is then that of the checkpoint, not of the file.
+	Checkpoint string `json:"checkpoint,omitempty"`
 	Layout
 	Timing
 }

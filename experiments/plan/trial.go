@@ -41,7 +41,7 @@ type Trial struct {
 	ActivationsClip  float64 `json:"activations_clip,omitempty"`
 	ActivationsScale string  `json:"activations_scale,omitempty"`
 	Method           Method  `json:"method"`
-	// Tasks are zero-shot tasks, builtin:NAME or TASK=FILE, joined by commas so
+	// Tasks are zero-shot tasks, builtin:NAME, TASK=FILE or TASK, joined by commas so
 	// that trials stay comparable; TaskList splits them.
 	Tasks string `json:"tasks,omitempty"`
 	// Execution is "packed" where quantized layers run on the kernels for packed

@@ -16,6 +16,9 @@ import (
 type Evaluation struct {
 	Model       string
 	Activations string // a16, a8 or a4; "" is what a packed checkpoint was made for, else a16
+	// Execution is fake, float32 products with what codes stand for, or packed, the codes of a
+	// packed checkpoint on the kernels of package zipper.
+	Execution string
 	// Protocol is that of the text. Its BOS holds for tasks too. Without a text
 	// there is no perplexity; context and stride 0 are the model's positions, or
 	// 2048 if it has more, and the context.
@@ -57,11 +60,8 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.resolve(model, packed)
-	asked := plan.Trial{Activations: e.Activations}
-	if packed != nil && packed.Trial.Activations == e.Activations { // and what else its settings say of inputs
-		asked = packed.Trial
-	}
+	asked := settingsOf(packed, &e.Activations)
+	e.resolve(model)
 	act, err := activations(asked)
 	if err != nil {
 		return nil, err
@@ -76,6 +76,14 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		return nil, err
 	}
 	view := rounding(model, act)
+	if e.Execution == "packed" {
+		if packed == nil {
+			return nil, fmt.Errorf("execution packed: model %s has 16-bit weights, and no codes for the kernels", e.Model)
+		}
+		if view, _, err = onKernels(model, asked, false); err != nil {
+			return nil, fmt.Errorf("execution packed: %w", err)
+		}
+	}
 	out := &Evaluated{Evaluation: e, Packed: packed}
 	if e.Protocol.Text != "" {
 		if err := ev.cutText(); err != nil {
@@ -112,15 +120,8 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 	return out, nil
 }
 
-// resolve puts defaults in the place of what e leaves open. packed is nil for a model
-// that is no packed checkpoint.
-func (e *Evaluation) resolve(model *llm.Model, packed *Packed) {
-	if e.Activations == "" {
-		e.Activations = "a16"
-		if packed != nil {
-			e.Activations = packed.Trial.Activations
-		}
-	}
+// resolve puts defaults in the place of what e leaves open.
+func (e *Evaluation) resolve(model *llm.Model) {
 	positions := model.Config().MaxPositions
 	if e.Protocol.Context == 0 {
 		e.Protocol.Context = min(positions, 2048)

@@ -47,8 +47,8 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 	case t.Method.Checkpoint() != "":
 		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", t.Method.Checkpoint())
 	case t.Transform != "":
-		return nil, fmt.Errorf("format %s: other programs do not turn inputs while the model runs; no transform goes with "+
-			"it", format)
+		return nil, fmt.Errorf("format %s: other programs do not turn inputs while the model runs;"+
+			" no transform goes with it", format)
 	}
 	t.Execution = "" // what is written does not depend on it
 	temp, err := newFolder(dir)
@@ -250,8 +250,8 @@ func (s *Subject) writeGGUF(path string, files hf.Files, plain []*hf.Tensor, q *
 	w *foreign.Writer) error {
 	var tensors []gguf.Tensor
 	for _, tensor := range plain {
-		if s.source.model.Config().TieEmbeddings && !s.source.computed && tensor.Name == headName ||
-			strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
+		tied := s.source.model.Config().TieEmbeddings && !s.source.computed
+		if tied && tensor.Name == headName || strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
 			continue // says what is said elsewhere
 		}
 		t, err := foreign.Plain(tensor)

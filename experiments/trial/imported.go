@@ -66,8 +66,8 @@ func (l *Lab) CheckpointForm(ctx context.Context, path string) (*quant.Form, err
 		if form == nil {
 			form = &f
 		} else if f != *form {
-			return nil, fmt.Errorf("%s is %s, layers before it are %s: there is no one form to time", linear.Name, f.Base,
-				form.Base)
+			return nil, fmt.Errorf("%s is %s, layers before it are %s: there is no one form to time",
+				linear.Name, f.Base, form.Base)
 		}
 	}
 	return form, nil

@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -34,6 +35,21 @@ func tensorHash(t *hf.Tensor) string {
 // packedFiles are the files of a packed checkpoint beside its weights, as far as its
 // source has them.
 var packedFiles = []string{"config.json", "tokenizer.json", "tokenizer_config.json"}
+
+// ReadPacked returns what the packed checkpoint ref says of itself, checked as eval checks
+// it; nil for other models.
+func (l *Lab) ReadPacked(ctx context.Context, ref string) (*Packed, error) {
+	files, err := l.OpenModel(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	m, err := llm.Open(files)
+	if err != nil {
+		return nil, err
+	}
+	defer m.Close()
+	return readPacked(files, m)
+}
 
 // readPacked returns what the packed checkpoint m, opened from files, says of itself,
 // nil for others. Every tensor and file must have the hash that the metadata says, and

@@ -194,7 +194,7 @@ func (s *source) otherBytes(model *llm.Model) (int64, error) {
 		}
 		n -= size
 	}
-	// An output layer beside the embedding is folded by itself.
+	// An output layer beside the embedding, which it was before.
 	if c := s.model.Config(); c.TieEmbeddings && s.basis.folds() && !s.model.OutputListed() {
 		n += 2 * int64(c.VocabSize) * int64(c.HiddenSize)
 	}

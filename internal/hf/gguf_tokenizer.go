@@ -113,11 +113,10 @@ func (m *metadata) template(vocab map[string]int, added []object) object {
 	if name == "" {
 		m.fail("tokenizer.ggml.bos_token_id %d is no token", id)
 	}
+	text := func(id string, kind int) object { return object{"Sequence": object{"id": id, "type_id": kind}} }
 	return object{"type": "TemplateProcessing",
-		"single": []object{{"SpecialToken": object{"id": name, "type_id": 0}},
-			{"Sequence": object{"id": "A", "type_id": 0}}},
-		"pair": []object{{"Sequence": object{"id": "A", "type_id": 0}},
-			{"Sequence": object{"id": "B", "type_id": 1}}},
+		"single":         []object{{"SpecialToken": object{"id": name, "type_id": 0}}, text("A", 0)},
+		"pair":           []object{text("A", 0), text("B", 1)},
 		"special_tokens": object{name: object{"id": name, "ids": []int64{id}, "tokens": []string{name}}}}
 }
 
@@ -141,9 +140,9 @@ func (m *metadata) fallbackTokenizer() ([]byte, error) {
 		normalizer["normalizers"], decoders = []object{spaces}, decoders[:3]
 	}
 	t := object{
-		"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": nil, "decoder": object{"type": "Sequence",
-			"decoders": decoders},
-		"model": object{"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": true},
+		"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": nil,
+		"decoder": object{"type": "Sequence", "decoders": decoders},
+		"model":   object{"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": true},
 	}
 	if m.flag("tokenizer.ggml.add_bos_token", true) {
 		t["post_processor"] = m.template(vocab, added)

@@ -42,27 +42,47 @@ func (c *Cache) Truncate(n int) {
 // sequence up to rounding. After an error the cache is as before. A full cache
 // and what Hidden reports are errors.
 func (m *Model) Decode(ctx context.Context, cache *Cache, tokens []int32) (gemm.Matrix, error) {
-	if len(cache.k) != len(m.layers) || cache.k[0].Cols != m.kv {
-		panic(fmt.Sprintf("llm: %s: cache of another model", m.name))
+	return m.DecodeEach(ctx, []*Cache{cache}, [][]int32{tokens})
+}
+
+// DecodeEach is Decode for several sequences, each with a cache of its own, of which
+// linear layers read their weights once. It returns the hidden states [sum T, D],
+// sequence after sequence.
+func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int32) (gemm.Matrix, error) {
+	if len(caches) != len(tokens) {
+		panic(fmt.Sprintf("llm: %s: %d caches for %d sequences", m.name, len(caches), len(tokens)))
 	}
-	if err := m.checkIDs(tokens, cache.n); err != nil {
-		return gemm.Matrix{}, fmt.Errorf("llm: %s: %w", m.name, err)
+	var all []int32
+	var segs []segment
+	positions := 0
+	for i, cache := range caches {
+		if len(cache.k) != len(m.layers) || cache.k[0].Cols != m.kv {
+			panic(fmt.Sprintf("llm: %s: cache of another model", m.name))
+		}
+		if err := m.checkIDs(tokens[i], cache.n); err != nil {
+			return gemm.Matrix{}, fmt.Errorf("llm: %s: %w", m.name, err)
+		}
+		if room := cache.k[0].Rows - cache.n; len(tokens[i]) > room {
+			return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more", m.name, len(tokens[i]), room)
+		}
+		segs = append(segs, segment{len(all), len(all) + len(tokens[i])})
+		all = append(all, tokens[i]...)
+		positions = max(positions, cache.n+len(tokens[i]))
 	}
-	if room := cache.k[0].Rows - cache.n; len(tokens) > room {
-		return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more", m.name, len(tokens), room)
-	}
-	x, err := m.load(tokens)
+	x, err := m.load(all)
 	if err != nil {
 		return gemm.Matrix{}, err
 	}
-	r := &run{m: m, segs: []segment{{0, len(tokens)}}, cache: cache, cs: m.rope.table(cache.n + len(tokens)), x: x}
+	r := &run{m: m, segs: segs, caches: caches, cs: m.rope.table(positions), x: x}
 	defer m.pool.Put(r.allocate())
 	for l := range m.layers {
 		if err := r.layer(ctx, l); err != nil {
 			return gemm.Matrix{}, err
 		}
 	}
-	cache.n += len(tokens)
+	for i, cache := range caches {
+		cache.n += len(tokens[i])
+	}
 	normRows(x, x, m.norm, m.eps)
 	return x, nil
 }

@@ -71,13 +71,13 @@ type run struct {
 	segs []segment
 	tap  func(site string, x gemm.Matrix)
 
-	cache *Cache // nil, or the context of the only segment
-	cs    []float32
+	caches []*Cache // nil, or the context of each segment
+	cs     []float32
 
 	x       gemm.Matrix // [M,D] the residual stream
 	h       gemm.Matrix // [M,D] normed input of a half layer, then its output
 	q, attn gemm.Matrix // [M,Q]
-	k, v    gemm.Matrix // [M,KV], unless there is a cache
+	k, v    gemm.Matrix // [M,KV]
 	gate    gemm.Matrix // [M,I]; gate and up share their memory with q, attn, k and v
 	up      gemm.Matrix
 	act     []float32 // M times the widest input, for fake quantization
@@ -116,9 +116,6 @@ func (r *run) layer(ctx context.Context, l int) error {
 func (r *run) allocate() *[]float32 {
 	m, rows := r.m, r.x.Rows
 	kv := m.kv
-	if r.cache != nil {
-		kv = 0 // keys and values go to the cache
-	}
 	half := max(2*m.q+2*kv, 2*m.inter)
 	size := rows * (m.dim + half)
 	if m.fake {
@@ -148,29 +145,27 @@ func (r *run) allocate() *[]float32 {
 func (r *run) attention(l int) {
 	m, w := r.m, &r.m.layers[l]
 	normRows(r.h, r.x, w.inputNorm, m.eps)
-	k, v, first := r.k, r.v, 0
-	if r.cache != nil {
-		first = r.cache.n
-		k = r.cache.k[l].View(first, first+r.x.Rows, 0, m.kv)
-		v = r.cache.v[l].View(first, first+r.x.Rows, 0, m.kv)
-	}
-	r.linears(l, siteAttnIn, r.h, r.q, k, v)
+	r.linears(l, siteAttnIn, r.h, r.q, r.k, r.v)
 
 	d := m.headDim
-	for _, s := range r.segs {
+	for i, s := range r.segs {
+		first := r.first(i)
 		parallelRows(r.q.View(s.r0, s.r1, 0, m.q), func(i0, i1 int) {
 			for i := i0; i < i1; i++ {
 				cs := r.cs[(first+i)*d : (first+i+1)*d]
 				headRows(r.q.Row(s.r0+i), w.qNorm, m.eps, cs)
-				headRows(k.Row(s.r0+i), w.kNorm, m.eps, cs)
+				headRows(r.k.Row(s.r0+i), w.kNorm, m.eps, cs)
 			}
 		})
+		if r.caches == nil {
+			continue
+		}
+		for row := s.r0; row < s.r1; row++ {
+			copy(r.caches[i].k[l].Row(first+row-s.r0), r.k.Row(row))
+			copy(r.caches[i].v[l].Row(first+row-s.r0), r.v.Row(row))
+		}
 	}
-	if r.cache != nil {
-		k = r.cache.k[l].View(0, first+r.x.Rows, 0, m.kv)
-		v = r.cache.v[l].View(0, first+r.x.Rows, 0, m.kv)
-	}
-	attend(r.tasks(k, v, first), d, w.window)
+	attend(r.tasks(l), d, w.window)
 	r.linears(l, siteAttnOut, r.attn, r.h)
 }
 
@@ -186,27 +181,44 @@ func headRows(x, w []float32, eps float32, cs []float32) {
 	rotate(x, cs)
 }
 
-// tasks cuts the attention of all sequences over the keys k and values v; with
-// a cache these begin first tokens before the batch. Later tokens see more
-// keys, so the longest tasks come first.
-func (r *run) tasks(k, v gemm.Matrix, first int) []attentionTask {
+// first is the position of the first token of a segment.
+func (r *run) first(segment int) int {
+	if r.caches == nil {
+		return 0
+	}
+	return r.caches[segment].n
+}
+
+// keys returns the keys and values of layer l that a segment sees, from position 0 on.
+func (r *run) keys(l, segment int) (k, v gemm.Matrix) {
+	s, kv := r.segs[segment], r.m.kv
+	if r.caches == nil {
+		return r.k.View(s.r0, s.r1, 0, kv), r.v.View(s.r0, s.r1, 0, kv)
+	}
+	c := r.caches[segment]
+	end := c.n + s.r1 - s.r0
+	return c.k[l].View(0, end, 0, kv), c.v[l].View(0, end, 0, kv)
+}
+
+// tasks cuts the attention of all sequences in layer l. Later tokens see more keys, so
+// the longest tasks of a sequence come first.
+func (r *run) tasks(l int) []attentionTask {
 	m := r.m
 	d := m.headDim
 	width := m.q / m.kv * d // of the query heads of one key head
 	step := max(1, attentionRows*d/width)
 	var tasks []attentionTask
-	for _, s := range r.segs {
-		span := s
-		span.r1 += first
+	for i, s := range r.segs {
+		k, v := r.keys(l, i)
 		for end := s.r1; end > s.r0; end -= step {
 			i0 := max(s.r0, end-step)
 			for h := range m.kv / d {
 				tasks = append(tasks, attentionTask{
 					q:   r.q.View(i0, end, h*width, (h+1)*width),
 					out: r.attn.View(i0, end, h*width, (h+1)*width),
-					k:   k.View(span.r0, span.r1, h*d, (h+1)*d),
-					v:   v.View(span.r0, span.r1, h*d, (h+1)*d),
-					pos: first + i0 - s.r0,
+					k:   k.View(0, k.Rows, h*d, (h+1)*d),
+					v:   v.View(0, k.Rows, h*d, (h+1)*d),
+					pos: r.first(i) + i0 - s.r0,
 				})
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,6 +208,56 @@ func TestRaggedBatchEqualsEachAlone(t *testing.T) {
 		}
 		if r != batch.Rows {
 			t.Errorf("%s: %d rows, want %d", name, batch.Rows, r)
+		}
+	}
+}
+
+// TestDecodeEach: sequences that are decoded together, at positions of their own, are what
+// each is alone.
+func TestDecodeEach(t *testing.T) {
+	for _, name := range []string{"mistral", "qwen3"} {
+		m, g := openGolden(t, name)
+		seqs := g.Sequences
+		want, err := m.Hidden(t.Context(), seqs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		caches, left := make([]*Cache, len(seqs)), make([][]int32, len(seqs))
+		got := make([][]float32, len(seqs))
+		for i, ids := range seqs {
+			caches[i], left[i] = m.NewCache(len(ids)), ids
+		}
+		for step := range 1000 {
+			var some []*Cache
+			var chunks [][]int32
+			var which []int
+			for i, ids := range left {
+				if n := min(len(ids), 1+(step+i)%3); n > 0 {
+					some, chunks, which = append(some, caches[i]), append(chunks, ids[:n]), append(which, i)
+					left[i] = ids[n:]
+				}
+			}
+			if len(some) == 0 {
+				break
+			}
+			h, err := m.DecodeEach(t.Context(), some, chunks)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := 0
+			for j, i := range which {
+				for range chunks[j] {
+					got[i] = append(got[i], h.Row(at)...)
+					at++
+				}
+			}
+		}
+		all := gemm.Matrix{Rows: want.Rows, Cols: want.Cols, Stride: want.Cols, Data: slices.Concat(got...)}
+		if len(all.Data) != want.Rows*want.Cols {
+			t.Fatalf("%s: %d numbers, want %d", name, len(all.Data), want.Rows*want.Cols)
+		}
+		if d := difference(all, want); !(d <= tolerance) {
+			t.Errorf("%s: hidden states differ by %.2g", name, d)
 		}
 	}
 }

@@ -10,7 +10,8 @@ A small BPE is trained with sentencepiece on the embedded calibration text. It b
                                                    and Replace, merges by the scores of pieces
     internal/hf/testdata/fallback/tokenizer.gguf   its GGUF metadata, without a model
     internal/hf/testdata/tokenizer-fallback.json   golden: ids by Hugging Face tokenizers, and for each variant
-                                                   of the pre-tokenizer Metaspace
+                                                   of the pre-tokenizer Metaspace, and for
+                                                   added tokens that are looked for after normalization
 
 WIKI is wiki.test.raw of WikiText-2. The script says how many strings sentencepiece itself
 encodes like Hugging Face tokenizers.
@@ -88,14 +89,17 @@ def main():
     w.add_unk_token_id(0)
     w.write_header_to_file(); w.write_kv_data_to_file(); w.write_tensors_to_file(); w.close()
 
-    def variant(scheme, split):
+    def variant(scheme, split, normalized=False):
         v = copy.deepcopy(top)
+        for token in v["added_tokens"]:
+            token["normalized"] = normalized
         if scheme:
             v["normalizer"] = None
             v["pre_tokenizer"] = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": split}
         return tokenizers.Tokenizer.from_str(json.dumps(v))
 
     variants = {"": variant(None, None)} | {f"{s} {str(b).lower()}": variant(s, b) for s in ("never", "first", "always") for b in (False, True)}
+    variants["normalized"] = variant(None, None, True)
     encode = lambda t, s: t.encode(s, add_special_tokens=False).ids
     rows = []
     for s in CASES:
