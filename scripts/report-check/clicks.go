@@ -247,7 +247,8 @@ func (s *session) heads() (bool, error) {
 		return false, nil
 	}
 	if at.Head < -2 || at.Head > 3 || at.Column < -2 || at.Column > 3 {
-		err = fmt.Errorf("scrolled by %v and %v, the head is %v below the top of its box and the first column %v off its left",
+		err = fmt.Errorf("scrolled by %v and %v, the head is %v below the top of its box and the first column %v off its "+
+			"left",
 			at.Left, at.Top, at.Head, at.Column)
 	}
 	return true, err
