@@ -25,7 +25,8 @@ const (
 
 // includeKey names files whose keys hold where this one gives no others.
 var includeKey = other{"include", "path of a YAML file, or a list of these", "none",
-	"Files whose keys hold where this one gives none; later ones win over earlier ones. Paths are relative to this file. " +
+	"Files whose keys hold where this one gives none; later ones win over earlier ones. Paths are relative to this " +
+		"file. " +
 		"Sections (`protocol`, `calibration`, `stress`, `speed`) are joined key by key; lists, `methods` among them, " +
 		"are replaced whole"}
 

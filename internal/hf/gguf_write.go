@@ -73,12 +73,17 @@ func ggufModel(files Files, arch string, c *Config) ([]gguf.Pair, []gguf.Tensor,
 	whole := func(n int) uint32 { return uint32(n) }
 	pairs := []gguf.Pair{
 		{Key: "general.architecture", Value: arch}, {Key: "general.name", Value: files.Name()},
-		{Key: arch + ".context_length", Value: whole(c.MaxPositions)}, {Key: arch + ".embedding_length", Value: whole(c.HiddenSize)},
+		{Key: arch + ".context_length", Value: whole(c.MaxPositions)},
+		{Key: arch + ".embedding_length", Value: whole(c.HiddenSize)},
 		{Key: arch + ".block_count", Value: whole(c.Layers)}, {Key: arch + ".feed_forward_length", Value: whole(c.MLPSize)},
-		{Key: arch + ".attention.head_count", Value: whole(c.Heads)}, {Key: arch + ".attention.head_count_kv", Value: whole(c.KVHeads)},
-		{Key: arch + ".attention.key_length", Value: whole(c.HeadDim)}, {Key: arch + ".attention.value_length", Value: whole(c.HeadDim)},
-		{Key: arch + ".rope.dimension_count", Value: whole(c.HeadDim)}, {Key: arch + ".rope.freq_base", Value: float32(c.RopeTheta)},
-		{Key: arch + ".attention.layer_norm_rms_epsilon", Value: float32(c.RMSNormEps)}, {Key: arch + ".vocab_size", Value: whole(c.VocabSize)},
+		{Key: arch + ".attention.head_count", Value: whole(c.Heads)},
+		{Key: arch + ".attention.head_count_kv", Value: whole(c.KVHeads)},
+		{Key: arch + ".attention.key_length", Value: whole(c.HeadDim)},
+		{Key: arch + ".attention.value_length", Value: whole(c.HeadDim)},
+		{Key: arch + ".rope.dimension_count", Value: whole(c.HeadDim)},
+		{Key: arch + ".rope.freq_base", Value: float32(c.RopeTheta)},
+		{Key: arch + ".attention.layer_norm_rms_epsilon", Value: float32(c.RMSNormEps)},
+		{Key: arch + ".vocab_size", Value: whole(c.VocabSize)},
 	}
 	if w := slices.Max(c.Window); w > 0 {
 		if slices.Min(c.Window) != w || c.ModelType != "mistral" {
@@ -252,11 +257,13 @@ func ggufPre(j *tokenizerJSON, whole bool) (string, error) {
 		if err := json.Unmarshal(data, &known); err != nil {
 			return "", err
 		}
-		if ignoreMerges == whole && known.Normalizer.spell() == j.Normalizer.spell() && known.PreTokenizer.spell() == j.PreTokenizer.spell() {
+		if ignoreMerges == whole && known.Normalizer.spell() == j.Normalizer.spell() &&
+			known.PreTokenizer.spell() == j.PreTokenizer.spell() {
 			return pre, nil
 		}
 	}
-	return "", fmt.Errorf("normalizer and pre_tokenizer are not those of llama-bpe, qwen2, smollm or gpt-2: GGUF has no name for them here")
+	return "", fmt.Errorf("normalizer and pre_tokenizer are not those of llama-bpe, qwen2, smollm or gpt-2: GGUF has " +
+		"no name for them here")
 }
 
 // spell writes what c does, so that equal parts are spelled alike.

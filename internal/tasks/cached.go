@@ -38,7 +38,8 @@ func cached(name string, sets []dataset) ([]string, error) {
 		return d.find(dir)
 	}
 	return nil, fmt.Errorf("the cache %s has no data set %s; fetch one by its own tools, such as"+
-		" huggingface-cli download --repo-type dataset %s, or name a file: %s=FILE", cache, strings.Join(names, " or "), names[0], name)
+		" huggingface-cli download --repo-type dataset %s, or name a file: %s=FILE", cache, strings.Join(names, " or "),
+		names[0], name)
 }
 
 // find returns the files of d in its folder of the cache: of the commit that main is, or

@@ -169,5 +169,6 @@ func parse(f format, ref, file string, data, raw, labels []byte) (*Task, error) 
 	sum := sha256.New()
 	sum.Write(raw)
 	sum.Write(labels)
-	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items, All: len(items)}, nil
+	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items,
+		All: len(items)}, nil
 }

@@ -212,7 +212,8 @@ func (s *session) click(element string) error {
 		return fmt.Errorf("a click at %v, %v meets %s", at.X, at.Y, at.Above)
 	}
 	for _, kind := range []string{"mousePressed", "mouseReleased"} {
-		err := s.call("Input.dispatchMouseEvent", object{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
+		err := s.call("Input.dispatchMouseEvent",
+			object{"type": kind, "x": at.X, "y": at.Y, "button": "left", "clickCount": 1}, nil)
 		if err != nil {
 			return err
 		}
@@ -228,7 +229,8 @@ func (s *session) write(text string) error {
 // key presses a key with a name, such as ArrowRight.
 func (s *session) key(name string, code int) error {
 	for _, kind := range []string{"rawKeyDown", "keyUp"} {
-		err := s.call("Input.dispatchKeyEvent", object{"type": kind, "key": name, "code": name, "windowsVirtualKeyCode": code}, nil)
+		err := s.call("Input.dispatchKeyEvent",
+			object{"type": kind, "key": name, "code": name, "windowsVirtualKeyCode": code}, nil)
 		if err != nil {
 			return err
 		}

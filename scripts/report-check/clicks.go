@@ -31,7 +31,8 @@ func exercise(b chromium, page, shots string) (used []string, err error) {
 		use  func() (bool, error)
 	}{
 		{"tabs", s.tabs}, {"folds", s.folds}, {"contents", s.contents}, {"sorting", s.sorting}, {"filter", s.filter},
-		{"heads that stay in sight", s.heads}, {"three widths", s.widths}, {"print", func() (bool, error) { return s.print(shots) }},
+		{"heads that stay in sight", s.heads}, {"three widths", s.widths},
+		{"print", func() (bool, error) { return s.print(shots) }},
 	} {
 		ok, err := step.use()
 		if err != nil {
@@ -250,7 +251,8 @@ func (s *session) heads() (bool, error) {
 		return false, nil
 	}
 	if at.Head < -2 || at.Head > 3 || at.Column < -2 || at.Column > 3 {
-		err = fmt.Errorf("scrolled by %v and %v, the head is %v below the top of its box and the first column %v off its left",
+		err = fmt.Errorf("scrolled by %v and %v, the head is %v below the top of its box and the first column %v off its "+
+			"left",
 			at.Left, at.Top, at.Head, at.Column)
 	}
 	return true, err
