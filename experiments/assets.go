@@ -25,7 +25,8 @@ const chartScriptLimit = 16 << 20
 
 // scriptPlaces are where a folder may hold the chart script: itself, an
 // unpacked npm package, around one, and where npm install puts it.
-var scriptPlaces = []string{"echarts.min.js", "dist/echarts.min.js", "package/dist/echarts.min.js", "node_modules/echarts/dist/echarts.min.js"}
+var scriptPlaces = []string{"echarts.min.js", "dist/echarts.min.js", "package/dist/echarts.min.js",
+	"node_modules/echarts/dist/echarts.min.js"}
 
 // useAssets applies --assets to in: "" leaves the charts to go-echarts' own
 // host, "none" leaves them out, "npm" asks the user's npm for the script, and
@@ -92,7 +93,8 @@ func limited(r io.Reader) ([]byte, error) {
 func npmScript(ctx context.Context) ([]byte, error) {
 	npm, err := exec.LookPath("npm")
 	if err != nil {
-		return nil, fmt.Errorf("npm is not to be found (%w); give the file dist/echarts.min.js of echarts %s instead", err, figures.EchartsVersion)
+		return nil, fmt.Errorf("npm is not to be found (%w); give the file dist/echarts.min.js of echarts %s instead", err,
+			figures.EchartsVersion)
 	}
 	dir, err := os.MkdirTemp("", "mosaicquant-npm-")
 	if err != nil {

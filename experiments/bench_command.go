@@ -67,7 +67,8 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the file)")
 	f.StringVar(&cache, "cache", "", "cache `folder` for models from the hub (default: the user's cache folder)")
 	f.StringVar(&device, "predict", "", "measure nothing: what a model of the `device` expects of a GPU ("+strings.Join(bench.PredictedDevices(), ", ")+")")
-	f.BoolVar(&profile, "profile", false, "for ncu --profile-from-start off: run every product once where it looks, and write no rows")
+	f.BoolVar(&profile, "profile", false,
+		"for ncu --profile-from-start off: run every product once where it looks, and write no rows")
 	f.BoolVar(&o.Fresh, "fresh", false, "measure again what is finished")
 	return cmd
 }
@@ -101,7 +102,8 @@ func runBench(cmd *cobra.Command, lab *trial.Lab, b *plan.Bench, o bench.Options
 	if failed != nil {
 		return failed
 	}
-	fmt.Fprintf(stdout, "\n%d rows in %s (%d were there before): %s\n", len(res.Rows), time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, row.File))
+	fmt.Fprintf(stdout, "\n%d rows in %s (%d were there before): %s\n", len(res.Rows),
+		time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, row.File))
 	if res.Failed > 0 {
 		return trialsFailed(fmt.Errorf("%d of %d rows could not be measured; the rows say why", res.Failed, len(res.Rows)))
 	}

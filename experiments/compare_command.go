@@ -51,7 +51,8 @@ it fails in B alone; and if no rows match at all.`,
 				}
 				warnings = append(warnings, some...)
 			}
-			d, err := stats.Compare(rows[0], rows[1], stats.DiffOptions{Names: [2]string{args[0], args[1]}, Across: across, Threshold: threshold / 100})
+			d, err := stats.Compare(rows[0], rows[1],
+				stats.DiffOptions{Names: [2]string{args[0], args[1]}, Across: across, Threshold: threshold / 100})
 			if err != nil {
 				return err
 			}
@@ -76,7 +77,8 @@ it fails in B alone; and if no rows match at all.`,
 				for _, p := range bad[:min(len(bad), 4)] {
 					names = append(names, p.A.Label)
 				}
-				return fmt.Errorf("%d of %d matched rows got worse by more than %v %%: %s", len(bad), len(d.Pairs), threshold, strings.Join(names, ", "))
+				return fmt.Errorf("%d of %d matched rows got worse by more than %v %%: %s", len(bad), len(d.Pairs), threshold,
+					strings.Join(names, ", "))
 			}
 			return nil
 		},

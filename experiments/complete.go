@@ -36,15 +36,16 @@ func completeFlags(cmd *cobra.Command) {
 		if slices.Contains([]string{"config", "model", "text", "tasks", "assets"}, name) {
 			mode = cobra.ShellCompDirectiveDefault // or a file
 		}
-		err := cmd.RegisterFlagCompletionFunc(name, func(c *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-			var fit []string
-			for _, v := range values(c) {
-				if strings.HasPrefix(v, begun) {
-					fit = append(fit, v)
+		err := cmd.RegisterFlagCompletionFunc(name,
+			func(c *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+				var fit []string
+				for _, v := range values(c) {
+					if strings.HasPrefix(v, begun) {
+						fit = append(fit, v)
+					}
 				}
-			}
-			return fit, mode
-		})
+				return fit, mode
+			})
 		if err != nil {
 			panic("complete: " + err.Error()) // the flag is there, and has no other
 		}

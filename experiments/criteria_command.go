@@ -89,7 +89,8 @@ their standard errors. Finished studies of DIR are not run again.`,
 
 // runStudies runs the studies that the trials of sw stand for and prints a table
 // of each.
-func runStudies(ctx context.Context, out, log io.Writer, lab *trial.Lab, sw *plan.Sweep, dir string, criteria []string, densities []float64) error {
+func runStudies(ctx context.Context, out, log io.Writer, lab *trial.Lab, sw *plan.Sweep, dir string, criteria []string,
+	densities []float64) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -183,7 +184,8 @@ func printStudy(out io.Writer, rows []row.Criteria) error {
 			break
 		}
 	}
-	fmt.Fprintf(out, "share of the base's output distortion that is recovered, in %%, mean of layers ± standard error; on the evaluated text\n")
+	fmt.Fprintf(out, "share of the base's output distortion that is recovered, in %%, mean of layers ± standard error; "+
+		"on the evaluated text\n")
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprint(w, "criterion\t")
 	for _, d := range first.Densities {
@@ -193,9 +195,11 @@ func printStudy(out io.Writer, rows []row.Criteria) error {
 	for i, c := range first.Criteria {
 		fmt.Fprintf(w, "%s\t", c.Name)
 		for d := range first.Densities {
-			fmt.Fprintf(w, "%s\t", percentOf(rows, func(r row.Criteria) (float64, bool) { return r.Criteria[i].HeldOut[d], true }))
+			fmt.Fprintf(w, "%s\t",
+				percentOf(rows, func(r row.Criteria) (float64, bool) { return r.Criteria[i].HeldOut[d], true }))
 		}
-		fmt.Fprintf(w, "%s\t", percentOf(rows, func(r row.Criteria) (float64, bool) { return r.Criteria[i].Recovered[at], true }))
+		fmt.Fprintf(w, "%s\t",
+			percentOf(rows, func(r row.Criteria) (float64, bool) { return r.Criteria[i].Recovered[at], true }))
 		fmt.Fprintf(w, "%s\t", percentOf(rows, func(r row.Criteria) (float64, bool) {
 			v, ok := r.Criteria[i].Overlap["oracle"]
 			if !ok {
@@ -203,7 +207,8 @@ func printStudy(out io.Writer, rows []row.Criteria) error {
 			}
 			return v[at], true
 		}))
-		fmt.Fprintf(w, "%s\t\n", percentOf(rows, func(r row.Criteria) (float64, bool) { v, ok := r.Criteria[i].Spearman["oracle"]; return v, ok }))
+		fmt.Fprintf(w, "%s\t\n",
+			percentOf(rows, func(r row.Criteria) (float64, bool) { v, ok := r.Criteria[i].Spearman["oracle"]; return v, ok }))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -97,7 +97,8 @@ func fillDocuments(out io.Writer, root string, files []string, check bool) error
 		}
 	}
 	if stale != nil {
-		return fmt.Errorf("numbers that are not those of the rows, first at %s: go run ./experiments docs", strings.Join(stale, ", "))
+		return fmt.Errorf("numbers that are not those of the rows, first at %s: go run ./experiments docs",
+			strings.Join(stale, ", "))
 	}
 	return nil
 }

@@ -85,7 +85,8 @@ func machineFacts(cache string, clean bool) ([][2]string, error) {
 		return nil, err
 	}
 	return append(append(facts, state...),
-		[2]string{"builtin models", cmp.Or(strings.Join(builtin.Models(), ", "), "none: this program was built without them")},
+		[2]string{"builtin models",
+			cmp.Or(strings.Join(builtin.Models(), ", "), "none: this program was built without them")},
 		[2]string{"builtin texts", strings.Join(builtin.Texts(), ", ")},
 		[2]string{"builtin tasks", strings.Join(builtin.Tasks(), ", ")}), nil
 }

@@ -55,7 +55,8 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 		fmt.Fprintf(out, "\ntiming layers in the form of each trial: %s\n", seconds(timing))
 	}
 	total += timing
-	fmt.Fprintf(out, "\n%d trials, about %s at the machine's present %.0f GFLOP/s (within a factor of two), up to %s for each trial that runs at a time",
+	fmt.Fprintf(out, "\n%d trials, about %s at the machine's present %.0f GFLOP/s (within a factor of two), up to %s "+
+		"for each trial that runs at a time",
 		n, seconds(total), rate.FLOPS/1e9, mebibytes(memory))
 	if m := row.Memory(); m > 0 {
 		fmt.Fprintf(out, " (this machine has %s)", mebibytes(m))

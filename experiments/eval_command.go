@@ -82,7 +82,8 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 	f.IntVar(&e.Protocol.Context, "context", 0, "`tokens` a window of the text (default: the model's positions, at most 2048)")
 	f.IntVar(&e.Protocol.Stride, "stride", 0, "`tokens` from one window to the next (default: the context)")
 	f.IntVar(&e.Protocol.Tokens, "tokens", 0, "score at most so many `tokens` of the text (default: all)")
-	f.BoolVar(&e.Protocol.BOS, "bos", true, "begin every window and task context with the BOS token (default: if the tokenizer has one)")
+	f.BoolVar(&e.Protocol.BOS, "bos", true,
+		"begin every window and task context with the BOS token (default: if the tokenizer has one)")
 	f.StringSliceVar(&e.Tasks, "tasks", nil, "`tasks`, separated by commas")
 	f.IntVar(&e.Limit, "limit", 0, "score only the first `n` items of each task (default: all)")
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")
@@ -164,7 +165,8 @@ func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 		rep.Text = t
 	}
 	for _, r := range e.Tasks {
-		t := taskEval{Name: r.Task.Name, Ref: r.Task.Ref, SHA256: r.Task.SHA256, MaxLength: asked.MaxLength, Truncated: r.Truncated}
+		t := taskEval{Name: r.Task.Name, Ref: r.Task.Ref, SHA256: r.Task.SHA256, MaxLength: asked.MaxLength,
+			Truncated: r.Truncated}
 		for _, m := range r.Metrics {
 			t.Metrics = append(t.Metrics, row.Value{Name: m.Name, Value: m.Value, SE: m.SE})
 		}
@@ -190,7 +192,8 @@ func (r *evalReport) print(out io.Writer) error {
 		fmt.Fprintln(out, "note:", text)
 	}
 	if t := r.Text; t != nil {
-		fmt.Fprintf(out, "\n%s: context %d, stride %d, %d tokens in %d windows\n", t.Ref, t.Context, t.Stride, t.Tokens, len(t.Series[0].Values))
+		fmt.Fprintf(out, "\n%s: context %d, stride %d, %d tokens in %d windows\n", t.Ref, t.Context, t.Stride, t.Tokens,
+			len(t.Series[0].Values))
 		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		for _, v := range t.Values {
 			fmt.Fprintf(w, "%s\t%.4f\t%s\t%s\n", v.Name, v.Value, standardError(v), v.Unit)
@@ -219,7 +222,8 @@ func (r *evalReport) print(out io.Writer) error {
 	}
 	for _, t := range r.Tasks {
 		if t.Truncated > 0 {
-			fmt.Fprintf(out, "%s: %d requests were longer than %d tokens and lost some at their beginning\n", t.Name, t.Truncated, t.MaxLength)
+			fmt.Fprintf(out, "%s: %d requests were longer than %d tokens and lost some at their beginning\n", t.Name,
+				t.Truncated, t.MaxLength)
 		}
 	}
 	return nil

@@ -150,7 +150,8 @@ func writeInspected(out io.Writer, r *trial.Inspected, format string) error {
 		return err
 	}
 	c := in.Calibration
-	fmt.Fprintf(out, "\nInputs of linear layers: %d tokens of %s, context %d, seed %d, bos %v\n\n", r.Tokens, c.Text, c.Context, c.Seed, in.BOS)
+	fmt.Fprintf(out, "\nInputs of linear layers: %d tokens of %s, context %d, seed %d, bos %v\n\n", r.Tokens, c.Text,
+		c.Context, c.Seed, in.BOS)
 	return table(out, r.Activations)
 }
 
@@ -198,7 +199,8 @@ func inspectedText(out io.Writer, list []trial.Outliers) error {
 
 func inspectedMarkdown(out io.Writer, list []trial.Outliers) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| name | shape | %s |\n|---|---|%s---|\n", strings.Join(heads(), " | "), strings.Repeat("---:|", len(measures)))
+	fmt.Fprintf(&b, "| name | shape | %s |\n|---|---|%s---|\n", strings.Join(heads(), " | "),
+		strings.Repeat("---:|", len(measures)))
 	for _, o := range list {
 		fmt.Fprintf(&b, "| %s | %dx%d | %s |\n", shortName(o.Name), o.Rows, o.Cols, strings.Join(cells(o), " | "))
 	}
@@ -224,7 +226,8 @@ func inspectedCSV(out io.Writer, r *trial.Inspected) error {
 	}
 	for i, list := range [][]trial.Outliers{r.Weights, r.Activations} {
 		for _, o := range list {
-			line := []string{[]string{"weight", "activation"}[i], o.Name, strconv.Itoa(o.Rows), strconv.Itoa(o.Cols), number(o.RMS)}
+			line := []string{[]string{"weight", "activation"}[i], o.Name, strconv.Itoa(o.Rows), strconv.Itoa(o.Cols),
+				number(o.RMS)}
 			for _, m := range measures {
 				line = append(line, number(m.of(o)))
 			}

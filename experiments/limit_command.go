@@ -73,7 +73,8 @@ DIR are not run again, and report draws what it finds there.`,
 func limitTrials(all []plan.Trial, labels []string) ([]plan.Trial, error) {
 	var chosen []plan.Trial
 	for _, t := range all {
-		if t.Method.Method().Quantizes() && t.Method.Checkpoint() == "" && (len(labels) == 0 || slices.Contains(labels, t.Label)) {
+		if t.Method.Method().Quantizes() && t.Method.Checkpoint() == "" &&
+			(len(labels) == 0 || slices.Contains(labels, t.Label)) {
 			chosen = append(chosen, t)
 		}
 	}

@@ -22,7 +22,8 @@ func checkAddressSpace() error {
 	}
 	if limit.Cur < leastAddressSpace {
 		return fmt.Errorf("the address space is limited to %d MiB (ulimit -v), and Go reserves more than it uses: "+
-			"raise it to %d MiB, or limit memory with GOMEMLIMIT or a control group instead", limit.Cur>>20, leastAddressSpace>>20)
+			"raise it to %d MiB, or limit memory with GOMEMLIMIT or a control group instead",
+			limit.Cur>>20, leastAddressSpace>>20)
 	}
 	debug.SetTraceback("none")
 	return nil

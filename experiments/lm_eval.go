@@ -60,7 +60,8 @@ func encodeLMEval(w io.Writer, e *trial.Evaluated, now time.Time) error {
 		}
 		results[name], subtasks[name], versions[name], shots[name], better[name] = values, []string{}, version, 0, up
 		samples[name] = object{"original": r.Task.All, "effective": len(r.Task.Items)}
-		configs[name] = object{"task": name, "num_fewshot": 0, "metadata": object{"version": version, "sha256": r.Task.SHA256}}
+		configs[name] = object{"task": name, "num_fewshot": 0,
+			"metadata": object{"version": version, "sha256": r.Task.SHA256}}
 	}
 	asked := e.Evaluation
 	var limit any
@@ -72,7 +73,8 @@ func encodeLMEval(w io.Writer, e *trial.Evaluated, now time.Time) error {
 	return enc.Encode(object{
 		"results": results, "group_subtasks": subtasks, "configs": configs, "versions": versions, "n-shot": shots,
 		"higher_is_better": better, "n-samples": samples, "date": float64(now.UnixMilli()) / 1000, "model_name": asked.Model,
-		"config": object{"model": "mosaicquant", "model_args": object{"pretrained": asked.Model, "activations": asked.Activations,
-			"add_bos_token": asked.Protocol.BOS, "max_length": asked.MaxLength}, "limit": limit},
+		"config": object{"model": "mosaicquant",
+			"model_args": object{"pretrained": asked.Model, "activations": asked.Activations,
+				"add_bos_token": asked.Protocol.BOS, "max_length": asked.MaxLength}, "limit": limit},
 	})
 }

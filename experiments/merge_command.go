@@ -95,7 +95,8 @@ func finishSlices(ctx context.Context, out io.Writer, dir string, wait time.Dura
 			break
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s: %d of %d trials have no row yet, nothing is joined: %s", dir, len(missing), len(sw.Trials), some(missing))
+			return fmt.Errorf("%s: %d of %d trials have no row yet, nothing is joined: %s", dir, len(missing), len(sw.Trials),
+				some(missing))
 		}
 		select {
 		case <-ctx.Done():
@@ -237,7 +238,8 @@ func explain(err error, files []string) error {
 	a, knownA := env[c.Env[0]]
 	b, knownB := env[c.Env[1]]
 	if knownA && knownB && a.Kernel != b.Kernel {
-		return fmt.Errorf("%w (computed with the kernels %s and %s, which round differently); remove one of the two lines", err, a.Kernel, b.Kernel)
+		return fmt.Errorf("%w (computed with the kernels %s and %s, which round differently); remove one of the two lines",
+			err, a.Kernel, b.Kernel)
 	}
 	return fmt.Errorf("%w; remove one of the two lines", err)
 }

@@ -64,5 +64,6 @@ func rowID(name string, dirs []string) (string, error) {
 		}
 		return "", fmt.Errorf("--trial %s: the report of %s has %d rows", name, dir, count)
 	}
-	return "", fmt.Errorf("--trial %s: is a row of a report, and there are no rows in %s", name, filepath.Join(dirs[0], "rows.jsonl"))
+	return "", fmt.Errorf("--trial %s: is a row of a report, and there are no rows in %s", name,
+		filepath.Join(dirs[0], "rows.jsonl"))
 }

@@ -79,7 +79,8 @@ func stepLine(s sweep.Step, n, run int) string {
 	if full < width {
 		head = ">"
 	}
-	line := fmt.Sprintf("%d/%d [%-*s] %3.0f%%, %s left", n, run, width, strings.Repeat("=", full)+head, 100*s.Share, roundly(s.Left))
+	line := fmt.Sprintf("%d/%d [%-*s] %3.0f%%, %s left", n, run, width, strings.Repeat("=", full)+head, 100*s.Share,
+		roundly(s.Left))
 	if s.Label == "" {
 		return fmt.Sprintf("%s: %s", line, s.Stage)
 	}

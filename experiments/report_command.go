@@ -113,7 +113,8 @@ func summary(out io.Writer, t *stats.Table, dir string) error {
 	answers := strings.SplitAfter(answer.String(), "\n")
 	answers = answers[:len(answers)-1]
 	if len(answers) > answerLines {
-		answers = append(answers[:answerLines-1], fmt.Sprintf("  ... the answers of all %d groups: %s\n", len(t.Groups), page))
+		answers = append(answers[:answerLines-1],
+			fmt.Sprintf("  ... the answers of all %d groups: %s\n", len(t.Groups), page))
 	}
 	if len(answers) > 0 {
 		answers = append([]string{"\nCan 4 bits be accurate and fast?\n"}, answers...)
@@ -151,8 +152,8 @@ func readFolder(dir string) (reports.Input, error) {
 	}
 	in := reports.Input{Title: filepath.Base(dir), Rows: rows, Criteria: criteria, Limits: limits, Warnings: warnings,
 		Styles: methodStyles()}
-	in.Timing = "To measure them, add the line speed: {shapes: llama3.2-1b/down, tokens: [1, 512]} to a copy of the sweep file and run " +
-		"go run ./experiments sweep -c COPY; a form without a kernel says so."
+	in.Timing = "To measure them, add the line speed: {shapes: llama3.2-1b/down, tokens: [1, 512]} to a copy of the " +
+		"sweep file and run go run ./experiments sweep -c COPY; a form without a kernel says so."
 	if in.Env, err = row.ReadEnvironments(dir); err != nil {
 		return in, err
 	}
@@ -203,7 +204,8 @@ func describeSweep(in *reports.Input, dir string) error {
 	}
 	sw, err := plan.Parse(file, config)
 	if err != nil { // an older version's, say: the rows are what counts
-		in.Warnings = append(in.Warnings, fmt.Sprintf("this version cannot run the sweep file again, so commands are left out: %s", strings.ReplaceAll(err.Error(), file, "config.yaml")))
+		in.Warnings = append(in.Warnings, fmt.Sprintf("this version cannot run the sweep file again, so commands are left "+
+			"out: %s", strings.ReplaceAll(err.Error(), file, "config.yaml")))
 		return nil
 	}
 	own := path.Join("results", sw.Name)
@@ -213,7 +215,8 @@ func describeSweep(in *reports.Input, dir string) error {
 	in.Draw = "go run ./experiments report " + slurm.Quote(in.Folder)
 	in.Commands = map[string]string{}
 	for _, r := range in.Rows {
-		in.Commands[r.Trial] = fmt.Sprintf("go run ./experiments sweep -c %s -o results/again --trial %s", slurm.Quote(in.Folder+"/config.yaml"), r.Trial)
+		in.Commands[r.Trial] = fmt.Sprintf("go run ./experiments sweep -c %s -o results/again --trial %s",
+			slurm.Quote(in.Folder+"/config.yaml"), r.Trial)
 	}
 	return nil
 }

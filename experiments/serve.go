@@ -66,7 +66,8 @@ func listenLoopback(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, fmt.Errorf("--addr %s: want HOST:PORT, such as 127.0.0.1:0: %w", addr, err)
 	}
 	if !isLoopback(host) {
-		return nil, fmt.Errorf("--addr %s: %q is not a loopback address; reports are served to this machine alone: use 127.0.0.1, [::1] or localhost", addr, host)
+		return nil, fmt.Errorf("--addr %s: %q is not a loopback address; reports are served to this machine alone: use "+
+			"127.0.0.1, [::1] or localhost", addr, host)
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -112,7 +113,8 @@ func (l *liveReport) handler() http.Handler {
 			w.Write(data)
 		}
 	}
-	mux.Handle("GET /{$}", answer("text/html; charset=utf-8", func() ([]byte, error) { page, _, err := l.render(); return page, err }))
+	mux.Handle("GET /{$}",
+		answer("text/html; charset=utf-8", func() ([]byte, error) { page, _, err := l.render(); return page, err }))
 	mux.Handle("GET /progress", answer("application/json", func() ([]byte, error) {
 		l.mu.Lock()
 		defer l.mu.Unlock()

@@ -204,7 +204,8 @@ func (s *submission) send(ctx context.Context, sw *plan.Sweep, rec *slurm.Record
 		return err
 	}
 	if err := row.WriteFile(slurm.RecordFile(dir), append(data, '\n')); err != nil {
-		return fmt.Errorf("jobs %s, %s and %s are submitted, but --status will not know of them: %w", sent.Prepare, sent.Array, sent.Merge, err)
+		return fmt.Errorf("jobs %s, %s and %s are submitted, but --status will not know of them: %w", sent.Prepare,
+			sent.Array, sent.Merge, err)
 	}
 	fmt.Fprintf(s.out, "submitted %d slices: jobs %s (prepare), %s (slices %s) and %s (merge); logs in %s\n",
 		len(tasks), sent.Prepare, sent.Array, sent.Tasks, sent.Merge, filepath.Join(s.dir, slurm.Folder))
@@ -212,7 +213,8 @@ func (s *submission) send(ctx context.Context, sw *plan.Sweep, rec *slurm.Record
 }
 
 // sendJobs submits the three jobs, or none.
-func (s *submission) sendJobs(ctx context.Context, study *slurm.Study, tasks []int, others []string) (*slurm.Submission, error) {
+func (s *submission) sendJobs(ctx context.Context, study *slurm.Study, tasks []int,
+	others []string) (*slurm.Submission, error) {
 	var ids []string
 	for _, next := range []func() slurm.Job{
 		study.Prepare,
@@ -340,7 +342,8 @@ func (s *submission) status(ctx context.Context) error {
 		if p.task != nil {
 			job = fmt.Sprintf("job %s_%d %s", p.task.Job, p.task.Index, p.task.State)
 		}
-		fmt.Fprintf(s.out, "slice %s\t%d of %d finished, %d failed\t%s\n", sweep.Slice{I: i + 1, N: len(list)}, p.finished, p.trials, p.failed, job)
+		fmt.Fprintf(s.out, "slice %s\t%d of %d finished, %d failed\t%s\n", sweep.Slice{I: i + 1, N: len(list)}, p.finished,
+			p.trials, p.failed, job)
 	}
 	last := rec.Submissions[len(rec.Submissions)-1]
 	for _, job := range []struct{ name, id string }{{"prepare", last.Prepare}, {"merge", last.Merge}} {

@@ -63,7 +63,8 @@ computes what slices share, on one machine, into the cache they share.`,
 			}
 			defer lab.Store.Report()
 			if err := trial.Refused(sw.Trials); err != nil {
-				return badInput(fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use execution: fake\n%w", config, err))
+				return badInput(fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use "+
+					"execution: fake\n%w", config, err))
 			}
 			if prepare {
 				return sw.Locate(prepareSweep(cmd, lab, sw, part))
@@ -169,7 +170,8 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 		return err
 	}
 	if err != nil {
-		p.Note("interrupted: %d trials finished before are kept in %s; the same command goes on from there", res.Finished+res.Ran, o.Dir)
+		p.Note("interrupted: %d trials finished before are kept in %s; the same command goes on from there",
+			res.Finished+res.Ran, o.Dir)
 		return err
 	}
 	if o.Part != "" {
@@ -183,7 +185,8 @@ func runSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, o sweep.Option
 	fmt.Fprintf(cmd.OutOrStdout(), "\n%d trials in %s (%d were finished before); report: %s\n",
 		res.Ran, time.Since(start).Round(time.Second), res.Finished, filepath.Join(o.Dir, "report.html"))
 	if res.Failed > 0 {
-		return trialsFailed(fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran, filepath.Join(o.Dir, row.File)))
+		return trialsFailed(fmt.Errorf("%d of %d trials failed; the report and %s say why", res.Failed, res.Ran,
+			filepath.Join(o.Dir, row.File)))
 	}
 	return nil
 }
@@ -203,6 +206,7 @@ func prepareSweep(cmd *cobra.Command, lab *trial.Lab, sw *plan.Sweep, part strin
 	if err := sweep.Prepare(cmd.Context(), lab, groups); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "prepared %d groups of trials in %s: %s\n", len(groups), time.Since(start).Round(100*time.Millisecond), lab.Store.Dir())
+	fmt.Fprintf(cmd.OutOrStdout(), "prepared %d groups of trials in %s: %s\n", len(groups),
+		time.Since(start).Round(100*time.Millisecond), lab.Store.Dir())
 	return nil
 }

@@ -185,7 +185,8 @@ func (e *encoder) floats(v []float32) {
 // packed reads and checks a dense matrix.
 func (d *decoder) packed() *Packed {
 	b := &Packed{N: d.int("N", maxDim), K: d.int("K", maxDim)}
-	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim), Kind: Kind(d.int("kind", len(rows)-1))}
+	f := Format{Bits: d.int("bits", 8), Affine: d.int("affine", 1) == 1, Group: d.int("group", maxDim),
+		Kind: Kind(d.int("kind", len(rows)-1))}
 	b.Format = f
 	if d.err != nil {
 		return b
@@ -230,7 +231,8 @@ func (d *decoder) floats(name string, want int) []float32 {
 
 // columns reads the kept channels beside base.
 func (d *decoder) columns(base *Packed) *Columns {
-	c := &Columns{N: base.N, K: d.int("K", maxDim), Count: d.int("kept channels", maxDim), Reordered: d.int("reordered", 1) == 1}
+	c := &Columns{N: base.N, K: d.int("K", maxDim), Count: d.int("kept channels", maxDim),
+		Reordered: d.int("reordered", 1) == 1}
 	packed := d.int("packed columns", 1) == 1
 	if d.err == nil && (c.Count == 0 || c.K-c.Count != base.K) {
 		d.fail("%d of %d channels kept beside a base of %d", c.Count, c.K, base.K)

@@ -26,7 +26,8 @@ type ResidualForm struct {
 
 // Form returns the form of q.
 func (q *Quantized) Form() Form {
-	f := Form{Base: q.Base.Format, Outliers: q.Outliers != nil, ChannelScales: q.ChannelScales != nil, InputBits: q.InputBits}
+	f := Form{Base: q.Base.Format, Outliers: q.Outliers != nil, ChannelScales: q.ChannelScales != nil,
+		InputBits: q.InputBits}
 	f.N, f.K = q.Dims()
 	if r := q.Residual; r != nil {
 		f.Residual = &ResidualForm{r.BlockRows, r.BlockCols, r.Bits, r.RowScales, r.BaseScales,

@@ -93,7 +93,8 @@ func (f Format) Validate() error {
 		name = "bilevel"
 	}
 	if f.Bits < r.least || f.Bits > r.most || r.zeros != either && f.Affine != (r.zeros == affine) {
-		return fmt.Errorf("quant: %s format with bits=%d, affine=%v: want %d..%d and %v", name, f.Bits, f.Affine, r.least, r.most, r.zeros == affine)
+		return fmt.Errorf("quant: %s format with bits=%d, affine=%v: want %d..%d and %v", name, f.Bits, f.Affine, r.least,
+			r.most, r.zeros == affine)
 	}
 	if r.perRow && f.Group != 0 {
 		return fmt.Errorf("quant: %s has one scale for each row, not groups of %d", name, f.Group)

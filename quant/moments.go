@@ -104,7 +104,8 @@ type Accumulator struct {
 
 // NewAccumulator returns an empty accumulator for K channels.
 func NewAccumulator(k int) *Accumulator {
-	return &Accumulator{m: Moments{K: k, H: make([]float64, k*k), AbsMax: make([]float32, k)}, sum: make([]float64, k), sumAbs: make([]float64, k)}
+	return &Accumulator{m: Moments{K: k, H: make([]float64, k*k), AbsMax: make([]float32, k)}, sum: make([]float64, k),
+		sumAbs: make([]float64, k)}
 }
 
 // Add adds the rows of x [tokens,K]. A value that is not finite, or too large
@@ -164,7 +165,8 @@ func (a *Accumulator) Finish() (*Moments, error) {
 // check reports moments that cannot come from a calibration that ran.
 func (m *Moments) check() error {
 	if m.K <= 0 || len(m.H) != m.K*m.K || len(m.AbsMax) != m.K || len(m.Mean) != m.K || len(m.MeanAbs) != m.K {
-		return fmt.Errorf("moments of K=%d hold %d second moments, %d maxima, %d and %d means", m.K, len(m.H), len(m.AbsMax), len(m.Mean), len(m.MeanAbs))
+		return fmt.Errorf("moments of K=%d hold %d second moments, %d maxima, %d and %d means", m.K, len(m.H), len(m.AbsMax),
+			len(m.Mean), len(m.MeanAbs))
 	}
 	if m.Tokens <= 0 {
 		return fmt.Errorf("moments of %d tokens", m.Tokens)
@@ -183,14 +185,16 @@ func (m *Moments) check() error {
 		if v := m.AbsMax[j]; !(v >= 0 && v <= math.MaxFloat32) {
 			return fmt.Errorf("absolute maximum of channel %d is %g", j, v)
 		}
-		if v, a := m.Mean[j], m.MeanAbs[j]; !(a >= 0 && a <= math.MaxFloat32 && v >= -math.MaxFloat32 && v <= math.MaxFloat32) {
+		if v, a := m.Mean[j], m.MeanAbs[j]; !(a >= 0 && a <= math.MaxFloat32 &&
+			v >= -math.MaxFloat32 && v <= math.MaxFloat32) {
 			return fmt.Errorf("mean of channel %d is %g, of magnitudes %g", j, v, a)
 		}
 		constant = constant && h == m.H[0]
 	}
 	if constant && (m.K > 1 || m.H[0] == 0) {
 		if m.H[0] == 0 {
-			return fmt.Errorf("all inputs of all %d channels are 0, as behind a norm whose weights are all 0; if the model has none, the calibration never ran", m.K)
+			return fmt.Errorf("all inputs of all %d channels are 0, as behind a norm whose weights are all 0; if the model "+
+				"has none, the calibration never ran", m.K)
 		}
 		return fmt.Errorf("diag H is %g in all %d channels: the calibration never ran", m.H[0], m.K)
 	}

@@ -187,7 +187,8 @@ func (r *Residual) RowScaled(base *Packed) (*Residual, error) {
 			k0 := r.Cols.At(i) * r.BlockCols
 			k1 := min(k0+r.BlockCols, r.K)
 			if k0/size != (k1-1)/size {
-				return nil, fmt.Errorf("quant: residual block %dx%d at column %d lies in several groups of %d: it has no scale of its own", r.BlockRows, r.BlockCols, k0, size)
+				return nil, fmt.Errorf("quant: residual block %dx%d at column %d lies in several groups of %d: it has no scale "+
+					"of its own", r.BlockRows, r.BlockCols, k0, size)
 			}
 			for n := b * r.BlockRows; n < min((b+1)*r.BlockRows, r.N); n++ {
 				s, _ := base.Scale(n, k0/size, groups)

@@ -79,11 +79,12 @@ func (e *cpu) Close() error { return nil }
 
 func (e *cpu) Yardsticks(string) []Yardstick {
 	return []Yardstick{
-		{row.ReadBandwidth, fmt.Sprintf("sum of %d MiB, %d threads", len(e.memory)>>20, runtime.GOMAXPROCS(0)), func() (float64, error) {
-			start := time.Now()
-			zipper.Sum(e.memory)
-			return float64(len(e.memory)) / time.Since(start).Seconds(), nil
-		}},
+		{row.ReadBandwidth, fmt.Sprintf("sum of %d MiB, %d threads", len(e.memory)>>20, runtime.GOMAXPROCS(0)),
+			func() (float64, error) {
+				start := time.Now()
+				zipper.Sum(e.memory)
+				return float64(len(e.memory)) / time.Since(start).Seconds(), nil
+			}},
 		{row.PeakRate, fmt.Sprintf("our float32 GEMM of %d³ (%s)", e.x.Rows, gemm.Kernel()), func() (float64, error) {
 			start := time.Now()
 			gemm.MulNT(e.y, e.x, e.w)

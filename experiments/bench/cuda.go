@@ -113,9 +113,10 @@ func (e *gpu) Yardsticks(string) []Yardstick {
 	if e.device.Info.Emulated {
 		bytes, n = 1<<20, 64
 	}
-	all := []Yardstick{{row.ReadBandwidth, fmt.Sprintf("copy of %d MiB on the device, bytes read and written", bytes>>20), func() (float64, error) {
-		return e.device.CopyBandwidth(bytes)
-	}}}
+	all := []Yardstick{{row.ReadBandwidth, fmt.Sprintf("copy of %d MiB on the device, bytes read and written", bytes>>20),
+		func() (float64, error) {
+			return e.device.CopyBandwidth(bytes)
+		}}}
 	if _, err := e.device.CuBLAS(); err == nil {
 		all = append(all, Yardstick{row.PeakRate, fmt.Sprintf("cuBLAS bf16 GEMM of %d³", n),
 			func() (float64, error) { return e.device.GEMMRate(n) }})

@@ -34,7 +34,8 @@ func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
 			return nil, errors.New("no random matrix is made up of channels apart, low-rank branches or channel scales")
 		}
 	}
-	q, err := (solve.RTN{Format: base, Scale: grid.Scale{Rule: grid.AbsMax}}).Quantize(quant.Problem{Name: "random", Weights: x})
+	rtn := solve.RTN{Format: base, Scale: grid.Scale{Rule: grid.AbsMax}}
+	q, err := rtn.Quantize(quant.Problem{Name: "random", Weights: x})
 	if err != nil {
 		return nil, err
 	}

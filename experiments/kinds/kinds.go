@@ -211,7 +211,8 @@ var decimal = regexp.MustCompile(`^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9
 // Share is a fraction, written as such or in percent, from low to high (both
 // fractions and allowed).
 func Share(low, high float64) Kind {
-	return Kind{Zero: 0.0, Form: fmt.Sprintf("share, %s to %s", Percentage(low), Percentage(high)), Edges: []any{low, high},
+	return Kind{Zero: 0.0, Form: fmt.Sprintf("share, %s to %s", Percentage(low), Percentage(high)),
+		Edges: []any{low, high},
 		Read: func(n *yaml.Node) (any, error) {
 			number, percent := strings.CutSuffix(n.Value, "%")
 			tag := n.ShortTag()

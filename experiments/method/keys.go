@@ -57,8 +57,9 @@ var smoothingSites = &Key{Name: "smoothing_sites", Kind: kinds.Word("all", "norm
 const LMHead = "lm_head"
 
 var lmHead = &Key{Name: LMHead, Kind: kinds.Boolean, Default: always(false),
-	Means: "Quantizes the output layer, too, and counts it among the quantized layers. Where it is the embedding (tied), the embedding " +
-		"stays in 16 bits, and the output layer becomes a quantized copy",
+	Means: "Quantizes the output layer, too, and counts it among the quantized layers. Where it is the embedding " +
+		"(tied), " +
+		"the embedding stays in 16 bits, and the output layer becomes a quantized copy",
 	Label: kinds.Either("lm_head", "no-lm_head"), Quiet: true}
 
 var base = &Key{Name: "base", Kind: kinds.Word("rtn", "gptq"), Default: always("rtn"),

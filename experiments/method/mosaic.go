@@ -36,8 +36,8 @@ var mosaicQuant = &Method{
 				"to the codes of an integer base (`half`)",
 			Label: residualScaleLabel, Quiet: true},
 		{Name: "index", Kind: kinds.DefaultWord(true, "rows", "bitmap", "exact", "gaps"), Default: always(""),
-			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, 4 bits for each gap between " +
-				"kept ones (`gaps`), or 4 bits for each kept block where every 16 blocks of a row keep just as many " +
+			Means: "How places of kept blocks are stored: block sparse rows, a bit for every block, 4 bits for each gap " +
+				"between kept ones (`gaps`), or 4 bits for each kept block where every 16 blocks of a row keep just as many " +
 				"(`exact`, of which `density` is a whole number)",
 			Label: kinds.Prefix("", nil), Quiet: true},
 		{Name: "joint", Kind: kinds.Boolean, Default: always(false), Applies: gptqBase, Needs: "base gptq",

@@ -26,7 +26,8 @@ var svdquant = &Method{
 	},
 	Parts: func(s Settings, f *quant.Form) { f.LowRank, f.ChannelScales = s.Int("rank"), s.Bool("svd_smoothing") },
 	Cost: func(s Settings) Cost {
-		c := Cost{Loop: s.Word("base") == "gptq", Searches: 8 * float64(s.Int("svd_rounds")), Copies: 8} // most of a round is the branch
+		// Most of a round is the branch.
+		c := Cost{Loop: s.Word("base") == "gptq", Searches: 8 * float64(s.Int("svd_rounds")), Copies: 8}
 		if s.Bool("svd_smoothing") {
 			c.Searches += 41
 		}

@@ -80,7 +80,8 @@ func TestErrors(t *testing.T) {
 		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, trellis, checkpoint; did you mean gptq?`},
 		{common("model: m", "model: m\ntasks: builtin:choice"), `x.yaml:3: tasks: "builtin:choice" is not a list of tasks`},
 		{common("model: m", "model: m\ntasks: []"), "x.yaml:3: tasks: "},
-		{common("model: m", "model: m\ntasks: [Choice]"), `x.yaml:3: tasks[0]: "Choice" is neither builtin:NAME nor TASK=FILE`},
+		{common("model: m", "model: m\ntasks: [Choice]"),
+			`x.yaml:3: tasks[0]: "Choice" is neither builtin:NAME nor TASK=FILE`},
 		{common("model: m", "model: m\ntasks: [a=b, 'builtin:']"), `x.yaml:3: tasks[1]: "builtin:" is neither`},
 		{common("model: m", "model: m\ntasks: ['piqa=']"), `x.yaml:3: tasks[0]: "piqa=" is neither`},
 		{common("model: m", "model: m\ntasks: ['piqa=a,b']"), `x.yaml:3: tasks[0]: "piqa=a,b" is neither`},
@@ -172,14 +173,16 @@ func TestTooMuch(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "x.yaml:6: methods[0]: more than 100000 combinations") {
 		t.Errorf("160000 combinations: %v", err)
 	}
-	if _, err = Parse("x.yaml", make([]byte, maxBytes+1)); err == nil || !strings.Contains(err.Error(), "bytes; a file has at most") {
+	_, err = Parse("x.yaml", make([]byte, maxBytes+1))
+	if err == nil || !strings.Contains(err.Error(), "bytes; a file has at most") {
 		t.Errorf("a huge file: %v", err)
 	}
 	bomb := header + "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
 	for c := 'b'; c < 'h'; c++ {
 		bomb += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+string(c-1)+", ", 10) + "x]\n"
 	}
-	if _, err = Parse("x.yaml", []byte(bomb)); err == nil || !strings.Contains(err.Error(), "YAML references make more than 100000 values") {
+	_, err = Parse("x.yaml", []byte(bomb))
+	if err == nil || !strings.Contains(err.Error(), "YAML references make more than 100000 values") {
 		t.Errorf("references to references: %v", err)
 	}
 	deep := header + "methods: " + strings.Repeat("[", 20000)

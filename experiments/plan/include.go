@@ -25,8 +25,10 @@ const (
 
 // includeKey names files whose keys hold where this one gives no others.
 var includeKey = other{"include", "path of a YAML file, or a list of these", "none",
-	"Files whose keys hold where this one gives none; later ones win over earlier ones. Paths are relative to this file. Sections " +
-		"(`protocol`, `calibration`, `stress`, `speed`) are joined key by key; lists, `methods` among them, are replaced whole"}
+	"Files whose keys hold where this one gives none; later ones win over earlier ones. Paths are relative to this " +
+		"file. " +
+		"Sections (`protocol`, `calibration`, `stress`, `speed`) are joined key by key; lists, `methods` among them, " +
+		"are replaced whole"}
 
 // root returns the top mapping of the file, with what it includes, references written
 // out, and keys set from the command line; nil after an error.
@@ -98,7 +100,8 @@ func (p *parser) include(n *yaml.Node, chain []string) *yaml.Node {
 	}
 	switch i := slices.IndexFunc(chain, func(c string) bool { return filepath.Clean(c) == path }); {
 	case i >= 0:
-		p.errorf(n.Line, includeKey.name, "%s includes itself: %s", path, strings.Join(append(slices.Clip(chain[i:]), path), " > "))
+		loop := strings.Join(append(slices.Clip(chain[i:]), path), " > ")
+		p.errorf(n.Line, includeKey.name, "%s includes itself: %s", path, loop)
 		return nil
 	case len(p.files) > maxIncluded:
 		p.errorf(n.Line, includeKey.name, "more than %d files", maxIncluded)

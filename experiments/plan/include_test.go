@@ -30,8 +30,9 @@ func TestInclude(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := s.Trials[0]
-	if len(s.Trials) != 1 || s.Name != "x" || s.Question != "Why?" || got.Method.Name() != "rtn" || got.Activations != "a4" ||
-		got.Protocol.Context != 128 || got.Protocol.Text != "t" || got.Calibration.Tokens != 4096 || got.Calibration.Seed != 3 {
+	if len(s.Trials) != 1 || s.Name != "x" || s.Question != "Why?" || got.Method.Name() != "rtn" ||
+		got.Activations != "a4" || got.Protocol.Context != 128 || got.Protocol.Text != "t" ||
+		got.Calibration.Tokens != 4096 || got.Calibration.Seed != 3 {
 		t.Errorf("%s: %+v", s.Name, s.Trials)
 	}
 	again(t, s)
@@ -39,7 +40,8 @@ func TestInclude(t *testing.T) {
 		!strings.HasPrefix(err.Error(), "dir/more/calibration.yaml:1: calibration.text: is bad") {
 		t.Errorf("%v", err)
 	}
-	if err := s.LocateMethod(&got, errors.New("is bad")); err == nil || !strings.HasPrefix(err.Error(), "dir/x.yaml:5: rtn") {
+	err = s.LocateMethod(&got, errors.New("is bad"))
+	if err == nil || !strings.HasPrefix(err.Error(), "dir/x.yaml:5: rtn") {
 		t.Errorf("%v", err)
 	}
 }
@@ -47,8 +49,9 @@ func TestInclude(t *testing.T) {
 func TestIncludeErrors(t *testing.T) {
 	files := map[string]string{
 		"self.yaml": "include: self.yaml\n", "a.yaml": "include: b.yaml", "b.yaml": "include: a.yaml",
-		"bad.yaml": "\nmodel: [\n", "list.yaml": "- x", "empty.yaml": "", "typo.yaml": "\nmodle: m\n", "value.yaml": "\nactivations: a9\n",
-		"huge.yaml": strings.Repeat("#", maxBytes+1),
+		"bad.yaml": "\nmodel: [\n", "list.yaml": "- x", "empty.yaml": "", "typo.yaml": "\nmodle: m\n",
+		"value.yaml": "\nactivations: a9\n",
+		"huge.yaml":  strings.Repeat("#", maxBytes+1),
 	}
 	for include, want := range map[string]string{
 		"none.yaml":   "x.yaml:5: include: open none.yaml",
@@ -72,9 +75,11 @@ func TestIncludeErrors(t *testing.T) {
 			t.Errorf("include: %s: %v, want %s", include, err, want)
 		}
 	}
-	many := "include: [" + strings.TrimSuffix(strings.Repeat("e.yaml, ", maxIncluded+1), ", ") + "]\nmethods: [{method: rtn}]"
+	list := strings.TrimSuffix(strings.Repeat("e.yaml, ", maxIncluded+1), ", ")
+	many := "include: [" + list + "]\nmethods: [{method: rtn}]"
 	files["e.yaml"] = "activations: a16"
-	if _, err := ParseWith(filesOf(files), "x.yaml", []byte(header+many)); err == nil || !strings.Contains(err.Error(), "more than 16 files") {
+	_, err := ParseWith(filesOf(files), "x.yaml", []byte(header+many))
+	if err == nil || !strings.Contains(err.Error(), "more than 16 files") {
 		t.Errorf("%v", err)
 	}
 	if _, err := Parse("x.yaml", []byte(header+"methods: [{method: rtn}]"), "include=a.yaml"); err == nil ||
@@ -93,7 +98,8 @@ func TestReferences(t *testing.T) {
 	for _, trial := range s.Trials {
 		got = append(got, trial.Label)
 	}
-	if want := "gptq g128, gptq g32, gptq g64, gptq g128 hessian refine2, gptq g32 hessian refine2"; strings.Join(got, ", ") != want {
+	const want = "gptq g128, gptq g32, gptq g64, gptq g128 hessian refine2, gptq g32 hessian refine2"
+	if strings.Join(got, ", ") != want {
 		t.Errorf("%s", strings.Join(got, ", "))
 	}
 	if damp := s.Trials[3].Method.Float("damp"); damp != 0.1 {
@@ -104,7 +110,8 @@ func TestReferences(t *testing.T) {
 
 func TestBenchSet(t *testing.T) {
 	const text = "include: shared.yaml\nname: b\nproducts: [{shapes: 64x256, variants: [dense4]}]\n"
-	b, err := ParseBenchWith(filesOf(map[string]string{"shared.yaml": "repeats: 9\ncache: warm\n"}), "b.yaml", []byte(text), "cache=rotate")
+	files := filesOf(map[string]string{"shared.yaml": "repeats: 9\ncache: warm\n"})
+	b, err := ParseBenchWith(files, "b.yaml", []byte(text), "cache=rotate")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,8 @@ import "strings"
 
 // opening returns the comment that data starts with, without its marks.
 func opening(data []byte) string {
-	breaks := strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n") // those of YAML
+	// These are the line breaks of YAML.
+	breaks := strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n")
 	var lines []string
 	for line := range strings.SplitSeq(breaks.Replace(string(data)), "\n") {
 		text, ok := strings.CutPrefix(line, "#")

@@ -295,7 +295,8 @@ func (p *parser) tasks(n *yaml.Node) []string {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl, arc_easy]", kinds.Show(n))
+		p.errorf(n.Line, "tasks", "%s is not a list of tasks, such as [builtin:choice, piqa=valid.jsonl, arc_easy]",
+			kinds.Show(n))
 		return nil
 	}
 	var list []string

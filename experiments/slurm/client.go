@@ -10,7 +10,8 @@ import (
 )
 
 // ErrNoSlurm says that this machine has no sbatch.
-var ErrNoSlurm = errors.New("sbatch is not in PATH: submit runs where Slurm's commands are, on a cluster's login node; elsewhere, run \"experiments sweep --slice I/N\" on each machine and then \"experiments merge\"")
+var ErrNoSlurm = errors.New("sbatch is not in PATH: submit runs where Slurm's commands are, on a cluster's login " +
+	"node; elsewhere, run \"experiments sweep --slice I/N\" on each machine and then \"experiments merge\"")
 
 // Find tells whether sbatch is here.
 func Find() error {

@@ -43,7 +43,8 @@ func (s *Study) Check() error {
 	for _, m := range s.Options.More {
 		name, _, _ := strings.Cut(m, "=")
 		if name == "" || name[0] == '-' || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz-") != "" {
-			return fmt.Errorf("--option %q: want NAME=VALUE or NAME, a long option of sbatch without its dashes, such as mem=32G",
+			return fmt.Errorf("--option %q: want NAME=VALUE or NAME, a long option of sbatch without its dashes, such as "+
+				"mem=32G",
 				m)
 		}
 		if slices.Contains(ours, name) {
@@ -113,7 +114,8 @@ func (s *Study) job(name string, args []string, about string, command ...string)
 	all := []string{"--parsable", "--job-name=" + s.Name + "-" + name, "--chdir=" + s.WorkDir,
 		"--open-mode=append", "--kill-on-invalid-dep=yes"}
 	all = append(all, args...)
-	for _, o := range []struct{ name, value string }{{"partition", s.Options.Partition}, {"account", s.Options.Account}, {"time", s.Options.Time}} {
+	for _, o := range []struct{ name, value string }{{"partition", s.Options.Partition}, {"account", s.Options.Account},
+		{"time", s.Options.Time}} {
 		if o.value != "" {
 			all = append(all, "--"+o.name+"="+o.value)
 		}

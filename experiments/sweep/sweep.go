@@ -247,7 +247,8 @@ func (r *runner) survey(ctx context.Context, trials []plan.Trial) {
 			m = nil
 			continue
 		}
-		if seconds, err := bench.EstimateSpeed(open, rate); err == nil && g == slices.IndexFunc(r.later, func(n int) bool { return n > 0 }) {
+		first := slices.IndexFunc(r.later, func(n int) bool { return n > 0 })
+		if seconds, err := bench.EstimateSpeed(open, rate); err == nil && g == first {
 			m.plan(part{g, "", timing}, seconds)
 		}
 		if slices.ContainsFunc(open, func(t plan.Trial) bool { return t.Method.Method().Quantizes() }) {

@@ -401,9 +401,11 @@ skip: {activations: a16, method: [none, mosaic, spqr]}
 // trial of the same form; one without a kernel, or of several forms, is told.
 func TestSpeedOfCheckpoints(t *testing.T) {
 	lab, model, dir := newLab(t), testmodel.Dir(t), t.TempDir()
-	head := "name: speed\nmodel: " + model + "\nprotocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 128}\n" +
+	head := "name: speed\nmodel: " + model + "\n" +
+		"protocol: {text: builtin:heldout, context: 64, stride: 64, bos: true, tokens: 128}\n" +
 		"calibration: {text: builtin:calibration, tokens: 256, seed: 1}\nactivations: a8\n"
-	made := parse(t, head+"methods:\n- {method: rtn, group: 64}\n- {method: rtn, group: 64, layers: [{match: first, group: 32}]}\n"+
+	made := parse(t, head+"methods:\n- {method: rtn, group: 64}\n"+
+		"- {method: rtn, group: 64, layers: [{match: first, group: 32}]}\n"+
 		"- {method: mosaic, density: 10%}\n")
 	paths := []string{filepath.Join(dir, "one"), filepath.Join(dir, "several"), filepath.Join(dir, "parts")}
 	for i, tr := range made.Trials {
@@ -411,7 +413,8 @@ func TestSpeedOfCheckpoints(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sw := parse(t, head+"speed: {shapes: 32x256, tokens: 2, repeats: 3, engine: cpu}\nmethods:\n- {method: rtn, group: 64}\n"+
+	sw := parse(t, head+"speed: {shapes: 32x256, tokens: 2, repeats: 3, engine: cpu}\n"+
+		"methods:\n- {method: rtn, group: 64}\n"+
 		"- {method: checkpoint, path: ["+strings.Join(paths, ", ")+"]}\n")
 	if _, err := Run(t.Context(), lab, sw, Options{Dir: filepath.Join(dir, "out")}); err != nil {
 		t.Fatal(err)
@@ -423,8 +426,11 @@ func TestSpeedOfCheckpoints(t *testing.T) {
 	if !ok || !also || a.Value != b.Value {
 		t.Errorf("times %+v and %+v of one form, warnings %q", a, b, imported.Warnings)
 	}
-	for label, want := range map[string]string{"checkpoint several": "there is no one form to time", "checkpoint parts": "has parts beside its base"} {
-		if text := strings.Join(all[label].Warnings, "\n"); !strings.Contains(text, "speed: not timed: ") || !strings.Contains(text, want) {
+	for label, want := range map[string]string{
+		"checkpoint several": "there is no one form to time", "checkpoint parts": "has parts beside its base",
+	} {
+		text := strings.Join(all[label].Warnings, "\n")
+		if !strings.Contains(text, "speed: not timed: ") || !strings.Contains(text, want) {
 			t.Errorf("%s: warnings %q, want %q", label, text, want)
 		}
 	}

@@ -55,7 +55,8 @@ type blockMethod interface {
 
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
 // they are. It takes 4 bytes for each block of the model.
-func sharedBlocks(m blockMethod, each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
+func sharedBlocks(m blockMethod,
+	each func(func(p quant.Problem, unit float64) error) error) ([]quant.Quantizer, error) {
 	var scores [][]float32
 	var cost, count []int
 	err := each(func(p quant.Problem, unit float64) error {

@@ -124,7 +124,8 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 			once := layerSeconds(cost, float64(l.N), float64(l.K), first, speed, cores)
 			e.Stages[Budgeting] += whole - once
 			e.Stages[Quantizing] += once
-			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed // error and energy of sampled inputs
+			// The error and the energy of sampled inputs.
+			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed
 			if m.Float("smoothing") > 0 {
 				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
 			}
@@ -198,7 +199,8 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) (text, t
 
 // EstimateAll estimates the trials of a subject, and their calibration, as Costs does:
 // without a look at the weights.
-func (l *Lab) EstimateAll(ctx context.Context, trials []plan.Trial, r Rate) (calibration float64, list []Estimate, err error) {
+func (l *Lab) EstimateAll(ctx context.Context, trials []plan.Trial,
+	r Rate) (calibration float64, list []Estimate, err error) {
 	s, _, err := l.open(ctx, trials[0])
 	if err != nil {
 		return 0, nil, err

@@ -33,7 +33,8 @@ type Exported struct {
 }
 
 // exportedFiles are copied from the source, as far as it has them.
-var exportedFiles = []string{"tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json"}
+var exportedFiles = []string{"tokenizer.json", "tokenizer_config.json", "generation_config.json",
+	"special_tokens_map.json"}
 
 // Export runs the method of t and writes the result to dir for other programs, in one
 // of foreign.Targets. What was written is read back; every layer must have the weights
@@ -46,7 +47,8 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 	case t.Method.Checkpoint() != "":
 		return nil, fmt.Errorf("method checkpoint: %s is a checkpoint already", t.Method.Checkpoint())
 	case t.Transform != "":
-		return nil, fmt.Errorf("format %s: other programs do not turn inputs while the model runs; no transform goes with it", format)
+		return nil, fmt.Errorf("format %s: other programs do not turn inputs while the model runs;"+
+			" no transform goes with it", format)
 	}
 	t.Execution = "" // what is written does not depend on it
 	temp, err := newFolder(dir)
@@ -89,7 +91,8 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 }
 
 // writeExport writes all files, synced to the disk.
-func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *quantizedModel, w *foreign.Writer, e *Exported) error {
+func (s *Subject) writeExport(ctx context.Context, dir string, t plan.Trial, q *quantizedModel, w *foreign.Writer,
+	e *Exported) error {
 	files, err := s.source.lab.OpenModel(ctx, t.Model)
 	if err != nil {
 		return err
@@ -235,17 +238,20 @@ func exportedConfig(data []byte, quantization json.RawMessage, untied bool) ([]b
 		if err := json.Unmarshal(m["model_type"], &kind); err != nil {
 			return nil, err
 		}
-		names := map[string]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+		names := map[string]string{"llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM",
+			"qwen3": "Qwen3ForCausalLM"}
 		m["architectures"] = json.RawMessage(fmt.Sprintf("[%q]", names[kind]))
 	}
 	out, err := json.MarshalIndent(m, "", "  ")
 	return append(out, '\n'), err
 }
 
-func (s *Subject) writeGGUF(path string, files hf.Files, plain []*hf.Tensor, q *quantizedModel, w *foreign.Writer) error {
+func (s *Subject) writeGGUF(path string, files hf.Files, plain []*hf.Tensor, q *quantizedModel,
+	w *foreign.Writer) error {
 	var tensors []gguf.Tensor
 	for _, tensor := range plain {
-		if s.source.model.Config().TieEmbeddings && !s.source.computed && tensor.Name == headName || strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
+		tied := s.source.model.Config().TieEmbeddings && !s.source.computed
+		if tied && tensor.Name == headName || strings.HasSuffix(tensor.Name, ".rotary_emb.inv_freq") {
 			continue // says what is said elsewhere
 		}
 		t, err := foreign.Plain(tensor)

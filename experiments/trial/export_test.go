@@ -85,6 +85,9 @@ func TestExportBasis(t *testing.T) {
 		{"rotated", "{method: rtn, group: 32}", "gguf"},
 		{"folded", "{method: rtn, group: 32, ignore: [\"*.o_proj\"]}", "16-bit"},
 	} {
+		if testing.Short() && c.basis == "folded" && c.format != "16-bit" {
+			continue
+		}
 		name := c.basis + " " + c.method + " as " + c.format
 		dir := filepath.Join(t.TempDir(), "out")
 		made := importedTrials(t, model, "- "+c.method+"\n")[0]

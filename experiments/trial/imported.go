@@ -66,7 +66,8 @@ func (l *Lab) CheckpointForm(ctx context.Context, path string) (*quant.Form, err
 		if form == nil {
 			form = &f
 		} else if f != *form {
-			return nil, fmt.Errorf("%s is %s, layers before it are %s: there is no one form to time", linear.Name, f.Base, form.Base)
+			return nil, fmt.Errorf("%s is %s, layers before it are %s: there is no one form to time",
+				linear.Name, f.Base, form.Base)
 		}
 	}
 	return form, nil
@@ -120,10 +121,12 @@ func (l *Lab) hashCheckpoint(path string) (string, error) {
 func (s *Subject) runImported(ctx context.Context, t plan.Trial, r *row.Row) error {
 	path := t.Method.Checkpoint()
 	if t.Basis != "" || t.Transform != "" || t.Stress.Channels > 0 {
-		return fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress goes with it", path)
+		return fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress "+
+			"goes with it", path)
 	}
 	if t.ActivationsScale != "" {
-		return fmt.Errorf("method checkpoint: %s: activations_scale: %s is for weights that are quantized here", path, t.ActivationsScale)
+		return fmt.Errorf("method checkpoint: %s: activations_scale: %s is for weights that are quantized here", path,
+			t.ActivationsScale)
 	}
 	c, err := s.source.lab.openCheckpoint(ctx, path)
 	if err != nil {
@@ -142,7 +145,8 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 		return err
 	}
 	if want := fmt.Sprintf("a%d", c.InputBits); want != t.Activations {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("the checkpoint is made for activations %s; this row has %s", want, t.Activations))
+		r.Warnings = append(r.Warnings,
+			fmt.Sprintf("the checkpoint is made for activations %s; this row has %s", want, t.Activations))
 	}
 	executed, err := newExecutor(t)
 	if err != nil {
@@ -180,7 +184,8 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 		q.others -= w.Tensors
 		forms[w.Form] = true
 	}
-	r.Warnings = append(r.Warnings, "the layers of the checkpoint are "+strings.Join(slices.Sorted(maps.Keys(forms)), ", "))
+	r.Warnings = append(r.Warnings,
+		"the layers of the checkpoint are "+strings.Join(slices.Sorted(maps.Keys(forms)), ", "))
 	if err := s.compareLayers(ctx, c, q, r); err != nil {
 		return err
 	}
@@ -205,8 +210,9 @@ func (s *Subject) compareLayers(ctx context.Context, c *foreign.Checkpoint, q *q
 		return err
 	}
 	if other != "" {
-		r.Warnings = append(r.Warnings, fmt.Sprintf("%s of the checkpoint differs from the model's: its layers have other inputs,"+
-			" and no errors of layers are given", other))
+		r.Warnings = append(r.Warnings,
+			fmt.Sprintf("%s of the checkpoint differs from the model's: its layers have other inputs,"+
+				" and no errors of layers are given", other))
 		return nil
 	}
 	for p, err := range q.problems(ctx, false) {

@@ -49,7 +49,8 @@ func TestOutputLayer(t *testing.T) {
 		t.Errorf("layers %v, without lm_head %v", rows[1].Layers, rows[0].Layers)
 	}
 	for i, r := range rows {
-		if got := slices.Contains(r.Warnings, "the output layer is quantized, and counted in bits per weight"); got != (i > 0) {
+		const says = "the output layer is quantized, and counted in bits per weight"
+		if got := slices.Contains(r.Warnings, says); got != (i > 0) {
 			t.Errorf("%s: warnings %q", r.Label, r.Warnings)
 		}
 	}
@@ -93,7 +94,8 @@ func TestOutputLayer(t *testing.T) {
 	if err := with.CheckShapes(trials[2]); err != nil {
 		t.Error(err)
 	}
-	if err := without.source.checkPatterns(trials[2].Method); err == nil || !strings.Contains(err.Error(), `"lm_head" matches no linear layer`) {
+	err := without.source.checkPatterns(trials[2].Method)
+	if err == nil || !strings.Contains(err.Error(), `"lm_head" matches no linear layer`) {
 		t.Errorf("a pattern without lm_head: true: %v", err)
 	}
 }
@@ -108,6 +110,9 @@ func TestOutputStatistics(t *testing.T) {
 	lab, model := testLab(t), testmodel.Dir(t)
 	for _, settings := range []string{"", ", smoothing: 0.5"} {
 		for _, basis := range []string{"", "folded", "rotated"} {
+			if testing.Short() && basis == "folded" { // half of rotated
+				continue
+			}
 			tr := importedTrials(t, model, "- {method: rtn, group: 32, lm_head: true"+settings+"}\n")[0]
 			tr.Basis, tr.BasisSeed = basis, 1
 			s := opened(t, lab, tr)
@@ -145,6 +150,9 @@ func TestOutputWritten(t *testing.T) {
 	plain := importedTrials(t, model, "- {method: rtn, group: 32}\n")[0]
 	plain.Activations = "a16"
 	for _, format := range []string{"packed", "compressed-tensors", "gptq", "gguf", "16-bit"} {
+		if testing.Short() && format == "gptq" {
+			continue
+		}
 		dir := filepath.Join(t.TempDir(), "out")
 		path := dir
 		if format == "packed" {
@@ -204,7 +212,8 @@ func TestOtherOutput(t *testing.T) {
 	for i := range w.Data {
 		w.Data[i] *= 1e5
 	}
-	e, err := s.evaluator.evaluate(t.Context(), other.With(map[string]llm.Replacement{llm.OutputName: {Weights: w}}), "other")
+	other = other.With(map[string]llm.Replacement{llm.OutputName: {Weights: w}})
+	e, err := s.evaluator.evaluate(t.Context(), other, "other")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,9 +25,10 @@ func (c *calibrator) smooth(ctx context.Context, m plan.Method) (*llm.Model, map
 		return c.source.model, nil, nil
 	}
 	key := c.key("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
-	scales, err := store.Do(ctx, c.store(), key, c.scalesCodec(m), func(ctx context.Context) (map[string][]float32, error) {
-		return c.smoothScales(ctx, m.Float("smoothing"), m.Word("smoothing_sites") == "norms")
-	})
+	scales, err := store.Do(ctx, c.store(), key, c.scalesCodec(m),
+		func(ctx context.Context) (map[string][]float32, error) {
+			return c.smoothScales(ctx, m.Float("smoothing"), m.Word("smoothing_sites") == "norms")
+		})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -194,7 +194,8 @@ func (s *source) otherBytes(model *llm.Model) (int64, error) {
 		}
 		n -= size
 	}
-	if c := s.model.Config(); c.TieEmbeddings && s.basis.folds() && !s.model.OutputListed() { // and an output layer beside the embedding
+	// An output layer beside the embedding, which it was before.
+	if c := s.model.Config(); c.TieEmbeddings && s.basis.folds() && !s.model.OutputListed() {
 		n += 2 * int64(c.VocabSize) * int64(c.HiddenSize)
 	}
 	return n, nil

@@ -103,7 +103,8 @@ func TestParquetText(t *testing.T) {
 	if parts := strings.Split(text, "\n\n"); len(parts) != 12 || len(parts[1]) != 800 || len(sha) != 64 {
 		t.Errorf("%d parts, SHA-256 %s", len(parts), sha)
 	}
-	if _, _, err := readText("../../internal/parquet/testdata/arc.parquet"); err == nil || !strings.Contains(err.Error(), `no text in a column "text"`) {
+	_, _, err = readText("../../internal/parquet/testdata/arc.parquet")
+	if err == nil || !strings.Contains(err.Error(), `no text in a column "text"`) {
 		t.Errorf("%v", err)
 	}
 }

@@ -60,7 +60,8 @@ func (s bnbScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 		return nil, fmt.Errorf("tensor %q: %w", stateName, err)
 	}
 	if q.Kind != s.kind || !slices.Equal(q.Shape, []int{n, k}) || q.Block < 1 {
-		return nil, fmt.Errorf("tensor %q: quant_type %q, shape %v, blocksize %d; by config.json %s [%d %d]", stateName, q.Kind, q.Shape, q.Block,
+		return nil, fmt.Errorf("tensor %q: quant_type %q, shape %v, blocksize %d; by config.json %s [%d %d]", stateName,
+			q.Kind, q.Shape, q.Block,
 			s.kind, n, k)
 	}
 	table, err := r.tensor(w+".quant_map", []string{"F32"}, 16)
@@ -91,7 +92,8 @@ func (s bnbScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g.layer(r, name, form, part{".weight", "codes"}, part{".weight.absmax", "scales"}, part{".weight.nested_absmax", "second-level scales"},
+	return g.layer(r, name, form, part{".weight", "codes"}, part{".weight.absmax", "scales"},
+		part{".weight.nested_absmax", "second-level scales"},
 		part{".weight.quant_map", "tables"}, part{".weight.nested_quant_map", "tables"},
 		part{".weight.quant_state.bitsandbytes__" + s.kind, "layout"})
 }

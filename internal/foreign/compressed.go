@@ -168,7 +168,8 @@ func (s *ctScheme) weights(f fields) error {
 	case "mxfp4-pack-quantized":
 		kind, want = `"float"`, []string{`"group"`}
 	default:
-		return fmt.Errorf("format %.60q is not pack-quantized, int-quantized, nvfp4-pack-quantized or mxfp4-pack-quantized", s.format)
+		return fmt.Errorf("format %.60q is not pack-quantized, int-quantized, nvfp4-pack-quantized or mxfp4-pack-quantized",
+			s.format)
 	}
 	if err := f.only("type", kind); err != nil {
 		return err
@@ -178,7 +179,8 @@ func (s *ctScheme) weights(f fields) error {
 	}
 	fixed := map[string]int{"nvfp4-pack-quantized": 16, "mxfp4-pack-quantized": 32}[s.format]
 	if fixed > 0 && (s.bits != 4 || s.group != fixed || !s.symmetric) {
-		return fmt.Errorf("num_bits %d, group_size %d, symmetric %v: %s has 4, %d, true", s.bits, s.group, s.symmetric, s.format, fixed)
+		return fmt.Errorf("num_bits %d, group_size %d, symmetric %v: %s has 4, %d, true", s.bits, s.group, s.symmetric,
+			s.format, fixed)
 	}
 	switch string(f["strategy"]) {
 	case `"group"`:
@@ -241,7 +243,8 @@ func (s *ctScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 		}
 		form += " act-order"
 	}
-	return g.layer(r, name, form, part{".weight_packed", "codes"}, part{".weight", "codes"}, part{".weight_scale", "scales"},
+	return g.layer(r, name, form, part{".weight_packed", "codes"}, part{".weight", "codes"},
+		part{".weight_scale", "scales"},
 		part{".weight_zero_point", "zeros"}, part{".weight_g_idx", "column index"}, part{".weight_shape", "layout"})
 }
 
@@ -273,7 +276,8 @@ func (s *ctScheme) codes(r *reader, g *Grid, name string) error {
 		return fmt.Errorf("tensor %q: holds %v, but by config.json [%d %d]", shape.Name, got, g.N, g.K)
 	}
 	v := words(t)
-	g.Codes = pack(g.N, g.K, s.bits, func(i, j int) int { return int(v[i*wide+j/w] >> (j % w * s.bits) & (1<<s.bits - 1)) })
+	g.Codes = pack(g.N, g.K, s.bits,
+		func(i, j int) int { return int(v[i*wide+j/w] >> (j % w * s.bits) & (1<<s.bits - 1)) })
 	return nil
 }
 
@@ -336,7 +340,8 @@ func (s *ctScheme) fp4(r *reader, name string, n, k int) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := []part{{".weight_packed", "codes"}, {".weight_scale", "scales"}, {".weight_global_scale", "second-level scales"}}
+	parts := []part{{".weight_packed", "codes"}, {".weight_scale", "scales"},
+		{".weight_global_scale", "second-level scales"}}
 	g := &Grid{N: n, K: k, Bits: 4, Codes: codes.Data, Levels: e2m1, Group: s.group, Scales: make([]float32, n*groups)}
 	p := &quant.Packed{N: n, K: k, Codes: codes.Data}
 	if s.format == "mxfp4-pack-quantized" {

@@ -80,7 +80,8 @@ func (c *Checkpoint) own() error {
 		if err != nil {
 			return err
 		}
-		c.layers[l.Name] = &Layer{Source: q, Quantized: q, Ledger: q.Ledger(), Tensors: int64(len(t.Data)), Form: q.Base.Format.String()}
+		c.layers[l.Name] = &Layer{Source: q, Quantized: q, Ledger: q.Ledger(), Tensors: int64(len(t.Data)),
+			Form: q.Base.Format.String()}
 	}
 	return nil
 }
@@ -127,8 +128,8 @@ func (r *reader) configure(files hf.Files, config json.RawMessage) error {
 			"bitsandbytes":       (*reader).bitsandbytes,
 		}[r.into.Format]
 		if !ok {
-			return fmt.Errorf("foreign: %s/config.json: quantization_config.quant_method %.60q is not compressed-tensors, gptq, awq,"+
-				" bitsandbytes or %s", files.Name(), r.into.Format, hf.QuantMethod)
+			return fmt.Errorf("foreign: %s/config.json: quantization_config.quant_method %.60q is not compressed-tensors, "+
+				"gptq, awq, bitsandbytes or %s", files.Name(), r.into.Format, hf.QuantMethod)
 		}
 		err = configure(r, f)
 	}

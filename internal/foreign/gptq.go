@@ -62,15 +62,16 @@ func (s gptqScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Grid{N: n, K: k, Bits: s.bits, Group: group, Scales: transposed(floats(scales), groups, n), Zeros: make([]int16, n*groups)}
+	g := &Grid{N: n, K: k, Bits: s.bits, Group: group, Scales: transposed(floats(scales), groups, n),
+		Zeros: make([]int16, n*groups)}
 	codes, zeros, mask := words(qweight), words(qzeros), uint32(1)<<s.bits-1
 	g.Codes = pack(n, k, s.bits, func(i, j int) int { return int(codes[j/w*n+i] >> (j % w * s.bits) & mask) })
 	for i := range n {
 		for j := range groups {
 			z := int(zeros[j*(n/w)+i/w]>>(i%w*s.bits)&mask) + s.plusOne
 			if z > int(mask) {
-				return nil, fmt.Errorf("%s.qzeros: group %d of output %d stores %d, which with checkpoint_format gptq is the zero %d of"+
-					" AutoGPTQ and 0 of GPTQModel", name, j, i, mask, z)
+				return nil, fmt.Errorf("%s.qzeros: group %d of output %d stores %d, which with checkpoint_format gptq is the "+
+					"zero %d of AutoGPTQ and 0 of GPTQModel", name, j, i, mask, z)
 			}
 			g.Zeros[i*groups+j] = int16(z)
 		}
@@ -93,7 +94,8 @@ func (s gptqScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 			form += " act-order"
 		}
 	}
-	return g.layer(r, name, form, part{".qweight", "codes"}, part{".scales", "scales"}, part{".qzeros", "zeros"}, part{".g_idx", "column index"})
+	return g.layer(r, name, form, part{".qweight", "codes"}, part{".scales", "scales"}, part{".qzeros", "zeros"},
+		part{".g_idx", "column index"})
 }
 
 // awqScheme is that of AutoAWQ, version gemm.
@@ -163,12 +165,14 @@ func (s awqScheme) layer(r *reader, name string, n, k int) (*Layer, error) {
 	}
 	codes, zeros := words(qweight), words(qzeros)
 	at := func(v []uint32, row, i int) int { return int(v[row*(n/8)+i/8] >> (4 * place[i%8]) & 15) }
-	g := &Grid{N: n, K: k, Bits: 4, Group: group, Scales: transposed(floats(scales), groups, n), Zeros: make([]int16, n*groups)}
+	g := &Grid{N: n, K: k, Bits: 4, Group: group, Scales: transposed(floats(scales), groups, n),
+		Zeros: make([]int16, n*groups)}
 	g.Codes = pack(n, k, 4, func(i, j int) int { return at(codes, j, i) })
 	for i := range n {
 		for j := range groups {
 			g.Zeros[i*groups+j] = int16(at(zeros, j, i))
 		}
 	}
-	return g.layer(r, name, fmt.Sprintf("awq int4 g%d", group), part{".qweight", "codes"}, part{".scales", "scales"}, part{".qzeros", "zeros"})
+	return g.layer(r, name, fmt.Sprintf("awq int4 g%d", group), part{".qweight", "codes"}, part{".scales", "scales"},
+		part{".qzeros", "zeros"})
 }

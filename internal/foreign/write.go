@@ -283,10 +283,11 @@ func (w *Writer) Config() (json.RawMessage, error) {
 		if w.format.Affine {
 			version = "gptq_v2"
 		}
-		c = map[string]any{"quant_method": "gptq", "bits": w.format.Bits, "group_size": group, "desc_act": false, "sym": !w.format.Affine,
-			"checkpoint_format": version, "lm_head": w.head, "pack_dtype": "int32"}
+		c = map[string]any{"quant_method": "gptq", "bits": w.format.Bits, "group_size": group, "desc_act": false,
+			"sym": !w.format.Affine, "checkpoint_format": version, "lm_head": w.head, "pack_dtype": "int32"}
 	case "awq":
-		c = map[string]any{"quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm", "zero_point": true, "modules_to_not_convert": w.left}
+		c = map[string]any{"quant_method": "awq", "bits": 4, "group_size": group, "version": "gemm", "zero_point": true,
+			"modules_to_not_convert": w.left}
 	case "compressed-tensors":
 		c = w.compressedConfig()
 	default:
@@ -297,7 +298,8 @@ func (w *Writer) Config() (json.RawMessage, error) {
 
 func (w *Writer) compressedConfig() map[string]any {
 	format := "pack-quantized"
-	weights := map[string]any{"num_bits": w.format.Bits, "type": "int", "symmetric": !w.format.Affine, "strategy": "channel", "dynamic": false}
+	weights := map[string]any{"num_bits": w.format.Bits, "type": "int", "symmetric": !w.format.Affine,
+		"strategy": "channel", "dynamic": false}
 	if w.format.Group > 0 {
 		weights["strategy"], weights["group_size"] = "group", w.format.Group
 	}
@@ -306,16 +308,18 @@ func (w *Writer) compressedConfig() map[string]any {
 		weights["type"] = "float"
 		weights["scale_dtype"] = "torch.uint8"
 	}
-	group := map[string]any{"targets": []string{"Linear"}, "weights": weights, "input_activations": nil, "output_activations": nil, "format": format}
+	group := map[string]any{"targets": []string{"Linear"}, "weights": weights, "input_activations": nil,
+		"output_activations": nil, "format": format}
 	if w.Inputs < 16 {
-		group["input_activations"] = map[string]any{"num_bits": w.Inputs, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true}
+		group["input_activations"] = map[string]any{"num_bits": w.Inputs, "type": "int", "symmetric": true,
+			"strategy": "token", "dynamic": true}
 	}
 	ignore := append([]string{}, w.left...)
 	if !w.head {
 		ignore = append([]string{llm.OutputName}, ignore...)
 	}
-	return map[string]any{"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed", "ignore": ignore,
-		"config_groups": map[string]any{"group_0": group}, "kv_cache_scheme": nil}
+	return map[string]any{"quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed",
+		"ignore": ignore, "config_groups": map[string]any{"group_0": group}, "kv_cache_scheme": nil}
 }
 
 // Block returns a layer as blocks of GGUF: Q4_0 and Q8_0 for symmetric integers of 4
@@ -340,13 +344,16 @@ func (w *Writer) block(name string, q *quant.Quantized) (gguf.Tensor, error) {
 	if size == 0 {
 		size = p.K
 	}
-	typeName := map[quant.Format]string{{Bits: 4}: "Q4_0", {Bits: 8}: "Q8_0", {Bits: 4, Kind: quant.MXFP4}: "MXFP4"}[quant.Format{
+	names := map[quant.Format]string{
+		{Bits: 4}: "Q4_0", {Bits: 8}: "Q8_0", {Bits: 4, Kind: quant.MXFP4}: "MXFP4"}
+	typeName := names[quant.Format{
 		Bits: p.Format.Bits, Affine: p.Format.Affine, Kind: p.Format.Kind}]
 	switch {
 	case w.Inputs != 16:
 		return t, fmt.Errorf("holds no inputs of %d bits; use activations: a16", w.Inputs)
 	case p.Format.Kind == quant.Integer && p.Format.Affine:
-		return t, fmt.Errorf("has no blocks with integer zeros, as %s needs: Q4_1 rounds a minimum to half precision", p.Format)
+		return t, fmt.Errorf("has no blocks with integer zeros, as %s needs: Q4_1 rounds a minimum to half precision",
+			p.Format)
 	case typeName == "":
 		return t, fmt.Errorf("has no blocks of %s; int4, int8 and mxfp4 are written", p.Format)
 	case size%32 != 0 || p.K%32 != 0:

@@ -34,7 +34,8 @@ func Write(w io.Writer, pairs []Pair, tensors []Tensor) error {
 		for _, d := range t.Shape {
 			elements *= d
 		}
-		if len(t.Shape) == 0 || t.Shape[len(t.Shape)-1]%t.Type.Block != 0 || elements/t.Type.Block*t.Type.Bytes != len(t.Data) {
+		if len(t.Shape) == 0 || t.Shape[len(t.Shape)-1]%t.Type.Block != 0 ||
+			elements/t.Type.Block*t.Type.Bytes != len(t.Data) {
 			return fmt.Errorf("gguf: tensor %q: %d bytes for %s %v", t.Name, len(t.Data), t.Type.Name, t.Shape)
 		}
 		e.text(t.Name)

@@ -88,8 +88,8 @@ const QuantMethod = "mosaicquant"
 func ReadConfig(files Files) (*Config, error) {
 	c, err := ReadForeignConfig(files)
 	if err == nil && c.Foreign != nil {
-		return nil, fmt.Errorf("hf: %s: quantization_config %.80s: the checkpoint is quantized already, in another form than this program's;"+
-			" {method: checkpoint} of a sweep reads it", at(files, "config.json"), c.Foreign)
+		return nil, fmt.Errorf("hf: %s: quantization_config %.80s: the checkpoint is quantized already, in another form "+
+			"than this program's; {method: checkpoint} of a sweep reads it", at(files, "config.json"), c.Foreign)
 	}
 	return c, err
 }

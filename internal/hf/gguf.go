@@ -242,7 +242,8 @@ func (m *metadata) headDim(arch string) int {
 
 // refused are keys whose presence would change results in a way that is not
 // computed here; most belong to relatives of these architectures.
-var refused = []string{"expert_count", "attention.scale", "attention.logit_softcapping", "logit_scale", "residual_scale",
+var refused = []string{"expert_count", "attention.scale", "attention.logit_softcapping", "logit_scale",
+	"residual_scale",
 	"embedding_scale", "attention.clamp_kqv", "attention.max_alibi_bias", "rope.scaling.attn_factor"}
 
 // ggufConfig writes config.json from the metadata.

@@ -113,9 +113,10 @@ func (m *metadata) template(vocab map[string]int, added []object) object {
 	if name == "" {
 		m.fail("tokenizer.ggml.bos_token_id %d is no token", id)
 	}
+	text := func(id string, kind int) object { return object{"Sequence": object{"id": id, "type_id": kind}} }
 	return object{"type": "TemplateProcessing",
-		"single":         []object{{"SpecialToken": object{"id": name, "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}}},
-		"pair":           []object{{"Sequence": object{"id": "A", "type_id": 0}}, {"Sequence": object{"id": "B", "type_id": 1}}},
+		"single":         []object{{"SpecialToken": object{"id": name, "type_id": 0}}, text("A", 0)},
+		"pair":           []object{text("A", 0), text("B", 1)},
 		"special_tokens": object{name: object{"id": name, "ids": []int64{id}, "tokens": []string{name}}}}
 }
 
@@ -132,14 +133,16 @@ func (m *metadata) fallbackTokenizer() ([]byte, error) {
 	}
 	spaces := object{"type": "Replace", "pattern": object{"String": " "}, "content": metaspace}
 	normalizer := object{"type": "Sequence", "normalizers": []object{{"type": "Prepend", "prepend": metaspace}, spaces}}
-	decoders := []object{{"type": "Replace", "pattern": object{"String": metaspace}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"},
+	decoders := []object{{"type": "Replace", "pattern": object{"String": metaspace}, "content": " "},
+		{"type": "ByteFallback"}, {"type": "Fuse"},
 		{"type": "Strip", "content": " ", "start": 1, "stop": 0}}
 	if !m.flag("tokenizer.ggml.add_space_prefix", true) {
 		normalizer["normalizers"], decoders = []object{spaces}, decoders[:3]
 	}
 	t := object{
-		"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": nil, "decoder": object{"type": "Sequence", "decoders": decoders},
-		"model": object{"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": true},
+		"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": nil,
+		"decoder": object{"type": "Sequence", "decoders": decoders},
+		"model":   object{"type": "BPE", "vocab": vocab, "merges": merges, "byte_fallback": true},
 	}
 	if m.flag("tokenizer.ggml.add_bos_token", true) {
 		t["post_processor"] = m.template(vocab, added)

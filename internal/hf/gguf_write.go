@@ -73,12 +73,17 @@ func ggufModel(files Files, arch string, c *Config) ([]gguf.Pair, []gguf.Tensor,
 	whole := func(n int) uint32 { return uint32(n) }
 	pairs := []gguf.Pair{
 		{Key: "general.architecture", Value: arch}, {Key: "general.name", Value: files.Name()},
-		{Key: arch + ".context_length", Value: whole(c.MaxPositions)}, {Key: arch + ".embedding_length", Value: whole(c.HiddenSize)},
+		{Key: arch + ".context_length", Value: whole(c.MaxPositions)},
+		{Key: arch + ".embedding_length", Value: whole(c.HiddenSize)},
 		{Key: arch + ".block_count", Value: whole(c.Layers)}, {Key: arch + ".feed_forward_length", Value: whole(c.MLPSize)},
-		{Key: arch + ".attention.head_count", Value: whole(c.Heads)}, {Key: arch + ".attention.head_count_kv", Value: whole(c.KVHeads)},
-		{Key: arch + ".attention.key_length", Value: whole(c.HeadDim)}, {Key: arch + ".attention.value_length", Value: whole(c.HeadDim)},
-		{Key: arch + ".rope.dimension_count", Value: whole(c.HeadDim)}, {Key: arch + ".rope.freq_base", Value: float32(c.RopeTheta)},
-		{Key: arch + ".attention.layer_norm_rms_epsilon", Value: float32(c.RMSNormEps)}, {Key: arch + ".vocab_size", Value: whole(c.VocabSize)},
+		{Key: arch + ".attention.head_count", Value: whole(c.Heads)},
+		{Key: arch + ".attention.head_count_kv", Value: whole(c.KVHeads)},
+		{Key: arch + ".attention.key_length", Value: whole(c.HeadDim)},
+		{Key: arch + ".attention.value_length", Value: whole(c.HeadDim)},
+		{Key: arch + ".rope.dimension_count", Value: whole(c.HeadDim)},
+		{Key: arch + ".rope.freq_base", Value: float32(c.RopeTheta)},
+		{Key: arch + ".attention.layer_norm_rms_epsilon", Value: float32(c.RMSNormEps)},
+		{Key: arch + ".vocab_size", Value: whole(c.VocabSize)},
 	}
 	if w := slices.Max(c.Window); w > 0 {
 		if slices.Min(c.Window) != w || c.ModelType != "mistral" {
@@ -159,7 +164,8 @@ func ggufVocabulary(files Files, c *Config) ([]gguf.Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.tokens", Value: tokens}, gguf.Pair{Key: "tokenizer.ggml.token_type", Value: types})
+	pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.tokens", Value: tokens},
+		gguf.Pair{Key: "tokenizer.ggml.token_type", Value: types})
 	bos, has := tokenizer.BOS()
 	if has {
 		pairs = append(pairs, gguf.Pair{Key: "tokenizer.ggml.bos_token_id", Value: uint32(bos)})
@@ -201,7 +207,8 @@ func fallbackPairs(j *tokenizerJSON, m *modelJSON, types []int32, merges []strin
 	again := mergesByScore(own, scores)
 	for rank, x := range again {
 		if len(again) != len(merges) || x[0]+" "+x[1] != merges[rank] {
-			return nil, fmt.Errorf("merge %d of %d: merges are not those that scores of pieces give, and GGUF has these alone", rank, len(merges))
+			return nil, fmt.Errorf("merge %d of %d: merges are not those that scores of pieces give, and GGUF has these alone",
+				rank, len(merges))
 		}
 	}
 	if len(again) != len(merges) {
@@ -228,7 +235,8 @@ func prefixed(j *tokenizerJSON) (bool, error) {
 	if prefix {
 		steps = steps[1:]
 	}
-	if len(steps) != 1 || steps[0].Type != "Replace" || deref(steps[0].Pattern.String) != " " || steps[0].Content != metaspace {
+	if len(steps) != 1 || steps[0].Type != "Replace" || deref(steps[0].Pattern.String) != " " ||
+		steps[0].Content != metaspace {
 		return false, errors.New("normalizer: is not Prepend and Replace of LLaMA 2, for which GGUF has a name")
 	}
 	return prefix, nil
@@ -249,11 +257,13 @@ func ggufPre(j *tokenizerJSON, whole bool) (string, error) {
 		if err := json.Unmarshal(data, &known); err != nil {
 			return "", err
 		}
-		if ignoreMerges == whole && known.Normalizer.spell() == j.Normalizer.spell() && known.PreTokenizer.spell() == j.PreTokenizer.spell() {
+		if ignoreMerges == whole && known.Normalizer.spell() == j.Normalizer.spell() &&
+			known.PreTokenizer.spell() == j.PreTokenizer.spell() {
 			return pre, nil
 		}
 	}
-	return "", fmt.Errorf("normalizer and pre_tokenizer are not those of llama-bpe, qwen2, smollm or gpt-2: GGUF has no name for them here")
+	return "", fmt.Errorf("normalizer and pre_tokenizer are not those of llama-bpe, qwen2, smollm or gpt-2: GGUF has " +
+		"no name for them here")
 }
 
 // spell writes what c does, so that equal parts are spelled alike.

@@ -452,9 +452,11 @@ func (h *hub) refusal(path string, res *http.Response) error {
 	why := ""
 	switch code := res.Header.Get("X-Error-Code"); {
 	case code == "GatedRepo":
-		why = fmt.Sprintf("the model is gated: accept its terms at %s/%s and put an access token into HF_TOKEN", h.endpoint, h.model)
+		why = fmt.Sprintf("the model is gated: accept its terms at %s/%s and put an access token into HF_TOKEN", h.endpoint,
+			h.model)
 		if h.token != "" {
-			why = fmt.Sprintf("the model is gated, and the owner of the token has no access: accept its terms at %s/%s", h.endpoint, h.model)
+			why = fmt.Sprintf("the model is gated, and the owner of the token has no access: accept its terms at %s/%s",
+				h.endpoint, h.model)
 		}
 	case code == "RepoNotFound":
 		why = "there is no such model, or it is private and the token has no access"

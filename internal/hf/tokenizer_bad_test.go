@@ -54,7 +54,8 @@ func TestTokenizerBad(t *testing.T) {
 	}{
 		{"no model", func(top, m object) { delete(top, "model") }, "model: missing"},
 		{"unigram", func(top, m object) { m["type"] = "Unigram" }, `model: type "Unigram"`},
-		{"byte fallback", func(top, m object) { m["byte_fallback"] = true }, "byte_fallback is true, but there is no token <0x00>"},
+		{"byte fallback", func(top, m object) { m["byte_fallback"] = true },
+			"byte_fallback is true, but there is no token <0x00>"},
 		{"dropout", func(top, m object) { m["dropout"] = 0.1 }, "dropout 0.1"},
 		{"prefix", func(top, m object) { m["continuing_subword_prefix"] = "##" }, `continuing_subword_prefix "##"`},
 		{"suffix", func(top, m object) { m["end_of_word_suffix"] = "</w>" }, `end_of_word_suffix "</w>"`},

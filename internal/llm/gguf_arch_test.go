@@ -55,8 +55,8 @@ func TestGGUFArchitectures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, values := range map[string]map[string]any{
-		"llama3": {"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-			"original_max_position_embeddings": 8192}},
+		"llama3": {"rope_scaling": map[string]any{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+			"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}},
 		"llama-bias": nil,
 		"mistral":    nil,
 		"qwen2":      {"use_sliding_window": false, "layer_types": nil}, // GGUF has no key for its windows

@@ -99,8 +99,10 @@ func (f *finder) quantizedOutput() bool {
 	if f.layers == nil {
 		return false
 	}
-	t, err := f.checkpoint.Raw(OutputName + ".weight")
-	return err == nil && !slices.Contains(floatTypes, t.DType) || slices.ContainsFunc(f.checkpoint.Names(), func(name string) bool {
+	if t, err := f.checkpoint.Raw(OutputName + ".weight"); err == nil && !slices.Contains(floatTypes, t.DType) {
+		return true
+	}
+	return slices.ContainsFunc(f.checkpoint.Names(), func(name string) bool {
 		rest, ok := strings.CutPrefix(name, OutputName+".")
 		return ok && rest != "weight" && rest != "bias"
 	})
@@ -148,7 +150,8 @@ func (p packed) Layer(name string, _, _ int) (gemm.Source, []string, error) {
 	name += PackedSuffix
 	t, err := p.checkpoint.Raw(name)
 	if err != nil {
-		if w, e := p.checkpoint.Raw(whole); e == nil && len(w.Shape) == 2 && slices.Contains(floatTypes, w.DType) { // it stayed in 16 bits
+		w, e := p.checkpoint.Raw(whole)
+		if e == nil && len(w.Shape) == 2 && slices.Contains(floatTypes, w.DType) { // it stayed in 16 bits
 			return w, []string{whole}, nil
 		}
 		return nil, nil, err

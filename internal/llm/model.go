@@ -193,7 +193,8 @@ func (m *Model) Linears() []Linear {
 // and all biases as in m. It panics on a name that Linears does not list and on
 // weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
-	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output, listed: m.listed, replaced: m.replaced}
+	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output,
+		listed: m.listed, replaced: m.replaced}
 	used := 0
 	if r, ok := replacements[OutputName]; ok && m.listed {
 		v.output.replace(r)

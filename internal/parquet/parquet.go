@@ -175,8 +175,9 @@ func readColumn(data []byte, m thriftStruct, l *leaf) ([]any, error) {
 		name    string
 		missing int64
 		limit   int64
-	}{{4, "codec", -1, math.MaxInt32}, {5, "num_values", -1, maxValues}, {7, "total_compressed_size", -1, int64(len(data))},
-		{9, "data_page_offset", -1, int64(len(data))}, {11, "dictionary_page_offset", 0, int64(len(data))}} {
+	}{{4, "codec", -1, math.MaxInt32}, {5, "num_values", -1, maxValues},
+		{7, "total_compressed_size", -1, int64(len(data))}, {9, "data_page_offset", -1, int64(len(data))},
+		{11, "dictionary_page_offset", 0, int64(len(data))}} {
 		var err error
 		if f[i], err = m.int(x.id, x.name, x.missing, x.limit); err != nil {
 			return nil, err

@@ -65,7 +65,10 @@ func TestTexts(t *testing.T) {
 	if err != nil || len(texts) != 12 || len(texts[1]) != 800 {
 		t.Errorf("%d texts, %v", len(texts), err)
 	}
-	for column, want := range map[string]string{"txt": `row 0 has no text in a column "txt"`, "label": `row 0 has no text in a column "label"`, "text": `row 3 has no text`} {
+	for column, want := range map[string]string{
+		"txt": `row 0 has no text in a column "txt"`, "label": `row 0 has no text in a column "label"`,
+		"text": `row 3 has no text`,
+	} {
 		if _, err := Texts(read(t, "mixed.parquet"), column); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("column %s: %v, want %q", column, err, want)
 		}
@@ -74,8 +77,12 @@ func TestTexts(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for name, want := range map[string]string{
-		"zstd": "column text: codec ZSTD is not read", "delta": "column n: encoding 5 is not read", "structs": "column l: lists of structs are not read",
-		"nested": "column l: lists of lists are not read", "fixed": "column d: type FIXED_LEN_BYTE_ARRAY is not read", "bytes": `column d: row 0: "\xff\xfe" is not UTF-8`,
+		"zstd":    "column text: codec ZSTD is not read",
+		"delta":   "column n: encoding 5 is not read",
+		"structs": "column l: lists of structs are not read",
+		"nested":  "column l: lists of lists are not read",
+		"fixed":   "column d: type FIXED_LEN_BYTE_ARRAY is not read",
+		"bytes":   `column d: row 0: "\xff\xfe" is not UTF-8`,
 	} {
 		if _, err := Rows(read(t, "refused-"+name+".parquet")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)

@@ -31,9 +31,11 @@ type Device struct {
 }
 
 const (
-	ampere = "NVIDIA A100 Tensor Core GPU data sheet (80 GB SXM); NVIDIA A100 Tensor Core GPU Architecture white paper, tables 4 and 5"
-	ada    = "NVIDIA Ada GPU Architecture white paper V2.02, appendix A (GeForce RTX 4090)"
-	l20    = "NVIDIA L20 product brief: 864 GB/s, 119.5 TFLOP/s FP16, 239 TOP/s INT8; 92 SMs and 2520 MHz as listed by topcpu.net and technical.city; INT4 as twice INT8, the rule of AD102"
+	ampere = "NVIDIA A100 Tensor Core GPU data sheet (80 GB SXM); NVIDIA A100 Tensor Core GPU Architecture white " +
+		"paper, tables 4 and 5"
+	ada = "NVIDIA Ada GPU Architecture white paper V2.02, appendix A (GeForce RTX 4090)"
+	l20 = "NVIDIA L20 product brief: 864 GB/s, 119.5 TFLOP/s FP16, 239 TOP/s INT8; 92 SMs and 2520 MHz as listed by " +
+		"topcpu.net and technical.city; INT4 as twice INT8, the rule of AD102"
 	hopper = "NVIDIA H100 Tensor Core GPU data sheet (SXM5); NVIDIA H100 Tensor Core GPU Architecture white paper, table 3"
 	h200   = "NVIDIA H200 Tensor Core GPU data sheet (SXM); chip as H100"
 	b200   = "NVIDIA HGX B200 data sheet, per GPU; 148 SMs and 1.98 GHz as listed by hmc-tech.com"

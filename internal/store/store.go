@@ -152,7 +152,8 @@ func (s *Store) fail(err error) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.warn(fmt.Sprintf("%v; the run goes on without this cache: what it cannot keep is computed again where it is needed (said once)", err))
+		s.warn(fmt.Sprintf("%v; the run goes on without this cache: what it cannot keep is computed again where it is "+
+			"needed (said once)", err))
 	}
 }
 

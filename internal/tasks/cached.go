@@ -37,8 +37,9 @@ func cached(name string, sets []dataset) ([]string, error) {
 		}
 		return d.find(dir)
 	}
-	return nil, fmt.Errorf("the cache %s has no data set %s; fetch one by its own tools, such as huggingface-cli download --repo-type dataset %s,"+
-		" or name a file: %s=FILE", cache, strings.Join(names, " or "), names[0], name)
+	return nil, fmt.Errorf("the cache %s has no data set %s; fetch one by its own tools, such as"+
+		" huggingface-cli download --repo-type dataset %s, or name a file: %s=FILE", cache, strings.Join(names, " or "),
+		names[0], name)
 }
 
 // find returns the files of d in its folder of the cache: of the commit that main is, or
@@ -124,7 +125,8 @@ func (d dataset) in(snapshot string) ([]string, error) {
 	case len(names) == 0:
 		return nil, nil
 	case len(names) > 1:
-		return nil, fmt.Errorf("%s: %d files fit %s: %s; name one of them", snapshot, len(names), d, strings.Join(names, ", "))
+		return nil, fmt.Errorf("%s: %d files fit %s: %s; name one of them",
+			snapshot, len(names), d, strings.Join(names, ", "))
 	}
 	files := sets[names[0]]
 	slices.Sort(files)

@@ -68,9 +68,13 @@ func TestByName(t *testing.T) {
 	// main decides between commits; shards are joined.
 	put(t, cache, "arc.parquet", dir+"snapshots/bbbb/ARC-Easy/test-00000-of-00002.parquet")
 	put(t, cache, "arc.parquet", dir+"snapshots/bbbb/ARC-Easy/test-00001-of-00002.parquet")
-	if _, err := Open("arc_easy"); err == nil || !strings.Contains(err.Error(), "2 commits have a Parquet or JSON file of ARC-Easy, split test") {
-		t.Errorf("two commits: %v", err)
+	fails := func(name, want string) {
+		t.Helper()
+		if _, err := Open(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", name, err, want)
+		}
 	}
+	fails("arc_easy", "2 commits have a Parquet or JSON file of ARC-Easy, split test")
 	if err := os.MkdirAll(filepath.Join(cache, dir, "refs"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -82,19 +86,13 @@ func TestByName(t *testing.T) {
 	if err := os.Remove(filepath.Join(cache, dir, "snapshots/bbbb/ARC-Easy/test-00001-of-00002.parquet")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open("arc_easy"); err == nil || !strings.Contains(err.Error(), "1 of 00002 shards are there") {
-		t.Errorf("a shard is missing: %v", err)
-	}
+	fails("arc_easy", "1 of 00002 shards are there")
 
 	// A data set of one configuration; names are split at what is no word.
 	put(t, cache, "long.jsonl", "datasets--EleutherAI--lambada_openai/snapshots/cccc/data/lambada_test.jsonl")
-	if _, err := Open("lambada"); err == nil || !strings.Contains(err.Error(), "lambada_test.jsonl:1: text") {
-		t.Errorf("lambada: %v", err)
-	}
+	fails("lambada", "lambada_test.jsonl:1: text")
 	put(t, cache, "long.jsonl", "datasets--EleutherAI--lambada_openai/snapshots/cccc/data/lambada_test_de.jsonl")
-	if _, err := Open("lambada"); err == nil || !strings.Contains(err.Error(), "2 files fit split test: data/lambada_test.jsonl, data/lambada_test_de.jsonl") {
-		t.Errorf("lambada: %v", err)
-	}
+	fails("lambada", "2 files fit split test: data/lambada_test.jsonl, data/lambada_test_de.jsonl")
 }
 
 func TestByNameBad(t *testing.T) {
@@ -104,8 +102,9 @@ func TestByNameBad(t *testing.T) {
 		"piqa":      "tasks: piqa: the cache " + cache + " has no data set baber/piqa or ybisk/piqa",
 		"picqa":     `tasks: "picqa" is neither`,
 		"hellaswag": "has no data set Rowan/hellaswag",
-		"mmlu_continuation=../parquet/testdata/refused-zstd.parquet": "tasks: mmlu_continuation: ../parquet/testdata/refused-zstd.parquet: parquet: column text: codec ZSTD",
-		"hellaswag=../parquet/testdata/same.parquet":                 "same.parquet:1: activity_label is missing",
+		"boolq=../parquet/testdata/refused-zstd.parquet": "tasks: boolq: ../parquet/testdata/refused-zstd.parquet: " +
+			"parquet: column text: codec ZSTD",
+		"hellaswag=../parquet/testdata/same.parquet": "same.parquet:1: activity_label is missing",
 	} {
 		if _, err := Open(ref); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", ref, err, want)

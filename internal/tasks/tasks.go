@@ -74,7 +74,8 @@ var formats = []format{
 	{"piqa", readPIQA, choiceMetrics, []dataset{{"baber/piqa", "", "validation"}, {"ybisk/piqa", "", "validation"}}},
 	{"winogrande", readWinoGrande, partialMetrics, []dataset{{"allenai/winogrande", "winogrande_xl", "validation"}}},
 	{"lambada", readLAMBADA, wordMetrics, []dataset{{"EleutherAI/lambada_openai", "", "test"}}},
-	{"boolq", readBoolQ, []string{Acc}, []dataset{{"aps/super_glue", "boolq", "validation"}, {"google/boolq", "", "validation"}}},
+	{"boolq", readBoolQ, []string{Acc},
+		[]dataset{{"aps/super_glue", "boolq", "validation"}, {"google/boolq", "", "validation"}}},
 	{"openbookqa", readOpenBookQA, choiceMetrics, []dataset{{"allenai/openbookqa", "main", "test"}}},
 	{"mmlu_continuation", readMMLU, choiceMetrics, []dataset{{"cais/mmlu", "all", "test"}}},
 }
@@ -168,5 +169,6 @@ func parse(f format, ref, file string, data, raw, labels []byte) (*Task, error) 
 	sum := sha256.New()
 	sum.Write(raw)
 	sum.Write(labels)
-	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items, All: len(items)}, nil
+	return &Task{Name: f.name, Ref: ref, SHA256: hex.EncodeToString(sum.Sum(nil)), Metrics: f.metrics, Items: items,
+		All: len(items)}, nil
 }

@@ -31,7 +31,8 @@ func Dir(t testing.TB) string {
 		t.Fatal(err)
 	}
 	dir, old := t.TempDir(), time.Now().Add(-time.Hour) // the hash of young files is not kept
-	for name, from := range map[string]hf.Files{"config.json": random, "model.safetensors": random, "tokenizer.json": tokenizer} {
+	for name, from := range map[string]hf.Files{"config.json": random, "model.safetensors": random,
+		"tokenizer.json": tokenizer} {
 		blob, err := from.Open(name)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), blob.Data, 0o644)

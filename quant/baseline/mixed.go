@@ -206,7 +206,8 @@ func (m Mixed) split(p quant.Problem, order []int, count int) (*quant.Quantized,
 	n, k := p.Weights.Dims()
 	inner := k - count
 	gptq, learned := m.Base.(solve.GPTQ)
-	sub := quant.Problem{Name: p.Name, Seed: p.Seed, Weights: pickColumns(p, order[:inner]), Moments: p.Moments.Channels(order[:inner])}
+	sub := quant.Problem{Name: p.Name, Seed: p.Seed, Weights: pickColumns(p, order[:inner]),
+		Moments: p.Moments.Channels(order[:inner])}
 	var update *mat.Dense // [K-count,count]: what errors of the base add to the kept
 	base := m.Base
 	if learned {
@@ -241,7 +242,8 @@ func (m Mixed) split(p quant.Problem, order []int, count int) (*quant.Quantized,
 	}
 	c := quant.NewColumns(n, count, order, m.Reorder)
 	if m.Bits == 8 {
-		r, err := solve.RTN{Format: quant.Format{Bits: 8}, Scale: grid.Scale{Rule: grid.AbsMax}}.Quantize(quant.Problem{Name: p.Name, Weights: kept})
+		rows := solve.RTN{Format: quant.Format{Bits: 8}, Scale: grid.Scale{Rule: grid.AbsMax}}
+		r, err := rows.Quantize(quant.Problem{Name: p.Name, Weights: kept})
 		if err != nil {
 			return nil, err
 		}

@@ -21,7 +21,8 @@ import (
 // scale 1. The scales are finite and positive for finite maxima.
 func SmoothScales(act, weight []float32, alpha float64) []float32 {
 	if len(act) != len(weight) || !(alpha >= 0 && alpha <= 1) {
-		panic(fmt.Sprintf("quant: smoothing %d channels of activations and %d of weights by %g", len(act), len(weight), alpha))
+		panic(fmt.Sprintf("quant: smoothing %d channels of activations and %d of weights by %g", len(act), len(weight),
+			alpha))
 	}
 	const least = 1e-5
 	s := make([]float32, len(act))

@@ -60,7 +60,8 @@ func (s Scale) Validate() error {
 			return fmt.Errorf("quant: scale rule %q needs a norm in (0,16], got %g", s.Rule, s.Norm)
 		}
 	default:
-		return fmt.Errorf("quant: unknown scale rule %q (%s, %s, %s, %s, %s, %s)", s.Rule, AbsMax, SearchMSE, SearchHessian, SearchClip, Ceil, FourOverSix)
+		return fmt.Errorf("quant: unknown scale rule %q (%s, %s, %s, %s, %s, %s)", s.Rule, AbsMax, SearchMSE, SearchHessian,
+			SearchClip, Ceil, FourOverSix)
 	}
 	return nil
 }

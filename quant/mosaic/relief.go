@@ -85,7 +85,8 @@ func newReliefSearch(p quant.Problem, f grid.Fitter, t solve.Tiling, lambda []fl
 	size, _ := f.Format.Groups(t.K)
 	s := &reliefSearch{
 		search: search{t: t, gain: make([]float64, t.Count()), taken: make([]bool, t.Count())},
-		p:      p, fit: grid.Fitter{Format: f.Format, Scale: grid.Scale{Rule: grid.AbsMax}}.ForMatrix(p.Weights, nil), lambda: lambda, size: size,
+		p:      p, lambda: lambda, size: size,
+		fit: grid.Fitter{Format: f.Format, Scale: grid.Scale{Rule: grid.AbsMax}}.ForMatrix(p.Weights, nil),
 	}
 	// A unit is what shares groups: the rows of a block row by the columns of a
 	// group, or of a block where that is wider, or all if neither divides the

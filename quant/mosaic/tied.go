@@ -130,7 +130,8 @@ func loopScales(s *solve.Pass) baseScales {
 // no scale at which base and residual together reach a weight far larger than its
 // neighbours. beyond lists the groups that lose far more so than they would on full, without
 // any residual (beyondLoss): their kept blocks must be counted when grids are fitted.
-func tie(s *solve.Pass, m Joint, t solve.Tiling, kept []int, lambda []float64, full []grid.Grid) (res *solve.Sparse, beyond []int) {
+func tie(s *solve.Pass, m Joint, t solve.Tiling, kept []int, lambda []float64,
+	full []grid.Grid) (res *solve.Sparse, beyond []int) {
 	size, groups := s.Fitter.Format.Groups(t.K)
 	res = solve.NewSparse(t, m.Bits, false, m.AllPairs, make([]uint8, t.N*t.K), make([]uint16, len(s.Grids)), kept)
 	res.Tied = &solve.Tied{Size: size, Groups: groups}

@@ -8,7 +8,8 @@ import (
 func Kinds() []quant.Format {
 	return []quant.Format{
 		{Bits: 4, Group: 32, Kind: quant.NF4}, {Bits: 4, Group: 48, Kind: quant.FP4}, {Bits: 4, Kind: quant.BnbFP4},
-		{Bits: 4, Group: 32, Kind: quant.MXFP4}, {Bits: 4, Group: 16, Kind: quant.NVFP4}, {Bits: 4, Affine: true, Group: 48, Kind: quant.Any4},
+		{Bits: 4, Group: 32, Kind: quant.MXFP4}, {Bits: 4, Group: 16, Kind: quant.NVFP4},
+		{Bits: 4, Affine: true, Group: 48, Kind: quant.Any4},
 		{Bits: 4, Affine: true, Group: 16, Kind: quant.Bilevel}, {Bits: 3, Affine: true, Group: 16, Kind: quant.Bilevel},
 		{Bits: 5, Affine: true, Group: 24},
 		{Bits: 4, Group: 16, Kind: quant.NF4DQ},

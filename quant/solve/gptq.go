@@ -102,13 +102,14 @@ func (m GPTQ) Start(p quant.Problem) (*Pass, error) {
 		return nil, p.Errorf("%w", err)
 	}
 	_, groups := m.Format.Groups(k)
-	s := &Pass{Problem: p, Fitter: grid.Fitter{Format: m.Format, Scale: m.Scale}, dynamic: m.DynamicGroups, Order: f.order, U: f.u,
-		codes: make([]uint8, p.Weights.Rows*k)}
+	s := &Pass{Problem: p, Fitter: grid.Fitter{Format: m.Format, Scale: m.Scale}, dynamic: m.DynamicGroups,
+		Order: f.order, U: f.u, codes: make([]uint8, p.Weights.Rows*k)}
 	if m.DynamicGroups {
 		s.Grids = make([]grid.Grid, p.Weights.Rows*groups)
 	}
 	if f.dead > 0 {
-		s.Warnings = append(s.Warnings, fmt.Sprintf("%s: %d of %d channels are dead (h = 0) and were rounded to nearest", p.Name, f.dead, k))
+		s.Warnings = append(s.Warnings,
+			fmt.Sprintf("%s: %d of %d channels are dead (h = 0) and were rounded to nearest", p.Name, f.dead, k))
 	}
 	return s, nil
 }

@@ -25,7 +25,8 @@ type Sparse struct {
 // some bits, on scales [blocks] or, with rowScales, [blocks, rows of a block]. A
 // weight's codes are the nearest of all pairs, or those of nearPair.
 func NewSparse(t Tiling, bits int, rowScales, allPairs bool, codes []uint8, scales []uint16, kept []int) *Sparse {
-	s := &Sparse{Tiling: t, rowScales: rowScales, Kept: kept, Keep: make([]bool, t.Count()), Grids: make([]grid.Grid, len(scales)), Codes: codes}
+	s := &Sparse{Tiling: t, rowScales: rowScales, Kept: kept, Keep: make([]bool, t.Count()),
+		Grids: make([]grid.Grid, len(scales)), Codes: codes}
 	for _, b := range kept {
 		s.Keep[b] = true
 	}
@@ -34,7 +35,8 @@ func NewSparse(t Tiling, bits int, rowScales, allPairs bool, codes []uint8, scal
 	}
 	f := quant.Format{Bits: bits}
 	for i, bits := range scales {
-		s.Grids[i] = grid.Grid{Bits: bits, Scale: float64(half.FromF16(bits)), Zero: f.Offset(), Lo: f.Lowest(), Hi: f.Highest()}
+		s.Grids[i] = grid.Grid{Bits: bits, Scale: float64(half.FromF16(bits)), Zero: f.Offset(), Lo: f.Lowest(),
+			Hi: f.Highest()}
 	}
 	return s
 }

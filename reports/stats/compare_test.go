@@ -168,8 +168,8 @@ func TestIsoCheckpoints(t *testing.T) {
 		r.Trial = label
 		return r
 	}
-	rows := []row.Row{made("low", "checkpoint", 4.1, 0.09), made("high", "checkpoint", 5, 0.001), made("between", "rtn", 4.5, 0.05),
-		made("beside", "gptq", 5.002, 0.03), made("worse", "checkpoint", 5.003, 0.2)}
+	rows := []row.Row{made("low", "checkpoint", 4.1, 0.09), made("high", "checkpoint", 5, 0.001),
+		made("between", "rtn", 4.5, 0.05), made("beside", "gptq", 5.002, 0.03), made("worse", "checkpoint", 5.003, 0.2)}
 	found := map[string]string{}
 	for _, i := range Build(rows).Groups[0].Iso {
 		if i.Family == "checkpoint" {

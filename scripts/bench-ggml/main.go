@@ -108,7 +108,8 @@ func compare(driver string, n, k, m, repeats int) error {
 
 // ours returns dense4 and zipper, w4a8 g128 with 10 % of 16x64 blocks.
 func ours(n, k, m int) ([]*runner, error) {
-	l := plan.Layout{Scheme: "w4a8", Group: 128, Density: 0.1, Block: plan.Block{Rows: 16, Cols: 64}, Variants: []string{variants.Dense4, variants.Zipper}}
+	l := plan.Layout{Scheme: "w4a8", Group: 128, Density: 0.1, Block: plan.Block{Rows: 16, Cols: 64},
+		Variants: []string{variants.Dense4, variants.Zipper}}
 	weights := bench.Random(n, k, &l, 1)
 	x, y := gemm.NewMatrix(m, k), gemm.NewMatrix(m, n)
 	for i := range x.Data {

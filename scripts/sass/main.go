@@ -195,7 +195,8 @@ func (f function) turn(copies int) (list []cost, made int) {
 }
 
 // perTile is how many products a tile of 16x64 takes, for 8 tokens.
-var perTile = map[string]int{"HMMA.16816.F32": 4, "HMMA.16816.F32.BF16": 4, "IMMA.16832.S8.S8": 2, "IMMA.16864.S4.S4": 1}
+var perTile = map[string]int{"HMMA.16816.F32": 4, "HMMA.16816.F32.BF16": 4, "IMMA.16832.S8.S8": 2,
+	"IMMA.16864.S4.S4": 1}
 
 // panels is the number of tiles that a turn multiplies by so many tokens; 0 where
 // its products are not of the device.

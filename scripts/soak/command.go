@@ -143,7 +143,8 @@ func (s *soak) undisturbed() error {
 
 // evaluate returns the NLL of the model in dir.
 func (s *soak) evaluate(dir, cache string) (float64, error) {
-	out, err := s.finish("eval", "-m", dir, "--cache", cache, "--text", "builtin:heldout", "--context", "64", "--tokens", "512", "--json")
+	out, err := s.finish("eval", "-m", dir, "--cache", cache, "--text", "builtin:heldout", "--context", "64", "--tokens",
+		"512", "--json")
 	if err != nil {
 		return 0, err
 	}

@@ -61,7 +61,8 @@ type round struct {
 
 func run(dir string, seed uint64, length time.Duration, rounds int) error {
 	fmt.Println("seed", seed)
-	s := &soak{dir: dir, program: filepath.Join(dir, "experiments"), config: filepath.Join(dir, "soak.yaml"), one: filepath.Join(dir, "one.yaml")}
+	s := &soak{dir: dir, program: filepath.Join(dir, "experiments"), config: filepath.Join(dir, "soak.yaml"),
+		one: filepath.Join(dir, "one.yaml")}
 	build := exec.Command("go", "build", "-o", s.program, "./experiments")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

@@ -52,7 +52,8 @@ func slices(s *soak, dir string) (string, error) {
 	if err == nil {
 		err = s.compare(results)
 	}
-	return fmt.Sprintf("killed after %s and %s, %d merges", lives[0].Round(time.Millisecond), lives[1].Round(time.Millisecond), n), err
+	return fmt.Sprintf("killed after %s and %s, %d merges", lives[0].Round(time.Millisecond),
+		lives[1].Round(time.Millisecond), n), err
 }
 
 // deletions deletes the results of a running sweep. It must say so, or be over already.
@@ -223,7 +224,8 @@ func quantize(s *soak, dir string) (string, error) {
 	args := []string{"quantize", "-c", s.one, "-o", packed, "--cache", cache}
 	starts := 0
 	for ; starts < 6; starts++ {
-		if _, err := s.start(50*time.Millisecond+time.Duration(s.rng.Float64()*float64(s.quantizing)), os.Kill, "", args...); err != nil {
+		if _, err := s.start(50*time.Millisecond+time.Duration(s.rng.Float64()*float64(s.quantizing)), os.Kill, "",
+			args...); err != nil {
 			return "", err
 		}
 		if _, err := os.Stat(packed); err == nil { // a folder that has its name is whole
@@ -255,7 +257,8 @@ func quantize(s *soak, dir string) (string, error) {
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			return "", err
 		}
-		e, err := s.start(0, nil, "", "eval", "-m", packed, "--cache", cache, "--text", "builtin:heldout", "--context", "64", "--tokens", "64")
+		e, err := s.start(0, nil, "", "eval", "-m", packed, "--cache", cache, "--text", "builtin:heldout", "--context", "64",
+			"--tokens", "64")
 		if err != nil {
 			return "", err
 		}

@@ -111,9 +111,12 @@ func vectors(s isa) {
 	elementwise(s, "accumulate", "func(n int, dst *float64, src *float32)", "sets dst[i] += src[i]", accumulate)
 	elementwise(s, "decodeBF16", "func(n int, dst *float32, src *byte)", "widens n bfloat16 to float32", decodeBF16)
 	elementwise(s, "decodeF16", "func(n int, dst *float32, src *byte)", "widens n IEEE half floats to float32", decodeF16)
-	elementwise(s, "largest", "func(n int, x *float32) float32", "returns the maximum of x[i] but for NaN, -Inf without one,", largest)
-	elementwise(s, "maxAbs", "func(n int, x *float32) float32", "returns max |x[i]|, or NaN where an x[i] is not finite,", maxAbs)
-	elementwise(s, "roundTo", "func(n int, x *float32, scale, top float32)", "sets x[i] = scale·clamp(round(x[i]/scale), ±top)", roundTo)
+	elementwise(s, "largest", "func(n int, x *float32) float32",
+		"returns the maximum of x[i] but for NaN, -Inf without one,", largest)
+	elementwise(s, "maxAbs", "func(n int, x *float32) float32", "returns max |x[i]|, or NaN where an x[i] is not finite,",
+		maxAbs)
+	elementwise(s, "roundTo", "func(n int, x *float32, scale, top float32)",
+		"sets x[i] = scale·clamp(round(x[i]/scale), ±top)", roundTo)
 }
 
 func elementwise(s isa, name, signature, does string, body func(isa)) {
