@@ -184,7 +184,8 @@ func answers(g *stats.Group) []finding {
 	if v := atEqualBits(g); v != nil {
 		out = append(out, v.sentence("At equal bits"))
 	} else {
-		out = append(out, finding{Text: "At equal bits: no two methods here have rows of one size, or rows share no windows, so nothing is said."})
+		out = append(out, finding{Text: "At equal bits: no two methods here have rows of one size, or rows share no windows, " +
+			"so nothing is said."})
 	}
 	for _, p := range phasesOf(g) {
 		where := fmt.Sprintf("In %s (%s)", p.name, p.tokens)
@@ -388,9 +389,9 @@ func frontTable(g *stats.Group, l figures.Styles) (table, bool) {
 		return table{}, false
 	}
 	measures := []column{
+		{name: "front of", is: ofWords, cell: func(e *stats.Entry) string { return on[e] }},
 		named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"), named("KL vs baseline"),
 		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"),
-		{name: "front of", is: ofNames, cell: func(e *stats.Entry) string { return on[e] }},
 	}
 	t := rowTable("On a front", rows, append(settingColumns(g), measures...), l)
 	return t, true

@@ -102,6 +102,9 @@ func pageFuncs(charts bool) template.FuncMap {
 	return template.FuncMap{
 		"next":  func(i int) int { return i + 1 },
 		"words": strings.Fields, "isRow": isRow, "cut": cutInterval,
+		"breakable": func(s string) template.HTML { // bits/weight may take two lines
+			return template.HTML(strings.ReplaceAll(template.HTMLEscapeString(s), "bits/weight", "bits/<wbr>weight"))
+		},
 		"color": func(hex string) template.CSS { return template.CSS(hex) },
 		"svg": func(f drawing) (template.HTML, error) {
 			s, err := f.Inline()

@@ -54,3 +54,20 @@ func TestPalette(t *testing.T) {
 		}
 	}
 }
+
+// TestShortRectangles writes rectangles alone in another way.
+func TestShortRectangles(t *testing.T) {
+	const square = `<path d="M308.69,418.57L312.44,418.57L312.44,426.55L308.69,426.55Z" style="fill:#440557" />`
+	if got := shortRectangles(square); got != `<path d="M308.7 418.6h3.7v8h-3.7z" fill="#440557"/>` &&
+		got != `<path d="M308.7 418.6h3.8v8h-3.8z" fill="#440557"/>` {
+		t.Errorf("a rectangle became %s", got)
+	}
+	for _, other := range []string{
+		`<path d="M308.69,418.57L312.44,419L312.44,426.55L308.69,426.55Z" style="fill:#440557" />`,
+		`<path d="M1,1L2,1L2,2L1,2Z" style="fill:none;stroke:#440557" />`,
+	} {
+		if got := shortRectangles(other); got != other {
+			t.Errorf("%s became %s", other, got)
+		}
+	}
+}

@@ -56,6 +56,28 @@ func (s *Study) Over(name string, f func(row.Criteria, row.CriterionResult) (flo
 	return all
 }
 
+// AboveChance is how much more of the held-out distortion the named criterion recovers
+// at the density than random does: the mean over layers of differences within a layer,
+// with an interval over layers. ok is false where fewer than two layers have both.
+func (s *Study) AboveChance(name string, density float64) (e Estimate, ok bool) {
+	own := s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) {
+		for _, o := range c.Criteria {
+			if o.Name == "random" && name != "random" {
+				v, has := At(c, r.HeldOut, density)
+				chance, also := At(c, o.HeldOut, density)
+				return v - chance, has && also
+			}
+		}
+		return 0, false
+	})
+	ones := make([]float64, len(own))
+	for i := range ones {
+		ones[i] = 1
+	}
+	e, err := Mean(own, ones)
+	return e, err == nil && e.Interval()
+}
+
 // At returns the entry of a list by density, if the layer has that density.
 func At(c row.Criteria, list []float64, density float64) (float64, bool) {
 	i := slices.Index(c.Densities, density)

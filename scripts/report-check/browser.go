@@ -3,9 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -88,20 +86,38 @@ func (c chromium) open(page string) (s *session, err error) {
 	if err := s.size(1280, 900); err != nil {
 		return nil, err
 	}
+	return s, s.navigate(page)
+}
+
+// navigate loads a file.
+func (s *session) navigate(page string) error {
 	if err := s.call("Page.navigate", object{"url": "file://" + page}, nil); err != nil {
-		return nil, err
+		return err
 	}
-	var ready bool
-	for range 100 {
-		if err := s.eval(`document.readyState === "complete" && location.protocol === "file:"`, &ready); err != nil {
-			return nil, err
+	return s.until("the page is loaded", `document.readyState === "complete" && location.protocol === "file:"`)
+}
+
+// drawn waits for the charts, where the page carries their script.
+func (s *session) drawn() error {
+	return s.until("the charts are drawn", `document.body.dataset.charts !== undefined || Array.from(
+		document.querySelectorAll("figure")).every(f => !f.querySelector("script") || f.dataset.drawn)`)
+}
+
+// patience is how long the browser may take for one thing, on a busy machine.
+const patience = time.Minute
+
+// until waits until an expression is true.
+func (s *session) until(what, expression string) error {
+	for start := time.Now(); time.Since(start) < patience; time.Sleep(50 * time.Millisecond) {
+		var done bool
+		if err := s.eval(expression, &done); err != nil {
+			return err
 		}
-		if ready {
-			return s, nil
+		if done {
+			return nil
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
-	return nil, errors.New("the page is not loaded after ten seconds")
+	return fmt.Errorf("waited %v until %s", patience, what)
 }
 
 type object = map[string]any
@@ -152,8 +168,11 @@ func (s *session) note(m message) {
 	case "Runtime.exceptionThrown":
 		s.console = append(s.console, string(text))
 	case "Log.entryAdded":
-		var p struct{ Entry struct{ Level, Text string } }
-		if json.Unmarshal(text, &p) == nil && p.Entry.Level == "error" {
+		var p struct {
+			Entry struct{ Source, Level, Text string }
+		}
+		// without a network the script of the charts does not load, as it should
+		if json.Unmarshal(text, &p) == nil && p.Entry.Level == "error" && p.Entry.Source != "network" {
 			s.console = append(s.console, p.Entry.Text)
 		}
 	}
@@ -203,7 +222,8 @@ func (s *session) click(element string) error {
 		const r = e.getClientRects()[0] || e.getBoundingClientRect();
 		const x = r.x + Math.min(r.width / 2, 20), y = r.y + r.height / 2;
 		const top = document.elementFromPoint(x, y);
-		return {X: x, Y: y, Above: top && (e.contains(top) || top.contains(e)) ? "" : (top ? top.outerHTML.slice(0, 120) : "nothing")};
+		const free = top && (e.contains(top) || top.contains(e));
+		return {X: x, Y: y, Above: free ? "" : (top ? top.outerHTML.slice(0, 120) : "nothing")};
 	})()`, &at)
 	if err != nil {
 		return err
@@ -240,10 +260,7 @@ func (s *session) key(name string, code int) error {
 
 // pdf prints the page on A4.
 func (s *session) pdf() ([]byte, error) {
-	var r struct{ Data string }
+	var r struct{ Data []byte }
 	err := s.call("Page.printToPDF", object{"paperWidth": 8.27, "paperHeight": 11.69, "preferCSSPageSize": true}, &r)
-	if err != nil {
-		return nil, err
-	}
-	return base64.StdEncoding.DecodeString(r.Data)
+	return r.Data, err
 }

@@ -1,7 +1,7 @@
 // Command report-check opens a report in headless Chromium with the network
 // off and fails where a figure is not drawn or the console reports an error.
 //
-//	go run ./scripts/report-check [-screenshots DIR] results/NAME/report.html
+//	go run ./scripts/report-check [-screenshots DIR] [-used tabs,sorting] results/NAME/report.html
 //
 // It checks that the page has at least one figure (or says that it has no
 // results), that each figure shows a drawing with marks in it, that its chart
@@ -15,7 +15,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,13 +24,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
-	"time"
 )
 
 func main() {
 	require := flag.Bool("require", false, "fail where Chromium is missing")
 	shots := flag.String("screenshots", "", "folder to keep screenshots in")
+	want := flag.String("used", "", "fail unless the page has these, `NAME,NAME`: "+strings.Join(uses, ","))
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: report-check [-require] [-screenshots DIR] report.html")
@@ -45,7 +45,7 @@ func main() {
 		}
 		return
 	}
-	if err := check(browser, flag.Arg(0), *shots); err != nil {
+	if err := check(browser, flag.Arg(0), *shots, *want); err != nil {
 		fmt.Fprintf(os.Stderr, "report-check: %s: %v\n", flag.Arg(0), err)
 		os.Exit(1)
 	}
@@ -64,10 +64,9 @@ var (
 	figures = regexp.MustCompile(`(?s)<figure [^>]*data-figure="([^"]*)"[^>]*>.*?</figure>`)
 	drawing = regexp.MustCompile(`(?s)<svg .*?</svg>`)
 	marks   = regexp.MustCompile(`<(path|rect|circle|polygon)\b`)
-	console = regexp.MustCompile(`CONSOLE.*`)
 )
 
-func check(browser, page, shots string) error {
+func check(browser, page, shots, want string) error {
 	path, err := filepath.Abs(page)
 	if err != nil {
 		return err
@@ -85,13 +84,20 @@ func check(browser, page, shots string) error {
 	} else if err := os.MkdirAll(shots, 0o755); err != nil {
 		return err
 	}
-	b := chromium{browser, tmp}
-	dom, log, err := b.run(path, "--dump-dom")
+	b, err := chromium{browser, tmp}.open(path)
 	if err != nil {
 		return err
 	}
-	if m := console.FindString(log); m != "" {
-		return fmt.Errorf("the console says: %s", m)
+	defer b.close()
+	if err := b.drawn(); err != nil {
+		return err
+	}
+	var dom string
+	if err := b.eval(`document.documentElement.outerHTML`, &dom); err != nil {
+		return err
+	}
+	if len(b.console) > 0 {
+		return fmt.Errorf("the console says: %s", strings.Join(b.console, "; "))
 	}
 	found := figures.FindAllStringSubmatch(dom, -1)
 	if len(found) == 0 && !strings.Contains(dom, "No results") {
@@ -128,50 +134,42 @@ func check(browser, page, shots string) error {
 			sheet += "<div>" + svg + "</div>"
 		}
 	}
+	for name, width := range map[string]int{"page.png": 1280, "page-narrow.png": 500} {
+		if err := b.shot(filepath.Join(shots, name), width, 3000, fmt.Sprintf("the page, %d pixels wide", width)); err != nil {
+			return err
+		}
+	}
+	if err := b.size(1280, 900); err != nil {
+		return err
+	}
+	used, err := exercise(b, shots)
+	if err != nil {
+		return err
+	}
+	for _, name := range strings.FieldsFunc(want, func(r rune) bool { return r == ',' }) {
+		if !slices.Contains(used, name) {
+			return fmt.Errorf("the page has no %s", name)
+		}
+	}
 	if len(names) > 0 {
 		alone := filepath.Join(tmp, "figures.html")
 		if err := os.WriteFile(alone, []byte(sheet), 0o644); err != nil {
 			return err
 		}
-		if err := b.shot(alone, filepath.Join(shots, "figures.png"), tile, tile*len(names), names...); err != nil {
+		if err := b.navigate(alone); err != nil {
 			return err
 		}
-	}
-	if err := b.shot(path, filepath.Join(shots, "page.png"), 1280, 3000, "the page"); err != nil {
-		return err
-	}
-	if err := b.shot(path, filepath.Join(shots, "page-narrow.png"), 500, 3000, "the page on a narrow screen"); err != nil {
-		return err
-	}
-	used, err := exercise(b, path, shots)
-	if err != nil {
-		return err
+		if err := b.shot(filepath.Join(shots, "figures.png"), tile, tile*len(names), names...); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("report-check: %s: %d figures drawn, %d of them as charts; no console message; used: %s\n",
 		page, len(found), charts, strings.Join(used, ", "))
 	return nil
 }
 
-// chromium runs the browser with its own empty profile and no network.
+// chromium is a browser, which has a new profile in tmp each time and no network.
 type chromium struct{ path, tmp string }
-
-func (c chromium) run(page string, args ...string) (stdout, stderr string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
-	defer cancel()
-	profile, err := os.MkdirTemp(c.tmp, "profile-")
-	if err != nil {
-		return "", "", err
-	}
-	all := append(append(offline(profile), "--virtual-time-budget=5000"), args...)
-	cmd := exec.CommandContext(ctx, c.path, append(all, "file://"+page)...)
-	cmd.WaitDelay = 5 * time.Second
-	var out, log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &log
-	if err := cmd.Run(); err != nil {
-		return "", "", fmt.Errorf("%s: %w: %s", c.path, err, tail(log.String(), 400))
-	}
-	return out.String(), log.String(), nil
-}
 
 // offline are the arguments of a browser without a window, a network or a past.
 func offline(profile string) []string {
@@ -179,19 +177,21 @@ func offline(profile string) []string {
 		"--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9", "--user-data-dir=" + profile}
 }
 
-// shot saves a screenshot of page and fails where one of the named parts, which
+// shot saves a picture of the page and fails where one of the named parts, which
 // divide its height equally, is nearly blank: less than half a percent of its
 // pixels differ from the most frequent colour.
-func (c chromium) shot(page, to string, width, height int, parts ...string) error {
-	if _, _, err := c.run(page, fmt.Sprintf("--window-size=%d,%d", width, height), "--screenshot="+to); err != nil {
+func (s *session) shot(to string, width, height int, parts ...string) error {
+	if err := s.size(width, height); err != nil {
 		return err
 	}
-	f, err := os.Open(to)
-	if err != nil {
+	var r struct{ Data []byte }
+	if err := s.call("Page.captureScreenshot", object{"format": "png"}, &r); err != nil {
 		return err
 	}
-	defer f.Close()
-	img, err := png.Decode(f)
+	if err := os.WriteFile(to, r.Data, 0o644); err != nil {
+		return err
+	}
+	img, err := png.Decode(bytes.NewReader(r.Data))
 	if err != nil {
 		return err
 	}
@@ -214,5 +214,3 @@ func (c chromium) shot(page, to string, width, height int, parts ...string) erro
 	}
 	return nil
 }
-
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
