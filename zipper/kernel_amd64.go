@@ -117,7 +117,9 @@ func withoutPopulationCount() *kernel {
 }
 
 // assembly adapts a panel kernel, which sees pointers only.
-func assembly(f func(w, x *byte, ld int, s *int, lanes *int32, out *float32)) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
+func assembly(
+	f func(w, x *byte, ld int, s *int, lanes *int32, out *float32),
+) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 	return func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 		f(&w[0], &x[0], ld, &s.groups, &lanes[0], &out[0])
 	}

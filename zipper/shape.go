@@ -304,7 +304,8 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	case r.Bits < 2 || r.Bits > 4:
 		return fmt.Errorf("zipper: residual bits=%d: only 2 to 4 have kernels", r.Bits)
 	case r.BlockCols%cellCols != 0:
-		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols,
+			cellCols)
 	case v != Dense4 && r.BaseScales && r.Spans(b, f.K):
 		return fmt.Errorf("zipper: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
 			r.BlockRows, r.BlockCols, b.Group)
