@@ -121,16 +121,9 @@ func (s *session) contents() (bool, error) {
 	if err := s.click(link); err != nil {
 		return false, err
 	}
-	var state struct {
-		Open bool
-		Top  float64
-	}
-	err := s.eval(fmt.Sprintf(`(() => { const e = document.querySelector("%[1]s > details.fold");
-		return {Open: e.open, Top: e.getBoundingClientRect().top}; })()`, hash), &state)
-	if err == nil && (!state.Open || state.Top < 0 || state.Top > 800) {
-		err = fmt.Errorf("the link to %s leaves it open: %v, at %v", hash, state.Open, state.Top)
-	}
-	return true, err
+	open := fmt.Sprintf(`(() => { const e = document.querySelector("%s > details.fold");
+		const top = e.getBoundingClientRect().top; return e.open && top >= 0 && top < 800; })()`, hash)
+	return true, s.until("the section of "+hash+" is open and in sight", open) // an event of its own opens it
 }
 
 // theTable is the first table in sight with lines enough to filter.
