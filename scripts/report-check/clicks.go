@@ -126,9 +126,10 @@ func (s *session) contents() (bool, error) {
 	return true, s.until("the section of "+hash+" is open and in sight", open) // an event of its own opens it
 }
 
-// theTable is the first table in sight with lines enough to filter.
+// theTable is the first table of methods in sight with lines enough to filter.
 const theTable = `Array.from(document.querySelectorAll("table.rows")).
-	find(t => t.offsetHeight > 0 && t.tBodies[0].rows.length >= 6)`
+	find(t => t.offsetHeight > 0 && t.tBodies[0].rows.length >= 6 &&
+		/row\s*method/.test(t.tHead.textContent) && t.tHead.textContent.includes("KL mean, nat/token"))`
 
 // column returns the cells of a column of the table, of the lines in sight.
 func (s *session) column(name string) (cells []string, err error) {
@@ -178,8 +179,12 @@ func (s *session) sorting() (bool, error) {
 
 // filter shows lines with words, then lines with a value that is clicked, then all.
 func (s *session) filter() (bool, error) {
+	var has bool
+	if err := s.eval(`!!(`+theTable+`)`, &has); err != nil || !has {
+		return false, err
+	}
 	all, err := s.column("method")
-	if err != nil || len(all) < 6 {
+	if err != nil {
 		return false, err
 	}
 	const box = theTable + `.parentNode.parentNode.querySelector(".filter input")`
