@@ -23,7 +23,11 @@
 // the stored one. So with W4A8 and W4A4 X is rounded as quant.A8 or quant.A4 says,
 // and multiplied in float32: accuracy is exactly that of what is stored, and speed
 // that of W4A16.
-// Any4, whose levels differ from row to row, has no kernel, nor have more bits.
+// Any4, whose levels differ from row to row, has no kernel.
+//
+// Symmetric integers of 5 to 8 bits run in all three schemes without a residual and without
+// outliers. A code takes a byte in the stream, and a cell 128: first columns 0 to 3 of 16
+// rows, then the others. AVX2 leaves them to the generic kernel.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.
@@ -203,6 +207,15 @@
 //
 // With few tokens that matters only to the extent that memory does not set the pace. From
 // 256 on the residual is added once for all.
+//
+// The same from memory, one core, 41 turns beside much other work, 12.5 % of the blocks
+// of a layer of 14336x4096, W4A8:
+//
+//	M                     1                   4                   16         bytes
+//	bitmap    1.14 [1.10, 1.18]   1.28 [1.24, 1.34]   1.06 [1.04, 1.10]   1.09
+//	records   1.06 [1.02, 1.15]   1.18 [1.13, 1.27]   1.20 [1.15, 1.24]   1.08
+//
+// From 64 tokens on records are widened too.
 //
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for
