@@ -61,8 +61,8 @@ func timeVerdict(i stats.IsoTime) string {
 	return "not told apart"
 }
 
-const isoTimeNote = "The rival is the row of the lowest divergence among all other methods' rows that are not clearly slower than the row " +
-	"on the left: the interval of its time begins before that of the row ends. It may be much faster, so “time / rival's” " +
+const isoTimeNote = "The rival is the row of the lowest divergence among all other methods' rows that are not clearly " +
+	"slower than the row on the left: the interval of its time begins before that of the row ends. It may be much faster, so “time / rival's” " +
 	"is the price of what “KL vs rival” gains; its interval takes the ends farthest apart. Below zero the row on the left " +
 	"has the lower divergence. Times are ratios to 16-bit weights, measured on random numbers."
 

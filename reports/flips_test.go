@@ -42,7 +42,8 @@ func TestFlips(t *testing.T) {
 			}
 			continue
 		}
-		if math.Abs(e.Lost.Value-.06) > 1e-12 || math.Abs(e.Gained.Value-.045) > 1e-12 || math.Abs(e.Right.Value+.015) > 1e-12 {
+		near := func(e *stats.Estimate, want float64) bool { return math.Abs(e.Value-want) < 1e-12 }
+		if !near(e.Lost, .06) || !near(e.Gained, .045) || !near(e.Right, -.015) {
 			t.Errorf("lost %v, gained %v, right %v; want .06, .045 and −.015", e.Lost.Value, e.Gained.Value, e.Right.Value)
 		}
 		if !(e.Right.Low < -.015 && -.015 < e.Right.High) {
@@ -50,13 +51,14 @@ func TestFlips(t *testing.T) {
 		}
 	}
 	page := mustPage(t, Input{Rows: []row.Row{r, old}})
-	for _, want := range []string{"tokens lost / gained", "<bdi>6.00\u00a0% / 4.50\u00a0%</bdi>", "right tokens vs 16-bit, points",
-		"<bdi>−1.50</bdi> <small>[", "output error, evaluated text"} {
+	for _, want := range []string{"tokens lost / gained", "<bdi>6.00\u00a0% / 4.50\u00a0%</bdi>",
+		"right tokens vs 16-bit, points", "<bdi>−1.50</bdi> <small>[", "output error, evaluated text"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	if page := mustPage(t, Input{Rows: []row.Row{old}}); strings.Contains(page, "lost") || strings.Contains(page, "evaluated text</bdi>") {
+	page = mustPage(t, Input{Rows: []row.Row{old}})
+	if strings.Contains(page, "lost") || strings.Contains(page, "evaluated text</bdi>") {
 		t.Error("a page of rows without flips or errors on the evaluated text speaks of them")
 	}
 }

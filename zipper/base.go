@@ -46,6 +46,8 @@ type codec struct {
 	// bits share the zero of 4-bit ones; zero stands for the weight 0, or the level
 	// nearest to it.
 	shift, zero byte
+	// wide says that codes are bytes, whose zero is byteZero.
+	wide bool
 	// float says that levels are no small integers in any unit: such a base is
 	// multiplied in float32, whatever the activations were rounded to.
 	float bool
@@ -68,6 +70,10 @@ var stripLevels = func() (levels [16]float32) {
 func codecOf(f quant.Format, float bool, tensor []float32) codec {
 	c := codec{head: heads[f.Scaling()], float: float, unit: 1}
 	levels := f.Kind.Levels()
+	if c.wide = f.Bits > 4; c.wide {
+		c.shift, c.zero = byteZero-1<<(f.Bits-1), byteZero
+		return c
+	}
 	if levels == nil {
 		switch {
 		case !f.Affine:
@@ -112,6 +118,9 @@ var scaleLevels = func() (levels [256]float32) {
 	}
 	return levels
 }()
+
+// byteZero is the zero of codes of a byte.
+const byteZero = 128
 
 // hasZero says that a nibble stands for the weight 0 whatever the group.
 func (c *codec) hasZero() bool { return !c.head.offset() && c.levels[c.zero] == 0 }

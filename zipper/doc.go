@@ -23,7 +23,11 @@
 // the stored one. So with W4A8 and W4A4 X is rounded as quant.A8 or quant.A4 says,
 // and multiplied in float32: accuracy is exactly that of what is stored, and speed
 // that of W4A16.
-// Any4, whose levels differ from row to row, has no kernel, nor have more bits.
+// Any4, whose levels differ from row to row, has no kernel.
+//
+// Symmetric integers of 5 to 8 bits run in all three schemes without a residual and without
+// outliers. A code takes a byte in the stream, and a cell 128: first columns 0 to 3 of 16
+// rows, then the others. AVX2 leaves them to the generic kernel.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.

@@ -36,6 +36,8 @@ type kernel struct {
 	// exactUpTo tokens; more are multiplied by the widened form.
 	exact     [schemes]panelKernels
 	exactUpTo int
+	// bytes are panels of codes of a byte.
+	bytes [schemes]panelKernels
 
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
@@ -70,6 +72,8 @@ func (k panelKernels) covering(tokens int) panelKernel {
 // form.
 func (k *kernel) panelsFor(w *Weights, tokens int) (p panelKernels, widened bool) {
 	switch {
+	case w.codec.wide:
+		return k.bytes[w.scheme], false
 	case !w.Rides():
 		return k.panels[w.scheme], false
 	case w.main.shape.mode == cellsExact && w.scheme.float():

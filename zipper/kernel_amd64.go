@@ -43,20 +43,23 @@ var avx2Kernel = &kernel{
 	},
 	widenFrom: 3, riding: ridingAVX2, widened: ridingAVX2,
 	exact: [schemes]panelKernels{schemeA16: panelsGeneric[schemeA16]},
+	bytes: panelsGeneric, // pairs of such products exceed the 16 bits of VPMADDUBSW
 	sum:   func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+}
+
+var panelsAVX512 = [schemes]panelKernels{
+	schemeA8:   {{1, assembly(panelA8x1AVX512)}, {4, assembly(panelA8x4AVX512)}, {8, assembly(panelA8x8AVX512)}},
+	schemeA4:   {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)}},
+	schemeA16:  {{1, assembly(panelA16x1AVX512)}, {4, assembly(panelA16x4AVX512)}, {8, assembly(panelA16x8AVX512)}},
+	schemeBF16: {{1, assembly(panelBF16x1AVX512)}, {4, assembly(panelBF16x4AVX512)}, {8, assembly(panelBF16x8AVX512)}},
 }
 
 // avx512Kernel gains over AVX2 twice the lanes, products that are summed to 32
 // bits by one instruction (VPDPBUSD, AVX512_VNNI), activations as memory operands
 // of it, and registers for 8 tokens at a time.
 var avx512Kernel = &kernel{
-	name: "avx512",
-	panels: [schemes]panelKernels{
-		schemeA8:   {{1, assembly(panelA8x1AVX512)}, {4, assembly(panelA8x4AVX512)}, {8, assembly(panelA8x8AVX512)}},
-		schemeA4:   {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)}},
-		schemeA16:  {{1, assembly(panelA16x1AVX512)}, {4, assembly(panelA16x4AVX512)}, {8, assembly(panelA16x8AVX512)}},
-		schemeBF16: {{1, assembly(panelBF16x1AVX512)}, {4, assembly(panelBF16x4AVX512)}, {8, assembly(panelBF16x8AVX512)}},
-	},
+	name:   "avx512",
+	panels: panelsAVX512,
 	lanes:  16,
 	maxAbs: func(x []float32) uint32 { return maxAbsAVX512(len(x), &x[0]) },
 	quantize: func(dst []byte, x []float32, scale float32, top int32) {
@@ -78,8 +81,9 @@ var avx512Kernel = &kernel{
 	},
 	widenFrom: 256,
 	exact: [schemes]panelKernels{schemeA8: ridingAVX512[schemeA8], schemeA4: ridingAVX512[schemeA4],
-		schemeA16: {{1, assembly(panelA16x1AVX512)}, {4, assembly(panelA16x4AVX512)}, {8, assembly(panelA16x8AVX512)}}},
+		schemeA16: panelsAVX512[schemeA16]},
 	exactUpTo: 64,
+	bytes:     panelsAVX512,
 	riding:    ridingAVX512,
 	widened:   ridingAVX512,
 	sum:       func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
@@ -113,7 +117,9 @@ func withoutPopulationCount() *kernel {
 }
 
 // assembly adapts a panel kernel, which sees pointers only.
-func assembly(f func(w, x *byte, ld int, s *int, lanes *int32, out *float32)) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
+func assembly(
+	f func(w, x *byte, ld int, s *int, lanes *int32, out *float32),
+) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 	return func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
 		f(&w[0], &x[0], ld, &s.groups, &lanes[0], &out[0])
 	}

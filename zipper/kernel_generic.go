@@ -15,7 +15,7 @@ var generic = &kernel{
 	panels: panelsGeneric, riding: panelsGeneric, widened: panelsGeneric,
 	lanes: 1, maxAbs: maxAbsGeneric, quantize: quantizeGeneric,
 	sparse: sparseGeneric, sparseLanes: sparseLanesGeneric, sparseWidth: 4,
-	widen: widenGeneric, widenFrom: 5, exact: panelsGeneric, exactUpTo: 5, sum: sumGeneric,
+	widen: widenGeneric, widenFrom: 5, exact: panelsGeneric, exactUpTo: 5, bytes: panelsGeneric, sum: sumGeneric,
 }
 
 var panelsGeneric = [schemes]panelKernels{
@@ -77,6 +77,10 @@ func (k *walk) group(group int) {
 		k.exactFloats(group)
 		k.scale(scales[:], 0)
 		return
+	case s.mode == cellsBytes:
+		k.byteGroup(first, cells)
+		k.scale(scales[:], 0)
+		return
 	case s.mode >= cellsRiding:
 		k.widenedGroup(group, &scales)
 		return
@@ -126,6 +130,27 @@ func (k *walk) widenedGroup(group int, scales *[panelRows]float32) {
 		scales[r] *= math.Float32frombits(uint32(k.lanes.part(laneUnit)[r]))
 	}
 	k.scale(scales[:], 0)
+}
+
+// byteGroup adds the products of cells whose codes are bytes.
+func (k *walk) byteGroup(first, cells int) {
+	k.times(byteZero / zeroCode)
+	for c := range cells {
+		cell := k.take(2 * cellBytes)
+		for r := range panelRows {
+			for i := range cellCols {
+				code := cell[i/4*cellBytes+4*r+i%4]
+				for t := range k.tokens {
+					at := cellCols*(first+c) + i
+					if k.scheme == schemeA16 {
+						k.facc[t][r] += float32(int(code)-byteZero) * asFloats(k.x[t*k.ld:])[at]
+					} else {
+						k.acc[t][r] += int32(code) * int32(int8(k.x[t*k.ld+at]))
+					}
+				}
+			}
+		}
+	}
 }
 
 // beginWords takes the next group, whose head was taken, and returns its codes.

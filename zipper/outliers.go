@@ -97,7 +97,8 @@ func (s *outliers) unpack(base *quant.Packed) *quant.Outliers {
 	if s.unit != 0 {
 		return s.unpackDifferences(base)
 	}
-	o := &quant.Outliers{N: n, K: k, RowPtr: quant.Ints{Width: s.ptrWidth}, Cols: quant.Ints{Width: s.colsWidth}, Values: slices.Clone(s.vals)}
+	o := &quant.Outliers{N: n, K: k, RowPtr: quant.Ints{Width: s.ptrWidth}, Cols: quant.Ints{Width: s.colsWidth},
+		Values: slices.Clone(s.vals)}
 	for _, v := range s.ptr {
 		o.RowPtr.Data = append(o.RowPtr.Data, binary.LittleEndian.AppendUint32(nil, v)[:s.ptrWidth]...)
 	}

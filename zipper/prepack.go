@@ -275,6 +275,7 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 		out = o.appendRecords(out, s, p, group*g.groupCells(), group)
 	}
 	for c := range g.cellsOf(group) {
+		var bytes [2][cellBytes]byte // of columns 0 to 3 and 4 to 7, if codes are bytes
 		for i := range panelRows {
 			var codes [cellCols]byte
 			n := p*panelRows + i
@@ -284,7 +285,15 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 					codes[j] = codeAt(base.Codes[n*rowLen:], first+in, bits) + w.codec.shift
 				}
 			}
+			if w.codec.wide {
+				copy(bytes[0][4*i:], codes[:4])
+				copy(bytes[1][4*i:], codes[4:])
+				continue
+			}
 			out = append(out, codes[0]|codes[4]<<4, codes[1]|codes[5]<<4, codes[2]|codes[6]<<4, codes[3]|codes[7]<<4)
+		}
+		if w.codec.wide {
+			out = append(append(out, bytes[0][:]...), bytes[1][:]...)
 		}
 	}
 	if w.main.shape.mode == cellsRiding {

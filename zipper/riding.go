@@ -15,6 +15,7 @@ const (
 	cellsRiding         // the residual is added to the nibbles, see riding
 	cellsWidened        // bytes: what riding gives, 128 to a cell
 	cellsExact          // nibbles, beside records of just as many words for every 16 cells of a row
+	cellsBytes          // codes of more than 4 bits, 128 to a cell, and 128 too large
 )
 
 // A residual tied to the scales of an integer base, whose ratio is a whole number of
@@ -34,7 +35,7 @@ func (w *Weights) rides(r *quant.Residual) bool {
 	switch {
 	case !r.BaseScales || r.Bits != 2 || r.BlockCols%cellCols != 0:
 		return false
-	case w.codec.levels != stripLevels || w.grid.group > 1<<18:
+	case w.codec.levels != stripLevels || w.codec.wide || w.grid.group > 1<<18:
 		return false
 	case w.scheme.float() && !w.exact(r):
 		return false
@@ -159,7 +160,7 @@ func (t *laneTable) rideTables(halves int) {
 func (s *shape) groupBytes(data []byte, group int) (codes, size int) {
 	cells := s.cellsOf(group)
 	switch s.mode {
-	case cellsWidened:
+	case cellsWidened, cellsBytes:
 		return s.headBytes, s.headBytes + 2*cellBytes*cells
 	case cellsExact:
 		codes = s.headBytes + s.records(group)*s.recordBytes

@@ -16,6 +16,8 @@ const (
 	tileCols = 128
 	// maxK keeps the integer sums of a row, at most 15·127·K, below 2³¹.
 	maxK = 1 << 20
+	// maxWideK does it for codes of a byte.
+	maxWideK = 1 << 16
 	// maxOffset is the largest first cell that the head of a strip can hold.
 	maxOffset = 1<<12 - 1
 	zeroCode  = 8
@@ -109,7 +111,10 @@ func denseShape(g grid, c *codec) shape {
 	s := shape{groups: g.groups(), groupCells: g.groupCells(), lastCells: g.lastCells(),
 		tileGroups: max(1, tileCols/(g.groupCells()*cellCols)),
 		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.head.prefix(g.storedGroups())}
-	if c.levels != stripLevels {
+	switch {
+	case c.wide:
+		s.mode = cellsBytes
+	case c.levels != stripLevels:
 		s.mode = cellsLookUp
 	}
 	return s
@@ -262,15 +267,19 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: bases of up to 4 bits with any group, whose scales are in heads, with
-// residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
+// do: symmetric integers of 5 to 8 bits, alone or with what is beside a base; bases of up to
+// 4 bits with any group, whose scales are in heads, with residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
 // 16-bit outliers; and beside these scales of channels, whole channels and a low-rank
 // branch.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {
-	case b.Bits > 4:
-		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels", b)
+	case b.Bits > 4 && (b.Affine || b.Kind != quant.Integer):
+		return fmt.Errorf("zipper: base format %s: of more than 4 bits only symmetric integers have kernels", b)
+	case b.Bits > 4 && v != Dense4 && (r != nil || f.Outliers):
+		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels with a residual or outliers", b)
+	case b.Bits > 4 && f.K > maxWideK:
+		return fmt.Errorf("zipper: base format %s: %d columns, sums reach %d", b, f.K, maxWideK)
 	case b.Scaling() == quant.OtherScaling:
 		return fmt.Errorf("zipper: base format %s: its scales or levels have no kernel", b)
 	case f.K > maxK:
@@ -295,7 +304,8 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	case r.Bits < 2 || r.Bits > 4:
 		return fmt.Errorf("zipper: residual bits=%d: only 2 to 4 have kernels", r.Bits)
 	case r.BlockCols%cellCols != 0:
-		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols, cellCols)
+		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols,
+			cellCols)
 	case v != Dense4 && r.BaseScales && r.Spans(b, f.K):
 		return fmt.Errorf("zipper: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
 			r.BlockRows, r.BlockCols, b.Group)

@@ -99,8 +99,12 @@ func (u *unpacker) group(panel, group int, data []byte) {
 		n := panel*panelRows + i
 		row := u.base.Codes[n*rowLen : (n+1)*rowLen]
 		for in := range min(g.group, g.k-group*g.group) {
-			b := data[in/cellCols*cellBytes+4*i+in%4]
-			code := b >> (in % cellCols / 4 * 4) & 15
+			var code byte
+			if u.codec.wide {
+				code = data[in/4*cellBytes+4*i+in%4]
+			} else {
+				code = data[in/cellCols*cellBytes+4*i+in%4] >> (in % cellCols / 4 * 4) & 15
+			}
 			flip(row, group*g.group+in, bits, code-u.codec.shift)
 		}
 	}

@@ -180,7 +180,10 @@ func methodKeys() []*key {
 }
 
 // commonKeys are those of every trial; the last one comes after those of methods.
-func commonKeys() []*key {
+func commonKeys() []*key { return slices.Concat(textKeys(), basisKeys(), inputKeys(), executionKeys()) }
+
+// textKeys say which model and texts.
+func textKeys() []*key {
 	return []*key{
 		{name: "model",
 			means: "`builtin:NAME`, `hub:ORG/NAME` or a folder in Hugging Face layout",
@@ -235,7 +238,12 @@ func commonKeys() []*key {
 			kind:  kinds.Seed, field: func(t *Trial) any { return &t.Stress.Seed },
 			fallback: always(uint64(1)), when: stressed, needs: "stress.channels above 0",
 			label: kinds.Prefix("stress-seed", nil), quiet: true},
+	}
+}
 
+// basisKeys are changes of basis, which come before the method.
+func basisKeys() []*key {
+	return []*key{
 		{name: "basis",
 			means: "Form in which the model is quantized, all of one function: as stored; the gains of norms " +
 				"folded into weights; folded, and the residual stream turned by a random orthogonal matrix. " +
@@ -272,7 +280,12 @@ func commonKeys() []*key {
 			},
 			when: transforms("steps"), needs: "a transform that is learned",
 			label: kinds.Prefix("", kinds.Suffix("-steps")), quiet: true},
+	}
+}
 
+// inputKeys say how inputs of quantized layers are rounded.
+func inputKeys() []*key {
+	return []*key{
 		{name: "activations",
 			means: "Inputs of the quantized layers: 16 bits; 8 bits per token; 4 bits per 128 channels; or floating-point " +
 				"numbers: E4M3 per token (`fp8`), E4M3 or E2M1 per 32 channels (`mxfp8`, `mxfp4`), E2M1 per 16 (`nvfp4`)",
@@ -295,7 +308,12 @@ func commonKeys() []*key {
 			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
 			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
+	}
+}
 
+// executionKeys are the method and what runs it.
+func executionKeys() []*key {
+	return []*key{
 		{name: "method", section: "method",
 			means: "The method; see the list of methods",
 			kind:  kinds.Word(method.Names()...), field: func(t *Trial) any { return &t.Method }, label: methodLabel},
@@ -307,7 +325,6 @@ func commonKeys() []*key {
 			needs: "a method that quantizes",
 			label: kinds.Prefix("", execution.Write), quiet: true},
 	}
-
 }
 
 // constraint is a condition between the settings of one trial.

@@ -222,7 +222,8 @@ func (s *session) click(element string) error {
 		const r = e.getClientRects()[0] || e.getBoundingClientRect();
 		const x = r.x + Math.min(r.width / 2, 20), y = r.y + r.height / 2;
 		const top = document.elementFromPoint(x, y);
-		return {X: x, Y: y, Above: top && (e.contains(top) || top.contains(e)) ? "" : (top ? top.outerHTML.slice(0, 120) : "nothing")};
+		const free = top && (e.contains(top) || top.contains(e));
+		return {X: x, Y: y, Above: free ? "" : (top ? top.outerHTML.slice(0, 120) : "nothing")};
 	})()`, &at)
 	if err != nil {
 		return err

@@ -78,7 +78,8 @@ func (s *session) tabs() (bool, error) {
 // folds opens and closes every section that is folded and in sight.
 func (s *session) folds() (bool, error) {
 	var keys []string
-	err := s.eval(`document.querySelectorAll("section > details.fold:not([open])").forEach(e => { e.dataset.was = "folded"; })`, nil)
+	err := s.eval(`document.querySelectorAll("section > details.fold:not([open])").
+		forEach(e => { e.dataset.was = "folded"; })`, nil)
 	if err != nil {
 		return false, err
 	}
@@ -101,7 +102,8 @@ func (s *session) folds() (bool, error) {
 			}
 		}
 		if !(heights[1] > heights[0]+10) || heights[2] != heights[0] {
-			return false, fmt.Errorf("section %s is %v high, then %v open, then %v", key, heights[0], heights[1], heights[2])
+			return false, fmt.Errorf("section %s is %v high, then %v open, then %v", key,
+				heights[0], heights[1], heights[2])
 		}
 	}
 	return true, nil
@@ -132,13 +134,15 @@ func (s *session) contents() (bool, error) {
 }
 
 // theTable is the first table in sight with lines enough to filter.
-const theTable = `Array.from(document.querySelectorAll("table.rows")).find(t => t.offsetHeight > 0 && t.tBodies[0].rows.length >= 6)`
+const theTable = `Array.from(document.querySelectorAll("table.rows")).
+	find(t => t.offsetHeight > 0 && t.tBodies[0].rows.length >= 6)`
 
 // column returns the cells of a column of the table, of the lines in sight.
 func (s *session) column(name string) (cells []string, err error) {
 	err = s.eval(fmt.Sprintf(`(() => { const t = %s;
 		const at = Array.from(t.tHead.rows[0].cells).findIndex(c => c.textContent.trim() === "%s");
-		return Array.from(t.tBodies[0].rows).filter(r => r.offsetHeight > 0).map(r => r.cells[at].textContent.trim()); })()`, theTable, name), &cells)
+		return Array.from(t.tBodies[0].rows).filter(r => r.offsetHeight > 0).map(r => r.cells[at].textContent.trim());
+	})()`, theTable, name), &cells)
 	return cells, err
 }
 
@@ -163,7 +167,8 @@ func (s *session) sorting() (bool, error) {
 	down := slices.Clone(before)
 	slices.SortStableFunc(down, func(a, b string) int { return compare(b, a) })
 	for i, want := range [][]string{up, down, before} {
-		err := s.click(fmt.Sprintf(`Array.from(%s.tHead.rows[0].cells).find(c => c.textContent.trim() === "%s")`, theTable, name))
+		head := `Array.from(%s.tHead.rows[0].cells).find(c => c.textContent.trim() === "%s")`
+		err := s.click(fmt.Sprintf(head, theTable, name))
 		if err != nil {
 			return false, err
 		}
@@ -184,7 +189,8 @@ func (s *session) filter() (bool, error) {
 	if err != nil || len(all) < 6 {
 		return false, err
 	}
-	const box, cell = theTable + `.parentNode.parentNode.querySelector(".filter input")`, theTable + `.tBodies[0].rows[0].cells[1]`
+	const box = theTable + `.parentNode.parentNode.querySelector(".filter input")`
+	const cell = theTable + `.tBodies[0].rows[0].cells[1]`
 	value := all[0]
 	count := 0
 	for _, v := range all {
@@ -282,7 +288,8 @@ var pdfPage = regexp.MustCompile(`/Type\s*/Page\b`)
 // print prints the page: few pages, and letters that can be read.
 func (s *session) print(shots string) (bool, error) {
 	// as it is opened, not as it was left: what was unfolded is folded again
-	err := s.eval(`document.querySelectorAll("section > details.fold[open]").forEach(e => { e.open = e.dataset.was !== "folded"; })`, nil)
+	err := s.eval(`document.querySelectorAll("section > details.fold[open]").
+		forEach(e => { e.open = e.dataset.was !== "folded"; })`, nil)
 	if err != nil {
 		return false, err
 	}

@@ -135,7 +135,7 @@ func check(browser, page, shots, want string) error {
 		}
 	}
 	for name, width := range map[string]int{"page.png": 1280, "page-narrow.png": 500} {
-		if err := b.shot(filepath.Join(shots, name), width, 3000, "the page, "+fmt.Sprint(width)+" pixels wide"); err != nil {
+		if err := b.shot(filepath.Join(shots, name), width, 3000, fmt.Sprintf("the page, %d pixels wide", width)); err != nil {
 			return err
 		}
 	}

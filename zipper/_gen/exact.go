@@ -9,8 +9,11 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// cellsExact: records of words beside the cells (exact.go).
-const cellsExact = cellsWidened + 1
+// Records of words beside the cells (exact.go), and codes of a byte.
+const (
+	cellsExact = cellsWidened + 1 + iota
+	cellsBytes
+)
 
 const (
 	segmentCells = 16

@@ -11,7 +11,7 @@ import (
 // wideFloat is wide for float activations. A code finds its value in a table of
 // 16 lanes: VPERMPS looks at 4 bits of an index only, so one shift makes a
 // column of codes the indices of 16 rows.
-func (e *engine) wideFloat(x, cells Register) {
+func (e *engine) wideFloat(x, cells Register, cell func(x Register)) {
 	loop := fmt.Sprintf("wide%d", e.labels)
 	done := loop + "_done"
 	for _, z := range e.acc {
@@ -20,13 +20,38 @@ func (e *engine) wideFloat(x, cells Register) {
 	Label(loop)
 	DECQ(cells)
 	JL(LabelRef(done))
-	e.floatCell(x)
+	cell(x)
 	JMP(LabelRef(loop))
 	Label(done)
 	e.joinChains()
 	for t := range e.tokens {
 		VFMADD231PS(e.scale, e.acc[t], e.sum[t])
 	}
+}
+
+// floatBytes is floatCell for codes of a byte, 128 too large: with the upper bit turned they
+// are signed. It uses mask.
+func (e *engine) floatBytes(x Register) {
+	e.constant(0x80808080, e.mask)
+	for half := range 2 {
+		VPXORD(Mem{Base: e.w, Disp: 64 * half}, e.mask, e.code)
+		PREFETCHT0(Mem{Base: e.w, Disp: 64*half + ahead})
+		for i := range 4 {
+			v := e.code
+			if i < 3 {
+				VPSLLD(Imm(uint64(24-8*i)), e.code, e.high)
+				v = e.high
+			}
+			VPSRAD(Imm(24), v, e.high)
+			VCVTDQ2PS(e.high, e.low)
+			col := 4*half + i
+			for t := range e.tokens {
+				VFMADD231PS_BCST(e.token(x, t, 4*col), e.low, e.acc[col%e.chains*e.tokens+t])
+			}
+		}
+	}
+	ADDQ(U32(128), e.w)
+	ADDQ(Imm(32), x)
 }
 
 // floatCell multiplies a cell; w and x move on.

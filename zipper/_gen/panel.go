@@ -179,10 +179,16 @@ func panel(scheme scheme, tokens int) {
 		VMOVUPS(e.lane(laneLevel), e.mask)
 		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsExact))
 		JE(LabelRef("records"))
+		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsBytes))
+		JE(LabelRef("bytes"))
 		e.wide(x, cells, cellsPlain)
 		JMP(LabelRef("group"))
 		Label("records")
 		e.exactFloat(x, cells)
+		JMP(LabelRef("group"))
+		Label("bytes")
+		e.labels++
+		e.wideFloat(x, cells, e.floatBytes)
 		JMP(LabelRef("group"))
 	} else {
 		e.modes(x, cells)
@@ -289,7 +295,7 @@ func (e *engine) unpack() {
 func (e *engine) wide(x, cells Register, mode int) {
 	e.labels++
 	if e.scheme == a16 {
-		e.wideFloat(x, cells)
+		e.wideFloat(x, cells, e.floatCell)
 		return
 	}
 	label := func(s string) string { return fmt.Sprintf("wide%d_%s", e.labels, s) }
@@ -309,6 +315,8 @@ func (e *engine) wide(x, cells Register, mode int) {
 			VPADDD(z, z, z)
 		case cellsRiding, cellsWidened:
 			VPSLLD(Imm(2), z, z)
+		case cellsBytes:
+			VPSLLD(Imm(4), z, z)
 		}
 	}
 	for _, z := range e.acc[e.tokens:] {
@@ -364,7 +372,7 @@ func (e *engine) wideCells(label func(string) string, x, cells Register, mode in
 			}
 		}
 		switch mode {
-		case cellsWidened:
+		case cellsWidened, cellsBytes:
 			ADDQ(U32(128*unroll), e.w)
 		case cellsRiding:
 			ADDQ(Imm(uint64(2*unroll)), e.riding.masks)
@@ -391,6 +399,12 @@ func (e *engine) cell(i, mode int) {
 		VMOVDQU64(Mem{Base: e.w, Disp: 128 * i}, e.low)
 		VMOVDQU64(Mem{Base: e.w, Disp: 128*i + 64}, e.high)
 		return
+	case cellsBytes:
+		PREFETCHT0(Mem{Base: e.w, Disp: 128*i + ahead})
+		PREFETCHT0(Mem{Base: e.w, Disp: 128*i + ahead + 64})
+		VMOVDQU64(Mem{Base: e.w, Disp: 128 * i}, e.low)
+		VMOVDQU64(Mem{Base: e.w, Disp: 128*i + 64}, e.high)
+		return
 	}
 	VMOVDQU64(Mem{Base: e.w, Disp: 64 * i}, e.code)
 	PREFETCHT0(Mem{Base: e.w, Disp: 64*i + ahead})
@@ -405,12 +419,12 @@ func (e *engine) cell(i, mode int) {
 func (e *engine) modes(x, cells Register) {
 	mode := GP64()
 	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
-	for m, name := range []string{"look_up", "riding", "widened", "exact", ""} {
+	for m, name := range []string{"look_up", "riding", "widened", "exact", "bytes", ""} {
 		if name != "" {
 			CMPQ(mode, Imm(uint64(m)))
 			JNE(LabelRef(name))
 		}
-		if m >= cellsRiding {
+		if m >= cellsRiding && m != cellsBytes {
 			VMULPS(e.lane(laneUnit), e.scale, e.scale)
 		}
 		e.wide(x, cells, m)

@@ -47,7 +47,8 @@ func readTurn(line string) (t Turn, err error) {
 	}
 	t.Kernel = fields[0]
 	_, tokens, _ := strings.Cut(t.Kernel, "_t")
-	for text, to := range map[*string]*int{&tokens: &t.Tokens, &fields[1]: &t.Architecture, &fields[2]: &t.Weights, &fields[3]: &t.Issued, &fields[4]: &t.ALU, &fields[5]: &t.IssuedFull, &fields[6]: &t.ALUFull} {
+	for text, to := range map[*string]*int{&tokens: &t.Tokens, &fields[1]: &t.Architecture, &fields[2]: &t.Weights,
+		&fields[3]: &t.Issued, &fields[4]: &t.ALU, &fields[5]: &t.IssuedFull, &fields[6]: &t.ALUFull} {
 		if *text == "-" {
 			continue
 		}

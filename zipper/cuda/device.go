@@ -65,7 +65,8 @@ func Open(ordinal int) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Device{worker: worker, table: table, modules: map[string]*driver.Module{}, loaded: map[string]*driver.Kernel{}, tuned: map[tuning]Tile{}}
+	d := &Device{worker: worker, table: table, modules: map[string]*driver.Module{}, loaded: map[string]*driver.Kernel{},
+		tuned: map[tuning]Tile{}}
 	if err := worker.Do(d.open); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
@@ -104,7 +105,8 @@ func (d *Device) open(c *driver.Context) (err error) {
 // Close frees what the device holds; its layers must have been closed.
 func (d *Device) Close() error {
 	err := d.worker.Do(func(c *driver.Context) error {
-		err := errors.Join(c.FreeCuBLAS(d.blas), c.Free(&d.scratch), c.Free(&d.sink), c.FreeEvent(d.start), c.FreeEvent(d.stop), c.FreeStream(d.stream))
+		err := errors.Join(c.FreeCuBLAS(d.blas), c.Free(&d.scratch), c.Free(&d.sink), c.FreeEvent(d.start),
+			c.FreeEvent(d.stop), c.FreeStream(d.stream))
 		for _, b := range []*driver.Buffer{&d.copies[0], &d.copies[1], &d.factors[0], &d.factors[1], &d.factors[2]} {
 			err = errors.Join(err, c.Free(b))
 		}

@@ -111,7 +111,8 @@ func upload(c *driver.Context, b *driver.Buffer, data []byte) (err error) {
 func (l *Layer) Close() error {
 	return l.d.worker.Do(func(c *driver.Context) error {
 		var err error
-		for _, b := range []*driver.Buffer{&l.w, &l.s, &l.index, &l.r, &l.rs, &l.ptr, &l.cols, &l.values, &l.x, &l.xq, &l.xs, &l.y, &l.part, &l.count} {
+		for _, b := range []*driver.Buffer{&l.w, &l.s, &l.index, &l.r, &l.rs, &l.ptr, &l.cols, &l.values, &l.x, &l.xq, &l.xs,
+			&l.y, &l.part, &l.count} {
 			err = errors.Join(err, c.Free(b))
 		}
 		return err
@@ -222,7 +223,8 @@ func (l *Layer) choose(c *driver.Context) error {
 	if err := l.quantize(c); err != nil {
 		return err
 	}
-	if l.tile, err = l.fastest(c, l.kind(), candidates, func(t Tile) error { return l.matrix(c, l.kind(), t) }); err != nil {
+	run := func(t Tile) error { return l.matrix(c, l.kind(), t) }
+	if l.tile, err = l.fastest(c, l.kind(), candidates, run); err != nil {
 		return err
 	}
 	if l.separate() {
@@ -272,7 +274,8 @@ func (l *Layer) fastest(c *driver.Context, kind string, all []Tile, run func(Til
 	if len(all) == 1 {
 		return all[0], l.workspace(c, all[0])
 	}
-	key := tuning{string(l.scheme) + "_" + kind, l.m, l.n, l.k, l.layout.Group, int(l.layout.RForm), int(l.r.Size()), l.options.Input, l.options.Output}
+	key := tuning{string(l.scheme) + "_" + kind, l.m, l.n, l.k, l.layout.Group, int(l.layout.RForm), int(l.r.Size()),
+		l.options.Input, l.options.Output}
 	if t, ok := l.d.tuned[key]; ok {
 		return t, l.workspace(c, t)
 	}
@@ -449,7 +452,8 @@ func (l *Layer) outliers(c *driver.Context) error {
 	xtype := map[Scheme]uint64{W4A16Half: uint64(Half), W4A16BF16: uint64(BFloat16), W4A8: 3}[l.scheme]
 	k := l.d.table["outliers"]
 	return l.run(c, k.name, driver.Dim{X: ceilDiv(l.n, k.rows), Y: ceilDiv(l.m, k.tokens), Z: 1},
-		l.y.Address(), uint64(l.options.Output), x, xtype, uint64(l.codeBytes()), xs, l.ptr.Address(), l.cols.Address(), l.values.Address(), uint64(l.m), uint64(l.n))
+		l.y.Address(), uint64(l.options.Output), x, xtype, uint64(l.codeBytes()), xs,
+		l.ptr.Address(), l.cols.Address(), l.values.Address(), uint64(l.m), uint64(l.n))
 }
 
 func (l *Layer) run(c *driver.Context, name string, grid driver.Dim, args ...uint64) error {

@@ -123,7 +123,8 @@ func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 		return nil, err
 	}
 	o, b := orders[scheme], q.Base
-	l := &Layout{N: b.N, K: b.K, Scheme: scheme, Panels: padRows / panelRows * ceilDiv(b.N, padRows), Tiles: ceilDiv(b.K, tileCols), format: b.Format}
+	l := &Layout{N: b.N, K: b.K, Scheme: scheme, Panels: padRows / panelRows * ceilDiv(b.N, padRows),
+		Tiles: ceilDiv(b.K, tileCols), format: b.Format}
 	l.Group = b.Format.Group
 	if l.Group == 0 {
 		l.Group = tileCols * l.Tiles
@@ -184,7 +185,8 @@ func Takes(f quant.Form, scheme Scheme) error {
 		return fmt.Errorf("cuda: residual block %dx%d: rows neither divide %d nor are a multiple of it",
 			r.BlockRows, r.BlockCols, panelRows)
 	case r.BlockCols%cellCols != 0 && (cellCols%r.BlockCols != 0 || !r.BaseScales):
-		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d, nor a part of %d with the base's scales",
+		return fmt.Errorf("cuda: residual block %dx%d: columns are not a multiple of %d, nor a part of %d with the base's "+
+			"scales",
 			r.BlockRows, r.BlockCols, cellCols, cellCols)
 	case r.BaseScales && r.Spans(b, f.K):
 		return fmt.Errorf("cuda: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
@@ -229,7 +231,8 @@ func (l *Layout) packPanel(b *quant.Packed, o *order, p int) {
 
 // packOutliers copies the outliers, and zeroes the codes that they replace.
 func (l *Layout) packOutliers(x *quant.Outliers, o *order) {
-	l.outliers = &quant.Outliers{N: x.N, K: x.K, RowPtr: quant.Ints{Width: x.RowPtr.Width}, Cols: quant.Ints{Width: x.Cols.Width}}
+	l.outliers = &quant.Outliers{N: x.N, K: x.K, RowPtr: quant.Ints{Width: x.RowPtr.Width},
+		Cols: quant.Ints{Width: x.Cols.Width}}
 	l.Ptr, l.Cols, l.Values = make([]byte, 4*(x.N+1)), make([]byte, 4*x.Count()), make([]byte, 2*x.Count())
 	for n := range x.N + 1 {
 		binary.LittleEndian.PutUint32(l.Ptr[4*n:], uint32(x.RowPtr.At(n)))

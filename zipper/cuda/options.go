@@ -36,7 +36,8 @@ func (t Tile) String() string { return fmt.Sprintf("t%d s%d", t.Tokens, t.Splits
 // ParseTile reads what String writes, "t16 s4" or "t16" for one split.
 func ParseTile(text string) (Tile, error) {
 	t := Tile{Splits: 1}
-	if n, _ := fmt.Sscanf(text, "t%d s%d", &t.Tokens, &t.Splits); n == 0 || t.Tokens < 1 || t.Splits < 1 || t.Splits > maxSplits {
+	n, _ := fmt.Sscanf(text, "t%d s%d", &t.Tokens, &t.Splits)
+	if n == 0 || t.Tokens < 1 || t.Splits < 1 || t.Splits > maxSplits {
 		return Tile{}, fmt.Errorf("tile %q: want for example \"t16 s4\"", text)
 	}
 	return t, nil

@@ -34,7 +34,8 @@ func readTable(text string) (map[string]kernel, error) {
 			return nil, fmt.Errorf("kernels/table.tsv: %d fields in %q, want %d", len(fields), line, len(column))
 		}
 		var k kernel
-		for name, to := range map[string]*int{"tokens": &k.tokens, "rows": &k.rows, "threads": &k.threads, "smem": &k.shared} {
+		for name, to := range map[string]*int{"tokens": &k.tokens, "rows": &k.rows, "threads": &k.threads,
+			"smem": &k.shared} {
 			var err error
 			if *to, err = strconv.Atoi(fields[column[name]]); err != nil {
 				return nil, fmt.Errorf("kernels/table.tsv: %s of %q: %w", name, line, err)

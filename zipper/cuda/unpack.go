@@ -16,7 +16,8 @@ func (l *Layout) Unpack() *quant.Quantized {
 	if l.format.Group > 0 {
 		groups = l.K / l.format.Group
 	}
-	b := &quant.Packed{N: l.N, K: l.K, Format: l.format, Codes: make([]byte, l.N*rowLen), Scales: make([]uint16, l.N*groups)}
+	b := &quant.Packed{N: l.N, K: l.K, Format: l.format, Codes: make([]byte, l.N*rowLen),
+		Scales: make([]uint16, l.N*groups)}
 	parallel.Each(ceilDiv(l.N, panelRows), func(p int) {
 		for n := p * panelRows; n < min((p+1)*panelRows, l.N); n++ {
 			for k := range l.K {

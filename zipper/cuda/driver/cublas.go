@@ -26,7 +26,8 @@ func blas(code C.int, call, format string, args ...any) error {
 	if code == 0 {
 		return nil
 	}
-	names := map[C.int]string{1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH", 11: "MAPPING_ERROR",
+	names := map[C.int]string{1: "NOT_INITIALIZED", 3: "ALLOC_FAILED", 7: "INVALID_VALUE", 8: "ARCH_MISMATCH",
+		11: "MAPPING_ERROR",
 		13: "EXECUTION_FAILED", 14: "INTERNAL_ERROR", 15: "NOT_SUPPORTED", 16: "LICENSE_ERROR"}
 	return &Error{Call: call, Code: int(code), Name: "CUBLAS_STATUS_" + names[code], Detail: fmt.Sprintf(format, args...)}
 }
@@ -76,6 +77,7 @@ func (b *CuBLAS) GEMM(y, x, w Buffer, m, n, k int) error {
 	}{{y, m, n}, {x, m, k}, {w, n, k}} {
 		o.b.span(0, 2*int64(o.rows)*int64(o.cols))
 	}
-	code := C.cublas_gemm(b.handle, C.int(m), C.int(n), C.int(k), C.ulonglong(y.Address()), C.ulonglong(x.Address()), C.ulonglong(w.Address()))
+	code := C.cublas_gemm(b.handle, C.int(m), C.int(n), C.int(k), C.ulonglong(y.Address()), C.ulonglong(x.Address()),
+		C.ulonglong(w.Address()))
 	return blas(code, "cublasGemmEx", "m=%d n=%d k=%d", m, n, k)
 }

@@ -29,7 +29,8 @@ func FakeCalls() int {
 // FakeObjects lists what lives in the fake driver: "3 buffers, 1 contexts".
 func FakeObjects() string {
 	var list []string
-	for i, kind := range []string{"buffers", "streams", "events", "modules", "pinned buffers", "contexts", "cuBLAS handles"} {
+	for i, kind := range []string{"buffers", "streams", "events", "modules", "pinned buffers", "contexts",
+		"cuBLAS handles"} {
 		if n, err := cu.Device(0).Attribute(cu.DeviceAttribute(fakeObjects + i)); err == nil && n != 0 {
 			list = append(list, fmt.Sprintf("%d %s", n, kind))
 		}

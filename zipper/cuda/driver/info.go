@@ -50,7 +50,8 @@ func (c *Context) Info() (Info, error) {
 	}{
 		{&major, cu.ComputeCapabilityMajor, true}, {&minor, cu.ComputeCapabilityMinor, true},
 		{&i.SMs, cu.MultiprocessorCount, true}, {&l2, cu.L2CacheSize, true}, {&i.SharedMemory, maxSharedOptin, true},
-		{&i.ClockKHz, cu.ClockRate, false}, {&i.MemoryKHz, cu.MemoryClockRate, false}, {&i.BusBits, cu.GlobalMemoryBusWidth, false},
+		{&i.ClockKHz, cu.ClockRate, false}, {&i.MemoryKHz, cu.MemoryClockRate, false},
+		{&i.BusBits, cu.GlobalMemoryBusWidth, false},
 	} {
 		v, err := c.device.Attribute(a.id)
 		if err != nil && a.needed {

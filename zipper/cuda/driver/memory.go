@@ -60,7 +60,8 @@ func (c *Context) Upload(b Buffer, offset int64, src []byte) error {
 	if len(src) == 0 {
 		return nil
 	}
-	if err := check(cu.MemcpyHtoD(p, unsafe.Pointer(&src[0]), int64(len(src))), "cuMemcpyHtoD", "%d bytes", len(src)); err != nil {
+	if err := check(cu.MemcpyHtoD(p, unsafe.Pointer(&src[0]), int64(len(src))), "cuMemcpyHtoD", "%d bytes",
+		len(src)); err != nil {
 		return err
 	}
 	// From memory that is not pinned the call returns when the bytes have left

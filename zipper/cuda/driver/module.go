@@ -108,5 +108,6 @@ func (k *Kernel) Launch(s *Stream, grid, block Dim, shared int, args ...uint64) 
 		slots[i] = unsafe.Pointer(&args[i])
 	}
 	err := k.f.Launch(grid.X, grid.Y, grid.Z, block.X, block.Y, block.Z, shared, s.s, slots)
-	return check(err, "cuLaunchKernel", "kernel %s, grid %v, block %v, %d bytes of shared memory", k.name, grid, block, shared)
+	return check(err, "cuLaunchKernel", "kernel %s, grid %v, block %v, %d bytes of shared memory", k.name, grid, block,
+		shared)
 }
