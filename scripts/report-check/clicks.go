@@ -121,21 +121,15 @@ func (s *session) contents() (bool, error) {
 	if err := s.click(link); err != nil {
 		return false, err
 	}
-	var state struct {
-		Open bool
-		Top  float64
-	}
-	err := s.eval(fmt.Sprintf(`(() => { const e = document.querySelector("%[1]s > details.fold");
-		return {Open: e.open, Top: e.getBoundingClientRect().top}; })()`, hash), &state)
-	if err == nil && (!state.Open || state.Top < 0 || state.Top > 800) {
-		err = fmt.Errorf("the link to %s leaves it open: %v, at %v", hash, state.Open, state.Top)
-	}
-	return true, err
+	open := fmt.Sprintf(`(() => { const e = document.querySelector("%s > details.fold");
+		const top = e.getBoundingClientRect().top; return e.open && top >= 0 && top < 800; })()`, hash)
+	return true, s.until("the section of "+hash+" is open and in sight", open) // an event of its own opens it
 }
 
-// theTable is the first table in sight with lines enough to filter.
+// theTable is the first table of methods in sight with lines enough to filter.
 const theTable = `Array.from(document.querySelectorAll("table.rows")).
-	find(t => t.offsetHeight > 0 && t.tBodies[0].rows.length >= 6)`
+	find(t => t.offsetHeight > 0 && t.tBodies[0].rows.length >= 6 &&
+		/row\s*method/.test(t.tHead.textContent) && t.tHead.textContent.includes("KL mean, nat/token"))`
 
 // column returns the cells of a column of the table, of the lines in sight.
 func (s *session) column(name string) (cells []string, err error) {
@@ -185,8 +179,12 @@ func (s *session) sorting() (bool, error) {
 
 // filter shows lines with words, then lines with a value that is clicked, then all.
 func (s *session) filter() (bool, error) {
+	var has bool
+	if err := s.eval(`!!(`+theTable+`)`, &has); err != nil || !has {
+		return false, err
+	}
 	all, err := s.column("method")
-	if err != nil || len(all) < 6 {
+	if err != nil {
 		return false, err
 	}
 	const box = theTable + `.parentNode.parentNode.querySelector(".filter input")`
