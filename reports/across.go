@@ -73,7 +73,10 @@ func acrossIso(t *stats.Table) [][]string {
 }
 
 // acrossNote explains acrossLines.
-const acrossNote = "At equal bits: in how many comparisons the divergence is lower and higher after Holm's correction. Settings: change of mean KL when one setting is replaced, all else equal, as each group's own table of effects has it; * claimed after Holm's correction within the group. Side by side for reading: nothing is tested across groups."
+const acrossNote = "At equal bits: in how many comparisons the divergence is lower and higher after Holm's " +
+	"correction. Settings: change of mean KL when one setting is replaced, all else equal, as each group's own table " +
+	"of effects has it; * claimed after Holm's correction within the group. Side by side for reading: nothing is " +
+	"tested across groups."
 
 // acrossLines puts the effects that several groups have side by side, head
 // first; nil where there are none.
@@ -107,7 +110,9 @@ func acrossLines(t *stats.Table) [][]string {
 	lines = append(lines, acrossIso(t)...)
 	for _, k := range order {
 		if count[k] > 1 {
-			lines = append(lines, append([]string{k.method + ": " + k.axis + " " + format.Named(k.to) + ", for " + format.Named(k.from)}, cells[k]...))
+			lines = append(lines,
+				append([]string{k.method + ": " + k.axis + " " + format.Named(k.to) + ", for " + format.Named(k.from)},
+					cells[k]...))
 		}
 	}
 	if len(lines) == 1 {

@@ -184,8 +184,9 @@ func answers(g *stats.Group) []finding {
 	if v := atEqualBits(g); v != nil {
 		out = append(out, v.sentence("At equal bits"))
 	} else {
-		out = append(out, finding{Text: "At equal bits: no two methods here have rows of one size, or rows share no windows, " +
-			"so nothing is said."})
+		out = append(out,
+			finding{Text: "At equal bits: no two methods here have rows of one size, or rows share no windows, " +
+				"so nothing is said."})
 	}
 	for _, p := range phasesOf(g) {
 		where := fmt.Sprintf("In %s (%s)", p.name, p.tokens)

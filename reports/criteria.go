@@ -14,7 +14,8 @@ import (
 // criteriaLines is the study's table at one density, head first.
 func criteriaLines(s *stats.Study) [][]string {
 	d := s.Density()
-	out := [][]string{{"criterion", "layers", "recovered, calibration", "recovered, held out", "above random, points", "gap to oracle", "rank correlation with oracle", "blocks shared with oracle"}}
+	out := [][]string{{"criterion", "layers", "recovered, calibration", "recovered, held out", "above random, points",
+		"gap to oracle", "rank correlation with oracle", "blocks shared with oracle"}}
 	percent := func(v []float64) string {
 		if len(v) == 0 {
 			return ""
@@ -34,8 +35,10 @@ func criteriaLines(s *stats.Study) [][]string {
 			return 0, false
 		})
 		line := []string{name, fmt.Sprint(len(held)),
-			percent(s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.Recovered, d) })),
-			percent(held), aboveChance(s, name), "", "", percent(s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) {
+			percent(s.Over(name,
+				func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.Recovered, d) })),
+			percent(held), aboveChance(s,
+				name), "", "", percent(s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) {
 				return stats.At(c, r.Overlap["oracle"], d)
 			}))}
 		if name != "oracle" && len(gap) > 0 {
@@ -62,9 +65,12 @@ func aboveChance(s *stats.Study, name string) string {
 }
 
 func criteriaNote(s *stats.Study) string {
-	return fmt.Sprintf("Means over the linear layers at a density of %s. Recovered: share of the base's output distortion tr(E·H·Eᵀ) that a residual on the chosen blocks takes away, under the H of the calibration and under that of the evaluated text. "+
-		"Above random: the mean of differences within a layer, with a 95 %% interval over layers. "+
-		"The oracle takes, one after another, the blocks that measure best on the evaluated text: a bound to compare with, not a method. The paper reports 55 to 63 %% recovered at 10 %% (from reading notes, not checked against the PDF).", format.Percentage(s.Density()))
+	return fmt.Sprintf("Means over the linear layers at a density of %s. Recovered: share of the base's output "+
+		"distortion tr(E·H·Eᵀ) that a residual on the chosen blocks takes away, under the H of the calibration and under "+
+		"that of the evaluated text. Above random: the mean of differences within a layer, with a 95 %% interval over "+
+		"layers. The oracle takes, one after another, the blocks that measure best on the evaluated text: a bound to "+
+		"compare with, not a method. The paper reports 55 to 63 %% recovered at 10 %% (from reading notes, not checked "+
+		"against the PDF).", format.Percentage(s.Density()))
 }
 
 // criteriaFinding says what the means carry.
@@ -76,7 +82,8 @@ func criteriaFinding(s *stats.Study) string {
 	var all []result
 	d := s.Density()
 	for _, name := range s.Names {
-		if v := s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.HeldOut, d) }); len(v) == len(s.Layers) {
+		held := func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.HeldOut, d) }
+		if v := s.Over(name, held); len(v) == len(s.Layers) {
 			all = append(all, result{name, stats.Average(v)})
 		}
 	}
@@ -84,7 +91,8 @@ func criteriaFinding(s *stats.Study) string {
 		return ""
 	}
 	slices.SortStableFunc(all, func(a, b result) int { return cmp.Compare(b.v, a.v) })
-	out := fmt.Sprintf("Held-out distortion recovered at a density of %s, mean of %d layers:", format.Percentage(d), len(s.Layers))
+	out := fmt.Sprintf("Held-out distortion recovered at a density of %s, mean of %d layers:", format.Percentage(d),
+		len(s.Layers))
 	for i, r := range all {
 		if i > 0 {
 			out += ","
@@ -107,7 +115,8 @@ func criteriaFinding(s *stats.Study) string {
 	for _, l := range []struct {
 		says  string
 		names []string
-	}{{"Above random, by intervals over layers: ", above}, {"Not told apart from random: ", alike}, {"Below random: ", below}} {
+	}{{"Above random, by intervals over layers: ", above}, {"Not told apart from random: ", alike},
+		{"Below random: ", below}} {
 		if len(l.names) > 0 {
 			out += " " + l.says + format.List(l.names, 8) + "."
 		}

@@ -35,7 +35,8 @@ func WriteDiff(d *stats.Diff, w io.Writer, format string) error {
 // diffTable returns the pairs as text for people; columns without content are
 // left out, but for the verdict.
 func diffTable(d *stats.Diff) [][]string {
-	head := []string{"A", "B", "label", "bits A", "bits B−A", "ppl A", "ppl B", "ppl change", "KL A", "KL B", "KL change", "verdict"}
+	head := []string{"A", "B", "label", "bits A", "bits B−A", "ppl A", "ppl B", "ppl change", "KL A", "KL B", "KL change",
+		"verdict"}
 	lines := [][]string{head}
 	for _, p := range d.Pairs {
 		label := p.A.Label
@@ -47,7 +48,8 @@ func diffTable(d *stats.Diff) [][]string {
 		case p.B.Label != label:
 			label += " → " + p.B.Label
 		}
-		line := []string{p.A.ID, p.B.ID, label, "", "", valueText(p.A, row.PPLToken), valueText(p.B, row.PPLToken), "", estimateText(p.A.KL), estimateText(p.B.KL), "", string(p.Verdict)}
+		line := []string{p.A.ID, p.B.ID, label, "", "", valueText(p.A, row.PPLToken), valueText(p.B, row.PPLToken), "",
+			estimateText(p.A.KL), estimateText(p.B.KL), "", string(p.Verdict)}
 		if p.A.HasBits {
 			line[3] = format.Fixed(p.A.Bits, 3)
 		}
@@ -107,7 +109,8 @@ func diffCounts(d *stats.Diff) string {
 	for _, h := range []struct {
 		by   stats.Matching
 		name string
-	}{{stats.ByTrial, "by trial ID"}, {stats.BySettings, "by settings"}, {stats.Across, "across " + strings.Join(d.Across, ", ")}} {
+	}{{stats.ByTrial, "by trial ID"}, {stats.BySettings, "by settings"}, {stats.Across, "across " +
+		strings.Join(d.Across, ", ")}} {
 		if how[h.by] > 0 {
 			matched = append(matched, fmt.Sprintf("%d %s", how[h.by], h.name))
 		}
@@ -118,12 +121,15 @@ func diffCounts(d *stats.Diff) string {
 	} else {
 		limit += " of " + format.Sig(100*d.Threshold) + " %"
 	}
-	return fmt.Sprintf("%s matched (%s): %s %s, %d worse within it, %d better, %d not distinguishable, %d not compared; %d only in A, %d only in B.",
-		format.Plural(len(d.Pairs), "pair", "pairs"), strings.Join(matched, ", "), format.Plural(what[stats.Regression], "regression", "regressions"), limit,
+	return fmt.Sprintf("%s matched (%s): %s %s, %d worse within it, %d better, %d not distinguishable, %d not "+
+		"compared; %d only in A, %d only in B.",
+		format.Plural(len(d.Pairs), "pair", "pairs"), strings.Join(matched, ", "), format.Plural(what[stats.Regression],
+			"regression", "regressions"), limit,
 		what[stats.Worse], what[stats.Better], what[stats.Same], what[stats.NotPaired], len(d.Only[0]), len(d.Only[1]))
 }
 
-const diffNote = "Changes are B against A, paired by window, with 95 % intervals; a verdict needs a difference after Holm's correction over all pairs and both measures."
+const diffNote = "Changes are B against A, paired by window, with 95 % intervals; a verdict needs a difference " +
+	"after Holm's correction over all pairs and both measures."
 
 func diffText(d *stats.Diff, b *bytes.Buffer) {
 	fmt.Fprintf(b, "A: %s\nB: %s\n\n", d.Names[0], d.Names[1])
@@ -168,7 +174,8 @@ func diffMarkdown(d *stats.Diff, b *bytes.Buffer) {
 
 func diffCSV(d *stats.Diff, b *bytes.Buffer) {
 	w := csv.NewWriter(b)
-	head := []string{"row_a", "row_b", "label_a", "label_b", "trial_a", "trial_b", "matched", "verdict", "why", "bits_a", "bits_b", "ppl_a", "ppl_b", "kl_a", "kl_b"}
+	head := []string{"row_a", "row_b", "label_a", "label_b", "trial_a", "trial_b", "matched", "verdict", "why", "bits_a",
+		"bits_b", "ppl_a", "ppl_b", "kl_a", "kl_b"}
 	for _, n := range []string{"nll_difference", "ppl_ratio", "kl_difference", "kl_ratio"} {
 		head = append(head, n, n+"_se", n+"_low", n+"_high")
 	}

@@ -127,7 +127,8 @@ type filler struct {
 
 // fill returns what belongs into r.
 func (f *filler) fill(r *Region) (string, error) {
-	kinds := map[string]bool{"count": r.Count != "", "value": r.Value != "", "ratio": r.Ratio != nil, "table": r.Table != nil, "front": r.Front != ""}
+	kinds := map[string]bool{"count": r.Count != "", "value": r.Value != "", "ratio": r.Ratio != nil,
+		"table": r.Table != nil, "front": r.Front != ""}
 	n := 0
 	for _, has := range kinds {
 		if has {
@@ -398,7 +399,8 @@ func frontRegion(t *stats.Table, title string) (string, error) {
 		if e.Versus != nil && e.Versus.KLRatio != nil {
 			versus = stats.WithInterval(*e.Versus.KLRatio, format.Percent)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", inMarkdown(e.Name), briefNumber(e.Bits, 0, &two), stats.WithInterval(*e.KL, func(v float64) string { return briefNumber(v, 0, nil) }), versus)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", inMarkdown(e.Name), briefNumber(e.Bits, 0, &two),
+			stats.WithInterval(*e.KL, func(v float64) string { return briefNumber(v, 0, nil) }), versus)
 	}
 	return b.String(), nil
 }

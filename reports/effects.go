@@ -75,13 +75,17 @@ func settingFinding(effects []stats.Effect) string {
 }
 
 const effectsNote = "Geometric mean over pairs of rows that differ in this setting alone, paired by window. " +
-	"The interval covers the windows, with the pairs as they are. Settings that change the bits per weight are not compared at equal size here."
+	"The interval covers the windows, with the pairs as they are. Settings that change the bits per weight are not " +
+	"compared at equal size here."
 
 func effectLines(g *stats.Group) [][]string {
-	lines := [][]string{{"method", "setting", "from", "to", "pairs", "KL lower in", "KL change", "95 % interval", "p, Holm", "bits / weight change"}}
+	lines := [][]string{{"method", "setting", "from", "to", "pairs", "KL lower in", "KL change", "95 % interval",
+		"p, Holm", "bits / weight change"}}
 	for _, f := range g.Effects {
-		lines = append(lines, []string{f.Method, f.Axis, format.Named(f.From), format.Named(f.To), fmt.Sprint(f.Pairs), fmt.Sprint(f.Lower),
-			format.Percent(f.Ratio.Value), stats.Interval(f.Ratio, format.Percent), format.PValue(f.Holm), format.Signed(f.BitsChange, 3)})
+		lines = append(lines,
+			[]string{f.Method, f.Axis, format.Named(f.From), format.Named(f.To), fmt.Sprint(f.Pairs), fmt.Sprint(f.Lower),
+				format.Percent(f.Ratio.Value), stats.Interval(f.Ratio,
+					format.Percent), format.PValue(f.Holm), format.Signed(f.BitsChange, 3)})
 	}
 	return lines
 }

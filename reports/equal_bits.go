@@ -25,13 +25,16 @@ func isoFindings(g *stats.Group) []finding {
 			}
 		}
 		n := len(sums[p])
-		text := fmt.Sprintf("At equal bits per weight, %s against %s: divergence lower in %d, higher in %d, not distinguishable in %d of %s.",
+		text := fmt.Sprintf("At equal bits per weight, %s against %s: divergence lower in %d, higher in %d, not "+
+			"distinguishable in %d of %s.",
 			p[0], p[1], len(won), len(lost), n-len(won)-len(lost), format.Plural(n, "comparison", "comparisons"))
 		if without := g.Count(p[0]) - n; without > 0 {
-			text += fmt.Sprintf(" %s of %s found no %s row of equal size.", format.Plural(without, "further row", "further rows"), p[0], p[1])
+			text += fmt.Sprintf(" %s of %s found no %s row of equal size.",
+				format.Plural(without, "further row", "further rows"), p[0], p[1])
 		}
 		describe := func(iso stats.Iso) string {
-			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Name, format.Fixed(iso.Entry.Bits, 3), format.Percent(iso.Ratio.Value), stats.Interval(iso.Ratio, format.Percent))
+			return fmt.Sprintf("%s at %s bits, KL %s %s", iso.Entry.Name, format.Fixed(iso.Entry.Bits, 3),
+				format.Percent(iso.Ratio.Value), stats.Interval(iso.Ratio, format.Percent))
 		}
 		if n > 1 {
 			text += " Most favourable: " + describe(lo) + "; least: " + describe(hi) + "."
@@ -48,23 +51,30 @@ const isoLimit = 60
 
 // isoTable is the comparisons at equal bits, isoLimit of them.
 func isoTable(g *stats.Group, l figures.Styles) table {
-	t := table{Title: "Comparisons at equal bits", Columns: []tableColumn{{"row", ofRows}, {"label", ofMethods}, {"bits/weight", ofNumbers},
-		{"rival", ofNames}, {"rival's rows", ofReferences}, {"apart, bits", ofNumbers}, {"KL vs rival", ofNumbers}, {"95 % interval", ofNumbers}, {"p, Holm", ofNumbers}}}
+	t := table{Title: "Comparisons at equal bits",
+		Columns: []tableColumn{{"row", ofRows}, {"label", ofMethods}, {"bits/weight", ofNumbers},
+			{"rival", ofNames}, {"rival's rows", ofReferences}, {"apart, bits", ofNumbers},
+			{"KL vs rival", ofNumbers}, {"95 % interval", ofNumbers}, {"p, Holm", ofNumbers}}}
 	for _, i := range g.Iso[:min(len(g.Iso), isoLimit)] {
 		rows := i.Lower.ID
 		if i.Upper != nil {
 			rows += " to " + i.Upper.ID
 		}
-		t.Lines = append(t.Lines, tableLine{Color: figures.Hex(l.Look(i.Entry.Family).Color), Cells: []string{i.Entry.ID, i.Entry.Name, format.Fixed(i.Entry.Bits, 3),
-			i.Family, rows, format.Signed(i.Apart(), 3), format.Percent(i.Ratio.Value), stats.Interval(i.Ratio, format.Percent), format.PValue(i.Holm)}})
+		t.Lines = append(t.Lines,
+			tableLine{Color: figures.Hex(l.Look(i.Entry.Family).Color),
+				Cells: []string{i.Entry.ID, i.Entry.Name, format.Fixed(i.Entry.Bits, 3),
+					i.Family, rows, format.Signed(i.Apart(), 3), format.Percent(i.Ratio.Value), stats.Interval(i.Ratio,
+						format.Percent), format.PValue(i.Holm)}})
 	}
 	return t
 }
 
 func isoNote(g *stats.Group) string {
-	note := fmt.Sprintf("The rival's divergence is read at exactly the row's bits, off the lower convex hull of log KL over bits of the rival method's rows: "+
-		"between the two rows named, or on the line through them at most %s bits past the end of the hull. A rival of one size is compared as it is within %s bits. "+
-		"“Apart” is how many bits the nearer of the named rows has more. Below zero: the row on the left has the lower divergence.",
+	note := fmt.Sprintf("The rival's divergence is read at exactly the row's bits, off the lower convex hull of log KL "+
+		"over bits of the rival method's rows: between the two rows named, or on the line through them at most %s bits past "+
+		"the end of the hull. A rival of one size is compared as it is within %s bits. "+
+		"“Apart” is how many bits the nearer of the named rows has more. Below zero: the row on the left has the lower "+
+		"divergence.",
 		format.Fixed(stats.Reach, 2), format.Fixed(stats.SameSize, 3))
 	if len(g.Iso) > isoLimit {
 		note += fmt.Sprintf(" First %d of %d; all are in tables/iso_bits.csv.", isoLimit, len(g.Iso))

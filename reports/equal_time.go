@@ -61,10 +61,11 @@ func timeVerdict(i stats.IsoTime) string {
 	return "not told apart"
 }
 
-const isoTimeNote = "The rival is the row of the lowest divergence among all other methods' rows that are not clearly " +
-	"slower than the row on the left: the interval of its time begins before that of the row ends. It may be much faster, so “time / rival's” " +
-	"is the price of what “KL vs rival” gains; its interval takes the ends farthest apart. Below zero the row on the left " +
-	"has the lower divergence. Times are ratios to 16-bit weights, measured on random numbers."
+const isoTimeNote = "The rival is the row of the lowest divergence among all other methods' rows that are not " +
+	"clearly slower than the row on the left: the interval of its time begins before that of the row ends. It may be " +
+	"much faster, so “time / rival's” is the price of what “KL vs rival” gains; its interval takes the ends farthest " +
+	"apart. Below zero the row on the left has the lower divergence. Times are ratios to 16-bit weights, measured on " +
+	"random numbers."
 
 // isoTimeFindings sums up, for the families of mosaic, what they gain over each other
 // method in time, and whether for more of it.
@@ -103,10 +104,12 @@ func isoTimeFindings(g *stats.Group) []finding {
 	var out []finding
 	for _, p := range order {
 		s := sums[p]
-		out = append(out, finding{fmt.Sprintf("In time (%s), %s against the best %s that is not clearly slower: divergence lower "+
-			"in no more time in %d, lower for more time in %d, higher in %d, not distinguishable in %d of %s.", p.tokens, p.family,
-			p.rival, s.lower, s.paid, s.higher, s.rows-s.lower-s.paid-s.higher,
-			format.Plural(s.rows, "comparison", "comparisons")), s.claimed})
+		out = append(out,
+			finding{fmt.Sprintf("In time (%s), %s against the best %s that is not clearly slower: divergence lower "+
+				"in no more time in %d, lower for more time in %d, higher in %d, not distinguishable in %d of "+
+				"%s.", p.tokens, p.family,
+				p.rival, s.lower, s.paid, s.higher, s.rows-s.lower-s.paid-s.higher,
+				format.Plural(s.rows, "comparison", "comparisons")), s.claimed})
 	}
 	return out
 }

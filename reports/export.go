@@ -64,8 +64,10 @@ func resultsCSV(t *stats.Table) []byte {
 	}
 	slices.Sort(axes)
 	slices.Sort(values)
-	estimates := []string{"nll", "kl", "top1", "baseline_nll_difference", "baseline_ppl_ratio", "baseline_kl_difference", "baseline_kl_ratio", "baseline_top1_difference"}
-	head := []string{"row", "trial", "label", "status", "baseline", "group_model", "group_protocol", "group_activations", "rank_kl", "pareto"}
+	estimates := []string{"nll", "kl", "top1", "baseline_nll_difference", "baseline_ppl_ratio", "baseline_kl_difference",
+		"baseline_kl_ratio", "baseline_top1_difference"}
+	head := []string{"row", "trial", "label", "status", "baseline", "group_model", "group_protocol", "group_activations",
+		"rank_kl", "pareto"}
 	for _, a := range axes {
 		head = append(head, "axis_"+a)
 	}
@@ -73,7 +75,8 @@ func resultsCSV(t *stats.Table) []byte {
 	for _, n := range estimates {
 		head = append(head, n+"_estimate", n+"_se", n+"_low", n+"_high")
 	}
-	head = append(head, "baseline_nll_p_holm", "baseline_kl_p_holm", "windows", "draws", "kl_draws_low", "kl_draws_high", "error")
+	head = append(head, "baseline_nll_p_holm", "baseline_kl_p_holm", "windows", "draws", "kl_draws_low", "kl_draws_high",
+		"error")
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	w.Write(formulaFree(head))
@@ -124,7 +127,8 @@ func resultsCSV(t *stats.Table) []byte {
 func isoCSV(t *stats.Table) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Write([]string{"row", "label", "bits_per_weight", "rival_method", "rival_lower", "rival_upper", "upper_weight", "kl_ratio", "kl_ratio_low", "kl_ratio_high", "p", "p_holm"})
+	w.Write([]string{"row", "label", "bits_per_weight", "rival_method", "rival_lower", "rival_upper", "upper_weight",
+		"kl_ratio", "kl_ratio_low", "kl_ratio_high", "p", "p_holm"})
 	for _, g := range t.Groups {
 		for _, i := range g.Iso {
 			upper := ""
@@ -191,7 +195,8 @@ func Summary(w io.Writer, t *stats.Table) error {
 		}
 	}
 	for _, e := range t.Failed {
-		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label, format.Short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
+		fmt.Fprintf(&b, "%s %s failed: %s\n", e.ID, e.Label,
+			format.Short(strings.ReplaceAll(cmp.Or(e.Error, "no reason given"), "\n", " "), 160))
 	}
 	for i, s := range t.Studies {
 		if i+len(t.Groups)+len(t.Timings) > 0 {

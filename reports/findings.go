@@ -47,8 +47,11 @@ func groupFindings(g *stats.Group) []finding {
 	out = append(out, isoFindings(g)...)
 	out = append(out, isoTimeFindings(g)...)
 	if n, kl, ppl, rows := g.AgainstBaseline(); n > 0 {
-		add(rows, "Against the named baseline (%s), in %s: divergence lower in %d, higher in %d; perplexity lower in %d, higher in %d; else not distinguishable.",
-			format.List(g.Baselines(), 3), format.Plural(n, "paired comparison", "paired comparisons"), kl[0], kl[1], ppl[0], ppl[1])
+		add(rows,
+			"Against the named baseline (%s), in %s: divergence lower in %d, higher in %d; perplexity lower in %d, higher in "+
+				"%d; else not distinguishable.",
+			format.List(g.Baselines(), 3), format.Plural(n, "paired comparison",
+				"paired comparisons"), kl[0], kl[1], ppl[0], ppl[1])
 	}
 	out = append(out, taskFinding(g)...)
 	return append(out, effectFindings(g)...)
@@ -82,7 +85,8 @@ func frontFinding(g *stats.Group) []finding {
 	text := fmt.Sprintf("Pareto front of bits and divergence, by estimate: %s.", format.List(rows, 8))
 	switch {
 	case nearly > 0:
-		text += fmt.Sprintf(" %s dominated by estimate, but not significantly.", format.Plural(nearly, "more row is", "more rows are"))
+		text += fmt.Sprintf(" %s dominated by estimate, but not significantly.",
+			format.Plural(nearly, "more row is", "more rows are"))
 	case dominated > 0:
 		text += " Every other row is significantly dominated by a row on it of no more bits."
 	}
@@ -96,19 +100,24 @@ func scopeOf(g *stats.Group) []string {
 	case g.Windows == 1:
 		out = append(out, "One evaluation window: no intervals can be computed, and nothing is claimed.")
 	case g.Windows == 0:
-		out = append(out, "The rows share no common series of evaluation windows: differences are shown only where two rows do.")
+		out = append(out,
+			"The rows share no common series of evaluation windows: differences are shown only where two rows do.")
 	default:
-		text := fmt.Sprintf("%d evaluation windows; intervals use Student's t with %d degrees of freedom.", g.Windows, g.Windows-1)
+		text := fmt.Sprintf("%d evaluation windows; intervals use Student's t with %d degrees of freedom.", g.Windows,
+			g.Windows-1)
 		if g.Windows < 20 {
 			text += " With so few windows they are rough."
 		}
 		out = append(out, text)
 	}
 	if len(g.ManyValued) > 0 {
-		out = append(out, fmt.Sprintf("Settings of more than %d values are not compared value by value: %s.", stats.ContrastLimit, format.List(g.ManyValued, 6)))
+		out = append(out,
+			fmt.Sprintf("Settings of more than %d values are not compared value by value: %s.", stats.ContrastLimit,
+				format.List(g.ManyValued, 6)))
 	}
 	if n, beyond := g.Correlated(); n > 0 {
-		text := fmt.Sprintf("Neighbouring windows: in %d of %d comparisons with a baseline their contributions correlate beyond ±1.96/√n", beyond, n)
+		text := fmt.Sprintf("Neighbouring windows: in %d of %d comparisons with a baseline their contributions correlate "+
+			"beyond ±1.96/√n", beyond, n)
 		if beyond*5 > n {
 			text += ": more than chance would give; read the intervals as somewhat too narrow."
 		} else {

@@ -30,7 +30,8 @@ func longCSV(t *stats.Table) []byte {
 	slices.SortStableFunc(trials, func(a, b *stats.Entry) int { return cmp.Compare(a.Trial, b.Trial) })
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Write(formulaFree(slices.Concat([]string{"trial", "label", "status"}, axes, []string{"metric", "value", "low", "high", "unit"})))
+	w.Write(formulaFree(slices.Concat([]string{"trial", "label", "status"}, axes,
+		[]string{"metric", "value", "low", "high", "unit"})))
 	for _, e := range trials {
 		head := []string{e.Trial, e.Label, string(e.Status)}
 		for _, a := range axes {

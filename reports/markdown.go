@@ -137,7 +137,8 @@ func (t trials) runnable() (first trials, note string) {
 	case n == 0:
 		return nil, "No command is known for these rows.\n"
 	case n > trialLimit:
-		return first, fmt.Sprintf("Each row by itself. The first %d of %d; report.html has the commands of all.\n", trialLimit, n)
+		return first,
+			fmt.Sprintf("Each row by itself. The first %d of %d; report.html has the commands of all.\n", trialLimit, n)
 	}
 	return first, "Each row by itself.\n"
 }

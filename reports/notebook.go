@@ -221,7 +221,8 @@ func (w *notebookWriter) flush() {
 	if w.texts++; w.texts > 1 {
 		id = fmt.Sprintf("%s-part-%d", w.key, w.texts)
 	}
-	w.cells = append(w.cells, ipynbCell{Type: "markdown", ID: id, Metadata: map[string]any{}, Source: linesOf(w.text.String())})
+	w.cells = append(w.cells,
+		ipynbCell{Type: "markdown", ID: id, Metadata: map[string]any{}, Source: linesOf(w.text.String())})
 	w.text.Reset()
 }
 

@@ -33,7 +33,8 @@ func policy(from string, scripts ...string) string {
 		allowed = append(allowed, "'sha256-"+base64.StdEncoding.EncodeToString(h[:])+"'")
 	}
 	src := cmp.Or(strings.Join(allowed, " "), "'none'")
-	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; script-src " + src
+	return "default-src 'none'; base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'; img-src data:; " +
+		"script-src " + src
 }
 
 //go:embed page.tmpl

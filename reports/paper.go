@@ -12,13 +12,18 @@ import (
 
 // The tables of the MosaicQuant paper (arXiv 2606.15652), as third parties'
 // reading notes give them: they were not checked against the PDF.
-const reportedNote = "Reported: the MosaicQuant paper, arXiv 2606.15652, from reading notes, not checked against the PDF. " +
-	"Its 16-bit rows are post-trained checkpoints under a protocol that is not stated, so reported and measured figures " +
-	"stand beside each other but are not compared; the paper also smooths activations first, which a measured row does only if its label says so."
+const reportedNote = "Reported: the MosaicQuant paper, arXiv 2606.15652, from reading notes, not checked against " +
+	"the PDF. Its 16-bit rows are post-trained checkpoints under a protocol that is not stated, so reported and " +
+	"measured figures stand beside each other but are not compared; the paper also smooths activations first, which a " +
+	"measured row does only if its label says so."
 
-const measuredNote = "Measured: perplexity per token ± standard error over the evaluation windows, on WikiText-2 alone, each with its row; " +
-	"where these folders hold no such row, the cell names the file that fills it: go run ./experiments sweep -c FILE, after its lines model, protocol and tasks are set to the paper's. Zero-shot: mean of acc_norm of ARC-C, ARC-E, HellaSwag and PIQA and acc of WinoGrande and LAMBADA, " +
-	"in per cent ± standard error, of rows that have all six, whatever their text; the paper does not say which accuracy it took. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta, base and residual quantized one after the other."
+const measuredNote = "Measured: perplexity per token ± standard error over the evaluation windows, on WikiText-2 " +
+	"alone, each with its row; where these folders hold no such row, the cell names the file that fills it: go run " +
+	"./experiments sweep -c FILE, after its lines model, protocol and tasks are set to the paper's. Zero-shot: mean of " +
+	"acc_norm of ARC-C, ARC-E, HellaSwag and PIQA and acc of WinoGrande and LAMBADA, " +
+	"in per cent ± standard error, of rows that have all six, whatever their text; the paper does not say which " +
+	"accuracy it took. MosaicQuant at the paper's setting: int4, density 10 %, criterion delta, base and residual " +
+	"quantized one after the other."
 
 // reported is one line of the paper's tables; text, since one of them is not a
 // single number.
@@ -61,12 +66,18 @@ func w4a8(name, full string, ppl ...string) reportedModel {
 
 var paperTables = []paperTable{
 	{"w4a4", "W4A4: zero-shot accuracy and perplexity", true,
-		"Zero-shot: mean of ARC-C, ARC-E, HellaSwag, PIQA, WinoGrande and LAMBADA, %. Perplexity: WikiText-2.", "configs/paper-w4a4.yaml",
+		"Zero-shot: mean of ARC-C, ARC-E, HellaSwag, PIQA, WinoGrande and LAMBADA, %. Perplexity: " +
+			"WikiText-2.", "configs/paper-w4a4.yaml",
 		[]reportedModel{
-			{"LLaMA-3-8B", []reported{{"W16A16", "73.5", "8.64"}, {"no residual W4A4", "55.7", "143.7"}, {"channel residual W4A4", "69.8", "13.1"}, {"MosaicQuant W4A4", "71.2", "10.8"}}},
-			{"Qwen3-4B", []reported{{"W16A16", "69.4", "10.04"}, {"no residual W4A4", "52.4", "108.6"}, {"channel residual W4A4", "62.6", "13.5"}, {"MosaicQuant W4A4", "66.3", "11.0"}}},
+			{"LLaMA-3-8B",
+				[]reported{{"W16A16", "73.5", "8.64"}, {"no residual W4A4", "55.7", "143.7"},
+					{"channel residual W4A4", "69.8", "13.1"}, {"MosaicQuant W4A4", "71.2", "10.8"}}},
+			{"Qwen3-4B",
+				[]reported{{"W16A16", "69.4", "10.04"}, {"no residual W4A4", "52.4", "108.6"},
+					{"channel residual W4A4", "62.6", "13.5"}, {"MosaicQuant W4A4", "66.3", "11.0"}}},
 		}},
-	{"w4a8", "W4A8: perplexity", false, "Perplexity: WikiText-2. The notes give these figures with low confidence.", "configs/paper-w4a8.yaml",
+	{"w4a8", "W4A8: perplexity", false, "Perplexity: WikiText-2. The notes give these figures with low confidence.",
+		"configs/paper-w4a8.yaml",
 		[]reportedModel{
 			w4a8("LLaMA-3.2-3B", "10.7", "15.3", "11.8", "11.4", "11.5", "11.6", "11.4", "11.5", "11.3"),
 			w4a8("LLaMA-3-8B", "8.6", "12.1", "9.2", "9.0", "9.1", "9.3", "8.8", "8.9", "8.7"),
@@ -94,7 +105,8 @@ func isModel(model, name string) bool {
 func isWikiText(text string) bool {
 	text = strings.ToLower(text)
 	file := text[strings.LastIndexAny(text, ":/\\")+1:]
-	return strings.HasPrefix(file, "wiki.test") || strings.Contains(text, "wikitext-2") || strings.Contains(text, "wikitext2")
+	return strings.HasPrefix(file, "wiki.test") || strings.Contains(text, "wikitext-2") ||
+		strings.Contains(text, "wikitext2")
 }
 
 // isScheme reports whether e was quantized as the paper's scheme says.
@@ -104,7 +116,8 @@ func isScheme(e *stats.Entry, scheme string) bool {
 		return e.Reference && get("activations") == "a16"
 	}
 	name, width, _ := stats.CutLast(scheme, " ")
-	if get("activations") != map[string]string{"W4A4": "a4", "W4A8": "a8"}[width] || !slices.Contains([]string{"int4", "int4a"}, get("format")) {
+	if get("activations") != map[string]string{"W4A4": "a4", "W4A8": "a8"}[width] ||
+		!slices.Contains([]string{"int4", "int4a"}, get("format")) {
 		return false
 	}
 	if (get("awq") == "true") != (name == "AWQ") {
@@ -165,7 +178,8 @@ func beside(folders []*folderRows, model, scheme string) (found, otherText []mea
 }
 
 // zeroShotScores are the six tasks of the paper's mean.
-var zeroShotScores = []string{"arc_challenge/acc_norm", "arc_easy/acc_norm", "hellaswag/acc_norm", "piqa/acc_norm", "winogrande/acc", "lambada/acc"}
+var zeroShotScores = []string{"arc_challenge/acc_norm", "arc_easy/acc_norm", "hellaswag/acc_norm", "piqa/acc_norm",
+	"winogrande/acc", "lambada/acc"}
 
 // zeroShot is the mean of the six scores, or nil where e lacks one. Errors of
 // different tasks are independent.

@@ -30,17 +30,25 @@ func costTables(fs []*folderRows) []costTable {
 	over := func(variant, base, value string) string {
 		return ranges(fs, func(m *stats.Timing) []float64 { return productRatios(m, variant, base, value) })
 	}
-	overhead := costTable{"overhead", "Overhead of the residual, in time", "A residual on 10 % of the blocks. Reported: of a GPU that is not named. Measured: median and range over the timed products of that density, by device.",
+	overhead := costTable{"overhead", "Overhead of the residual, in time",
+		"A residual on 10 % of the blocks. Reported: of a GPU that is not named. Measured: median and range over the " +
+			"timed products of that density, by device.",
 		[][]string{head,
-			{"base and residual in one stream, over the base alone", "1.053 to 1.062", cmp.Or(over(variants.Zipper, variants.Dense4, row.Time), kernels)},
-			{"residual in a pass of its own, over the base alone", "above 1.30", cmp.Or(over(variants.Separate, variants.Dense4, row.Time), kernels)},
+			{"base and residual in one stream, over the base alone", "1.053 to 1.062",
+				cmp.Or(over(variants.Zipper, variants.Dense4, row.Time), kernels)},
+			{"residual in a pass of its own, over the base alone", "above 1.30",
+				cmp.Or(over(variants.Separate, variants.Dense4, row.Time), kernels)},
 			{"the pass of its own over the one stream", "", cmp.Or(over(variants.Separate, variants.Zipper, row.Time), kernels)},
 		}}
 	memory := costTable{"memory", "Overhead of the residual, in memory", "Bytes of weights read, of the same products.",
-		[][]string{head, {"base and residual, over the base alone", "1.085 to 1.092", cmp.Or(over(variants.Zipper, variants.Dense4, row.WeightBytes), kernels)}}}
-	end := costTable{"end-to-end", "End to end, over 16-bit weights", "Reported: Qwen3-8B, 2048 tokens in and 128 out, against TensorRT-LLM. Measured: models, lengths and batch (one sequence) of the rows; " +
-		"speed of reading the prompt and of generation apart.", [][]string{head}}
-	for _, r := range [][2]string{{"MosaicQuant, batch 4 / 8 / 16", "1.24 / 1.21 / 1.24"}, {"ResQ, batch 4 / 8 / 16", "1.15 / 1.18 / 1.05"},
+		[][]string{head,
+			{"base and residual, over the base alone", "1.085 to 1.092",
+				cmp.Or(over(variants.Zipper, variants.Dense4, row.WeightBytes), kernels)}}}
+	end := costTable{"end-to-end", "End to end, over 16-bit weights",
+		"Reported: Qwen3-8B, 2048 tokens in and 128 out, against TensorRT-LLM. Measured: models, lengths and batch (one " +
+			"sequence) of the rows; speed of reading the prompt and of generation apart.", [][]string{head}}
+	for _, r := range [][2]string{{"MosaicQuant, batch 4 / 8 / 16", "1.24 / 1.21 / 1.24"},
+		{"ResQ, batch 4 / 8 / 16", "1.15 / 1.18 / 1.05"},
 		{"AWQ, batch 4 / 8 / 16", "1.12 / 1.14 / 1.04"}, {"QuaRot, batch 4 / 8 / 16", "1.12 / 1.13 / 1.03"}} {
 		end.lines = append(end.lines, []string{r[0], r[1], gpu})
 	}
@@ -83,8 +91,10 @@ func ranges(fs []*folderRows, of func(*stats.Timing) []float64) string {
 				continue
 			}
 			slices.Sort(v)
-			parts = append(parts, fmt.Sprintf("%s, %s to %s, %s (%s, %s, %s)", format.Fixed(stats.Quantile(v, 0.5), 3), format.Fixed(v[0], 3), format.Fixed(v[len(v)-1], 3),
-				format.Plural(len(v), "product", "products"), m.Device, m.Scheme, f.name))
+			parts = append(parts,
+				fmt.Sprintf("%s, %s to %s, %s (%s, %s, %s)", format.Fixed(stats.Quantile(v, 0.5), 3), format.Fixed(v[0], 3),
+					format.Fixed(v[len(v)-1], 3),
+					format.Plural(len(v), "product", "products"), m.Device, m.Scheme, f.name))
 		}
 	}
 	return strings.Join(parts, "; ")
@@ -110,7 +120,9 @@ func generatedRatios(fs []*folderRows) [][]string {
 					}
 				}
 				if parts != nil {
-					out = append(out, []string{p.Name + ", " + m.Scheme, "", strings.Join(parts, ", ") + " (" + m.Device + ", " + f.name + "/" + ours.ID + ")"})
+					out = append(out,
+						[]string{p.Name + ", " + m.Scheme, "", strings.Join(parts, ", ") + " (" + m.Device + ", " + f.name + "/" +
+							ours.ID + ")"})
 				}
 			}
 		}

@@ -55,7 +55,8 @@ func head(t paperTable) []string {
 }
 
 // lines calls f with each line of t; first marks the first of a model.
-func (t paperTable) lines(fs []*folderRows, escape func(string) string, f func(first bool, cells []string)) (used, otherText []measured) {
+func (t paperTable) lines(fs []*folderRows, escape func(string) string,
+	f func(first bool, cells []string)) (used, otherText []measured) {
 	for _, m := range t.models {
 		for i, r := range m.lines {
 			found, other := beside(fs, m.name, r.scheme)
@@ -152,7 +153,8 @@ func (m measured) group() *stats.Group {
 // filter, not to look at.
 func paperCSV(b *bytes.Buffer, fs []*folderRows) {
 	w := csv.NewWriter(b)
-	w.Write([]string{"table", "model", "scheme", "quantity", "source", "value", "se", "row", "trial", "label", "bits_per_weight", "row_model", "row_activations", "row_protocol"})
+	w.Write([]string{"table", "model", "scheme", "quantity", "source", "value", "se", "row", "trial", "label",
+		"bits_per_weight", "row_model", "row_activations", "row_protocol"})
 	const source = "reported, reading notes, not checked against the PDF"
 	mine := func(table, model, scheme, quantity string, m measured, e *stats.Estimate) {
 		if e == nil {
@@ -239,7 +241,8 @@ func paperLatex(b *bytes.Buffer, fs []*folderRows) {
 		caption := inLatex(t.title) + ". " + inLatex(t.note) + " " + inLatex(reportedNote) + " " + inLatex(measuredNote)
 		latexTable(b, "tab:paper-"+t.key, caption, "ll"+strings.Repeat("r", len(h)-3)+"l", h, rows)
 		for _, m := range distinct(used) {
-			fmt.Fprintf(b, "%% %s: %s; %s; %s\n", inLatex(m.name()), inLatex(m.Label), inLatex(m.group().Title()), inLatex(m.folder.in.Commands[m.Trial]))
+			fmt.Fprintf(b, "%% %s: %s; %s; %s\n", inLatex(m.name()), inLatex(m.Label), inLatex(m.group().Title()),
+				inLatex(m.folder.in.Commands[m.Trial]))
 		}
 	}
 	for _, c := range costTables(fs) {
@@ -251,7 +254,8 @@ func paperLatex(b *bytes.Buffer, fs []*folderRows) {
 			}
 			rows = append(rows, cells)
 		}
-		latexTable(b, "tab:paper-"+c.key, inLatex(c.title)+". "+inLatex(c.note), strings.Repeat("l", len(c.lines[0])), rows[0], rows[1:])
+		latexTable(b, "tab:paper-"+c.key, inLatex(c.title)+". "+inLatex(c.note), strings.Repeat("l", len(c.lines[0])),
+			rows[0], rows[1:])
 	}
 	for i, f := range fs {
 		fmt.Fprintf(b, "%% Results of %s\n", inLatex(f.name))

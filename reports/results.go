@@ -124,8 +124,10 @@ func named(name string) column {
 // counts most. The rest is in measuresTable.
 func resultsTable(g *stats.Group, l figures.Styles) table {
 	decode, prefill := g.Phases()
-	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"), named("KL vs baseline"), named("KL vs baseline, over draws"),
-		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill, "prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"),
+	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"),
+		named("KL vs baseline"), named("KL vs baseline, over draws"),
+		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill,
+			"prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"),
 		named("tokens lost / gained"))
 	t := rowTable("Results", g.Entries, chosen, l)
 	t.Home = true
@@ -142,7 +144,8 @@ func measuresTable(g *stats.Group, l figures.Styles) table {
 func rowTable(title string, rows []*stats.Entry, chosen []column, l figures.Styles) table {
 	t := table{Title: title, Lines: make([]tableLine, len(rows))}
 	for i, e := range rows {
-		t.Lines[i] = tableLine{Trial: e.Trial, Label: e.Label, Color: figures.Hex(l.Look(e.Family).Color), NonDominated: e.Standing == stats.NonDominated}
+		t.Lines[i] = tableLine{Trial: e.Trial, Label: e.Label, Color: figures.Hex(l.Look(e.Family).Color),
+			NonDominated: e.Standing == stats.NonDominated}
 	}
 	for _, c := range chosen {
 		if !slices.ContainsFunc(rows, func(e *stats.Entry) bool { return c.cell(e) != "" }) {
@@ -156,8 +159,9 @@ func rowTable(title string, rows []*stats.Entry, chosen []column, l figures.Styl
 	return t
 }
 
-const standingNote = "Pareto: no row has less of one and no more of the other, bits and divergence, than a non-dominated row. " +
-	"“Dominated (n.s.)”: dominated by estimate, but not significantly by any non-dominated row of no more bits."
+const standingNote = "Pareto: no row has less of one and no more of the other, bits and divergence, than a " +
+	"non-dominated row. “Dominated (n.s.)”: dominated by estimate, but not significantly by any non-dominated row of no " +
+	"more bits."
 
 // resultsNote explains the columns of table.
 func resultsNote(g *stats.Group) string {
@@ -170,7 +174,8 @@ func resultsNote(g *stats.Group) string {
 		says += standingNote + " "
 	}
 	if has(func(e *stats.Entry) bool { return e.Draws != nil }) {
-		says += "A row over several draws of the calibration is their mean, window by window; “over draws” is the smallest and the largest of them, differences of the same draw. "
+		says += "A row over several draws of the calibration is their mean, window by window; “over draws” is the " +
+			"smallest and the largest of them, differences of the same draw. "
 	}
 	if has(func(e *stats.Entry) bool { _, ok := e.Value(row.OutputError); return ok }) {
 		says += "Output error: tr(E·H·Eᵀ)/tr(W·H·Wᵀ), summed over layers. " + g.Calibration() + " "

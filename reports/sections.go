@@ -76,7 +76,8 @@ func opening(t *stats.Table, in Input) section {
 	switch list := groupList(t); {
 	case len(t.Groups) < 2:
 	case len(t.Groups) > 4:
-		s.Blocks = append(s.Blocks, details{Summary: fmt.Sprintf("The answer of each of %d groups", len(t.Groups)), Blocks: []block{list}})
+		s.Blocks = append(s.Blocks,
+			details{Summary: fmt.Sprintf("The answer of each of %d groups", len(t.Groups)), Blocks: []block{list}})
 	default:
 		s.Blocks = append(s.Blocks, list)
 	}
@@ -102,8 +103,9 @@ func bulleted(findings []finding) bullets {
 	return b
 }
 
-const claimsNote = "“Lower” and “higher” are claimed only after Holm's correction at 5\u00a0%, in comparisons paired by window. " +
-	"Intervals are 95\u00a0%, each on its own. They cover the choice of windows, not other texts, calibration samples or models."
+const claimsNote = "“Lower” and “higher” are claimed only after Holm's correction at 5\u00a0%, in comparisons " +
+	"paired by window. Intervals are 95\u00a0%, each on its own. They cover the choice of windows, not other texts, " +
+	"calibration samples or models."
 
 // groupSections are those of the i-th group, what most readers want first; where is
 // "" for the only one.
@@ -116,23 +118,30 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	answer.Blocks = append(answer.Blocks, bulleted(answers(g)))
 	out := []section{answer}
 	if t, ok := frontTable(g, in.Styles); ok {
-		out = append(out, section{Key: key("front"), Title: "Rows on a front", Where: where, Blocks: []block{t, plain("small", frontNote)}})
+		out = append(out,
+			section{Key: key("front"), Title: "Rows on a front", Where: where, Blocks: []block{t, plain("small", frontNote)}})
 	}
-	out = append(out, section{Key: key("results"), Title: "Results", Where: where, Blocks: []block{resultsTable(g, in.Styles), plain("small", resultsNote(g)),
-		details{Summary: "all measures of each row", Blocks: []block{measuresTable(g, in.Styles)}}}})
+	out = append(out,
+		section{Key: key("results"), Title: "Results", Where: where,
+			Blocks: []block{resultsTable(g, in.Styles), plain("small", resultsNote(g)),
+				details{Summary: "all measures of each row", Blocks: []block{measuresTable(g, in.Styles)}}}})
 	if lines := taskLines(g); lines != nil {
-		out = append(out, section{Key: key("tasks"), Title: "Zero-shot tasks", Where: where, Blocks: []block{tableOf("Zero-shot tasks", lines, ofRows, ofWords),
-			plain("small", taskNote+" Every score at full precision is in tables/tasks.csv.")}})
+		out = append(out,
+			section{Key: key("tasks"), Title: "Zero-shot tasks", Where: where,
+				Blocks: []block{tableOf("Zero-shot tasks", lines, ofRows, ofWords),
+					plain("small", taskNote+" Every score at full precision is in tables/tasks.csv.")}})
 	}
 	out = append(out, figureSections(g, i, where, in.Styles)...)
 	if lines := isoTimeLines(g); lines != nil {
 		out = append(out, section{Key: key("iso-time"), Title: "Divergence in time", Where: where, Folded: true,
-			Blocks: []block{tableOf("Each residual and its strongest rival that is no slower", lines, ofRows, ofWords, ofNames, ofNumbers,
+			Blocks: []block{tableOf("Each residual and its strongest rival that is no slower", lines, ofRows, ofWords, ofNames,
+				ofNumbers,
 				ofReferences, ofWords), plain("small", isoTimeNote)}})
 	}
 	if len(g.Iso) > 0 {
-		out = append(out, section{Key: key("iso-bits"), Title: "Divergence at equal bits per weight", Where: where, Folded: true,
-			Blocks: []block{isoTable(g, in.Styles), plain("small", isoNote(g))}})
+		out = append(out,
+			section{Key: key("iso-bits"), Title: "Divergence at equal bits per weight", Where: where, Folded: true,
+				Blocks: []block{isoTable(g, in.Styles), plain("small", isoNote(g))}})
 	}
 	return append(out, findingsSection(g, key("findings"), where))
 }
@@ -146,7 +155,8 @@ func findingsSection(g *stats.Group, key, where string) section {
 	if f := groupFindings(g); len(f) > 0 {
 		s.Blocks = append(s.Blocks, bulleted(f))
 	} else {
-		s.Blocks = append(s.Blocks, plain("", "These rows carry no finding: nothing to compare, or no windows to compare in pairs."))
+		s.Blocks = append(s.Blocks,
+			plain("", "These rows carry no finding: nothing to compare, or no windows to compare in pairs."))
 	}
 	scope := bullets{Role: "small"}
 	for _, text := range append(scopeOf(g), claimsNote) {

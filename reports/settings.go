@@ -11,7 +11,8 @@ import (
 // settingNames are the settings that have a column of their own in tables of rows.
 // All others stand in the column "extras", as the label words them.
 var settingNames = []struct{ column, axis string }{
-	{"method", "method"}, {"base", "base"}, {"grid", "format"}, {"group", "group"}, {"density", "density"}, {"block", "block"},
+	{"method", "method"}, {"base", "base"}, {"grid", "format"}, {"group", "group"}, {"density", "density"},
+	{"block", "block"},
 }
 
 // settingColumns are the settings of the group's rows, one a column: what a label
@@ -61,5 +62,6 @@ func extras(e *stats.Entry) string {
 			shown = append(shown, "g"+v)
 		}
 	}
-	return strings.Join(slices.DeleteFunc(strings.Fields(e.Name), func(w string) bool { return slices.Contains(shown, w) }), " ")
+	return strings.Join(slices.DeleteFunc(strings.Fields(e.Name),
+		func(w string) bool { return slices.Contains(shown, w) }), " ")
 }

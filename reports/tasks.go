@@ -38,7 +38,8 @@ func taskFinding(g *stats.Group) []finding {
 	if n == 0 {
 		return nil
 	}
-	return []finding{{fmt.Sprintf("Zero-shot tasks, against the 16-bit weights item by item: lower in %d, higher in %d, not distinguishable in %d of %s after Holm's correction.",
+	return []finding{{fmt.Sprintf("Zero-shot tasks, against the 16-bit weights item by item: lower in %d, higher in "+
+		"%d, not distinguishable in %d of %s after Holm's correction.",
 		lower, higher, n-lower-higher, format.Plural(n, "comparison", "comparisons")), rows}}
 }
 
@@ -136,17 +137,21 @@ func taskFlips(s *stats.TaskScore) string {
 	return fmt.Sprintf("%d / %d", s.Lost, s.Gained)
 }
 
-const taskNote = "Mean over the items ± standard error. Differences to the row of 16-bit weights are paired item by item, with 95 % intervals, in points where the score is in per cent. Items lost: right with 16-bit weights and wrong in this row; gained: the other way round. * claimed after Holm's correction over this table."
+const taskNote = "Mean over the items ± standard error. Differences to the row of 16-bit weights are paired item by " +
+	"item, with 95 % intervals, in points where the score is in per cent. Items lost: right with 16-bit weights and " +
+	"wrong in this row; gained: the other way round. * claimed after Holm's correction over this table."
 
 // taskCSV has a line for each score of each row, at full precision.
 func taskCSV(t *stats.Table) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	w.Write([]string{"row", "trial", "label", "score", "unit", "items", "mean", "se", "versus_16bit", "low", "high", "p", "p_holm", "lost", "gained"})
+	w.Write([]string{"row", "trial", "label", "score", "unit", "items", "mean", "se", "versus_16bit", "low", "high", "p",
+		"p_holm", "lost", "gained"})
 	for _, g := range t.Groups {
 		for _, e := range g.Entries {
 			for _, s := range e.Tasks {
-				rec := append(formulaFree([]string{e.ID, e.Trial, e.Label, s.Name, s.Unit}), strconv.Itoa(len(s.Items)), full(s.Mean.Value), "", "", "", "", "", "", "", "")
+				rec := append(formulaFree([]string{e.ID, e.Trial, e.Label, s.Name, s.Unit}), strconv.Itoa(len(s.Items)),
+					full(s.Mean.Value), "", "", "", "", "", "", "", "")
 				if s.Mean.Interval() {
 					rec[7] = full(s.Mean.SE)
 				}

@@ -56,7 +56,8 @@ func productLines(m *stats.Timing) [][]string {
 	if len(m.Products) == 0 {
 		return nil
 	}
-	out := [][]string{{"row", "product", "variant", "time", "time / dense4", "weights read", "share of read bandwidth", "share of peak rate", "kernel"}}
+	out := [][]string{{"row", "product", "variant", "time", "time / dense4", "weights read", "share of read bandwidth",
+		"share of peak rate", "kernel"}}
 	for _, p := range m.Products {
 		for _, e := range p.Variants {
 			line := []string{e.ID, p.Name, variantLabel(e), "", "", "", "", "", ""}
@@ -90,11 +91,13 @@ func generatedLines(m *stats.Timing) [][]string {
 	if len(m.Generated) == 0 {
 		return nil
 	}
-	out := [][]string{{"row", "model", "variant", "prompt, token/s", "prompt time / dense4", "generation, token/s", "generation time / dense4", "weights"}}
+	out := [][]string{{"row", "model", "variant", "prompt, token/s", "prompt time / dense4", "generation, token/s",
+		"generation time / dense4", "weights"}}
 	for _, p := range m.Generated {
 		for _, e := range p.Variants {
 			line := []string{e.ID, p.Name, variantLabel(e), "", "", "", "", ""}
-			for i, name := range []string{row.PrefillRate, "prefill_time_over/dense4", row.DecodeRate, "decode_time_over/dense4"} {
+			for i, name := range []string{row.PrefillRate, "prefill_time_over/dense4", row.DecodeRate,
+				"decode_time_over/dense4"} {
 				if v, ok := e.Timed(name); ok {
 					line[3+i] = stats.WithInterval(v, format.Sig)
 				}
@@ -128,14 +131,17 @@ func withoutEmpty(lines [][]string) [][]string {
 	return lines
 }
 
-const timingNote = "Medians over the repeats with 95 % bootstrap intervals; the variants of a product ran in turns, and ratios are medians of the ratios within each repeat. " + stats.VariantNames
+const timingNote = "Medians over the repeats with 95 % bootstrap intervals; the variants of a product ran in turns, " +
+	"and ratios are medians of the ratios within each repeat. " + stats.VariantNames
 
 // timingFindings says what the ratios carry: for each variant, in how many
 // products its whole interval lies on one side of dense4 or of zipper.
 func timingFindings(m *stats.Timing) []finding {
 	var out []finding
 	type contrast struct{ name, base, unit string }
-	for _, c := range []contrast{{variants.Zipper, variants.Dense4, "costs"}, {variants.Separate, variants.Zipper, "takes"}, {variants.Outlier16, variants.Zipper, "takes"}, {variants.W16A16, variants.Zipper, "takes"}} {
+	for _, c := range []contrast{{variants.Zipper, variants.Dense4, "costs"},
+		{variants.Separate, variants.Zipper, "takes"}, {variants.Outlier16, variants.Zipper, "takes"}, {variants.W16A16,
+			variants.Zipper, "takes"}} {
 		var ratios []float64
 		slower, faster := 0, 0
 		var at []*stats.Entry
@@ -160,8 +166,10 @@ func timingFindings(m *stats.Timing) []finding {
 			continue
 		}
 		slices.Sort(ratios)
-		text := fmt.Sprintf("Time of %s over %s: median %s over %s, from %s to %s; whole interval above one in %d, below in %d.", c.name, c.base,
-			format.Fixed(stats.Quantile(ratios, 0.5), 3), format.Plural(len(ratios), "product with a residual", "products with a residual"), format.Fixed(ratios[0], 3), format.Fixed(ratios[len(ratios)-1], 3), slower, faster)
+		text := fmt.Sprintf("Time of %s over %s: median %s over %s, from %s to %s; whole interval above one in %d, below "+
+			"in %d.", c.name, c.base,
+			format.Fixed(stats.Quantile(ratios, 0.5), 3), format.Plural(len(ratios), "product with a residual",
+				"products with a residual"), format.Fixed(ratios[0], 3), format.Fixed(ratios[len(ratios)-1], 3), slower, faster)
 		if m.Predicted {
 			text = "Predicted, not measured: " + text
 		}
@@ -174,8 +182,10 @@ func timingFindings(m *stats.Timing) []finding {
 func timingCSV(t *stats.Table) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
-	axes := []string{"bench", "source", "engine", "model", "layer", "shape", "scheme", "variant", "group", "density", "block", "tokens", "prompt", "cache"}
-	w.Write(slices.Concat([]string{"row", "trial", "label"}, axes, []string{"device", "requested", "kernel", "value", "unit", "median", "low", "high"}))
+	axes := []string{"bench", "source", "engine", "model", "layer", "shape", "scheme", "variant", "group", "density",
+		"block", "tokens", "prompt", "cache"}
+	w.Write(slices.Concat([]string{"row", "trial", "label"}, axes,
+		[]string{"device", "requested", "kernel", "value", "unit", "median", "low", "high"}))
 	for _, e := range t.Timed() {
 		head := []string{e.ID, e.Trial, e.Label}
 		for _, a := range axes {

@@ -53,7 +53,8 @@ type Input struct {
 
 // Write draws the report of in into dir: report.html, the same as report.md and
 // as the notebook report.ipynb, plots/*.png and *.svg, tables/results.{csv,md,tex}
-// and tables/iso_bits.csv, tables/long.csv (a line for each value of each trial), tables/tasks.csv where rows have zero-shot scores,
+// and tables/iso_bits.csv, tables/long.csv (a line for each value of each trial), tables/tasks.csv
+// where rows have zero-shot scores,
 // and tables/timings.csv where they were timed. Files of an earlier report are
 // replaced, each in one step, so that a reader never sees half a page.
 func Write(dir string, in Input) error {
@@ -124,7 +125,8 @@ func Page(in Input) ([]byte, error) {
 // visible is in with all that could hide or reorder text spelled out.
 func (in Input) visible() Input {
 	in.Title, in.Question = format.Visible(in.Title, false), format.Visible(in.Question, true)
-	in.Config, in.Command, in.Folder = format.Visible(in.Config, true), format.Visible(in.Command, true), format.Visible(in.Folder, false)
+	in.Config, in.Command, in.Folder = format.Visible(in.Config, true), format.Visible(in.Command, true),
+		format.Visible(in.Folder, false)
 	in.Draw, in.Timing = format.Visible(in.Draw, true), format.Visible(in.Timing, true)
 	warnings := make([]string, len(in.Warnings))
 	for i, w := range in.Warnings {

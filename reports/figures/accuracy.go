@@ -27,13 +27,16 @@ func Divergence(g *stats.Group, l Styles) *Figure {
 			s.front = append(s.front, point{x: e.Bits, y: e.KL.Value})
 		}
 	}
-	caption := "Mean Kullback-Leibler divergence of the next-token distribution from that of the 16-bit model, over stored bits per weight of the quantized layers. Lower left is better. "
+	caption := "Mean Kullback-Leibler divergence of the next-token distribution from that of the 16-bit model, over " +
+		"stored bits per weight of the quantized layers. Lower left is better. "
 	if n <= crowded {
-		caption += "Bars: 95 % interval over windows, each row on its own. Rows share their windows, so overlapping bars do not mean that two rows are alike: the tables compare in pairs."
+		caption += "Bars: 95 % interval over windows, each row on its own. Rows share their windows, so overlapping bars " +
+			"do not mean that two rows are alike: the tables compare in pairs."
 	} else {
 		caption += "Intervals are in the tables: this many bars would cover the points."
 	}
-	return &Figure{Key: "kl-bits", Title: "Divergence against bits per weight", Caption: caption, height: ratio(0.72), draw: s.draw, Chart: s.chart()}
+	return &Figure{Key: "kl-bits", Title: "Divergence against bits per weight", Caption: caption, height: ratio(0.72),
+		draw: s.draw, Chart: s.chart()}
 }
 
 func Perplexity(g *stats.Group, l Styles) *Figure {
@@ -49,11 +52,13 @@ func Perplexity(g *stats.Group, l Styles) *Figure {
 	if n == 0 {
 		return nil
 	}
-	caption := "Perplexity over that of the row's baseline (" + format.List(g.Baselines(), 3) + "), paired window by window. Below the line is better than the baseline."
+	caption := "Perplexity over that of the row's baseline (" + format.List(g.Baselines(), 3) +
+		"), paired window by window. Below the line is better than the baseline."
 	if n <= crowded {
 		caption += " Bars: 95 % interval of the paired ratio, each row on its own."
 	}
-	return &Figure{Key: "ppl-ratio", Title: "Perplexity against the baseline, in pairs", Caption: caption, height: ratio(0.72), draw: s.draw, Chart: s.chart()}
+	return &Figure{Key: "ppl-ratio", Title: "Perplexity against the baseline, in pairs", Caption: caption,
+		height: ratio(0.72), draw: s.draw, Chart: s.chart()}
 }
 
 // AtEqualBits draws the rows of mosaic over the strongest other method at their
@@ -75,9 +80,14 @@ func AtEqualBits(g *stats.Group, l Styles) *Figure {
 		iso, ok := worst[e]
 		return iso.Ratio, ok
 	})
-	return &Figure{Key: "iso-bits", Title: "At equal bits, against the strongest other method", height: ratio(0.72), draw: s.draw, Chart: s.chart(),
-		Caption: "Divergence of each row of mosaic over that of another method at exactly its bits per weight (the table of comparisons at equal bits says how), namely " + format.List(slices.SortedFunc(maps.Keys(rivals), g.Families.Compare), 8) +
-			": for each row the one with the lowest divergence. Below the line mosaic is better. Bars: 95 % interval, paired by window, each row on its own; the choice of the strongest favours the rivals a little. Rows without a rival of their size are not drawn."}
+	return &Figure{Key: "iso-bits", Title: "At equal bits, against the strongest other method", height: ratio(0.72),
+		draw: s.draw, Chart: s.chart(),
+		Caption: "Divergence of each row of mosaic over that of another method at exactly its bits per weight (the table " +
+			"of comparisons at equal bits says how), namely " + format.List(slices.SortedFunc(maps.Keys(rivals),
+			g.Families.Compare), 8) +
+			": for each row the one with the lowest divergence. Below the line mosaic is better. Bars: 95 % interval, paired " +
+			"by window, each row on its own; the choice of the strongest favours the rivals a little. Rows without a rival " +
+			"of their size are not drawn."}
 }
 
 // phase says what a number of tokens stands for.
@@ -106,10 +116,13 @@ func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
 		if !seen {
 			i = len(s.series)
 			byName[e.Family] = i
-			s.series = append(s.series, series{name: e.Family, color: l.Look(e.Family).Color, marker: l.Look(e.Family).marker, symbol: l.Look(e.Family).symbol})
+			s.series = append(s.series,
+				series{name: e.Family, color: l.Look(e.Family).Color, marker: l.Look(e.Family).marker,
+					symbol: l.Look(e.Family).symbol})
 		}
-		s.series[i].points = append(s.series[i].points, point{x: v.Over16.Value, y: e.KL.Value, low: e.KL.Low, high: e.KL.High,
-			left: v.Over16.Low, right: v.Over16.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
+		s.series[i].points = append(s.series[i].points,
+			point{x: v.Over16.Value, y: e.KL.Value, low: e.KL.Low, high: e.KL.High,
+				left: v.Over16.Low, right: v.Over16.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
 		points++
 		layers = v.Layers
 	}
@@ -123,7 +136,10 @@ func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
 	for _, e := range g.FrontInTime(tokens) {
 		s.front = append(s.front, point{x: e.Speed(tokens).Over16.Value, y: e.KL.Value})
 	}
-	return &Figure{Key: "kl-time-" + format.Slug(strings.ReplaceAll(tokens, "=", "")), Title: "Divergence against time, " + phase(g, tokens), height: ratio(0.72), draw: s.draw, Chart: s.chart(),
-		Caption: fmt.Sprintf("Mean divergence from the 16-bit model over the time of %s, executed in the form of each row's weights on random numbers, as a ratio to 16-bit weights measured in the same turns (geometric mean over the layers). "+
-			"Lower left is better. Bars: 95 %% intervals, of the divergence over windows and of the time over repeats. The front joins medians.", format.Plural(layers, "layer", "layers"))}
+	return &Figure{Key: "kl-time-" + format.Slug(strings.ReplaceAll(tokens, "=", "")), Title: "Divergence against time, " +
+		phase(g, tokens), height: ratio(0.72), draw: s.draw, Chart: s.chart(),
+		Caption: fmt.Sprintf("Mean divergence from the 16-bit model over the time of %s, executed in the form of each "+
+			"row's weights on random numbers, as a ratio to 16-bit weights measured in the same turns (geometric mean over "+
+			"the layers). Lower left is better. Bars: 95 %% intervals, of the divergence over windows and of the time over "+
+			"repeats. The front joins medians.", format.Plural(layers, "layer", "layers"))}
 }

@@ -58,8 +58,10 @@ func (s *xy) chart() []byte {
 	c.SetGlobalOptions(
 		charts.WithInitializationOpts(opts.Initialization{ChartID: "chart"}), // otherwise random
 		charts.WithTooltipOpts(opts.Tooltip{Show: opts.Bool(true), Trigger: "item", Formatter: "{b}"}),
-		charts.WithXAxisOpts(opts.XAxis{Type: kind(s.xLog), Name: s.xLabel, NameLocation: "middle", NameGap: 28, Min: p.X.Min, Max: p.X.Max}),
-		charts.WithYAxisOpts(opts.YAxis{Type: kind(s.yLog), Name: s.yLabel, NameLocation: "middle", NameGap: 58, Min: p.Y.Min, Max: p.Y.Max}),
+		charts.WithXAxisOpts(opts.XAxis{Type: kind(s.xLog), Name: s.xLabel, NameLocation: "middle", NameGap: 28, Min: p.X.Min,
+			Max: p.X.Max}),
+		charts.WithYAxisOpts(opts.YAxis{Type: kind(s.yLog), Name: s.yLabel, NameLocation: "middle", NameGap: 58, Min: p.Y.Min,
+			Max: p.Y.Max}),
 		charts.WithGridOpts(opts.Grid{Left: "80", Right: "24", Top: "44", Bottom: "56"}),
 		charts.WithDataZoomOpts(opts.DataZoom{Type: "inside", XAxisIndex: 0}, opts.DataZoom{Type: "inside", YAxisIndex: 0}),
 		charts.WithAnimation(false),
@@ -113,12 +115,15 @@ func (s *xy) chart() []byte {
 		c.MultiSeries = append(c.MultiSeries, l)
 	}
 	if s.level != nil {
-		c.MultiSeries = append(c.MultiSeries, lines("baseline", "#808080", "solid", [][]any{{p.X.Min, *s.level}, {p.X.Max, *s.level}}))
+		c.MultiSeries = append(c.MultiSeries,
+			lines("baseline", "#808080", "solid", [][]any{{p.X.Min, *s.level}, {p.X.Max, *s.level}}))
 	}
 	c.Validate()
 	options := c.JSON()
 	options["legend"] = map[string]any{"type": "scroll", "top": "0", "data": legend}
-	b, err := json.Marshal(map[string]any{"options": options, "ticks": map[string][]tick{"xAxis": labelled(p.X), "yAxis": labelled(p.Y)}}) // escapes <, > and &: safe inside a script element
+	// escapes <, > and &: safe inside a script element
+	b, err := json.Marshal(map[string]any{"options": options,
+		"ticks": map[string][]tick{"xAxis": labelled(p.X), "yAxis": labelled(p.Y)}})
 	if err != nil {
 		panic("reports: chart options: " + err.Error()) // numbers are finite, the rest is plain data
 	}

@@ -28,7 +28,8 @@ func Criteria(s *stats.Study) []*Figure {
 func recoveredFigure(s *stats.Study) *Figure {
 	x := &xy{xLabel: "density ρ, share of blocks kept", yLabel: "distortion recovered, held out (%)", xLog: true}
 	for i, name := range s.Names {
-		r := series{name: name, color: palette[i%len(palette)], marker: markers[i%len(markers)], symbol: symbols[i%len(symbols)], line: true}
+		r := series{name: name, color: palette[i%len(palette)], marker: markers[i%len(markers)],
+			symbol: symbols[i%len(symbols)], line: true}
 		var densities []float64
 		for _, c := range s.Layers {
 			for _, d := range c.Densities {
@@ -39,9 +40,11 @@ func recoveredFigure(s *stats.Study) *Figure {
 		}
 		slices.Sort(densities)
 		for _, d := range densities {
-			if v := s.Over(name, func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.HeldOut, d) }); len(v) > 0 {
+			if v := s.Over(name,
+				func(c row.Criteria, r row.CriterionResult) (float64, bool) { return stats.At(c, r.HeldOut, d) }); len(v) > 0 {
 				m := 100 * stats.Average(v)
-				r.points = append(r.points, point{x: d, y: m, low: 100 * stats.Quantile(v, 0.25), high: 100 * stats.Quantile(v, 0.75), name: name})
+				r.points = append(r.points,
+					point{x: d, y: m, low: 100 * stats.Quantile(v, 0.25), high: 100 * stats.Quantile(v, 0.75), name: name})
 			}
 		}
 		if len(r.points) > 1 {
@@ -51,8 +54,10 @@ func recoveredFigure(s *stats.Study) *Figure {
 	if len(x.series) == 0 {
 		return nil
 	}
-	return &Figure{Key: "criteria-recovered", Title: "Distortion recovered by criterion", height: ratio(0.8), draw: x.draw, Chart: x.chart(),
-		Caption: s.Label + ". Share of the base's output distortion on the evaluated text that the chosen blocks recover: mean over the linear layers."}
+	return &Figure{Key: "criteria-recovered", Title: "Distortion recovered by criterion", height: ratio(0.8), draw: x.draw,
+		Chart: x.chart(),
+		Caption: s.Label + ". Share of the base's output distortion on the evaluated text that the chosen blocks recover: " +
+			"mean over the linear layers."}
 }
 
 // overlapFigure draws a matrix of the criteria: above the diagonal the share of
@@ -94,7 +99,9 @@ func overlapFigure(s *stats.Study) *Figure {
 	}
 	return &Figure{
 		Key: "criteria-overlap", Title: "How alike the criteria choose", height: rowsHeight(n, 6),
-		Caption: fmt.Sprintf("%s. Above the diagonal: share of the chosen blocks that two criteria have in common at a density of %s (chance gives as much as the density). Below: Spearman's rank correlation of their scores over all blocks. Means over the linear layers; greedy has no scores.", s.Label, format.Percentage(d)),
+		Caption: fmt.Sprintf("%s. Above the diagonal: share of the chosen blocks that two criteria have in common at a "+
+			"density of %s (chance gives as much as the density). Below: Spearman's rank correlation of their scores over "+
+			"all blocks. Means over the linear layers; greedy has no scores.", s.Label, format.Percentage(d)),
 		draw: func(c draw.Canvas, st sheet) {
 			label := st.text(0.95, text.XRight, -0.4)
 			left := vg.Length(0)

@@ -18,7 +18,8 @@ type measure struct {
 
 var divergence = measure{
 	key: "density", title: "Divergence against residual density", label: "mean KL to 16 bits (nat/token)", log: true,
-	caption: "MosaicQuant, divergence over the share of blocks that carry a residual. Bars: 95 % interval over windows, each row on its own; the effects below compare the same rows in pairs.",
+	caption: "MosaicQuant, divergence over the share of blocks that carry a residual. Bars: 95 % interval over " +
+		"windows, each row on its own; the effects below compare the same rows in pairs.",
 	of: func(e *stats.Entry) (float64, float64, float64, bool) {
 		if e.KL == nil || e.KL.Value <= 0 {
 			return 0, 0, 0, false
@@ -28,9 +29,13 @@ var divergence = measure{
 }
 
 var recovery = measure{
-	key: "recovered", title: "Output distortion recovered against residual density", label: "distortion of the base recovered (%)",
-	caption: "Share of the base's output distortion tr(E·H·Eᵀ) on the calibration tokens that the residual takes away: the median over the linear layers; bars: its quartiles, not an interval. " +
-		"Below zero the residual does harm. The paper reports 55 to 63 % at a density of 10 % (from reading notes, not checked against the PDF). Rows whose base and residual were quantized together have no base of their own and are not drawn.",
+	key: "recovered", title: "Output distortion recovered against residual density", label: "distortion of the base " +
+		"recovered (%)",
+	caption: "Share of the base's output distortion tr(E·H·Eᵀ) on the calibration tokens that the residual takes away: " +
+		"the median over the linear layers; bars: its quartiles, not an interval. " +
+		"Below zero the residual does harm. The paper reports 55 to 63 % at a density of 10 % (from reading notes, not " +
+		"checked against the PDF). Rows whose base and residual were quantized together have no base of their own and " +
+		"are not drawn.",
 	of: func(e *stats.Entry) (float64, float64, float64, bool) {
 		var shares []float64
 		for _, l := range e.Layers {
@@ -87,7 +92,8 @@ func densityFigures(g *stats.Group, m measure) []*Figure {
 				}
 			}
 			if r, ok := m.curve(of); ok {
-				r.name, r.color, r.marker, r.symbol = axis+" "+format.Named(v), palette[i%len(palette)], markers[i%len(markers)], symbols[i%len(symbols)]
+				r.name, r.color, r.marker, r.symbol = axis+" "+format.Named(v), palette[i%len(palette)], markers[i%len(markers)],
+					symbols[i%len(symbols)]
 				lines = append(lines, r)
 			}
 		}
@@ -114,7 +120,8 @@ func densityFigures(g *stats.Group, m measure) []*Figure {
 // curve is the longest series of rows that differ in density alone.
 func (m measure) curve(rows []*stats.Entry) (series, bool) {
 	r := series{line: true, bars: true}
-	for _, e := range largest(rows, func(e *stats.Entry) string { return stats.Spell(e, stats.SharedAxes([]*stats.Entry{e}, "density")) }) {
+	for _, e := range largest(rows,
+		func(e *stats.Entry) string { return stats.Spell(e, stats.SharedAxes([]*stats.Entry{e}, "density")) }) {
 		if d, ok := format.Number(e.Axes["density"]); ok && d > 0 {
 			v, low, high, _ := m.of(e)
 			r.points = append(r.points, point{x: d, y: v, low: low, high: high, name: e.Name})
@@ -147,5 +154,6 @@ func (m measure) figure(key, title string, held []string, lines []series) *Figur
 	if len(held) > 0 {
 		caption += " Held: " + strings.Join(held, ", ") + "."
 	}
-	return &Figure{Key: m.key + key, Title: m.title + title, Caption: caption, height: ratio(0.72), draw: s.draw, Chart: s.chart()}
+	return &Figure{Key: m.key + key, Title: m.title + title, Caption: caption, height: ratio(0.72), draw: s.draw,
+		Chart: s.chart()}
 }

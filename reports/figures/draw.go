@@ -78,7 +78,8 @@ func (f *Figure) SVG() ([]byte, error) {
 	f.draw(draw.New(c), sheet{columnFont, fileInk})
 	var b bytes.Buffer
 	_, err := c.WriteTo(&b)
-	return bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif")), err
+	return bytes.ReplaceAll(b.Bytes(), []byte("font-family:Liberation Sans"),
+		[]byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif")), err
 }
 
 // Inline draws f for the page: an svg element that scales with its column.
@@ -101,10 +102,12 @@ func (f *Figure) Inline() (string, error) {
 	if !ok {
 		return "", fmt.Errorf("reports: figure %s: no svg element was drawn", f.Key)
 	}
-	body = strings.NewReplacer("#010203", "currentColor", "#000102", "currentColor", // the second where ink is faded: vgsvg rounds down
+	// the second where ink is faded: vgsvg rounds down
+	body = strings.NewReplacer("#010203", "currentColor", "#000102", "currentColor",
 		";font-variant:normal;font-weight:normal;font-style:normal", "", "font-family:Liberation Sans;", "").Replace(body)
 	body = shortRectangles(body)
-	return fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.5g %.5g\" role=\"img\" aria-label=\"%s\">\n%s",
+	return fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.5g %.5g\" role=\"img\" "+
+		"aria-label=\"%s\">\n%s",
 		float64(w), float64(h), html.EscapeString(f.Title), body), nil
 }
 

@@ -71,8 +71,11 @@ func Effects(g *stats.Group) *Figure {
 	}
 	return &Figure{
 		Key: "effects", Title: "Effect of each setting",
-		Caption: "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not distinguishable." + chosenOf(len(effects), total),
-		height:  rowsHeight(len(effects), 4.5), draw: drawForest,
+		Caption: "Ratio of mean KL with the named setting to that with the one it replaces, all else equal: geometric " +
+			"mean over matched pairs, 95 % interval paired by window. Left of the line is better; what it costs in bits per " +
+			"weight is on the right. Blue: lower, orange: higher after Holm's correction; grey: not " +
+			"distinguishable." + chosenOf(len(effects), total),
+		height: rowsHeight(len(effects), 4.5), draw: drawForest,
 	}
 }
 

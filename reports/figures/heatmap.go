@@ -16,7 +16,8 @@ import (
 // where the next tile covers it: no background shines through the seams.
 func (st sheet) tile(c draw.Canvas, x, y, w, h vg.Length, t float64) {
 	hair := st.size / 25
-	c.FillPolygon(viridis(t), []vg.Point{{X: x, Y: y - hair}, {X: x + w + hair, Y: y - hair}, {X: x + w + hair, Y: y + h}, {X: x, Y: y + h}})
+	c.FillPolygon(viridis(t),
+		[]vg.Point{{X: x, Y: y - hair}, {X: x + w + hair, Y: y - hair}, {X: x + w + hair, Y: y + h}, {X: x, Y: y + h}})
 }
 
 // colorBar draws the scale of a heat map along the top.
@@ -126,5 +127,6 @@ func (h HeatMap) columns(c draw.Canvas, st sheet, x0, w, bottom vg.Length) {
 			end = mid + half + st.size*0.3
 		}
 	}
-	c.FillText(st.text(1, text.XCenter, text.YTop), vg.Point{X: x0 + vg.Length(len(h.Columns))*w/2, Y: bottom - st.size*1.7}, h.Axis)
+	c.FillText(st.text(1, text.XCenter, text.YTop),
+		vg.Point{X: x0 + vg.Length(len(h.Columns))*w/2, Y: bottom - st.size*1.7}, h.Axis)
 }

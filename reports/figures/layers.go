@@ -58,8 +58,10 @@ func Layers(g *stats.Group) *Figure {
 	}
 	return &Figure{
 		Key: "layers", Title: "Output error by layer",
-		Caption: "Relative output error tr(E·H·Eᵀ)/tr(W·H·Wᵀ) of each linear layer, in the order of the model. " + g.Calibration() + " A missing cell is a layer without error or without a measurement." + chosenNote(len(rows), total),
-		height:  rowsHeight(len(rows), 7), draw: drawMap,
+		Caption: "Relative output error tr(E·H·Eᵀ)/tr(W·H·Wᵀ) of each linear layer, in the order of the model. " +
+			"" + g.Calibration() + " A missing cell is a layer without error or without a measurement." + chosenNote(len(rows),
+			total),
+		height: rowsHeight(len(rows), 7), draw: drawMap,
 	}
 }
 

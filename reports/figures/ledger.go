@@ -48,9 +48,10 @@ func Ledger(g *stats.Group) *Figure {
 	drawBars := func(c draw.Canvas, st sheet) {
 		var entries []entry
 		for i, name := range items {
-			entries = append(entries, entry{name: format.Short(name, 32), width: 1, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
-				square(c, at, st.size*0.4, palette[i%len(palette)])
-			}})
+			entries = append(entries,
+				entry{name: format.Short(name, 32), width: 1, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+					square(c, at, st.size*0.4, palette[i%len(palette)])
+				}})
 		}
 		c = st.legend(c, entries)
 		label, labels, left := st.rowLabels(c, rows)
@@ -72,7 +73,8 @@ func Ledger(g *stats.Group) *Figure {
 						}
 						w := float64(it.Bytes) * 8 / weights(e)
 						c.FillPolygon(palette[j%len(palette)], []vg.Point{
-							{X: tx(x), Y: ty(y - 0.36)}, {X: tx(x + w), Y: ty(y - 0.36)}, {X: tx(x + w), Y: ty(y + 0.36)}, {X: tx(x), Y: ty(y + 0.36)}})
+							{X: tx(x), Y: ty(y - 0.36)}, {X: tx(x + w), Y: ty(y - 0.36)}, {X: tx(x + w), Y: ty(y + 0.36)}, {X: tx(x),
+								Y: ty(y + 0.36)}})
 						x += w
 					}
 				}
@@ -83,7 +85,8 @@ func Ledger(g *stats.Group) *Figure {
 	}
 	return &Figure{
 		Key: "ledger", Title: "Where the bits go",
-		Caption: "Bits per weight of the quantized layers, from the bytes really stored, itemised." + chosenNote(len(rows), total),
-		height:  rowsHeight(len(rows), 8), draw: drawBars,
+		Caption: "Bits per weight of the quantized layers, from the bytes really stored, itemised." + chosenNote(len(rows),
+			total),
+		height: rowsHeight(len(rows), 8), draw: drawBars,
 	}
 }

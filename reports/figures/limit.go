@@ -32,7 +32,8 @@ func Limit(l *stats.Limit, styles Styles) *Figure {
 	for i, line := range [][]point{bound, scalar} {
 		shade := uint8(0x33 + 0x66*i)
 		if len(line) > 1 {
-			s.series = append(s.series, series{name: line[0].name, color: color.RGBA{shade, shade, shade, 255}, symbol: "none", points: line, line: true})
+			s.series = append(s.series,
+				series{name: line[0].name, color: color.RGBA{shade, shade, shade, 255}, symbol: "none", points: line, line: true})
 		}
 	}
 	at := map[string]int{}
@@ -46,9 +47,11 @@ func Limit(l *stats.Limit, styles Styles) *Figure {
 		}
 		s.series[i].points = append(s.series[i].points, point{x: t.Bits, y: t.Error, name: t.Label})
 	}
-	return &Figure{Key: "limit", Title: "Output error against bits, and the least that is possible", height: ratio(0.8), draw: s.draw, Chart: s.chart(),
-		Caption: l.Subject + ". Squared error of all layers' outputs over their squared outputs, under the inputs of the evaluated text. " +
-			"Lines: the rate–distortion function of a Gaussian source (reverse water-filling over the eigenvalues of each layer's H, variances of rows, " +
-			"independent weights, the same bits in each layer), and 1.53 dB above it, where scalar codes with ideal entropy coding end. " +
-			"The bound is a yardstick and no law: weights that depend on each other, and budgets that layers share, can go below it."}
+	return &Figure{Key: "limit", Title: "Output error against bits, and the least that is possible", height: ratio(0.8),
+		draw: s.draw, Chart: s.chart(),
+		Caption: l.Subject + ". Squared error of all layers' outputs over their squared outputs, under the inputs of the " +
+			"evaluated text. Lines: the rate–distortion function of a Gaussian source (reverse water-filling over the " +
+			"eigenvalues of each layer's H, variances of rows, independent weights, the same bits in each layer), and 1.53 dB " +
+			"above it, where scalar codes with ideal entropy coding end. The bound is a yardstick and no law: weights that " +
+			"depend on each other, and budgets that layers share, can go below it."}
 }

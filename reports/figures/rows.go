@@ -148,18 +148,23 @@ func Rows(g *stats.Group, l Styles) *Figure {
 	slices.SortFunc(families, g.Families.Compare)
 	f := &Figure{Key: "rows", Title: "Divergence of each row", height: rowsHeight(len(rows), 8)}
 	axis := "mean KL to 16 bits (nat/token)"
-	f.Caption = "Mean divergence from the 16-bit model, lowest first, with bits per weight on the right. Bars: 95 % interval over windows, each row on its own. Rows share their windows, so overlapping bars do not mean that two rows are alike."
+	f.Caption = "Mean divergence from the 16-bit model, lowest first, with bits per weight on the right. Bars: 95 % " +
+		"interval over windows, each row on its own. Rows share their windows, so overlapping bars do not mean that two " +
+		"rows are alike."
 	if base != nil {
 		axis = "mean KL / baseline's"
-		f.Caption = "Mean divergence over that of the baseline (" + base.Name + "), lowest first, with bits per weight on the right. Bars: 95 % interval of the ratio, paired window by window, each row on its own; bars of two rows do not compare these with each other."
+		f.Caption = "Mean divergence over that of the baseline (" + base.Name +
+			"), lowest first, with bits per weight on the right. Bars: 95 % interval of the ratio, paired window by window, " +
+			"each row on its own; bars of two rows do not compare these with each other."
 	}
 	f.Caption += chosenNote(len(rows), total)
 	f.draw = func(c draw.Canvas, st sheet) {
 		var entries []entry
 		for _, name := range families {
-			entries = append(entries, entry{name: format.Short(g.Legend(name), 48), width: 0.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
-				l.Look(name).marker(c, at, st.size*0.32, l.Look(name).Color)
-			}})
+			entries = append(entries,
+				entry{name: format.Short(g.Legend(name), 48), width: 0.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+					l.Look(name).marker(c, at, st.size*0.32, l.Look(name).Color)
+				}})
 		}
 		c = st.legend(c, entries)
 		label, labels, left := st.rowLabels(c, rows)
@@ -182,7 +187,8 @@ func Rows(g *stats.Group, l Styles) *Figure {
 					c.FillText(bits, vg.Point{X: c.Max.X + st.size*0.5, Y: y}, format.Fixed(e.Bits, 3))
 				}
 				if v.High > v.Low {
-					c.StrokeLine2(draw.LineStyle{Color: color.Color(look.Color), Width: st.size / 10}, inside(v.Low), y, inside(v.High), y)
+					c.StrokeLine2(draw.LineStyle{Color: color.Color(look.Color), Width: st.size / 10}, inside(v.Low), y,
+						inside(v.High), y)
 				}
 				look.marker(c, vg.Point{X: tx(v.Value), Y: y}, st.size*0.32, look.Color)
 			}

@@ -149,14 +149,15 @@ func (s *xy) draw(c draw.Canvas, st sheet) {
 		if r.line {
 			width = 1.8
 		}
-		entries = append(entries, entry{name: format.Short(r.name, 48), width: width, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
-			if r.line {
-				c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
-			}
-			if r.marker != nil {
-				r.marker(c, at, st.size*0.32, r.color)
-			}
-		}})
+		entries = append(entries,
+			entry{name: format.Short(r.name, 48), width: width, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
+				if r.line {
+					c.StrokeLine2(draw.LineStyle{Color: r.color, Width: st.size / 9}, at.X-st.size*0.9, at.Y, at.X+st.size*0.9, at.Y)
+				}
+				if r.marker != nil {
+					r.marker(c, at, st.size*0.32, r.color)
+				}
+			}})
 	}
 	p := st.plot(s.xLabel, "")
 	s.axes(p)
@@ -202,9 +203,12 @@ func byMethod(g *stats.Group, l Styles, value func(*stats.Entry) (stats.Estimate
 		if !seen {
 			i = len(all)
 			byName[e.Family] = i
-			all = append(all, series{name: e.Family, color: l.Look(e.Family).Color, marker: l.Look(e.Family).marker, symbol: l.Look(e.Family).symbol})
+			all = append(all,
+				series{name: e.Family, color: l.Look(e.Family).Color, marker: l.Look(e.Family).marker,
+					symbol: l.Look(e.Family).symbol})
 		}
-		all[i].points = append(all[i].points, point{x: e.Bits, y: est.Value, low: est.Low, high: est.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
+		all[i].points = append(all[i].points,
+			point{x: e.Bits, y: est.Value, low: est.Low, high: est.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
 		points++
 	}
 	slices.SortFunc(all, func(a, b series) int { return g.Families.Compare(a.name, b.name) })

@@ -43,7 +43,8 @@ func (s Styles) Check() error {
 		case err != nil:
 			return fmt.Errorf("reports: style of %q: %w", m.Family, err)
 		case !slices.Contains(Markers, m.Marker):
-			return fmt.Errorf("reports: style of %q: marker %q is not one of %s", m.Family, m.Marker, strings.Join(Markers, ", "))
+			return fmt.Errorf("reports: style of %q: marker %q is not one of %s", m.Family, m.Marker,
+				strings.Join(Markers, ", "))
 		}
 		seen[m.Family] = true
 	}
@@ -85,7 +86,8 @@ func (s Styles) Look(family string) look {
 }
 
 // spare colours families without a style.
-var spare = []color.RGBA{{0x00, 0x60, 0x60, 0xff}, {0x40, 0x40, 0x90, 0xff}, {0xb0, 0x80, 0x60, 0xff}, {0x70, 0x90, 0x20, 0xff}}
+var spare = []color.RGBA{{0x00, 0x60, 0x60, 0xff}, {0x40, 0x40, 0x90, 0xff}, {0xb0, 0x80, 0x60, 0xff},
+	{0x70, 0x90, 0x20, 0xff}}
 
 // parseColor reads "#rrggbb".
 func parseColor(s string) (color.RGBA, error) {
@@ -119,14 +121,16 @@ const (
 	crossSymbol    = "path://M2,0L5,3L8,0L10,2L7,5L10,8L8,10L5,7L2,10L0,8L3,5L0,2Z"
 )
 
-var symbols = []string{circleSymbol, squareSymbol, triangleSymbol, diamondSymbol, downSymbol, starSymbol, plusSymbol, crossSymbol}
+var symbols = []string{circleSymbol, squareSymbol, triangleSymbol, diamondSymbol, downSymbol, starSymbol, plusSymbol,
+	crossSymbol}
 
 var markers = []marker{circle, square, triangle, diamond, down, star, plus, cross}
 
 // viridis maps 0..1 to the perceptually uniform palette of that name (van der
 // Walt and Smith), read off at eleven places and interpolated.
 func viridis(t float64) color.RGBA {
-	anchors := [...]uint32{0x440154, 0x482475, 0x414487, 0x355f8d, 0x2a788e, 0x21918c, 0x22a884, 0x44bf70, 0x7ad151, 0xbddf26, 0xfde725}
+	anchors := [...]uint32{0x440154, 0x482475, 0x414487, 0x355f8d, 0x2a788e, 0x21918c, 0x22a884, 0x44bf70, 0x7ad151,
+		0xbddf26, 0xfde725}
 	x := min(max(t, 0), 1) * float64(len(anchors)-1)
 	i := min(int(x), len(anchors)-2)
 	f := x - float64(i)

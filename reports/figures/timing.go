@@ -37,7 +37,8 @@ func Timings(m *stats.Timing) []*Figure {
 // variantSeries is an empty series in the look of a variant.
 func variantSeries(name string) series {
 	i := max(0, slices.Index(stats.VariantOrder, name))
-	return series{name: name, color: palette[i%len(palette)], marker: markers[i%len(markers)], symbol: symbols[i%len(symbols)]}
+	return series{name: name, color: palette[i%len(palette)], marker: markers[i%len(markers)],
+		symbol: symbols[i%len(symbols)]}
 }
 
 // overheadFigure draws time over dense4 against density, for the shape and
@@ -62,7 +63,8 @@ func overheadFigure(m *stats.Timing) *Figure {
 	}
 	var best place
 	for at, found := range densities {
-		d := cmp.Or(len(found)-len(densities[best]), at.n*at.k-best.n*best.k, at.n-best.n, best.tokens-at.tokens, cmp.Compare(best.rest, at.rest))
+		d := cmp.Or(len(found)-len(densities[best]), at.n*at.k-best.n*best.k, at.n-best.n, best.tokens-at.tokens,
+			cmp.Compare(best.rest, at.rest))
 		if d > 0 {
 			best = at
 		}
@@ -71,7 +73,8 @@ func overheadFigure(m *stats.Timing) *Figure {
 		return nil
 	}
 	one := 1.0
-	s := &xy{xLabel: "density ρ, share of blocks with a residual", yLabel: "time / time of dense4", xLog: true, level: &one}
+	s := &xy{xLabel: "density ρ, share of blocks with a residual", yLabel: "time / time of dense4", xLog: true,
+		level: &one}
 	var lines []series
 	bytesLine := series{name: "bytes alone", line: true, color: palette[6], marker: circle, symbol: circleSymbol}
 	for _, name := range stats.VariantOrder[1:] {
@@ -94,7 +97,8 @@ func overheadFigure(m *stats.Timing) *Figure {
 			b, ok2 := p.Variant(variants.Dense4).Timed(row.WeightBytes)
 			if ok1 && ok2 && b.Value > 0 {
 				y := a.Value / b.Value
-				bytesLine.points = append(bytesLine.points, point{x: d, y: y, low: y, high: y, name: "bytes of zipper over those of dense4"})
+				bytesLine.points = append(bytesLine.points,
+					point{x: d, y: y, low: y, high: y, name: "bytes of zipper over those of dense4"})
 			}
 		}
 	}
@@ -120,8 +124,11 @@ func overheadFigure(m *stats.Timing) *Figure {
 		slices.SortFunc(lines[i].points, func(a, b point) int { return cmp.Compare(a.x, b.x) })
 	}
 	s.series = lines
-	return &Figure{Key: "overhead", Title: "Cost of the residual against its density", height: ratio(0.72), draw: s.draw, Chart: s.chart(),
-		Caption: fmt.Sprintf("Time over that of the dense 4-bit base, %dx%d at M=%d. Bars: 95 %% bootstrap interval of the median ratio, cut at the frame. “Bytes alone” is what the zipped stream is longer than the dense one: the cost if memory were the only limit.", best.n, best.k, best.tokens)}
+	return &Figure{Key: "overhead", Title: "Cost of the residual against its density", height: ratio(0.72), draw: s.draw,
+		Chart: s.chart(),
+		Caption: fmt.Sprintf("Time over that of the dense 4-bit base, %dx%d at M=%d. Bars: 95 %% bootstrap interval of "+
+			"the median ratio, cut at the frame. “Bytes alone” is what the zipped stream is longer than the dense one: the "+
+			"cost if memory were the only limit.", best.n, best.k, best.tokens)}
 }
 
 // ratioLimit bounds the products of the ratio figure.
@@ -192,8 +199,9 @@ func ratioFigure(m *stats.Timing) *Figure {
 	}
 	return &Figure{
 		Key: "variants", Title: "Time of each variant over the dense 4-bit base",
-		Caption: "Median of the ratio within each repeat; lines: its 95 % bootstrap interval, cut at the frame." + note + " " + stats.VariantNames,
-		height:  rowsHeight(len(products), 8),
+		Caption: "Median of the ratio within each repeat; lines: its 95 % bootstrap interval, cut at the " +
+			"frame." + note + " " + stats.VariantNames,
+		height: rowsHeight(len(products), 8),
 		draw: func(c draw.Canvas, st sheet) {
 			drawRatios(c, st, names, shown, lo, hi)
 		},
@@ -218,7 +226,8 @@ func rooflineFigure(m *stats.Timing) *Figure {
 				continue
 			}
 			x := 2 * float64(p.Tokens) * float64(p.N) * float64(p.K) / size.Value
-			r.points = append(r.points, point{x: x, y: rate.Value / 1e9, low: rate.Low / 1e9, high: rate.High / 1e9, name: p.Name + " " + name})
+			r.points = append(r.points,
+				point{x: x, y: rate.Value / 1e9, low: rate.Low / 1e9, high: rate.High / 1e9, name: p.Name + " " + name})
 			if b, ok := e.Timed(row.ReadBandwidth); ok {
 				bandwidths = append(bandwidths, b.Value)
 			}
@@ -253,7 +262,8 @@ func rooflineFigure(m *stats.Timing) *Figure {
 		ceiling.points = append(ceiling.points, point{x: x, y: y, low: y, high: y, name: "read bandwidth"})
 	}
 	s.series = append(s.series, ceiling)
-	caption := "Rate of every product over its arithmetic intensity. The slope is the read bandwidth measured in the same run (median " + format.Sig(bandwidth/1e9) + " GB/s)"
+	caption := "Rate of every product over its arithmetic intensity. The slope is the read bandwidth measured in the " +
+		"same run (median " + format.Sig(bandwidth/1e9) + " GB/s)"
 	if len(peaks) > 0 && knee < hi {
 		peak := stats.Quantile(peaks, 0.5) / 1e9
 		s.series = append(s.series, series{name: "peak rate yardstick", line: true, color: palette[7], symbol: "none",
@@ -264,11 +274,13 @@ func rooflineFigure(m *stats.Timing) *Figure {
 	if p := m.Products[0].Variants[0].Execution; p != nil {
 		for _, name := range []string{row.ReadBandwidth, row.PeakRate} {
 			if w := p.Yardsticks[name]; w != "" {
-				caption += " " + map[string]string{row.ReadBandwidth: "Read bandwidth", row.PeakRate: "Peak rate"}[name] + ": " + w + "."
+				caption += " " + map[string]string{row.ReadBandwidth: "Read bandwidth", row.PeakRate: "Peak rate"}[name] + ": " +
+					w + "."
 			}
 		}
 	}
-	return &Figure{Key: "roofline", Title: "Roofline", Caption: caption, height: ratio(0.72), draw: s.draw, Chart: s.chart()}
+	return &Figure{Key: "roofline", Title: "Roofline", Caption: caption, height: ratio(0.72), draw: s.draw,
+		Chart: s.chart()}
 }
 
 // drawRatios draws one line per name: ratios to one, by variant.

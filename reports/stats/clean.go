@@ -13,7 +13,8 @@ import (
 // and numbers that are not finite left out, each with a warning on the row.
 func clean(r row.Row) row.Row {
 	r.Title = format.Visible(r.Title, false)
-	r.Trial, r.Label, r.Baseline = format.Visible(r.Trial, false), format.Visible(r.Label, false), format.Visible(r.Baseline, false)
+	r.Trial, r.Label, r.Baseline = format.Visible(r.Trial, false), format.Visible(r.Label, false),
+		format.Visible(r.Baseline, false)
 	r.Error, r.Env, r.Start = format.Visible(r.Error, true), format.Visible(r.Env, false), format.Visible(r.Start, false)
 	axes := make(map[string]string, len(r.Axes))
 	for _, k := range slices.Sorted(maps.Keys(r.Axes)) {
@@ -39,7 +40,8 @@ func clean(r row.Row) row.Row {
 	var series []row.Series
 	for _, s := range r.Series {
 		if i := slices.IndexFunc(s.Values, func(v float64) bool { return !format.Finite(v) }); i >= 0 {
-			warnings = append(warnings, fmt.Sprintf("series %s holds %v in window %d and was left out", format.Visible(s.Name, false), s.Values[i], i))
+			warnings = append(warnings,
+				fmt.Sprintf("series %s holds %v in window %d and was left out", format.Visible(s.Name, false), s.Values[i], i))
 			continue
 		}
 		series = append(series, s)

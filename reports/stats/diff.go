@@ -103,7 +103,8 @@ func Compare(a, b []row.Row, o DiffOptions) (*Diff, error) {
 	}
 	left := d.match(sides)
 	if len(d.Pairs) == 0 {
-		return nil, fmt.Errorf("reports: %s has %s and %s has %s, and %w%s", o.Names[0], format.Plural(len(sides[0]), "row", "rows"),
+		return nil, fmt.Errorf("reports: %s has %s and %s has %s, and %w%s", o.Names[0], format.Plural(len(sides[0]), "row",
+			"rows"),
 			o.Names[1], format.Plural(len(sides[1]), "row", "rows"), ErrNoPairs, hint(sides))
 	}
 	for i := range left {
@@ -152,7 +153,8 @@ func knownAxes(names []string, sides [2][]*Entry) error {
 	}
 	for _, n := range names {
 		if !known[n] {
-			return fmt.Errorf("reports: no row has the axis %q; there are %s", n, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			return fmt.Errorf("reports: no row has the axis %q; there are %s", n,
+				strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 		}
 	}
 	return nil

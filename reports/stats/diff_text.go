@@ -55,7 +55,8 @@ func (c *textCheck) refuse(a, b *Entry) string {
 		return x + " is not " + y
 	}
 	if !slices.Equal(a.WindowTokens, b.WindowTokens) {
-		return fmt.Sprintf("windows do not match: %d and %d of them, or other lengths", len(a.WindowTokens), len(b.WindowTokens))
+		return fmt.Sprintf("windows do not match: %d and %d of them, or other lengths", len(a.WindowTokens),
+			len(b.WindowTokens))
 	}
 	if a.Trial == b.Trial {
 		return "" // the ID covers weights and texts
@@ -71,7 +72,8 @@ func (c *textCheck) refuse(a, b *Entry) string {
 	}
 	for i := range x.WindowNLL {
 		if !(math.Abs(x.WindowNLL[i]-y.WindowNLL[i]) <= sameText*math.Abs(x.WindowNLL[i])) {
-			return fmt.Sprintf("the 16-bit rows differ (window %d: NLL %s and %s): other text or weights behind the same names", i, format.Sig(x.WindowNLL[i]), format.Sig(y.WindowNLL[i]))
+			return fmt.Sprintf("the 16-bit rows differ (window %d: NLL %s and %s): other text or weights behind the same names",
+				i, format.Sig(x.WindowNLL[i]), format.Sig(y.WindowNLL[i]))
 		}
 	}
 	return ""
@@ -80,7 +82,8 @@ func (c *textCheck) refuse(a, b *Entry) string {
 func (c *textCheck) notes(pairs []*Pair) []string {
 	var out []string
 	for where := range c.unproved {
-		out = append(out, where+": weights and text are taken to be the same by their names; a 16-bit row in both folders would show it")
+		out = append(out,
+			where+": weights and text are taken to be the same by their names; a 16-bit row in both folders would show it")
 	}
 	slices.Sort(out)
 	n := 0
@@ -90,7 +93,8 @@ func (c *textCheck) notes(pairs []*Pair) []string {
 		}
 	}
 	if n > 0 {
-		out = append(out, format.Plural(n, "matched pair was", "matched pairs were")+" not compared and cannot count as a regression")
+		out = append(out,
+			format.Plural(n, "matched pair was", "matched pairs were")+" not compared and cannot count as a regression")
 	}
 	return out
 }

@@ -170,7 +170,8 @@ func isoAgainst(e *Entry, rival string, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
 	var est Estimate
 	var err error
-	i, exact := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
+	i, exact := slices.BinarySearchFunc(curve, e.Bits,
+		func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
 	switch first, last := curve[0], curve[len(curve)-1]; {
 	case exact:
 		iso.Lower = curve[i]

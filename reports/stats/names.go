@@ -43,7 +43,8 @@ func (g *Group) shared() []string {
 func names(word string, e *Entry) bool {
 	model := strings.ReplaceAll(Setting(&e.Row, "model"), `\`, "/")
 	rest, ok := strings.CutSuffix(model, word)
-	return ok && strings.HasPrefix(e.Label, word+" ") && (rest == "" || strings.HasSuffix(rest, ":") || strings.HasSuffix(rest, "/"))
+	return ok && strings.HasPrefix(e.Label, word+" ") &&
+		(rest == "" || strings.HasSuffix(rest, ":") || strings.HasSuffix(rest, "/"))
 }
 
 func hasWord(label, word string) bool {

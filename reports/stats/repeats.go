@@ -64,7 +64,8 @@ func repeatKey(e *Entry) string {
 // alike tells whether all rows have the same windows and the same values in them.
 func alike(list []*Entry) bool {
 	for _, e := range list[1:] {
-		if !slices.Equal(e.WindowTokens, list[0].WindowTokens) || !slices.Equal(e.WindowNLL, list[0].WindowNLL) || !slices.Equal(e.WindowKL, list[0].WindowKL) {
+		if !slices.Equal(e.WindowTokens, list[0].WindowTokens) || !slices.Equal(e.WindowNLL,
+			list[0].WindowNLL) || !slices.Equal(e.WindowKL, list[0].WindowKL) {
 			return false
 		}
 	}
@@ -75,7 +76,8 @@ func alike(list []*Entry) bool {
 // saw the same windows.
 func repeats(list []*Entry) bool {
 	for i, e := range list {
-		if e.Axes[seedAxis] == "" || !slices.Equal(e.WindowTokens, list[0].WindowTokens) || i > 0 && e.Axes[seedAxis] == list[i-1].Axes[seedAxis] {
+		if e.Axes[seedAxis] == "" || !slices.Equal(e.WindowTokens, list[0].WindowTokens) || i > 0 &&
+			e.Axes[seedAxis] == list[i-1].Axes[seedAxis] {
 			return false
 		}
 	}
@@ -170,7 +172,8 @@ func averageLayer(i int, draws []*Entry) row.Layer {
 	l := draws[0].Layers[i]
 	var n, output, weight, base float64
 	for _, d := range draws {
-		if i >= len(d.Layers) || d.Layers[i].Name != l.Name || (d.Layers[i].BaseOutputError == nil) != (l.BaseOutputError == nil) {
+		if i >= len(d.Layers) || d.Layers[i].Name != l.Name ||
+			(d.Layers[i].BaseOutputError == nil) != (l.BaseOutputError == nil) {
 			continue
 		}
 		n, output, weight = n+1, output+d.Layers[i].OutputError, weight+d.Layers[i].WeightError

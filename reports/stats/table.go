@@ -165,7 +165,8 @@ func build(rows []row.Row, averaged bool, families ...string) *Table {
 		g.Entries = append(g.Entries, e)
 	}
 	slices.SortFunc(t.Groups, func(a, b *Group) int {
-		return cmp.Or(format.Natural(a.Model, b.Model), format.Natural(a.Protocol, b.Protocol), byActivations(a.Activations, b.Activations))
+		return cmp.Or(format.Natural(a.Model, b.Model), format.Natural(a.Protocol, b.Protocol),
+			byActivations(a.Activations, b.Activations))
 	})
 	t.timings(timed)
 	slices.SortFunc(t.Failed, byLabel)

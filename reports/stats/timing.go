@@ -36,7 +36,8 @@ type Product struct {
 var VariantOrder = []string{variants.Dense4, variants.Zipper, variants.Separate, variants.Outlier16, variants.W16A16}
 
 // VariantNames says what they are, for captions.
-const VariantNames = "dense4: the 4-bit base alone, a lower bound that computes something else. zipper: base and residual in one stream. separate: the residual in a pass of its own. " +
+const VariantNames = "dense4: the 4-bit base alone, a lower bound that computes something else. zipper: base and " +
+	"residual in one stream. separate: the residual in a pass of its own. " +
 	"outlier16: as many bytes of half-precision outliers. w16a16: 16-bit weights."
 
 // isTiming reports whether e is a row of experiments bench.
@@ -56,7 +57,8 @@ func (t *Table) timings(entries []*Entry) {
 		}
 		h := by[key]
 		if h == nil {
-			h = &home{&Timing{Engine: key[0], Device: key[1], Scheme: key[2], Cache: key[3], Predicted: e.Predicted()}, map[string]*Product{}}
+			h = &home{&Timing{Engine: key[0], Device: key[1], Scheme: key[2], Cache: key[3], Predicted: e.Predicted()},
+				map[string]*Product{}}
 			by[key] = h
 			t.Timings = append(t.Timings, h.t)
 		}
@@ -87,7 +89,9 @@ func (t *Table) timings(entries []*Entry) {
 	}
 	slices.SortFunc(t.Timings, func(a, b *Timing) int {
 		// the scheme that was looked at most comes first
-		return cmp.Or(cmp.Compare(len(b.Products), len(a.Products)), format.Natural(a.Engine, b.Engine), format.Natural(a.Device, b.Device), format.Natural(a.Scheme, b.Scheme), format.Natural(a.Cache, b.Cache), format.Natural(fmt.Sprint(a.Predicted), fmt.Sprint(b.Predicted)))
+		return cmp.Or(cmp.Compare(len(b.Products), len(a.Products)), format.Natural(a.Engine, b.Engine),
+			format.Natural(a.Device, b.Device), format.Natural(a.Scheme, b.Scheme), format.Natural(a.Cache,
+				b.Cache), format.Natural(fmt.Sprint(a.Predicted), fmt.Sprint(b.Predicted)))
 	})
 	for _, m := range t.Timings {
 		for _, list := range [][]*Product{m.Products, m.Generated} {
