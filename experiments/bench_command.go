@@ -66,7 +66,8 @@ For figures to keep, let the machine do nothing else meanwhile.`,
 	f.StringVarP(&config, "config", "c", "configs/kernels.yaml", "bench `file`")
 	f.StringVarP(&out, "output", "o", "", "results `folder` (default results/NAME of the file)")
 	f.StringVar(&cache, "cache", "", "cache `folder` for models from the hub (default: the user's cache folder)")
-	f.StringVar(&device, "predict", "", "measure nothing: what a model of the `device` expects of a GPU ("+strings.Join(bench.PredictedDevices(), ", ")+")")
+	f.StringVar(&device, "predict", "",
+		"measure nothing: what a model of the `device` expects of a GPU ("+strings.Join(bench.PredictedDevices(), ", ")+")")
 	f.BoolVar(&profile, "profile", false,
 		"for ncu --profile-from-start off: run every product once where it looks, and write no rows")
 	f.BoolVar(&o.Fresh, "fresh", false, "measure again what is finished")

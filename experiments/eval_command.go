@@ -77,9 +77,11 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&e.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
+	f.StringVarP(&e.Model, "model", "m", "builtin:tiny-llama3",
+		"`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&e.Protocol.Text, "text", "", "`text` for perplexity: builtin:NAME or a file")
-	f.IntVar(&e.Protocol.Context, "context", 0, "`tokens` a window of the text (default: the model's positions, at most 2048)")
+	f.IntVar(&e.Protocol.Context, "context", 0,
+		"`tokens` a window of the text (default: the model's positions, at most 2048)")
 	f.IntVar(&e.Protocol.Stride, "stride", 0, "`tokens` from one window to the next (default: the context)")
 	f.IntVar(&e.Protocol.Tokens, "tokens", 0, "score at most so many `tokens` of the text (default: all)")
 	f.BoolVar(&e.Protocol.BOS, "bos", true,
@@ -87,8 +89,11 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 	f.StringSliceVar(&e.Tasks, "tasks", nil, "`tasks`, separated by commas")
 	f.IntVar(&e.Limit, "limit", 0, "score only the first `n` items of each task (default: all)")
 	f.IntVar(&e.MaxLength, "max-length", 0, "`tokens` of a task's request that the model reads (default: its positions)")
-	f.StringVar(&e.Activations, "activations", "", "`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
-	f.StringVar(&e.Execution, "execution", "fake", "`way` to multiply by the codes of a packed model: fake (float32 products with what they stand for) or packed (on the kernels)")
+	f.StringVar(&e.Activations, "activations", "",
+		"`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
+	f.StringVar(&e.Execution, "execution", "fake",
+		"`way` to multiply by the codes of a packed model: fake (float32 products with what they stand for) or packed (on "+
+			"the kernels)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the values of every window and item")
 	f.StringVar(&harness, "lm-eval-json", "", "`file` to write the tasks to, in the layout of lm-evaluation-harness")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
@@ -139,7 +144,8 @@ type itemEval struct {
 
 func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 	asked, p := e.Evaluation, e.Evaluation.Protocol
-	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, Execution: asked.Execution, BOS: p.BOS, Warnings: e.Warnings}
+	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, Execution: asked.Execution, BOS: p.BOS,
+		Warnings: e.Warnings}
 	if e.Packed != nil {
 		rep.Method = e.Packed.String()
 	}

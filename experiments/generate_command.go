@@ -63,12 +63,15 @@ of all copies together. For figures to keep, let the machine do nothing else mea
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&g.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
+	f.StringVarP(&g.Model, "model", "m", "builtin:tiny-llama3",
+		"`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
 	f.StringVar(&g.Prompt, "prompt", "", "`text` to continue")
 	f.IntVar(&g.Tokens, "tokens", 32, "`tokens` to generate")
-	f.IntSliceVar(&g.Batches, "batch", []int{1}, "copies of the prompt that are continued at a time; several `sizes` are timed one after another")
+	f.IntSliceVar(&g.Batches, "batch", []int{1},
+		"copies of the prompt that are continued at a time; several `sizes` are timed one after another")
 	f.IntVar(&g.Repeats, "repeats", 3, "how often each batch is timed, after a run that is not; the median counts")
-	f.StringVar(&g.Activations, "activations", "", "`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
+	f.StringVar(&g.Activations, "activations", "",
+		"`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
 	f.BoolVar(&g.BOS, "bos", true, "begin the prompt with the BOS token (default: if the tokenizer has one)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the seconds of every repeat")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
@@ -120,7 +123,8 @@ func (r *generateReport) print(w io.Writer) error {
 	if r.Method != "" {
 		fmt.Fprintln(w, r.Method)
 	}
-	fmt.Fprintf(w, "%s, %s, %s; linear layers read %d bytes for a token\n", r.Model, r.Activations, r.Execution, r.WeightBytes)
+	fmt.Fprintf(w, "%s, %s, %s; linear layers read %d bytes for a token\n", r.Model, r.Activations, r.Execution,
+		r.WeightBytes)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "batch\tprompt\ttokens\tprefill token/s\tdecode token/s\tms for a token of each\t")
 	for _, b := range r.Batches {

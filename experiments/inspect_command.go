@@ -65,8 +65,10 @@ A dash stands where a ratio has no value.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&in.Model, "model", "m", "builtin:tiny-llama3", "`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
-	f.StringVar(&in.Calibration.Text, "text", "builtin:calibration", "`text` for activations: builtin:NAME or a file; \"\" looks at weights only")
+	f.StringVarP(&in.Model, "model", "m", "builtin:tiny-llama3",
+		"`model`: a folder, a .gguf file, builtin:NAME or hub:ORG/NAME")
+	f.StringVar(&in.Calibration.Text, "text", "builtin:calibration",
+		"`text` for activations: builtin:NAME or a file; \"\" looks at weights only")
 	f.IntVar(&in.Calibration.Tokens, "tokens", 8192, "`tokens` of the text, drawn in pieces of one context")
 	f.IntVar(&in.Calibration.Context, "context", 0, "`tokens` of a piece (default: the model's positions, at most 2048)")
 	f.Uint64Var(&in.Calibration.Seed, "seed", 1, "`seed` of the draw")

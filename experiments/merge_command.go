@@ -53,7 +53,8 @@ float32 kernels, say, round differently.`,
 		},
 	}
 	cmd.Flags().StringVarP(&out, "output", "o", "", "new results `folder`")
-	cmd.Flags().DurationVar(&wait, "wait", 0, "look again for missing rows for this `time`: network file systems show new files late")
+	cmd.Flags().DurationVar(&wait, "wait", 0,
+		"look again for missing rows for this `time`: network file systems show new files late")
 	cmd.MarkFlagsMutuallyExclusive("output", "wait")
 	return cmd
 }

@@ -72,7 +72,8 @@ running sweep until Ctrl-C.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&assets, "assets", "", "bundle echarts.min.js "+figures.EchartsVersion+": a `file`, a folder, npm or none")
+	cmd.Flags().StringVar(&assets, "assets", "",
+		"bundle echarts.min.js "+figures.EchartsVersion+": a `file`, a folder, npm or none")
 	jsonFlag(cmd, &asJSON)
 	cmd.Flags().BoolVar(&serve, "serve", false, "serve the page to this machine, updated while the sweep runs")
 	cmd.Flags().StringVar(&addr, "addr", "127.0.0.1:0", "loopback `address` to serve at; port 0 chooses one")

@@ -58,8 +58,7 @@ const LMHead = "lm_head"
 
 var lmHead = &Key{Name: LMHead, Kind: kinds.Boolean, Default: always(false),
 	Means: "Quantizes the output layer, too, and counts it among the quantized layers. Where it is the embedding " +
-		"(tied), " +
-		"the embedding stays in 16 bits, and the output layer becomes a quantized copy",
+		"(tied), the embedding stays in 16 bits, and the output layer becomes a quantized copy",
 	Label: kinds.Either("lm_head", "no-lm_head"), Quiet: true}
 
 var base = &Key{Name: "base", Kind: kinds.Word("rtn", "gptq"), Default: always("rtn"),
@@ -91,7 +90,8 @@ func group(fallback int) *Key {
 var scale = &Key{Name: "scale", Kind: kinds.Word("absmax", "mse", "hessian", "clip", "ceil", "foursix"),
 	Default: always("absmax"),
 	Means: "How a scale is found: from the largest weight, by a search for the least error (`mse`), error weighted by h " +
-		"(`hessian`) or output error (`clip`, AWQ's), or a rule of a format (`ceil` of those whose names begin with mx, `foursix` of nvfp4)",
+		"(`hessian`) or output error (`clip`, AWQ's), or a rule of a format (`ceil` of those whose names begin with mx, " +
+		"`foursix` of nvfp4)",
 	Label: kinds.Prefix("", nil), Quiet: true}
 
 var order = &Key{Name: "order", Kind: kinds.Word("act", "natural"), Default: always("act"),
