@@ -72,9 +72,10 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(),
-		tablesCommand(),
-		evalCommand(), generateCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), docsCommand(), keysCommand(), doctorCommand())
+	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(),
+		reportCommand(), compareCommand(), tablesCommand(),
+		evalCommand(), generateCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(),
+		docsCommand(), keysCommand(), doctorCommand())
 	cmd.Version = version()
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	checkInput(cmd)

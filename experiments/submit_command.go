@@ -43,7 +43,7 @@ trial that it was running.
 --status tells how far the trials of DIR are. --resubmit-failed submits the slices
 that have failed or missing trials and no task in the queue, with the options of
 the last time unless they are given again.`,
-		Example: `  go run ./experiments submit -c study.yaml -o results/study --partition cpu --time 4:00:00 --option cpus-per-task=16 --dry-run
+		Example: `  go run ./experiments submit -c study.yaml -o results/study --partition cpu --option cpus-per-task=16 --dry-run
   go run ./experiments submit -o results/study --status
   go run ./experiments submit -o results/study --resubmit-failed --time 12:00:00`,
 		Args: cobra.NoArgs,

@@ -47,7 +47,7 @@
 //
 // # The stream
 //
-// Prepack lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel
+// PrepackFor lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel
 // walks once from its first byte to its last:
 //
 //	panel  = [prefix] tile ...          K/(groups of a tile · G), the last one shorter

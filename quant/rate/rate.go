@@ -125,23 +125,15 @@ func (s *Source) at(theta float64) (bits, distortion float64) {
 	return bits / (float64(s.n) * float64(s.k)), distortion
 }
 
-// Energy is the error of a layer that is all zero, Σ λi·σn²: D at 0 bits.
-func (s *Source) Energy() float64 {
-	var sum float64
-	for _, v := range s.variances {
-		sum += v
-	}
-	return sum * s.rest[0]
-}
-
-// Distortion returns the least error at the given bits per weight, at least 0.
+// Distortion returns the least error at the given bits per weight, at least 0. At 0 bits
+// it is the error of a layer that is all zero, Σ λi·σn².
 func (s *Source) Distortion(bits float64) float64 {
 	_, d := s.at(s.level(func(b, _ float64) bool { return b > bits }))
 	return d
 }
 
 // Bits returns the bits per weight below which no error as small as distortion, above 0,
-// can be had; 0 for Energy and more.
+// can be had; 0 for Distortion(0) and more.
 func (s *Source) Bits(distortion float64) float64 {
 	b, _ := s.at(s.level(func(_, d float64) bool { return d < distortion }))
 	return b
