@@ -93,7 +93,7 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 	return cmd
 }
 
-// checkEvaluation reports flags of eval that ask for nothing or for what there is not.
+// checkEvaluation returns an error if the flags of eval ask for nothing, or have a value out of range.
 func checkEvaluation(cmd *cobra.Command, e trial.Evaluation) error {
 	if e.Protocol.Text == "" && len(e.Tasks) == 0 {
 		return errors.New("nothing to measure: give --text, --tasks or both")

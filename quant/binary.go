@@ -365,7 +365,7 @@ func (q *Quantized) MarshalBinary() ([]byte, error) {
 	return e, nil
 }
 
-// UnmarshalBinary decodes and checks q, so that no later Load can go astray.
+// UnmarshalBinary decodes q and checks it, so that no later Load reads out of range.
 func (q *Quantized) UnmarshalBinary(data []byte) error {
 	d := &decoder{data: data}
 	d.magic(magicQuantized)

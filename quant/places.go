@@ -18,9 +18,9 @@ const (
 	IndexExact
 	// IndexGaps stores for each kept block how many blocks lie between it and the kept one
 	// before, in codes of 4 bits: 15 stands for fifteen blocks and goes on with another code.
-	// Block rows follow each other; each gapRows of them begin anew, at the code that a
-	// pointer names, so that they can be read apart. Pointers come first, one more than
-	// there are such panels, then the codes, two to a byte, the low half first.
+	// gapRows block rows are a panel. The codes of a panel begin where a pointer says, so
+	// that panels can be read independently. The pointers come first, one more than there
+	// are panels, then the codes, two to a byte, the low half first.
 	IndexGaps
 )
 
@@ -42,7 +42,8 @@ func (r *Residual) eachPlace(f func(row, col int)) {
 	}
 }
 
-// StoredIndex returns the index as it is stored: of IndexRows pointers and columns.
+// StoredIndex returns the bytes of the index as it is stored. Those of IndexRows are its
+// pointers, then its columns.
 func (r *Residual) StoredIndex() []byte {
 	rows, cols := r.Grid()
 	switch r.Index {
@@ -93,8 +94,8 @@ func (r *Residual) gaps() (Ints, []uint8) {
 	return NewInts(ptr, len(codes)), codes
 }
 
-// keptBlocks returns how many blocks a row of cols blocks keeps with IndexExact and so
-// many in each segment.
+// keptBlocks returns how many of the cols blocks of a block row IndexExact keeps, with
+// perSegment in each segment.
 func keptBlocks(cols, perSegment int) int {
 	return cols/SegmentBlocks*perSegment + min(cols%SegmentBlocks, perSegment)
 }

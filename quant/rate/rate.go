@@ -10,8 +10,8 @@
 //
 //	D(θ) = Σ min(θ, λi·σn²),   R(θ) = 1/(N·K) Σ max(0, ½ log₂(λi·σn²/θ))
 //
-// It is a yardstick and no law: weights that depend on each other, and budgets that
-// layers share, can do better.
+// It is a reference, not a limit for real layers: weights that depend on each other, and
+// budgets that layers share, can do better.
 package rate
 
 import (
@@ -29,8 +29,8 @@ import (
 // dB of distortion: 10·log₁₀(πe/6) = 1.53 (Gish and Pierce, 1968).
 var ScalarLoss = 10 * math.Log10(math.Pi*math.E/6)
 
-// TokensEach is how many tokens H needs for each of its columns: below it, its small
-// eigenvalues say more of the sample than of the text.
+// TokensEach is how many tokens H needs for each of its columns. With fewer, its small
+// eigenvalues depend on the sample more than on the text.
 const TokensEach = 10
 
 // Source is a layer as the bound sees it.

@@ -242,7 +242,7 @@ func (f function) loop() (first, last int) {
 	return first, last
 }
 
-// way is what the ways through a loop are told apart by.
+// way identifies one way through a loop.
 type way struct{ products, copies int }
 
 // ways returns the least cost of the ways from first to last, by what they do.
