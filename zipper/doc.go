@@ -208,14 +208,17 @@
 // With few tokens that matters only to the extent that memory does not set the pace. From
 // 256 on the residual is added once for all.
 //
-// The same from memory, one core, 41 turns beside much other work, 12.5 % of the blocks
-// of a layer of 14336x4096, W4A8:
+// The same from memory, one core, beside much other work, 12.5 % of the blocks, W4A8; 41
+// turns, 7 with 512 tokens:
 //
-//	M                     1                   4                   16         bytes
-//	bitmap    1.14 [1.10, 1.18]   1.28 [1.24, 1.34]   1.06 [1.04, 1.10]   1.09
-//	records   1.06 [1.02, 1.15]   1.18 [1.13, 1.27]   1.20 [1.15, 1.24]   1.08
+//	M                               1                   4                  16                 512
+//	14336x4096 bitmap    1.14 [1.10, 1.18]   1.28 [1.24, 1.34]   1.06 [1.04, 1.10]   1.10 [1.07, 1.14]
+//	           records   1.06 [1.02, 1.15]   1.18 [1.13, 1.27]   1.20 [1.15, 1.24]   1.14 [1.10, 1.22]
+//	4096x14336 bitmap    1.13 [1.10, 1.18]   1.23 [1.17, 1.27]   1.10 [1.09, 1.15]   1.07 [1.00, 1.16]
+//	           records   1.12 [1.07, 1.17]   1.18 [1.14, 1.26]   1.24 [1.22, 1.27]   1.16 [1.13, 1.25]
 //
-// From 64 tokens on records are widened too.
+// The bitmap has 1.09 times the bytes of the base and records 1.08. From 64 tokens on records
+// are widened too, row by row, which takes longer than a bitmap does.
 //
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for
