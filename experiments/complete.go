@@ -21,7 +21,9 @@ func completeFlags(cmd *cobra.Command) {
 		completeFlags(c)
 	}
 	for name, values := range map[string]func(*cobra.Command) []string{
-		"config": configNames, "trial": trialLabels, "model": func(*cobra.Command) []string { return builtinNames(builtin.Models()) },
+		"config":      configNames,
+		"trial":       trialLabels,
+		"model":       func(*cobra.Command) []string { return builtinNames(builtin.Models()) },
 		"text":        func(*cobra.Command) []string { return builtinNames(builtin.Texts()) },
 		"tasks":       taskNames,
 		"format":      formatNames,

@@ -24,9 +24,10 @@ func evalCommand() *cobra.Command {
 		Use:   "eval",
 		Short: "Measure the perplexity and zero-shot tasks of a 16-bit or packed model",
 		Long: `Eval scores a model as it is stored, with 16-bit weights or as the quantize command
-packs them, on a text, on zero-shot tasks, or on both. Tasks have the prompts, tokenisation and metrics of lm-evaluation-harness
-0.4: acc_norm divides log-likelihoods by the characters of a choice, acc_bytes by
-its UTF-8 bytes. Standard errors are over windows of the text and items of a task.
+packs them, on a text, on zero-shot tasks, or on both. Tasks have the prompts,
+tokenisation and metrics of lm-evaluation-harness 0.4: acc_norm divides
+log-likelihoods by the characters of a choice, acc_bytes by its UTF-8 bytes.
+Standard errors are over windows of the text and items of a task.
 
 A task is builtin:choice, builtin:cloze or TASK=FILE with a TASK of
 ` + strings.Join(tasks.Names(), ", ") + `;
@@ -38,16 +39,8 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
   go run ./experiments eval -m /models/Qwen3-0.6B --tasks arc_easy,hellaswag`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if e.Protocol.Text == "" && len(e.Tasks) == 0 {
-				return errors.New("nothing to measure: give --text, --tasks or both")
-			}
-			for _, name := range []string{"context", "stride", "tokens", "limit", "max-length"} {
-				if n, err := cmd.Flags().GetInt(name); err != nil || n < 0 {
-					return fmt.Errorf("--%s %d: want a positive number, or 0 for the default", name, n)
-				}
-			}
-			if e.Execution != "fake" && e.Execution != "packed" {
-				return fmt.Errorf("--execution %s: want fake or packed", e.Execution)
+			if err := checkEvaluation(cmd, e); err != nil {
+				return err
 			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
@@ -98,6 +91,22 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 	f.StringVar(&harness, "lm-eval-json", "", "`file` to write the tasks to, in the layout of lm-evaluation-harness")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
 	return cmd
+}
+
+// checkEvaluation returns an error if the flags of eval ask for nothing, or have a value out of range.
+func checkEvaluation(cmd *cobra.Command, e trial.Evaluation) error {
+	if e.Protocol.Text == "" && len(e.Tasks) == 0 {
+		return errors.New("nothing to measure: give --text, --tasks or both")
+	}
+	for _, name := range []string{"context", "stride", "tokens", "limit", "max-length"} {
+		if n, err := cmd.Flags().GetInt(name); err != nil || n < 0 {
+			return fmt.Errorf("--%s %d: want a positive number, or 0 for the default", name, n)
+		}
+	}
+	if e.Execution != "fake" && e.Execution != "packed" {
+		return fmt.Errorf("--execution %s: want fake or packed", e.Execution)
+	}
+	return nil
 }
 
 // evalReport is what eval prints.

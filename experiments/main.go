@@ -3,7 +3,18 @@
 //	go run ./experiments sweep
 //
 // runs the sweep of configs/default.yaml and writes a report of accuracy
-// against bits to results/default.
+// against bits to results/default. Each command has a file of its own,
+// NAME_command.go, which reads flags, calls the packages below and prints:
+//
+//	kinds   types of settings
+//	method  the registry of quantization methods
+//	plan    from a sweep or bench file to trials
+//	trial   runs one trial: model, calibration, quantization, evaluation
+//	bench   times products and generation
+//	sweep   runs many trials and resumes
+//	slurm   runs a sweep on a cluster
+//
+// serve.go shows the report while a sweep runs; exit.go has the exit codes.
 package main
 
 import (
@@ -72,9 +83,10 @@ most. This harness measures it beside RTN, GPTQ and mixed precision.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(), reportCommand(), compareCommand(),
-		tablesCommand(),
-		evalCommand(), generateCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(), docsCommand(), keysCommand(), doctorCommand())
+	cmd.AddCommand(sweepCommand(), benchCommand(), submitCommand(), mergeCommand(),
+		reportCommand(), compareCommand(), tablesCommand(),
+		evalCommand(), generateCommand(), quantizeCommand(), inspectCommand(), criteriaCommand(), limitCommand(),
+		docsCommand(), keysCommand(), doctorCommand())
 	cmd.Version = version()
 	cmd.SetVersionTemplate("{{.Version}}\n")
 	checkInput(cmd)

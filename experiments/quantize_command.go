@@ -122,7 +122,8 @@ func chooseTrial(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, model, id 
 		for _, t := range trials[:min(len(trials), 4)] {
 			labels = append(labels, t.Label)
 		}
-		return plan.Trial{}, fmt.Errorf("%d trials (%s, …): choose one with --trial", len(trials), strings.Join(labels, ", "))
+		return plan.Trial{}, fmt.Errorf("%d trials (%s, …): choose one with --trial", len(trials),
+			strings.Join(labels, ", "))
 	}
 	t := trials[0]
 	if model != "" {

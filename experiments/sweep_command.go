@@ -70,16 +70,9 @@ computes what slices share, on one machine, into the cache they share.`,
 				return sw.Locate(prepareSweep(cmd, lab, sw, part))
 			}
 			if part != "" {
-				slice, err := sweep.ParseSlice(part)
-				if err != nil {
-					return fmt.Errorf("--slice %w", err)
+				if o.Part, err = keepSlice(cmd.Context(), lab, sw, part); err != nil {
+					return err
 				}
-				parts, err := sweep.Slices(cmd.Context(), lab, sw.Trials, slice.N)
-				if err != nil {
-					return sw.Locate(fmt.Errorf("--slice %s: %w", slice, err))
-				}
-				sw.Trials = parts[slice.I-1]
-				o.Part = fmt.Sprintf("%dof%d", slice.I, slice.N)
 			}
 			if dryRun {
 				return sw.Locate(printPlan(cmd.Context(), cmd.OutOrStdout(), lab, sw))
@@ -104,6 +97,20 @@ computes what slices share, on one machine, into the cache they share.`,
 		cmd.MarkFlagsMutuallyExclusive("prepare", name)
 	}
 	return cmd
+}
+
+// keepSlice leaves in sw the trials of one slice, "I/N", and returns the name of that part.
+func keepSlice(ctx context.Context, lab *trial.Lab, sw *plan.Sweep, text string) (string, error) {
+	slice, err := sweep.ParseSlice(text)
+	if err != nil {
+		return "", fmt.Errorf("--slice %w", err)
+	}
+	parts, err := sweep.Slices(ctx, lab, sw.Trials, slice.N)
+	if err != nil {
+		return "", sw.Locate(fmt.Errorf("--slice %s: %w", slice, err))
+	}
+	sw.Trials = parts[slice.I-1]
+	return fmt.Sprintf("%dof%d", slice.I, slice.N), nil
 }
 
 // setFlag adds the flag --set, whose assignments readSweep and readBench take.

@@ -271,6 +271,42 @@ func (d *decoder) columns(base *Packed) *Columns {
 	return c
 }
 
+// residual decodes the residual of a base [n,k]. One beside kept columns has scales of
+// its own: no ratio to the base's.
+func (d *decoder) residual(n, k int, columns bool) *Residual {
+	r := &Residual{N: n, K: k, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
+		Bits: d.int("residual bits", 8)}
+	kind := d.int("kind of residual", residualScaleKinds*int(IndexGaps+1)-1)
+	scales := kind % residualScaleKinds
+	r.RowScales, r.BaseScales, r.HalfSteps = scales == 1, scales >= 2, scales == 3
+	if r.Index = Index(kind / residualScaleKinds); r.Index == IndexExact {
+		r.PerSegment = d.int("blocks kept of each segment", SegmentBlocks)
+	}
+	if d.err == nil && (r.BlockRows == 0 || r.BlockCols == 0 || r.Bits < 2) {
+		d.fail("residual block %dx%d of %d bits", r.BlockRows, r.BlockCols, r.Bits)
+	}
+	if d.err != nil {
+		return nil
+	}
+	if d.places(r); d.err != nil {
+		return nil
+	}
+	blocks := r.Blocks()
+	r.Codes = d.bytes("residual codes", blocks*PackedLen(r.BlockRows*r.BlockCols, r.Bits))
+	if !r.BaseScales {
+		r.Scales = d.halves("residual scales", blocks*r.ScalesPerBlock())
+		return r
+	}
+	r.Scales = d.halves("ratio of residual scales", 1)
+	if d.err == nil && (columns || r.Scales[0] == 0 || r.Scales[0] > half.ToF16(maxRatio)) {
+		d.fail("ratio %g of the residual's scales to the base's", half.FromF16(r.Scales[0]))
+	}
+	if d.err == nil && r.HalfSteps && (InHalfSteps(r.Scales[0]) == 0 || r.Bits != 2) {
+		d.fail("ratio %g of a residual of %d bits in half steps", half.FromF16(r.Scales[0]), r.Bits)
+	}
+	return r
+}
+
 // MarshalBinary encodes q; it cannot fail.
 func (q *Quantized) MarshalBinary() ([]byte, error) {
 	e := encoder(magicQuantized)
@@ -329,7 +365,7 @@ func (q *Quantized) MarshalBinary() ([]byte, error) {
 	return e, nil
 }
 
-// UnmarshalBinary decodes and checks q, so that no later Load can go astray.
+// UnmarshalBinary decodes q and checks it, so that no later Load reads out of range.
 func (q *Quantized) UnmarshalBinary(data []byte) error {
 	d := &decoder{data: data}
 	d.magic(magicQuantized)
@@ -364,37 +400,9 @@ func (q *Quantized) UnmarshalBinary(data []byte) error {
 	}
 	v.InputBits = d.int("input bits", 8)
 	if d.int("residual", 1) == 1 {
-		r := &Residual{N: n, K: k, BlockRows: d.int("block rows", 1<<20), BlockCols: d.int("block columns", 1<<20),
-			Bits: d.int("residual bits", 8)}
-		kind := d.int("kind of residual", residualScaleKinds*int(IndexGaps+1)-1)
-		scales := kind % residualScaleKinds
-		r.RowScales, r.BaseScales, r.HalfSteps = scales == 1, scales >= 2, scales == 3
-		if r.Index = Index(kind / residualScaleKinds); r.Index == IndexExact {
-			r.PerSegment = d.int("blocks kept of each segment", SegmentBlocks)
-		}
-		if d.err == nil && (r.BlockRows == 0 || r.BlockCols == 0 || r.Bits < 2) {
-			d.fail("residual block %dx%d of %d bits", r.BlockRows, r.BlockCols, r.Bits)
-		}
-		if d.err != nil {
+		if v.Residual = d.residual(n, k, v.Columns != nil); d.err != nil {
 			return d.err
 		}
-		if d.places(r); d.err != nil {
-			return d.err
-		}
-		blocks := r.Blocks()
-		r.Codes = d.bytes("residual codes", blocks*PackedLen(r.BlockRows*r.BlockCols, r.Bits))
-		if r.BaseScales {
-			r.Scales = d.halves("ratio of residual scales", 1)
-			if d.err == nil && (v.Columns != nil || r.Scales[0] == 0 || r.Scales[0] > half.ToF16(maxRatio)) {
-				d.fail("ratio %g of the residual's scales to the base's", half.FromF16(r.Scales[0]))
-			}
-			if d.err == nil && r.HalfSteps && (InHalfSteps(r.Scales[0]) == 0 || r.Bits != 2) {
-				d.fail("ratio %g of a residual of %d bits in half steps", half.FromF16(r.Scales[0]), r.Bits)
-			}
-		} else {
-			r.Scales = d.halves("residual scales", blocks*r.ScalesPerBlock())
-		}
-		v.Residual = r
 	}
 	if d.int("outliers", 1) == 1 {
 		count := d.int("outlier count", n*k)

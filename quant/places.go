@@ -18,14 +18,14 @@ const (
 	IndexExact
 	// IndexGaps stores for each kept block how many blocks lie between it and the kept one
 	// before, in codes of 4 bits: 15 stands for fifteen blocks and goes on with another code.
-	// Block rows follow each other; each GapRows of them begin anew, at the code that a
-	// pointer names, so that they can be read apart. Pointers come first, one more than
-	// there are such panels, then the codes, two to a byte, the low half first.
+	// gapRows block rows are a panel. The codes of a panel begin where a pointer says, so
+	// that panels can be read independently. The pointers come first, one more than there
+	// are panels, then the codes, two to a byte, the low half first.
 	IndexGaps
 )
 
-// GapRows is the number of block rows that share a pointer of IndexGaps.
-const GapRows = 16
+// gapRows is the number of block rows that share a pointer of IndexGaps.
+const gapRows = 16
 
 // SegmentBlocks is the number of blocks of a segment of IndexExact.
 const SegmentBlocks = 16
@@ -42,7 +42,8 @@ func (r *Residual) eachPlace(f func(row, col int)) {
 	}
 }
 
-// StoredIndex returns the index as it is stored: of IndexRows pointers and columns.
+// StoredIndex returns the bytes of the index as it is stored. Those of IndexRows are its
+// pointers, then its columns.
 func (r *Residual) StoredIndex() []byte {
 	rows, cols := r.Grid()
 	switch r.Index {
@@ -73,14 +74,14 @@ func (r *Residual) StoredIndex() []byte {
 func (r *Residual) gaps() (Ints, []uint8) {
 	rows, cols := r.Grid()
 	var codes []uint8
-	ptr := make([]int, CeilDiv(rows, GapRows)+1)
+	ptr := make([]int, CeilDiv(rows, gapRows)+1)
 	panel, next := 0, 0 // next block of the panel that no code has passed
 	r.eachPlace(func(row, col int) {
-		for ; panel < row/GapRows; next = 0 {
+		for ; panel < row/gapRows; next = 0 {
 			panel++
 			ptr[panel] = len(codes)
 		}
-		at := row%GapRows*cols + col
+		at := row%gapRows*cols + col
 		for ; at-next >= 15; next += 15 {
 			codes = append(codes, 15)
 		}
@@ -93,9 +94,9 @@ func (r *Residual) gaps() (Ints, []uint8) {
 	return NewInts(ptr, len(codes)), codes
 }
 
-// KeptBlocks returns how many blocks a row of cols blocks keeps with IndexExact and so
-// many in each segment.
-func KeptBlocks(cols, perSegment int) int {
+// keptBlocks returns how many of the cols blocks of a block row IndexExact keeps, with
+// perSegment in each segment.
+func keptBlocks(cols, perSegment int) int {
 	return cols/SegmentBlocks*perSegment + min(cols%SegmentBlocks, perSegment)
 }
 
@@ -135,7 +136,7 @@ func (d *decoder) places(r *Residual) {
 		if d.err == nil && (r.PerSegment < 1 || r.PerSegment > SegmentBlocks) {
 			d.fail("%d blocks in each %d", r.PerSegment, SegmentBlocks)
 		}
-		perRow := KeptBlocks(cols, r.PerSegment)
+		perRow := keptBlocks(cols, r.PerSegment)
 		packed := d.bytes("places of blocks", PackedLen(rows*perRow, 4))
 		if d.err != nil {
 			return
@@ -171,7 +172,7 @@ func (d *decoder) gaps(r *Residual, rows, cols int) {
 	// Every code passes a block at least.
 	count := d.int("codes of gaps", rows*cols)
 	ptr := Ints{Width: IntWidth(count)}
-	size := (CeilDiv(rows, GapRows) + 1) * ptr.Width
+	size := (CeilDiv(rows, gapRows) + 1) * ptr.Width
 	data := d.bytes("gaps between blocks", size+PackedLen(count, 4))
 	if d.err != nil {
 		return
@@ -185,20 +186,20 @@ func (d *decoder) gaps(r *Residual, rows, cols int) {
 	kept := make([][]int, rows)
 	for panel := range last {
 		from, end := ptr.At(panel), ptr.At(panel+1)
-		blocks, at := min(GapRows, rows-panel*GapRows)*cols, 0
+		blocks, at := min(gapRows, rows-panel*gapRows)*cols, 0
 		beyond, open := from > end || end > count, false
 		for i := from; i < end && !beyond; i++ {
 			code := CodeAt(data, i, 4)
 			at += int(code)
 			open, beyond = code == 15, at >= blocks
 			if !open && !beyond {
-				row := panel*GapRows + at/cols
+				row := panel*gapRows + at/cols
 				kept[row] = append(kept[row], at%cols)
 				at++
 			}
 		}
 		if beyond || open {
-			d.fail("gaps of block rows %d on lead beyond their %d blocks", panel*GapRows, blocks)
+			d.fail("gaps of block rows %d on lead beyond their %d blocks", panel*gapRows, blocks)
 			return
 		}
 	}

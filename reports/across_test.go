@@ -41,13 +41,16 @@ func TestAcross(t *testing.T) {
 				continue
 			}
 			value, rest, _ := strings.Cut(got, " [")
-			if !strings.HasPrefix(value, format.Percent(f.Ratio.Value)) || "["+rest != stats.Interval(f.Ratio, format.Percent) || strings.Contains(value, "*") != (f.Holm < 0.05) {
-				t.Errorf("group %d, %s: %q for %v %s, p %v", i, name, got, f.Ratio.Value, stats.Interval(f.Ratio, format.Percent), f.Holm)
+			if !strings.HasPrefix(value, format.Percent(f.Ratio.Value)) || "["+rest != stats.Interval(f.Ratio, format.Percent) ||
+				strings.Contains(value, "*") != (f.Holm < 0.05) {
+				t.Errorf("group %d, %s: %q for %v %s, p %v", i, name, got, f.Ratio.Value, stats.Interval(f.Ratio, format.Percent),
+					f.Holm)
 			}
 		}
 		_, of := g.IsoPairs()
 		won, lost := stats.Tally(of[[2]string{"mosaic on rtn", "rtn"}])
-		if got := cell("mosaic on rtn: against rtn at equal bits", i); len(won)+len(lost) == 0 || !strings.HasPrefix(got, "lower in ") {
+		if got := cell("mosaic on rtn: against rtn at equal bits", i); len(won)+len(lost) == 0 ||
+			!strings.HasPrefix(got, "lower in ") {
 			t.Errorf("at equal bits: %q for %d won and %d lost", got, len(won), len(lost))
 		}
 	}
@@ -67,7 +70,8 @@ func TestNoEffect(t *testing.T) {
 	if len(g.Effects) != 1 || figures.Effects(g) != nil {
 		t.Fatalf("%d effects, want 1 and no figure", len(g.Effects))
 	}
-	if got := settingFinding(g.Effects); got != "rtn: seed against 1, all else equal (1 matched pair): divergence the same with 2." {
+	const want = "rtn: seed against 1, all else equal (1 matched pair): divergence the same with 2."
+	if got := settingFinding(g.Effects); got != want {
 		t.Error(got)
 	}
 }

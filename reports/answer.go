@@ -184,9 +184,9 @@ func answers(g *stats.Group) []finding {
 	if v := atEqualBits(g); v != nil {
 		out = append(out, v.sentence("At equal bits"))
 	} else {
-		out = append(out,
-			finding{Text: "At equal bits: no two methods here have rows of one size, or rows share no windows, " +
-				"so nothing is said."})
+		f := byBits(g)
+		f.Text = "Over bits: " + f.Text + "."
+		out = append(out, f)
 	}
 	for _, p := range phasesOf(g) {
 		where := fmt.Sprintf("In %s (%s)", p.name, p.tokens)
@@ -200,6 +200,20 @@ func answers(g *stats.Group) []finding {
 		out = append(out, finding{Text: "Accurate and fast at once: these rows carry no times, so nothing is said of speed."})
 	}
 	return out
+}
+
+// byBits is the answer where no row has a rival of its size: the rows that diverge
+// least for their bits.
+func byBits(g *stats.Group) finding {
+	const none = "no two methods have rows of one size over the same windows"
+	if len(g.Front) == 0 {
+		return finding{Text: none}
+	}
+	var list []string
+	for _, e := range g.Front {
+		list = append(list, fmt.Sprintf("%s (%s bits, KL %s)", e.Name, format.Fixed(e.Bits, 3), format.Sig(e.KL.Value)))
+	}
+	return finding{"less divergence for more bits, in steps: " + format.List(list, 6) + "; " + none, g.Front}
 }
 
 // phase is a use of the weights whose time was measured.
@@ -293,7 +307,7 @@ func briefAnswer(g *stats.Group) string {
 	}
 	v := atEqualBits(g)
 	if v == nil {
-		return strings.Join(append(parts, "no two methods have rows of one size"), ". ")
+		return strings.Join(append(parts, byBits(g).Text), ". ")
 	}
 	what := "KL of " + v.best.Name + " against the next method: "
 	if v.residual {

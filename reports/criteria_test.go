@@ -18,14 +18,18 @@ func TestCriteria(t *testing.T) {
 		t.Fatalf("studies %+v", table.Studies)
 	}
 	got := criteriaLines(table.Studies[1])
-	want := "[[criterion layers recovered, calibration recovered, held out above random, points gap to oracle rank correlation with oracle blocks shared with oracle]" +
-		" [random 2 10.0\u00a0% 11.0\u00a0%  +16.0 points 0.010 12.0\u00a0%] [delta 2 25.0\u00a0% 23.0\u00a0% +12.0 [+12.0, +12.0] +4.0 points 0.600 70.0\u00a0%] [oracle 2 26.0\u00a0% 27.0\u00a0% +16.0 [+16.0, +16.0]   ]]"
+	want := "[[criterion layers recovered, calibration recovered, held out above random, points gap to oracle rank " +
+		"correlation with oracle blocks shared with oracle]" +
+		" [random 2 10.0\u00a0% 11.0\u00a0%  +16.0 points 0.010 12.0\u00a0%] [delta 2 25.0\u00a0% 23.0\u00a0% +12.0 " +
+		"[+12.0, +12.0] +4.0 points 0.600 70.0\u00a0%] [oracle 2 26.0\u00a0% 27.0\u00a0% +16.0 [+16.0, +16.0]   ]]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("table %v\nwant  %v", got, want)
 	}
 	page := mustPage(t, in)
-	for _, want := range []string{"How the criteria choose", `data-figure="criteria-recovered"`, `data-figure="criteria-overlap-2"`, "&lt;i&gt;b",
-		"mean of 2 layers: oracle 27.0\u00a0%, delta 23.0\u00a0%, random 11.0\u00a0%. Above random, by intervals over layers: oracle, delta."} {
+	for _, want := range []string{"How the criteria choose", `data-figure="criteria-recovered"`,
+		`data-figure="criteria-overlap-2"`, "&lt;i&gt;b",
+		"mean of 2 layers: oracle 27.0\u00a0%, delta 23.0\u00a0%, random 11.0\u00a0%. Above random, by intervals over " +
+			"layers: oracle, delta."} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

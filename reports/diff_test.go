@@ -46,7 +46,8 @@ func mustCompare(t *testing.T, a, b []row.Row, o stats.DiffOptions) *stats.Diff 
 			t.Errorf("%s: %v\n%s", f, err, &b)
 		}
 		if f == "csv" {
-			if recs, err := csv.NewReader(&b).ReadAll(); err != nil || len(recs) != 1+len(d.Pairs)+len(d.Only[0])+len(d.Only[1]) {
+			if recs, err := csv.NewReader(&b).ReadAll(); err != nil ||
+				len(recs) != 1+len(d.Pairs)+len(d.Only[0])+len(d.Only[1]) {
 				t.Errorf("CSV: %d lines, %v", len(recs), err)
 			}
 		}
@@ -121,7 +122,8 @@ func TestCompareThreshold(t *testing.T) {
 		}
 	}
 	mixed := scaled(scaled(a[0], row.WindowKL, 1.1), row.WindowNLL, 0.99)
-	if p := mustCompare(t, a[:1], []row.Row{mixed}, stats.DiffOptions{}).Pairs[0]; p.Verdict != stats.Regression || p.Why != "KL; perplexity better" {
+	if p := mustCompare(t, a[:1], []row.Row{mixed}, stats.DiffOptions{}).Pairs[0]; p.Verdict != stats.Regression ||
+		p.Why != "KL; perplexity better" {
 		t.Errorf("better in one measure, worse in the other: %s %q", p.Verdict, p.Why)
 	}
 	// from no divergence to some: past every threshold
@@ -155,7 +157,8 @@ func TestCompareNoise(t *testing.T) {
 func TestCompareMatching(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 30}
 	mosaic := func(label, density, block string) row.Row {
-		return s.Row(label, "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": density, "block": block}, 4.3, 0.05)
+		return s.Row(label, "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": density, "block": block},
+			4.3, 0.05)
 	}
 	none := s.Row("16-bit", "a16", map[string]string{"method": "none"}, 16, 0)
 	rtn := s.Row("rtn", "a16", map[string]string{"method": "rtn"}, 4.1, 0.08)
@@ -169,7 +172,8 @@ func TestCompareMatching(t *testing.T) {
 		t.Errorf("by settings: %d pairs, %d and %d left, notes %q", len(d.Pairs), len(d.Only[0]), len(d.Only[1]), d.Notes)
 	}
 	for _, u := range d.Only[0] {
-		if want := map[string]string{"only": "block, density"}[u.Label]; u.Why != "the nearest row left differs in "+cmp.Or(want, "density") {
+		differs := cmp.Or(map[string]string{"only": "block, density"}[u.Label], "density")
+		if want := "the nearest row left differs in " + differs; u.Why != want {
 			t.Errorf("why %s is alone: %q", u.Label, u.Why)
 		}
 	}
@@ -178,7 +182,8 @@ func TestCompareMatching(t *testing.T) {
 		t.Errorf("across density: %d pairs, x %+v", len(d.Pairs), p)
 	}
 	for _, u := range d.Only[0] {
-		if want := map[string]string{"y": "several rows have these settings", "only": "the nearest row left differs in block, density"}[u.Label]; u.Why != want {
+		if want := map[string]string{"y": "several rows have these settings",
+			"only": "the nearest row left differs in block, density"}[u.Label]; u.Why != want {
 			t.Errorf("why %s is alone: %q, want %q", u.Label, u.Why, want)
 		}
 	}
@@ -187,11 +192,13 @@ func TestCompareMatching(t *testing.T) {
 	other := slices.Clone(b)
 	other[0] = scaled(other[0], row.WindowNLL, 1.01)
 	d = mustCompare(t, a, other, stats.DiffOptions{})
-	if p := pairOf(d, t, "rtn"); p.Verdict != stats.NotPaired || !strings.Contains(p.Why, "other text or weights") || p.Bits == nil {
+	if p := pairOf(d, t, "rtn"); p.Verdict != stats.NotPaired || !strings.Contains(p.Why, "other text or weights") ||
+		p.Bits == nil {
 		t.Errorf("another text: %s %q", p.Verdict, p.Why)
 	}
 	// another protocol, another model, other windows: refused by name
-	for axis, want := range map[string]string{"protocol.context": "protocol.context is 256 and 512", "model": "model is builtin:tiny-llama3 and 512"} {
+	for axis, want := range map[string]string{"protocol.context": "protocol.context is 256 and 512",
+		"model": "model is builtin:tiny-llama3 and 512"} {
 		c := s.Row("rtn", "a16", map[string]string{"method": "rtn", axis: "512"}, 4.1, 0.08)
 		d = mustCompare(t, a[1:2], []row.Row{c}, stats.DiffOptions{Across: []string{axis}})
 		if p := d.Pairs[0]; p.Verdict != stats.NotPaired || p.Why != want || p.PPL != nil || p.KL != nil {
@@ -199,11 +206,13 @@ func TestCompareMatching(t *testing.T) {
 		}
 	}
 	shorter := rowtest.Synthetic{Windows: 29}.Row("rtn", "a16", map[string]string{"method": "rtn"}, 4.1, 0.08)
-	if d = mustCompare(t, b[1:2], []row.Row{shorter}, stats.DiffOptions{}); d.Pairs[0].Verdict != stats.NotPaired || !strings.Contains(d.Pairs[0].Why, "30 and 29") {
+	if d = mustCompare(t, b[1:2], []row.Row{shorter}, stats.DiffOptions{}); d.Pairs[0].Verdict != stats.NotPaired ||
+		!strings.Contains(d.Pairs[0].Why, "30 and 29") {
 		t.Errorf("other windows: %s %q", d.Pairs[0].Verdict, d.Pairs[0].Why)
 	}
 	one := []row.Row{rowtest.Synthetic{Windows: 1}.Row("rtn", "a16", map[string]string{"method": "rtn"}, 4.1, 0.08)}
-	if d = mustCompare(t, one, one, stats.DiffOptions{}); d.Pairs[0].Verdict != stats.NotPaired || !strings.Contains(d.Pairs[0].Why, "one evaluation window") {
+	if d = mustCompare(t, one, one, stats.DiffOptions{}); d.Pairs[0].Verdict != stats.NotPaired ||
+		!strings.Contains(d.Pairs[0].Why, "one evaluation window") {
 		t.Errorf("one window: %s %q", d.Pairs[0].Verdict, d.Pairs[0].Why)
 	}
 }
@@ -212,13 +221,15 @@ func TestCompareRefuses(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 5}
 	a := []row.Row{s.Row("a", "a16", map[string]string{"method": "mosaic", "density": "0.05"}, 4.3, 0.05)}
 	b := []row.Row{s.Row("b", "a16", map[string]string{"method": "mosaic", "density": "0.1"}, 4.5, 0.04)}
-	if _, err := stats.Compare(a, b, stats.DiffOptions{}); !errors.Is(err, stats.ErrNoPairs) || !strings.Contains(err.Error(), "density (0.05 and 0.1)") {
+	if _, err := stats.Compare(a, b, stats.DiffOptions{}); !errors.Is(err, stats.ErrNoPairs) ||
+		!strings.Contains(err.Error(), "density (0.05 and 0.1)") {
 		t.Errorf("nothing to compare: %v", err)
 	}
 	if _, err := stats.Compare(nil, nil, stats.DiffOptions{}); !errors.Is(err, stats.ErrNoPairs) {
 		t.Errorf("no rows: %v", err)
 	}
-	if _, err := stats.Compare(a, b, stats.DiffOptions{Across: []string{"densty"}}); err == nil || !strings.Contains(err.Error(), `"densty"; there are activations, density`) {
+	if _, err := stats.Compare(a, b, stats.DiffOptions{Across: []string{"densty"}}); err == nil ||
+		!strings.Contains(err.Error(), `"densty"; there are activations, density`) {
 		t.Errorf("an axis that no row has: %v", err)
 	}
 	for _, x := range []float64{-1, math.NaN(), math.Inf(1)} {
@@ -226,7 +237,8 @@ func TestCompareRefuses(t *testing.T) {
 			t.Errorf("threshold %v passed", x)
 		}
 	}
-	if err := WriteDiff(mustCompare(t, a, a, stats.DiffOptions{}), &bytes.Buffer{}, "xls"); err == nil || !strings.Contains(err.Error(), "xls") {
+	if err := WriteDiff(mustCompare(t, a, a, stats.DiffOptions{}), &bytes.Buffer{}, "xls"); err == nil ||
+		!strings.Contains(err.Error(), "xls") {
 		t.Errorf("format: %v", err)
 	}
 }

@@ -39,15 +39,19 @@ func docRows(pattern string) (map[string][]row.Row, error) {
 
 // TestFill fills a region of each kind, twice: what is filled stays as it is.
 func TestFill(t *testing.T) {
-	text := `A <!-- rows {count: trials, folders: ["*"]} -->?<!-- /rows --> of <!-- rows {count: distinct, folders: [a, b]} --><!-- /rows -->,
-KL <!-- rows {value: kl_mean, folder: a, row: m rtn g32} -->old<!-- /rows -->, bits <!-- rows {value: bits_per_weight, folder: a, row: m rtn g32, decimals: 2} --><!-- /rows -->,
-<!-- rows {ratio: [m gptq g32, m rtn g32], folder: a} --><!-- /rows -->, <!-- rows {count: windows, folder: a} --><!-- /rows --> windows.
+	text := `A <!-- rows {count: trials, folders: ["*"]} -->?<!-- /rows --> of
+<!-- rows {count: distinct, folders: [a, b]} --><!-- /rows -->,
+KL <!-- rows {value: kl_mean, folder: a, row: m rtn g32} -->old<!-- /rows -->, bits
+<!-- rows {value: bits_per_weight, folder: a, row: m rtn g32, decimals: 2} --><!-- /rows -->,
+<!-- rows {ratio: [m gptq g32, m rtn g32], folder: a} --><!-- /rows -->, <!-- rows {count: windows,
+folder: a} --><!-- /rows --> windows.
 <!-- rows {
   folder: a,
   table: [
     {name: RTN, rows: [rtn g128, rtn g32]},
     {name: "**GPTQ**", rows: [gptq g32]}],
-  columns: [{name: bits, value: bits_per_weight, before: m, decimals: 2}, {name: KL, value: kl_mean, before: m, best: true}]
+  columns: [{name: bits, value: bits_per_weight, before: m, decimals: 2},
+    {name: KL, value: kl_mean, before: m, best: true}]
 } -->
 old
 <!-- /rows -->
@@ -56,7 +60,8 @@ end
 `
 	g := stats.Build(mustRows(t, "a")).Groups[0]
 	text = strings.Replace(text, "front: a16", `front: ""`, 1)
-	if _, _, err := Fill("f.md", []byte(text), docRows); err == nil || !strings.HasPrefix(err.Error(), "f.md:13: region of rows: 0 of count") {
+	if _, _, err := Fill("f.md", []byte(text), docRows); err == nil ||
+		!strings.HasPrefix(err.Error(), "f.md:17: region of rows: 0 of count") {
 		t.Errorf("an empty front: %v", err)
 	}
 	text = strings.Replace(text, `<!-- rows {front: "", folder: a} --><!-- /rows -->`, "", 1)
@@ -68,8 +73,10 @@ end
 	if err != nil || !strings.HasPrefix(ratio, "−3") || !strings.Contains(ratio, "\u00a0% [−4") {
 		t.Errorf("ratio %q, %v", ratio, err)
 	}
-	for _, want := range []string{"A <!-- rows {count: trials, folders: [\"*\"]} -->4<!-- /rows --> of", "-->3<!-- /rows -->,\n", "-->.0500<!-- /rows -->, bits", "-->4.50<!-- /rows -->",
-		"-->" + ratio + "<!-- /rows -->, ", "-->20<!-- /rows --> windows", "} -->\n|  | bits | KL |\n|---|---:|---:|\n| RTN | 4.13 / 4.50 | .0800 / .0500 |\n| **GPTQ** | 4.50 | **.0300** |\n<!-- /rows -->\n\nend\n"} {
+	for _, want := range []string{"A <!-- rows {count: trials, folders: [\"*\"]} -->4<!-- /rows --> of",
+		"-->3<!-- /rows -->,\n", "-->.0500<!-- /rows -->, bits", "-->4.50<!-- /rows -->",
+		"-->" + ratio + "<!-- /rows -->, ", "-->20<!-- /rows --> windows", "} -->\n|  | bits | KL |\n|---|---:|---:|\n| " +
+			"RTN | 4.13 / 4.50 | .0800 / .0500 |\n| **GPTQ** | 4.50 | **.0300** |\n<!-- /rows -->\n\nend\n"} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("it lacks %q:\n%s", want, got)
 		}
@@ -77,8 +84,10 @@ end
 	if again, _, err := Fill("f.md", got, docRows); err != nil || string(again) != string(got) {
 		t.Errorf("filled twice it differs (%v):\n%s", err, again)
 	}
-	front, err := frontRegion(stats.Build(append(mustRows(t, "a"), rowtest.Synthetic{Windows: 4}.Row("x", "a8", map[string]string{"method": "rtn"}, 4, .1))), "a16")
-	if err != nil || !strings.Contains(front, "| m rtn g128 | 4.13 | ") || !strings.Contains(front, "| m gptq g32 | 4.50 | ") || strings.Contains(front, "rtn g32") || len(g.Front) != 2 {
+	front, err := frontRegion(stats.Build(append(mustRows(t, "a"), rowtest.Synthetic{Windows: 4}.Row("x", "a8",
+		map[string]string{"method": "rtn"}, 4, .1))), "a16")
+	if err != nil || !strings.Contains(front, "| m rtn g128 | 4.13 | ") ||
+		!strings.Contains(front, "| m gptq g32 | 4.50 | ") || strings.Contains(front, "rtn g32") || len(g.Front) != 2 {
 		t.Errorf("front %q, %v", front, err)
 	}
 }
@@ -119,7 +128,8 @@ func TestBriefNumber(t *testing.T) {
 		v        float64
 		decimals *int
 		want     string
-	}{{.0219, nil, ".0219"}, {4.125, &two, "4.13"}, {-.5, &two, "−.50"}, {0, &two, ".00"}, {0, nil, ".00"}, {12345, nil, "12345"}, {1.5, nil, "1.50"}} {
+	}{{.0219, nil, ".0219"}, {4.125, &two, "4.13"}, {-.5, &two, "−.50"}, {0, &two, ".00"}, {0, nil, ".00"},
+		{12345, nil, "12345"}, {1.5, nil, "1.50"}} {
 		if got := briefNumber(c.v, 0, c.decimals); got != c.want {
 			t.Errorf("%v is written %q, want %q", c.v, got, c.want)
 		}

@@ -37,9 +37,12 @@ func goldenInput() Input {
 	failed := s.Row("gptq g100", "a16", map[string]string{"method": "gptq", "group": "100"}, 4, 1)
 	failed.Status, failed.Values, failed.Series, failed.Error = row.Failed, nil, nil, "K=688 not divisible by group 100"
 	rows = append(append(rows, failed), rowtest.TimedRows(nil)[:8]...)
-	return Input{Title: "golden", Styles: styles, Question: "Made-up rows: does the page stay the same?", Rows: rows, Config: "name: golden\n",
-		Env:     map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2, Kernel: "avx2", Commit: "0123abc"}},
-		Command: "go run ./experiments sweep", Commands: map[string]string{rows[0].Trial: "go run ./experiments sweep --trial " + rows[0].Trial}}
+	return Input{Title: "golden", Styles: styles, Question: "Made-up rows: does the page stay the same?", Rows: rows,
+		Config: "name: golden\n",
+		Env: map[string]row.Environment{"e": {Go: "go1.25", OS: "linux", Arch: "amd64", CPU: "made up", Cores: 2,
+			Kernel: "avx2", Commit: "0123abc"}},
+		Command:  "go run ./experiments sweep",
+		Commands: map[string]string{rows[0].Trial: "go run ./experiments sweep --trial " + rows[0].Trial}}
 }
 
 // TestGolden compares pages and tables with those of testdata/golden, drawings
@@ -55,7 +58,8 @@ func TestGolden(t *testing.T) {
 	}
 	hash := regexp.MustCompile(`sha256-[^&]+(&#43;[^&]+)*`)
 	drawing := regexp.MustCompile(`(?s)<svg.*?</svg>`)
-	for _, name := range []string{"report.html", "report.md", "tables/results.csv", "tables/results.tex", "tables/iso_bits.csv", "tables/tasks.csv", "tables/timings.csv"} {
+	for _, name := range []string{"report.html", "report.md", "tables/results.csv", "tables/results.tex",
+		"tables/iso_bits.csv", "tables/tasks.csv", "tables/timings.csv"} {
 		got, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +94,8 @@ func TestGolden(t *testing.T) {
 					}
 					return "(end)"
 				}
-				t.Errorf("%s:%d (go test ./reports -run TestGolden -update writes it anew)\n got %s\nwant %s", name, i+1, format.Short(line(a), 400), format.Short(line(b), 400))
+				t.Errorf("%s:%d (go test ./reports -run TestGolden -update writes it anew)\n got %s\nwant %s", name, i+1,
+					format.Short(line(a), 400), format.Short(line(b), 400))
 				break
 			}
 		}

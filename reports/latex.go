@@ -15,7 +15,8 @@ const latexHead = "% Made from rows alone; needs \\usepackage{booktabs}.\n"
 // latexTable writes a booktabs table whose cells are LaTeX already; columns is
 // its column specification. Empty lines among the rows become rules.
 func latexTable(b *bytes.Buffer, label, caption, columns string, head []string, lines [][]string) {
-	fmt.Fprintf(b, "\\begin{table*}[htbp]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}\n\\caption{%s}\n\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n", caption, label, columns)
+	fmt.Fprintf(b, "\\begin{table*}[htbp]\n\\centering\\footnotesize\\setlength{\\tabcolsep}{4pt}\n"+
+		"\\caption{%s}\n\\label{%s}\n\\begin{tabular}{@{}%s@{}}\n\\toprule\n", caption, label, columns)
 	b.WriteString(strings.Join(head, " & ") + " \\\\\n\\midrule\n")
 	for _, l := range lines {
 		if len(l) == 0 {
@@ -133,10 +134,11 @@ func inLatex(s string) string {
 }
 
 var latexOf = map[rune]string{
-	'\\': `\textbackslash{}`, '{': `\{`, '}': `\}`, '$': `\$`, '&': `\&`, '#': `\#`, '^': `\textasciicircum{}`, '_': `\_`, '%': `\%`,
-	'~': `\textasciitilde{}`, '<': `\textless{}`, '>': `\textgreater{}`, '|': `\textbar{}`, '"': `''`, '`': `\textasciigrave{}`,
+	'\\': `\textbackslash{}`, '{': `\{`, '}': `\}`, '$': `\$`, '&': `\&`, '#': `\#`, '^': `\textasciicircum{}`, '_': `\_`,
+	'%': `\%`, '~': `\textasciitilde{}`, '<': `\textless{}`, '>': `\textgreater{}`, '|': `\textbar{}`,
+	'"': `''`, '`': `\textasciigrave{}`,
 	'[': `{[}`, ']': `{]}`, '-': `-{}`, '*': `{*}`, // no optional argument after a row, no dashes, no starred command
 	'\n': " ", '\t': " ", '\u00a0': "~",
-	'−': `$-$`, '±': `$\pm$`, '·': `$\cdot$`, '×': `$\times$`, 'ρ': `$\rho$`, '→': `$\rightarrow$`, '–': `--`, '…': `\ldots{}`,
-	'‖': `$\|$`, '⟨': `$\langle$`, '⟩': `$\rangle$`, 'Δ': `$\Delta$`, '“': "``", '”': "''", '’': "'",
+	'−': `$-$`, '±': `$\pm$`, '·': `$\cdot$`, '×': `$\times$`, 'ρ': `$\rho$`, '→': `$\rightarrow$`, '–': `--`,
+	'…': `\ldots{}`, '‖': `$\|$`, '⟨': `$\langle$`, '⟩': `$\rangle$`, 'Δ': `$\Delta$`, '“': "``", '”': "''", '’': "'",
 }

@@ -43,12 +43,14 @@ func TestLong(t *testing.T) {
 				t.Fatalf("%s of %s is missing", v.Name, r.Label)
 			}
 			cell := func(name string) string { return line[column[name]] }
-			if x, err := strconv.ParseFloat(cell("value"), 64); err != nil || x != v.Value || cell("unit") != v.Unit || cell("method") != r.Axes["method"] || cell("label") != r.Label {
+			if x, err := strconv.ParseFloat(cell("value"), 64); err != nil || x != v.Value || cell("unit") != v.Unit ||
+				cell("method") != r.Axes["method"] || cell("label") != r.Label {
 				t.Errorf("%s of %s: %q", v.Name, r.Label, line)
 			}
 			low, _ := strconv.ParseFloat(cell("low"), 64)
 			high, _ := strconv.ParseFloat(cell("high"), 64)
-			if has := v.Name == row.KLMean || v.Name == row.NLL || v.Name == row.PPLToken || v.Name == row.Top1 || v.Low != nil; has && !(low < v.Value && v.Value < high) || !has && cell("low")+cell("high") != "" {
+			if has := v.Name == row.KLMean || v.Name == row.NLL || v.Name == row.PPLToken || v.Name == row.Top1 ||
+				v.Low != nil; has && !(low < v.Value && v.Value < high) || !has && cell("low")+cell("high") != "" {
 				t.Errorf("%s of %s: %v lies not in [%q, %q]", v.Name, r.Label, v.Value, cell("low"), cell("high"))
 			}
 			if v.Name == row.ModelBytes && cell("value") != "123456789" {

@@ -121,7 +121,8 @@ func (w *notebookWriter) drawnAgain(key string) string {
 		return "over(" + rows + `, "bits_per_weight", "bits per weight, as stored")`
 	}
 	if m, ok := strings.CutPrefix(key, "kl-time-m"); ok {
-		return "over(timed(" + rows + ", " + pythonText("M="+m) + `), "time", ` + pythonText("time / 16-bit weights, M="+m) + ")"
+		return "over(timed(" + rows + ", " + pythonText("M="+m) + `), "time", ` +
+			pythonText("time / 16-bit weights, M="+m) + ")"
 	}
 	return ""
 }

@@ -111,7 +111,8 @@ func TestNotebook(t *testing.T) {
 			if _, err := png.Decode(bytes.NewReader(file)); err != nil {
 				t.Error(err)
 			}
-			if want := `Image(folder / "plots/` + strings.TrimPrefix(c.ID, "figure-") + `.png")`; strings.TrimSuffix(c.Source[0], "\n") != want {
+			want := `Image(folder / "plots/` + strings.TrimPrefix(c.ID, "figure-") + `.png")`
+			if strings.TrimSuffix(c.Source[0], "\n") != want {
 				t.Errorf("cell %s shows %q, want %q", c.ID, c.Source, want)
 			}
 		}
@@ -160,7 +161,8 @@ func TestNotebook(t *testing.T) {
 // TestHostileNotebook puts markup into labels, titles and settings.
 func TestHostileNotebook(t *testing.T) {
 	in := hostileFolders()[0]
-	in.Question, in.Config, in.Folder, in.Command = rowtest.Evil, "```\n"+rowtest.Evil+"\n````\n<b>", "a\"b", "go run\n"+rowtest.Evil
+	in.Question, in.Config = rowtest.Evil, "```\n"+rowtest.Evil+"\n````\n<b>"
+	in.Folder, in.Command = "a\"b", "go run\n"+rowtest.Evil
 	in.Warnings = []string{rowtest.Evil}
 	for i := range in.Rows {
 		in.Commands = map[string]string{in.Rows[i].Trial: rowtest.Evil}

@@ -74,7 +74,8 @@ func (d *document) page(in Input) ([]byte, error) {
 	var b bytes.Buffer
 	err = tmpl.Execute(&b, map[string]any{
 		"Document": d, "Live": in.Live, "Style": template.CSS(pageStyle), "Policy": policy(from, scripts...) + connect,
-		"From": from, "Scripts": loads, "Charts": charts, "Schema": strconv.Itoa(row.Schema), "EchartsVersion": figures.EchartsVersion,
+		"From": from, "Scripts": loads, "Charts": charts, "Schema": strconv.Itoa(row.Schema),
+		"EchartsVersion": figures.EchartsVersion,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reports: page: %w", err)

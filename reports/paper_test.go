@@ -26,7 +26,8 @@ func llama(s rowtest.Synthetic, label string, axes map[string]string) row.Row {
 
 func paperFolders() []Input {
 	s := rowtest.Synthetic{Windows: 30}
-	mosaic := map[string]string{"method": "mosaic", "base": "rtn", "format": "int4", "density": "0.1", "criterion": "delta", "residual_bits": "4", "activations": "a4"}
+	mosaic := map[string]string{"method": "mosaic", "base": "rtn", "format": "int4", "density": "0.1",
+		"criterion": "delta", "residual_bits": "4", "activations": "a4"}
 	with := func(k, v string) map[string]string {
 		m := map[string]string{k: v}
 		for k, v := range mosaic {
@@ -42,7 +43,8 @@ func paperFolders() []Input {
 		llama(s, "mosaic a8", with("activations", "a8")),
 		llama(s, "gptq a8", map[string]string{"method": "gptq", "format": "int4", "activations": "a8"}),
 		// what must not be entered
-		llama(s, "5 percent", with("density", "0.05")), llama(s, "random", with("criterion", "random")), llama(s, "joint", with("joint", "true")), llama(s, "a16", with("activations", "a16")),
+		llama(s, "5 percent", with("density", "0.05")), llama(s, "random", with("criterion", "random")),
+		llama(s, "joint", with("joint", "true")), llama(s, "a16", with("activations", "a16")),
 		llama(s, "3 bits", with("format", "int3")), llama(s, "other model", with("model", "hub:meta-llama/Llama-3.1-8B")),
 		llama(s, "other text", with("protocol.text", "builtin:heldout")),
 	}
@@ -87,7 +89,8 @@ func TestTables(t *testing.T) {
 		t.Errorf("%d reported figures, want 16, 54 and 7 of costs", reported)
 	}
 	want := map[string]string{
-		"w4a4 LLaMA-3-8B W16A16": "full", "w4a8 LLaMA-3-8B W16A16": "full", "w4a4 LLaMA-3-8B MosaicQuant W4A4": "mosaic,mosaic 16x16,again",
+		"w4a4 LLaMA-3-8B W16A16": "full", "w4a8 LLaMA-3-8B W16A16": "full",
+		"w4a4 LLaMA-3-8B MosaicQuant W4A4": "mosaic,mosaic 16x16,again",
 		"w4a8 LLaMA-3-8B MosaicQuant W4A8": "mosaic a8", "w4a8 LLaMA-3-8B GPTQ W4A8": "gptq a8",
 	}
 	for k, labels := range got {
@@ -100,11 +103,16 @@ func TestTables(t *testing.T) {
 	}
 
 	md := tables(t, paperFolders(), "md")
-	m := regexp.MustCompile(`(?m)^\| LLaMA-3-8B \| MosaicQuant W4A4 \| 71.2 \| no run: configs/paper-w4a4.yaml \| 10.8 \| ([0-9.]+ ± [0-9.]+ \(ours/r\d+\)(?:; |)){2}[0-9.]+ ± [0-9.]+ \(second/r1\) \|$`)
+	m := regexp.MustCompile(`(?m)^\| LLaMA-3-8B ` +
+		`\| MosaicQuant W4A4 \| 71.2 \| no run: configs/paper-w4a4.yaml \| 10.8 \| ` +
+		`([0-9.]+ ± [0-9.]+ \(ours/r\d+\)(?:; |)){2}[0-9.]+ ± [0-9.]+ \(second/r1\) \|$`)
 	if !m.MatchString(md) {
 		t.Errorf("no line of measured figures with their rows in\n%s", md[:3000])
 	}
-	for _, want := range []string{"not checked against the PDF", "| Qwen3-4B | MosaicQuant W4A4 | 66.3 | no run: configs/paper-w4a4.yaml | 11.0 | no run: configs/paper-w4a4.yaml |", "go run ./experiments sweep --trial x", "on other texts", "other text; hub:meta-llama", "# Results of second"} {
+	for _, want := range []string{"not checked against the PDF",
+		"| Qwen3-4B | MosaicQuant W4A4 | 66.3 | no run: configs/paper-w4a4.yaml | 11.0 | no run: configs/paper-w4a4.yaml |",
+		"go run ./experiments sweep --trial x",
+		"on other texts", "other text; hub:meta-llama", "# Results of second"} {
 		if !strings.Contains(md, want) {
 			t.Errorf("the Markdown does not say %q", want)
 		}
@@ -116,14 +124,16 @@ func TestTables(t *testing.T) {
 
 func TestModelNames(t *testing.T) {
 	for model, want := range map[string]bool{
-		"hub:meta-llama/Meta-Llama-3-8B": true, "/models/Llama-3-8B-Instruct": true, `C:\models\LLaMA-3-8B`: true, "Llama-3-8B": true,
+		"hub:meta-llama/Meta-Llama-3-8B": true, "/models/Llama-3-8B-Instruct": true, `C:\models\LLaMA-3-8B`: true,
+		"Llama-3-8B":                  true,
 		"hub:meta-llama/Llama-3.1-8B": false, "Llama-3-8B-mosaic": false, "": false, "hub:x/Llama-3-80B": false,
 	} {
 		if isModel(model, "LLaMA-3-8B") != want {
 			t.Errorf("%q is LLaMA-3-8B: %v", model, !want)
 		}
 	}
-	for text, want := range map[string]bool{"wiki.test.raw": true, "/data/wikitext-2-raw-v1/test.txt": true, "builtin:heldout": false, "hawaiiwiki.test": false} {
+	for text, want := range map[string]bool{"wiki.test.raw": true, "/data/wikitext-2-raw-v1/test.txt": true,
+		"builtin:heldout": false, "hawaiiwiki.test": false} {
 		if isWikiText(text) != want {
 			t.Errorf("%q is WikiText-2: %v", text, !want)
 		}
@@ -135,7 +145,8 @@ func TestPlusMinus(t *testing.T) {
 		v, se, scale float64
 		n            int
 		want         string
-	}{{10.8234, 0.0512, 1, 9, "10.823 ± 0.051"}, {0.93456, 0.0123, 100, 9, "93.5 ± 1.2"}, {96.5, 13.2, 1, 9, "96 ± 13"}, {5, 0, 1, 9, "5.000 ± 0"}, {5.25, 0, 1, 1, "5.250"}} {
+	}{{10.8234, 0.0512, 1, 9, "10.823 ± 0.051"}, {0.93456, 0.0123, 100, 9, "93.5 ± 1.2"}, {96.5, 13.2, 1, 9, "96 ± 13"},
+		{5, 0, 1, 9, "5.000 ± 0"}, {5.25, 0, 1, 1, "5.250"}} {
 		got := plusMinus(&stats.Estimate{Value: c.v, SE: c.se, N: c.n}, c.scale, func(s string) string { return s })
 		if got != c.want {
 			t.Errorf("%v ± %v: %q, want %q", c.v, c.se, got, c.want)
@@ -153,7 +164,8 @@ func hostileFolders() []Input {
 			r.Label, r.Axes["protocol.bos"] = r.Label+rowtest.Evil, rowtest.Evil
 		}
 	}
-	failed := row.Row{Schema: row.Schema, Trial: "f" + rowtest.Evil, Label: rowtest.Evil, Status: row.Failed, Error: rowtest.Evil}
+	failed := row.Row{Schema: row.Schema, Trial: "f" + rowtest.Evil, Label: rowtest.Evil, Status: row.Failed,
+		Error: rowtest.Evil}
 	folders[0].Rows = append(folders[0].Rows, failed)
 	return folders
 }
@@ -169,7 +181,8 @@ func TestLatex(t *testing.T) {
 		if strings.HasPrefix(line, "%") {
 			continue
 		}
-		if plain := regexp.MustCompile(`\\[\\{}$&#%_]`).ReplaceAllString(line, ""); strings.Count(plain, "{") != strings.Count(plain, "}") || strings.Count(plain, "$")%2 != 0 {
+		plain := regexp.MustCompile(`\\[\\{}$&#%_]`).ReplaceAllString(line, "")
+		if strings.Count(plain, "{") != strings.Count(plain, "}") || strings.Count(plain, "$")%2 != 0 {
 			t.Errorf("braces or dollars do not match: %s", line)
 		}
 	}
@@ -186,8 +199,10 @@ func TestLatex(t *testing.T) {
 		args = []string{"doc.tex"}
 	}
 	dir := t.TempDir()
-	doc := "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n\\input{tables}\\clearpage\\input{results}\n\\end{document}\n"
-	for name, data := range map[string]string{"doc.tex": doc, "tables.tex": text, "results.tex": string(resultsLatex(stats.Build(folders[0].Rows)))} {
+	doc := "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" +
+		"\\input{tables}\\clearpage\\input{results}\n\\end{document}\n"
+	for name, data := range map[string]string{"doc.tex": doc, "tables.tex": text,
+		"results.tex": string(resultsLatex(stats.Build(folders[0].Rows)))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +218,8 @@ func TestLatex(t *testing.T) {
 // tasks, on whatever text.
 func TestTablesZeroShot(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 8}
-	axes := map[string]string{"method": "mosaic", "base": "rtn", "format": "int4", "density": "0.1", "criterion": "delta", "residual_bits": "4", "activations": "a4", "protocol.text": "builtin:heldout"}
+	axes := map[string]string{"method": "mosaic", "base": "rtn", "format": "int4", "density": "0.1", "criterion": "delta",
+		"residual_bits": "4", "activations": "a4", "protocol.text": "builtin:heldout"}
 	whole, part := llama(s, "whole", axes), llama(s, "part", axes)
 	for i, name := range zeroShotScores {
 		whole = rowtest.WithTask(whole, name, "", 1, 1, 0, float64(i%2))
@@ -214,10 +230,12 @@ func TestTablesZeroShot(t *testing.T) {
 	in := []Input{{Title: "ours", Rows: []row.Row{whole, part}}}
 	// means .5 and .75 in turns; standard errors .2887 and .25
 	md := tables(t, in, "md")
-	if !strings.Contains(md, "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 | 62 ± 11 (ours/r2) | 10.8 | no run: configs/paper-w4a4.yaml |") {
+	if !strings.Contains(md, "| LLaMA-3-8B | MosaicQuant W4A4 | 71.2 | 62 ± 11 (ours/r2) | 10.8 | no run: "+
+		"configs/paper-w4a4.yaml |") {
 		t.Errorf("tables:\n%s", md[:4000])
 	}
-	if csv := tables(t, in, "csv"); !strings.Contains(csv, "w4a4,LLaMA-3-8B,MosaicQuant W4A4,zero_shot_percent,measured,62.5,") {
+	const line = "w4a4,LLaMA-3-8B,MosaicQuant W4A4,zero_shot_percent,measured,62.5,"
+	if csv := tables(t, in, "csv"); !strings.Contains(csv, line) {
 		t.Errorf("csv:\n%s", csv)
 	}
 }
@@ -230,7 +248,8 @@ func TestSchemes(t *testing.T) {
 		}
 		return &stats.Entry{Row: row.Row{Axes: a}}
 	}
-	mosaic := []string{"method", "mosaic", "base", "rtn", "density", "0.1", "criterion", "delta", "residual_bits", "4", "block"}
+	mosaic := []string{"method", "mosaic", "base", "rtn", "density", "0.1", "criterion", "delta", "residual_bits", "4",
+		"block"}
 	for _, c := range []struct {
 		e    *stats.Entry
 		want string

@@ -72,7 +72,8 @@ func TestWrite(t *testing.T) {
 	if m := regexp.MustCompile(`(?i)(src|href)="(?:https?:)?//`).Find(page); m != nil {
 		t.Errorf("the page refers to the network: %s", m)
 	}
-	if n := bytes.Count(page, []byte("<script")); n != 1 || !bytes.Contains(page, []byte("<script>"+pageScript+"</script>")) {
+	if n := bytes.Count(page, []byte("<script")); n != 1 ||
+		!bytes.Contains(page, []byte("<script>"+pageScript+"</script>")) {
 		t.Errorf("a page without charts carries %d scripts, want its own alone", n)
 	}
 	if m := regexp.MustCompile(`(?:fill|stroke):#0[0-2]0[0-2]0[0-3]`).Find(page); m != nil {
@@ -189,7 +190,8 @@ func TestOdd(t *testing.T) {
 	failed := row.Row{Schema: row.Schema, Trial: "f", Label: "f", Status: row.Failed}
 	cases := map[string][]row.Row{
 		"zero rows": nil, "one row": {base}, "bare": {bare}, "nan": {base, nan}, "other windows": {base, short},
-		"identical": {base, same}, "one window": {one}, "failed alone": {failed}, "mosaic alone": {s.Row("m", "a16", map[string]string{"method": "mosaic", "density": "x"}, 4.3, 0.03)},
+		"identical": {base, same}, "one window": {one}, "failed alone": {failed},
+		"mosaic alone":     {s.Row("m", "a16", map[string]string{"method": "mosaic", "density": "x"}, 4.3, 0.03)},
 		"baseline missing": {s.Row("lonely", "a16", map[string]string{"method": "gptq"}, 4.3, 0.03)},
 		"all":              {base, bare, nan, short, same, failed},
 	}
@@ -204,7 +206,8 @@ func TestOdd(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, bad := range []string{"NaN", "%!"} {
-				if strings.Contains(string(page), bad) && bad != "NaN" || strings.Contains(string(page), "NaN") && name != "nan" && name != "all" {
+				if strings.Contains(string(page), bad) && bad != "NaN" ||
+					strings.Contains(string(page), "NaN") && name != "nan" && name != "all" {
 					t.Errorf("the page holds %q", bad)
 				}
 			}
@@ -218,7 +221,8 @@ func TestOdd(t *testing.T) {
 		})
 	}
 	// what is missing is said, never guessed
-	for rows, want := range map[string]string{"nan": "was left out", "other windows": "windows do not match", "baseline missing": "has no row", "one window": "nothing is claimed"} {
+	for rows, want := range map[string]string{"nan": "was left out", "other windows": "windows do not match",
+		"baseline missing": "has no row", "one window": "nothing is claimed"} {
 		if page := mustPage(t, Input{Rows: cases[rows]}); !strings.Contains(page, want) {
 			t.Errorf("%s: the page does not say %q", rows, want)
 		}
@@ -255,11 +259,13 @@ func TestChartScript(t *testing.T) {
 	}
 	in.Script = ""
 	from := figures.UsualScript()
-	if page := string(mustPage(t, in)); !strings.Contains(page, `<body data-charts="`+from+`">`) || !strings.Contains(page, "script-src "+from+" &#39;sha256-") {
+	if page := string(mustPage(t, in)); !strings.Contains(page, `<body data-charts="`+from+`">`) ||
+		!strings.Contains(page, "script-src "+from+" &#39;sha256-") {
 		t.Errorf("without a script the page does not load %s", from)
 	}
 	in.NoCharts = true
-	if page := string(mustPage(t, in)); strings.Count(page, "<script") != 1 || !strings.Contains(page, "script-src &#39;sha256-") {
+	if page := string(mustPage(t, in)); strings.Count(page, "<script") != 1 ||
+		!strings.Contains(page, "script-src &#39;sha256-") {
 		t.Error("a page without charts has more scripts than its own")
 	}
 }

@@ -17,8 +17,10 @@ func TestSpeed(t *testing.T) {
 		s.Row("16-bit", "a16", map[string]string{"method": "none"}, 16, 1e-9),
 		rowtest.WithSpeed(s.Row("rtn g128", "a16", map[string]string{"method": "rtn", "group": "128"}, 4.125, .02), .25, .36),
 		rowtest.WithSpeed(s.Row("rtn g32", "a16", map[string]string{"method": "rtn", "group": "32"}, 4.5, .012), .29, .40),
-		rowtest.WithSpeed(s.Row("mosaic", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.1"}, 4.52, .015), .28, .41),
-		rowtest.WithSpeed(s.Row("mosaic slow", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.2"}, 4.9, .005), .5, .5),
+		rowtest.WithSpeed(s.Row("mosaic", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.1"},
+			4.52, .015), .28, .41),
+		rowtest.WithSpeed(s.Row("mosaic slow", "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": "0.2"},
+			4.9, .005), .5, .5),
 	}}
 	table := stats.Build(in.Rows)
 	g := table.Groups[0]
@@ -28,7 +30,8 @@ func TestSpeed(t *testing.T) {
 			rtn = e
 		}
 	}
-	if v := rtn.Speed("M=1"); v == nil || v.Layers != 2 || math.Abs(v.Over16.Value-.3) > 1e-12 || math.Abs(v.Over16.Low-.3*.97) > 1e-12 {
+	if v := rtn.Speed("M=1"); v == nil || v.Layers != 2 || math.Abs(v.Over16.Value-.3) > 1e-12 ||
+		math.Abs(v.Over16.Low-.3*.97) > 1e-12 {
 		t.Fatalf("speed %+v, want the geometric mean .3 of .25 and .36", v)
 	}
 	got := map[string]string{}
@@ -41,7 +44,10 @@ func TestSpeed(t *testing.T) {
 		t.Errorf("at equal time: %v, want %v", got, want)
 	}
 	page := mustPage(t, in)
-	for _, want := range []string{"Divergence in time", `data-figure="kl-time-m1"`, "mosaic on rtn against the best rtn that is not clearly slower: divergence lower in no more time in 0, lower for more time in 1, higher in 1, not distinguishable in 0 of 2 comparisons", "<bdi>0.339</bdi> <small>[0.329, 0.349]</small>"} {
+	for _, want := range []string{"Divergence in time", `data-figure="kl-time-m1"`,
+		"mosaic on rtn against the best rtn that is not clearly slower: divergence lower in no more time in 0, lower for " +
+			"more time in 1, higher in 1, not distinguishable in 0 of 2 comparisons",
+		"<bdi>0.339</bdi> <small>[0.329, 0.349]</small>"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}

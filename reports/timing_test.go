@@ -24,7 +24,8 @@ func TestTimings(t *testing.T) {
 		scored += len(g.Entries)
 	}
 	if scored != accuracy || len(table.Timings) != 1 || len(table.Entries()) != len(in.Rows) {
-		t.Fatalf("%d of %d rows are scored, %d sets of timings, %d rows in all of %d", scored, accuracy, len(table.Timings), len(table.Entries()), len(in.Rows))
+		t.Fatalf("%d of %d rows are scored, %d sets of timings, %d rows in all of %d", scored, accuracy, len(table.Timings),
+			len(table.Entries()), len(in.Rows))
 	}
 	m := table.Timings[0]
 	var order []string
@@ -48,14 +49,16 @@ func TestTimings(t *testing.T) {
 		claims = append(claims, f.Text)
 	}
 	text := strings.Join(claims, "\n")
-	for _, want := range []string{"Time of zipper over dense4: median 1.100 over 6 products with a residual, from 1.050 to 1.200; whole interval above one in 6, below in 0.",
+	for _, want := range []string{"Time of zipper over dense4: median 1.100 over 6 products with a residual, from " +
+		"1.050 to 1.200; whole interval above one in 6, below in 0.",
 		"Time of separate over zipper: median 1.080 over 6 products with a residual"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("findings lack %q:\n%s", want, text)
 		}
 	}
 	page := mustPage(t, in)
-	for _, want := range []string{"Kernel timing", "4096x1024, density 10\u00a0%, block 16x64, g128, M=16", "1.200 [1.176, 1.224]", "made-up &lt;b&gt;CPU", `data-figure="roofline"`} {
+	for _, want := range []string{"Kernel timing", "4096x1024, density 10\u00a0%, block 16x64, g128, M=16",
+		"1.200 [1.176, 1.224]", "made-up &lt;b&gt;CPU", `data-figure="roofline"`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -73,7 +76,8 @@ func TestTimings(t *testing.T) {
 func TestPredictions(t *testing.T) {
 	predicted := rowtest.TimedRows(map[string]string{"bench": "prediction", "engine": "model"})
 	for i, r := range predicted {
-		predicted[i].Status, predicted[i].Values = row.Predicted, []row.Value{{Name: row.PredictedTime, Value: r.Values[0].Value, Unit: "s"}}
+		predicted[i].Status, predicted[i].Values = row.Predicted,
+			[]row.Value{{Name: row.PredictedTime, Value: r.Values[0].Value, Unit: "s"}}
 	}
 	table := stats.Build(append(rowtest.TimedRows(nil), predicted...))
 	if len(table.Failed) > 0 {

@@ -101,7 +101,7 @@ func codecOf(f quant.Format, float bool, tensor []float32) codec {
 }
 
 // needsFloat says that the levels of f are no integers in the unit that int8 units
-// multiply: NF4 and what else is not evenly spaced. Rounded to 8 bits they
+// multiply: NF4 and others that are not evenly spaced. Rounded to 8 bits they
 // would be another grid than the one that was stored.
 func needsFloat(f quant.Format) bool {
 	levels := f.Kind.Levels()

@@ -34,7 +34,7 @@
 //
 // Reference states the results in float64.
 //
-// The variants that judge Zipped execute the same matrix otherwise: Dense4
+// The variants that Zipped is compared with execute the same matrix in other ways: Dense4
 // without the residual, Separate with the residual in a pass of its own. Outlier16
 // is a 4-bit base with 16-bit outliers, W16A16 bfloat16 weights (PrepackBF16).
 //
@@ -47,7 +47,7 @@
 //
 // # The stream
 //
-// Prepack lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel
+// PrepackFor lays Ŵ out as one stream of bytes per panel of 16 rows, which a kernel
 // walks once from its first byte to its last:
 //
 //	panel  = [prefix] tile ...          K/(groups of a tile · G), the last one shorter

@@ -69,9 +69,6 @@ type stream struct {
 // overread is how far the load of a strip's scales may reach beyond the stream.
 const overread = 64
 
-// Prepack is PrepackFor with activations quant.A8: the scheme W4A8.
-func Prepack(q *quant.Quantized, v Variant) (*Weights, error) { return PrepackFor(q, v, quant.A8) }
-
 // PrepackFor lays q out for execution by variant v, W16A16 excepted, with
 // activations a: quant.A8 (W4A8), quant.A16 (W4A16: float32 activations) or
 // quant.A4 (W4A4 in what it computes; it runs on the int8 units, at their speed).

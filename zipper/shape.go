@@ -267,10 +267,10 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: symmetric integers of 5 to 8 bits, alone or with what is beside a base; bases of up to
-// 4 bits with any group, whose scales are in heads, with residuals of 2 to 4 bits whose blocks have a multiple of 8 columns, or with
-// 16-bit outliers; and beside these scales of channels, whole channels and a low-rank
-// branch.
+// do: symmetric integers of 5 to 8 bits; bases of up to 4 bits with any group, whose
+// scales are in heads, alone, with residuals of 2 to 4 bits whose blocks have a multiple
+// of 8 columns, or with 16-bit outliers. Each of these may have scales of channels, whole
+// channels and a low-rank branch beside it.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {

@@ -108,7 +108,7 @@ func TestBaseScales(t *testing.T) {
 	l.c = 24
 	q = l.random(5, anyScale)
 	q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x2c44}
-	if _, err := Prepack(q, Zipped); err == nil || !strings.Contains(err.Error(), "several groups of 64") {
+	if _, err := PrepackFor(q, Zipped, quant.A8); err == nil || !strings.Contains(err.Error(), "several groups of 64") {
 		t.Errorf("a block of several groups: %v", err)
 	}
 }
@@ -595,7 +595,7 @@ func TestRefused(t *testing.T) {
 	} {
 		q := base()
 		change(q)
-		if _, err := Prepack(q, Zipped); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := PrepackFor(q, Zipped, quant.A8); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want an error with %q, got %v", want, err)
 		}
 	}
@@ -625,7 +625,7 @@ func TestRefused(t *testing.T) {
 		t.Errorf("no rows: got %v", err)
 	}
 	wide := layout{n: 1, k: 1 << 16, r: 1, c: 8, density: 0.01}.random(1, power)
-	if _, err := Prepack(wide, Zipped); err == nil || !strings.Contains(err.Error(), "K=65536 with int4 per-channel") {
+	if _, err := PrepackFor(wide, Zipped, quant.A8); err == nil || !strings.Contains(err.Error(), "K=65536 with int4 per-channel") {
 		t.Errorf("a tile beyond the reach of heads: got %v", err)
 	}
 }

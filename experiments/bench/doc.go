@@ -1,4 +1,4 @@
-// Package bench times ZipperEngine and the variants that judge it: products
+// Package bench times ZipperEngine and the variants it is compared with: products
 // with layers of language models, and models that generate text end to end.
 //
 // # Protocol

@@ -51,7 +51,7 @@ type Method struct {
 // Look is how reports draw the rows of a method. Legends and tables list methods in
 // the order of All.
 type Look struct {
-	Color  string // "#rrggbb"; take one that is told apart with any colour vision, as of Okabe and Ito (2008)
+	Color  string // "#rrggbb", distinct with any colour vision, as those of Okabe and Ito (2008)
 	Marker string // circle, square, triangle, diamond, down, star, plus or cross
 	Last   bool   // listed after all methods that are not, and drawn on top of them
 }

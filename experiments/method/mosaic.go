@@ -148,7 +148,7 @@ func rides(f quant.Format) bool {
 	return f.Bits <= 4 && f.Kind.Levels() == nil && f.Scaling() != quant.OtherScaling
 }
 
-// exactIndex refuse what does not keep as many blocks everywhere.
+// exactIndex are the rules of index: exact, which keeps the same number of blocks in each segment.
 var exactIndex = []Rule{
 	{"index", func(s Settings) bool {
 		k := s.Float("density") * quant.SegmentBlocks

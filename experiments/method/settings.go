@@ -271,12 +271,11 @@ func (s Settings) Quantizer() (quant.Quantizer, error) {
 	return baseline.AWQ{Method: q, Format: f}, err
 }
 
-// Form returns the form of the layers that s quantizes, nil for 16-bit weights and for
-// those of a checkpoint, which must be read first:
-// what kernels are asked about before anything is quantized. Numbers that depend
-// on the layer are 0. Parts that depend on the data are there: a layer for which
-// AWQ's search finds no better scales than ones, or LLM.int8() no outlier, has
-// none of them.
+// Form returns the form of the layers that s quantizes; nil for 16-bit weights and for
+// those of a checkpoint, which must be read first. It decides before anything is
+// quantized whether a kernel can execute them. Numbers that depend on the layer are 0.
+// Parts that depend on the data count as present: a layer has no scales if AWQ's search
+// finds none better than ones, and no columns if LLM.int8() finds no outlier.
 func (s Settings) Form() (*quant.Form, error) {
 	m := s.Method()
 	if m == nil {

@@ -36,7 +36,7 @@ type Layout struct {
 	Density  float64  `json:"density"`             // of the residual
 	Block    Block    `json:"block,omitzero"`      // zero at density 0, as RowScales
 	RowScale bool     `json:"row_scale,omitempty"` // each row of a block has a scale
-	Outliers float64  `json:"outliers,omitempty"`  // share of weights that outlier16 keeps; 0 = as many bytes as the residual
+	Outliers float64  `json:"outliers,omitempty"`  // share of weights of outlier16; 0: as many bytes as the residual
 	Variants []string `json:"variants"`
 }
 

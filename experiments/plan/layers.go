@@ -31,7 +31,8 @@ type override struct {
 var layerKeys = []other{
 	{"ignore", "list of patterns", "none", "Layers that stay in 16 bits: `ignore: [\"*.o_proj\"]`"},
 	{"layers", "list of mappings", "none", "Other values of the method's keys for the layers that `match` fits: " +
-		"`layers: [{match: \"*.down_proj\", group: 32}]`; later entries win. Smoothing and a shared budget are the whole model's"},
+		"`layers: [{match: \"*.down_proj\", group: 32}]`; later entries win. " +
+		"Smoothing and a shared budget are the whole model's"},
 }
 
 // modelKeys are keys of methods that hold for all layers or none.
@@ -217,8 +218,10 @@ func layerAxes(t *Trial, axes map[string]string) {
 }
 
 // documentPatterns explains patterns of layer names.
-const documentPatterns = "\nA pattern of `ignore` and `match` is the name of a linear layer, such as `model.layers.0.mlp.down_proj`, " +
-	"with or without `model.`, in which `*` stands for any text. One that ends in a dot stands for all below it: `layers.0.`. " +
-	"`first` and `last` are the first and last decoder layer, alone or as an index: `layers.last.mlp.*`. What begins with `re:` " +
-	"is a regular expression for the begin of the name. With `lm_head: true`, `lm_head` is a layer, too. " +
+const documentPatterns = "\nA pattern of `ignore` and `match` is the name of a linear layer, " +
+	"such as `model.layers.0.mlp.down_proj`, with or without `model.`, in which `*` stands for any text. " +
+	"One that ends in a dot stands for all below it: `layers.0.`. " +
+	"`first` and `last` are the first and last decoder layer, alone or as an index: `layers.last.mlp.*`. " +
+	"What begins with `re:` is a regular expression for the begin of the name. " +
+	"With `lm_head: true`, `lm_head` is a layer, too. " +
 	"A pattern that fits no layer of the model is an error.\n"

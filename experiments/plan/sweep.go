@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -291,6 +290,3 @@ func (p *parser) setBaselines(trials []Trial, c *condition) {
 		}
 	}
 }
-
-// String is a line for people.
-func (s *Sweep) String() string { return fmt.Sprintf("%s: %d trials", s.Name, len(s.Trials)) }

@@ -127,7 +127,8 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 			// The error and the energy of sampled inputs.
 			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed
 			if m.Float("smoothing") > 0 {
-				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed // its output energy anew
+				// its output energy, computed again
+				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed
 			}
 		}
 	}

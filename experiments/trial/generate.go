@@ -181,7 +181,7 @@ func settingsOf(packed *Packed, activations *string) plan.Trial {
 			*activations = packed.Trial.Activations
 		}
 	}
-	if packed != nil && packed.Trial.Activations == *activations { // and what else its settings say of inputs
+	if packed != nil && packed.Trial.Activations == *activations { // and the other settings of inputs
 		return packed.Trial
 	}
 	return plan.Trial{Activations: *activations}

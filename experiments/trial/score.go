@@ -252,7 +252,7 @@ func argmax(v []float32) int {
 			return block + i
 		}
 	}
-	return 0 // nothing but NaN
+	return 0 // all are NaN
 }
 
 // quantile returns the q-quantile of sorted values, by linear interpolation.

@@ -27,7 +27,7 @@ type source struct {
 
 	changes  []string // names the changes that model has, in order; part of the keys of the cache
 	basis    *change  // of basis; model and linears are in it once Subject.ready has made it
-	computed bool     // the change of basis computes the weights anew, in float32
+	computed bool     // the change of basis computes new weights, in float32
 }
 
 // newSource returns the source for an open model. It warns of a model whose file
@@ -142,7 +142,7 @@ func (s *source) tensorBytes(name string) (int64, error) {
 }
 
 // linearBytes is what the weights of l count in 16 bits: their size in the
-// checkpoint, or two bytes each where a change has computed them anew.
+// checkpoint, or two bytes each if a change of basis has computed new ones.
 func (s *source) linearBytes(l llm.Linear) (int64, error) {
 	if s.computed {
 		return 2 * int64(l.N) * int64(l.K), nil

@@ -63,7 +63,8 @@ func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int3
 			return gemm.Matrix{}, fmt.Errorf("llm: %s: %w", m.name, err)
 		}
 		if room := cache.k[0].Rows - cache.n; len(tokens[i]) > room {
-			return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more", m.name, len(tokens[i]), room)
+			return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more",
+				m.name, len(tokens[i]), room)
 		}
 		segs = append(segs, segment{len(all), len(all) + len(tokens[i])})
 		all = append(all, tokens[i]...)

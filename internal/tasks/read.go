@@ -168,8 +168,9 @@ func readWinoGrande(file string, data, _ []byte) ([]Item, error) {
 	})
 }
 
-var wrapped = regexp.MustCompile(`(?s)^Please choose the correct answer to fill in the blank to complete the given sentence: (.*)\n\n` +
-	`Option1: (.*) Option2: (.*) Answer format: option1/option2$`)
+var wrapped = regexp.MustCompile(
+	`(?s)^Please choose the correct answer to fill in the blank to complete the given sentence: (.*)\n\n` +
+		`Option1: (.*) Option2: (.*) Answer format: option1/option2$`)
 
 // unwrap recovers a WinoGrande item from a prompt of LLM-Adapters (Hu et al.
 // 2023, arXiv:2304.01933).

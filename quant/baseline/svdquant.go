@@ -18,8 +18,8 @@ import (
 // scales columns by s_j = max|x_j|^a / max|w_j|^b, (a,b) = (i/20,0) or
 // (i/20,1-i/20), i = 1..20, or not at all, whatever leaves the least output error
 // with the low-rank branch and the remainder rounded to nearest. Then the branch
-// is found anew for what the remainder's codes lack, and the remainder quantized
-// anew, up to Rounds times and as long as the output error falls.
+// is found again for what the remainder's codes lack, and the remainder quantized
+// again, up to Rounds times and as long as the output error falls.
 //
 // Departures: the error is tr(E·H·Eᵀ), which does not see rounded activations;
 // layers that share their inputs do not share a branch; channel scales are stored

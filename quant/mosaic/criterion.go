@@ -56,14 +56,14 @@ var (
 	// date after each block taken from it; the better of both choices.
 	CriterionGreedy greedyChoice
 	// CriterionOracle is CriterionGreedy under the moments of held-out activations Xₒ:
-	// the measured fall of ||Xₒ·Eᵀ||², measured again after each block. Choices that do
-	// not know these activations come close at best (greedy search is nearly optimal,
-	// not quite): it is a bound to compare with, no method.
+	// the fall of ||Xₒ·Eᵀ||², measured again after each block. It is an approximate
+	// upper bound (greedy search is nearly optimal) for choices that do not know these
+	// activations. It is for comparison and is not a method.
 	CriterionOracle oracle
 )
 
-// CriterionRelief counts what a block's absence gives its group, a smaller scale. It
-// belongs to a joint residual, whose base is fitted without its blocks.
+// CriterionRelief scores how much finer the grid of a group becomes without the weights
+// of the block. It is for a joint residual only, whose base is fitted without its blocks.
 var CriterionRelief reliefChoice
 
 // Criteria are all criteria of Mosaic, JointCriteria those of Joint.

@@ -13,7 +13,7 @@ import (
 
 // relief chooses count blocks for a residual that is quantized together with its
 // base, and returns their indices, ascending. Such a residual helps twice: its
-// own weights lose next to nothing, and they no longer stretch the scale of
+// own weights lose almost nothing, and they no longer stretch the scale of
 // their group, so that the group's other weights are rounded on a finer grid.
 //
 // The gain of a block is the fall of the expected loss Σ λ_j·s²/12 over the

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// formatsGolden is what scripts/golden/formats.py wrote.
+// Formats is what scripts/golden/formats.py wrote.
 type Formats struct {
 	Values map[string][]float32
 	E4M3   []float64
@@ -20,7 +20,7 @@ type Formats struct {
 }
 
 // ReadFormats returns what bitsandbytes, ml_dtypes, scikit-learn and numpy made of
-// matrices that tests draw anew.
+// matrices that tests draw again.
 func ReadFormats(t *testing.T) (golden Formats) {
 	t.Helper()
 	data, err := os.ReadFile("../testdata/formats.json")

@@ -10,8 +10,8 @@
 //
 //	D(θ) = Σ min(θ, λi·σn²),   R(θ) = 1/(N·K) Σ max(0, ½ log₂(λi·σn²/θ))
 //
-// It is a yardstick and no law: weights that depend on each other, and budgets that
-// layers share, can do better.
+// It is a reference, not a limit for real layers: weights that depend on each other, and
+// budgets that layers share, can do better.
 package rate
 
 import (
@@ -29,8 +29,8 @@ import (
 // dB of distortion: 10·log₁₀(πe/6) = 1.53 (Gish and Pierce, 1968).
 var ScalarLoss = 10 * math.Log10(math.Pi*math.E/6)
 
-// TokensEach is how many tokens H needs for each of its columns: below it, its small
-// eigenvalues say more of the sample than of the text.
+// TokensEach is how many tokens H needs for each of its columns. With fewer, its small
+// eigenvalues depend on the sample more than on the text.
 const TokensEach = 10
 
 // Source is a layer as the bound sees it.
@@ -125,23 +125,15 @@ func (s *Source) at(theta float64) (bits, distortion float64) {
 	return bits / (float64(s.n) * float64(s.k)), distortion
 }
 
-// Energy is the error of a layer that is all zero, Σ λi·σn²: D at 0 bits.
-func (s *Source) Energy() float64 {
-	var sum float64
-	for _, v := range s.variances {
-		sum += v
-	}
-	return sum * s.rest[0]
-}
-
-// Distortion returns the least error at the given bits per weight, at least 0.
+// Distortion returns the least error at the given bits per weight, at least 0. At 0 bits
+// it is the error of a layer that is all zero, Σ λi·σn².
 func (s *Source) Distortion(bits float64) float64 {
 	_, d := s.at(s.level(func(b, _ float64) bool { return b > bits }))
 	return d
 }
 
 // Bits returns the bits per weight below which no error as small as distortion, above 0,
-// can be had; 0 for Energy and more.
+// can be had; 0 for Distortion(0) and more.
 func (s *Source) Bits(distortion float64) float64 {
 	b, _ := s.at(s.level(func(_, d float64) bool { return d < distortion }))
 	return b

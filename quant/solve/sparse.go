@@ -41,7 +41,7 @@ func NewSparse(t Tiling, bits int, rowScales, allPairs bool, codes []uint8, scal
 	return s
 }
 
-// grid returns the grid of the residual at [row,col], nil where none is kept.
+// At returns the grid of the residual at [row,col], nil where no block is kept.
 func (s *Sparse) At(row, col int) *grid.Grid {
 	if s == nil {
 		return nil
@@ -92,7 +92,7 @@ func nearestPair(base, res *grid.Grid, w float64) (u, v uint8) {
 	return u, v
 }
 
-// A tied residual stores no scales: a code v stands for v·ratio·s, s being the
+// Tied is a residual that stores no scales: a code v stands for v·ratio·s, s being the
 // scale of its weight's group in the base. The ratio is one half-precision number
 // for the matrix, so a block costs its codes and its index, whatever its shape.
 //

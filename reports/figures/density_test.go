@@ -12,7 +12,8 @@ func TestRecovered(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 8, Layers: 3}
 	var rows []row.Row
 	for _, d := range []string{"0.05", "0.1", "0.2"} {
-		rows = append(rows, s.Row("d"+d, "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": d, "block": "16x64"}, 4.3, .02))
+		rows = append(rows, s.Row("d"+d, "a16", map[string]string{"method": "mosaic", "base": "rtn", "density": d,
+			"block": "16x64"}, 4.3, .02))
 	}
 	g := stats.Build(rows).Groups[0]
 	fs := densityFigures(g, recovery)

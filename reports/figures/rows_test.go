@@ -16,7 +16,8 @@ func TestRowLabels(t *testing.T) {
 	long := "mosaic gptq g128 10% 16x64 delta r3 row-scale joint hessian dynamic natural-order"
 	style, labels, width := sheet{columnFont, fileInk}.rowLabels(c, []*stats.Entry{{Name: "rtn"}, {Name: long}})
 	head, tail, cut := strings.Cut(labels[1], "…")
-	if labels[0] != "rtn" || !cut || head == "" || tail == "" || !strings.HasPrefix(long, head) || !strings.HasSuffix(long, tail) {
+	if labels[0] != "rtn" || !cut || head == "" || tail == "" || !strings.HasPrefix(long, head) ||
+		!strings.HasSuffix(long, tail) {
 		t.Errorf("labels %q", labels)
 	}
 	if w := style.Width(labels[1]); !(w <= 0.5*columnWidth) || !(w > 0.45*columnWidth) || !(width > w) {

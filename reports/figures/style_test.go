@@ -33,7 +33,8 @@ func TestStyles(t *testing.T) {
 		`style of "x": colour "#-12345"`:        {"x", "#-12345", "circle"},
 		`style of "x": marker "dot" is not one`: {"x", "#000000", "dot"},
 	} {
-		if err := append(Styles{{"rtn", "#56b4e9", "circle"}}, bad).Check(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := append(Styles{{"rtn", "#56b4e9", "circle"}}, bad).Check(); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want %q", bad, err, want)
 		}
 	}

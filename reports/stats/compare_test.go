@@ -31,7 +31,8 @@ func TestPareto(t *testing.T) {
 	twin.Series[2].Values = kl
 	limit := s.Row("none", "a16", map[string]string{"method": "none"}, 16, 0.0001)
 	g := Build(append(rows, twin, limit)).Groups[0]
-	want := map[string]Standing{"small": NonDominated, "good": NonDominated, "twin": NearlyNonDominated, "bad": Dominated, "big": NonDominated, "none": Unplaced}
+	want := map[string]Standing{"small": NonDominated, "good": NonDominated, "twin": NearlyNonDominated, "bad": Dominated,
+		"big": NonDominated, "none": Unplaced}
 	for _, e := range g.Entries {
 		if e.Standing != want[e.Label] && !(e.Label == "twin" && e.Standing == NonDominated) {
 			t.Errorf("%s is %q, want %q", e.Label, e.Standing, want[e.Label])
@@ -86,7 +87,8 @@ func TestIsoBit(t *testing.T) {
 	near, above := scaled(low, "rtn c", "rtn", 4.51, 0.3), scaled(low, "rtn d", "rtn", 4.49, 0.6)
 	want := 0.4 / math.Pow(0.3, 0.5/0.51)
 	for _, i := range Build([]row.Row{low, high, near, above, mid}).Groups[0].Iso {
-		if i.Entry.Label == "m" && (i.Lower.Label != "rtn a" || i.Upper.Label != "rtn c" || !(math.Abs(i.Ratio.Value-want) < 1e-12)) {
+		if i.Entry.Label == "m" && (i.Lower.Label != "rtn a" || i.Upper.Label != "rtn c" ||
+			!(math.Abs(i.Ratio.Value-want) < 1e-12)) {
 			t.Errorf("KL ratio %v to %s and %s, want %v to rtn a and rtn c", i.Ratio.Value, i.Lower.Label, i.Upper.Label, want)
 		}
 	}
@@ -140,7 +142,8 @@ func TestNoClaim(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 40}
 	var rows []row.Row
 	for i := range 20 {
-		rows = append(rows, s.Row(fmt.Sprintf("mosaic %d", i), "a16", map[string]string{"method": "mosaic", "criterion": fmt.Sprint(i)}, 4.3, 0.05))
+		rows = append(rows, s.Row(fmt.Sprintf("mosaic %d", i), "a16",
+			map[string]string{"method": "mosaic", "criterion": fmt.Sprint(i)}, 4.3, 0.05))
 	}
 	rows = append(rows, s.Row("rtn g128", "a16", map[string]string{"method": "rtn"}, 4.3, 0.05))
 	g := Build(rows).Groups[0]

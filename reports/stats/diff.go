@@ -41,7 +41,7 @@ type Unmatched struct {
 type Matching string
 
 const (
-	ByTrial    Matching = "trial"    // same trial ID: same settings, weights, texts and code epoch
+	ByTrial    Matching = "trial"    // same trial ID: same settings, weights, texts and code revision
 	BySettings Matching = "settings" // the same axes
 	Across     Matching = "across"   // the same axes, but those of DiffOptions.Across
 )

@@ -16,7 +16,8 @@ func TestLegend(t *testing.T) {
 		entry("atom", "twice"), entry("mosaic", "twice"), entry("svdquant", "rtn"),
 	}}
 	for family, want := range map[string]string{
-		"rtn": "rtn", "gptq": "Ours", "spqr": "spqr", "quik": "quik", "atom": "atom", "mosaic": "mosaic", "svdquant": "svdquant",
+		"rtn": "rtn", "gptq": "Ours", "spqr": "spqr", "quik": "quik", "atom": "atom", "mosaic": "mosaic",
+		"svdquant": "svdquant",
 	} {
 		if got := g.Legend(family); got != want {
 			t.Errorf("%s is called %q, want %q", family, got, want)

@@ -10,7 +10,8 @@ import (
 // TestLimits: means over layers, sums over outputs, trials by bits, models apart.
 func TestLimits(t *testing.T) {
 	layer := func(study, model, method string, energy, bits, lost, bound, boundBits float64) row.Limit {
-		return row.Limit{Study: study, Label: method, Axes: map[string]string{"model": model, "method": method, "activations": "a16"},
+		return row.Limit{Study: study, Label: method, Axes: map[string]string{"model": model, "method": method,
+			"activations": "a16"},
 			N: 2, K: 4, Energy: energy, BitsPerWeight: bits, Error: lost, Bound: bound, BoundBits: boundBits,
 			CurveBits: []float64{4, 5}, Curve: []float64{4 * bound, bound}}
 	}
@@ -22,7 +23,8 @@ func TestLimits(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	r := got[0].Trials[1]
-	if r.Family != "rtn" || r.Bits != 4.5 || math.Abs(r.Error-0.175) > 1e-12 || math.Abs(r.DB-15) > 1e-9 || math.Abs(r.Above-1.75) > 1e-12 {
+	if r.Family != "rtn" || r.Bits != 4.5 || math.Abs(r.Error-0.175) > 1e-12 || math.Abs(r.DB-15) > 1e-9 ||
+		math.Abs(r.Above-1.75) > 1e-12 {
 		t.Errorf("%+v", r)
 	}
 	if c := got[0].Curve; len(c) != 2 || c[1].Bits != 5 || math.Abs(c[1].Error-(0.01+3*0.002)/4) > 1e-12 {

@@ -13,7 +13,8 @@ func TestNames(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 4}
 	rows := func(model, activations string, labels ...string) (out []row.Row) {
 		for i, l := range labels {
-			r := s.Row(l, activations, map[string]string{"model": model, "method": "rtn", "n": string(rune('a' + i))}, 4+float64(i), .1)
+			r := s.Row(l, activations, map[string]string{"model": model, "method": "rtn", "n": string(rune('a' + i))},
+				4+float64(i), .1)
 			r.Baseline = labels[0]
 			out = append(out, r)
 		}
@@ -23,11 +24,14 @@ func TestNames(t *testing.T) {
 		rows            []row.Row
 		names, baseline []string
 	}{
-		{rows("builtin:tiny-llama3", "a8", "tiny-llama3 a8 rtn g128", "tiny-llama3 a8 mosaic a8-only"), []string{"rtn g128", "mosaic a8-only"}, []string{"rtn g128"}},
+		{rows("builtin:tiny-llama3", "a8", "tiny-llama3 a8 rtn g128", "tiny-llama3 a8 mosaic a8-only"),
+			[]string{"rtn g128", "mosaic a8-only"}, []string{"rtn g128"}},
 		{rows(`C:\models\tiny`, "a16", "tiny rtn", "tiny tiny"), []string{"rtn", "tiny"}, []string{"rtn"}},
-		{rows("hub:a/tiny", "a16", "tiny rtn", "rtn tiny"), []string{"tiny rtn", "rtn tiny"}, []string{"tiny rtn"}}, // two rows would be one
+		// two rows would be one
+		{rows("hub:a/tiny", "a16", "tiny rtn", "rtn tiny"), []string{"tiny rtn", "rtn tiny"}, []string{"tiny rtn"}},
 		{rows("hub:a/very-tiny", "a16", "tiny rtn", "tiny gptq"), []string{"tiny rtn", "tiny gptq"}, []string{"tiny rtn"}},
-		{rows("builtin:tiny", "a8", "tiny a8", "tiny a8 rtn"), []string{"tiny a8", "tiny a8 rtn"}, []string{"tiny a8"}}, // nothing would remain
+		// nothing would remain
+		{rows("builtin:tiny", "a8", "tiny a8", "tiny a8 rtn"), []string{"tiny a8", "tiny a8 rtn"}, []string{"tiny a8"}},
 		{rows("builtin:tiny", "a8", "rtn", "gptq a8"), []string{"rtn", "gptq a8"}, []string{"rtn"}},
 	} {
 		g := Build(c.rows).Groups[0]

@@ -22,19 +22,22 @@ func drawn(label string, axes map[string]string, seed int, kl, luck float64) row
 			}
 		}
 	}
-	r.Label, r.Trial, r.Baseline = fmt.Sprintf("%s seed%d", label, seed), fmt.Sprintf("%s%d", label, seed), fmt.Sprintf("rtn g128 seed%d", seed)
+	r.Label, r.Trial, r.Baseline = fmt.Sprintf("%s seed%d", label, seed), fmt.Sprintf("%s%d", label, seed),
+		fmt.Sprintf("rtn g128 seed%d", seed)
 	return r
 }
 
 // TestRepeats averages draws into one row, pairs equal draws, and never lets the
 // luckiest draw of a method stand for it.
 func TestRepeats(t *testing.T) {
-	rtn, gptq, none := map[string]string{"method": "rtn"}, map[string]string{"method": "gptq"}, map[string]string{"method": "none"}
+	rtn, gptq, none := map[string]string{"method": "rtn"}, map[string]string{"method": "gptq"},
+		map[string]string{"method": "none"}
 	mosaic := map[string]string{"method": "mosaic", "base": "rtn", "criterion": "random"}
 	luck := []float64{.5, 1, 1.5}
 	var rows []row.Row
 	for i, l := range luck {
-		rows = append(rows, drawn("rtn g128", rtn, i+1, .04, 1), drawn("gptq", gptq, i+1, .02, l), drawn("mosaic", mosaic, i+1, .02, l),
+		rows = append(rows, drawn("rtn g128", rtn, i+1, .04, 1), drawn("gptq", gptq, i+1, .02, l),
+			drawn("mosaic", mosaic, i+1, .02, l),
 			drawn("16-bit", none, i+1, 1e-9, 1))
 	}
 	rows = append(rows, drawn("gptq long", map[string]string{"method": "gptq", "calibration.tokens": "4096"}, 1, .02, .5))
@@ -58,7 +61,8 @@ func TestRepeats(t *testing.T) {
 	if !(math.Abs(q.KL.Value/mean-1) < 1e-12) || !ok || low != q.Draws[0].KL.Value || high != q.Draws[2].KL.Value {
 		t.Errorf("gptq: KL %v, spread %v to %v; want the mean %v of its draws and their ends", q.KL.Value, low, high, mean)
 	}
-	if v := m.Versus; v == nil || v.Baseline.Label != "rtn g128" || v.Draws != 3 || !(math.Abs(v.DrawHigh/v.DrawLow-3) < 1e-9) {
+	if v := m.Versus; v == nil || v.Baseline.Label != "rtn g128" || v.Draws != 3 ||
+		!(math.Abs(v.DrawHigh/v.DrawLow-3) < 1e-9) {
 		t.Errorf("mosaic against its baseline: %+v, want three draws from half to 1.5 times", v)
 	}
 	if v := of["rtn g128"]; v.VersusNote != "baseline" {

@@ -45,7 +45,8 @@ func TestNeverMixed(t *testing.T) {
 // TestProtocolLine reads a limit of zero tokens as none.
 func TestProtocolLine(t *testing.T) {
 	s := rowtest.Synthetic{Windows: 3}
-	for tokens, want := range map[string]string{"0": "text builtin:heldout, all tokens", "512": "text builtin:heldout, tokens 512"} {
+	for tokens, want := range map[string]string{"0": "text builtin:heldout, all tokens",
+		"512": "text builtin:heldout, tokens 512"} {
 		g := Build([]row.Row{s.Row("a", "a16", map[string]string{"protocol.tokens": tokens}, 4, 0.1)}).Groups[0]
 		if !strings.HasSuffix(g.Protocol, want) {
 			t.Errorf("tokens %s: %q", tokens, g.Protocol)
@@ -64,11 +65,13 @@ func TestStressedModelsStandApart(t *testing.T) {
 		}
 		return a
 	}
-	table := Build([]row.Row{s.Row("rtn", "a8", axes(false), 4.1, 0.02), s.Row("rtn synthetic stress 1% x30", "a8", axes(true), 4.1, 0.3)})
+	table := Build([]row.Row{s.Row("rtn", "a8", axes(false), 4.1, 0.02),
+		s.Row("rtn synthetic stress 1% x30", "a8", axes(true), 4.1, 0.3)})
 	if len(table.Groups) != 2 {
 		t.Fatalf("%d groups, want 2", len(table.Groups))
 	}
-	if got, want := table.Groups[1].Model, "builtin:tiny-llama3 with synthetic outliers (channels 0.01, gain x30, seed 1)"; got != want {
+	const want = "builtin:tiny-llama3 with synthetic outliers (channels 0.01, gain x30, seed 1)"
+	if got := table.Groups[1].Model; got != want {
 		t.Errorf("the group is %q, want %q", got, want)
 	}
 }

@@ -106,9 +106,12 @@ func check(browser, page, shots, want string) error {
 	// one sheet with every drawing in a square of its own: starting the browser
 	// for each would take most of the time
 	const tile = 400
-	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}div{position:relative;width:400px;height:400px;overflow:hidden}svg{display:block}svg[viewBox]{width:400px;height:auto}</style>`
+	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}` +
+		`div{position:relative;width:400px;height:400px;overflow:hidden}` +
+		`svg{display:block}svg[viewBox]{width:400px;height:auto}</style>`
 	var names []string
-	charts, online := 0, strings.Contains(dom, "<body data-charts=") // with the network off its drawings must stay
+	// with the network off its drawings must stay
+	charts, online := 0, strings.Contains(dom, "<body data-charts=")
 	for _, f := range found {
 		svgs := drawing.FindAllString(f[0], -1)
 		if len(svgs) == 0 {
@@ -135,7 +138,8 @@ func check(browser, page, shots, want string) error {
 		}
 	}
 	for name, width := range map[string]int{"page.png": 1280, "page-narrow.png": 500} {
-		if err := b.shot(filepath.Join(shots, name), width, 3000, fmt.Sprintf("the page, %d pixels wide", width)); err != nil {
+		err := b.shot(filepath.Join(shots, name), width, 3000, fmt.Sprintf("the page, %d pixels wide", width))
+		if err != nil {
 			return err
 		}
 	}

@@ -156,7 +156,8 @@ func (i instruction) copies() bool { return i.opcode == "LDGSTS" }
 // those moves that it takes. IMAD is not among them: it is the other pipe's.
 var integer = map[string]bool{
 	"IADD3": true, "LOP3": true, "SHF": true, "LEA": true, "ISETP": true, "SEL": true, "PRMT": true, "MOV": true,
-	"IMNMX": true, "VIMNMX": true, "VIADD": true, "FSETP": true, "FMNMX": true, "FSEL": true, "PLOP3": true, "IABS": true, "SGXT": true, "BMSK": true, "VOTE": true, "R2P": true, "P2R": true,
+	"IMNMX": true, "VIMNMX": true, "VIADD": true, "FSETP": true, "FMNMX": true, "FSEL": true, "PLOP3": true,
+	"IABS": true, "SGXT": true, "BMSK": true, "VOTE": true, "R2P": true, "P2R": true,
 }
 
 // cost is what a way through a loop executes.
@@ -241,7 +242,7 @@ func (f function) loop() (first, last int) {
 	return first, last
 }
 
-// way is what the ways through a loop are told apart by.
+// way identifies one way through a loop.
 type way struct{ products, copies int }
 
 // ways returns the least cost of the ways from first to last, by what they do.
