@@ -3,7 +3,8 @@
 // Columns, LowRank, channel scales), its binary form and the ledger of its bytes.
 // It also has what a method is given (Problem, Moments). How grids are fitted is in
 // quant/grid, who chooses codes in quant/solve, and what is laid on top of a base in
-// quant/mosaic and quant/baseline.
+// quant/mosaic and quant/baseline. quant/trellis quantizes by trellis codes, and
+// quant/rate has the bound to compare with.
 //
 // Where to read:
 //
