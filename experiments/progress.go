@@ -121,7 +121,7 @@ func (p *progress) room() int {
 // perplexity and agreement.
 const wide, narrow = 61, 33
 
-// describe is the row on one line of so many columns, 0 for as many as it takes.
+// describe returns the row as one line of at most some columns; 0: of any length.
 func describe(r *row.Row, took time.Duration, columns int) string {
 	if r.Status != row.OK {
 		return shorten(fmt.Sprintf("%-44s FAILED: %s", r.Label, strings.ReplaceAll(r.Error, "\n", " ")), columns)
@@ -146,7 +146,7 @@ func describe(r *row.Row, took time.Duration, columns int) string {
 		value("%.3f", row.PPLToken, 1), kl, value("%.1f", row.Top1, 100), took.Seconds())
 }
 
-// fit shortens text to so many columns where columns of the line are limited.
+// fit shortens text to n columns if the columns of the line are limited.
 func fit(text string, n, columns int) string {
 	if columns == 0 {
 		return text

@@ -43,9 +43,9 @@ trial that it was running.
 --status tells how far the trials of DIR are. --resubmit-failed submits the slices
 that have failed or missing trials and no task in the queue, with the options of
 the last time unless they are given again.`,
-		Example: `  go run ./experiments submit -c study.yaml -o results/study --partition cpu --option cpus-per-task=16 --dry-run
-  go run ./experiments submit -o results/study --status
-  go run ./experiments submit -o results/study --resubmit-failed --time 12:00:00`,
+		Example: `  go run ./experiments submit -c my.yaml -o results/my --partition cpu --option cpus-per-task=16 --dry-run
+  go run ./experiments submit -o results/my --status
+  go run ./experiments submit -o results/my --resubmit-failed --time 12:00:00`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s.out, s.err = cmd.OutOrStdout(), cmd.ErrOrStderr()

@@ -5,6 +5,15 @@
 // quant/grid, who chooses codes in quant/solve, and what is laid on top of a base in
 // quant/mosaic and quant/baseline.
 //
+// Where to read:
+//
+//	a format       kind.go (the kinds), table.go (one row for each), format.go, trellis.go
+//	the base       packed.go, bits.go, scaling.go and second.go (scales of one and two levels)
+//	beside a base  residual.go, places.go (which blocks it keeps), outliers.go, columns.go
+//	all of them    quant.go (Problem, Quantized, its ledger), form.go, binary.go
+//	inputs         activations.go, float.go, inputs.go
+//	statistics     moments.go, triangle.go, distortion.go
+//
 // One alphabet is used everywhere:
 //
 //	X [M,K]  activations of M tokens

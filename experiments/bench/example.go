@@ -102,7 +102,7 @@ func randomResidual(rng *rand.Rand, n, k int, form *quant.ResidualForm, density 
 	return r
 }
 
-// scatterExact keeps so many random blocks of every segment.
+// scatterExact keeps perSegment random blocks of every segment.
 func scatterExact(rng *rand.Rand, rows, cols, perSegment int) [][]int {
 	kept := make([][]int, rows)
 	for b := range kept {

@@ -66,8 +66,8 @@ func (c *contender) prepare(e Engine, p *plan.Product, w *Weights) error {
 	return nil
 }
 
-// copies is how many streams of so many bytes it takes for each to be forgotten
-// before it comes round again: twice the cache lies between.
+// copies returns how many streams of some bytes to use in turn so that none is still in
+// the cache when its turn comes again: the others are at least twice the cache.
 func copies(bytes, cache int64) int { return int((2*cache+bytes-1)/bytes) + 1 }
 
 // measured is a product after its repeats.

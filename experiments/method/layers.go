@@ -127,7 +127,7 @@ func (s Settings) Plain() Settings {
 }
 
 // At returns the settings of the linear layer of that name, such as
-// "model.layers.0.mlp.down_proj", in a model of so many decoder layers.
+// "model.layers.0.mlp.down_proj", in a model of layers decoder layers.
 func (s Settings) At(layer string, layers int) Settings {
 	if !s.ByLayer() {
 		return s
@@ -192,7 +192,7 @@ func CheckPattern(pattern string) error {
 }
 
 // Matches reports whether the pattern matches the linear layer of that name in a model
-// of so many decoder layers. A pattern is a name, with or without "model.", in which *
+// of layers decoder layers. A pattern is a name, with or without "model.", in which *
 // stands for any text; one that ends in a dot stands for all below it. first and last,
 // alone or in place of the index in "layers.first.", are decoder layers. What begins
 // with "re:" is a regular expression for the begin of the name.

@@ -14,8 +14,8 @@ import (
 // Files returns the bytes of a file that another one includes.
 type Files func(path string) ([]byte, error)
 
-// Several files are one document, so the lines of the ith are counted from i·fileLines;
-// no file has as many.
+// Several files are one document, so the lines of the ith are counted from i·fileLines.
+// No file has that many lines.
 const fileLines = 2 * maxBytes
 
 const (

@@ -29,9 +29,9 @@ func ParseSlice(s string) (Slice, error) {
 // String returns "3/12".
 func (s Slice) String() string { return fmt.Sprintf("%d/%d", s.I, s.N) }
 
-// Slices divides trials into n runs of neighbours, so that few slices share a
-// model, none of them empty, with the longest as short as it can be by
-// trial.Lab.Costs. Every machine divides equal trials alike.
+// Slices divides trials into n slices of consecutive trials, so that few slices share a
+// model. None is empty, and the longest is as short as possible by trial.Lab.Costs.
+// Every machine divides the same trials in the same way.
 func Slices(ctx context.Context, lab *trial.Lab, trials []plan.Trial, n int) ([][]plan.Trial, error) {
 	if n < 1 || n > len(trials) {
 		return nil, fmt.Errorf("%d trials cannot be divided into %d slices", len(trials), n)

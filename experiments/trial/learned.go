@@ -21,7 +21,7 @@ const (
 	learnTokens   = 1024 // of the calibration that DuQuant and KurTail see
 	learnRows     = 64   // of these that KurTail takes at a site
 	duquantSmooth = 0.6
-	resqShare     = 8 // a subspace of a channel in so many is the one of 8 bits
+	resqShare     = 8 // one channel of 8 belongs to the subspace of 8 bits
 )
 
 // plain returns the calibrator of the source without its change of basis, with a view

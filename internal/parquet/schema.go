@@ -97,7 +97,7 @@ func (n *node) leaves(at leaf, out *[]*leaf) error {
 	return n.below(at, out)
 }
 
-// below is leaves for a node whose name counts already, or not at all.
+// below is leaves for a node whose name is in the path already, or is not part of it.
 func (n *node) below(at leaf, out *[]*leaf) error {
 	if n.repetition != required {
 		at.definition++

@@ -45,9 +45,9 @@ const (
 const schedulers = 4
 
 // issue is the time that all schedulers of d take to issue what the loops of our
-// kernels execute for so many weights, of which a share has a residual: as counted
-// in their machine code (see zipper/cuda.Turn). With many tokens the weights are gone
-// through several times. Where a scheme is emulated nothing is counted.
+// kernels execute for a number of weights, some of which have a residual, as counted
+// in their machine code (see zipper/cuda.Turn). With many tokens the weights are read
+// several times. It is 0 for a scheme that is emulated.
 func (d Device) issue(scheme string, tokens int, weights, base, residual float64) float64 {
 	all := cuda.Turns()[d.Code]
 	name := scheme
