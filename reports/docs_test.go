@@ -104,20 +104,22 @@ func mustRows(t *testing.T, folder string) []row.Row {
 // TestFillRefuses wants one clear error, with the line, for each region that cannot be
 // filled.
 func TestFillRefuses(t *testing.T) {
-	for text, want := range map[string]string{
-		"\n<!-- rows {value: kl_mean, folder: a, row: m rtn g64} --><!-- /rows -->":                       `f.md:2: region of rows: no row is called "m rtn g64"; the nearest is "m rtn g`,
-		"<!-- rows {value: kl, folder: a, row: m rtn g32} --><!-- /rows -->":                              `row "m rtn g32" has no value "kl"`,
-		"<!-- rows {value: kl_mean, folder: c, row: x} --><!-- /rows -->":                                 `folder "c": no such folder of rows`,
-		"<!-- rows {value: kl_mean, folder: a, rows: x} --><!-- /rows -->":                                "field rows not found",
-		"<!-- rows {count: lines, folder: a} --><!-- /rows -->":                                           `count "lines" is not one of`,
-		"<!-- rows {count: trials, value: kl_mean, folder: a} --><!-- /rows -->":                          "2 of count, value",
-		"<!-- rows {ratio: [m rtn g32], folder: a} --><!-- /rows -->":                                     "ratio has 1 rows, want 2",
-		"<!-- rows {count: trials, folder: a} -->4":                                                       "f.md:1: region of rows: it does not end",
-		"<!-- rows {count: trials, folder: a} --> <!-- rows {count: trials, folder: a} --><!-- /rows -->": "it does not end",
-		"x\n<!-- /rows -->": "f.md:2: region of rows: it ends without having begun",
+	for _, c := range []struct{ text, want string }{
+		{"\n<!-- rows {value: kl_mean, folder: a, row: m rtn g64} --><!-- /rows -->",
+			`f.md:2: region of rows: no row is called "m rtn g64"; the nearest is "m rtn g`},
+		{"<!-- rows {value: kl, folder: a, row: m rtn g32} --><!-- /rows -->", `row "m rtn g32" has no value "kl"`},
+		{"<!-- rows {value: kl_mean, folder: c, row: x} --><!-- /rows -->", `folder "c": no such folder of rows`},
+		{"<!-- rows {value: kl_mean, folder: a, rows: x} --><!-- /rows -->", "field rows not found"},
+		{"<!-- rows {count: lines, folder: a} --><!-- /rows -->", `count "lines" is not one of`},
+		{"<!-- rows {count: trials, value: kl_mean, folder: a} --><!-- /rows -->", "2 of count, value"},
+		{"<!-- rows {ratio: [m rtn g32], folder: a} --><!-- /rows -->", "ratio has 1 rows, want 2"},
+		{"<!-- rows {count: trials, folder: a} -->4", "f.md:1: region of rows: it does not end"},
+		{"<!-- rows {count: trials, folder: a} --> <!-- rows {count: trials, folder: a} --><!-- /rows -->",
+			"it does not end"},
+		{"x\n<!-- /rows -->", "f.md:2: region of rows: it ends without having begun"},
 	} {
-		if _, _, err := Fill("f.md", []byte(text), docRows); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: error %v, want %q", text, err, want)
+		if _, _, err := Fill("f.md", []byte(c.text), docRows); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%q: error %v, want %q", c.text, err, c.want)
 		}
 	}
 }
