@@ -53,6 +53,8 @@ type blockMethod interface {
 	WithDensity(density float64) quant.Quantizer
 }
 
+var _, _ blockMethod = mosaic.Mosaic{}, mosaic.Joint{}
+
 // sharedBlocks keeps the residual blocks of the largest gain per byte, wherever
 // they are. It takes 4 bytes for each block of the model.
 func sharedBlocks(m blockMethod,

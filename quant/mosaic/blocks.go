@@ -44,8 +44,8 @@ func (r ResidualScale) tied() bool { return r >= Tied }
 
 var absMax = grid.Scale{Rule: grid.AbsMax}
 
-// count returns how many of blocks blocks are kept.
-func (m Blocks) count(blocks int) int { return int(math.Round(m.Density * float64(blocks))) }
+// Count returns how many of blocks blocks are kept.
+func (m Blocks) Count(blocks int) int { return int(math.Round(m.Density * float64(blocks))) }
 
 // perSegment is how many blocks of each segment are kept with quant.IndexExact, 0 if the
 // density is no whole number of them.

@@ -51,7 +51,7 @@ func (m Joint) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	}
 	size, groups := s.Fitter.Format.Groups(t.K)
 	var res *solve.Sparse
-	if count := m.count(t.Count()); count > 0 {
+	if count := m.Count(t.Count()); count > 0 {
 		lambda := s.Lambda()
 		kept, err := m.kept(s, t, lambda, count)
 		if err != nil {

@@ -41,7 +41,7 @@ func (m Mosaic) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	if err != nil {
 		return nil, err
 	}
-	count := m.count(t.Count())
+	count := m.Count(t.Count())
 	if count == 0 {
 		return q, nil
 	}
