@@ -170,26 +170,28 @@ func (q *quantization) layer(ctx context.Context, p *problem, k *keeper) (*layer
 	l.Quantized = &quant.Quantized{}
 	if q.store().Has(key) {
 		err := q.store().Get(key, func(r io.Reader, size int64) error { return l.decode(r, size) })
-		if err == nil {
-			l.stored = true
-			return l, nil
-		}
-		if !errors.Is(err, store.ErrAbsent) {
+		if l.stored = err == nil; !l.stored && !errors.Is(err, store.ErrAbsent) {
 			return nil, err
 		}
 	}
 	whole := p.whole()
-	start := time.Now()
-	if l.Quantized, err = method.Quantize(whole); err != nil {
-		return nil, err
+	if !l.stored {
+		start := time.Now()
+		if l.Quantized, err = method.Quantize(whole); err != nil {
+			return nil, err
+		}
+		l.seconds = time.Since(start).Seconds()
+		l.measure(whole)
 	}
-	l.seconds = time.Since(start).Seconds()
-	l.measure(whole)
+	// The run that stored the layer may have evaluated another text.
 	x, err := q.inputs.at(ctx, p.linear.Site)
 	if err != nil {
 		return nil, err
 	}
 	l.evaluatedLost, l.evaluatedEnergy = sampledError(whole.Weights, l, x, q.scales[p.linear.Site])
+	if l.stored {
+		return l, nil
+	}
 	return l, k.add(key, l.encode)
 }
 
