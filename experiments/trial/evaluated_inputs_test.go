@@ -118,3 +118,57 @@ func TestEvaluatedError(t *testing.T) {
 		t.Error("the 16-bit model has an output error, or flips")
 	}
 }
+
+// TestEvaluatedErrorOfStoredLayer: trials on two texts share a stored layer, and each has
+// its output error on its own text.
+func TestEvaluatedErrorOfStoredLayer(t *testing.T) {
+	lab := testLab(t)
+	first := func(tokens int, keep bool) *layer {
+		tr := plan.Trial{Model: testmodel.Short(t, "builtin:tiny-llama3"), Activations: "a16",
+			Protocol:    plan.Protocol{Text: "builtin:heldout", Context: 64, Stride: 64, BOS: true, Tokens: tokens},
+			Calibration: plan.Calibration{Text: "builtin:calibration", Tokens: 1024, Context: 64},
+			Method:      method.New("rtn", "format", "int4", "group", 128, "scale", "absmax")}
+		s, err := lab.Open(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		loop, err := s.quantization(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p, err := range loop.problems(t.Context(), true) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := loop.layer(t.Context(), p, newKeeper(loop.store()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keep {
+				key, err := loop.key(p.index)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := loop.store().Keep(key, l.encode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return l
+		}
+		t.Fatal("a model without layers")
+		return nil
+	}
+	want := first(256, false)
+	long := first(512, true)
+	got := first(256, false)
+	if want.stored || long.stored || !got.stored {
+		t.Fatalf("stored: %t, %t, %t", want.stored, long.stored, got.stored)
+	}
+	if got.evaluatedLost != want.evaluatedLost || got.evaluatedEnergy != want.evaluatedEnergy || got.lost != want.lost {
+		t.Errorf("lost %v of %v, want %v of %v", got.evaluatedLost, got.evaluatedEnergy, want.evaluatedLost, want.evaluatedEnergy)
+	}
+	if long.evaluatedLost == want.evaluatedLost {
+		t.Error("both texts lose the same")
+	}
+}

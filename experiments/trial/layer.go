@@ -21,7 +21,8 @@ type layer struct {
 	baseLost     float64 // that of the base alone, where there is a residual
 	weightLost   float64 // ||E||²
 	weightEnergy float64 // ||W||²
-	// ||X·Eᵀ||² and ||X·Wᵀ||² on a sample of the evaluated text, see evaluatedInputs.
+	// ||X·Eᵀ||² and ||X·Wᵀ||² on a sample of the evaluated text, see evaluatedInputs. They are
+	// not stored: trials on other texts share the layer.
 	evaluatedLost, evaluatedEnergy float64
 	seconds                        float64 // that the method took, in whichever run
 	stored                         bool    // it is of an earlier run
@@ -36,9 +37,9 @@ func (q *layer) measure(p quant.Problem) {
 	q.weightLost, q.weightEnergy = quant.WeightError(p.Weights, q)
 }
 
+// measures are what is stored beside the layer.
 func (q *layer) measures() []*float64 {
-	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds,
-		&q.evaluatedLost, &q.evaluatedEnergy}
+	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds}
 }
 
 func (q *layer) encode(w io.Writer) error {

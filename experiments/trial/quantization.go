@@ -183,7 +183,6 @@ func (q *quantization) layer(ctx context.Context, p *problem, k *keeper) (*layer
 		l.seconds = time.Since(start).Seconds()
 		l.measure(whole)
 	}
-	// The run that stored the layer may have evaluated another text.
 	x, err := q.inputs.at(ctx, p.linear.Site)
 	if err != nil {
 		return nil, err
@@ -210,7 +209,7 @@ func (q *quantization) key(i int) (store.Key, error) {
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())
 	}
-	return store.NewKey("layer", 5, parts...), nil
+	return store.NewKey("layer", 6, parts...), nil
 }
 
 // noteStored tells how many layers an earlier run has left.
