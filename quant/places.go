@@ -60,8 +60,7 @@ func (r *Residual) StoredIndex() []byte {
 		out := make([]byte, PackedLen(len(places), 4))
 		PackBits(out, places, 4)
 		return out
-	}
-	if r.Index == IndexGaps {
+	case IndexGaps:
 		ptr, codes := r.gaps()
 		out := make([]byte, PackedLen(len(codes), 4))
 		PackBits(out, codes, 4)
