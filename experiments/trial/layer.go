@@ -21,9 +21,10 @@ type layer struct {
 	baseLost     float64 // that of the base alone, where there is a residual
 	weightLost   float64 // ||E||²
 	weightEnergy float64 // ||W||²
-	// ||X·Eᵀ||² and ||X·Wᵀ||² on a sample of the evaluated text, see evaluatedInputs. They are
-	// not stored: trials on other texts share the layer.
+	// ||X·Eᵀ||² and ||X·Wᵀ||² on a sample of the evaluated text, see evaluatedInputs. A
+	// trial on another text that finds the layer in the store measures its own.
 	evaluatedLost, evaluatedEnergy float64
+	sample                         string  // key of the sample
 	seconds                        float64 // that the method took, in whichever run
 	stored                         bool    // it is of an earlier run
 }
@@ -39,7 +40,8 @@ func (q *layer) measure(p quant.Problem) {
 
 // measures are what is stored beside the layer.
 func (q *layer) measures() []*float64 {
-	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds}
+	return []*float64{&q.lost, &q.baseLost, &q.weightLost, &q.weightEnergy, &q.seconds,
+		&q.evaluatedLost, &q.evaluatedEnergy}
 }
 
 func (q *layer) encode(w io.Writer) error {
@@ -47,7 +49,7 @@ func (q *layer) encode(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var head []byte
+	head := append([]byte{byte(len(q.sample))}, q.sample...)
 	for _, v := range q.measures() {
 		head = binary.LittleEndian.AppendUint64(head, math.Float64bits(*v))
 	}
@@ -64,6 +66,10 @@ func (q *layer) decode(r io.Reader, size int64) error {
 	if _, err := io.ReadFull(r, data); err != nil {
 		return err
 	}
+	if len(data) == 0 || len(data) <= int(data[0]) {
+		return io.ErrUnexpectedEOF
+	}
+	q.sample, data = string(data[1:][:data[0]]), data[1:][data[0]:]
 	for _, v := range q.measures() {
 		if len(data) < 8 {
 			return io.ErrUnexpectedEOF

@@ -174,6 +174,10 @@ func (q *quantization) layer(ctx context.Context, p *problem, k *keeper) (*layer
 			return nil, err
 		}
 	}
+	sample := q.inputs.key(p.linear.Site).String()
+	if l.stored && l.sample == sample {
+		return l, nil
+	}
 	whole := p.whole()
 	if !l.stored {
 		start := time.Now()
@@ -191,6 +195,7 @@ func (q *quantization) layer(ctx context.Context, p *problem, k *keeper) (*layer
 	if l.stored {
 		return l, nil
 	}
+	l.sample = sample
 	return l, k.add(key, l.encode)
 }
 
@@ -209,7 +214,7 @@ func (q *quantization) key(i int) (store.Key, error) {
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())
 	}
-	return store.NewKey("layer", 6, parts...), nil
+	return store.NewKey("layer", 7, parts...), nil
 }
 
 // noteStored tells how many layers an earlier run has left.
