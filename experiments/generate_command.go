@@ -25,7 +25,7 @@ likely one, and how fast: prefill is the time from the prompts to their first to
 the time for each token after them. All linear layers run on the kernels: those of a packed model
 (see quantize) with the codes that it stores, others as bfloat16.
 
-With --batch 1,4,8,16 so many copies of the prompt are continued at a time; rates are tokens
+With --batch 1,4,8,16 that number of copies of the prompt is continued at a time; rates are tokens
 of all copies together. For figures to keep, let the machine do nothing else meanwhile.`,
 		Example: `  go run ./experiments generate --prompt "The castle stands on"
   go run ./experiments quantize -c my.yaml --trial "mosaic" -o packed
