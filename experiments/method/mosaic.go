@@ -19,7 +19,7 @@ var mosaicQuant = &Method{
 		{"mosaic on rtn", Look{Color: "#e69f00", Marker: "diamond"}},
 		{"mosaic on gptq", Look{Color: "#d55e00", Marker: "star"}},
 	},
-	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
+	Keys: []*Key{smoothing, smoothingSearch, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
 			Means: "Shape of a residual block: outputs x inputs of W", Label: kinds.Prefix("", nil)},
