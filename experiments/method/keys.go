@@ -47,8 +47,8 @@ var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
 	Needs: "a quantizer, or activations a8 or a4", Label: kinds.Prefix("smooth", nil), Quiet: true}
 
-var smoothingSearch = &Key{Name: "smoothing_search", Kind: kinds.DefaultWord(false, "none", "alpha", "global", "threshold"),
-	Default: always(""), ForInputs: true,
+var smoothingSearch = &Key{Name: "smoothing_search",
+	Kind: kinds.DefaultWord(false, "none", "alpha", "global", "threshold"), Default: always(""), ForInputs: true,
 	Means: "Finds what smoothing fixes by the error of rounded inputs and weights: an alpha for each input of layers, " +
 		"one for the model (SmoothQuant+'s), or for each input a threshold above which channels are scaled down to it " +
 		"(OS+'s)",

@@ -66,7 +66,7 @@ func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int3
 			return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more",
 				m.name, len(tokens[i]), room)
 		}
-		segs = append(segs, segment{len(all), len(all) + len(tokens[i])})
+		segs = append(segs, segment{r0: len(all), r1: len(all) + len(tokens[i]), first: cache.n, before: -1})
 		all = append(all, tokens[i]...)
 		positions = max(positions, cache.n+len(tokens[i]))
 	}

@@ -3,6 +3,7 @@ package llm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -21,7 +22,28 @@ func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string
 	if err != nil {
 		return gemm.Matrix{}, err
 	}
-	for s.Layer() < len(m.layers) {
+	return s.finish(ctx, tap)
+}
+
+// HiddenAfter is Hidden where sequence i continues sequence after[i], which stands
+// before it in seqs and continues none itself; after[i] < 0 is a sequence from
+// position 0. It equals Hidden of the whole sequences up to rounding, and reads what
+// several of them begin with once.
+func (m *Model) HiddenAfter(ctx context.Context, seqs [][]int32, after []int) (gemm.Matrix, error) {
+	s, err := m.newStream(seqs, after)
+	if err != nil {
+		return gemm.Matrix{}, err
+	}
+	if s.x, err = m.load(slices.Concat(seqs...)); err != nil {
+		return gemm.Matrix{}, err
+	}
+	return s.finish(ctx, nil)
+}
+
+// finish runs the layers that are left and the final norm.
+func (s *Stream) finish(ctx context.Context, tap func(site string, x gemm.Matrix)) (gemm.Matrix, error) {
+	m := s.m
+	for s.layer < len(m.layers) {
 		if err := s.Advance(ctx, tap); err != nil {
 			return gemm.Matrix{}, err
 		}
@@ -63,7 +85,11 @@ func (m *Model) checkIDs(ids []int32, first int) error {
 }
 
 // segment is the stacked rows r0..r1-1 of one sequence.
-type segment struct{ r0, r1 int }
+type segment struct {
+	r0, r1 int
+	first  int // position of row r0
+	before int // segment that holds the positions before first, where no cache does; else negative
+}
 
 // run is the work of M stacked tokens on one or more layers.
 type run struct {
@@ -71,7 +97,8 @@ type run struct {
 	segs []segment
 	tap  func(site string, x gemm.Matrix)
 
-	caches []*Cache // nil, or the context of each segment
+	caches []*Cache  // nil, or the context of each segment
+	joined []float32 // keys and values of a segment that continues another, together
 	cs     []float32
 
 	x       gemm.Matrix // [M,D] the residual stream
@@ -138,6 +165,13 @@ func (r *run) allocate() *[]float32 {
 	rest = shared
 	r.gate, r.up = take(m.inter), take(m.inter)
 	r.act = shared[rows*half:]
+	joined := 0
+	for _, s := range r.segs {
+		if s.before >= 0 {
+			joined += 2 * kv * (s.first + s.r1 - s.r0)
+		}
+	}
+	r.joined = make([]float32, joined)
 	return buf
 }
 
@@ -149,7 +183,7 @@ func (r *run) attention(l int) {
 
 	d := m.headDim
 	for i, s := range r.segs {
-		first := r.first(i)
+		first := s.first
 		parallelRows(r.q.View(s.r0, s.r1, 0, m.q), func(i0, i1 int) {
 			for i := i0; i < i1; i++ {
 				cs := r.cs[(first+i)*d : (first+i+1)*d]
@@ -181,23 +215,29 @@ func headRows(x, w []float32, eps float32, cs []float32) {
 	rotate(x, cs)
 }
 
-// first is the position of the first token of a segment.
-func (r *run) first(segment int) int {
-	if r.caches == nil {
-		return 0
-	}
-	return r.caches[segment].n
-}
-
-// keys returns the keys and values of layer l that a segment sees, from position 0 on.
-func (r *run) keys(l, segment int) (k, v gemm.Matrix) {
-	s, kv := r.segs[segment], r.m.kv
-	if r.caches == nil {
+// keys returns the keys and values of layer l that segment i sees, from position 0 on.
+// joined has room for those of a segment that continues another.
+func (r *run) keys(l, i int, joined []float32) (k, v gemm.Matrix) {
+	s, kv := r.segs[i], r.m.kv
+	end := s.first + s.r1 - s.r0
+	switch {
+	case r.caches != nil:
+		c := r.caches[i]
+		return c.k[l].View(0, end, 0, kv), c.v[l].View(0, end, 0, kv)
+	case s.before < 0:
 		return r.k.View(s.r0, s.r1, 0, kv), r.v.View(s.r0, s.r1, 0, kv)
 	}
-	c := r.caches[segment]
-	end := c.n + s.r1 - s.r0
-	return c.k[l].View(0, end, 0, kv), c.v[l].View(0, end, 0, kv)
+	k = gemm.Matrix{Rows: end, Cols: kv, Stride: kv, Data: joined[:end*kv]}
+	v = gemm.Matrix{Rows: end, Cols: kv, Stride: kv, Data: joined[end*kv : 2*end*kv]}
+	at := r.segs[s.before].r0
+	for p := range end {
+		if p == s.first {
+			at = s.r0 - p
+		}
+		copy(k.Row(p), r.k.Row(at+p))
+		copy(v.Row(p), r.v.Row(at+p))
+	}
+	return k, v
 }
 
 // tasks cuts the attention of all sequences in layer l. Later tokens see more keys, so
@@ -208,8 +248,12 @@ func (r *run) tasks(l int) []attentionTask {
 	width := m.q / m.kv * d // of the query heads of one key head
 	step := max(1, attentionRows*d/width)
 	var tasks []attentionTask
+	joined := r.joined
 	for i, s := range r.segs {
-		k, v := r.keys(l, i)
+		k, v := r.keys(l, i, joined)
+		if s.before >= 0 {
+			joined = joined[2*k.Rows*m.kv:]
+		}
 		for end := s.r1; end > s.r0; end -= step {
 			i0 := max(s.r0, end-step)
 			for h := range m.kv / d {
@@ -218,7 +262,7 @@ func (r *run) tasks(l int) []attentionTask {
 					out: r.attn.View(i0, end, h*width, (h+1)*width),
 					k:   k.View(0, k.Rows, h*d, (h+1)*d),
 					v:   v.View(0, k.Rows, h*d, (h+1)*d),
-					pos: r.first(i) + i0 - s.r0,
+					pos: s.first + i0 - s.r0,
 				})
 			}
 		}

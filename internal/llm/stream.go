@@ -23,7 +23,7 @@ type Stream struct {
 // only itself, before the first layer: M = sum T embeddings. It reports token
 // ids outside the vocabulary and rows of the embedding that are not finite.
 func (m *Model) Begin(seqs [][]int32) (*Stream, error) {
-	s, err := m.newStream(seqs)
+	s, err := m.newStream(seqs, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,7 @@ func (m *Model) Begin(seqs [][]int32) (*Stream, error) {
 // Resume returns the stream that Begin and layer calls of Advance would give,
 // from its State x [M,D], which it takes over.
 func (m *Model) Resume(seqs [][]int32, layer int, x gemm.Matrix) (*Stream, error) {
-	s, err := m.newStream(seqs)
+	s, err := m.newStream(seqs, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -46,15 +46,24 @@ func (m *Model) Resume(seqs [][]int32, layer int, x gemm.Matrix) (*Stream, error
 	return s, nil
 }
 
-func (m *Model) newStream(seqs [][]int32) (*Stream, error) {
+// newStream lays out the sequences; after is as in HiddenAfter, or nil.
+func (m *Model) newStream(seqs [][]int32, after []int) (*Stream, error) {
 	s := &Stream{m: m}
 	longest := 0
 	for i, ids := range seqs {
-		if err := m.checkIDs(ids, 0); err != nil {
+		next := segment{r0: s.rows(), r1: s.rows() + len(ids), before: -1}
+		if after != nil && after[i] >= 0 {
+			b := s.segs[after[i]]
+			if b.before >= 0 {
+				panic(fmt.Sprintf("llm: %s: sequence %d continues one that continues another", m.name, i))
+			}
+			next.first, next.before = b.r1-b.r0, after[i]
+		}
+		if err := m.checkIDs(ids, next.first); err != nil {
 			return nil, fmt.Errorf("llm: %s: sequence %d: %w", m.name, i, err)
 		}
-		s.segs = append(s.segs, segment{s.rows(), s.rows() + len(ids)})
-		longest = max(longest, len(ids))
+		s.segs = append(s.segs, next)
+		longest = max(longest, next.first+len(ids))
 	}
 	s.cs = m.rope.table(longest)
 	return s, nil
