@@ -76,6 +76,9 @@ func basisOf(e *stats.Entry) string {
 	if b := e.Axes["transform_block"]; b != "" && b != "0" && basis != "none" && basis != "folded" {
 		basis += " " + b
 	}
+	if p := e.Axes["prefix"]; p != "" && p != "none" {
+		basis += ", prefix"
+	}
 	return basis
 }
 
@@ -101,7 +104,8 @@ func methodOf(e *stats.Entry) string {
 		}
 		words = append(words, v)
 	}
-	hidden := []string{"per-row", e.Axes["transform"], e.Axes["basis"], e.Axes["activations"]}
+	hidden := []string{"per-row", e.Axes["transform"], e.Axes["basis"], e.Axes["activations"],
+		"prefix-" + e.Axes["prefix"]}
 	for _, w := range strings.Fields(extras(e)) {
 		if !slices.Contains(hidden, w) && !strings.HasPrefix(w, "inputs-") {
 			words = append(words, w)

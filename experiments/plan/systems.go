@@ -283,6 +283,20 @@ var Systems = []System{
 		Checked: "numpy's eigenvalues (scripts/golden/rotations.py); the function is kept to 1e-5",
 	},
 	{
+		Name: "PrefixQuant",
+		File: "prefix: outliers\n" +
+			"transform: quarot\n" +
+			"activations: a8\n" +
+			"activations_scale: static\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Source: "arXiv:2410.05265",
+		Departs: "tokens are found on 4096 tokens of the calibration text; scales of inputs are those of the largest, not " +
+			"searched for; the cache is not quantized; blocks are not trained; where no token is an outlier, the token " +
+			"that begins sequences is the prefix",
+		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a prefix " +
+			"is the rest of a longer one (internal/llm)",
+	},
+	{
 		Name:  "QTIP",
 		Entry: "trellis",
 		File: "transform: quarot\n" +
@@ -327,8 +341,8 @@ var LeftOut = []struct{ Name, Why string }{
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
 	{"QLLM",
 		"split and merged channels: not built yet"},
-	{"COMET, MixQ, QRazor, OliVe, FireQ, PrefixQuant",
-		"formats of inputs in blocks, pairs or without prefix tokens: not built yet"},
+	{"COMET, MixQ, QRazor, OliVe, FireQ",
+		"formats of inputs in blocks or pairs: not built yet"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are gradients of the loss"},
 	{"KIVI, GEAR, MILLION, RotateKV",

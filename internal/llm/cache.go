@@ -52,6 +52,9 @@ func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int3
 	if len(caches) != len(tokens) {
 		panic(fmt.Sprintf("llm: %s: %d caches for %d sequences", m.name, len(caches), len(tokens)))
 	}
+	if m.prefix != nil {
+		return gemm.Matrix{}, fmt.Errorf("llm: %s: caches do not begin with the prefix of the model", m.name)
+	}
 	var all []int32
 	var segs []segment
 	positions := 0

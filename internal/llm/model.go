@@ -22,6 +22,8 @@ type Model struct {
 	// own, or an execution, where replaced is.
 	output           linear
 	listed, replaced bool
+
+	prefix *prefix // nil for none
 }
 
 // base is what all views share.
@@ -194,7 +196,7 @@ func (m *Model) Linears() []Linear {
 // weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
 	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output,
-		listed: m.listed, replaced: m.replaced}
+		listed: m.listed, replaced: m.replaced, prefix: m.prefix}
 	used := 0
 	if r, ok := replacements[OutputName]; ok && m.listed {
 		v.output.replace(r)
