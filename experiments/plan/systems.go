@@ -51,6 +51,26 @@ var Systems = []System{
 		Checked: "the authors' smooth.py (scripts/golden/published.py), and the formula in torch (smoothquant.py)",
 	},
 	{
+		Name:   "SmoothQuant+",
+		File:   "methods: [{method: rtn, group: 128, smoothing_search: global, smoothing_sites: norms}]",
+		Source: "arXiv:2312.03788",
+		Departs: "the loss is the sum of relative output errors of all layers on a sample of inputs, as no code of the " +
+			"search is published; weights are rounded to nearest in it",
+		Checked: "losses of all candidates in numpy (scripts/golden/smoothquant.py); the function is kept to 1e-5",
+	},
+	{
+		Name: "Outlier Suppression+",
+		File: "activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: rtn, group: row, format: int4a, smoothing_search: threshold}]",
+		Source: "arXiv:2304.09145",
+		Departs: "no shifts, which models without biases cannot take up; thresholds fall by a factor, not by equal steps; " +
+			"the loss is the relative output error of the layers that read the input, token by token, not that of " +
+			"attention or of gate and up together",
+		Checked: "losses of all candidates in numpy (scripts/golden/smoothquant.py); the function is kept to 1e-5",
+	},
+	{
 		Name:    "SpQR",
 		Entry:   "spqr",
 		File:    "methods: [{method: spqr, format: int3b, outliers: 1%}]",
@@ -305,8 +325,8 @@ var LeftOut = []struct{ Name, Why string }{
 		"grids that are not in the list of formats yet"},
 	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
-	{"OS+, SmoothQuant+, QLLM",
-		"searched scaling, and split channels: not built yet"},
+	{"QLLM",
+		"split and merged channels: not built yet"},
 	{"COMET, MixQ, QRazor, OliVe, FireQ, PrefixQuant",
 		"formats of inputs in blocks, pairs or without prefix tokens: not built yet"},
 	{"SqueezeLLM",

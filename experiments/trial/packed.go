@@ -176,7 +176,7 @@ func (p *Packed) whole(s *Subject, name string) (*hf.Tensor, error) {
 	if !m.ByLayer() {
 		return nil, fmt.Errorf("method %s leaves nothing quantized to store", m.Name())
 	}
-	if m.Float("smoothing") > 0 {
+	if m.Smooths() {
 		return nil, errors.New("it stays in 16 bits, and a packed checkpoint has no such weights after smoothing")
 	}
 	t, err := s.source.model.Checkpoint().Raw(name)
