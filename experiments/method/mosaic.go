@@ -146,7 +146,7 @@ var halfSteps = []Rule{
 
 // rides says that codes of f are whole numbers that a half step can be added to.
 func rides(f quant.Format) bool {
-	return f.Bits <= 4 && f.Kind.Levels() == nil && f.Scaling() != quant.OtherScaling
+	return f.Bits <= 4 && (f.Kind == quant.Integer || f.Kind == quant.Bilevel)
 }
 
 // exactIndex are the rules of index: exact, which keeps the same number of blocks in each segment.
