@@ -183,7 +183,9 @@ func methodKeys() []*key {
 }
 
 // commonKeys are those of every trial; the last one comes after those of methods.
-func commonKeys() []*key { return slices.Concat(textKeys(), basisKeys(), []*key{prefixKey()}, inputKeys(), executionKeys()) }
+func commonKeys() []*key {
+	return slices.Concat(textKeys(), basisKeys(), []*key{prefixKey()}, inputKeys(), executionKeys())
+}
 
 // textKeys say which model and texts.
 func textKeys() []*key {

@@ -293,8 +293,8 @@ var Systems = []System{
 		Departs: "tokens are found on 4096 tokens of the calibration text; scales of inputs are those of the largest, not " +
 			"searched for; the cache is not quantized; blocks are not trained; where no token is an outlier, the token " +
 			"that begins sequences is the prefix",
-		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a prefix " +
-			"is the rest of a longer one (internal/llm)",
+		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a " +
+			"prefix is the rest of a longer one (internal/llm)",
 	},
 	{
 		Name:  "QTIP",
