@@ -22,6 +22,7 @@ type Model struct {
 	// own, or an execution, where replaced is.
 	output           linear
 	listed, replaced bool
+	engine           Engine // or nil
 }
 
 // base is what all views share.
@@ -243,7 +244,7 @@ func (m *Model) WithOutput(p Product) *Model {
 		panic(fmt.Sprintf("llm: %s: product is %dx%d, the output layer %dx%d", m.name, n, k, m.vocab, m.dim))
 	}
 	v := *m
-	v.output.product, v.output.act, v.replaced = p, quant.A16, true
+	v.output.product, v.output.act, v.replaced, v.engine = p, quant.A16, true, nil
 	return &v
 }
 
