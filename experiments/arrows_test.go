@@ -39,7 +39,7 @@ func TestArrows(t *testing.T) {
 		"zipper/cuda":        {"internal/gemm", "internal/parallel", "quant", "zipper/cuda/driver", "internal/half", "internal/variants"},
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
-		"internal/llm":       {"internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
+		"internal/llm":       {"internal/half", "internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
 		"internal/cudallm":   {"internal/gemm", "internal/half", "internal/llm", "internal/parallel", "internal/variants", "quant", "zipper/cuda", "zipper/cuda/driver"},
 		"internal/foreign":   {"internal/gemm", "internal/gguf", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},

@@ -34,7 +34,8 @@ comment that says what it holds and ends with one more:
 
   <!-- rows {ratio: [LABEL, LABEL], folder: results/reference/default} -->−6.1 %<!-- /rows -->
 
-"go doc ./reports Region" describes the kinds: count, value, ratio, table, front.
+"go doc ./reports Region" describes the kinds: count, value, ratio, table, front,
+league.
 With --check nothing is written, and a region that is not current is an error.`,
 		Example: `  go run ./experiments docs
   go run ./experiments docs --check results/README.md`,

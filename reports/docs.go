@@ -23,7 +23,7 @@ import (
 //	<!-- rows {value: kl_mean, folder: results/reference/default, row: tiny-llama3 rtn g32} -->
 //
 // and <!-- /rows -->; what stands in braces is YAML, in one line or several. It has
-// exactly one of Count, Value, Ratio, Table and Front. Rows are named by their labels,
+// exactly one of Count, Value, Ratio, Table, Front and League. Rows are named by their labels,
 // folders from the repository's root.
 type Region struct {
 	Folder string `yaml:"folder"`
@@ -41,7 +41,8 @@ type Region struct {
 	Of    []RegionField `yaml:"columns"` // of Table, beside the line's name
 	// Front is the group of rows, as the page titles it, whose front of bits and
 	// divergence is listed.
-	Front string `yaml:"front"`
+	Front  string        `yaml:"front"`
+	League *LeagueRegion `yaml:"league"`
 	// Digits are the significant digits of a value, 3 where it is 0; Decimals, where
 	// given, are those behind the point.
 	Digits   int  `yaml:"digits"`
@@ -128,7 +129,7 @@ type filler struct {
 // fill returns what belongs into r.
 func (f *filler) fill(r *Region) (string, error) {
 	kinds := map[string]bool{"count": r.Count != "", "value": r.Value != "", "ratio": r.Ratio != nil,
-		"table": r.Table != nil, "front": r.Front != ""}
+		"table": r.Table != nil, "front": r.Front != "", "league": r.League != nil}
 	n := 0
 	for _, has := range kinds {
 		if has {
@@ -136,7 +137,7 @@ func (f *filler) fill(r *Region) (string, error) {
 		}
 	}
 	if n != 1 {
-		return "", fmt.Errorf("%d of count, value, ratio, table and front are given, want one", n)
+		return "", fmt.Errorf("%d of count, value, ratio, table, front and league are given, want one", n)
 	}
 	if r.Count != "" {
 		return f.count(r)
@@ -152,6 +153,8 @@ func (f *filler) fill(r *Region) (string, error) {
 		return ratioOf(t, r.Ratio)
 	case r.Table != nil:
 		return tableRegion(t, r)
+	case r.League != nil:
+		return f.league(t, r.League)
 	}
 	return frontRegion(t, r.Front)
 }
@@ -175,6 +178,18 @@ func (f *filler) table(folder string) (*stats.Table, error) {
 		f.tables[folder] = stats.Build(rows)
 	}
 	return f.tables[folder], nil
+}
+
+// league fills a region of a league of t's rows.
+func (f *filler) league(t *stats.Table, spec *LeagueRegion) (string, error) {
+	var times *stats.Table
+	if spec.Times != "" {
+		var err error
+		if times, err = f.table(spec.Times); err != nil {
+			return "", fmt.Errorf("league: times: %w", err)
+		}
+	}
+	return leagueRegion(t, times, spec)
 }
 
 // count fills a region of a count.

@@ -72,7 +72,8 @@ func isoTable(g *stats.Group, l figures.Styles) table {
 func isoNote(g *stats.Group) string {
 	note := fmt.Sprintf("The rival's divergence is read at exactly the row's bits, off the lower convex hull of log KL "+
 		"over bits of the rival method's rows: between the two rows named, or on the line through them at most %s bits past "+
-		"the end of the hull. A rival of one size is compared as it is within %s bits. "+
+		"the end of the hull. A rival of one size is compared as it is within %s bits. A rival with fewer bits and less "+
+		"divergence is compared as it is. "+
 		"“Apart” is how many bits the nearer of the named rows has more. Below zero: the row on the left has the lower "+
 		"divergence.",
 		format.Fixed(stats.Reach, 2), format.Fixed(stats.SameSize, 3))

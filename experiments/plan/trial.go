@@ -31,6 +31,9 @@ type Trial struct {
 	TransformSeed  uint64 `json:"transform_seed,omitempty"`
 	TransformBlock int    `json:"transform_block,omitempty"`
 	TransformSteps int    `json:"transform_steps,omitempty"`
+	// Prefix is "outliers" for tokens before every sequence that take the outliers of
+	// others; empty: none.
+	Prefix string `json:"prefix,omitempty"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	// What follows is of integer activations, and empty where they are as their name

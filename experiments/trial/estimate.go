@@ -11,6 +11,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
+	"github.com/mosaicquant/mosaicquant/internal/tasks"
 )
 
 // Estimate is what a trial is expected to take.
@@ -126,9 +127,13 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 			e.Stages[Quantizing] += once
 			// The error and the energy of sampled inputs.
 			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed
-			if m.Float("smoothing") > 0 {
+			if m.Smooths() {
 				// its output energy, computed again
 				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed
+			}
+			if m.Word("smoothing_search") != "" {
+				e.Stages[Quantizing] += searchTries * float64(l.N) * float64(l.K) *
+					(perRoundedWeight/cores + 2*searchRows/speed)
 			}
 		}
 	}
@@ -170,11 +175,11 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) (text, t
 		}
 		first = last
 	}
+	answered := 0
 	for _, t := range s.evaluator.tasks {
 		for _, item := range t.Items {
-			for _, r := range item.Requests {
-				read += (len(r.Context) + len(r.Continuation)) / bytesPerToken
-			}
+			r, a := itemBytes(item)
+			read, answered = read+r/bytesPerToken, answered+a/bytesPerToken
 		}
 	}
 	var weights, inputs float64 // of the linear layers; what they read of a token
@@ -195,7 +200,24 @@ func (s *Subject) evaluationSeconds(t plan.Trial, speed, cores float64) (text, t
 		decoded = weights * perDecoded / cores
 	}
 	text = float64(scored)*(token+2*head) + float64(batches)*decoded
-	return text, float64(read)*(token+head) + float64(read/batchTokens)*decoded
+	return text, float64(read)*token + float64(answered)*head + float64(read/batchTokens)*decoded
+}
+
+// itemBytes is how many bytes of an item the model reads, what its requests begin with
+// once, and how many it is scored on.
+func itemBytes(item tasks.Item) (read, scored int) {
+	for i, r := range item.Requests {
+		text := r.Context + r.Continuation
+		read, scored = read+len(text), scored+len(r.Continuation)
+		if i == 0 {
+			continue
+		}
+		first := item.Requests[0].Context + item.Requests[0].Continuation
+		for n := 0; n < min(len(first), len(text)) && first[n] == text[n]; n++ {
+			read--
+		}
+	}
+	return read, scored
 }
 
 // EstimateAll estimates the trials of a subject, and their calibration, as Costs does:

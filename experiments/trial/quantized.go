@@ -64,7 +64,7 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if q.quantizesOutput() {
 		r.Warnings = append(r.Warnings, "the output layer is quantized, and counted in bits per weight")
 	}
-	q.bytes += reportOnline(q.model, r)
+	q.bytes += reportOnline(q.model, r) + reportPrefix(q.model, r)
 	if executed.static != nil {
 		q.bytes += executed.static.bytes
 		r.Ledger = addBytes(r.Ledger, "input scales", executed.static.bytes)

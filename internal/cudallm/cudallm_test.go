@@ -192,6 +192,15 @@ func same(t *testing.T, m *llm.Model, o Options, tolerance float64) {
 	} else {
 		t.Logf("%s: logits differ by %.2g of the largest", g.Kernels(), d)
 	}
+	after := []int{-1, 0, 0}
+	parts := [][]int32{seqs[1][:2], seqs[1][2:], seqs[0][:3]}
+	want, err := m.HiddenAfter(t.Context(), parts, after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.WithEngine(g).HiddenAfter(t.Context(), parts, after); err != nil || !(distance(got, want) <= tolerance) {
+		t.Errorf("%s: sequences that share a beginning: hidden states differ: %v", g.Kernels(), err)
+	}
 	prompts := text(m, 9, 2, 5)
 	out, err := g.Generate(context.Background(), prompts, 5)
 	if err != nil {
@@ -339,6 +348,7 @@ func TestRefused(t *testing.T) {
 		{codes.With(map[string]llm.Replacement{"model.layers.1.self_attn.k_proj": {Act: affine}}),
 			"engine cuda: model.layers.1.self_attn.k_proj: activations"},
 		{m.WithOutput(product), "engine cuda: lm_head: is executed by a kernel of the CPU"},
+		{m.WithPrefix([]int32{1}), "engine cuda: tokens that stand before every sequence"},
 	} {
 		if _, err := Open(c.m, Options{Packed: true}); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("error %v, want %s", err, c.want)

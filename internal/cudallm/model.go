@@ -68,6 +68,9 @@ func Open(m *llm.Model, o Options) (*Model, error) {
 			return nil, fmt.Errorf("engine cuda: %s: inputs that are turned while the model runs have no kernel", online[0])
 		}
 	}
+	if len(m.Prefix()) > 0 {
+		return nil, errors.New("engine cuda: tokens that stand before every sequence have no kernel")
+	}
 	if o.Repeat > 0 {
 		blocks = slices.Repeat(blocks[:1], o.Repeat)
 	}

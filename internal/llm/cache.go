@@ -55,6 +55,9 @@ func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int3
 	if len(caches) != len(tokens) {
 		panic(fmt.Sprintf("llm: %s: %d caches for %d sequences", m.name, len(caches), len(tokens)))
 	}
+	if m.prefix != nil {
+		return gemm.Matrix{}, fmt.Errorf("llm: %s: caches do not begin with the prefix of the model", m.name)
+	}
 	var all []int32
 	var segs []segment
 	positions := 0
@@ -69,7 +72,7 @@ func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int3
 			return gemm.Matrix{}, fmt.Errorf("llm: %s: %d tokens for a cache with room for %d more",
 				m.name, len(tokens[i]), room)
 		}
-		segs = append(segs, segment{len(all), len(all) + len(tokens[i])})
+		segs = append(segs, segment{r0: len(all), r1: len(all) + len(tokens[i]), first: cache.n, before: -1})
 		all = append(all, tokens[i]...)
 		positions = max(positions, cache.n+len(tokens[i]))
 	}

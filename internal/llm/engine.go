@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -26,6 +27,30 @@ func (m *Model) WithEngine(e Engine) *Model {
 }
 
 var errEngine = errors.New("llm: a model on an engine has neither taps nor caches of this package")
+
+// engineAfter is HiddenAfter on the engine, which runs whole sequences.
+func (m *Model) engineAfter(ctx context.Context, seqs [][]int32, after []int) (gemm.Matrix, error) {
+	whole, rows, total := make([][]int32, len(seqs)), 0, 0
+	for i, ids := range seqs {
+		if whole[i] = ids; after[i] >= 0 {
+			whole[i] = slices.Concat(seqs[after[i]], ids)
+		}
+		rows, total = rows+len(ids), total+len(whole[i])
+	}
+	all, err := m.engine.Hidden(ctx, whole)
+	if err != nil || rows == total {
+		return all, err
+	}
+	y, from, to := gemm.NewMatrix(rows, m.dim), 0, 0
+	for i, ids := range seqs {
+		from += len(whole[i]) - len(ids)
+		for range ids {
+			copy(y.Row(to), all.Row(from))
+			from, to = from+1, to+1
+		}
+	}
+	return y, nil
+}
 
 // Part is one linear layer as a view executes it.
 type Part struct {

@@ -3,6 +3,7 @@ package llm
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -27,7 +28,31 @@ func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string
 	if err != nil {
 		return gemm.Matrix{}, err
 	}
-	for s.Layer() < len(m.layers) {
+	return s.finish(ctx, tap)
+}
+
+// HiddenAfter is Hidden where sequence i continues sequence after[i], which stands
+// before it in seqs and continues none itself; after[i] < 0 is a sequence from
+// position 0. It equals Hidden of the whole sequences up to rounding, and reads what
+// several of them begin with once.
+func (m *Model) HiddenAfter(ctx context.Context, seqs [][]int32, after []int) (gemm.Matrix, error) {
+	if m.engine != nil {
+		return m.engineAfter(ctx, seqs, after)
+	}
+	s, err := m.newStream(seqs, after)
+	if err != nil {
+		return gemm.Matrix{}, err
+	}
+	if s.x, err = m.load(slices.Concat(seqs...)); err != nil {
+		return gemm.Matrix{}, err
+	}
+	return s.finish(ctx, nil)
+}
+
+// finish runs the layers that are left and the final norm.
+func (s *Stream) finish(ctx context.Context, tap func(site string, x gemm.Matrix)) (gemm.Matrix, error) {
+	m := s.m
+	for s.layer < len(m.layers) {
 		if err := s.Advance(ctx, tap); err != nil {
 			return gemm.Matrix{}, err
 		}
@@ -72,7 +97,13 @@ func (m *Model) checkIDs(ids []int32, first int) error {
 }
 
 // segment is the stacked rows r0..r1-1 of one sequence.
-type segment struct{ r0, r1 int }
+type segment struct {
+	r0, r1 int
+	first  int // position of row r0
+	// before is the segment that holds the positions before first, where neither a cache nor a
+	// prefix does; else negative.
+	before int
+}
 
 // run is the work of M stacked tokens on one or more layers.
 type run struct {
@@ -80,7 +111,9 @@ type run struct {
 	segs []segment
 	tap  func(site string, x gemm.Matrix)
 
-	caches []*Cache // nil, or the context of each segment
+	caches []*Cache  // nil, or the context of each segment
+	past   *Cache    // what stands before each segment that continues no other, nil for nothing
+	joined []float32 // keys and values of a segment and what is before it, together
 	cs     []float32
 
 	x       gemm.Matrix // [M,D] the residual stream
@@ -147,6 +180,13 @@ func (r *run) allocate() *[]float32 {
 	rest = shared
 	r.gate, r.up = take(m.inter), take(m.inter)
 	r.act = shared[rows*half:]
+	joined := 0
+	for _, s := range r.segs {
+		if r.joins(s) {
+			joined += 2 * kv * (s.first + s.r1 - s.r0)
+		}
+	}
+	r.joined = make([]float32, joined)
 	return buf
 }
 
@@ -158,7 +198,7 @@ func (r *run) attention(l int) {
 
 	d := m.headDim
 	for i, s := range r.segs {
-		first := r.first(i)
+		first := s.first
 		parallelRows(r.q.View(s.r0, s.r1, 0, m.q), func(i0, i1 int) {
 			for i := i0; i < i1; i++ {
 				cs := r.cs[(first+i)*d : (first+i+1)*d]
@@ -190,23 +230,40 @@ func headRows(x, w []float32, eps float32, cs []float32) {
 	rotate(x, cs)
 }
 
-// first is the position of the first token of a segment.
-func (r *run) first(segment int) int {
-	if r.caches == nil {
-		return 0
-	}
-	return r.caches[segment].n
-}
+// joins reports whether keys and values of s must be joined with those before it.
+func (r *run) joins(s segment) bool { return s.before >= 0 || r.past != nil }
 
-// keys returns the keys and values of layer l that a segment sees, from position 0 on.
-func (r *run) keys(l, segment int) (k, v gemm.Matrix) {
-	s, kv := r.segs[segment], r.m.kv
-	if r.caches == nil {
+// keys returns the keys and values of layer l that segment i sees, from position 0 on.
+// joined has room for those of a segment that joins others.
+func (r *run) keys(l, i int, joined []float32) (k, v gemm.Matrix) {
+	s, kv := r.segs[i], r.m.kv
+	end := s.first + s.r1 - s.r0
+	switch {
+	case r.caches != nil:
+		c := r.caches[i]
+		return c.k[l].View(0, end, 0, kv), c.v[l].View(0, end, 0, kv)
+	case !r.joins(s):
 		return r.k.View(s.r0, s.r1, 0, kv), r.v.View(s.r0, s.r1, 0, kv)
 	}
-	c := r.caches[segment]
-	end := c.n + s.r1 - s.r0
-	return c.k[l].View(0, end, 0, kv), c.v[l].View(0, end, 0, kv)
+	k = gemm.Matrix{Rows: end, Cols: kv, Stride: kv, Data: joined[:end*kv]}
+	v = gemm.Matrix{Rows: end, Cols: kv, Stride: kv, Data: joined[end*kv : 2*end*kv]}
+	begin := 0
+	if r.past != nil {
+		begin = r.past.n
+		for p := range begin {
+			copy(k.Row(p), r.past.k[l].Row(p))
+			copy(v.Row(p), r.past.v[l].Row(p))
+		}
+	}
+	for p := begin; p < end; p++ {
+		row := s.r0 + p - s.first
+		if p < s.first { // of the segment that this one continues
+			row = r.segs[s.before].r0 + p - begin
+		}
+		copy(k.Row(p), r.k.Row(row))
+		copy(v.Row(p), r.v.Row(row))
+	}
+	return k, v
 }
 
 // tasks cuts the attention of all sequences in layer l. Later tokens see more keys, so
@@ -217,8 +274,12 @@ func (r *run) tasks(l int) []attentionTask {
 	width := m.q / m.kv * d // of the query heads of one key head
 	step := max(1, attentionRows*d/width)
 	var tasks []attentionTask
+	joined := r.joined
 	for i, s := range r.segs {
-		k, v := r.keys(l, i)
+		k, v := r.keys(l, i, joined)
+		if r.joins(s) {
+			joined = joined[2*k.Rows*m.kv:]
+		}
 		for end := s.r1; end > s.r0; end -= step {
 			i0 := max(s.r0, end-step)
 			for h := range m.kv / d {
@@ -227,7 +288,7 @@ func (r *run) tasks(l int) []attentionTask {
 					out: r.attn.View(i0, end, h*width, (h+1)*width),
 					k:   k.View(0, k.Rows, h*d, (h+1)*d),
 					v:   v.View(0, k.Rows, h*d, (h+1)*d),
-					pos: r.first(i) + i0 - s.r0,
+					pos: s.first + i0 - s.r0,
 				})
 			}
 		}

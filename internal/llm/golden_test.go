@@ -212,6 +212,42 @@ func TestRaggedBatchEqualsEachAlone(t *testing.T) {
 	}
 }
 
+// TestHiddenAfter: sequences that share a beginning, which is run once, are what each is alone.
+func TestHiddenAfter(t *testing.T) {
+	for _, name := range goldens[:5] {
+		m, g := openGolden(t, name)
+		ids := g.Sequences[0]
+		if len(ids) < 6 {
+			t.Fatalf("%s: %d tokens are too few", name, len(ids))
+		}
+		n := len(ids) / 2
+		other := slices.Clone(ids[n:])
+		slices.Reverse(other)
+		seqs := [][]int32{ids[:n], ids[n:], {}, other, ids, ids[n : n+1]}
+		got, err := m.HiddenAfter(t.Context(), seqs, []int{-1, 0, -1, 0, 2, 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := 0
+		for i, whole := range [][]int32{ids[:n], ids, {}, slices.Concat(ids[:n], other), ids, ids[:n+1]} {
+			alone, err := m.Hidden(t.Context(), [][]int32{whole}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows := len(seqs[i])
+			want := alone.View(len(whole)-rows, len(whole), 0, alone.Cols)
+			if d := difference(got.View(at, at+rows, 0, got.Cols), want); rows > 0 && !(d <= tolerance) {
+				t.Errorf("%s: sequence %d: hidden states differ by %.2g", name, i, d)
+			}
+			at += rows
+		}
+		if _, err := m.HiddenAfter(t.Context(), [][]int32{{1}, {int32(m.vocab)}}, []int{-1, 0}); err == nil ||
+			!strings.Contains(err.Error(), "position 1 is outside") {
+			t.Errorf("%s: a token outside the vocabulary: error %v", name, err)
+		}
+	}
+}
+
 // TestDecodeEach: sequences that are decoded together, at positions of their own, are what
 // each is alone.
 func TestDecodeEach(t *testing.T) {

@@ -22,7 +22,9 @@ type Model struct {
 	// own, or an execution, where replaced is.
 	output           linear
 	listed, replaced bool
-	engine           Engine // or nil
+
+	prefix *prefix // nil for none
+	engine Engine  // nil for this package
 }
 
 // base is what all views share.
@@ -195,7 +197,7 @@ func (m *Model) Linears() []Linear {
 // weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
 	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output,
-		listed: m.listed, replaced: m.replaced}
+		listed: m.listed, replaced: m.replaced, prefix: m.prefix}
 	used := 0
 	if r, ok := replacements[OutputName]; ok && m.listed {
 		v.output.replace(r)

@@ -17,13 +17,14 @@ type Stream struct {
 	x     gemm.Matrix // [M,D]
 	layer int
 	cs    []float32
+	past  *Cache // of the prefix of m, nil for none
 }
 
 // Begin returns the stream of the sequences, each from position 0 and seeing
 // only itself, before the first layer: M = sum T embeddings. It reports token
 // ids outside the vocabulary and rows of the embedding that are not finite.
 func (m *Model) Begin(seqs [][]int32) (*Stream, error) {
-	s, err := m.newStream(seqs)
+	s, err := m.newStream(seqs, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +35,7 @@ func (m *Model) Begin(seqs [][]int32) (*Stream, error) {
 // Resume returns the stream that Begin and layer calls of Advance would give,
 // from its State x [M,D], which it takes over.
 func (m *Model) Resume(seqs [][]int32, layer int, x gemm.Matrix) (*Stream, error) {
-	s, err := m.newStream(seqs)
+	s, err := m.newStream(seqs, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -46,15 +47,28 @@ func (m *Model) Resume(seqs [][]int32, layer int, x gemm.Matrix) (*Stream, error
 	return s, nil
 }
 
-func (m *Model) newStream(seqs [][]int32) (*Stream, error) {
-	s := &Stream{m: m}
-	longest := 0
+// newStream lays out the sequences; after is as in HiddenAfter, or nil.
+func (m *Model) newStream(seqs [][]int32, after []int) (*Stream, error) {
+	past, err := m.prefix.keys()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stream{m: m, past: past}
+	begin, longest := len(m.Prefix()), 0
 	for i, ids := range seqs {
-		if err := m.checkIDs(ids, 0); err != nil {
+		next := segment{r0: s.rows(), r1: s.rows() + len(ids), first: begin, before: -1}
+		if after != nil && after[i] >= 0 {
+			b := s.segs[after[i]]
+			if b.before >= 0 {
+				panic(fmt.Sprintf("llm: %s: sequence %d continues one that continues another", m.name, i))
+			}
+			next.first, next.before = begin+b.r1-b.r0, after[i]
+		}
+		if err := m.checkIDs(ids, next.first); err != nil {
 			return nil, fmt.Errorf("llm: %s: sequence %d: %w", m.name, i, err)
 		}
-		s.segs = append(s.segs, segment{s.rows(), s.rows() + len(ids)})
-		longest = max(longest, len(ids))
+		s.segs = append(s.segs, next)
+		longest = max(longest, next.first+len(ids))
 	}
 	s.cs = m.rope.table(longest)
 	return s, nil
@@ -93,7 +107,7 @@ func (s *Stream) Advance(ctx context.Context, tap func(site string, x gemm.Matri
 	if s.m.engine != nil {
 		return errEngine
 	}
-	r := &run{m: s.m, segs: s.segs, tap: tap, cs: s.cs, x: s.x}
+	r := &run{m: s.m, segs: s.segs, past: s.past, tap: tap, cs: s.cs, x: s.x}
 	defer s.m.pool.Put(r.allocate())
 	if err := r.layer(ctx, s.layer); err != nil {
 		return err

@@ -72,18 +72,19 @@ func (t *Task) Score(ctx context.Context, m *llm.Model, tokenizer *hf.Tokenizer,
 			queries = append(queries, q)
 		}
 	}
+	groups := group(queries)
 	// The longest come first, so that too little memory shows at once.
-	slices.SortStableFunc(queries, func(a, b query) int { return len(b.input) - len(a.input) })
-	for len(queries) > 0 {
-		n, rows := 0, 0
-		for n < len(queries) && (n == 0 || rows+len(queries[n].input) <= batchTokens) {
-			rows += len(queries[n].input)
+	slices.SortStableFunc(groups, func(a, b []query) int { return rows(b) - rows(a) })
+	for len(groups) > 0 {
+		n, total := 0, 0
+		for n < len(groups) && (n == 0 || total+rows(groups[n]) <= batchTokens) {
+			total += rows(groups[n])
 			n++
 		}
-		if err := r.run(ctx, m, queries[:n]); err != nil {
+		if err := r.run(ctx, m, groups[:n]); err != nil {
 			return nil, fmt.Errorf("tasks: %s: %w", t.Name, err)
 		}
-		queries = queries[n:]
+		groups = groups[n:]
 	}
 	for i := range r.Answers {
 		r.Answers[i].choose(t.Items[i].Choices)
@@ -128,27 +129,83 @@ func encode(tokenizer *hf.Tokenizer, r Request, bos int32, maxLength int) (query
 	return q, nil
 }
 
-// run answers the queries of one batch.
-func (r *Result) run(ctx context.Context, m *llm.Model, queries []query) error {
-	seqs := make([][]int32, len(queries))
-	var targets []int32
-	for i, q := range queries {
-		seqs[i] = q.input
-		targets = append(targets, q.targets...)
+// group gathers the queries of each item, which stand together and begin with the same
+// tokens where they are choices in one context.
+func group(queries []query) [][]query {
+	var groups [][]query
+	for len(queries) > 0 {
+		n := 1
+		for n < len(queries) && queries[n].item == queries[0].item {
+			n++
+		}
+		groups = append(groups, queries[:n])
+		queries = queries[n:]
 	}
-	hidden, err := m.Hidden(ctx, seqs, nil)
+	return groups
+}
+
+// common is how many tokens all inputs of a group begin with.
+func common(group []query) int {
+	n := len(group[0].input)
+	for _, q := range group[1:] {
+		i := 0
+		for i < min(n, len(q.input)) && q.input[i] == group[0].input[i] {
+			i++
+		}
+		n = i
+	}
+	return n
+}
+
+// rows is how many tokens of a group go through the model.
+func rows(group []query) int {
+	n := common(group)
+	total := n
+	for _, q := range group {
+		total += len(q.input) - n
+	}
+	return total
+}
+
+// run answers the queries of one batch. What the queries of a group begin with goes
+// through the model once.
+func (r *Result) run(ctx context.Context, m *llm.Model, groups [][]query) error {
+	var seqs [][]int32
+	var after []int
+	var targets []int32
+	var at []int // the hidden row that predicts each target
+	var queries []query
+	end := 0
+	for _, group := range groups {
+		n := common(group)
+		begin, prefix := end, len(seqs)
+		seqs, after = append(seqs, group[0].input[:n]), append(after, -1)
+		end += n
+		for _, q := range group {
+			rest := q.input[n:]
+			for p := len(q.input) - len(q.targets); p < len(q.input); p++ {
+				if p < n {
+					at = append(at, begin+p)
+				} else {
+					at = append(at, end+p-n)
+				}
+			}
+			targets = append(targets, q.targets...)
+			if len(rest) > 0 {
+				seqs, after = append(seqs, rest), append(after, prefix)
+				end += len(rest)
+			}
+		}
+		queries = append(queries, group...)
+	}
+	hidden, err := m.HiddenAfter(ctx, seqs, after)
 	if err != nil {
 		return err
 	}
 	// The rows that predict a continuation, gathered for one product.
 	rows := gemm.NewMatrix(len(targets), hidden.Cols)
-	end, n := 0, 0
-	for _, q := range queries {
-		end += len(q.input)
-		for i := end - len(q.targets); i < end; i++ {
-			copy(rows.Row(n), hidden.Row(i))
-			n++
-		}
+	for i, row := range at {
+		copy(rows.Row(i), hidden.Row(row))
 	}
 	scores := make([]float64, len(targets))
 	greedy := make([]bool, len(targets))
@@ -166,7 +223,7 @@ func (r *Result) run(ctx context.Context, m *llm.Model, queries []query) error {
 		}
 		parallel.Each(b-a, func(i int) { scores[a+i], greedy[a+i] = logProb(part.Row(i), targets[a+i]) })
 	}
-	n = 0
+	n := 0
 	for _, q := range queries {
 		answer := &r.Answers[q.item]
 		var sum float64

@@ -107,6 +107,23 @@ func TestIsoBit(t *testing.T) {
 			t.Errorf("at %v bits: compared %v, want %v", at, found, ok)
 		}
 	}
+	// A rival that has fewer bits and less divergence is ahead, whatever its larger rows do.
+	worse := scaled(low, "rtn e", "rtn", 5.1, 0.5)
+	for kl, ok := range map[float64]bool{0.3: true, 0.2: false} {
+		found := false
+		for _, i := range Build([]row.Row{low, high, worse, scaled(low, "m", "mosaic", 5.1, kl)}).Groups[0].Iso {
+			if i.Entry.Label == "m" {
+				found = true
+				if i.Lower.Label != "rtn b" || i.Upper != nil || !(math.Abs(i.Ratio.Value-kl/0.25) < 1e-12) ||
+					!(math.Abs(i.Apart()+0.1) < 1e-12) {
+					t.Errorf("KL ratio %v to %s, want %v to rtn b", i.Ratio.Value, i.Lower.Label, kl/0.25)
+				}
+			}
+		}
+		if found != ok {
+			t.Errorf("%v of the divergence at 5.1 bits: compared %v, want %v", kl, found, ok)
+		}
+	}
 	for at, ok := range map[float64]bool{4.004: true, 4.006: false} {
 		if got := len(Build([]row.Row{low, scaled(low, "m", "mosaic", at, 0.2)}).Groups[0].Iso) > 0; got != ok {
 			t.Errorf("at %v bits against one row of 4: compared %v, want %v", at, got, ok)

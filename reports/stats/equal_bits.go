@@ -62,7 +62,8 @@ const SameSize = 0.005
 // The rival is read off the lower convex hull of its method's rows, log KL over
 // bits: on the line between Lower and Upper, neighbours on the hull, or past its
 // ends by at most Reach. Upper is nil where Lower has the row's bits already, or
-// where the hull is a single row within SameSize. The hull favours the rival a
+// where the hull is a single row within SameSize; and farther past the end, where Lower
+// is the end and ahead of the row with fewer bits. The hull favours the rival a
 // little: between its rows it stands for a mixture that nobody ran, and the best of
 // several rows is picked with luck in it; the interval does not correct for that.
 // Checkpoints of other programs are no sizes of one method: no line goes between them,
@@ -170,18 +171,20 @@ func isoAgainst(e *Entry, rival string, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
 	var est Estimate
 	var err error
+	first, last := curve[0], curve[len(curve)-1]
+	ahead := last.Bits < e.Bits && last.KL.Value < e.KL.Value
 	i, exact := slices.BinarySearchFunc(curve, e.Bits,
 		func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
-	switch first, last := curve[0], curve[len(curve)-1]; {
+	switch {
 	case exact:
 		iso.Lower = curve[i]
-	case len(curve) == 1:
-		if math.Abs(first.Bits-e.Bits) > SameSize {
+	case len(curve) == 1 && math.Abs(first.Bits-e.Bits) <= SameSize:
+		iso.Lower = first
+	case len(curve) == 1 || e.Bits < first.Bits-Reach || e.Bits > last.Bits+Reach:
+		if !ahead || rival == checkpoints {
 			return iso, false
 		}
-		iso.Lower = first
-	case e.Bits < first.Bits-Reach || e.Bits > last.Bits+Reach:
-		return iso, false
+		iso.Lower = last
 	default:
 		i = min(max(i, 1), len(curve)-1)
 		iso.Lower, iso.Upper = curve[i-1], curve[i]
