@@ -40,6 +40,7 @@ func TestArrows(t *testing.T) {
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
 		"internal/llm":       {"internal/half", "internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
+		"internal/cudallm":   {"internal/gemm", "internal/half", "internal/llm", "internal/parallel", "internal/variants", "quant", "zipper/cuda", "zipper/cuda/driver"},
 		"internal/foreign":   {"internal/gemm", "internal/gguf", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
 		"internal/tasks":     {"internal/parquet", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},

@@ -18,6 +18,12 @@ import (
 // A token id outside the vocabulary and a NaN or Inf in the hidden states are
 // errors; ctx is looked at before each half layer.
 func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string, x gemm.Matrix)) (gemm.Matrix, error) {
+	if m.engine != nil {
+		if tap != nil {
+			return gemm.Matrix{}, errEngine
+		}
+		return m.engine.Hidden(ctx, seqs)
+	}
 	s, err := m.Begin(seqs)
 	if err != nil {
 		return gemm.Matrix{}, err
@@ -30,6 +36,9 @@ func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string
 // position 0. It equals Hidden of the whole sequences up to rounding, and reads what
 // several of them begin with once.
 func (m *Model) HiddenAfter(ctx context.Context, seqs [][]int32, after []int) (gemm.Matrix, error) {
+	if m.engine != nil {
+		return m.engineAfter(ctx, seqs, after)
+	}
 	s, err := m.newStream(seqs, after)
 	if err != nil {
 		return gemm.Matrix{}, err
@@ -55,6 +64,9 @@ func (s *Stream) finish(ctx context.Context, tap func(site string, x gemm.Matrix
 // Logits sets dst [M,V] = hidden·lm_headᵀ, as the output layer is executed. NaN or Inf
 // in the result is an error.
 func (m *Model) Logits(dst, hidden gemm.Matrix) error {
+	if m.engine != nil {
+		return m.engine.Logits(dst, hidden)
+	}
 	w := &m.output
 	if w.act != quant.A16 {
 		hidden = hidden.Clone()

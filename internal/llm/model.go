@@ -24,6 +24,7 @@ type Model struct {
 	listed, replaced bool
 
 	prefix *prefix // nil for none
+	engine Engine  // nil for this package
 }
 
 // base is what all views share.
@@ -245,7 +246,7 @@ func (m *Model) WithOutput(p Product) *Model {
 		panic(fmt.Sprintf("llm: %s: product is %dx%d, the output layer %dx%d", m.name, n, k, m.vocab, m.dim))
 	}
 	v := *m
-	v.output.product, v.output.act, v.replaced = p, quant.A16, true
+	v.output.product, v.output.act, v.replaced, v.engine = p, quant.A16, true, nil
 	return &v
 }
 

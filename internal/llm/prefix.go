@@ -30,7 +30,7 @@ type prefix struct {
 // prefix as they do of other tokens. Decode does not know prefixes.
 func (m *Model) WithPrefix(tokens []int32) *Model {
 	v := *m
-	v.prefix = nil
+	v.prefix, v.engine = nil, nil
 	if len(tokens) > 0 {
 		plain := v
 		v.prefix = &prefix{tokens: slices.Clone(tokens), of: &plain}

@@ -104,6 +104,9 @@ func (s *Stream) State() gemm.Matrix { return s.x }
 // A NaN or Inf in the hidden states is an error, after which, as after one of
 // ctx, the stream is of no use.
 func (s *Stream) Advance(ctx context.Context, tap func(site string, x gemm.Matrix)) error {
+	if s.m.engine != nil {
+		return errEngine
+	}
 	r := &run{m: s.m, segs: s.segs, past: s.past, tap: tap, cs: s.cs, x: s.x}
 	defer s.m.pool.Put(r.allocate())
 	if err := r.layer(ctx, s.layer); err != nil {
