@@ -52,6 +52,7 @@ type LeagueRegion struct {
 var inputAxes = []struct{ axis, usual, prefix string }{
 	{"activations_group", "default", "group "}, {"activations_zero", "symmetric", ""},
 	{"activations_clip", "0", "clipped at "}, {"activations_scale", "dynamic", ""},
+	{"activations_wide", "0", "wide "},
 }
 
 // inputsOf says what a row's inputs are beside the name of their format.

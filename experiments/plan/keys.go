@@ -323,6 +323,12 @@ func inputKeys() []*key {
 			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
 			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
+		{name: "activations_wide",
+			means: "Share of the channels of 4-bit inputs that have 8 bits, as whole groups: those of the largest inputs, " +
+				"COMET's",
+			kind: kinds.Percent(0, 1), field: func(t *Trial) any { return &t.ActivationsWide }, fallback: always(0.0),
+			when: func(t *Trial) bool { return t.Activations == "a4" }, needs: "activations a4",
+			label: kinds.Prefix("inputs-wide", kinds.AsPercent), quiet: true},
 	}
 }
 
@@ -358,6 +364,10 @@ var constraints = []constraint{
 		"with asymmetric grids: calibration knows the largest magnitude alone"},
 	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
 		"for a method that keeps channels apart, which have scales of their own"},
+	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && t.ActivationsScale != "" },
+		"of inputs whose scales are found beforehand: wide channels have theirs at run time"},
+	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && keepsChannels(t) },
+		"for a method that keeps channels apart, and rounds their inputs in its own way"},
 	{"transform_block", func(t *Trial) bool { return t.TransformBlock&(t.TransformBlock-1) != 0 }, "is no power of two"},
 	{"transform", func(t *Trial) bool {
 		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "all"

@@ -283,6 +283,16 @@ var Systems = []System{
 		Checked: "numpy's eigenvalues (scripts/golden/rotations.py); the function is kept to 1e-5",
 	},
 	{
+		Name: "COMET",
+		File: "activations: a4\n" +
+			"activations_wide: 16%\n" +
+			"methods: [{method: gptq, group: 128}]",
+		Source: "arXiv:2410.12168",
+		Departs: "the criterion could not be read: channels are ranked by their largest input; wide ones share one scale " +
+			"of a token; weights are GPTQ's; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/activations.py)",
+	},
+	{
 		Name: "PrefixQuant",
 		File: "prefix: outliers\n" +
 			"transform: quarot\n" +
@@ -341,8 +351,10 @@ var LeftOut = []struct{ Name, Why string }{
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
 	{"QLLM",
 		"split and merged channels: not built yet"},
-	{"COMET, MixQ, QRazor, OliVe, FireQ",
-		"formats of inputs in blocks or pairs: not built yet"},
+	{"MixQ",
+		"QUIK keeps the same channels in 16 bits, by the same score"},
+	{"QRazor, OliVe, FireQ",
+		"formats of blocks or pairs: not built yet"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are gradients of the loss"},
 	{"KIVI, GEAR, MILLION, RotateKV",

@@ -43,7 +43,9 @@ type Trial struct {
 	ActivationsZero  string  `json:"activations_zero,omitempty"`
 	ActivationsClip  float64 `json:"activations_clip,omitempty"`
 	ActivationsScale string  `json:"activations_scale,omitempty"`
-	Method           Method  `json:"method"`
+	// ActivationsWide is the share of channels that have 8 bits in place of 4.
+	ActivationsWide float64 `json:"activations_wide,omitempty"`
+	Method          Method  `json:"method"`
 	// Tasks are zero-shot tasks, builtin:NAME, TASK=FILE or TASK, joined by commas so
 	// that trials stay comparable; TaskList splits them.
 	Tasks string `json:"tasks,omitempty"`
