@@ -283,6 +283,30 @@ var Systems = []System{
 		Checked: "numpy's eigenvalues (scripts/golden/rotations.py); the function is kept to 1e-5",
 	},
 	{
+		Name: "COMET",
+		File: "activations: a4\n" +
+			"activations_wide: 16%\n" +
+			"methods: [{method: gptq, group: 128}]",
+		Source: "arXiv:2410.12168",
+		Departs: "the criterion could not be read: channels are ranked by their largest input; wide ones share one scale " +
+			"of a token; weights are GPTQ's; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/activations.py)",
+	},
+	{
+		Name: "PrefixQuant",
+		File: "prefix: outliers\n" +
+			"transform: quarot\n" +
+			"activations: a8\n" +
+			"activations_scale: static\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Source: "arXiv:2410.05265",
+		Departs: "tokens are found on 4096 tokens of the calibration text; scales of inputs are those of the largest, not " +
+			"searched for; the cache is not quantized; blocks are not trained; where no token is an outlier, the token " +
+			"that begins sequences is the prefix",
+		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a " +
+			"prefix is the rest of a longer one (internal/llm)",
+	},
+	{
 		Name:  "QTIP",
 		Entry: "trellis",
 		File: "transform: quarot\n" +
@@ -327,8 +351,10 @@ var LeftOut = []struct{ Name, Why string }{
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
 	{"QLLM",
 		"split and merged channels: not built yet"},
-	{"COMET, MixQ, QRazor, OliVe, FireQ, PrefixQuant",
-		"formats of inputs in blocks, pairs or without prefix tokens: not built yet"},
+	{"MixQ",
+		"QUIK keeps the same channels in 16 bits, by the same score"},
+	{"QRazor, OliVe, FireQ",
+		"formats of blocks or pairs: not built yet"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are gradients of the loss"},
 	{"KIVI, GEAR, MILLION, RotateKV",

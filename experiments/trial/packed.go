@@ -67,6 +67,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 				" of the source, so its weights must be in the basis of the source", key, name)
 		}
 	}
+	if t.Prefix != "" {
+		return nil, fmt.Errorf("prefix: %s: a packed checkpoint has no keys and values of a prefix", t.Prefix)
+	}
 	if t.ActivationsScale != "" {
 		return nil, fmt.Errorf("activations_scale: %s: a packed checkpoint has no scales of inputs", t.ActivationsScale)
 	}

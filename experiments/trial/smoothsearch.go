@@ -25,7 +25,7 @@ const searchTries = 23
 func (c *calibrator) searchInputs(t plan.Trial) string {
 	var b strings.Builder
 	fmt.Fprint(&b, learnTokens, searchRows, t.Activations, t.ActivationsGroup, t.ActivationsZero, t.ActivationsClip,
-		t.ActivationsScale)
+		t.ActivationsScale, t.ActivationsWide)
 	for _, l := range c.source.linears {
 		m := t.Method.At(l.Name, c.source.model.Config().Layers)
 		fmt.Fprint(&b, " ", m.Word("format"), m.Int("group"))
@@ -178,7 +178,7 @@ func (s *smoothSearch) site(ctx context.Context, model *llm.Model, layer int, su
 			}
 			site.name, site.weight = l.Site, make([]float32, l.K)
 			site.X, site.Moments = s.samples[l.Site], st.moments
-			site.Inputs, site.Static = s.inputs, s.trial.ActivationsScale == "static"
+			site.Inputs = func(absMax []float32) quant.Activations { return atSite(s.trial, s.inputs, absMax) }
 		}
 		w := load(l)
 		baseline.RaiseColumnMax(site.weight, w)

@@ -60,11 +60,11 @@ func ThresholdScales(act []float32, t float64) []float32 {
 // SmoothSite is what a search for the scales s of a site goes by: a sample of its
 // inputs, and all layers that read them.
 type SmoothSite struct {
-	X       quant.Matrix      // [tokens,K]
-	Moments *quant.Moments    // of the whole calibration
-	Inputs  quant.Activations // how inputs are rounded
-	Static  bool              // to scales found beforehand, from the largest inputs of the calibration
-	Layers  []SmoothLayer
+	X       quant.Matrix   // [tokens,K]
+	Moments *quant.Moments // of the whole calibration
+	// Inputs says how inputs whose channels are at most absMax [K] are rounded.
+	Inputs func(absMax []float32) quant.Activations
+	Layers []SmoothLayer
 
 	y []quant.Matrix // X·Wᵀ of each layer
 }
@@ -98,11 +98,7 @@ func (s *SmoothSite) Loss(scales []float32) (float64, error) {
 		moments = moments.Scaled(scales)
 		divideColumns(x, scales)
 	}
-	inputs := s.Inputs
-	if s.Static {
-		inputs = inputs.WithStatic(moments.AbsMax)
-	}
-	inputs.Apply(x)
+	s.Inputs(moments.AbsMax).Apply(x)
 	var sum float64
 	for i, l := range s.Layers {
 		w := l.Weights

@@ -11,6 +11,11 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant/quanttest"
 )
 
+// always rounds inputs to a, however large they are.
+func always(a quant.Activations) func([]float32) quant.Activations {
+	return func([]float32) quant.Activations { return a }
+}
+
 // Thresholds, and the loss of every candidate, against scripts/golden/smoothquant.py.
 func TestSmoothSearchGolden(t *testing.T) {
 	data, err := os.ReadFile("../testdata/smoothquant.json")
@@ -29,7 +34,7 @@ func TestSmoothSearchGolden(t *testing.T) {
 	}
 	x, ws, top := goldenSite()
 	f := quant.Format{Bits: 4, Group: 16}
-	site := SmoothSite{X: x, Moments: quanttest.MomentsOf(t, x), Inputs: quant.Activations{Bits: 4}}
+	site := SmoothSite{X: x, Moments: quanttest.MomentsOf(t, x), Inputs: always(quant.Activations{Bits: 4})}
 	for _, w := range ws {
 		site.Layers = append(site.Layers, SmoothLayer{Weights: w, Format: &f})
 	}
@@ -73,12 +78,12 @@ func TestSmoothLoss(t *testing.T) {
 		return l
 	}
 	layers := []SmoothLayer{{Weights: ws[0]}}
-	if l := loss(SmoothSite{X: x, Moments: m, Layers: layers}); !(l < 1e-10) {
+	if l := loss(SmoothSite{X: x, Moments: m, Inputs: always(quant.A16), Layers: layers}); !(l < 1e-10) {
 		t.Errorf("without rounding the loss is %g", l)
 	}
 	a4 := quant.Activations{Bits: 4}
-	dynamic := loss(SmoothSite{X: x, Moments: m, Inputs: a4, Layers: layers})
-	static := loss(SmoothSite{X: x, Moments: m, Inputs: a4, Static: true, Layers: layers})
+	dynamic := loss(SmoothSite{X: x, Moments: m, Inputs: always(a4), Layers: layers})
+	static := loss(SmoothSite{X: x, Moments: m, Inputs: a4.WithStatic, Layers: layers})
 	if !(static > dynamic) {
 		t.Errorf("static scales lose %g, those of each token %g", static, dynamic)
 	}
@@ -88,10 +93,10 @@ func TestSmoothLoss(t *testing.T) {
 			large.Row(i)[j] *= 1024
 		}
 	}
-	if l := loss(SmoothSite{X: large, Moments: m, Inputs: a4, Layers: layers}); math.Abs(l-dynamic) > 1e-6 {
+	if l := loss(SmoothSite{X: large, Moments: m, Inputs: always(a4), Layers: layers}); math.Abs(l-dynamic) > 1e-6 {
 		t.Errorf("with half the tokens 1024 times as large the loss is %g, was %g", l, dynamic)
 	}
-	if l := loss(SmoothSite{X: gemm.NewMatrix(3, x.Cols), Moments: m, Inputs: a4, Layers: layers}); l != 0 {
+	if l := loss(SmoothSite{X: gemm.NewMatrix(3, x.Cols), Moments: m, Inputs: always(a4), Layers: layers}); l != 0 {
 		t.Errorf("tokens of zeros lose %g", l)
 	}
 }
