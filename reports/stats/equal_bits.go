@@ -56,8 +56,9 @@ const Reach = 0.03
 // program may be and still be compared as they are.
 const SameSize = 0.005
 
-// perBit is how much less divergence a bit more is taken to give over at most Reach: a
-// quarter, as the squared error of a fine uniform grid (Bennett 1948).
+// perBit is how much less divergence a bit more is taken to give at most: a quarter, as
+// the squared error of a fine uniform grid (Bennett 1948). A line between rows of
+// different grids can be far steeper, and says nothing of sizes between them.
 const perBit = 4
 
 // Iso compares the divergence of a row with that of another method at exactly the
@@ -65,8 +66,9 @@ const perBit = 4
 //
 // The rival's divergence there is the lowest of three readings: on the line between Lower
 // and Upper, neighbours on the lower convex hull of its method's rows, log KL over bits;
-// and, with Upper nil, off a row of it at most Reach larger or, past the end of the hull,
-// smaller, times perBit for each bit that it has more. Past its end the hull counts as it
+// and, with Upper nil, off a row of it times perBit for each bit that it has more: a larger
+// row, by at most Reach where the method has no smaller one, or, past the end of the hull, a
+// row at most Reach smaller. Past its end the hull counts as it
 // is, too, where the rival has larger rows within Reach, or is ahead with fewer bits. The
 // hull favours the rival a little: between its rows it stands for a mixture that nobody ran, and the best
 // of several rows is picked with luck in it; the interval does not correct for that.
@@ -177,10 +179,10 @@ func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
 	lowest := math.Inf(1) // log KL of the rival at e's bits
 	last := curve[len(curve)-1]
-	past := e.Bits > last.Bits
+	past, within := e.Bits > last.Bits, e.Bits >= curve[0].Bits
 	for _, r := range rows {
 		apart := r.Bits - e.Bits
-		if math.Abs(apart) > Reach || apart < 0 && !past {
+		if apart < 0 && !(past && apart >= -Reach) || apart > Reach && !within {
 			continue
 		}
 		if v := math.Log(r.KL.Value) + math.Log(perBit)*apart; v < lowest {
@@ -215,7 +217,7 @@ func (i Iso) estimate() (Estimate, error) {
 		return i.Entry.overBetween(i.Lower, i.Upper, i.Weight)
 	}
 	est, err := logKLRatio(i.Entry, i.Lower)
-	if apart := i.Apart(); math.Abs(apart) <= Reach {
+	if apart := i.Apart(); apart >= -Reach {
 		est = est.plus(-math.Log(perBit) * apart)
 	}
 	return est, err
