@@ -83,9 +83,9 @@ func TestIsoBit(t *testing.T) {
 		t.Error("the row between the rival's two was not compared")
 	}
 
-	// The line goes along the hull: a row above it does not bend it, one below does.
-	near, above := scaled(low, "rtn c", "rtn", 4.54, 0.5), scaled(low, "rtn d", "rtn", 4.46, 0.7)
-	want := 0.4 / math.Pow(0.5, 0.5/0.54)
+	// The line goes along the front: a row of more bits and more divergence does not bend it, another does.
+	near, above := scaled(low, "rtn c", "rtn", 4.54, 0.7), scaled(low, "rtn d", "rtn", 4.6, 0.8)
+	want := 0.4 / math.Pow(0.7, 0.5/0.54)
 	for _, i := range Build([]row.Row{low, high, near, above, mid}).Groups[0].Iso {
 		if i.Entry.Label == "m" && (i.Lower.Label != "rtn a" || i.Upper.Label != "rtn c" ||
 			!(math.Abs(i.Ratio.Value-want) < 1e-12)) {

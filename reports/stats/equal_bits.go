@@ -64,13 +64,12 @@ const perBit = 4
 // Iso compares the divergence of a row with that of another method at exactly the
 // row's bits per weight.
 //
-// The rival's divergence there is the lowest of three readings: on the line between Lower
-// and Upper, neighbours on the lower convex hull of its method's rows, log KL over bits;
-// and, with Upper nil, off a row of it times perBit for each bit that it has more: a larger
-// row, by at most Reach where the method has no smaller one, or, past the end of the hull, a
-// row at most Reach smaller. Past its end the hull counts as it
-// is, too, where the rival has larger rows within Reach, or is ahead with fewer bits. The
-// hull favours the rival a little: between its rows it stands for a mixture that nobody ran, and the best
+// The rival's divergence there is the lower of two readings: on the line between Lower and
+// Upper, neighbours on the front of its method's rows, log KL over bits; and, with Upper
+// nil, off a row of it times perBit for each bit that it has more: a larger row, by at most
+// Reach where the method has no smaller one, or, past the end of the front, a row at most
+// Reach smaller. Past its end the front counts as it is, too, where the rival has larger
+// rows within Reach, or is ahead with fewer bits. This favours the rival a little: the best
 // of several rows is picked with luck in it; the interval does not correct for that.
 // Checkpoints of other programs are no sizes of one method: no line goes between them,
 // and the best of them within SameSize is the rival.
@@ -109,7 +108,7 @@ func (g *Group) isoBit() {
 	slices.SortFunc(names, g.Families.Compare)
 	for _, rival := range names {
 		rows := families[rival]
-		curve := hull(rows)
+		curve := sizes(rows)
 		start := len(g.Iso)
 		for _, name := range names {
 			if name == rival {
@@ -153,28 +152,12 @@ func sameSize(rows []*Entry, bits float64) []*Entry {
 	return best
 }
 
-// hull returns the rows on the lower convex hull of log KL over bits, by bits, as
-// far as it goes down.
-func hull(rows []*Entry) []*Entry {
-	var out []*Entry
-	for _, e := range front(rows) {
-		if n := len(out); n > 0 && out[n-1].Bits == e.Bits { // of a tie the first
-			continue
-		}
-		for n := len(out); n > 1 && slope(out[n-2], out[n-1]) >= slope(out[n-1], e); n = len(out) {
-			out = out[:n-1]
-		}
-		out = append(out, e)
-	}
-	return out
+// sizes returns the rows of a method on its front of bits and log KL, one of each size.
+func sizes(rows []*Entry) []*Entry {
+	return slices.CompactFunc(front(rows), func(a, b *Entry) bool { return a.Bits == b.Bits })
 }
 
-// slope is that of log KL over bits between two rows of different size.
-func slope(a, b *Entry) float64 {
-	return (math.Log(b.KL.Value) - math.Log(a.KL.Value)) / (b.Bits - a.Bits)
-}
-
-// isoAgainst compares e with the rows of a method, whose hull is curve.
+// isoAgainst compares e with the rows of a method, whose front is curve.
 func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
 	lowest := math.Inf(1) // log KL of the rival at e's bits
