@@ -28,13 +28,11 @@ func (e *engine) tabled(x, cells Register) {
 	MOVQ(n, tableAt)
 	MOVQ(U32(16), left)
 	acc := e.acc[:2*e.tokens]
-	levels := func() {
-		VPMOVZXBD(Mem{Base: e.w}, e.low)
-		PREFETCHT0(Mem{Base: e.w, Disp: ahead})
+	levels := func(at int) {
+		VPMOVZXBD(Mem{Base: e.w, Disp: at}, e.low)
 		VPSRLD(Imm(4), e.low, e.high)
 		VPERMPS(table, e.low, e.low)
 		VPERMPS(table, e.high, e.high)
-		ADDQ(Imm(16), e.w)
 	}
 
 	Label("table_row")
@@ -47,20 +45,30 @@ func (e *engine) tabled(x, cells Register) {
 	for _, z := range acc {
 		VPXORD(z, z, z)
 	}
-	Label("table_cells")
-	SUBQ(Imm(4), n)
-	JL(LabelRef("table_tail"))
-	levels()
-	for t := range e.tokens {
-		VFMADD231PS(e.token(xs, t, 0), e.low, acc[t])
-		VFMADD231PS(e.token(xs, t, 64), e.high, acc[e.tokens+t])
+	for _, unroll := range []int{2, 1} {
+		loop, done := fmt.Sprintf("table_%d", unroll), fmt.Sprintf("table_%d_done", unroll)
+		SUBQ(Imm(uint64(4*unroll)), n)
+		JL(LabelRef(done))
+		Label(loop)
+		for i := range unroll {
+			levels(16 * i)
+			for t := range e.tokens {
+				VFMADD231PS(e.token(xs, t, 128*i), e.low, acc[t])
+				VFMADD231PS(e.token(xs, t, 128*i+64), e.high, acc[e.tokens+t])
+			}
+		}
+		PREFETCHT0(Mem{Base: e.w, Disp: ahead})
+		ADDQ(U32(16*unroll), e.w)
+		ADDQ(U32(128*unroll), xs)
+		SUBQ(Imm(uint64(4*unroll)), n)
+		JGE(LabelRef(loop))
+		Label(done)
+		ADDQ(Imm(uint64(4*unroll)), n)
 	}
-	ADDQ(U32(128), xs)
-	JMP(LabelRef("table_cells"))
-	Label("table_tail")
-	ADDQ(Imm(4), n)
+	TESTQ(n, n)
 	JE(LabelRef("table_stored"))
-	levels()
+	levels(0)
+	ADDQ(Imm(16), e.w)
 	for t := range e.tokens {
 		VMOVUPS_Z(e.token(xs, t, 0), K2, e.code)
 		VFMADD231PS(e.code, e.low, acc[t])
