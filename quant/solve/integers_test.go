@@ -119,7 +119,7 @@ func TestIntegerBits(t *testing.T) {
 		bits  int
 	}{
 		{"any3", 128, n*4*4 + n*8*2, 3}, {"any2", 64, n*8*4 + n*4*2, 2}, {"power4", 64, n*8*2 + 4, 4},
-		{"fireq4", 128, n*4 + 4, 4}, {"sdr4", 16, n*32/2 + n*2, 4}, {"hqq4", 64, n*8*4, 4},
+		{"fireq4", 128, n*4 + 4, 4}, {"sdr4", 16, n*32/2 + n*2, 4}, {"hqq4", 64, n * 8 * 4, 4},
 	} {
 		f, err := quant.ParseFormat(c.name, c.group)
 		if err != nil {
