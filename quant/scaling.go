@@ -20,7 +20,7 @@ var integerScales = scaling{of: HalfScaling, scale: halfScale,
 	}}
 
 // offsetScales has scale and offset in half precision, and 16 levels for each row.
-var offsetScales = scaling{
+var offsetScales = scaling{of: OffsetScaling,
 	arrays: func(_ Format, n, groups int) counts {
 		return counts{scales: n * groups, offsets: n * groups, tables: n * 16}
 	},
@@ -72,7 +72,7 @@ var doubleScales = scaling{of: DoubleScaling, scaleBits: 8, mean: true,
 	}}
 
 // wholeScales has a whole number of 16 bits for each group, in units of one float32.
-var wholeScales = scaling{
+var wholeScales = scaling{of: WholeScaling,
 	arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} },
 	scale: func(p *Packed, n, g, groups int) (float64, float64) {
 		return float64(p.Scales[n*groups+g]) * float64(p.Tensor[0]), 0
@@ -80,7 +80,7 @@ var wholeScales = scaling{
 
 // qoqScales has a whole number in a byte and a zero of 4 bits for each group, in units
 // of a half-precision number for each row.
-var qoqScales = scaling{scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
+var qoqScales = scaling{of: QoQScaling, scaleBits: 8, validScale: func(b byte) bool { return b <= 127 },
 	arrays: func(_ Format, n, groups int) counts {
 		return counts{scaleBytes: n * groups, zeros: n * PackedLen(groups, 4), second: n}
 	},

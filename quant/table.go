@@ -60,6 +60,9 @@ const (
 	E4M3Scaling                   // Packed.ScaleBytes, E4M3 numbers times Packed.Tensor[0]
 	DoubleScaling                 // Packed.ScaleBytes and Packed.Tensor; see DoubleDecode
 	BilevelScaling                // codes in Packed.ScaleBytes and Packed.Zeros, and Packed.Second; see BilevelDecode
+	OffsetScaling                 // Packed.Scales and Packed.Offsets in half precision
+	WholeScaling                  // Packed.Scales are whole numbers, times Packed.Tensor[0]
+	QoQScaling                    // whole numbers in Packed.ScaleBytes times Packed.Second of the row, and Packed.Zeros
 )
 
 // zeroRule says whether a format stores a zero or an offset for each group.

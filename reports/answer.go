@@ -80,8 +80,11 @@ func isoRival(iso stats.Iso) string {
 	if iso.Upper != nil && iso.Weight > 0.5 {
 		near = iso.Upper
 	}
-	if iso.Apart() == 0 {
+	switch apart := iso.Apart(); {
+	case apart == 0:
 		return near.Name
+	case iso.Upper == nil && apart < -stats.Reach:
+		return fmt.Sprintf("%s, which has fewer bits (%s)", near.Name, format.Fixed(near.Bits, 3))
 	}
 	return "near " + near.Name
 }

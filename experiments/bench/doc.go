@@ -35,7 +35,7 @@
 //	group     weights that share a scale, or row
 //	density   share of blocks with a residual, as a fraction
 //	block     rxc, absent at density 0, as is
-//	residual_scale  block or row
+//	residual_scale  block, row or half; index of half: rows, bitmap or exact
 //	outliers  share of weights that outlier16 keeps, where the file gives it
 //	tokens    M
 //	cache     flush, rotate, warm

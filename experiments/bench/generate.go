@@ -104,6 +104,7 @@ func ofCheckpoint(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*pla
 	own := *g
 	own.Checkpoint, own.Scheme, own.Group = m.String(), trial.Scheme(p.Trial.Activations), f.Base.Group
 	own.Density, own.Block, own.RowScale, own.Outliers = 0, plan.Block{}, false, m.Float("outliers")
+	own.HalfSteps, own.Index = false, ""
 	if r := f.Residual; r != nil {
 		own.Density, own.Block = m.Float("density"), plan.Block{Rows: r.BlockRows, Cols: r.BlockCols}
 		own.RowScale = r.RowScales

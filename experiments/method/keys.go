@@ -47,10 +47,18 @@ var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
 	Needs: "a quantizer, or activations a8 or a4", Label: kinds.Prefix("smooth", nil), Quiet: true}
 
+var smoothingSearch = &Key{Name: "smoothing_search",
+	Kind: kinds.DefaultWord(false, "none", "alpha", "global", "threshold"), Default: always(""), ForInputs: true,
+	Means: "Finds what smoothing fixes by the error of rounded inputs and weights: an alpha for each input of layers, " +
+		"one for the model (SmoothQuant+'s), or for each input a threshold above which channels are scaled down to it " +
+		"(OS+'s)",
+	Applies: func(s Settings) bool { return s.Float("smoothing") == 0 }, Needs: "smoothing 0",
+	Label: kinds.Prefix("smooth-", nil), Quiet: true}
+
 var smoothingSites = &Key{Name: "smoothing_sites", Kind: kinds.Word("all", "norms"),
 	Default: always("all"), ForInputs: true,
 	Means:   "Layers that are smoothed: all, or those that read a norm",
-	Applies: func(s Settings) bool { return s.Float("smoothing") > 0 }, Needs: "smoothing above 0",
+	Applies: Settings.Smooths, Needs: "smoothing above 0, or smoothing_search",
 	Label: kinds.Prefix("", kinds.Suffix("-only")), Quiet: true}
 
 // LMHead is the name of the key that quantizes the output layer, too.

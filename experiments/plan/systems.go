@@ -51,6 +51,26 @@ var Systems = []System{
 		Checked: "the authors' smooth.py (scripts/golden/published.py), and the formula in torch (smoothquant.py)",
 	},
 	{
+		Name:   "SmoothQuant+",
+		File:   "methods: [{method: rtn, group: 128, smoothing_search: global, smoothing_sites: norms}]",
+		Source: "arXiv:2312.03788",
+		Departs: "the loss is the sum of relative output errors of all layers on a sample of inputs, as no code of the " +
+			"search is published; weights are rounded to nearest in it",
+		Checked: "losses of all candidates in numpy (scripts/golden/smoothquant.py); the function is kept to 1e-5",
+	},
+	{
+		Name: "Outlier Suppression+",
+		File: "activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: rtn, group: row, format: int4a, smoothing_search: threshold}]",
+		Source: "arXiv:2304.09145",
+		Departs: "no shifts, which models without biases cannot take up; thresholds fall by a factor, not by equal steps; " +
+			"the loss is the relative output error of the layers that read the input, token by token, not that of " +
+			"attention or of gate and up together",
+		Checked: "losses of all candidates in numpy (scripts/golden/smoothquant.py); the function is kept to 1e-5",
+	},
+	{
 		Name:    "SpQR",
 		Entry:   "spqr",
 		File:    "methods: [{method: spqr, format: int3b, outliers: 1%}]",
@@ -263,6 +283,30 @@ var Systems = []System{
 		Checked: "numpy's eigenvalues (scripts/golden/rotations.py); the function is kept to 1e-5",
 	},
 	{
+		Name: "COMET",
+		File: "activations: a4\n" +
+			"activations_wide: 16%\n" +
+			"methods: [{method: gptq, group: 128}]",
+		Source: "arXiv:2410.12168",
+		Departs: "the criterion could not be read: channels are ranked by their largest input; wide ones share one scale " +
+			"of a token; weights are GPTQ's; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/activations.py)",
+	},
+	{
+		Name: "PrefixQuant",
+		File: "prefix: outliers\n" +
+			"transform: quarot\n" +
+			"activations: a8\n" +
+			"activations_scale: static\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Source: "arXiv:2410.05265",
+		Departs: "tokens are found on 4096 tokens of the calibration text; scales of inputs are those of the largest, not " +
+			"searched for; the cache is not quantized; blocks are not trained; where no token is an outlier, the token " +
+			"that begins sequences is the prefix",
+		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a " +
+			"prefix is the rest of a longer one (internal/llm)",
+	},
+	{
 		Name:  "QTIP",
 		Entry: "trellis",
 		File: "transform: quarot\n" +
@@ -305,10 +349,12 @@ var LeftOut = []struct{ Name, Why string }{
 		"grids that are not in the list of formats yet"},
 	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
-	{"OS+, SmoothQuant+, QLLM",
-		"searched scaling, and split channels: not built yet"},
-	{"COMET, MixQ, QRazor, OliVe, FireQ, PrefixQuant",
-		"formats of inputs in blocks, pairs or without prefix tokens: not built yet"},
+	{"QLLM",
+		"split and merged channels: not built yet"},
+	{"MixQ",
+		"QUIK keeps the same channels in 16 bits, by the same score"},
+	{"QRazor, OliVe, FireQ",
+		"formats of blocks or pairs: not built yet"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are gradients of the loss"},
 	{"KIVI, GEAR, MILLION, RotateKV",

@@ -48,30 +48,35 @@ func (g *Group) Count(family string) int {
 	return n
 }
 
-// Reach is how far past the ends of a method's rows, in bits per weight, the line
-// through them is continued: sizes of grids and groups seldom meet exactly.
+// Reach is how far apart, in bits per weight, two rows may be for the divergence of one
+// to be read at the bits of the other: sizes of grids and groups seldom meet exactly.
 const Reach = 0.03
 
-// SameSize is how far apart, in bits per weight, two rows may be and still be
-// compared as they are where there is no line to read at exactly the bits of one.
+// SameSize is how far apart, in bits per weight, a row and a checkpoint of another
+// program may be and still be compared as they are.
 const SameSize = 0.005
+
+// perBit is how much less divergence a bit more is taken to give over at most Reach: a
+// quarter, as the squared error of a fine uniform grid (Bennett 1948).
+const perBit = 4
 
 // Iso compares the divergence of a row with that of another method at exactly the
 // row's bits per weight.
 //
-// The rival is read off the lower convex hull of its method's rows, log KL over
-// bits: on the line between Lower and Upper, neighbours on the hull, or past its
-// ends by at most Reach. Upper is nil where Lower has the row's bits already, or
-// where the hull is a single row within SameSize. The hull favours the rival a
-// little: between its rows it stands for a mixture that nobody ran, and the best of
-// several rows is picked with luck in it; the interval does not correct for that.
+// The rival's divergence there is the lowest of three readings: on the line between Lower
+// and Upper, neighbours on the lower convex hull of its method's rows, log KL over bits;
+// and, with Upper nil, off a row of it at most Reach larger or, past the end of the hull,
+// smaller, times perBit for each bit that it has more. Past its end the hull counts as it
+// is, too, where the rival has larger rows within Reach, or is ahead with fewer bits. The
+// hull favours the rival a little: between its rows it stands for a mixture that nobody ran, and the best
+// of several rows is picked with luck in it; the interval does not correct for that.
 // Checkpoints of other programs are no sizes of one method: no line goes between them,
 // and the best of them within SameSize is the rival.
 type Iso struct {
 	Entry        *Entry
 	Family       string // of the rival
 	Lower, Upper *Entry
-	Weight       float64  // of Upper; below 0 or above 1 past the ends of the hull
+	Weight       float64  // of Upper, between 0 and 1
 	Ratio        Estimate // KL of Entry over KL of the rival; below 1 Entry wins
 	Holm         float64  // corrected over all of the group's comparisons with this family
 }
@@ -109,12 +114,14 @@ func (g *Group) isoBit() {
 				continue
 			}
 			for _, e := range families[name] {
+				of, line := rows, curve
 				if rival == checkpoints {
-					if curve = sameSize(rows, e.Bits); curve == nil {
+					if of = sameSize(rows, e.Bits); of == nil {
 						continue
 					}
+					line = of
 				}
-				if iso, ok := isoAgainst(e, rival, curve); ok {
+				if iso, ok := isoAgainst(e, rival, of, line); ok {
 					g.Iso = append(g.Iso, iso)
 				}
 			}
@@ -165,38 +172,53 @@ func slope(a, b *Entry) float64 {
 	return (math.Log(b.KL.Value) - math.Log(a.KL.Value)) / (b.Bits - a.Bits)
 }
 
-// isoAgainst compares e with the method whose hull is curve.
-func isoAgainst(e *Entry, rival string, curve []*Entry) (Iso, bool) {
+// isoAgainst compares e with the rows of a method, whose hull is curve.
+func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
-	var est Estimate
-	var err error
-	i, exact := slices.BinarySearchFunc(curve, e.Bits,
-		func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
-	switch first, last := curve[0], curve[len(curve)-1]; {
-	case exact:
-		iso.Lower = curve[i]
-	case len(curve) == 1:
-		if math.Abs(first.Bits-e.Bits) > SameSize {
-			return iso, false
+	lowest := math.Inf(1) // log KL of the rival at e's bits
+	last := curve[len(curve)-1]
+	past := e.Bits > last.Bits
+	for _, r := range rows {
+		apart := r.Bits - e.Bits
+		if math.Abs(apart) > Reach || apart < 0 && !past {
+			continue
 		}
-		iso.Lower = first
-	case e.Bits < first.Bits-Reach || e.Bits > last.Bits+Reach:
+		if v := math.Log(r.KL.Value) + math.Log(perBit)*apart; v < lowest {
+			lowest, iso.Lower = v, r
+		}
+	}
+	i, _ := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
+	if i > 0 && i < len(curve) {
+		a, b := curve[i-1], curve[i]
+		w := (e.Bits - a.Bits) / (b.Bits - a.Bits)
+		if v := (1-w)*math.Log(a.KL.Value) + w*math.Log(b.KL.Value); v < lowest {
+			iso.Lower, iso.Upper, iso.Weight = a, b, w
+		}
+	}
+	if past && (iso.Lower != nil || last.KL.Value < e.KL.Value) && math.Log(last.KL.Value) < lowest {
+		iso.Lower = last
+	}
+	if iso.Lower == nil {
 		return iso, false
-	default:
-		i = min(max(i, 1), len(curve)-1)
-		iso.Lower, iso.Upper = curve[i-1], curve[i]
-		iso.Weight = (e.Bits - iso.Lower.Bits) / (iso.Upper.Bits - iso.Lower.Bits)
 	}
-	if iso.Upper == nil {
-		est, err = logKLRatio(e, iso.Lower)
-	} else {
-		est, err = e.overBetween(iso.Lower, iso.Upper, iso.Weight)
-	}
+	est, err := iso.estimate()
 	if err != nil || !est.Interval() {
 		return iso, false
 	}
 	iso.Ratio = est.Exp()
 	return iso, true
+}
+
+// estimate is log(KL of Entry / KL of the rival).
+func (i Iso) estimate() (Estimate, error) {
+	if i.Upper != nil {
+		return i.Entry.overBetween(i.Lower, i.Upper, i.Weight)
+	}
+	est, err := logKLRatio(i.Entry, i.Lower)
+	if apart := i.Apart(); math.Abs(apart) <= Reach {
+		est = est.plus(-math.Log(perBit) * apart)
+	}
+	return est, err
 }
 
 // overBetween is log(KL of e / KL between a and b), with the weight w of b, paired.
