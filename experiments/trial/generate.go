@@ -148,7 +148,7 @@ func (out *Generated) prepare(model *llm.Model, t plan.Trial) (*continuer, error
 	_, kernel := Kernel()
 	out.Execution = fmt.Sprintf("kernel %s, %d threads", kernel, runtime.GOMAXPROCS(0))
 	return &continuer{func(ctx context.Context, prompt []int32, tokens, copies int) ([]int32, float64, float64, error) {
-		return greedy(ctx, view, prompt, tokens, copies)
+		return Greedy(ctx, view, prompt, tokens, copies)
 	}, func() error { return nil }}, nil
 }
 
@@ -171,9 +171,9 @@ func (out *Generated) prepareGPU(model *llm.Model, t plan.Trial) (*continuer, er
 	}, g.Close}, nil
 }
 
-// greedy continues copies of a prompt, and returns the tokens of the first copy and the
+// Greedy continues copies of a prompt, and returns the tokens of the first copy and the
 // seconds up to the first token and from there to the last.
-func greedy(ctx context.Context, m *llm.Model, prompt []int32, tokens, copies int) (ids []int32,
+func Greedy(ctx context.Context, m *llm.Model, prompt []int32, tokens, copies int) (ids []int32,
 	prefill, decode float64, err error) {
 	caches, in := make([]*llm.Cache, copies), make([][]int32, copies)
 	for i := range caches {

@@ -56,19 +56,20 @@ const Reach = 0.03
 // program may be and still be compared as they are.
 const SameSize = 0.005
 
-// perBit is how much less divergence a bit more is taken to give over at most Reach: a
-// quarter, as the squared error of a fine uniform grid (Bennett 1948).
+// perBit is how much less divergence a bit more is taken to give at most: a quarter, as
+// the squared error of a fine uniform grid (Bennett 1948). A line between rows of
+// different grids can be far steeper, and says nothing of sizes between them.
 const perBit = 4
 
 // Iso compares the divergence of a row with that of another method at exactly the
 // row's bits per weight.
 //
-// The rival's divergence there is the lowest of three readings: on the line between Lower
-// and Upper, neighbours on the lower convex hull of its method's rows, log KL over bits;
-// and, with Upper nil, off a row of it at most Reach larger or, past the end of the hull,
-// smaller, times perBit for each bit that it has more. Past its end the hull counts as it
-// is, too, where the rival has larger rows within Reach, or is ahead with fewer bits. The
-// hull favours the rival a little: between its rows it stands for a mixture that nobody ran, and the best
+// The rival's divergence there is the lower of two readings: on the line between Lower and
+// Upper, neighbours on the front of its method's rows, log KL over bits; and, with Upper
+// nil, off a row of it times perBit for each bit that it has more: a larger row, by at most
+// Reach where the method has no smaller one, or, past the end of the front, a row at most
+// Reach smaller. Past its end the front counts as it is, too, where the rival has larger
+// rows within Reach, or is ahead with fewer bits. This favours the rival a little: the best
 // of several rows is picked with luck in it; the interval does not correct for that.
 // Checkpoints of other programs are no sizes of one method: no line goes between them,
 // and the best of them within SameSize is the rival.
@@ -107,7 +108,7 @@ func (g *Group) isoBit() {
 	slices.SortFunc(names, g.Families.Compare)
 	for _, rival := range names {
 		rows := families[rival]
-		curve := hull(rows)
+		curve := sizes(rows)
 		start := len(g.Iso)
 		for _, name := range names {
 			if name == rival {
@@ -151,36 +152,20 @@ func sameSize(rows []*Entry, bits float64) []*Entry {
 	return best
 }
 
-// hull returns the rows on the lower convex hull of log KL over bits, by bits, as
-// far as it goes down.
-func hull(rows []*Entry) []*Entry {
-	var out []*Entry
-	for _, e := range front(rows) {
-		if n := len(out); n > 0 && out[n-1].Bits == e.Bits { // of a tie the first
-			continue
-		}
-		for n := len(out); n > 1 && slope(out[n-2], out[n-1]) >= slope(out[n-1], e); n = len(out) {
-			out = out[:n-1]
-		}
-		out = append(out, e)
-	}
-	return out
+// sizes returns the rows of a method on its front of bits and log KL, one of each size.
+func sizes(rows []*Entry) []*Entry {
+	return slices.CompactFunc(front(rows), func(a, b *Entry) bool { return a.Bits == b.Bits })
 }
 
-// slope is that of log KL over bits between two rows of different size.
-func slope(a, b *Entry) float64 {
-	return (math.Log(b.KL.Value) - math.Log(a.KL.Value)) / (b.Bits - a.Bits)
-}
-
-// isoAgainst compares e with the rows of a method, whose hull is curve.
+// isoAgainst compares e with the rows of a method, whose front is curve.
 func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
 	iso := Iso{Entry: e, Family: rival}
 	lowest := math.Inf(1) // log KL of the rival at e's bits
 	last := curve[len(curve)-1]
-	past := e.Bits > last.Bits
+	past, within := e.Bits > last.Bits, e.Bits >= curve[0].Bits
 	for _, r := range rows {
 		apart := r.Bits - e.Bits
-		if math.Abs(apart) > Reach || apart < 0 && !past {
+		if apart < 0 && !(past && apart >= -Reach) || apart > Reach && !within {
 			continue
 		}
 		if v := math.Log(r.KL.Value) + math.Log(perBit)*apart; v < lowest {
@@ -215,7 +200,7 @@ func (i Iso) estimate() (Estimate, error) {
 		return i.Entry.overBetween(i.Lower, i.Upper, i.Weight)
 	}
 	est, err := logKLRatio(i.Entry, i.Lower)
-	if apart := i.Apart(); math.Abs(apart) <= Reach {
+	if apart := i.Apart(); apart >= -Reach {
 		est = est.plus(-math.Log(perBit) * apart)
 	}
 	return est, err
