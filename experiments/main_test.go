@@ -108,7 +108,8 @@ protocol: {text: builtin:heldout, context: 256, stride: 256, bos: true}
 calibration: {text: builtin:calibration, tokens: 16384}
 execution: packed
 methods:
-  - {method: rtn, group: 64, format: [int4, any4]}
+  - {method: rtn, group: 64}
+  - {method: trellis, trellis_bits: 2, trellis_length: 6}
 `), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,9 @@ methods:
 		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
 		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
-		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"rtn any4"},
+		{[]string{"eval", "--text", "builtin:heldout", "--engine", "gpu"}, "--engine gpu: want cpu or cuda"},
+		{[]string{"generate", "--prompt", "x", "--engine", "gpu"}, "--engine gpu: want cpu or cuda"},
+		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"trellis"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want it to say %q", c.args, err, c.want)

@@ -50,6 +50,14 @@ func TestGoldenActivations(t *testing.T) {
 		}
 		formats = append(formats, a)
 	}
+	x := activationInputs()
+	largest := make([]float32, x.Cols)
+	for i := range x.Rows {
+		for j, v := range x.Row(i) {
+			largest[j] = max(largest[j], v, -v)
+		}
+	}
+	formats = append(formats, Activations{Bits: 4, Group: 16}.WithWide(largest, 0.27)) // a quarter, in whole groups
 	if len(golden) != len(formats) {
 		t.Fatalf("%d formats in the golden file", len(golden))
 	}
@@ -59,7 +67,11 @@ func TestGoldenActivations(t *testing.T) {
 		}
 		x := activationInputs()
 		a.Apply(x)
-		want := golden[a.String()]
+		name := a.String()
+		if a.Channels != nil {
+			name += " wide"
+		}
+		want := golden[name]
 		if len(want) != x.Rows {
 			t.Fatalf("%s: %d tokens in the golden file", a, len(want))
 		}
@@ -73,7 +85,7 @@ func TestGoldenActivations(t *testing.T) {
 		x = activationInputs()
 		x.Row(0)[3] = float32(math.Inf(1))
 		a.Apply(x)
-		if v := x.Row(0)[3]; v == v || x.Row(1)[3] != x.Row(1)[3] {
+		if v := x.Row(0)[3]; v == v && a.Channels == nil || x.Row(1)[3] != x.Row(1)[3] {
 			t.Errorf("%s: an infinite value gives %g", a, v)
 		}
 	}

@@ -1,6 +1,9 @@
 package quant
 
 import (
+	"math"
+	"sort"
+
 	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
@@ -29,6 +32,9 @@ func (q *Quantized) Inputs(a Activations) Activations {
 		return a
 	}
 	ch := &Channels{}
+	if a.Channels != nil { // wide ones
+		*ch = *a.Channels
+	}
 	if c := q.Columns; c != nil {
 		ch.Order, ch.Kept, ch.Bits = c.order(), c.Count, 16
 		if c.Packed != nil {
@@ -40,6 +46,22 @@ func (q *Quantized) Inputs(a Activations) Activations {
 	}
 	a = a.over(ch.Scale)
 	a.Channels = ch
+	return a
+}
+
+// WithWide returns a where a share of the channels is rounded to 8 bits, with a scale of
+// their own per token, as whole groups of a: those whose largest inputs absMax [K] are
+// largest (COMET's blocks of channels, Liu et al. 2024, arXiv:2410.12168). The others are
+// grouped by size, ascending.
+func (a Activations) WithWide(absMax []float32, share float64) Activations {
+	order := make([]int, len(absMax))
+	for j := range order {
+		order[j] = j
+	}
+	sort.SliceStable(order, func(x, y int) bool { return absMax[order[x]] < absMax[order[y]] })
+	block := max(1, a.Group)
+	kept := block * int(math.Round(share*float64(len(absMax))/float64(block)))
+	a.Channels = &Channels{Order: order, Kept: min(kept, len(absMax)), Bits: 8}
 	return a
 }
 

@@ -135,6 +135,38 @@ func (r *Residual) add(dst Matrix, base *Packed, n0, k0 int) {
 	}
 }
 
+// cut returns r, of BaseScales, with blocks of so many columns, which divide those of r, in
+// block sparse rows. Parts of a block beyond the matrix are left out.
+func (r *Residual) cut(cols int) *Residual {
+	out := *r
+	out.BlockCols, out.Index, out.PerSegment, out.Codes = cols, IndexRows, 0, nil
+	places := make([][]int, r.RowPtr.Len()-1)
+	codes := make([]uint8, r.BlockRows*cols)
+	for row := range places {
+		for b := r.RowPtr.At(row); b < r.RowPtr.At(row+1); b++ {
+			block, _ := r.Block(b)
+			for c := 0; c < r.BlockCols && r.Cols.At(b)*r.BlockCols+c < r.K; c += cols {
+				places[row] = append(places[row], (r.Cols.At(b)*r.BlockCols+c)/cols)
+				for i := range codes {
+					codes[i] = CodeAt(block, i/cols*r.BlockCols+c+i%cols, r.Bits)
+				}
+				packed := make([]byte, PackedLen(len(codes), r.Bits))
+				PackBits(packed, codes, r.Bits)
+				out.Codes = append(out.Codes, packed...)
+			}
+		}
+	}
+	out.SetPlaces(places)
+	return &out
+}
+
+func gcd(a, b int) int {
+	for b > 0 {
+		a, b = b, a%b
+	}
+	return a
+}
+
 func CeilDiv(a, b int) int { return (a + b - 1) / b }
 
 // MaxHalfSteps is the largest ratio of HalfSteps, in half steps.
@@ -171,13 +203,17 @@ func (r *Residual) addTied(out []float32, base *Packed, codes []byte, n, k, at i
 // RowScaled returns r, which must belong to base, in a form with scales of its
 // own: as it is, or, with BaseScales, with the steps of each row of a block as
 // RowScales, rounded to half precision (a relative 2^-11 at most, which r as
-// stored does not lose). It reports blocks that lie in several groups of the base,
-// and steps beyond half precision. Codes and index alias r.
+// stored does not lose). Blocks that lie in several groups of the base are cut where
+// groups end. It reports steps beyond half precision. Codes and index alias r, if
+// blocks are not cut.
 func (r *Residual) RowScaled(base *Packed) (*Residual, error) {
 	if !r.BaseScales {
 		return r, nil
 	}
 	size, groups := base.Format.Groups(base.K)
+	if size%r.BlockCols != 0 && size < r.K {
+		r = r.cut(gcd(size, r.BlockCols))
+	}
 	out := *r
 	out.BaseScales, out.HalfSteps, out.RowScales = false, false, true
 	out.Scales = make([]uint16, r.Blocks()*r.BlockRows)
@@ -185,11 +221,6 @@ func (r *Residual) RowScaled(base *Packed) (*Residual, error) {
 	for b := range r.RowPtr.Len() - 1 {
 		for i := r.RowPtr.At(b); i < r.RowPtr.At(b+1); i++ {
 			k0 := r.Cols.At(i) * r.BlockCols
-			k1 := min(k0+r.BlockCols, r.K)
-			if k0/size != (k1-1)/size {
-				return nil, fmt.Errorf("quant: residual block %dx%d at column %d lies in several groups of %d: it has no scale "+
-					"of its own", r.BlockRows, r.BlockCols, k0, size)
-			}
 			for n := b * r.BlockRows; n < min((b+1)*r.BlockRows, r.N); n++ {
 				s, _ := base.Scale(n, k0/size, groups)
 				bits := half.ToF16(float32(ratio * s))

@@ -52,6 +52,7 @@ type LeagueRegion struct {
 var inputAxes = []struct{ axis, usual, prefix string }{
 	{"activations_group", "default", "group "}, {"activations_zero", "symmetric", ""},
 	{"activations_clip", "0", "clipped at "}, {"activations_scale", "dynamic", ""},
+	{"activations_wide", "0", "wide "},
 }
 
 // inputsOf says what a row's inputs are beside the name of their format.
@@ -75,6 +76,9 @@ func basisOf(e *stats.Entry) string {
 	basis := cmp.Or(e.Axes["transform"], e.Axes["basis"], "none")
 	if b := e.Axes["transform_block"]; b != "" && b != "0" && basis != "none" && basis != "folded" {
 		basis += " " + b
+	}
+	if p := e.Axes["prefix"]; p != "" && p != "none" {
+		basis += ", prefix"
 	}
 	return basis
 }
@@ -101,7 +105,8 @@ func methodOf(e *stats.Entry) string {
 		}
 		words = append(words, v)
 	}
-	hidden := []string{"per-row", e.Axes["transform"], e.Axes["basis"], e.Axes["activations"]}
+	hidden := []string{"per-row", e.Axes["transform"], e.Axes["basis"], e.Axes["activations"],
+		"prefix-" + e.Axes["prefix"]}
 	for _, w := range strings.Fields(extras(e)) {
 		if !slices.Contains(hidden, w) && !strings.HasPrefix(w, "inputs-") {
 			words = append(words, w)

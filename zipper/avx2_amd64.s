@@ -264,7 +264,7 @@ GLOBL spread<>(SB), RODATA|NOPTR, $2048
 
 // func panelA8x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA8x1AVX2(SB), NOSPLIT, $144-48
+TEXT ·panelA8x1AVX2(SB), NOSPLIT, $240-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -276,10 +276,20 @@ TEXT ·panelA8x1AVX2(SB), NOSPLIT, $144-48
 	MOVL         $0x00010001, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
+	VPSLLW       $0x04, Y1, Y5
+	VMOVDQU      Y5, 64(SP)
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
+	CMPQ         160(DX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, 176(SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 208(SP)
+	ADDQ         176(DX), AX
 
+no_units:
 tile:
 	MOVQ    CX, R8
 	MOVQ    8(DX), DI
@@ -335,7 +345,7 @@ head_unit_no:
 	VMULPS       704(BX), Y2, Y2
 	VSUBPS       1152(BX), Y2, Y2
 	VMULPS       (SP), Y2, Y2
-	VMOVUPS      Y2, 64(SP)
+	VMOVUPS      Y2, 96(SP)
 	VPBROADCASTD 4(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1c, Y2, Y2
@@ -343,7 +353,7 @@ head_unit_no:
 	VMULPS       736(BX), Y2, Y2
 	VSUBPS       1184(BX), Y2, Y2
 	VMULPS       32(SP), Y2, Y2
-	VMOVUPS      Y2, 96(SP)
+	VMOVUPS      Y2, 128(SP)
 	ADDQ         $0x08, AX
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
@@ -352,9 +362,9 @@ head_unit_no:
 	VPBROADCASTD (R11), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
-	VADDPS       Y5, Y8, Y8
 	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y9, Y9
 	JMP          head_done
 
@@ -362,45 +372,45 @@ head_affine_no:
 	CMPQ         R10, $0x03
 	JNE          head_bilevel_no
 	VCVTPH2PS    (AX), X5
-	VMOVUPS      X5, 128(SP)
+	VMOVUPS      X5, 160(SP)
 	VPBROADCASTD 8(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, (SP)
 	VPBROADCASTD 14(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       704(BX), Y4, Y4
 	VSUBPS       1152(BX), Y4, Y4
 	VMULPS       (SP), Y4, Y4
-	VMOVUPS      Y4, 64(SP)
+	VMOVUPS      Y4, 96(SP)
 	VPBROADCASTD 11(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, 32(SP)
 	VPBROADCASTD 17(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       736(BX), Y4, Y4
 	VSUBPS       1184(BX), Y4, Y4
 	VMULPS       32(SP), Y4, Y4
-	VMOVUPS      Y4, 96(SP)
+	VMOVUPS      Y4, 128(SP)
 	ADDQ         $0x14, AX
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
@@ -409,9 +419,9 @@ head_affine_no:
 	VPBROADCASTD (R11), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
-	VADDPS       Y5, Y8, Y8
 	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y9, Y9
 	JMP          head_done
 
@@ -437,6 +447,8 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R10, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), X5
 	VPSLLW    $0x07, X5, X5
 	VCVTPH2PS X5, Y5
@@ -448,6 +460,101 @@ head_e8m0_no:
 	VMULPS    928(BX), Y5, Y5
 	VMOVUPS   Y5, 32(SP)
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R10, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Y2
+	MOVL         $0x00000078, R10
+	VMOVD        R10, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y2
+	MOVL         $0x00000078, R10
+	VMOVD        R10, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x10, AX
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R10, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1728(BX), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXWD 16(AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1760(BX), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 16(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPBROADCASTD 20(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x18, AX
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
 
 head_done:
 	MOVQ         184(DX), R10
@@ -662,6 +769,8 @@ wide3_done:
 	JMP       group
 
 widened:
+	CMPQ         R10, $0x03
+	JNE          bytes
 	VMOVUPS      896(BX), Y5
 	VMULPS       (SP), Y5, Y5
 	VMOVUPS      Y5, (SP)
@@ -712,6 +821,81 @@ wide4_done:
 	VADDPS    Y7, Y9, Y9
 	JMP       group
 
+bytes:
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPSLLD       $0x04, Y6, Y6
+	VMOVDQA      Y6, Y7
+
+wide5:
+	DECQ         R9
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      32(AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x08, CX
+	JMP          wide5
+
+wide5_done:
+	VCVTDQ2PS Y6, Y6
+	VMULPS    (SP), Y6, Y6
+	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
+	JMP       group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -749,9 +933,9 @@ scaled:
 	VPSUBD       Y4, Y6, Y6
 	VMOVDQA      Y6, Y7
 
-wide5:
+wide6:
 	DECQ         R9
-	JL           wide5_done
+	JL           wide6_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -777,9 +961,9 @@ wide5:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
-	JMP          wide5
+	JMP          wide6
 
-wide5_done:
+wide6_done:
 	VCVTDQ2PS Y6, Y6
 	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
@@ -924,7 +1108,7 @@ tile_done:
 
 // func panelA4x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA4x1AVX2(SB), NOSPLIT, $144-48
+TEXT ·panelA4x1AVX2(SB), NOSPLIT, $240-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -936,10 +1120,20 @@ TEXT ·panelA4x1AVX2(SB), NOSPLIT, $144-48
 	MOVL         $0x00010001, SI
 	VMOVD        SI, X1
 	VPBROADCASTD X1, Y1
+	VPSLLW       $0x04, Y1, Y5
+	VMOVDQU      Y5, 64(SP)
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
+	CMPQ         160(DX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, 176(SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 208(SP)
+	ADDQ         176(DX), AX
 
+no_units:
 tile:
 	MOVQ    CX, R8
 	MOVQ    8(DX), DI
@@ -995,7 +1189,7 @@ head_unit_no:
 	VMULPS       704(BX), Y2, Y2
 	VSUBPS       1152(BX), Y2, Y2
 	VMULPS       (SP), Y2, Y2
-	VMOVUPS      Y2, 64(SP)
+	VMOVUPS      Y2, 96(SP)
 	VPBROADCASTD 4(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1c, Y2, Y2
@@ -1003,7 +1197,7 @@ head_unit_no:
 	VMULPS       736(BX), Y2, Y2
 	VSUBPS       1184(BX), Y2, Y2
 	VMULPS       32(SP), Y2, Y2
-	VMOVUPS      Y2, 96(SP)
+	VMOVUPS      Y2, 128(SP)
 	ADDQ         $0x08, AX
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
@@ -1012,11 +1206,11 @@ head_unit_no:
 	VPBROADCASTD (R11), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
+	VMULPS       96(SP), Y2, Y5
 	VBROADCASTSS 4(R10), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y8, Y8
-	VMULPS       96(SP), Y2, Y5
+	VMULPS       128(SP), Y2, Y5
 	VBROADCASTSS 4(R10), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y9, Y9
@@ -1026,45 +1220,45 @@ head_affine_no:
 	CMPQ         R10, $0x03
 	JNE          head_bilevel_no
 	VCVTPH2PS    (AX), X5
-	VMOVUPS      X5, 128(SP)
+	VMOVUPS      X5, 160(SP)
 	VPBROADCASTD 8(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, (SP)
 	VPBROADCASTD 14(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       704(BX), Y4, Y4
 	VSUBPS       1152(BX), Y4, Y4
 	VMULPS       (SP), Y4, Y4
-	VMOVUPS      Y4, 64(SP)
+	VMOVUPS      Y4, 96(SP)
 	VPBROADCASTD 11(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, 32(SP)
 	VPBROADCASTD 17(AX), Y2
 	VPSLLVD      960(BX), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       736(BX), Y4, Y4
 	VSUBPS       1184(BX), Y4, Y4
 	VMULPS       32(SP), Y4, Y4
-	VMOVUPS      Y4, 96(SP)
+	VMOVUPS      Y4, 128(SP)
 	ADDQ         $0x14, AX
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
@@ -1073,11 +1267,11 @@ head_affine_no:
 	VPBROADCASTD (R11), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
+	VMULPS       96(SP), Y2, Y5
 	VBROADCASTSS 4(R10), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y8, Y8
-	VMULPS       96(SP), Y2, Y5
+	VMULPS       128(SP), Y2, Y5
 	VBROADCASTSS 4(R10), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y9, Y9
@@ -1105,6 +1299,8 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R10, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), X5
 	VPSLLW    $0x07, X5, X5
 	VCVTPH2PS X5, Y5
@@ -1116,6 +1312,109 @@ head_e8m0_no:
 	VMULPS    928(BX), Y5, Y5
 	VMOVUPS   Y5, 32(SP)
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R10, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Y2
+	MOVL         $0x00000078, R10
+	VMOVD        R10, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y2
+	MOVL         $0x00000078, R10
+	VMOVD        R10, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x10, AX
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R10, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1728(BX), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXWD 16(AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1760(BX), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 16(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPBROADCASTD 20(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x18, AX
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Y2
+	VPBROADCASTD (R11), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VBROADCASTSS 4(R10), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
 
 head_done:
 	MOVQ         184(DX), R10
@@ -1342,6 +1641,8 @@ wide3_done:
 	JMP          group
 
 widened:
+	CMPQ         R10, $0x03
+	JNE          bytes
 	VMOVUPS      896(BX), Y5
 	VMULPS       (SP), Y5, Y5
 	VMOVUPS      Y5, (SP)
@@ -1396,6 +1697,85 @@ wide4_done:
 	VADDPS       Y7, Y9, Y9
 	JMP          group
 
+bytes:
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPSLLD       $0x04, Y6, Y6
+	VMOVDQA      Y6, Y7
+
+wide5:
+	DECQ         R9
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      32(AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x08, CX
+	JMP          wide5
+
+wide5_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	JMP          group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -1433,9 +1813,9 @@ scaled:
 	VPSUBD       Y4, Y6, Y6
 	VMOVDQA      Y6, Y7
 
-wide5:
+wide6:
 	DECQ         R9
-	JL           wide5_done
+	JL           wide6_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -1461,9 +1841,9 @@ wide5:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
-	JMP          wide5
+	JMP          wide6
 
-wide5_done:
+wide6_done:
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R11), Y4
@@ -1614,40 +1994,53 @@ tile_done:
 
 // func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·panelA16x1AVX2(SB), NOSPLIT, $288-48
-	MOVQ         w+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         s+24(FP), DX
-	MOVQ         lanes+32(FP), BX
-	MOVQ         out+40(FP), SI
-	VPXOR        Y0, Y0, Y0
-	VMOVUPS      Y0, (SI)
-	VMOVUPS      Y0, 32(SI)
-	MOVQ         (DX), DI
+TEXT ·panelA16x1AVX2(SB), NOSPLIT, $360-48
+	MOVQ      w+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      s+24(FP), DX
+	MOVQ      lanes+32(FP), BX
+	MOVQ      out+40(FP), SI
+	VPXOR     Y0, Y0, Y0
+	VMOVUPS   Y0, (SI)
+	VMOVUPS   Y0, 32(SI)
+	MOVQ      (DX), DI
+	CMPQ      160(DX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Y0
+	VMOVUPS   Y0, 144(SP)
+	VCVTPH2PS 16(AX), Y0
+	VMOVUPS   Y0, 176(SP)
+	ADDQ      176(DX), AX
+
+no_units:
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
-	MOVQ         R8, 280(SP)
+	MOVQ         R8, 344(SP)
+	MOVQ         AX, 336(SP)
+	CMPQ         160(DX), $0x0a
+	JE           tabled_prefix
 	CMPQ         160(DX), $0x06
 	JNE          no_prefix
-	MOVQ         AX, 272(SP)
 	VPBROADCASTD (AX), Y2
 	VPADDD       1024(BX), Y2, Y0
-	VMOVDQU      Y0, 144(SP)
+	VMOVDQU      Y0, 208(SP)
 	VPADDD       1056(BX), Y2, Y0
-	VMOVDQU      Y0, 176(SP)
-	MOVQ         272(SP), R8
-	VMOVDQU      144(SP), Y0
+	VMOVDQU      Y0, 240(SP)
+	MOVQ         336(SP), R8
+	VMOVDQU      208(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R8)(Y0*4), Y2
-	VMOVUPS      Y2, 208(SP)
-	VMOVDQU      176(SP), Y0
+	VMOVUPS      Y2, 272(SP)
+	VMOVDQU      240(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R8)(Y0*4), Y2
-	VMOVUPS      Y2, 240(SP)
-	ADDQ         176(DX), AX
+	VMOVUPS      Y2, 304(SP)
+
+tabled_prefix:
+	ADDQ 176(DX), AX
 
 no_prefix:
 tile:
@@ -1679,6 +2072,18 @@ group:
 	JMP       head_done
 
 head_other:
+	CMPQ      R11, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Y0
+	VMULPS    896(BX), Y0, Y0
+	VMOVUPS   Y0, (SP)
+	VCVTPH2PS 16(AX), Y0
+	VMULPS    928(BX), Y0, Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_unit_no:
 	CMPQ         R11, $0x02
 	JNE          head_affine_no
 	VCVTPH2PS    (AX), Y0
@@ -1703,7 +2108,7 @@ head_other:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x08, AX
-	MOVQ         280(SP), R11
+	MOVQ         344(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -1711,7 +2116,7 @@ head_other:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 280(SP)
+	ADDQ         $0x04, 344(SP)
 	JMP          head_done
 
 head_affine_no:
@@ -1758,7 +2163,7 @@ head_affine_no:
 	VMULPS       32(SP), Y1, Y1
 	VMOVUPS      Y1, 96(SP)
 	ADDQ         $0x14, AX
-	MOVQ         280(SP), R11
+	MOVQ         344(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -1766,7 +2171,7 @@ head_affine_no:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 280(SP)
+	ADDQ         $0x04, 344(SP)
 	JMP          head_done
 
 head_bilevel_no:
@@ -1807,54 +2212,176 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
+	CMPQ       R11, $0x06
+	JNE        head_double_no
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1728(BX)(Y0*4), Y2
-	VMULPS     208(SP), Y2, Y2
+	VGATHERDPS Y1, 1984(BX)(Y0*4), Y2
+	VMULPS     272(SP), Y2, Y2
 	VADDPS     1088(BX), Y2, Y2
 	VMOVUPS    Y2, (SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    144(SP), Y2
+	VMOVDQU    208(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 144(SP)
+	VMOVDQU    Y2, 208(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
 	VMOVMSKPS  Y2, R11
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1728(BX)(Y0*4), Y2
-	VMULPS     240(SP), Y2, Y2
+	VGATHERDPS Y1, 1984(BX)(Y0*4), Y2
+	VMULPS     304(SP), Y2, Y2
 	VADDPS     1120(BX), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    176(SP), Y2
+	VMOVDQU    240(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 176(SP)
+	VMOVDQU    Y2, 240(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
 	VMOVMSKPS  Y2, R12
 	ORL        R12, R11
 	JE         same_blocks
-	MOVQ       272(SP), R11
-	VMOVDQU    144(SP), Y0
+	MOVQ       336(SP), R11
+	VMOVDQU    208(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R11)(Y0*4), Y2
-	VMOVUPS    Y2, 208(SP)
-	VMOVDQU    176(SP), Y0
+	VMOVUPS    Y2, 272(SP)
+	VMOVDQU    240(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R11)(Y0*4), Y2
-	VMOVUPS    Y2, 240(SP)
+	VMOVUPS    Y2, 304(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
+	JMP  head_done
+
+head_double_no:
+	CMPQ         R11, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Y0
+	VMOVUPS      Y0, (SP)
+	VCVTPH2PS    16(AX), Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Y2
+	MOVL         $0x00000078, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPMOVZXBD    8(AX), Y2
+	MOVL         $0x00000078, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x10, AX
+	MOVQ         344(SP), R11
+	VBROADCASTSS (R11), Y1
+	VMOVUPS      (SI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      32(SI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(SI)
+	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R11, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS    1728(BX), Y0, Y0
+	VMOVUPS   Y0, (SP)
+	VPMOVZXWD 16(AX), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS    1760(BX), Y0, Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	CMPQ         R11, $0x09
+	JNE          head_rows_no
+	VPMOVZXBD    (AX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       144(SP), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPBROADCASTD 16(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(BX), Y2, Y2
+	VSUBPS       1152(BX), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPMOVZXBD    8(AX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       176(SP), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	VPBROADCASTD 20(AX), Y2
+	VPSLLVD      960(BX), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(BX), Y2, Y2
+	VSUBPS       1184(BX), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x18, AX
+	MOVQ         344(SP), R11
+	VBROADCASTSS (R11), Y1
+	VMOVUPS      (SI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      32(SI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(SI)
+	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_rows_no:
+	VCVTPH2PS    (AX), Y0
+	VMOVUPS      Y0, (SP)
+	VCVTPH2PS    16(AX), Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x20, AX
+	MOVL         $0xbe000000, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	VCVTPH2PS    (AX), Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 64(SP)
+	VCVTPH2PS    16(AX), Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 96(SP)
+	ADDQ         $0x20, AX
+	MOVQ         344(SP), R11
+	VBROADCASTSS (R11), Y1
+	VMOVUPS      (SI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      32(SI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(SI)
+	ADDQ         $0x04, 344(SP)
 
 head_done:
 	CMPQ  184(DX), $0x00
@@ -1867,15 +2394,15 @@ head_done:
 wide1:
 	DECQ         R10
 	JL           wide1_done
-	VMOVDQU      512(BX), Y2
-	VPXOR        (AX), Y2, Y2
-	VMOVDQU      512(BX), Y3
-	VPXOR        32(AX), Y3, Y3
+	VMOVDQU      (AX), Y2
+	VPXOR        512(BX), Y2, Y2
 	VPSLLD       $0x1c, Y2, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
 	VBROADCASTSS (CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      32(AX), Y3
+	VPXOR        512(BX), Y3, Y3
 	VPSLLD       $0x1c, Y3, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
@@ -1966,6 +2493,8 @@ wide1_done:
 	JMP         group
 
 look_up:
+	CMPQ  184(DX), $0x01
+	JNE   bytes
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
@@ -1975,13 +2504,13 @@ wide2:
 	DECQ         R10
 	JL           wide2_done
 	VMOVDQU      (AX), Y2
-	VMOVDQU      32(AX), Y3
 	VPERMPS      768(BX), Y2, Y1
 	VPERMPS      800(BX), Y2, Y8
 	VPSLLD       $0x1c, Y2, Y0
 	VBLENDVPS    Y0, Y8, Y1, Y0
 	VBROADCASTSS (CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      32(AX), Y3
 	VPERMPS      768(BX), Y3, Y1
 	VPERMPS      800(BX), Y3, Y8
 	VPSLLD       $0x1c, Y3, Y0
@@ -2102,6 +2631,367 @@ wide2_done:
 	VMOVUPS     Y0, 32(SI)
 	JMP         group
 
+bytes:
+	CMPQ  184(DX), $0x05
+	JNE   e4m3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+wide3:
+	DECQ         R10
+	JL           wide3_done
+	VMOVDQU      (AX), Y2
+	VPXOR        1792(BX), Y2, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      32(AX), Y3
+	VPXOR        1792(BX), Y3, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPXOR        1792(BX), Y2, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPXOR        1792(BX), Y3, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPXOR        1792(BX), Y2, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPXOR        1792(BX), Y3, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPXOR        1792(BX), Y2, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPXOR        1792(BX), Y3, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VMOVDQU      64(AX), Y2
+	VPXOR        1792(BX), Y2, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      96(AX), Y3
+	VPXOR        1792(BX), Y3, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPXOR        1792(BX), Y2, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPXOR        1792(BX), Y3, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPXOR        1792(BX), Y2, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPXOR        1792(BX), Y3, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPXOR        1792(BX), Y2, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPXOR        1792(BX), Y3, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x20, CX
+	JMP          wide3
+
+wide3_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(SI)
+	JMP         group
+
+e4m3:
+	CMPQ  184(DX), $0x06
+	JNE   tables
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+wide4:
+	DECQ         R10
+	JL           wide4_done
+	VMOVDQU      (AX), Y2
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      32(AX), Y3
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRAD       $0x04, Y2, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRAD       $0x04, Y3, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VMOVDQU      64(AX), Y2
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      96(AX), Y3
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRAD       $0x04, Y2, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRAD       $0x04, Y3, Y0
+	VPAND        1856(BX), Y0, Y0
+	VMULPS       1920(BX), Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x20, CX
+	JMP          wide4
+
+wide4_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(SI)
+	JMP         group
+
+tables:
+	LEAQ 64(SI), R12
+	MOVQ 336(SP), R11
+	MOVQ $0x00000010, 352(SP)
+
+table_row:
+	VCVTPH2PS (R11), Y6
+	VCVTPH2PS 16(R11), Y7
+	ADDQ      $0x20, R11
+	MOVQ      CX, R13
+	MOVQ      R10, R14
+	VPXOR     Y4, Y4, Y4
+	VPXOR     Y5, Y5, Y5
+
+table_cells:
+	// The last 32 columns may be fewer.
+	DECQ R14
+	JL   table_end0
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   (AX), Y2
+	VPERMPS     Y6, Y2, Y1
+	VPERMPS     Y7, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS (R13), Y0, Y4
+
+	// The last 32 columns may be fewer.
+	DECQ R14
+	JL   table_end1
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   8(AX), Y2
+	VPERMPS     Y6, Y2, Y1
+	VPERMPS     Y7, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS 32(R13), Y0, Y5
+
+	// The last 32 columns may be fewer.
+	DECQ R14
+	JL   table_end1
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   (AX), Y2
+	VPSRLD      $0x04, Y2, Y2
+	VPERMPS     Y6, Y2, Y1
+	VPERMPS     Y7, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS 64(R13), Y0, Y4
+
+	// The last 32 columns may be fewer.
+	DECQ R14
+	JL   table_end1
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   8(AX), Y2
+	VPSRLD      $0x04, Y2, Y2
+	VPERMPS     Y6, Y2, Y1
+	VPERMPS     Y7, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS 96(R13), Y0, Y5
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x10, AX
+	ADDQ        $0x00000080, R13
+	JMP         table_cells
+
+table_end1:
+	ADDQ $0x10, AX
+
+table_end0:
+	VADDPS      Y5, Y4, Y4
+	VMOVUPS     Y4, (R12)
+	ADDQ        $0x20, R12
+	DECQ        352(SP)
+	JNE         table_row
+	SUBQ        $0x00000200, R12
+	VMOVUPS     (R12), Y4
+	VHADDPS     32(R12), Y4, Y4
+	VMOVUPS     64(R12), Y0
+	VHADDPS     96(R12), Y0, Y0
+	VHADDPS     Y0, Y4, Y4
+	VMOVUPS     128(R12), Y5
+	VHADDPS     160(R12), Y5, Y5
+	VMOVUPS     192(R12), Y0
+	VHADDPS     224(R12), Y0, Y0
+	VHADDPS     Y0, Y5, Y5
+	VPERM2F128  $0x20, Y5, Y4, Y1
+	VPERM2F128  $0x31, Y5, Y4, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y1, Y0
+	VMOVUPS     Y0, (SI)
+	VMOVUPS     256(R12), Y4
+	VHADDPS     288(R12), Y4, Y4
+	VMOVUPS     320(R12), Y0
+	VHADDPS     352(R12), Y0, Y0
+	VHADDPS     Y0, Y4, Y4
+	VMOVUPS     384(R12), Y5
+	VHADDPS     416(R12), Y5, Y5
+	VMOVUPS     448(R12), Y0
+	VHADDPS     480(R12), Y0, Y0
+	VHADDPS     Y0, Y5, Y5
+	VPERM2F128  $0x20, Y5, Y4, Y1
+	VPERM2F128  $0x31, Y5, Y4, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y1, Y0
+	VMOVUPS     Y0, 32(SI)
+	SHLQ        $0x05, R10
+	ADDQ        R10, CX
+	JMP         group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -2136,18 +3026,18 @@ scaled:
 	VPXOR   Y6, Y6, Y6
 	VPXOR   Y7, Y7, Y7
 
-wide3:
+wide5:
 	DECQ         R10
-	JL           wide3_done
-	VMOVDQU      512(BX), Y2
-	VPXOR        (AX), Y2, Y2
-	VMOVDQU      512(BX), Y3
-	VPXOR        32(AX), Y3, Y3
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPXOR        512(BX), Y2, Y2
 	VPSLLD       $0x1c, Y2, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
 	VBROADCASTSS (R11), Y1
 	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      32(AX), Y3
+	VPXOR        512(BX), Y3, Y3
 	VPSLLD       $0x1c, Y3, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
@@ -2224,9 +3114,9 @@ wide3:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R11
-	JMP          wide3
+	JMP          wide5
 
-wide3_done:
+wide5_done:
 	VADDPS      Y6, Y4, Y4
 	VMOVUPS     (SI), Y0
 	VFMADD231PS (SP), Y4, Y0
@@ -2595,7 +3485,7 @@ cell:
 
 // func panelA8x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA8x2AVX2(SB), NOSPLIT, $144-48
+TEXT ·panelA8x2AVX2(SB), NOSPLIT, $240-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -2607,12 +3497,22 @@ TEXT ·panelA8x2AVX2(SB), NOSPLIT, $144-48
 	MOVL         $0x00010001, DI
 	VMOVD        DI, X1
 	VPBROADCASTD X1, Y1
+	VPSLLW       $0x04, Y1, Y5
+	VMOVDQU      Y5, 64(SP)
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, 176(SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 208(SP)
+	ADDQ         176(BX), AX
 
+no_units:
 tile:
 	MOVQ    CX, R9
 	MOVQ    8(BX), R8
@@ -2668,7 +3568,7 @@ head_unit_no:
 	VMULPS       704(SI), Y2, Y2
 	VSUBPS       1152(SI), Y2, Y2
 	VMULPS       (SP), Y2, Y2
-	VMOVUPS      Y2, 64(SP)
+	VMOVUPS      Y2, 96(SP)
 	VPBROADCASTD 4(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1c, Y2, Y2
@@ -2676,7 +3576,7 @@ head_unit_no:
 	VMULPS       736(SI), Y2, Y2
 	VSUBPS       1184(SI), Y2, Y2
 	VMULPS       32(SP), Y2, Y2
-	VMOVUPS      Y2, 96(SP)
+	VMOVUPS      Y2, 128(SP)
 	ADDQ         $0x08, AX
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
@@ -2685,17 +3585,17 @@ head_unit_no:
 	VPBROADCASTD (R12), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
-	VADDPS       Y5, Y8, Y8
 	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y9, Y9
 	VPBROADCASTD (R11)(DX*1), Y2
 	VPBROADCASTD (R12)(DX*1), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
-	VADDPS       Y5, Y12, Y12
 	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y13, Y13
 	JMP          head_done
 
@@ -2703,45 +3603,45 @@ head_affine_no:
 	CMPQ         R11, $0x03
 	JNE          head_bilevel_no
 	VCVTPH2PS    (AX), X5
-	VMOVUPS      X5, 128(SP)
+	VMOVUPS      X5, 160(SP)
 	VPBROADCASTD 8(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, (SP)
 	VPBROADCASTD 14(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       704(SI), Y4, Y4
 	VSUBPS       1152(SI), Y4, Y4
 	VMULPS       (SP), Y4, Y4
-	VMOVUPS      Y4, 64(SP)
+	VMOVUPS      Y4, 96(SP)
 	VPBROADCASTD 11(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, 32(SP)
 	VPBROADCASTD 17(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       736(SI), Y4, Y4
 	VSUBPS       1184(SI), Y4, Y4
 	VMULPS       32(SP), Y4, Y4
-	VMOVUPS      Y4, 96(SP)
+	VMOVUPS      Y4, 128(SP)
 	ADDQ         $0x14, AX
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
@@ -2750,17 +3650,17 @@ head_affine_no:
 	VPBROADCASTD (R12), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
-	VADDPS       Y5, Y8, Y8
 	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y9, Y9
 	VPBROADCASTD (R11)(DX*1), Y2
 	VPBROADCASTD (R12)(DX*1), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
-	VADDPS       Y5, Y12, Y12
 	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y13, Y13
 	JMP          head_done
 
@@ -2786,6 +3686,8 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R11, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), X5
 	VPSLLW    $0x07, X5, X5
 	VCVTPH2PS X5, Y5
@@ -2797,6 +3699,117 @@ head_e8m0_no:
 	VMULPS    928(SI), Y5, Y5
 	VMOVUPS   Y5, 32(SP)
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R11, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Y2
+	MOVL         $0x00000078, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y2
+	MOVL         $0x00000078, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x10, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       128(SP), Y2, Y5
+	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R11, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1728(SI), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXWD 16(AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1760(SI), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 16(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPBROADCASTD 20(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x18, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       128(SP), Y2, Y5
+	VADDPS       Y5, Y13, Y13
 
 head_done:
 	MOVQ         184(BX), R11
@@ -3085,6 +4098,8 @@ wide3_done:
 	JMP       group
 
 widened:
+	CMPQ         R11, $0x03
+	JNE          bytes
 	VMOVUPS      896(SI), Y5
 	VMULPS       (SP), Y5, Y5
 	VMOVUPS      Y5, (SP)
@@ -3160,6 +4175,120 @@ wide4_done:
 	VADDPS    Y11, Y13, Y13
 	JMP       group
 
+bytes:
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPSLLD       $0x04, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VPSLLD       $0x04, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide5:
+	DECQ         R10
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x08, CX
+	JMP          wide5
+
+wide5_done:
+	VCVTDQ2PS Y6, Y6
+	VMULPS    (SP), Y6, Y6
+	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
+	VCVTDQ2PS Y10, Y10
+	VMULPS    (SP), Y10, Y10
+	VADDPS    Y10, Y12, Y12
+	VCVTDQ2PS Y11, Y11
+	VMULPS    32(SP), Y11, Y11
+	VADDPS    Y11, Y13, Y13
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -3201,9 +4330,9 @@ scaled:
 	VPSUBD       Y4, Y10, Y10
 	VMOVDQA      Y10, Y11
 
-wide5:
+wide6:
 	DECQ         R10
-	JL           wide5_done
+	JL           wide6_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -3243,9 +4372,9 @@ wide5:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
-	JMP          wide5
+	JMP          wide6
 
-wide5_done:
+wide6_done:
 	VCVTDQ2PS Y6, Y6
 	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
@@ -3447,7 +4576,7 @@ tile_done:
 
 // func panelA4x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA4x2AVX2(SB), NOSPLIT, $144-48
+TEXT ·panelA4x2AVX2(SB), NOSPLIT, $240-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -3459,12 +4588,22 @@ TEXT ·panelA4x2AVX2(SB), NOSPLIT, $144-48
 	MOVL         $0x00010001, DI
 	VMOVD        DI, X1
 	VPBROADCASTD X1, Y1
+	VPSLLW       $0x04, Y1, Y5
+	VMOVDQU      Y5, 64(SP)
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, 176(SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 208(SP)
+	ADDQ         176(BX), AX
 
+no_units:
 tile:
 	MOVQ    CX, R9
 	MOVQ    8(BX), R8
@@ -3520,7 +4659,7 @@ head_unit_no:
 	VMULPS       704(SI), Y2, Y2
 	VSUBPS       1152(SI), Y2, Y2
 	VMULPS       (SP), Y2, Y2
-	VMOVUPS      Y2, 64(SP)
+	VMOVUPS      Y2, 96(SP)
 	VPBROADCASTD 4(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1c, Y2, Y2
@@ -3528,7 +4667,7 @@ head_unit_no:
 	VMULPS       736(SI), Y2, Y2
 	VSUBPS       1184(SI), Y2, Y2
 	VMULPS       32(SP), Y2, Y2
-	VMOVUPS      Y2, 96(SP)
+	VMOVUPS      Y2, 128(SP)
 	ADDQ         $0x08, AX
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
@@ -3537,11 +4676,11 @@ head_unit_no:
 	VPBROADCASTD (R12), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
+	VMULPS       96(SP), Y2, Y5
 	VBROADCASTSS 4(R11), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y8, Y8
-	VMULPS       96(SP), Y2, Y5
+	VMULPS       128(SP), Y2, Y5
 	VBROADCASTSS 4(R11), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y9, Y9
@@ -3549,11 +4688,11 @@ head_unit_no:
 	VPBROADCASTD (R12)(DX*1), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
+	VMULPS       96(SP), Y2, Y5
 	VBROADCASTSS 4(R11)(DX*1), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y12, Y12
-	VMULPS       96(SP), Y2, Y5
+	VMULPS       128(SP), Y2, Y5
 	VBROADCASTSS 4(R11)(DX*1), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y13, Y13
@@ -3563,45 +4702,45 @@ head_affine_no:
 	CMPQ         R11, $0x03
 	JNE          head_bilevel_no
 	VCVTPH2PS    (AX), X5
-	VMOVUPS      X5, 128(SP)
+	VMOVUPS      X5, 160(SP)
 	VPBROADCASTD 8(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, (SP)
 	VPBROADCASTD 14(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       704(SI), Y4, Y4
 	VSUBPS       1152(SI), Y4, Y4
 	VMULPS       (SP), Y4, Y4
-	VMOVUPS      Y4, 64(SP)
+	VMOVUPS      Y4, 96(SP)
 	VPBROADCASTD 11(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 128(SP), Y4
-	VBROADCASTSS 132(SP), Y5
+	VBROADCASTSS 160(SP), Y4
+	VBROADCASTSS 164(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMOVUPS      Y4, 32(SP)
 	VPBROADCASTD 17(AX), Y2
 	VPSLLVD      960(SI), Y2, Y2
 	VPSRLD       $0x1d, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VBROADCASTSS 136(SP), Y4
-	VBROADCASTSS 140(SP), Y5
+	VBROADCASTSS 168(SP), Y4
+	VBROADCASTSS 172(SP), Y5
 	VFMADD213PS  Y5, Y2, Y4
 	VMULPS       736(SI), Y4, Y4
 	VSUBPS       1184(SI), Y4, Y4
 	VMULPS       32(SP), Y4, Y4
-	VMOVUPS      Y4, 96(SP)
+	VMOVUPS      Y4, 128(SP)
 	ADDQ         $0x14, AX
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
@@ -3610,11 +4749,11 @@ head_affine_no:
 	VPBROADCASTD (R12), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
+	VMULPS       96(SP), Y2, Y5
 	VBROADCASTSS 4(R11), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y8, Y8
-	VMULPS       96(SP), Y2, Y5
+	VMULPS       128(SP), Y2, Y5
 	VBROADCASTSS 4(R11), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y9, Y9
@@ -3622,11 +4761,11 @@ head_affine_no:
 	VPBROADCASTD (R12)(DX*1), Y3
 	VPSUBD       Y3, Y2, Y2
 	VCVTDQ2PS    Y2, Y2
-	VMULPS       64(SP), Y2, Y5
+	VMULPS       96(SP), Y2, Y5
 	VBROADCASTSS 4(R11)(DX*1), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y12, Y12
-	VMULPS       96(SP), Y2, Y5
+	VMULPS       128(SP), Y2, Y5
 	VBROADCASTSS 4(R11)(DX*1), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y13, Y13
@@ -3654,6 +4793,8 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R11, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), X5
 	VPSLLW    $0x07, X5, X5
 	VCVTPH2PS X5, Y5
@@ -3665,6 +4806,133 @@ head_e8m0_no:
 	VMULPS    928(SI), Y5, Y5
 	VMOVUPS   Y5, 32(SP)
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R11, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Y5
+	VMOVUPS      Y5, (SP)
+	VCVTPH2PS    16(AX), Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Y2
+	MOVL         $0x00000078, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y2
+	MOVL         $0x00000078, R11
+	VMOVD        R11, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x10, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       128(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R11, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1728(SI), Y5, Y5
+	VMOVUPS   Y5, (SP)
+	VPMOVZXWD 16(AX), Y5
+	VCVTDQ2PS Y5, Y5
+	VMULPS    1760(SI), Y5, Y5
+	VMOVUPS   Y5, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 16(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	VPMOVZXBD    8(AX), Y5
+	VCVTDQ2PS    Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	VPBROADCASTD 20(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 128(SP)
+	ADDQ         $0x18, AX
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	LEAQ         (R11)(R10*8), R12
+	VPBROADCASTD (R11), Y2
+	VPBROADCASTD (R12), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y8, Y8
+	VMULPS       128(SP), Y2, Y5
+	VBROADCASTSS 4(R11), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y9, Y9
+	VPBROADCASTD (R11)(DX*1), Y2
+	VPBROADCASTD (R12)(DX*1), Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       96(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y12, Y12
+	VMULPS       128(SP), Y2, Y5
+	VBROADCASTSS 4(R11)(DX*1), Y4
+	VMULPS       Y4, Y5, Y5
+	VADDPS       Y5, Y13, Y13
 
 head_done:
 	MOVQ         184(BX), R11
@@ -3977,6 +5245,8 @@ wide3_done:
 	JMP          group
 
 widened:
+	CMPQ         R11, $0x03
+	JNE          bytes
 	VMOVUPS      896(SI), Y5
 	VMULPS       (SP), Y5, Y5
 	VMOVUPS      Y5, (SP)
@@ -4060,6 +5330,128 @@ wide4_done:
 	VADDPS       Y11, Y13, Y13
 	JMP          group
 
+bytes:
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPSLLD       $0x04, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VPSLLD       $0x04, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide5:
+	DECQ         R10
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      64(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VMOVDQU      96(AX), Y3
+	VPSRLW       $0x04, Y3, Y3
+	VPAND        Y0, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     64(SP), Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x08, CX
+	JMP          wide5
+
+wide5_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       (SP), Y10, Y10
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y10, Y10
+	VADDPS       Y10, Y12, Y12
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       32(SP), Y11, Y11
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y11, Y11
+	VADDPS       Y11, Y13, Y13
+	JMP          group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -4101,9 +5493,9 @@ scaled:
 	VPSUBD       Y4, Y10, Y10
 	VMOVDQA      Y10, Y11
 
-wide5:
+wide6:
 	DECQ         R10
-	JL           wide5_done
+	JL           wide6_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -4143,9 +5535,9 @@ wide5:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
-	JMP          wide5
+	JMP          wide6
 
-wide5_done:
+wide6_done:
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R12), Y4
@@ -4359,42 +5751,55 @@ tile_done:
 
 // func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·panelA16x2AVX2(SB), NOSPLIT, $288-48
-	MOVQ         w+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         s+24(FP), BX
-	MOVQ         lanes+32(FP), SI
-	MOVQ         out+40(FP), DI
-	VPXOR        Y0, Y0, Y0
-	VMOVUPS      Y0, (DI)
-	VMOVUPS      Y0, 32(DI)
-	VMOVUPS      Y0, 64(DI)
-	VMOVUPS      Y0, 96(DI)
-	MOVQ         (BX), R8
+TEXT ·panelA16x2AVX2(SB), NOSPLIT, $360-48
+	MOVQ      w+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      s+24(FP), BX
+	MOVQ      lanes+32(FP), SI
+	MOVQ      out+40(FP), DI
+	VPXOR     Y0, Y0, Y0
+	VMOVUPS   Y0, (DI)
+	VMOVUPS   Y0, 32(DI)
+	VMOVUPS   Y0, 64(DI)
+	VMOVUPS   Y0, 96(DI)
+	MOVQ      (BX), R8
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Y0
+	VMOVUPS   Y0, 144(SP)
+	VCVTPH2PS 16(AX), Y0
+	VMOVUPS   Y0, 176(SP)
+	ADDQ      176(BX), AX
+
+no_units:
 	MOVQ         104(BX), R9
 	ADDQ         CX, R9
-	MOVQ         R9, 280(SP)
+	MOVQ         R9, 344(SP)
+	MOVQ         AX, 336(SP)
+	CMPQ         160(BX), $0x0a
+	JE           tabled_prefix
 	CMPQ         160(BX), $0x06
 	JNE          no_prefix
-	MOVQ         AX, 272(SP)
 	VPBROADCASTD (AX), Y2
 	VPADDD       1024(SI), Y2, Y0
-	VMOVDQU      Y0, 144(SP)
+	VMOVDQU      Y0, 208(SP)
 	VPADDD       1056(SI), Y2, Y0
-	VMOVDQU      Y0, 176(SP)
-	MOVQ         272(SP), R9
-	VMOVDQU      144(SP), Y0
+	VMOVDQU      Y0, 240(SP)
+	MOVQ         336(SP), R9
+	VMOVDQU      208(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R9)(Y0*4), Y2
-	VMOVUPS      Y2, 208(SP)
-	VMOVDQU      176(SP), Y0
+	VMOVUPS      Y2, 272(SP)
+	VMOVDQU      240(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R9)(Y0*4), Y2
-	VMOVUPS      Y2, 240(SP)
-	ADDQ         176(BX), AX
+	VMOVUPS      Y2, 304(SP)
+
+tabled_prefix:
+	ADDQ 176(BX), AX
 
 no_prefix:
 tile:
@@ -4426,6 +5831,18 @@ group:
 	JMP       head_done
 
 head_other:
+	CMPQ      R12, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Y0
+	VMULPS    896(SI), Y0, Y0
+	VMOVUPS   Y0, (SP)
+	VCVTPH2PS 16(AX), Y0
+	VMULPS    928(SI), Y0, Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_unit_no:
 	CMPQ         R12, $0x02
 	JNE          head_affine_no
 	VCVTPH2PS    (AX), Y0
@@ -4450,7 +5867,7 @@ head_other:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x08, AX
-	MOVQ         280(SP), R12
+	MOVQ         344(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -4465,7 +5882,7 @@ head_other:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 280(SP)
+	ADDQ         $0x04, 344(SP)
 	JMP          head_done
 
 head_affine_no:
@@ -4512,7 +5929,7 @@ head_affine_no:
 	VMULPS       32(SP), Y1, Y1
 	VMOVUPS      Y1, 96(SP)
 	ADDQ         $0x14, AX
-	MOVQ         280(SP), R12
+	MOVQ         344(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -4527,7 +5944,7 @@ head_affine_no:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 280(SP)
+	ADDQ         $0x04, 344(SP)
 	JMP          head_done
 
 head_bilevel_no:
@@ -4568,54 +5985,197 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
+	CMPQ       R12, $0x06
+	JNE        head_double_no
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1728(SI)(Y0*4), Y2
-	VMULPS     208(SP), Y2, Y2
+	VGATHERDPS Y1, 1984(SI)(Y0*4), Y2
+	VMULPS     272(SP), Y2, Y2
 	VADDPS     1088(SI), Y2, Y2
 	VMOVUPS    Y2, (SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    144(SP), Y2
+	VMOVDQU    208(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 144(SP)
+	VMOVDQU    Y2, 208(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
 	VMOVMSKPS  Y2, R12
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1728(SI)(Y0*4), Y2
-	VMULPS     240(SP), Y2, Y2
+	VGATHERDPS Y1, 1984(SI)(Y0*4), Y2
+	VMULPS     304(SP), Y2, Y2
 	VADDPS     1120(SI), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    176(SP), Y2
+	VMOVDQU    240(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 176(SP)
+	VMOVDQU    Y2, 240(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
 	VMOVMSKPS  Y2, R13
 	ORL        R13, R12
 	JE         same_blocks
-	MOVQ       272(SP), R12
-	VMOVDQU    144(SP), Y0
+	MOVQ       336(SP), R12
+	VMOVDQU    208(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R12)(Y0*4), Y2
-	VMOVUPS    Y2, 208(SP)
-	VMOVDQU    176(SP), Y0
+	VMOVUPS    Y2, 272(SP)
+	VMOVDQU    240(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R12)(Y0*4), Y2
-	VMOVUPS    Y2, 240(SP)
+	VMOVUPS    Y2, 304(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
+	JMP  head_done
+
+head_double_no:
+	CMPQ         R12, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Y0
+	VMOVUPS      Y0, (SP)
+	VCVTPH2PS    16(AX), Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Y2
+	MOVL         $0x00000078, R12
+	VMOVD        R12, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPMOVZXBD    8(AX), Y2
+	MOVL         $0x00000078, R12
+	VMOVD        R12, X3
+	VPBROADCASTD X3, Y3
+	VPSUBD       Y3, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x10, AX
+	MOVQ         344(SP), R12
+	VBROADCASTSS (R12), Y1
+	VMOVUPS      (DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      32(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(DI)
+	VBROADCASTSS (R12)(DX*1), Y1
+	VMOVUPS      64(DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      96(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 96(DI)
+	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R12, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS    1728(SI), Y0, Y0
+	VMOVUPS   Y0, (SP)
+	VPMOVZXWD 16(AX), Y0
+	VCVTDQ2PS Y0, Y0
+	VMULPS    1760(SI), Y0, Y0
+	VMOVUPS   Y0, 32(SP)
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
+	VPMOVZXBD    (AX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       144(SP), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPBROADCASTD 16(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       704(SI), Y2, Y2
+	VSUBPS       1152(SI), Y2, Y2
+	VMULPS       (SP), Y2, Y2
+	VMOVUPS      Y2, 64(SP)
+	VPMOVZXBD    8(AX), Y0
+	VCVTDQ2PS    Y0, Y0
+	VMULPS       176(SP), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	VPBROADCASTD 20(AX), Y2
+	VPSLLVD      960(SI), Y2, Y2
+	VPSRLD       $0x1c, Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMULPS       736(SI), Y2, Y2
+	VSUBPS       1184(SI), Y2, Y2
+	VMULPS       32(SP), Y2, Y2
+	VMOVUPS      Y2, 96(SP)
+	ADDQ         $0x18, AX
+	MOVQ         344(SP), R12
+	VBROADCASTSS (R12), Y1
+	VMOVUPS      (DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      32(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(DI)
+	VBROADCASTSS (R12)(DX*1), Y1
+	VMOVUPS      64(DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      96(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 96(DI)
+	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_rows_no:
+	VCVTPH2PS    (AX), Y0
+	VMOVUPS      Y0, (SP)
+	VCVTPH2PS    16(AX), Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x20, AX
+	MOVL         $0xbe000000, R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Y1
+	VCVTPH2PS    (AX), Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 64(SP)
+	VCVTPH2PS    16(AX), Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 96(SP)
+	ADDQ         $0x20, AX
+	MOVQ         344(SP), R12
+	VBROADCASTSS (R12), Y1
+	VMOVUPS      (DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, (DI)
+	VMOVUPS      32(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 32(DI)
+	VBROADCASTSS (R12)(DX*1), Y1
+	VMOVUPS      64(DI), Y0
+	VFMADD231PS  64(SP), Y1, Y0
+	VMOVUPS      Y0, 64(DI)
+	VMOVUPS      96(DI), Y0
+	VFMADD231PS  96(SP), Y1, Y0
+	VMOVUPS      Y0, 96(DI)
+	ADDQ         $0x04, 344(SP)
 
 head_done:
 	CMPQ  184(BX), $0x00
@@ -4632,10 +6192,8 @@ head_done:
 wide1:
 	DECQ         R11
 	JL           wide1_done
-	VMOVDQU      512(SI), Y2
-	VPXOR        (AX), Y2, Y2
-	VMOVDQU      512(SI), Y3
-	VPXOR        32(AX), Y3, Y3
+	VMOVDQU      (AX), Y2
+	VPXOR        512(SI), Y2, Y2
 	VPSLLD       $0x1c, Y2, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
@@ -4643,6 +6201,8 @@ wide1:
 	VFMADD231PS  Y1, Y0, Y4
 	VBROADCASTSS (CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      32(AX), Y3
+	VPXOR        512(SI), Y3, Y3
 	VPSLLD       $0x1c, Y3, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
@@ -4771,6 +6331,8 @@ wide1_done:
 	JMP         group
 
 look_up:
+	CMPQ  184(BX), $0x01
+	JNE   bytes
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
@@ -4784,7 +6346,6 @@ wide2:
 	DECQ         R11
 	JL           wide2_done
 	VMOVDQU      (AX), Y2
-	VMOVDQU      32(AX), Y3
 	VPERMPS      768(SI), Y2, Y1
 	VPERMPS      800(SI), Y2, Y12
 	VPSLLD       $0x1c, Y2, Y0
@@ -4793,6 +6354,7 @@ wide2:
 	VFMADD231PS  Y1, Y0, Y4
 	VBROADCASTSS (CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      32(AX), Y3
 	VPERMPS      768(SI), Y3, Y1
 	VPERMPS      800(SI), Y3, Y12
 	VPSLLD       $0x1c, Y3, Y0
@@ -4951,6 +6513,495 @@ wide2_done:
 	VMOVUPS     Y0, 96(DI)
 	JMP         group
 
+bytes:
+	CMPQ  184(BX), $0x05
+	JNE   e4m3
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+wide3:
+	DECQ         R11
+	JL           wide3_done
+	VMOVDQU      (AX), Y2
+	VPXOR        1792(SI), Y2, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      32(AX), Y3
+	VPXOR        1792(SI), Y3, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPXOR        1792(SI), Y2, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPXOR        1792(SI), Y3, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPXOR        1792(SI), Y2, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPXOR        1792(SI), Y3, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPXOR        1792(SI), Y2, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPXOR        1792(SI), Y3, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VMOVDQU      64(AX), Y2
+	VPXOR        1792(SI), Y2, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      96(AX), Y3
+	VPXOR        1792(SI), Y3, Y0
+	VPSLLD       $0x18, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPXOR        1792(SI), Y2, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPXOR        1792(SI), Y3, Y0
+	VPSLLD       $0x10, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPXOR        1792(SI), Y2, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPXOR        1792(SI), Y3, Y0
+	VPSLLD       $0x08, Y0, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPXOR        1792(SI), Y2, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPXOR        1792(SI), Y3, Y0
+	VPSRAD       $0x18, Y0, Y0
+	VCVTDQ2PS    Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x20, CX
+	JMP          wide3
+
+wide3_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y10, Y8, Y8
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y8, Y0
+	VMOVUPS     Y0, 64(DI)
+	VADDPS      Y11, Y9, Y9
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y9, Y0
+	VMOVUPS     Y0, 96(DI)
+	JMP         group
+
+e4m3:
+	CMPQ  184(BX), $0x06
+	JNE   tables
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+wide4:
+	DECQ         R11
+	JL           wide4_done
+	VMOVDQU      (AX), Y2
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      32(AX), Y3
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRAD       $0x04, Y2, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRAD       $0x04, Y3, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VMOVDQU      64(AX), Y2
+	VPSLLD       $0x18, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      96(AX), Y3
+	VPSLLD       $0x18, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSLLD       $0x10, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSLLD       $0x10, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSLLD       $0x08, Y2, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSLLD       $0x08, Y3, Y0
+	VPSRAD       $0x04, Y0, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRAD       $0x04, Y2, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRAD       $0x04, Y3, Y0
+	VPAND        1856(SI), Y0, Y0
+	VMULPS       1920(SI), Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x20, CX
+	JMP          wide4
+
+wide4_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y10, Y8, Y8
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y8, Y0
+	VMOVUPS     Y0, 64(DI)
+	VADDPS      Y11, Y9, Y9
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y9, Y0
+	VMOVUPS     Y0, 96(DI)
+	JMP         group
+
+tables:
+	LEAQ 128(DI), R13
+	MOVQ 336(SP), R12
+	MOVQ $0x00000010, 352(SP)
+
+table_row:
+	VCVTPH2PS (R12), Y8
+	VCVTPH2PS 16(R12), Y9
+	ADDQ      $0x20, R12
+	MOVQ      CX, R14
+	MOVQ      R11, R15
+	VPXOR     Y4, Y4, Y4
+	VPXOR     Y5, Y5, Y5
+	VPXOR     Y6, Y6, Y6
+	VPXOR     Y7, Y7, Y7
+
+table_cells:
+	// The last 32 columns may be fewer.
+	DECQ R15
+	JL   table_end0
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   (AX), Y2
+	VPERMPS     Y8, Y2, Y1
+	VPERMPS     Y9, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS (R14), Y0, Y4
+	VFMADD231PS (R14)(DX*1), Y0, Y6
+
+	// The last 32 columns may be fewer.
+	DECQ R15
+	JL   table_end1
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   8(AX), Y2
+	VPERMPS     Y8, Y2, Y1
+	VPERMPS     Y9, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS 32(R14), Y0, Y5
+	VFMADD231PS 32(R14)(DX*1), Y0, Y7
+
+	// The last 32 columns may be fewer.
+	DECQ R15
+	JL   table_end1
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   (AX), Y2
+	VPSRLD      $0x04, Y2, Y2
+	VPERMPS     Y8, Y2, Y1
+	VPERMPS     Y9, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS 64(R14), Y0, Y4
+	VFMADD231PS 64(R14)(DX*1), Y0, Y6
+
+	// The last 32 columns may be fewer.
+	DECQ R15
+	JL   table_end1
+
+	// Columns 0 to 7 and 8 to 15 are low nibbles of the 16 bytes, the others high ones.
+	VPMOVZXBD   8(AX), Y2
+	VPSRLD      $0x04, Y2, Y2
+	VPERMPS     Y8, Y2, Y1
+	VPERMPS     Y9, Y2, Y3
+	VPSLLD      $0x1c, Y2, Y2
+	VBLENDVPS   Y2, Y3, Y1, Y0
+	VFMADD231PS 96(R14), Y0, Y5
+	VFMADD231PS 96(R14)(DX*1), Y0, Y7
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x10, AX
+	ADDQ        $0x00000080, R14
+	JMP         table_cells
+
+table_end1:
+	ADDQ $0x10, AX
+
+table_end0:
+	VADDPS      Y5, Y4, Y4
+	VMOVUPS     Y4, (R13)
+	VADDPS      Y7, Y6, Y6
+	VMOVUPS     Y6, 512(R13)
+	ADDQ        $0x20, R13
+	DECQ        352(SP)
+	JNE         table_row
+	SUBQ        $0x00000200, R13
+	VMOVUPS     (R13), Y4
+	VHADDPS     32(R13), Y4, Y4
+	VMOVUPS     64(R13), Y0
+	VHADDPS     96(R13), Y0, Y0
+	VHADDPS     Y0, Y4, Y4
+	VMOVUPS     128(R13), Y5
+	VHADDPS     160(R13), Y5, Y5
+	VMOVUPS     192(R13), Y0
+	VHADDPS     224(R13), Y0, Y0
+	VHADDPS     Y0, Y5, Y5
+	VPERM2F128  $0x20, Y5, Y4, Y1
+	VPERM2F128  $0x31, Y5, Y4, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y1, Y0
+	VMOVUPS     Y0, (DI)
+	VMOVUPS     256(R13), Y4
+	VHADDPS     288(R13), Y4, Y4
+	VMOVUPS     320(R13), Y0
+	VHADDPS     352(R13), Y0, Y0
+	VHADDPS     Y0, Y4, Y4
+	VMOVUPS     384(R13), Y5
+	VHADDPS     416(R13), Y5, Y5
+	VMOVUPS     448(R13), Y0
+	VHADDPS     480(R13), Y0, Y0
+	VHADDPS     Y0, Y5, Y5
+	VPERM2F128  $0x20, Y5, Y4, Y1
+	VPERM2F128  $0x31, Y5, Y4, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y1, Y0
+	VMOVUPS     Y0, 32(DI)
+	VMOVUPS     512(R13), Y4
+	VHADDPS     544(R13), Y4, Y4
+	VMOVUPS     576(R13), Y0
+	VHADDPS     608(R13), Y0, Y0
+	VHADDPS     Y0, Y4, Y4
+	VMOVUPS     640(R13), Y5
+	VHADDPS     672(R13), Y5, Y5
+	VMOVUPS     704(R13), Y0
+	VHADDPS     736(R13), Y0, Y0
+	VHADDPS     Y0, Y5, Y5
+	VPERM2F128  $0x20, Y5, Y4, Y1
+	VPERM2F128  $0x31, Y5, Y4, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y1, Y0
+	VMOVUPS     Y0, 64(DI)
+	VMOVUPS     768(R13), Y4
+	VHADDPS     800(R13), Y4, Y4
+	VMOVUPS     832(R13), Y0
+	VHADDPS     864(R13), Y0, Y0
+	VHADDPS     Y0, Y4, Y4
+	VMOVUPS     896(R13), Y5
+	VHADDPS     928(R13), Y5, Y5
+	VMOVUPS     960(R13), Y0
+	VHADDPS     992(R13), Y0, Y0
+	VHADDPS     Y0, Y5, Y5
+	VPERM2F128  $0x20, Y5, Y4, Y1
+	VPERM2F128  $0x31, Y5, Y4, Y0
+	VADDPS      Y0, Y1, Y1
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y1, Y0
+	VMOVUPS     Y0, 96(DI)
+	SHLQ        $0x05, R11
+	ADDQ        R11, CX
+	JMP         group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -4989,13 +7040,11 @@ scaled:
 	VPXOR   Y10, Y10, Y10
 	VPXOR   Y11, Y11, Y11
 
-wide3:
+wide5:
 	DECQ         R11
-	JL           wide3_done
-	VMOVDQU      512(SI), Y2
-	VPXOR        (AX), Y2, Y2
-	VMOVDQU      512(SI), Y3
-	VPXOR        32(AX), Y3, Y3
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPXOR        512(SI), Y2, Y2
 	VPSLLD       $0x1c, Y2, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
@@ -5003,6 +7052,8 @@ wide3:
 	VFMADD231PS  Y1, Y0, Y4
 	VBROADCASTSS (R12)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      32(AX), Y3
+	VPXOR        512(SI), Y3, Y3
 	VPSLLD       $0x1c, Y3, Y0
 	VPSRAD       $0x1c, Y0, Y0
 	VCVTDQ2PS    Y0, Y0
@@ -5109,9 +7160,9 @@ wide3:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R12
-	JMP          wide3
+	JMP          wide5
 
-wide3_done:
+wide5_done:
 	VADDPS      Y6, Y4, Y4
 	VMOVUPS     (DI), Y0
 	VFMADD231PS (SP), Y4, Y0

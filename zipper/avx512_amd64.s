@@ -6,7 +6,7 @@
 
 // func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x1AVX512(SB), NOSPLIT, $72-48
+TEXT ·panelA8x1AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -23,10 +23,17 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $72-48
 	VPXORD       Z13, Z13, Z13
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
-	XORQ         SI, SI
-	MOVQ         SI, 24(SP)
-	MOVQ         $0x0000ff00, SI
-	MOVQ         SI, 64(SP)
+	CMPQ         160(DX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z3
+	VMOVUPS      Z3, 24(SP)
+	ADDQ         176(DX), AX
+
+no_units:
+	XORQ SI, SI
+	MOVQ SI, 88(SP)
+	MOVQ $0x0000ff00, SI
+	MOVQ SI, 128(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -141,11 +148,71 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R8, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y1
 	VPSLLW    $0x07, Y1, Y1
 	VCVTPH2PS Y1, Z1
 	VMULPS    896(BX), Z1, Z1
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R8, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x00000078, R8
+	VPBROADCASTD R8, Z3
+	VPSUBD       Z3, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x10, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
+	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z13, Z13
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R8, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(BX), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       24(SP), Z1, Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD 16(AX), Z4
+	VPBROADCASTD 20(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x18, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
+	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z13, Z13
 
 head_done:
 	MOVQ         184(DX), R8
@@ -533,9 +600,9 @@ exact:
 	VPSUBD.BCST  (R8), Z11, Z11
 	VPADDD       Z11, Z11, Z11
 	VPXORD       Z12, Z12, Z12
-	CMPQ         24(SP), $0x00
+	CMPQ         88(SP), $0x00
 	JNE          exact_known
-	MOVQ         AX, 40(SP)
+	MOVQ         AX, 104(SP)
 	LEAQ         15(DI), R8
 	SHRQ         $0x04, R8
 	IMULQ        200(DX), R8
@@ -544,14 +611,14 @@ exact:
 exact_known:
 	MOVQ    CX, R8
 	ADDQ    208(DX), R8
-	MOVQ    24(SP), R9
+	MOVQ    88(SP), R9
 	SHLQ    $0x03, R9
 	SUBQ    R9, R8
-	MOVQ    R8, 48(SP)
+	MOVQ    R8, 112(SP)
 	MOVQ    $0x00000010, R9
 	CMPQ    DI, R9
 	CMOVQLT DI, R9
-	MOVQ    R9, 32(SP)
+	MOVQ    R9, 96(SP)
 	SUBQ    R9, DI
 
 exact_4:
@@ -615,19 +682,19 @@ exact_1_done:
 	ADDQ         $0x01, R9
 	MOVL         $0x80808080, R8
 	VPBROADCASTD R8, Z15
-	MOVQ         48(SP), R8
+	MOVQ         112(SP), R8
 	MOVQ         192(DX), R9
-	MOVQ         R9, 56(SP)
-	MOVQ         40(SP), R9
+	MOVQ         R9, 120(SP)
+	MOVQ         104(SP), R9
 
 exact_slot:
-	KMOVW        64(SP), K2
+	KMOVW        128(SP), K2
 	VPBROADCASTD (R9), Z2
 	VPBROADCASTD 4(R9), K2, Z2
 	VPSLLVD      1408(BX), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  24(SP), Z2, Z14
-	VPCMPUD.BCST $0x01, 32(SP), Z14, K1
+	VPSUBD.BCST  88(SP), Z2, Z14
+	VPCMPUD.BCST $0x01, 96(SP), Z14, K1
 	PREFETCHT0   8192(R9)
 	VPMOVZXBW    8(R9), Z9
 	VPSLLW       $0x04, Z9, Z14
@@ -645,19 +712,19 @@ exact_slot:
 	VPERMD.Z     64(R8), Z2, K1, Z14
 	VPDPBUSD     Z4, Z14, Z12
 	ADDQ         $0x28, R9
-	DECQ         56(SP)
+	DECQ         120(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 32(SP), $0x10
+	CMPQ 96(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R9, 40(SP)
+	MOVQ R9, 104(SP)
 
 exact_slots_done:
-	MOVQ      24(SP), R8
-	ADDQ      32(SP), R8
+	MOVQ      88(SP), R8
+	ADDQ      96(SP), R8
 	ANDQ      $0x0f, R8
-	MOVQ      R8, 24(SP)
+	MOVQ      R8, 88(SP)
 	TESTQ     DI, DI
 	JNE       exact_known
 	VPADDD    Z12, Z11, Z11
@@ -910,7 +977,7 @@ tile_done:
 
 // func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x1AVX512(SB), NOSPLIT, $72-48
+TEXT ·panelA4x1AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -927,10 +994,17 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $72-48
 	VPXORD       Z13, Z13, Z13
 	MOVQ         (DX), SI
 	MOVQ         SI, (SP)
-	XORQ         SI, SI
-	MOVQ         SI, 24(SP)
-	MOVQ         $0x0000ff00, SI
-	MOVQ         SI, 64(SP)
+	CMPQ         160(DX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z3
+	VMOVUPS      Z3, 24(SP)
+	ADDQ         176(DX), AX
+
+no_units:
+	XORQ SI, SI
+	MOVQ SI, 88(SP)
+	MOVQ $0x0000ff00, SI
+	MOVQ SI, 128(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -1047,11 +1121,73 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R8, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y1
 	VPSLLW    $0x07, Y1, Y1
 	VCVTPH2PS Y1, Z1
 	VMULPS    896(BX), Z1, Z1
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R8, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x00000078, R8
+	VPBROADCASTD R8, Z3
+	VPSUBD       Z3, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x10, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
+	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R8), Z4, Z4
+	VADDPS       Z4, Z13, Z13
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R8, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(BX), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       24(SP), Z1, Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD 16(AX), Z4
+	VPBROADCASTD 20(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x18, AX
+	VMULPS       704(BX), Z4, Z4
+	VSUBPS       1152(BX), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	LEAQ         (R8)(DI*8), R9
+	VPBROADCASTD (R8), Z4
+	VPSUBD.BCST  (R9), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R8), Z4, Z4
+	VADDPS       Z4, Z13, Z13
 
 head_done:
 	MOVQ         184(DX), R8
@@ -1451,9 +1587,9 @@ exact:
 	VPSUBD.BCST  (R8), Z11, Z11
 	VPADDD       Z11, Z11, Z11
 	VPXORD       Z12, Z12, Z12
-	CMPQ         24(SP), $0x00
+	CMPQ         88(SP), $0x00
 	JNE          exact_known
-	MOVQ         AX, 40(SP)
+	MOVQ         AX, 104(SP)
 	LEAQ         15(DI), R8
 	SHRQ         $0x04, R8
 	IMULQ        200(DX), R8
@@ -1462,14 +1598,14 @@ exact:
 exact_known:
 	MOVQ    CX, R8
 	ADDQ    208(DX), R8
-	MOVQ    24(SP), R9
+	MOVQ    88(SP), R9
 	SHLQ    $0x03, R9
 	SUBQ    R9, R8
-	MOVQ    R8, 48(SP)
+	MOVQ    R8, 112(SP)
 	MOVQ    $0x00000010, R9
 	CMPQ    DI, R9
 	CMOVQLT DI, R9
-	MOVQ    R9, 32(SP)
+	MOVQ    R9, 96(SP)
 	SUBQ    R9, DI
 
 exact_4:
@@ -1533,19 +1669,19 @@ exact_1_done:
 	ADDQ         $0x01, R9
 	MOVL         $0x80808080, R8
 	VPBROADCASTD R8, Z15
-	MOVQ         48(SP), R8
+	MOVQ         112(SP), R8
 	MOVQ         192(DX), R9
-	MOVQ         R9, 56(SP)
-	MOVQ         40(SP), R9
+	MOVQ         R9, 120(SP)
+	MOVQ         104(SP), R9
 
 exact_slot:
-	KMOVW        64(SP), K2
+	KMOVW        128(SP), K2
 	VPBROADCASTD (R9), Z2
 	VPBROADCASTD 4(R9), K2, Z2
 	VPSLLVD      1408(BX), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  24(SP), Z2, Z14
-	VPCMPUD.BCST $0x01, 32(SP), Z14, K1
+	VPSUBD.BCST  88(SP), Z2, Z14
+	VPCMPUD.BCST $0x01, 96(SP), Z14, K1
 	PREFETCHT0   8192(R9)
 	VPMOVZXBW    8(R9), Z9
 	VPSLLW       $0x04, Z9, Z14
@@ -1563,19 +1699,19 @@ exact_slot:
 	VPERMD.Z     64(R8), Z2, K1, Z14
 	VPDPBUSD     Z4, Z14, Z12
 	ADDQ         $0x28, R9
-	DECQ         56(SP)
+	DECQ         120(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 32(SP), $0x10
+	CMPQ 96(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R9, 40(SP)
+	MOVQ R9, 104(SP)
 
 exact_slots_done:
-	MOVQ        24(SP), R8
-	ADDQ        32(SP), R8
+	MOVQ        88(SP), R8
+	ADDQ        96(SP), R8
 	ANDQ        $0x0f, R8
-	MOVQ        R8, 24(SP)
+	MOVQ        R8, 88(SP)
 	TESTQ       DI, DI
 	JNE         exact_known
 	MOVQ        104(DX), R8
@@ -1840,36 +1976,47 @@ tile_done:
 
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
-TEXT ·panelA16x1AVX512(SB), NOSPLIT, $216-48
-	MOVQ         w+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         s+24(FP), DX
-	MOVQ         lanes+32(FP), BX
-	VPXORD       Z9, Z9, Z9
-	MOVQ         (DX), SI
-	MOVQ         SI, (SP)
+TEXT ·panelA16x1AVX512(SB), NOSPLIT, $296-48
+	MOVQ      w+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      s+24(FP), DX
+	MOVQ      lanes+32(FP), BX
+	VPXORD    Z9, Z9, Z9
+	MOVQ      (DX), SI
+	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(DX), AX
+
+no_units:
 	MOVQ         104(DX), SI
 	ADDQ         CX, SI
-	MOVQ         SI, 160(SP)
+	MOVQ         SI, 224(SP)
+	MOVQ         AX, 216(SP)
+	CMPQ         160(DX), $0x0a
+	JE           tabled_prefix
 	CMPQ         160(DX), $0x06
 	JNE          no_prefix
-	MOVQ         AX, 152(SP)
 	VPBROADCASTD (AX), Z3
 	VPADDD       1024(BX), Z3, Z3
-	VMOVDQU32    Z3, 24(SP)
-	MOVQ         152(SP), SI
+	VMOVDQU32    Z3, 88(SP)
+	MOVQ         216(SP), SI
 	VPSRLD       $0x08, Z3, Z3
 	KXNORW       K2, K2, K2
 	VGATHERDPS   4(SI)(Z3*4), K2, Z4
-	VMOVUPS      Z4, 88(SP)
-	ADDQ         176(DX), AX
+	VMOVUPS      Z4, 152(SP)
+
+tabled_prefix:
+	ADDQ 176(DX), AX
 
 no_prefix:
 	XORQ SI, SI
-	MOVQ SI, 168(SP)
+	MOVQ SI, 232(SP)
 	MOVQ $0x0000ff00, SI
-	MOVQ SI, 208(SP)
+	MOVQ SI, 272(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -1897,6 +2044,14 @@ group:
 	JMP       head_done
 
 head_other:
+	CMPQ      R8, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(BX), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
 	CMPQ             R8, $0x02
 	JNE              head_affine_no
 	VCVTPH2PS        (AX), Z1
@@ -1912,9 +2067,9 @@ head_other:
 	VMULPS           704(BX), Z4, Z4
 	VSUBPS           1152(BX), Z4, Z4
 	VMULPS           Z1, Z4, Z3
-	MOVQ             160(SP), R8
+	MOVQ             224(SP), R8
 	VFMADD231PS.BCST (R8), Z3, Z9
-	ADDQ             $0x04, 160(SP)
+	ADDQ             $0x04, 224(SP)
 	JMP              head_done
 
 head_affine_no:
@@ -1946,9 +2101,9 @@ head_affine_no:
 	VMULPS           704(BX), Z4, Z4
 	VSUBPS           1152(BX), Z4, Z4
 	VMULPS           Z1, Z4, Z3
-	MOVQ             160(SP), R8
+	MOVQ             224(SP), R8
 	VFMADD231PS.BCST (R8), Z3, Z9
-	ADDQ             $0x04, 160(SP)
+	ADDQ             $0x04, 224(SP)
 	JMP              head_done
 
 head_bilevel_no:
@@ -1976,6 +2131,8 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
+	CMPQ         R8, $0x06
+	JNE          head_double_no
 	VPMOVZXBD    (AX), Z4
 	MOVL         $0x0000007f, R8
 	VPBROADCASTD R8, Z3
@@ -1989,14 +2146,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2240(BX), Z5
-	VPERMT2PS 2304(BX), Z3, Z5
-	VMOVUPS   2368(BX), Z6
-	VPERMT2PS 2432(BX), Z3, Z6
-	VMOVUPS   2496(BX), Z7
-	VPERMT2PS 2560(BX), Z3, Z7
-	VMOVUPS   2624(BX), Z8
-	VPERMT2PS 2688(BX), Z3, Z8
+	VMOVUPS   2496(BX), Z5
+	VPERMT2PS 2560(BX), Z3, Z5
+	VMOVUPS   2624(BX), Z6
+	VPERMT2PS 2688(BX), Z3, Z6
+	VMOVUPS   2752(BX), Z7
+	VPERMT2PS 2816(BX), Z3, Z7
+	VMOVUPS   2880(BX), Z8
+	VPERMT2PS 2944(BX), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -2006,28 +2163,91 @@ head_e4m3_no:
 	VPSRLD   $0x1f, Z4, Z4
 	VPSLLD   $0x1f, Z4, Z4
 	VPXORD.Z Z4, Z5, K2, Z1
-	VMULPS   88(SP), Z1, Z1
+	VMULPS   152(SP), Z1, Z1
 	VADDPS   1088(BX), Z1, Z1
 
 	// Where the next scale of a row begins a block, the magnitudes are read anew.
-	VMOVDQU32    24(SP), Z3
+	VMOVDQU32    88(SP), Z3
 	MOVL         $0x00000001, R8
 	VPBROADCASTD R8, Z4
 	VPADDD       Z4, Z3, Z3
-	VMOVDQU32    Z3, 24(SP)
+	VMOVDQU32    Z3, 88(SP)
 	MOVL         $0x000000ff, R8
 	VPBROADCASTD R8, Z4
 	VPTESTNMD    Z4, Z3, K2
 	KORTESTW     K2, K2
 	JE           same_blocks
-	MOVQ         152(SP), R8
+	MOVQ         216(SP), R8
 	VPSRLD       $0x08, Z3, Z3
 	KXNORW       K2, K2, K2
 	VGATHERDPS   4(R8)(Z3*4), K2, Z4
-	VMOVUPS      Z4, 88(SP)
+	VMOVUPS      Z4, 152(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
+	JMP  head_done
+
+head_double_no:
+	CMPQ             R8, $0x07
+	JNE              head_bytes_no
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	VPMOVZXBD        (AX), Z4
+	MOVL             $0x00000078, R8
+	VPBROADCASTD     R8, Z3
+	VPSUBD           Z3, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x10, AX
+	VMULPS           704(BX), Z4, Z4
+	VSUBPS           1152(BX), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             224(SP), R8
+	VFMADD231PS.BCST (R8), Z3, Z9
+	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_bytes_no:
+	CMPQ      R8, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(BX), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	CMPQ             R8, $0x09
+	JNE              head_rows_no
+	VPMOVZXBD        (AX), Z1
+	VCVTDQ2PS        Z1, Z1
+	VMULPS           24(SP), Z1, Z1
+	MOVL             $0x0000ff00, R8
+	KMOVW            R8, K2
+	VPBROADCASTD     16(AX), Z4
+	VPBROADCASTD     20(AX), K2, Z4
+	VPSLLVD          960(BX), Z4, Z4
+	VPSRLD           $0x1c, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x18, AX
+	VMULPS           704(BX), Z4, Z4
+	VSUBPS           1152(BX), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             224(SP), R8
+	VFMADD231PS.BCST (R8), Z3, Z9
+	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_rows_no:
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	VCVTPH2PS        (AX), Z3
+	MOVL             $0xbe000000, R8
+	VPBROADCASTD     R8, Z4
+	VMULPS           Z4, Z3, Z3
+	ADDQ             $0x20, AX
+	MOVQ             224(SP), R8
+	VFMADD231PS.BCST (R8), Z3, Z9
+	ADDQ             $0x04, 224(SP)
 
 head_done:
 	VMOVUPS 768(BX), Z0
@@ -2035,6 +2255,10 @@ head_done:
 	JE      records
 	CMPQ    184(DX), $0x05
 	JE      bytes
+	CMPQ    184(DX), $0x06
+	JE      e4m3
+	CMPQ    184(DX), $0x07
+	JE      tables
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -2079,14 +2303,231 @@ wide1_done:
 	VFMADD231PS Z1, Z5, Z9
 	JMP         group
 
+e4m3:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+wide2:
+	DECQ             DI
+	JL               wide2_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPSLLD           $0x18, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VPSLLD           $0x10, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z6
+	VPSLLD           $0x08, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z7
+	VPSRAD           $0x04, Z2, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z8
+	VMOVDQU64        64(AX), Z2
+	PREFETCHT0       8256(AX)
+	VPSLLD           $0x18, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VPSLLD           $0x10, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z6
+	VPSLLD           $0x08, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z7
+	VPSRAD           $0x04, Z2, Z4
+	VPANDD           1856(BX), Z4, Z4
+	VMULPS           1920(BX), Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z8
+	ADDQ             $0x00000080, AX
+	ADDQ             $0x20, CX
+	JMP              wide2
+
+wide2_done:
+	VADDPS      Z7, Z5, Z5
+	VADDPS      Z8, Z6, Z6
+	VADDPS      Z6, Z5, Z5
+	VFMADD231PS Z1, Z5, Z9
+	JMP         group
+
+tables:
+	// Lanes of the last 32 columns.
+	MOVQ  DI, R9
+	ANDQ  $0x03, R9
+	SHLQ  $0x03, R9
+	MOVL  $-1, R10
+	BZHIL R9, R10, R10
+	KMOVW R10, K2
+	SHRL  $0x10, R10
+	KMOVW R10, K3
+	MOVQ  out+40(FP), R8
+	ADDQ  $0x00000040, R8
+	MOVQ  216(SP), R10
+	MOVQ  R10, 280(SP)
+	MOVQ  $0x00000010, 288(SP)
+
+table_row:
+	MOVQ      280(SP), R10
+	VCVTPH2PS (R10), Z0
+	ADDQ      $0x20, R10
+	MOVQ      R10, 280(SP)
+	MOVQ      CX, R9
+	MOVQ      DI, R10
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	SUBQ      $0x08, R10
+	JL        table_2_done
+
+table_2:
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS (R9), Z3, Z5
+	VFMADD231PS 64(R9), Z4, Z6
+	VPMOVZXBD   16(AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS 128(R9), Z3, Z5
+	VFMADD231PS 192(R9), Z4, Z6
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x00000020, AX
+	ADDQ        $0x00000100, R9
+	SUBQ        $0x08, R10
+	JGE         table_2
+
+table_2_done:
+	ADDQ $0x08, R10
+	SUBQ $0x04, R10
+	JL   table_1_done
+
+table_1:
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS (R9), Z3, Z5
+	VFMADD231PS 64(R9), Z4, Z6
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x00000010, AX
+	ADDQ        $0x00000080, R9
+	SUBQ        $0x04, R10
+	JGE         table_1
+
+table_1_done:
+	ADDQ        $0x04, R10
+	TESTQ       R10, R10
+	JE          table_stored
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	ADDQ        $0x10, AX
+	VMOVUPS.Z   (R9), K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VMOVUPS.Z   64(R9), K3, Z2
+	VFMADD231PS Z2, Z4, Z6
+
+table_stored:
+	VADDPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R8)
+	ADDQ        $0x40, R8
+	DECQ        288(SP)
+	JNE         table_row
+	SUBQ        $0x00000400, R8
+	VMOVUPS     (R8), Z5
+	VMOVUPS     256(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     512(R8), Z0
+	VMOVUPS     768(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     64(R8), Z6
+	VMOVUPS     320(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     576(R8), Z0
+	VMOVUPS     832(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     128(R8), Z10
+	VMOVUPS     384(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z10, Z3
+	VSHUFF32X4  $0xee, Z2, Z10, Z4
+	VADDPS      Z3, Z4, Z10
+	VMOVUPS     640(R8), Z0
+	VMOVUPS     896(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z10, Z3
+	VSHUFF32X4  $0xdd, Z0, Z10, Z4
+	VADDPS      Z3, Z4, Z10
+	VMOVUPS     192(R8), Z6
+	VMOVUPS     448(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     704(R8), Z0
+	VMOVUPS     960(R8), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z10, Z3
+	VSHUFPS     $0xdd, Z6, Z10, Z4
+	VADDPS      Z3, Z4, Z10
+	VSHUFPS     $0x88, Z10, Z5, Z3
+	VSHUFPS     $0xdd, Z10, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z9
+	LEAQ        (CX)(DI*8), R9
+	LEAQ        (R9)(DI*8), R9
+	LEAQ        (R9)(DI*8), R9
+	LEAQ        (R9)(DI*8), R9
+	MOVQ        R9, CX
+	JMP         group
+
 records:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
-	CMPQ   168(SP), $0x00
+	CMPQ   232(SP), $0x00
 	JNE    exact_known
-	MOVQ   AX, 184(SP)
+	MOVQ   AX, 248(SP)
 	LEAQ   15(DI), R8
 	SHRQ   $0x04, R8
 	IMULQ  200(DX), R8
@@ -2095,14 +2536,14 @@ records:
 exact_known:
 	MOVQ    CX, R8
 	ADDQ    208(DX), R8
-	MOVQ    168(SP), R9
+	MOVQ    232(SP), R9
 	SHLQ    $0x05, R9
 	SUBQ    R9, R8
-	MOVQ    R8, 192(SP)
+	MOVQ    R8, 256(SP)
 	MOVQ    $0x00000010, R9
 	CMPQ    DI, R9
 	CMOVQLT DI, R9
-	MOVQ    R9, 176(SP)
+	MOVQ    R9, 240(SP)
 	SUBQ    R9, DI
 
 exact_cell:
@@ -2135,19 +2576,19 @@ exact_cell:
 	ADDQ             $0x20, CX
 	DECQ             R9
 	JNE              exact_cell
-	MOVQ             192(SP), R8
+	MOVQ             256(SP), R8
 	MOVQ             192(DX), R9
-	MOVQ             R9, 200(SP)
-	MOVQ             184(SP), R9
+	MOVQ             R9, 264(SP)
+	MOVQ             248(SP), R9
 
 exact_slot:
-	KMOVW        208(SP), K2
+	KMOVW        272(SP), K2
 	VPBROADCASTD (R9), Z2
 	VPBROADCASTD 4(R9), K2, Z2
 	VPSLLVD      1408(BX), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  168(SP), Z2, Z4
-	VPCMPUD.BCST $0x01, 176(SP), Z4, K1
+	VPSUBD.BCST  232(SP), Z2, Z4
+	VPCMPUD.BCST $0x01, 240(SP), Z4, K1
 	PREFETCHT0   8192(R9)
 	VPMOVZXWD    8(R9), Z10
 	VPERMPS      1600(BX), Z10, Z3
@@ -2178,19 +2619,19 @@ exact_slot:
 	VPERMPS.Z    448(R8), Z2, K1, Z4
 	VFMADD231PS  Z4, Z3, Z8
 	ADDQ         $0x28, R9
-	DECQ         200(SP)
+	DECQ         264(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 176(SP), $0x10
+	CMPQ 240(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R9, 184(SP)
+	MOVQ R9, 248(SP)
 
 exact_slots_done:
-	MOVQ        168(SP), R8
-	ADDQ        176(SP), R8
+	MOVQ        232(SP), R8
+	ADDQ        240(SP), R8
 	ANDQ        $0x0f, R8
-	MOVQ        R8, 168(SP)
+	MOVQ        R8, 232(SP)
 	TESTQ       DI, DI
 	JNE         exact_known
 	VADDPS      Z7, Z5, Z5
@@ -2205,11 +2646,10 @@ bytes:
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 
-wide2:
+wide3:
 	DECQ             DI
-	JL               wide2_done
-	MOVL             $0x80808080, R8
-	VPBROADCASTD     R8, Z0
+	JL               wide3_done
+	VMOVDQU64        1792(BX), Z0
 	VPXORD           (AX), Z0, Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
@@ -2246,9 +2686,9 @@ wide2:
 	VFMADD231PS.BCST 28(CX), Z3, Z8
 	ADDQ             $0x00000080, AX
 	ADDQ             $0x20, CX
-	JMP              wide2
+	JMP              wide3
 
-wide2_done:
+wide3_done:
 	VADDPS      Z7, Z5, Z5
 	VADDPS      Z8, Z6, Z6
 	VADDPS      Z6, Z5, Z5
@@ -2284,9 +2724,9 @@ strip:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 
-wide3:
+wide4:
 	DECQ             DI
-	JL               wide3_done
+	JL               wide4_done
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
@@ -2314,9 +2754,9 @@ wide3:
 	VFMADD231PS.BCST 28(SI), Z3, Z8
 	ADDQ             $0x40, AX
 	ADDQ             $0x20, SI
-	JMP              wide3
+	JMP              wide4
 
-wide3_done:
+wide4_done:
 	VADDPS      Z7, Z5, Z5
 	VADDPS      Z8, Z6, Z6
 	VADDPS      Z6, Z5, Z5
@@ -2520,7 +2960,7 @@ cell:
 
 // func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x4AVX512(SB), NOSPLIT, $72-48
+TEXT ·panelA8x4AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -2541,10 +2981,17 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $72-48
 	VPXORD       Z22, Z22, Z22
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
-	XORQ         R8, R8
-	MOVQ         R8, 24(SP)
-	MOVQ         $0x0000ff00, R8
-	MOVQ         R8, 64(SP)
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z3
+	VMOVUPS      Z3, 24(SP)
+	ADDQ         176(BX), AX
+
+no_units:
+	XORQ R8, R8
+	MOVQ R8, 88(SP)
+	MOVQ $0x0000ff00, R8
+	MOVQ R8, 128(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -2689,11 +3136,101 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R10, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y1
 	VPSLLW    $0x07, Y1, Y1
 	VCVTPH2PS Y1, Z1
 	VMULPS    896(SI), Z1, Z1
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R10, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x00000078, R10
+	VPBROADCASTD R10, Z3
+	VPSUBD       Z3, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x10, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Z4
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z22, Z22
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R10, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(SI), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       24(SP), Z1, Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD 16(AX), Z4
+	VPBROADCASTD 20(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x18, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Z4
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z22, Z22
 
 head_done:
 	MOVQ         184(BX), R10
@@ -3306,9 +3843,9 @@ exact:
 	VPXORD       Z16, Z16, Z16
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
-	CMPQ         24(SP), $0x00
+	CMPQ         88(SP), $0x00
 	JNE          exact_known
-	MOVQ         AX, 40(SP)
+	MOVQ         AX, 104(SP)
 	LEAQ         15(R9), R10
 	SHRQ         $0x04, R10
 	IMULQ        200(BX), R10
@@ -3317,14 +3854,14 @@ exact:
 exact_known:
 	MOVQ    CX, R10
 	ADDQ    208(BX), R10
-	MOVQ    24(SP), R11
+	MOVQ    88(SP), R11
 	SHLQ    $0x03, R11
 	SUBQ    R11, R10
-	MOVQ    R10, 48(SP)
+	MOVQ    R10, 112(SP)
 	MOVQ    $0x00000010, R11
 	CMPQ    R9, R11
 	CMOVQLT R9, R11
-	MOVQ    R11, 32(SP)
+	MOVQ    R11, 96(SP)
 	SUBQ    R11, R9
 
 exact_4:
@@ -3418,19 +3955,19 @@ exact_1_done:
 	ADDQ         $0x01, R11
 	MOVL         $0x80808080, R10
 	VPBROADCASTD R10, Z24
-	MOVQ         48(SP), R10
+	MOVQ         112(SP), R10
 	MOVQ         192(BX), R11
-	MOVQ         R11, 56(SP)
-	MOVQ         40(SP), R11
+	MOVQ         R11, 120(SP)
+	MOVQ         104(SP), R11
 
 exact_slot:
-	KMOVW        64(SP), K2
+	KMOVW        128(SP), K2
 	VPBROADCASTD (R11), Z2
 	VPBROADCASTD 4(R11), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  24(SP), Z2, Z23
-	VPCMPUD.BCST $0x01, 32(SP), Z23, K1
+	VPSUBD.BCST  88(SP), Z2, Z23
+	VPCMPUD.BCST $0x01, 96(SP), Z23, K1
 	PREFETCHT0   8192(R11)
 	VPMOVZXBW    8(R11), Z9
 	VPSLLW       $0x04, Z9, Z23
@@ -3463,19 +4000,19 @@ exact_slot:
 	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z23
 	VPDPBUSD     Z4, Z23, Z18
 	ADDQ         $0x28, R11
-	DECQ         56(SP)
+	DECQ         120(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 32(SP), $0x10
+	CMPQ 96(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R11, 40(SP)
+	MOVQ R11, 104(SP)
 
 exact_slots_done:
-	MOVQ      24(SP), R10
-	ADDQ      32(SP), R10
+	MOVQ      88(SP), R10
+	ADDQ      96(SP), R10
 	ANDQ      $0x0f, R10
-	MOVQ      R10, 24(SP)
+	MOVQ      R10, 88(SP)
 	TESTQ     R9, R9
 	JNE       exact_known
 	VPADDD    Z15, Z11, Z11
@@ -3954,7 +4491,7 @@ tile_done:
 
 // func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x4AVX512(SB), NOSPLIT, $72-48
+TEXT ·panelA4x4AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -3975,10 +4512,17 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $72-48
 	VPXORD       Z22, Z22, Z22
 	MOVQ         (BX), R8
 	MOVQ         R8, (SP)
-	XORQ         R8, R8
-	MOVQ         R8, 24(SP)
-	MOVQ         $0x0000ff00, R8
-	MOVQ         R8, 64(SP)
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z3
+	VMOVUPS      Z3, 24(SP)
+	ADDQ         176(BX), AX
+
+no_units:
+	XORQ R8, R8
+	MOVQ R8, 88(SP)
+	MOVQ $0x0000ff00, R8
+	MOVQ R8, 128(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -4131,11 +4675,109 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R10, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y1
 	VPSLLW    $0x07, Y1, Y1
 	VCVTPH2PS Y1, Z1
 	VMULPS    896(SI), Z1, Z1
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R10, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x00000078, R10
+	VPBROADCASTD R10, Z3
+	VPSUBD       Z3, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x10, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Z4
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10), Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*1), Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*2), Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
+	VADDPS       Z4, Z22, Z22
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R10, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(SI), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       24(SP), Z1, Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD 16(AX), Z4
+	VPBROADCASTD 20(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x18, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	LEAQ         (R10)(R9*8), R11
+	VPBROADCASTD (R10), Z4
+	VPSUBD.BCST  (R11), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10), Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R10)(DX*1), Z4
+	VPSUBD.BCST  (R11)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*1), Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R10)(DX*2), Z4
+	VPSUBD.BCST  (R11)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DX*2), Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R10)(DI*1), Z4
+	VPSUBD.BCST  (R11)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
+	VADDPS       Z4, Z22, Z22
 
 head_done:
 	MOVQ         184(BX), R10
@@ -4772,9 +5414,9 @@ exact:
 	VPXORD       Z16, Z16, Z16
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
-	CMPQ         24(SP), $0x00
+	CMPQ         88(SP), $0x00
 	JNE          exact_known
-	MOVQ         AX, 40(SP)
+	MOVQ         AX, 104(SP)
 	LEAQ         15(R9), R10
 	SHRQ         $0x04, R10
 	IMULQ        200(BX), R10
@@ -4783,14 +5425,14 @@ exact:
 exact_known:
 	MOVQ    CX, R10
 	ADDQ    208(BX), R10
-	MOVQ    24(SP), R11
+	MOVQ    88(SP), R11
 	SHLQ    $0x03, R11
 	SUBQ    R11, R10
-	MOVQ    R10, 48(SP)
+	MOVQ    R10, 112(SP)
 	MOVQ    $0x00000010, R11
 	CMPQ    R9, R11
 	CMOVQLT R9, R11
-	MOVQ    R11, 32(SP)
+	MOVQ    R11, 96(SP)
 	SUBQ    R11, R9
 
 exact_4:
@@ -4884,19 +5526,19 @@ exact_1_done:
 	ADDQ         $0x01, R11
 	MOVL         $0x80808080, R10
 	VPBROADCASTD R10, Z24
-	MOVQ         48(SP), R10
+	MOVQ         112(SP), R10
 	MOVQ         192(BX), R11
-	MOVQ         R11, 56(SP)
-	MOVQ         40(SP), R11
+	MOVQ         R11, 120(SP)
+	MOVQ         104(SP), R11
 
 exact_slot:
-	KMOVW        64(SP), K2
+	KMOVW        128(SP), K2
 	VPBROADCASTD (R11), Z2
 	VPBROADCASTD 4(R11), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  24(SP), Z2, Z23
-	VPCMPUD.BCST $0x01, 32(SP), Z23, K1
+	VPSUBD.BCST  88(SP), Z2, Z23
+	VPCMPUD.BCST $0x01, 96(SP), Z23, K1
 	PREFETCHT0   8192(R11)
 	VPMOVZXBW    8(R11), Z9
 	VPSLLW       $0x04, Z9, Z23
@@ -4929,19 +5571,19 @@ exact_slot:
 	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z23
 	VPDPBUSD     Z4, Z23, Z18
 	ADDQ         $0x28, R11
-	DECQ         56(SP)
+	DECQ         120(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 32(SP), $0x10
+	CMPQ 96(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R11, 40(SP)
+	MOVQ R11, 104(SP)
 
 exact_slots_done:
-	MOVQ        24(SP), R10
-	ADDQ        32(SP), R10
+	MOVQ        88(SP), R10
+	ADDQ        96(SP), R10
 	ANDQ        $0x0f, R10
-	MOVQ        R10, 24(SP)
+	MOVQ        R10, 88(SP)
 	TESTQ       R9, R9
 	JNE         exact_known
 	MOVQ        104(BX), R10
@@ -5448,40 +6090,51 @@ tile_done:
 
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
-TEXT ·panelA16x4AVX512(SB), NOSPLIT, $216-48
-	MOVQ         w+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         s+24(FP), BX
-	MOVQ         lanes+32(FP), SI
-	LEAQ         (DX)(DX*2), DI
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	VPXORD       Z23, Z23, Z23
-	VPXORD       Z24, Z24, Z24
-	MOVQ         (BX), R8
-	MOVQ         R8, (SP)
+TEXT ·panelA16x4AVX512(SB), NOSPLIT, $296-48
+	MOVQ      w+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      s+24(FP), BX
+	MOVQ      lanes+32(FP), SI
+	LEAQ      (DX)(DX*2), DI
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	VPXORD    Z23, Z23, Z23
+	VPXORD    Z24, Z24, Z24
+	MOVQ      (BX), R8
+	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(BX), AX
+
+no_units:
 	MOVQ         104(BX), R8
 	ADDQ         CX, R8
-	MOVQ         R8, 160(SP)
+	MOVQ         R8, 224(SP)
+	MOVQ         AX, 216(SP)
+	CMPQ         160(BX), $0x0a
+	JE           tabled_prefix
 	CMPQ         160(BX), $0x06
 	JNE          no_prefix
-	MOVQ         AX, 152(SP)
 	VPBROADCASTD (AX), Z3
 	VPADDD       1024(SI), Z3, Z3
-	VMOVDQU32    Z3, 24(SP)
-	MOVQ         152(SP), R8
+	VMOVDQU32    Z3, 88(SP)
+	MOVQ         216(SP), R8
 	VPSRLD       $0x08, Z3, Z3
 	KXNORW       K2, K2, K2
 	VGATHERDPS   4(R8)(Z3*4), K2, Z4
-	VMOVUPS      Z4, 88(SP)
-	ADDQ         176(BX), AX
+	VMOVUPS      Z4, 152(SP)
+
+tabled_prefix:
+	ADDQ 176(BX), AX
 
 no_prefix:
 	XORQ R8, R8
-	MOVQ R8, 168(SP)
+	MOVQ R8, 232(SP)
 	MOVQ $0x0000ff00, R8
-	MOVQ R8, 208(SP)
+	MOVQ R8, 272(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -5509,6 +6162,14 @@ group:
 	JMP       head_done
 
 head_other:
+	CMPQ      R10, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
 	CMPQ             R10, $0x02
 	JNE              head_affine_no
 	VCVTPH2PS        (AX), Z1
@@ -5524,12 +6185,12 @@ head_other:
 	VMULPS           704(SI), Z4, Z4
 	VSUBPS           1152(SI), Z4, Z4
 	VMULPS           Z1, Z4, Z3
-	MOVQ             160(SP), R10
+	MOVQ             224(SP), R10
 	VFMADD231PS.BCST (R10), Z3, Z21
 	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
 	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
 	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
-	ADDQ             $0x04, 160(SP)
+	ADDQ             $0x04, 224(SP)
 	JMP              head_done
 
 head_affine_no:
@@ -5561,12 +6222,12 @@ head_affine_no:
 	VMULPS           704(SI), Z4, Z4
 	VSUBPS           1152(SI), Z4, Z4
 	VMULPS           Z1, Z4, Z3
-	MOVQ             160(SP), R10
+	MOVQ             224(SP), R10
 	VFMADD231PS.BCST (R10), Z3, Z21
 	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
 	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
 	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
-	ADDQ             $0x04, 160(SP)
+	ADDQ             $0x04, 224(SP)
 	JMP              head_done
 
 head_bilevel_no:
@@ -5594,6 +6255,8 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
+	CMPQ         R10, $0x06
+	JNE          head_double_no
 	VPMOVZXBD    (AX), Z4
 	MOVL         $0x0000007f, R10
 	VPBROADCASTD R10, Z3
@@ -5607,14 +6270,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2240(SI), Z5
-	VPERMT2PS 2304(SI), Z3, Z5
-	VMOVUPS   2368(SI), Z6
-	VPERMT2PS 2432(SI), Z3, Z6
-	VMOVUPS   2496(SI), Z7
-	VPERMT2PS 2560(SI), Z3, Z7
-	VMOVUPS   2624(SI), Z8
-	VPERMT2PS 2688(SI), Z3, Z8
+	VMOVUPS   2496(SI), Z5
+	VPERMT2PS 2560(SI), Z3, Z5
+	VMOVUPS   2624(SI), Z6
+	VPERMT2PS 2688(SI), Z3, Z6
+	VMOVUPS   2752(SI), Z7
+	VPERMT2PS 2816(SI), Z3, Z7
+	VMOVUPS   2880(SI), Z8
+	VPERMT2PS 2944(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -5624,28 +6287,100 @@ head_e4m3_no:
 	VPSRLD   $0x1f, Z4, Z4
 	VPSLLD   $0x1f, Z4, Z4
 	VPXORD.Z Z4, Z5, K2, Z1
-	VMULPS   88(SP), Z1, Z1
+	VMULPS   152(SP), Z1, Z1
 	VADDPS   1088(SI), Z1, Z1
 
 	// Where the next scale of a row begins a block, the magnitudes are read anew.
-	VMOVDQU32    24(SP), Z3
+	VMOVDQU32    88(SP), Z3
 	MOVL         $0x00000001, R10
 	VPBROADCASTD R10, Z4
 	VPADDD       Z4, Z3, Z3
-	VMOVDQU32    Z3, 24(SP)
+	VMOVDQU32    Z3, 88(SP)
 	MOVL         $0x000000ff, R10
 	VPBROADCASTD R10, Z4
 	VPTESTNMD    Z4, Z3, K2
 	KORTESTW     K2, K2
 	JE           same_blocks
-	MOVQ         152(SP), R10
+	MOVQ         216(SP), R10
 	VPSRLD       $0x08, Z3, Z3
 	KXNORW       K2, K2, K2
 	VGATHERDPS   4(R10)(Z3*4), K2, Z4
-	VMOVUPS      Z4, 88(SP)
+	VMOVUPS      Z4, 152(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
+	JMP  head_done
+
+head_double_no:
+	CMPQ             R10, $0x07
+	JNE              head_bytes_no
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	VPMOVZXBD        (AX), Z4
+	MOVL             $0x00000078, R10
+	VPBROADCASTD     R10, Z3
+	VPSUBD           Z3, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x10, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             224(SP), R10
+	VFMADD231PS.BCST (R10), Z3, Z21
+	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
+	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_bytes_no:
+	CMPQ      R10, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(SI), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	CMPQ             R10, $0x09
+	JNE              head_rows_no
+	VPMOVZXBD        (AX), Z1
+	VCVTDQ2PS        Z1, Z1
+	VMULPS           24(SP), Z1, Z1
+	MOVL             $0x0000ff00, R10
+	KMOVW            R10, K2
+	VPBROADCASTD     16(AX), Z4
+	VPBROADCASTD     20(AX), K2, Z4
+	VPSLLVD          960(SI), Z4, Z4
+	VPSRLD           $0x1c, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x18, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             224(SP), R10
+	VFMADD231PS.BCST (R10), Z3, Z21
+	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
+	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_rows_no:
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	VCVTPH2PS        (AX), Z3
+	MOVL             $0xbe000000, R10
+	VPBROADCASTD     R10, Z4
+	VMULPS           Z4, Z3, Z3
+	ADDQ             $0x20, AX
+	MOVQ             224(SP), R10
+	VFMADD231PS.BCST (R10), Z3, Z21
+	VFMADD231PS.BCST (R10)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
+	ADDQ             $0x04, 224(SP)
 
 head_done:
 	VMOVUPS 768(SI), Z0
@@ -5653,6 +6388,10 @@ head_done:
 	JE      records
 	CMPQ    184(BX), $0x05
 	JE      bytes
+	CMPQ    184(BX), $0x06
+	JE      e4m3
+	CMPQ    184(BX), $0x07
+	JE      tables
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -5745,6 +6484,499 @@ wide1_done:
 	VFMADD231PS Z1, Z8, Z24
 	JMP         group
 
+e4m3:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+wide2:
+	DECQ             R9
+	JL               wide2_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPSLLD           $0x18, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VPSLLD           $0x10, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z9
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z12
+	VPSLLD           $0x08, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z13
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z16
+	VPSRAD           $0x04, Z2, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z20
+	VMOVDQU64        64(AX), Z2
+	PREFETCHT0       8256(AX)
+	VPSLLD           $0x18, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VPSLLD           $0x10, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z9
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z12
+	VPSLLD           $0x08, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z13
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z16
+	VPSRAD           $0x04, Z2, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z20
+	ADDQ             $0x00000080, AX
+	ADDQ             $0x20, CX
+	JMP              wide2
+
+wide2_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VADDPS      Z9, Z5, Z5
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z11, Z7, Z7
+	VADDPS      Z12, Z8, Z8
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	JMP         group
+
+tables:
+	// Lanes of the last 32 columns.
+	MOVQ  R9, R11
+	ANDQ  $0x03, R11
+	SHLQ  $0x03, R11
+	MOVL  $-1, R12
+	BZHIL R11, R12, R12
+	KMOVW R12, K2
+	SHRL  $0x10, R12
+	KMOVW R12, K3
+	MOVQ  out+40(FP), R10
+	ADDQ  $0x00000100, R10
+	MOVQ  216(SP), R12
+	MOVQ  R12, 280(SP)
+	MOVQ  $0x00000010, 288(SP)
+
+table_row:
+	MOVQ      280(SP), R12
+	VCVTPH2PS (R12), Z0
+	ADDQ      $0x20, R12
+	MOVQ      R12, 280(SP)
+	MOVQ      CX, R11
+	MOVQ      R9, R12
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	SUBQ      $0x08, R12
+	JL        table_2_done
+
+table_2:
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS (R11), Z3, Z5
+	VFMADD231PS 64(R11), Z4, Z9
+	VFMADD231PS (R11)(DX*1), Z3, Z6
+	VFMADD231PS 64(R11)(DX*1), Z4, Z10
+	VFMADD231PS (R11)(DX*2), Z3, Z7
+	VFMADD231PS 64(R11)(DX*2), Z4, Z11
+	VFMADD231PS (R11)(DI*1), Z3, Z8
+	VFMADD231PS 64(R11)(DI*1), Z4, Z12
+	VPMOVZXBD   16(AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS 128(R11), Z3, Z5
+	VFMADD231PS 192(R11), Z4, Z9
+	VFMADD231PS 128(R11)(DX*1), Z3, Z6
+	VFMADD231PS 192(R11)(DX*1), Z4, Z10
+	VFMADD231PS 128(R11)(DX*2), Z3, Z7
+	VFMADD231PS 192(R11)(DX*2), Z4, Z11
+	VFMADD231PS 128(R11)(DI*1), Z3, Z8
+	VFMADD231PS 192(R11)(DI*1), Z4, Z12
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x00000020, AX
+	ADDQ        $0x00000100, R11
+	SUBQ        $0x08, R12
+	JGE         table_2
+
+table_2_done:
+	ADDQ $0x08, R12
+	SUBQ $0x04, R12
+	JL   table_1_done
+
+table_1:
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS (R11), Z3, Z5
+	VFMADD231PS 64(R11), Z4, Z9
+	VFMADD231PS (R11)(DX*1), Z3, Z6
+	VFMADD231PS 64(R11)(DX*1), Z4, Z10
+	VFMADD231PS (R11)(DX*2), Z3, Z7
+	VFMADD231PS 64(R11)(DX*2), Z4, Z11
+	VFMADD231PS (R11)(DI*1), Z3, Z8
+	VFMADD231PS 64(R11)(DI*1), Z4, Z12
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x00000010, AX
+	ADDQ        $0x00000080, R11
+	SUBQ        $0x04, R12
+	JGE         table_1
+
+table_1_done:
+	ADDQ        $0x04, R12
+	TESTQ       R12, R12
+	JE          table_stored
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	ADDQ        $0x10, AX
+	VMOVUPS.Z   (R11), K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VMOVUPS.Z   64(R11), K3, Z2
+	VFMADD231PS Z2, Z4, Z9
+	VMOVUPS.Z   (R11)(DX*1), K2, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VMOVUPS.Z   64(R11)(DX*1), K3, Z2
+	VFMADD231PS Z2, Z4, Z10
+	VMOVUPS.Z   (R11)(DX*2), K2, Z2
+	VFMADD231PS Z2, Z3, Z7
+	VMOVUPS.Z   64(R11)(DX*2), K3, Z2
+	VFMADD231PS Z2, Z4, Z11
+	VMOVUPS.Z   (R11)(DI*1), K2, Z2
+	VFMADD231PS Z2, Z3, Z8
+	VMOVUPS.Z   64(R11)(DI*1), K3, Z2
+	VFMADD231PS Z2, Z4, Z12
+
+table_stored:
+	VADDPS      Z9, Z5, Z5
+	VMOVUPS     Z5, (R10)
+	VADDPS      Z10, Z6, Z6
+	VMOVUPS     Z6, 1024(R10)
+	VADDPS      Z11, Z7, Z7
+	VMOVUPS     Z7, 2048(R10)
+	VADDPS      Z12, Z8, Z8
+	VMOVUPS     Z8, 3072(R10)
+	ADDQ        $0x40, R10
+	DECQ        288(SP)
+	JNE         table_row
+	SUBQ        $0x00000400, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     256(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     512(R10), Z0
+	VMOVUPS     768(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     64(R10), Z6
+	VMOVUPS     320(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     576(R10), Z0
+	VMOVUPS     832(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     128(R10), Z25
+	VMOVUPS     384(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z25, Z3
+	VSHUFF32X4  $0xee, Z2, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     640(R10), Z0
+	VMOVUPS     896(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z25, Z3
+	VSHUFF32X4  $0xdd, Z0, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     192(R10), Z6
+	VMOVUPS     448(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     704(R10), Z0
+	VMOVUPS     960(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z25, Z3
+	VSHUFPS     $0xdd, Z6, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VSHUFPS     $0x88, Z25, Z5, Z3
+	VSHUFPS     $0xdd, Z25, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z21
+	VMOVUPS     1024(R10), Z5
+	VMOVUPS     1280(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     1536(R10), Z0
+	VMOVUPS     1792(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     1088(R10), Z6
+	VMOVUPS     1344(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     1600(R10), Z0
+	VMOVUPS     1856(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     1152(R10), Z25
+	VMOVUPS     1408(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z25, Z3
+	VSHUFF32X4  $0xee, Z2, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     1664(R10), Z0
+	VMOVUPS     1920(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z25, Z3
+	VSHUFF32X4  $0xdd, Z0, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     1216(R10), Z6
+	VMOVUPS     1472(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     1728(R10), Z0
+	VMOVUPS     1984(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z25, Z3
+	VSHUFPS     $0xdd, Z6, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VSHUFPS     $0x88, Z25, Z5, Z3
+	VSHUFPS     $0xdd, Z25, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z22
+	VMOVUPS     2048(R10), Z5
+	VMOVUPS     2304(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     2560(R10), Z0
+	VMOVUPS     2816(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     2112(R10), Z6
+	VMOVUPS     2368(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     2624(R10), Z0
+	VMOVUPS     2880(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     2176(R10), Z25
+	VMOVUPS     2432(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z25, Z3
+	VSHUFF32X4  $0xee, Z2, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     2688(R10), Z0
+	VMOVUPS     2944(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z25, Z3
+	VSHUFF32X4  $0xdd, Z0, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     2240(R10), Z6
+	VMOVUPS     2496(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     2752(R10), Z0
+	VMOVUPS     3008(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z25, Z3
+	VSHUFPS     $0xdd, Z6, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VSHUFPS     $0x88, Z25, Z5, Z3
+	VSHUFPS     $0xdd, Z25, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z23
+	VMOVUPS     3072(R10), Z5
+	VMOVUPS     3328(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     3584(R10), Z0
+	VMOVUPS     3840(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     3136(R10), Z6
+	VMOVUPS     3392(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     3648(R10), Z0
+	VMOVUPS     3904(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     3200(R10), Z25
+	VMOVUPS     3456(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z25, Z3
+	VSHUFF32X4  $0xee, Z2, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     3712(R10), Z0
+	VMOVUPS     3968(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z25, Z3
+	VSHUFF32X4  $0xdd, Z0, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VMOVUPS     3264(R10), Z6
+	VMOVUPS     3520(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     3776(R10), Z0
+	VMOVUPS     4032(R10), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z25, Z3
+	VSHUFPS     $0xdd, Z6, Z25, Z4
+	VADDPS      Z3, Z4, Z25
+	VSHUFPS     $0x88, Z25, Z5, Z3
+	VSHUFPS     $0xdd, Z25, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z24
+	LEAQ        (CX)(R9*8), R11
+	LEAQ        (R11)(R9*8), R11
+	LEAQ        (R11)(R9*8), R11
+	LEAQ        (R11)(R9*8), R11
+	MOVQ        R11, CX
+	JMP         group
+
 records:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
@@ -5762,9 +6994,9 @@ records:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	CMPQ   168(SP), $0x00
+	CMPQ   232(SP), $0x00
 	JNE    exact_known
-	MOVQ   AX, 184(SP)
+	MOVQ   AX, 248(SP)
 	LEAQ   15(R9), R10
 	SHRQ   $0x04, R10
 	IMULQ  200(BX), R10
@@ -5773,14 +7005,14 @@ records:
 exact_known:
 	MOVQ    CX, R10
 	ADDQ    208(BX), R10
-	MOVQ    168(SP), R11
+	MOVQ    232(SP), R11
 	SHLQ    $0x05, R11
 	SUBQ    R11, R10
-	MOVQ    R10, 192(SP)
+	MOVQ    R10, 256(SP)
 	MOVQ    $0x00000010, R11
 	CMPQ    R9, R11
 	CMOVQLT R9, R11
-	MOVQ    R11, 176(SP)
+	MOVQ    R11, 240(SP)
 	SUBQ    R11, R9
 
 exact_cell:
@@ -5837,19 +7069,19 @@ exact_cell:
 	ADDQ             $0x20, CX
 	DECQ             R11
 	JNE              exact_cell
-	MOVQ             192(SP), R10
+	MOVQ             256(SP), R10
 	MOVQ             192(BX), R11
-	MOVQ             R11, 200(SP)
-	MOVQ             184(SP), R11
+	MOVQ             R11, 264(SP)
+	MOVQ             248(SP), R11
 
 exact_slot:
-	KMOVW        208(SP), K2
+	KMOVW        272(SP), K2
 	VPBROADCASTD (R11), Z2
 	VPBROADCASTD 4(R11), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  168(SP), Z2, Z4
-	VPCMPUD.BCST $0x01, 176(SP), Z4, K1
+	VPSUBD.BCST  232(SP), Z2, Z4
+	VPCMPUD.BCST $0x01, 240(SP), Z4, K1
 	PREFETCHT0   8192(R11)
 	VPMOVZXWD    8(R11), Z25
 	VPERMPS      1600(SI), Z25, Z3
@@ -5928,19 +7160,19 @@ exact_slot:
 	VPERMPS.Z    448(R10)(DI*1), Z2, K1, Z4
 	VFMADD231PS  Z4, Z3, Z20
 	ADDQ         $0x28, R11
-	DECQ         200(SP)
+	DECQ         264(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 176(SP), $0x10
+	CMPQ 240(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R11, 184(SP)
+	MOVQ R11, 248(SP)
 
 exact_slots_done:
-	MOVQ        168(SP), R10
-	ADDQ        176(SP), R10
+	MOVQ        232(SP), R10
+	ADDQ        240(SP), R10
 	ANDQ        $0x0f, R10
-	MOVQ        R10, 168(SP)
+	MOVQ        R10, 232(SP)
 	TESTQ       R9, R9
 	JNE         exact_known
 	VADDPS      Z13, Z5, Z5
@@ -5979,11 +7211,10 @@ bytes:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 
-wide2:
+wide3:
 	DECQ             R9
-	JL               wide2_done
-	MOVL             $0x80808080, R10
-	VPBROADCASTD     R10, Z0
+	JL               wide3_done
+	VMOVDQU64        1792(SI), Z0
 	VPXORD           (AX), Z0, Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
@@ -6044,9 +7275,9 @@ wide2:
 	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z20
 	ADDQ             $0x00000080, AX
 	ADDQ             $0x20, CX
-	JMP              wide2
+	JMP              wide3
 
-wide2_done:
+wide3_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -6106,9 +7337,9 @@ strip:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 
-wide3:
+wide4:
 	DECQ             R9
-	JL               wide3_done
+	JL               wide4_done
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
@@ -6160,9 +7391,9 @@ wide3:
 	VFMADD231PS.BCST 28(R8)(DI*1), Z3, Z20
 	ADDQ             $0x40, AX
 	ADDQ             $0x20, R8
-	JMP              wide3
+	JMP              wide4
 
-wide3_done:
+wide4_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -6521,7 +7752,7 @@ cell:
 
 // func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x8AVX512(SB), NOSPLIT, $72-48
+TEXT ·panelA8x8AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -6548,10 +7779,17 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $72-48
 	VPXORD       Z26, Z26, Z26
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
-	XORQ         R10, R10
-	MOVQ         R10, 24(SP)
-	MOVQ         $0x0000ff00, R10
-	MOVQ         R10, 64(SP)
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z3
+	VMOVUPS      Z3, 24(SP)
+	ADDQ         176(BX), AX
+
+no_units:
+	XORQ R10, R10
+	MOVQ R10, 88(SP)
+	MOVQ $0x0000ff00, R10
+	MOVQ R10, 128(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -6736,11 +7974,141 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R12, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y1
 	VPSLLW    $0x07, Y1, Y1
 	VCVTPH2PS Y1, Z1
 	VMULPS    896(SI), Z1, Z1
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R12, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x00000078, R12
+	VPBROADCASTD R12, Z3
+	VPSUBD       Z3, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x10, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z4
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z22, Z22
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z23, Z23
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z24, Z24
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z25, Z25
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z26, Z26
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R12, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(SI), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       24(SP), Z1, Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 16(AX), Z4
+	VPBROADCASTD 20(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x18, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z4
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z22, Z22
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z23, Z23
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z24, Z24
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z25, Z25
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VADDPS       Z4, Z26, Z26
 
 head_done:
 	MOVQ         184(BX), R12
@@ -7581,9 +8949,9 @@ exact:
 	VPADDD       Z16, Z16, Z16
 	VPADDD       Z17, Z17, Z17
 	VPADDD       Z18, Z18, Z18
-	CMPQ         24(SP), $0x00
+	CMPQ         88(SP), $0x00
 	JNE          exact_known
-	MOVQ         AX, 40(SP)
+	MOVQ         AX, 104(SP)
 	LEAQ         15(R11), R12
 	SHRQ         $0x04, R12
 	IMULQ        200(BX), R12
@@ -7592,14 +8960,14 @@ exact:
 exact_known:
 	MOVQ    CX, R12
 	ADDQ    208(BX), R12
-	MOVQ    24(SP), R13
+	MOVQ    88(SP), R13
 	SHLQ    $0x03, R13
 	SUBQ    R13, R12
-	MOVQ    R12, 48(SP)
+	MOVQ    R12, 112(SP)
 	MOVQ    $0x00000010, R13
 	CMPQ    R11, R13
 	CMOVQLT R11, R13
-	MOVQ    R13, 32(SP)
+	MOVQ    R13, 96(SP)
 	SUBQ    R13, R11
 
 exact_4:
@@ -7733,19 +9101,19 @@ exact_1_done:
 	ADDQ         $0x01, R13
 	MOVL         $0x80808080, R12
 	VPBROADCASTD R12, Z28
-	MOVQ         48(SP), R12
+	MOVQ         112(SP), R12
 	MOVQ         192(BX), R13
-	MOVQ         R13, 56(SP)
-	MOVQ         40(SP), R13
+	MOVQ         R13, 120(SP)
+	MOVQ         104(SP), R13
 
 exact_slot:
-	KMOVW        64(SP), K2
+	KMOVW        128(SP), K2
 	VPBROADCASTD (R13), Z2
 	VPBROADCASTD 4(R13), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  24(SP), Z2, Z27
-	VPCMPUD.BCST $0x01, 32(SP), Z27, K1
+	VPSUBD.BCST  88(SP), Z2, Z27
+	VPCMPUD.BCST $0x01, 96(SP), Z27, K1
 	PREFETCHT0   8192(R13)
 	VPMOVZXBW    8(R13), Z9
 	VPSLLW       $0x04, Z9, Z27
@@ -7798,19 +9166,19 @@ exact_slot:
 	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z27
 	VPDPBUSD     Z4, Z27, Z18
 	ADDQ         $0x28, R13
-	DECQ         56(SP)
+	DECQ         120(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 32(SP), $0x10
+	CMPQ 96(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R13, 40(SP)
+	MOVQ R13, 104(SP)
 
 exact_slots_done:
-	MOVQ      24(SP), R12
-	ADDQ      32(SP), R12
+	MOVQ      88(SP), R12
+	ADDQ      96(SP), R12
 	ANDQ      $0x0f, R12
-	MOVQ      R12, 24(SP)
+	MOVQ      R12, 88(SP)
 	TESTQ     R11, R11
 	JNE       exact_known
 	VCVTDQ2PS Z11, Z11
@@ -8516,7 +9884,7 @@ tile_done:
 
 // func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x8AVX512(SB), NOSPLIT, $72-48
+TEXT ·panelA4x8AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -8543,10 +9911,17 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $72-48
 	VPXORD       Z26, Z26, Z26
 	MOVQ         (BX), R10
 	MOVQ         R10, (SP)
-	XORQ         R10, R10
-	MOVQ         R10, 24(SP)
-	MOVQ         $0x0000ff00, R10
-	MOVQ         R10, 64(SP)
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z3
+	VMOVUPS      Z3, 24(SP)
+	ADDQ         176(BX), AX
+
+no_units:
+	XORQ R10, R10
+	MOVQ R10, 88(SP)
+	MOVQ $0x0000ff00, R10
+	MOVQ R10, 128(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -8747,11 +10122,157 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R12, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y1
 	VPSLLW    $0x07, Y1, Y1
 	VCVTPH2PS Y1, Z1
 	VMULPS    896(SI), Z1, Z1
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R12, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z1
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z4
+	MOVL         $0x00000078, R12
+	VPBROADCASTD R12, Z3
+	VPSUBD       Z3, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x10, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z4
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12), Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*1), Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*2), Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*1), Z4, Z4
+	VADDPS       Z4, Z22, Z22
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*4), Z4, Z4
+	VADDPS       Z4, Z23, Z23
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R8*1), Z4, Z4
+	VADDPS       Z4, Z24, Z24
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*2), Z4, Z4
+	VADDPS       Z4, Z25, Z25
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
+	VADDPS       Z4, Z26, Z26
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R12, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(SI), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z1
+	VCVTDQ2PS    Z1, Z1
+	VMULPS       24(SP), Z1, Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 16(AX), Z4
+	VPBROADCASTD 20(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	ADDQ         $0x18, AX
+	VMULPS       704(SI), Z4, Z4
+	VSUBPS       1152(SI), Z4, Z4
+	VMULPS       Z1, Z4, Z3
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z4
+	VPSUBD.BCST  (R13), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12), Z4, Z4
+	VADDPS       Z4, Z19, Z19
+	VPBROADCASTD (R12)(DX*1), Z4
+	VPSUBD.BCST  (R13)(DX*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*1), Z4, Z4
+	VADDPS       Z4, Z20, Z20
+	VPBROADCASTD (R12)(DX*2), Z4
+	VPSUBD.BCST  (R13)(DX*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*2), Z4, Z4
+	VADDPS       Z4, Z21, Z21
+	VPBROADCASTD (R12)(DI*1), Z4
+	VPSUBD.BCST  (R13)(DI*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*1), Z4, Z4
+	VADDPS       Z4, Z22, Z22
+	VPBROADCASTD (R12)(DX*4), Z4
+	VPSUBD.BCST  (R13)(DX*4), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DX*4), Z4, Z4
+	VADDPS       Z4, Z23, Z23
+	VPBROADCASTD (R12)(R8*1), Z4
+	VPSUBD.BCST  (R13)(R8*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R8*1), Z4, Z4
+	VADDPS       Z4, Z24, Z24
+	VPBROADCASTD (R12)(DI*2), Z4
+	VPSUBD.BCST  (R13)(DI*2), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(DI*2), Z4, Z4
+	VADDPS       Z4, Z25, Z25
+	VPBROADCASTD (R12)(R9*1), Z4
+	VPSUBD.BCST  (R13)(R9*1), Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VMULPS       Z3, Z4, Z4
+	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
+	VADDPS       Z4, Z26, Z26
 
 head_done:
 	MOVQ         184(BX), R12
@@ -9632,9 +11153,9 @@ exact:
 	VPADDD       Z16, Z16, Z16
 	VPADDD       Z17, Z17, Z17
 	VPADDD       Z18, Z18, Z18
-	CMPQ         24(SP), $0x00
+	CMPQ         88(SP), $0x00
 	JNE          exact_known
-	MOVQ         AX, 40(SP)
+	MOVQ         AX, 104(SP)
 	LEAQ         15(R11), R12
 	SHRQ         $0x04, R12
 	IMULQ        200(BX), R12
@@ -9643,14 +11164,14 @@ exact:
 exact_known:
 	MOVQ    CX, R12
 	ADDQ    208(BX), R12
-	MOVQ    24(SP), R13
+	MOVQ    88(SP), R13
 	SHLQ    $0x03, R13
 	SUBQ    R13, R12
-	MOVQ    R12, 48(SP)
+	MOVQ    R12, 112(SP)
 	MOVQ    $0x00000010, R13
 	CMPQ    R11, R13
 	CMOVQLT R11, R13
-	MOVQ    R13, 32(SP)
+	MOVQ    R13, 96(SP)
 	SUBQ    R13, R11
 
 exact_4:
@@ -9784,19 +11305,19 @@ exact_1_done:
 	ADDQ         $0x01, R13
 	MOVL         $0x80808080, R12
 	VPBROADCASTD R12, Z28
-	MOVQ         48(SP), R12
+	MOVQ         112(SP), R12
 	MOVQ         192(BX), R13
-	MOVQ         R13, 56(SP)
-	MOVQ         40(SP), R13
+	MOVQ         R13, 120(SP)
+	MOVQ         104(SP), R13
 
 exact_slot:
-	KMOVW        64(SP), K2
+	KMOVW        128(SP), K2
 	VPBROADCASTD (R13), Z2
 	VPBROADCASTD 4(R13), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  24(SP), Z2, Z27
-	VPCMPUD.BCST $0x01, 32(SP), Z27, K1
+	VPSUBD.BCST  88(SP), Z2, Z27
+	VPCMPUD.BCST $0x01, 96(SP), Z27, K1
 	PREFETCHT0   8192(R13)
 	VPMOVZXBW    8(R13), Z9
 	VPSLLW       $0x04, Z9, Z27
@@ -9849,19 +11370,19 @@ exact_slot:
 	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z27
 	VPDPBUSD     Z4, Z27, Z18
 	ADDQ         $0x28, R13
-	DECQ         56(SP)
+	DECQ         120(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 32(SP), $0x10
+	CMPQ 96(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R13, 40(SP)
+	MOVQ R13, 104(SP)
 
 exact_slots_done:
-	MOVQ        24(SP), R12
-	ADDQ        32(SP), R12
+	MOVQ        88(SP), R12
+	ADDQ        96(SP), R12
 	ANDQ        $0x0f, R12
-	MOVQ        R12, 24(SP)
+	MOVQ        R12, 88(SP)
 	TESTQ       R11, R11
 	JNE         exact_known
 	MOVQ        104(BX), R12
@@ -10615,46 +12136,57 @@ tile_done:
 
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
-TEXT ·panelA16x8AVX512(SB), NOSPLIT, $216-48
-	MOVQ         w+0(FP), AX
-	MOVQ         x+8(FP), CX
-	MOVQ         ld+16(FP), DX
-	MOVQ         s+24(FP), BX
-	MOVQ         lanes+32(FP), SI
-	LEAQ         (DX)(DX*2), DI
-	LEAQ         (DX)(DX*4), R8
-	LEAQ         (DI)(DX*4), R9
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	VPXORD       Z23, Z23, Z23
-	VPXORD       Z24, Z24, Z24
-	VPXORD       Z25, Z25, Z25
-	VPXORD       Z26, Z26, Z26
-	VPXORD       Z27, Z27, Z27
-	VPXORD       Z28, Z28, Z28
-	MOVQ         (BX), R10
-	MOVQ         R10, (SP)
+TEXT ·panelA16x8AVX512(SB), NOSPLIT, $296-48
+	MOVQ      w+0(FP), AX
+	MOVQ      x+8(FP), CX
+	MOVQ      ld+16(FP), DX
+	MOVQ      s+24(FP), BX
+	MOVQ      lanes+32(FP), SI
+	LEAQ      (DX)(DX*2), DI
+	LEAQ      (DX)(DX*4), R8
+	LEAQ      (DI)(DX*4), R9
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	VPXORD    Z23, Z23, Z23
+	VPXORD    Z24, Z24, Z24
+	VPXORD    Z25, Z25, Z25
+	VPXORD    Z26, Z26, Z26
+	VPXORD    Z27, Z27, Z27
+	VPXORD    Z28, Z28, Z28
+	MOVQ      (BX), R10
+	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(BX), AX
+
+no_units:
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
-	MOVQ         R10, 160(SP)
+	MOVQ         R10, 224(SP)
+	MOVQ         AX, 216(SP)
+	CMPQ         160(BX), $0x0a
+	JE           tabled_prefix
 	CMPQ         160(BX), $0x06
 	JNE          no_prefix
-	MOVQ         AX, 152(SP)
 	VPBROADCASTD (AX), Z3
 	VPADDD       1024(SI), Z3, Z3
-	VMOVDQU32    Z3, 24(SP)
-	MOVQ         152(SP), R10
+	VMOVDQU32    Z3, 88(SP)
+	MOVQ         216(SP), R10
 	VPSRLD       $0x08, Z3, Z3
 	KXNORW       K2, K2, K2
 	VGATHERDPS   4(R10)(Z3*4), K2, Z4
-	VMOVUPS      Z4, 88(SP)
-	ADDQ         176(BX), AX
+	VMOVUPS      Z4, 152(SP)
+
+tabled_prefix:
+	ADDQ 176(BX), AX
 
 no_prefix:
 	XORQ R10, R10
-	MOVQ R10, 168(SP)
+	MOVQ R10, 232(SP)
 	MOVQ $0x0000ff00, R10
-	MOVQ R10, 208(SP)
+	MOVQ R10, 272(SP)
 
 tile:
 	MOVQ    CX, 8(SP)
@@ -10682,6 +12214,14 @@ group:
 	JMP       head_done
 
 head_other:
+	CMPQ      R12, $0x01
+	JNE       head_unit_no
+	VCVTPH2PS (AX), Z1
+	ADDQ      $0x20, AX
+	VMULPS    896(SI), Z1, Z1
+	JMP       head_done
+
+head_unit_no:
 	CMPQ             R12, $0x02
 	JNE              head_affine_no
 	VCVTPH2PS        (AX), Z1
@@ -10697,7 +12237,7 @@ head_other:
 	VMULPS           704(SI), Z4, Z4
 	VSUBPS           1152(SI), Z4, Z4
 	VMULPS           Z1, Z4, Z3
-	MOVQ             160(SP), R12
+	MOVQ             224(SP), R12
 	VFMADD231PS.BCST (R12), Z3, Z21
 	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
 	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
@@ -10706,7 +12246,7 @@ head_other:
 	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
 	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
 	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
-	ADDQ             $0x04, 160(SP)
+	ADDQ             $0x04, 224(SP)
 	JMP              head_done
 
 head_affine_no:
@@ -10738,7 +12278,7 @@ head_affine_no:
 	VMULPS           704(SI), Z4, Z4
 	VSUBPS           1152(SI), Z4, Z4
 	VMULPS           Z1, Z4, Z3
-	MOVQ             160(SP), R12
+	MOVQ             224(SP), R12
 	VFMADD231PS.BCST (R12), Z3, Z21
 	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
 	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
@@ -10747,7 +12287,7 @@ head_affine_no:
 	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
 	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
 	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
-	ADDQ             $0x04, 160(SP)
+	ADDQ             $0x04, 224(SP)
 	JMP              head_done
 
 head_bilevel_no:
@@ -10775,6 +12315,8 @@ head_e8m0_no:
 	JMP       head_done
 
 head_e4m3_no:
+	CMPQ         R12, $0x06
+	JNE          head_double_no
 	VPMOVZXBD    (AX), Z4
 	MOVL         $0x0000007f, R12
 	VPBROADCASTD R12, Z3
@@ -10788,14 +12330,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2240(SI), Z5
-	VPERMT2PS 2304(SI), Z3, Z5
-	VMOVUPS   2368(SI), Z6
-	VPERMT2PS 2432(SI), Z3, Z6
-	VMOVUPS   2496(SI), Z7
-	VPERMT2PS 2560(SI), Z3, Z7
-	VMOVUPS   2624(SI), Z8
-	VPERMT2PS 2688(SI), Z3, Z8
+	VMOVUPS   2496(SI), Z5
+	VPERMT2PS 2560(SI), Z3, Z5
+	VMOVUPS   2624(SI), Z6
+	VPERMT2PS 2688(SI), Z3, Z6
+	VMOVUPS   2752(SI), Z7
+	VPERMT2PS 2816(SI), Z3, Z7
+	VMOVUPS   2880(SI), Z8
+	VPERMT2PS 2944(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -10805,28 +12347,112 @@ head_e4m3_no:
 	VPSRLD   $0x1f, Z4, Z4
 	VPSLLD   $0x1f, Z4, Z4
 	VPXORD.Z Z4, Z5, K2, Z1
-	VMULPS   88(SP), Z1, Z1
+	VMULPS   152(SP), Z1, Z1
 	VADDPS   1088(SI), Z1, Z1
 
 	// Where the next scale of a row begins a block, the magnitudes are read anew.
-	VMOVDQU32    24(SP), Z3
+	VMOVDQU32    88(SP), Z3
 	MOVL         $0x00000001, R12
 	VPBROADCASTD R12, Z4
 	VPADDD       Z4, Z3, Z3
-	VMOVDQU32    Z3, 24(SP)
+	VMOVDQU32    Z3, 88(SP)
 	MOVL         $0x000000ff, R12
 	VPBROADCASTD R12, Z4
 	VPTESTNMD    Z4, Z3, K2
 	KORTESTW     K2, K2
 	JE           same_blocks
-	MOVQ         152(SP), R12
+	MOVQ         216(SP), R12
 	VPSRLD       $0x08, Z3, Z3
 	KXNORW       K2, K2, K2
 	VGATHERDPS   4(R12)(Z3*4), K2, Z4
-	VMOVUPS      Z4, 88(SP)
+	VMOVUPS      Z4, 152(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
+	JMP  head_done
+
+head_double_no:
+	CMPQ             R12, $0x07
+	JNE              head_bytes_no
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	VPMOVZXBD        (AX), Z4
+	MOVL             $0x00000078, R12
+	VPBROADCASTD     R12, Z3
+	VPSUBD           Z3, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x10, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             224(SP), R12
+	VFMADD231PS.BCST (R12), Z3, Z21
+	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R12)(DI*1), Z3, Z24
+	VFMADD231PS.BCST (R12)(DX*4), Z3, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
+	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
+	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
+	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_bytes_no:
+	CMPQ      R12, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z1
+	VCVTDQ2PS Z1, Z1
+	VMULPS    1728(SI), Z1, Z1
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	CMPQ             R12, $0x09
+	JNE              head_rows_no
+	VPMOVZXBD        (AX), Z1
+	VCVTDQ2PS        Z1, Z1
+	VMULPS           24(SP), Z1, Z1
+	MOVL             $0x0000ff00, R12
+	KMOVW            R12, K2
+	VPBROADCASTD     16(AX), Z4
+	VPBROADCASTD     20(AX), K2, Z4
+	VPSLLVD          960(SI), Z4, Z4
+	VPSRLD           $0x1c, Z4, Z4
+	VCVTDQ2PS        Z4, Z4
+	ADDQ             $0x18, AX
+	VMULPS           704(SI), Z4, Z4
+	VSUBPS           1152(SI), Z4, Z4
+	VMULPS           Z1, Z4, Z3
+	MOVQ             224(SP), R12
+	VFMADD231PS.BCST (R12), Z3, Z21
+	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R12)(DI*1), Z3, Z24
+	VFMADD231PS.BCST (R12)(DX*4), Z3, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
+	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
+	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
+	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_rows_no:
+	VCVTPH2PS        (AX), Z1
+	ADDQ             $0x20, AX
+	VCVTPH2PS        (AX), Z3
+	MOVL             $0xbe000000, R12
+	VPBROADCASTD     R12, Z4
+	VMULPS           Z4, Z3, Z3
+	ADDQ             $0x20, AX
+	MOVQ             224(SP), R12
+	VFMADD231PS.BCST (R12), Z3, Z21
+	VFMADD231PS.BCST (R12)(DX*1), Z3, Z22
+	VFMADD231PS.BCST (R12)(DX*2), Z3, Z23
+	VFMADD231PS.BCST (R12)(DI*1), Z3, Z24
+	VFMADD231PS.BCST (R12)(DX*4), Z3, Z25
+	VFMADD231PS.BCST (R12)(R8*1), Z3, Z26
+	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
+	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
+	ADDQ             $0x04, 224(SP)
 
 head_done:
 	VMOVUPS 768(SI), Z0
@@ -10834,6 +12460,10 @@ head_done:
 	JE      records
 	CMPQ    184(BX), $0x05
 	JE      bytes
+	CMPQ    184(BX), $0x06
+	JE      e4m3
+	CMPQ    184(BX), $0x07
+	JE      tables
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -10958,6 +12588,835 @@ wide1_done:
 	VFMADD231PS Z1, Z12, Z28
 	JMP         group
 
+e4m3:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+wide2:
+	DECQ             R11
+	JL               wide2_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPSLLD           $0x18, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST (CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST (CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST (CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST (CX)(R9*1), Z3, Z12
+	VPSLLD           $0x10, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z13
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 4(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 4(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 4(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 4(CX)(R9*1), Z3, Z20
+	VPSLLD           $0x08, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z5
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 8(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 8(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 8(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 8(CX)(R9*1), Z3, Z12
+	VPSRAD           $0x04, Z2, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z13
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 12(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(R9*1), Z3, Z20
+	VMOVDQU64        64(AX), Z2
+	PREFETCHT0       8256(AX)
+	VPSLLD           $0x18, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 16(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 16(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 16(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 16(CX)(R9*1), Z3, Z12
+	VPSLLD           $0x10, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z13
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 20(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 20(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 20(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 20(CX)(R9*1), Z3, Z20
+	VPSLLD           $0x08, Z2, Z4
+	VPSRAD           $0x04, Z4, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z5
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 24(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 24(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 24(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 24(CX)(R9*1), Z3, Z12
+	VPSRAD           $0x04, Z2, Z4
+	VPANDD           1856(SI), Z4, Z4
+	VMULPS           1920(SI), Z4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z13
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 28(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(R9*1), Z3, Z20
+	ADDQ             $0x00000080, AX
+	ADDQ             $0x20, CX
+	JMP              wide2
+
+wide2_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	VFMADD231PS Z1, Z9, Z25
+	VFMADD231PS Z1, Z10, Z26
+	VFMADD231PS Z1, Z11, Z27
+	VFMADD231PS Z1, Z12, Z28
+	JMP         group
+
+tables:
+	// Lanes of the last 32 columns.
+	MOVQ  R11, R13
+	ANDQ  $0x03, R13
+	SHLQ  $0x03, R13
+	MOVL  $-1, R14
+	BZHIL R13, R14, R14
+	KMOVW R14, K2
+	SHRL  $0x10, R14
+	KMOVW R14, K3
+	MOVQ  out+40(FP), R12
+	ADDQ  $0x00000200, R12
+	MOVQ  216(SP), R14
+	MOVQ  R14, 280(SP)
+	MOVQ  $0x00000010, 288(SP)
+
+table_row:
+	MOVQ      280(SP), R14
+	VCVTPH2PS (R14), Z0
+	ADDQ      $0x20, R14
+	MOVQ      R14, 280(SP)
+	MOVQ      CX, R13
+	MOVQ      R11, R14
+	VPXORD    Z5, Z5, Z5
+	VPXORD    Z6, Z6, Z6
+	VPXORD    Z7, Z7, Z7
+	VPXORD    Z8, Z8, Z8
+	VPXORD    Z9, Z9, Z9
+	VPXORD    Z10, Z10, Z10
+	VPXORD    Z11, Z11, Z11
+	VPXORD    Z12, Z12, Z12
+	VPXORD    Z13, Z13, Z13
+	VPXORD    Z14, Z14, Z14
+	VPXORD    Z15, Z15, Z15
+	VPXORD    Z16, Z16, Z16
+	VPXORD    Z17, Z17, Z17
+	VPXORD    Z18, Z18, Z18
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	SUBQ      $0x08, R14
+	JL        table_2_done
+
+table_2:
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS (R13), Z3, Z5
+	VFMADD231PS 64(R13), Z4, Z13
+	VFMADD231PS (R13)(DX*1), Z3, Z6
+	VFMADD231PS 64(R13)(DX*1), Z4, Z14
+	VFMADD231PS (R13)(DX*2), Z3, Z7
+	VFMADD231PS 64(R13)(DX*2), Z4, Z15
+	VFMADD231PS (R13)(DI*1), Z3, Z8
+	VFMADD231PS 64(R13)(DI*1), Z4, Z16
+	VFMADD231PS (R13)(DX*4), Z3, Z9
+	VFMADD231PS 64(R13)(DX*4), Z4, Z17
+	VFMADD231PS (R13)(R8*1), Z3, Z10
+	VFMADD231PS 64(R13)(R8*1), Z4, Z18
+	VFMADD231PS (R13)(DI*2), Z3, Z11
+	VFMADD231PS 64(R13)(DI*2), Z4, Z19
+	VFMADD231PS (R13)(R9*1), Z3, Z12
+	VFMADD231PS 64(R13)(R9*1), Z4, Z20
+	VPMOVZXBD   16(AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS 128(R13), Z3, Z5
+	VFMADD231PS 192(R13), Z4, Z13
+	VFMADD231PS 128(R13)(DX*1), Z3, Z6
+	VFMADD231PS 192(R13)(DX*1), Z4, Z14
+	VFMADD231PS 128(R13)(DX*2), Z3, Z7
+	VFMADD231PS 192(R13)(DX*2), Z4, Z15
+	VFMADD231PS 128(R13)(DI*1), Z3, Z8
+	VFMADD231PS 192(R13)(DI*1), Z4, Z16
+	VFMADD231PS 128(R13)(DX*4), Z3, Z9
+	VFMADD231PS 192(R13)(DX*4), Z4, Z17
+	VFMADD231PS 128(R13)(R8*1), Z3, Z10
+	VFMADD231PS 192(R13)(R8*1), Z4, Z18
+	VFMADD231PS 128(R13)(DI*2), Z3, Z11
+	VFMADD231PS 192(R13)(DI*2), Z4, Z19
+	VFMADD231PS 128(R13)(R9*1), Z3, Z12
+	VFMADD231PS 192(R13)(R9*1), Z4, Z20
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x00000020, AX
+	ADDQ        $0x00000100, R13
+	SUBQ        $0x08, R14
+	JGE         table_2
+
+table_2_done:
+	ADDQ $0x08, R14
+	SUBQ $0x04, R14
+	JL   table_1_done
+
+table_1:
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	VFMADD231PS (R13), Z3, Z5
+	VFMADD231PS 64(R13), Z4, Z13
+	VFMADD231PS (R13)(DX*1), Z3, Z6
+	VFMADD231PS 64(R13)(DX*1), Z4, Z14
+	VFMADD231PS (R13)(DX*2), Z3, Z7
+	VFMADD231PS 64(R13)(DX*2), Z4, Z15
+	VFMADD231PS (R13)(DI*1), Z3, Z8
+	VFMADD231PS 64(R13)(DI*1), Z4, Z16
+	VFMADD231PS (R13)(DX*4), Z3, Z9
+	VFMADD231PS 64(R13)(DX*4), Z4, Z17
+	VFMADD231PS (R13)(R8*1), Z3, Z10
+	VFMADD231PS 64(R13)(R8*1), Z4, Z18
+	VFMADD231PS (R13)(DI*2), Z3, Z11
+	VFMADD231PS 64(R13)(DI*2), Z4, Z19
+	VFMADD231PS (R13)(R9*1), Z3, Z12
+	VFMADD231PS 64(R13)(R9*1), Z4, Z20
+	PREFETCHT0  8192(AX)
+	ADDQ        $0x00000010, AX
+	ADDQ        $0x00000080, R13
+	SUBQ        $0x04, R14
+	JGE         table_1
+
+table_1_done:
+	ADDQ        $0x04, R14
+	TESTQ       R14, R14
+	JE          table_stored
+	VPMOVZXBD   (AX), Z3
+	VPSRLD      $0x04, Z3, Z4
+	VPERMPS     Z0, Z3, Z3
+	VPERMPS     Z0, Z4, Z4
+	ADDQ        $0x10, AX
+	VMOVUPS.Z   (R13), K2, Z2
+	VFMADD231PS Z2, Z3, Z5
+	VMOVUPS.Z   64(R13), K3, Z2
+	VFMADD231PS Z2, Z4, Z13
+	VMOVUPS.Z   (R13)(DX*1), K2, Z2
+	VFMADD231PS Z2, Z3, Z6
+	VMOVUPS.Z   64(R13)(DX*1), K3, Z2
+	VFMADD231PS Z2, Z4, Z14
+	VMOVUPS.Z   (R13)(DX*2), K2, Z2
+	VFMADD231PS Z2, Z3, Z7
+	VMOVUPS.Z   64(R13)(DX*2), K3, Z2
+	VFMADD231PS Z2, Z4, Z15
+	VMOVUPS.Z   (R13)(DI*1), K2, Z2
+	VFMADD231PS Z2, Z3, Z8
+	VMOVUPS.Z   64(R13)(DI*1), K3, Z2
+	VFMADD231PS Z2, Z4, Z16
+	VMOVUPS.Z   (R13)(DX*4), K2, Z2
+	VFMADD231PS Z2, Z3, Z9
+	VMOVUPS.Z   64(R13)(DX*4), K3, Z2
+	VFMADD231PS Z2, Z4, Z17
+	VMOVUPS.Z   (R13)(R8*1), K2, Z2
+	VFMADD231PS Z2, Z3, Z10
+	VMOVUPS.Z   64(R13)(R8*1), K3, Z2
+	VFMADD231PS Z2, Z4, Z18
+	VMOVUPS.Z   (R13)(DI*2), K2, Z2
+	VFMADD231PS Z2, Z3, Z11
+	VMOVUPS.Z   64(R13)(DI*2), K3, Z2
+	VFMADD231PS Z2, Z4, Z19
+	VMOVUPS.Z   (R13)(R9*1), K2, Z2
+	VFMADD231PS Z2, Z3, Z12
+	VMOVUPS.Z   64(R13)(R9*1), K3, Z2
+	VFMADD231PS Z2, Z4, Z20
+
+table_stored:
+	VADDPS      Z13, Z5, Z5
+	VMOVUPS     Z5, (R12)
+	VADDPS      Z14, Z6, Z6
+	VMOVUPS     Z6, 1024(R12)
+	VADDPS      Z15, Z7, Z7
+	VMOVUPS     Z7, 2048(R12)
+	VADDPS      Z16, Z8, Z8
+	VMOVUPS     Z8, 3072(R12)
+	VADDPS      Z17, Z9, Z9
+	VMOVUPS     Z9, 4096(R12)
+	VADDPS      Z18, Z10, Z10
+	VMOVUPS     Z10, 5120(R12)
+	VADDPS      Z19, Z11, Z11
+	VMOVUPS     Z11, 6144(R12)
+	VADDPS      Z20, Z12, Z12
+	VMOVUPS     Z12, 7168(R12)
+	ADDQ        $0x40, R12
+	DECQ        288(SP)
+	JNE         table_row
+	SUBQ        $0x00000400, R12
+	VMOVUPS     (R12), Z5
+	VMOVUPS     256(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     512(R12), Z0
+	VMOVUPS     768(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     64(R12), Z6
+	VMOVUPS     320(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     576(R12), Z0
+	VMOVUPS     832(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     128(R12), Z29
+	VMOVUPS     384(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     640(R12), Z0
+	VMOVUPS     896(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     192(R12), Z6
+	VMOVUPS     448(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     704(R12), Z0
+	VMOVUPS     960(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z21
+	VMOVUPS     1024(R12), Z5
+	VMOVUPS     1280(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     1536(R12), Z0
+	VMOVUPS     1792(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     1088(R12), Z6
+	VMOVUPS     1344(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     1600(R12), Z0
+	VMOVUPS     1856(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     1152(R12), Z29
+	VMOVUPS     1408(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     1664(R12), Z0
+	VMOVUPS     1920(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     1216(R12), Z6
+	VMOVUPS     1472(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     1728(R12), Z0
+	VMOVUPS     1984(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z22
+	VMOVUPS     2048(R12), Z5
+	VMOVUPS     2304(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     2560(R12), Z0
+	VMOVUPS     2816(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     2112(R12), Z6
+	VMOVUPS     2368(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     2624(R12), Z0
+	VMOVUPS     2880(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     2176(R12), Z29
+	VMOVUPS     2432(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     2688(R12), Z0
+	VMOVUPS     2944(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     2240(R12), Z6
+	VMOVUPS     2496(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     2752(R12), Z0
+	VMOVUPS     3008(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z23
+	VMOVUPS     3072(R12), Z5
+	VMOVUPS     3328(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     3584(R12), Z0
+	VMOVUPS     3840(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     3136(R12), Z6
+	VMOVUPS     3392(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     3648(R12), Z0
+	VMOVUPS     3904(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     3200(R12), Z29
+	VMOVUPS     3456(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     3712(R12), Z0
+	VMOVUPS     3968(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     3264(R12), Z6
+	VMOVUPS     3520(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     3776(R12), Z0
+	VMOVUPS     4032(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z24
+	VMOVUPS     4096(R12), Z5
+	VMOVUPS     4352(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     4608(R12), Z0
+	VMOVUPS     4864(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     4160(R12), Z6
+	VMOVUPS     4416(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     4672(R12), Z0
+	VMOVUPS     4928(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     4224(R12), Z29
+	VMOVUPS     4480(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     4736(R12), Z0
+	VMOVUPS     4992(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     4288(R12), Z6
+	VMOVUPS     4544(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     4800(R12), Z0
+	VMOVUPS     5056(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z25
+	VMOVUPS     5120(R12), Z5
+	VMOVUPS     5376(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     5632(R12), Z0
+	VMOVUPS     5888(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     5184(R12), Z6
+	VMOVUPS     5440(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     5696(R12), Z0
+	VMOVUPS     5952(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     5248(R12), Z29
+	VMOVUPS     5504(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     5760(R12), Z0
+	VMOVUPS     6016(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     5312(R12), Z6
+	VMOVUPS     5568(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     5824(R12), Z0
+	VMOVUPS     6080(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z26
+	VMOVUPS     6144(R12), Z5
+	VMOVUPS     6400(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     6656(R12), Z0
+	VMOVUPS     6912(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     6208(R12), Z6
+	VMOVUPS     6464(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     6720(R12), Z0
+	VMOVUPS     6976(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     6272(R12), Z29
+	VMOVUPS     6528(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     6784(R12), Z0
+	VMOVUPS     7040(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     6336(R12), Z6
+	VMOVUPS     6592(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     6848(R12), Z0
+	VMOVUPS     7104(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z27
+	VMOVUPS     7168(R12), Z5
+	VMOVUPS     7424(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z5, Z3
+	VSHUFF32X4  $0xee, Z2, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     7680(R12), Z0
+	VMOVUPS     7936(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z5, Z3
+	VSHUFF32X4  $0xdd, Z0, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     7232(R12), Z6
+	VMOVUPS     7488(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     7744(R12), Z0
+	VMOVUPS     8000(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z5, Z3
+	VSHUFPS     $0xdd, Z6, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VMOVUPS     7296(R12), Z29
+	VMOVUPS     7552(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z29, Z3
+	VSHUFF32X4  $0xee, Z2, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     7808(R12), Z0
+	VMOVUPS     8064(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z29, Z3
+	VSHUFF32X4  $0xdd, Z0, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VMOVUPS     7360(R12), Z6
+	VMOVUPS     7616(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z6, Z3
+	VSHUFF32X4  $0xee, Z2, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VMOVUPS     7872(R12), Z0
+	VMOVUPS     8128(R12), Z2
+	VSHUFF32X4  $0x44, Z2, Z0, Z3
+	VSHUFF32X4  $0xee, Z2, Z0, Z4
+	VADDPS      Z3, Z4, Z0
+	VSHUFF32X4  $0x88, Z0, Z6, Z3
+	VSHUFF32X4  $0xdd, Z0, Z6, Z4
+	VADDPS      Z3, Z4, Z6
+	VSHUFPS     $0x88, Z6, Z29, Z3
+	VSHUFPS     $0xdd, Z6, Z29, Z4
+	VADDPS      Z3, Z4, Z29
+	VSHUFPS     $0x88, Z29, Z5, Z3
+	VSHUFPS     $0xdd, Z29, Z5, Z4
+	VADDPS      Z3, Z4, Z5
+	VFMADD231PS Z1, Z5, Z28
+	LEAQ        (CX)(R11*8), R13
+	LEAQ        (R13)(R11*8), R13
+	LEAQ        (R13)(R11*8), R13
+	LEAQ        (R13)(R11*8), R13
+	MOVQ        R13, CX
+	JMP         group
+
 records:
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
@@ -10975,9 +13434,9 @@ records:
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
-	CMPQ   168(SP), $0x00
+	CMPQ   232(SP), $0x00
 	JNE    exact_known
-	MOVQ   AX, 184(SP)
+	MOVQ   AX, 248(SP)
 	LEAQ   15(R11), R12
 	SHRQ   $0x04, R12
 	IMULQ  200(BX), R12
@@ -10986,14 +13445,14 @@ records:
 exact_known:
 	MOVQ    CX, R12
 	ADDQ    208(BX), R12
-	MOVQ    168(SP), R13
+	MOVQ    232(SP), R13
 	SHLQ    $0x05, R13
 	SUBQ    R13, R12
-	MOVQ    R12, 192(SP)
+	MOVQ    R12, 256(SP)
 	MOVQ    $0x00000010, R13
 	CMPQ    R11, R13
 	CMOVQLT R11, R13
-	MOVQ    R13, 176(SP)
+	MOVQ    R13, 240(SP)
 	SUBQ    R13, R11
 
 exact_cell:
@@ -11082,19 +13541,19 @@ exact_cell:
 	ADDQ             $0x20, CX
 	DECQ             R13
 	JNE              exact_cell
-	MOVQ             192(SP), R12
+	MOVQ             256(SP), R12
 	MOVQ             192(BX), R13
-	MOVQ             R13, 200(SP)
-	MOVQ             184(SP), R13
+	MOVQ             R13, 264(SP)
+	MOVQ             248(SP), R13
 
 exact_slot:
-	KMOVW        208(SP), K2
+	KMOVW        272(SP), K2
 	VPBROADCASTD (R13), Z2
 	VPBROADCASTD 4(R13), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  168(SP), Z2, Z4
-	VPCMPUD.BCST $0x01, 176(SP), Z4, K1
+	VPSUBD.BCST  232(SP), Z2, Z4
+	VPCMPUD.BCST $0x01, 240(SP), Z4, K1
 	PREFETCHT0   8192(R13)
 	VPMOVZXWD    8(R13), Z29
 	VPERMPS      1600(SI), Z29, Z3
@@ -11237,19 +13696,19 @@ exact_slot:
 	VPERMPS.Z    448(R12)(R9*1), Z2, K1, Z4
 	VFMADD231PS  Z4, Z3, Z20
 	ADDQ         $0x28, R13
-	DECQ         200(SP)
+	DECQ         264(SP)
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 176(SP), $0x10
+	CMPQ 240(SP), $0x10
 	JNE  exact_slots_done
-	MOVQ R13, 184(SP)
+	MOVQ R13, 248(SP)
 
 exact_slots_done:
-	MOVQ        168(SP), R12
-	ADDQ        176(SP), R12
+	MOVQ        232(SP), R12
+	ADDQ        240(SP), R12
 	ANDQ        $0x0f, R12
-	MOVQ        R12, 168(SP)
+	MOVQ        R12, 232(SP)
 	TESTQ       R11, R11
 	JNE         exact_known
 	VADDPS      Z13, Z5, Z5
@@ -11288,11 +13747,10 @@ bytes:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 
-wide2:
+wide3:
 	DECQ             R11
-	JL               wide2_done
-	MOVL             $0x80808080, R12
-	VPBROADCASTD     R12, Z0
+	JL               wide3_done
+	VMOVDQU64        1792(SI), Z0
 	VPXORD           (AX), Z0, Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
@@ -11385,9 +13843,9 @@ wide2:
 	VFMADD231PS.BCST 28(CX)(R9*1), Z3, Z20
 	ADDQ             $0x00000080, AX
 	ADDQ             $0x20, CX
-	JMP              wide2
+	JMP              wide3
 
-wide2_done:
+wide3_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -11447,9 +13905,9 @@ strip:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 
-wide3:
+wide4:
 	DECQ             R11
-	JL               wide3_done
+	JL               wide4_done
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
@@ -11533,9 +13991,9 @@ wide3:
 	VFMADD231PS.BCST 28(R10)(R9*1), Z3, Z20
 	ADDQ             $0x40, AX
 	ADDQ             $0x20, R10
-	JMP              wide3
+	JMP              wide4
 
-wide3_done:
+wide4_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -12457,7 +14915,7 @@ done:
 
 // func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA8x16AVX512(SB), NOSPLIT, $56-48
+TEXT ·panelA8x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -12495,8 +14953,15 @@ TEXT ·panelA8x16AVX512(SB), NOSPLIT, $56-48
 	MOVQ         R11, 8(SP)
 	MOVQ         $0x0000ff00, R11
 	MOVQ         R11, 48(SP)
-	MOVQ         (BX), R11
-	MOVQ         R11, (SP)
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z2
+	VMOVUPS      Z2, 56(SP)
+	ADDQ         176(BX), AX
+
+no_units:
+	MOVQ (BX), R11
+	MOVQ R11, (SP)
 
 group:
 	DECQ       (SP)
@@ -12788,11 +15253,257 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R12, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y0
 	VPSLLW    $0x07, Y0, Y0
 	VCVTPH2PS Y0, Z0
 	VMULPS    896(SI), Z0, Z0
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R12, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z0
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z3
+	MOVL         $0x00000078, R12
+	VPBROADCASTD R12, Z2
+	VPSUBD       Z2, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	ADDQ         $0x10, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R12, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS    1728(SI), Z0, Z0
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z0
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       56(SP), Z0, Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 16(AX), Z3
+	VPBROADCASTD 20(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	ADDQ         $0x18, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
 
 head_done:
 	VMULPS       896(SI), Z0, Z0
@@ -13251,7 +15962,7 @@ done:
 
 // func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
-TEXT ·panelA4x16AVX512(SB), NOSPLIT, $56-48
+TEXT ·panelA4x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -13289,8 +16000,15 @@ TEXT ·panelA4x16AVX512(SB), NOSPLIT, $56-48
 	MOVQ         R11, 8(SP)
 	MOVQ         $0x0000ff00, R11
 	MOVQ         R11, 48(SP)
-	MOVQ         (BX), R11
-	MOVQ         R11, (SP)
+	CMPQ         160(BX), $0x09
+	JNE          no_units
+	VCVTPH2PS    (AX), Z2
+	VMOVUPS      Z2, 56(SP)
+	ADDQ         176(BX), AX
+
+no_units:
+	MOVQ (BX), R11
+	MOVQ R11, (SP)
 
 group:
 	DECQ       (SP)
@@ -13614,11 +16332,289 @@ head_bilevel_no:
 	JMP          head_done
 
 head_e8m0_no:
+	CMPQ      R12, $0x05
+	JNE       head_e4m3_no
 	VPMOVZXBW (AX), Y0
 	VPSLLW    $0x07, Y0, Y0
 	VCVTPH2PS Y0, Z0
 	VMULPS    896(SI), Z0, Z0
 	ADDQ      $0x10, AX
+	JMP       head_done
+
+head_e4m3_no:
+	CMPQ         R12, $0x07
+	JNE          head_bytes_no
+	VCVTPH2PS    (AX), Z0
+	ADDQ         $0x20, AX
+	VPMOVZXBD    (AX), Z3
+	MOVL         $0x00000078, R12
+	VPBROADCASTD R12, Z2
+	VPSUBD       Z2, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	ADDQ         $0x10, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_bytes_no:
+	CMPQ      R12, $0x08
+	JNE       head_whole_no
+	VPMOVZXWD (AX), Z0
+	VCVTDQ2PS Z0, Z0
+	VMULPS    1728(SI), Z0, Z0
+	ADDQ      $0x20, AX
+	JMP       head_done
+
+head_whole_no:
+	VPMOVZXBD    (AX), Z0
+	VCVTDQ2PS    Z0, Z0
+	VMULPS       56(SP), Z0, Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD 16(AX), Z3
+	VPBROADCASTD 20(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	ADDQ         $0x18, AX
+	VMULPS       704(SI), Z3, Z3
+	VSUBPS       1152(SI), Z3, Z3
+	VMULPS       Z0, Z3, Z2
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	LEAQ         (R12)(R11*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       (DI), Z3, Z3
+	VMOVUPS      Z3, (DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       64(DI), Z3, Z3
+	VMOVUPS      Z3, 64(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       128(DI), Z3, Z3
+	VMOVUPS      Z3, 128(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       192(DI), Z3, Z3
+	VMOVUPS      Z3, 192(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       256(DI), Z3, Z3
+	VMOVUPS      Z3, 256(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       320(DI), Z3, Z3
+	VMOVUPS      Z3, 320(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       384(DI), Z3, Z3
+	VMOVUPS      Z3, 384(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       448(DI), Z3, Z3
+	VMOVUPS      Z3, 448(DI)
+	LEAQ         (R12)(DX*8), R12
+	LEAQ         (R13)(DX*8), R13
+	VPBROADCASTD (R12), Z3
+	VPSUBD.BCST  (R13), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12), Z3, Z3
+	VADDPS       512(DI), Z3, Z3
+	VMOVUPS      Z3, 512(DI)
+	VPBROADCASTD (R12)(DX*1), Z3
+	VPSUBD.BCST  (R13)(DX*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*1), Z3, Z3
+	VADDPS       576(DI), Z3, Z3
+	VMOVUPS      Z3, 576(DI)
+	VPBROADCASTD (R12)(DX*2), Z3
+	VPSUBD.BCST  (R13)(DX*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*2), Z3, Z3
+	VADDPS       640(DI), Z3, Z3
+	VMOVUPS      Z3, 640(DI)
+	VPBROADCASTD (R12)(R8*1), Z3
+	VPSUBD.BCST  (R13)(R8*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*1), Z3, Z3
+	VADDPS       704(DI), Z3, Z3
+	VMOVUPS      Z3, 704(DI)
+	VPBROADCASTD (R12)(DX*4), Z3
+	VPSUBD.BCST  (R13)(DX*4), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(DX*4), Z3, Z3
+	VADDPS       768(DI), Z3, Z3
+	VMOVUPS      Z3, 768(DI)
+	VPBROADCASTD (R12)(R9*1), Z3
+	VPSUBD.BCST  (R13)(R9*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R9*1), Z3, Z3
+	VADDPS       832(DI), Z3, Z3
+	VMOVUPS      Z3, 832(DI)
+	VPBROADCASTD (R12)(R8*2), Z3
+	VPSUBD.BCST  (R13)(R8*2), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R8*2), Z3, Z3
+	VADDPS       896(DI), Z3, Z3
+	VMOVUPS      Z3, 896(DI)
+	VPBROADCASTD (R12)(R10*1), Z3
+	VPSUBD.BCST  (R13)(R10*1), Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VMULPS       Z2, Z3, Z3
+	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
+	VADDPS       960(DI), Z3, Z3
+	VMOVUPS      Z3, 960(DI)
 
 head_done:
 	VMULPS       896(SI), Z0, Z0

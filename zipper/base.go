@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
 
@@ -13,30 +14,38 @@ import (
 type head int
 
 const (
-	headHalf    head = iota // 16 half-precision scales
-	headUnit                // the same, each in units of laneUnit
-	headAffine              // the same, and 16 zeros of 4 bits
-	headBilevel             // 4 half-precision numbers, 16 codes of scales and 16 of zeros, of 3 bits each
-	headE8M0                // 16 E8M0 numbers, in units of laneUnit
-	headE4M3                // 16 E4M3 numbers, in units of laneUnit
-	headDouble              // 16 bytes of doubly quantized scales; the panel begins with what they are relative to
+	headHalf      head = iota // 16 half-precision scales
+	headUnit                  // the same, each in units of laneUnit
+	headAffine                // the same, and 16 zeros of 4 bits
+	headBilevel               // 4 half-precision numbers, 16 codes of scales and 16 of zeros, of 3 bits each
+	headE8M0                  // 16 E8M0 numbers, in units of laneUnit
+	headE4M3                  // 16 E4M3 numbers, in units of laneUnit
+	headDouble                // 16 bytes of doubly quantized scales; the panel begins with what they are relative to
+	headByteZeros             // headHalf, and 16 zeros of a byte
+	headWhole                 // 16 whole numbers of 16 bits, in units of laneWhole
+	headRows                  // 16 whole numbers of 8 bits, and 16 zeros of 4; the panel begins with units of its rows
+	headOffset                // 16 half-precision scales, and 16 half-precision numbers that are added to all weights
 )
 
 // heads are those that store scales of each kind; other scales have no kernel. Affine
 // integers and levels in half units have heads of their own, see codecOf.
 var heads = map[quant.Scaling]head{
 	quant.HalfScaling: headHalf, quant.E8M0Scaling: headE8M0, quant.E4M3Scaling: headE4M3,
-	quant.DoubleScaling: headDouble, quant.BilevelScaling: headBilevel,
+	quant.DoubleScaling: headDouble, quant.BilevelScaling: headBilevel, quant.WholeScaling: headWhole,
+	quant.QoQScaling: headRows, quant.OffsetScaling: headOffset,
 }
 
 // bytes is the size of a head.
 func (h head) bytes() int {
-	return [...]int{2 * panelRows, 2 * panelRows, 2*panelRows + 8, 8 + 6 + 6, panelRows, panelRows, panelRows}[h]
+	return [...]int{2 * panelRows, 2 * panelRows, 2*panelRows + 8, 8 + 6 + 6, panelRows, panelRows, panelRows,
+		3 * panelRows, 2 * panelRows, panelRows + 8, 4 * panelRows}[h]
 }
 
 // offset says that weights of a group have a constant in common beside their
 // scale, w = scale·(level - zero): it meets the sum of the activations.
-func (h head) offset() bool { return h == headAffine || h == headBilevel }
+func (h head) offset() bool {
+	return h == headAffine || h == headBilevel || h == headByteZeros || h == headRows || h == headOffset
+}
 
 // codec is how a base is laid out: the head of its groups, and what the nibbles
 // that follow stand for.
@@ -46,8 +55,16 @@ type codec struct {
 	// bits share the zero of 4-bit ones; zero stands for the weight 0, or the level
 	// nearest to it.
 	shift, zero byte
-	// wide says that codes are bytes, whose zero is byteZero.
-	wide bool
+	// wide says that codes are bytes: the stored code u is the byte encoded[u]. Integer
+	// kernels multiply by the byte less byteZero. Float32 kernels do so too, or take the byte
+	// for an E4M3 number.
+	wide    bool
+	encoded *[256]byte
+	e4m3    bool
+	// tables says that each row has 16 levels of its own.
+	tables bool
+	// storedZero is the stored code that zero stands for.
+	storedZero byte
 	// float says that levels are no small integers in any unit: such a base is
 	// multiplied in float32, whatever the activations were rounded to.
 	float bool
@@ -70,24 +87,29 @@ var stripLevels = func() (levels [16]float32) {
 func codecOf(f quant.Format, float bool, tensor []float32) codec {
 	c := codec{head: heads[f.Scaling()], float: float, unit: 1}
 	levels := f.Kind.Levels()
-	if c.wide = f.Bits > 4; c.wide {
-		c.shift, c.zero = byteZero-1<<(f.Bits-1), byteZero
+	switch {
+	case f.Bits > 4:
+		c.wide = true
+		c.encode(f)
 		return c
-	}
-	if levels == nil {
+	case f.Kind == quant.Any4:
+		c.tables = true
+		return c
+	case levels == nil:
 		switch {
 		case !f.Affine:
 			c.shift = zeroCode - 1<<(f.Bits-1)
 		case c.head == headHalf:
 			c.head = headAffine
 		}
-		c.zero, c.levels = zeroCode, stripLevels
+		c.zero, c.levels, c.storedZero = zeroCode, stripLevels, zeroCode-c.shift
 		return c
 	}
 	for u := range c.levels {
 		c.levels[u] = float32(levels.Decode(byte(u)))
 	}
 	c.zero = levels.Stored(levels.Zero)
+	c.storedZero = c.zero
 	if !float {
 		c.unit = .5
 		if c.head == headHalf {
@@ -100,13 +122,75 @@ func codecOf(f quant.Format, float bool, tensor []float32) codec {
 	return c
 }
 
+// encode sets what codes of more than 4 bits are in the stream.
+func (c *codec) encode(f quant.Format) {
+	c.encoded = new([256]byte)
+	levels := f.Kind.Levels()
+	if levels == nil {
+		if f.Affine {
+			c.head = headByteZeros
+		}
+		c.shift, c.zero, c.storedZero = byteZero-1<<(f.Bits-1), byteZero, 1<<(f.Bits-1)
+		for u := range 1 << f.Bits {
+			c.encoded[u] = byte(u) + c.shift
+		}
+		return
+	}
+	c.storedZero = levels.Stored(levels.Zero)
+	if c.e4m3 = needsFloat(f); c.e4m3 {
+		for u := range 1 << f.Bits {
+			v := levels.Decode(byte(u))
+			if c.encoded[u] = half.ToE4M3(math.Abs(v)); v < 0 {
+				c.encoded[u] |= 0x80
+			}
+		}
+		return
+	}
+	unit := wholeUnit(levels)
+	for u := range 1 << f.Bits {
+		c.encoded[u] = byte(int(levels.Decode(byte(u))/unit) + byteZero)
+	}
+	c.zero, c.unit = byteZero, float32(unit)
+	if c.head == headHalf && unit != 1 {
+		c.head = headUnit
+	}
+}
+
+// decoded is the inverse of encoded for the codes that quant stores: of several codes of one
+// level, which a zero with a sign makes two of, the one that it writes.
+func (c *codec) decoded(f quant.Format) (codes [256]byte) {
+	levels := f.Kind.Levels()
+	for u := range 1 << f.Bits {
+		codes[c.encoded[u]] = byte(u)
+	}
+	if levels != nil {
+		for rank := range levels.Value {
+			u := levels.Stored(byte(rank))
+			codes[c.encoded[u]] = u
+		}
+	}
+	return codes
+}
+
+// wholeUnit is what all levels are multiples of: the smallest that is above zero.
+func wholeUnit(levels *quant.Levels) float64 {
+	return levels.Value[levels.Zero+1]
+}
+
 // needsFloat says that the levels of f are no integers in the unit that int8 units
 // multiply: NF4 and others that are not evenly spaced. Rounded to 8 bits they
 // would be another grid than the one that was stored.
 func needsFloat(f quant.Format) bool {
 	levels := f.Kind.Levels()
-	return levels != nil && slices.ContainsFunc(levels.Value, func(v float64) bool {
-		return 2*v != math.Trunc(2*v) || math.Abs(2*v) > doubledZero
+	if levels == nil {
+		return f.Kind == quant.Any4
+	}
+	unit, top := .5, float64(doubledZero)
+	if f.Bits > 4 {
+		unit, top = wholeUnit(levels), byteZero-1
+	}
+	return slices.ContainsFunc(levels.Value, func(v float64) bool {
+		return v/unit != math.Trunc(v/unit) || math.Abs(v/unit) > top
 	})
 }
 
@@ -123,7 +207,9 @@ var scaleLevels = func() (levels [256]float32) {
 const byteZero = 128
 
 // hasZero says that a nibble stands for the weight 0 whatever the group.
-func (c *codec) hasZero() bool { return !c.head.offset() && c.levels[c.zero] == 0 }
+func (c *codec) hasZero() bool {
+	return !c.head.offset() && (c.wide || c.levels[c.zero] == 0)
+}
 
 // double is a nibble as integer kernels multiply it: twice the level, and
 // doubledZero more, so that it is not negative.
@@ -133,12 +219,22 @@ func (c *codec) double(u int) byte { return byte(int(2*c.levels[u]) + doubledZer
 // both.
 const doubledZero = 2 * zeroCode
 
-// prefix is the size of what comes before the first group of a panel. Of
+// tableBytes is the size of the levels of 16 rows, half precision.
+const tableBytes = 2 * 16 * panelRows
+
+// prefix is the size of what comes before the first group of a panel. Of headRows: the
+// half-precision units of 16 rows. Of headOffset: their levels, row by row. Of
 // headDouble: the number, below 256, of the panel's first scale in its block, and
 // the largest magnitudes of the blocks, float32, that the scales of 16 rows with so
 // many groups can belong to.
 func (h head) prefix(groups int) int {
-	if h != headDouble {
+	switch h {
+	case headRows:
+		return 2 * panelRows
+	case headOffset:
+		return tableBytes
+	case headDouble:
+	default:
 		return 0
 	}
 	return 4 + 4*((quant.DoubleBlock-1+panelRows*groups-1)/quant.DoubleBlock+1)
@@ -146,7 +242,13 @@ func (h head) prefix(groups int) int {
 
 // appendPrefix appends the prefix of panel p.
 func (h head) appendPrefix(out []byte, base *quant.Packed, groups, p int) []byte {
-	if h != headDouble {
+	switch h {
+	case headRows:
+		return appendRows(out, base.Second, base.N, p, 1)
+	case headOffset:
+		return appendRows(out, base.Tables, base.N, p, 16)
+	case headDouble:
+	default:
 		return out
 	}
 	first := p * panelRows * groups
@@ -159,6 +261,31 @@ func (h head) appendPrefix(out []byte, base *quant.Packed, groups, p int) []byte
 		out = binary.LittleEndian.AppendUint32(out, math.Float32bits(v))
 	}
 	return out
+}
+
+// appendRows appends the numbers of the rows of panel p, each of the n rows having so many.
+func appendRows(out []byte, numbers []uint16, n, p, each int) []byte {
+	end := min(n, (p+1)*panelRows)
+	for _, v := range numbers[p*panelRows*each : end*each] {
+		out = binary.LittleEndian.AppendUint16(out, v)
+	}
+	return append(out, make([]byte, 2*each*((p+1)*panelRows-end))...)
+}
+
+// readPrefix is the inverse of appendPrefix, but for headDouble, whose numbers are the
+// matrix's.
+func (h head) readPrefix(data []byte, base *quant.Packed, p int) {
+	numbers, each := base.Second, 1
+	switch h {
+	case headRows:
+	case headOffset:
+		numbers, each = base.Tables, 16
+	default:
+		return
+	}
+	for i := range numbers[p*panelRows*each : min(base.N, (p+1)*panelRows)*each] {
+		numbers[p*panelRows*each+i] = binary.LittleEndian.Uint16(data[2*i:])
+	}
 }
 
 // appendHead appends the head of a group of panel p, which is one of groups in
@@ -178,13 +305,32 @@ func (h head) appendHead(out []byte, base *quant.Packed, groups, p, group int) [
 		}
 		out = appendColumn(out, base.ScaleBytes, base.N, groups, p, group, 3, 3)
 		return appendColumn(out, base.Zeros, base.N, groups, p, group, 3, 3)
+	case headRows:
+		for i := range rows {
+			out = append(out, base.ScaleBytes[at(i)])
+		}
+		out = append(out, make([]byte, panelRows-rows)...)
+		return appendColumn(out, base.Zeros, base.N, groups, p, group, 4, 4)
 	}
 	for i := range rows {
 		out = binary.LittleEndian.AppendUint16(out, base.Scales[at(i)])
 	}
 	out = append(out, make([]byte, 2*(panelRows-rows))...)
-	if h == headAffine {
+	switch h {
+	case headAffine:
 		out = appendColumn(out, base.Zeros, base.N, groups, p, group, base.Format.Bits, 4)
+	case headByteZeros:
+		bits := base.Format.Bits
+		rowLen := (groups*bits + 7) / 8
+		for i := range rows { // like codes, so that they have the zero of a byte
+			out = append(out, codeAt(base.Zeros[(p*panelRows+i)*rowLen:], group, bits)+byteZero-1<<(bits-1))
+		}
+		out = append(out, make([]byte, panelRows-rows)...)
+	case headOffset:
+		for i := range rows {
+			out = binary.LittleEndian.AppendUint16(out, base.Offsets[at(i)])
+		}
+		out = append(out, make([]byte, 2*(panelRows-rows))...)
 	}
 	return out
 }
@@ -235,11 +381,23 @@ func (h head) readHead(data []byte, base *quant.Packed, groups, p, group int, fi
 			l := (groups*3 + 7) / 8
 			flip(base.ScaleBytes[n*l:(n+1)*l], group, 3, codeAt(data[8:], i, 3))
 			flip(base.Zeros[n*l:(n+1)*l], group, 3, codeAt(data[14:], i, 3))
+		case headRows:
+			base.ScaleBytes[n*groups+group] = data[i]
+			l := (groups*4 + 7) / 8
+			flip(base.Zeros[n*l:(n+1)*l], group, 4, codeAt(data[panelRows:], i, 4))
 		default:
 			base.Scales[n*groups+group] = binary.LittleEndian.Uint16(data[2*i:])
 			if h == headAffine {
 				l := (groups*base.Format.Bits + 7) / 8
 				flip(base.Zeros[n*l:(n+1)*l], group, base.Format.Bits, codeAt(data[2*panelRows:], i, 4))
+			}
+			if h == headByteZeros {
+				bits := base.Format.Bits
+				l := (groups*bits + 7) / 8
+				flip(base.Zeros[n*l:(n+1)*l], group, bits, data[2*panelRows+i]-(byteZero-1<<(bits-1)))
+			}
+			if h == headOffset {
+				base.Offsets[n*groups+group] = binary.LittleEndian.Uint16(data[2*panelRows+2*i:])
 			}
 		}
 	}

@@ -86,7 +86,8 @@ func benchmarkLayer(b *testing.B, l layout) {
 
 // BenchmarkFormats times bases of all formats with one token against int4 with groups
 // of 128 under the same scheme, in turns: the median of ratios, what it lies between
-// in 95 % of bootstrap draws, and the ratio of bytes.
+// in 95 % of bootstrap draws, and the ratio of bytes. With GOMAXPROCS=1 times are processor
+// time.
 func BenchmarkFormats(b *testing.B) {
 	const n, k = 14336, 4096
 	for _, a := range []quant.Activations{quant.A8, quant.A16} {
@@ -103,9 +104,9 @@ func BenchmarkFormats(b *testing.B) {
 					times := make([][]float64, 2)
 					for b.Loop() {
 						for _, v := range rand.Perm(2) {
-							start := time.Now()
+							start := clock()
 							[]*Weights{base, w}[v].MulNT(y, x)
-							times[v] = append(times[v], time.Since(start).Seconds())
+							times[v] = append(times[v], clock()-start)
 						}
 					}
 					b.ReportMetric(0, "ns/op")

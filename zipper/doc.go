@@ -16,18 +16,19 @@
 //
 // # Formats of the base
 //
-// Integers of 2 to 4 bits, symmetric, affine or with two levels of scales
-// (quant.Bilevel), and FP4, MXFP4, NVFP4, MXINT4, NVINT4 and SEQ4, whose levels are
-// halves of integers, run in all three schemes. NF4, NF4DQ and BnbFP4 have levels
-// that are multiples of no step. Rounded to 8 bits they would be another grid than
-// the stored one. So with W4A8 and W4A4 X is rounded as quant.A8 or quant.A4 says,
-// and multiplied in float32: accuracy is exactly that of what is stored, and speed
-// that of W4A16.
-// Any4, whose levels differ from row to row, has no kernel.
+// All formats of quant run, trellis codes excepted. Integers of 2 to 8 bits, symmetric,
+// affine or with scales of two levels (quant.Bilevel, quant.QoQ4, quant.IntScale4), and
+// those whose levels are few multiples of one step (FP4, MXFP4, NVFP4, MXINT4, NVINT4,
+// SEQ4, MXINT8, FP6E2M3), run as integers in all three schemes. The levels of NF4, NF4DQ,
+// BnbFP4, Any4, FP8, MXFP8 and FP6 are multiples of no step. Rounded to 8 bits they
+// would be another grid than the stored one. So with W4A8 and W4A4 X is rounded as
+// quant.A8 or quant.A4 says, and multiplied in float32: accuracy is exactly that of what
+// is stored, and speed that of W4A16.
 //
-// Symmetric integers of 5 to 8 bits run in all three schemes without a residual and without
-// outliers. A code takes a byte in the stream, and a cell 128: first columns 0 to 3 of 16
-// rows, then the others. AVX2 leaves them to the generic kernel.
+// A code of 5 to 8 bits takes a byte in the stream, and a cell 128: first columns 0
+// to 3 of 16 rows, then the others. The byte is the number of steps, 128 larger than it
+// is, or an E4M3 number, which those of FP6 are as well. Codes of Any4, whose levels
+// differ from row to row, lie row by row; see tables.go.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.
@@ -54,15 +55,15 @@
 //	tile   = group ... [count strip ...]
 //	group  = scales codes               32 + 64·ceil(G/8) bytes with half-precision scales
 //	scales = those of 16 rows, with zeros where they have their own; see head in base.go
-//	codes  = cell ...                   64 bytes for 16 rows x 8 columns
+//	codes  = cell ...                   64 bytes for 16 rows x 8 columns, 128 if codes are bytes
 //	count  = number of strips, 4 bytes  only in the zipped stream
 //	strip  = head scales chunk ...      2 + 2 or 2r' + 4r'·cells bytes
 //	head   = row + 16·(first cell, counted from the start of its tile), 2 bytes
 //
 // A group is padded to whole cells and a panel to 16 rows; the last group of a row
 // may be shorter. A tile has as many groups as make 128 columns, at least one;
-// per-channel formats have one group. The prefix belongs to NF4DQ: the magnitudes
-// that the panel's scales are relative to.
+// per-channel formats have one group. The prefix is what the panel's scales are relative to
+// (NF4DQ, QoQ4), or the levels of its rows (Any4).
 //
 // A cell keeps row r in bytes 4r..4r+3: byte 4r+i holds the code of column i in
 // its low nibble and that of column 4+i in its high one. So the 16 rows lie in
@@ -71,7 +72,8 @@
 //
 // An r x c block of the residual is cut into strips of r' rows, r' = the largest
 // power of two up to 16 that divides r, and all its columns; a strip belongs to
-// the tile in which it begins, and follows that tile's codes. It repeats the
+// the tile in which it begins, and follows that tile's codes. It covers whole cells, with
+// codes of zero beside its columns, so a column alone costs as much as eight. It repeats the
 // scale of its block, or has the scales of its r' rows. A chunk generalises the
 // cell: the r' rows of n = 16/r' cells (fewer in the last chunk) are
 // 4r'·n bytes, dword q·r'+row holding columns 4q..4q+3 of the row in its low

@@ -113,13 +113,13 @@ func fence(t *testing.T, w *Weights, k *kernel, p panelKernel) {
 
 func fencePanel(t *testing.T, w *Weights, k *kernel, p panelKernel, a *activations, sh shape, stream []byte) {
 	t.Helper()
-	want := make([]float32, p.tokens*panelRows)
+	want := make([]float32, p.tokens*panelRows*sh.outputs())
 	p.mul(stream, a.data, a.ld, &sh, &w.main.lanes, want)
 	for _, atEnd := range []bool{false, true} {
 		data, x := fenced(t, stream, atEnd), fenced(t, a.data, atEnd)
 		got := asFloats(fenced(t, make([]byte, 4*len(want)), atEnd))
 		p.mul(data, x, a.ld, &sh, &w.main.lanes, got)
-		for i, v := range want {
+		for i, v := range want[:p.tokens*panelRows] {
 			if math.Float32bits(v) != math.Float32bits(got[i]) {
 				t.Fatalf("%s, %d %s tokens: out[%d] = %v, between fences %v", k.name, p.tokens, w.scheme, i, v, got[i])
 			}

@@ -95,7 +95,7 @@ func (l layout) random(seed uint64, scale func(*rand.Rand) uint16) *quant.Quanti
 			}
 			count++
 			r.Cols.Data = append(r.Cols.Data, byte(col), byte(col>>8))
-			block := make([]byte, l.r*l.c/2)
+			block := make([]byte, (l.r*l.c+1)/2)
 			for i := range l.r {
 				inside := row*l.r+i < l.n
 				for j := range l.c {
@@ -103,7 +103,7 @@ func (l layout) random(seed uint64, scale func(*rand.Rand) uint16) *quant.Quanti
 					if inside && col*l.c+j < l.k {
 						code = byte(1 + rng.IntN(15))
 					}
-					block[(i*l.c+j)/2] |= code << (j % 2 * 4)
+					block[(i*l.c+j)/2] |= code << ((i*l.c + j) % 2 * 4)
 				}
 				if l.rowScales {
 					var s uint16

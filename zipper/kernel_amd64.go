@@ -11,17 +11,19 @@ import (
 //go:generate go run -C _gen . -isa avx2 -pkg zipper -out ../avx2_amd64.s -stubs ../avx2_amd64.go
 //go:generate go run -C _gen . -isa avx512 -pkg zipper -out ../avx512_amd64.s -stubs ../avx512_amd64.go
 
+var panelsAVX2 = [schemes]panelKernels{
+	schemeA8:   {{1, assembly(panelA8x1AVX2)}, {2, assembly(panelA8x2AVX2)}},
+	schemeA4:   {{1, assembly(panelA4x1AVX2)}, {2, assembly(panelA4x2AVX2)}},
+	schemeA16:  {{1, assembly(panelA16x1AVX2)}, {2, assembly(panelA16x2AVX2)}},
+	schemeBF16: {{1, assembly(panelBF16x1AVX2)}, {2, assembly(panelBF16x2AVX2)}},
+}
+
 // avx2Kernel gains over the generic one 32 products in an instruction
 // (VPMADDUBSW), and codes that are unpacked in registers. The sums of products
 // are narrow first and widened by a second instruction.
 var avx2Kernel = &kernel{
-	name: "avx2",
-	panels: [schemes]panelKernels{
-		schemeA8:   {{1, assembly(panelA8x1AVX2)}, {2, assembly(panelA8x2AVX2)}},
-		schemeA4:   {{1, assembly(panelA4x1AVX2)}, {2, assembly(panelA4x2AVX2)}},
-		schemeA16:  {{1, assembly(panelA16x1AVX2)}, {2, assembly(panelA16x2AVX2)}},
-		schemeBF16: {{1, assembly(panelBF16x1AVX2)}, {2, assembly(panelBF16x2AVX2)}},
-	},
+	name:   "avx2",
+	panels: panelsAVX2,
 	lanes:  8,
 	maxAbs: func(x []float32) uint32 { return maxAbsAVX2(len(x), &x[0]) },
 	quantize: func(dst []byte, x []float32, scale float32, top int32) {
@@ -43,7 +45,7 @@ var avx2Kernel = &kernel{
 	},
 	widenFrom: 3, riding: ridingAVX2, widened: ridingAVX2,
 	exact: [schemes]panelKernels{schemeA16: panelsGeneric[schemeA16]},
-	bytes: panelsGeneric, // pairs of such products exceed the 16 bits of VPMADDUBSW
+	bytes: panelsAVX2,
 	sum:   func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 

@@ -77,8 +77,12 @@ func (k *walk) group(group int) {
 		k.exactFloats(group)
 		k.scale(scales[:], 0)
 		return
-	case s.mode == cellsBytes:
+	case s.mode == cellsBytes || s.mode == cellsE4M3:
 		k.byteGroup(first, cells)
+		k.scale(scales[:], 0)
+		return
+	case s.mode == cellsTables:
+		k.tabledGroup(first, cells)
 		k.scale(scales[:], 0)
 		return
 	case s.mode >= cellsRiding:
@@ -142,12 +146,36 @@ func (k *walk) byteGroup(first, cells int) {
 				code := cell[i/4*cellBytes+4*r+i%4]
 				for t := range k.tokens {
 					at := cellCols*(first+c) + i
-					if k.scheme == schemeA16 {
+					switch {
+					case k.s.mode == cellsE4M3:
+						k.facc[t][r] += fromE4M3(code) * asFloats(k.x[t*k.ld:])[at]
+					case k.scheme == schemeA16:
 						k.facc[t][r] += float32(int(code)-byteZero) * asFloats(k.x[t*k.ld:])[at]
-					} else {
+					default:
 						k.acc[t][r] += int32(code) * int32(int8(k.x[t*k.ld+at]))
 					}
 				}
+			}
+		}
+	}
+}
+
+// fromE4M3 is the value of an E4M3 number: its bits are those of a float32 number that is
+// 2^120 times smaller.
+func fromE4M3(b byte) float32 {
+	return math.Float32frombits(uint32(b)<<24&0x80000000|uint32(b)<<20&0x07f00000) * 0x1p120
+}
+
+// tabledGroup adds the products of cells whose nibbles stand for levels of their rows.
+func (k *walk) tabledGroup(first, cells int) {
+	codes := k.take(tabledBytes(cells))
+	var levels [16]float32
+	for r := range panelRows {
+		gemm.DecodeF16(levels[:], k.prefix[32*r:][:32])
+		for i := range cells * cellCols {
+			level := levels[tabledCode(codes, cells, r, i)]
+			for t := range k.tokens {
+				k.facc[t][r] += level * asFloats(k.x[t*k.ld:])[cellCols*first+i]
 			}
 		}
 	}
@@ -216,6 +244,18 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 			level := math.Float32frombits(uint32(k.lanes[laneScales*panelRows+int(data[r])]))
 			scales[r] = float32(level*largest) + mean
 		}
+	case headByteZeros, headOffset:
+		gemm.DecodeF16(scales[:], data[:2*panelRows])
+	case headWhole:
+		whole := math.Float32frombits(uint32(k.lanes.part(laneWhole)[0]))
+		for r := range scales {
+			scales[r] = float32(binary.LittleEndian.Uint16(data[2*r:])) * whole
+		}
+	case headRows:
+		gemm.DecodeF16(scales[:], k.prefix[:2*panelRows])
+		for r := range scales {
+			scales[r] *= float32(data[r])
+		}
 	}
 	switch h {
 	case headUnit:
@@ -225,6 +265,19 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 	case headAffine:
 		for r := range scales {
 			offsets[r] = scales[r] * (float32(codeAt(data[2*panelRows:], r, 4))*0.125 - 1)
+		}
+	case headRows:
+		for r := range scales {
+			offsets[r] = scales[r] * (float32(codeAt(data[panelRows:], r, 4))*0.125 - 1)
+		}
+	case headByteZeros:
+		for r := range scales {
+			offsets[r] = scales[r] * ((float32(data[2*panelRows+r])-(byteZero-zeroCode))*0.125 - 1)
+		}
+	case headOffset:
+		gemm.DecodeF16(offsets[:], data[2*panelRows:])
+		for r := range offsets {
+			offsets[r] *= -0.125
 		}
 	}
 	return scales, offsets

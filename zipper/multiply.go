@@ -87,7 +87,7 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 	}
 	tasks := ceilDiv(panels, perTask)
 	parallel(p, tasks, func(task int) {
-		out := make([]float32, most*panelRows)
+		out := make([]float32, most*panelRows*s.shape.outputs())
 		first, end := task*perTask, min(panels, (task+1)*perTask)
 		panel := func(i int) []byte { return s.data[s.starts[i]:s.starts[i+1]] }
 		if widened > 0 {

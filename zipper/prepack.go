@@ -56,6 +56,8 @@ type blocks struct {
 	perSegment          int
 	riding, halfSteps   bool
 	ratio               uint16 // of a riding one
+	// places lists the kept blocks where heads of strips do not tell: strips that end within a cell.
+	places *quant.Residual
 }
 
 // stream is the panels of a matrix, one after another.
@@ -106,7 +108,7 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 			}
 		} else {
 			w.outliers = newOutliers(q.Outliers)
-			b = withoutCodes(b, q.Outliers, w.codec.zero-w.codec.shift)
+			b = withoutCodes(b, q.Outliers, w.codec.storedZero)
 		}
 	}
 	if q.Residual == nil || v == Dense4 {
@@ -132,7 +134,11 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 		ptrWidth: r.RowPtr.Width, colsWidth: r.Cols.Width, index: r.Index, perSegment: r.PerSegment}
 	cols := r.BlockCols
 	if a.Group > 0 {
-		cols = min(cols, a.Group)
+		cols = gcd(cols, a.Group)
+	}
+	if cols%cellCols != 0 { // more than one strip may begin in a cell: who reads it back looks here
+		w.blocks.places = &quant.Residual{N: r.N, K: r.K, BlockRows: r.BlockRows, BlockCols: r.BlockCols,
+			RowPtr: r.RowPtr, Cols: r.Cols}
 	}
 	if v == Zipped {
 		w.main.shape.zip(w.grid, r, cols)
@@ -190,11 +196,14 @@ func (s *stream) pack(w *Weights, base *quant.Packed, r *quant.Residual, o *over
 	}
 	s.lanes = s.shape.laneTable(r != nil && r.RowScales)
 	if s.shape.groups > 0 {
-		var mean float32
-		if w.codec.head == headDouble {
+		var mean, whole float32
+		switch w.codec.head {
+		case headDouble:
 			mean = base.Tensor[0]
+		case headWhole:
+			whole = base.Tensor[0]
 		}
-		s.lanes.base(&w.codec, g.storedGroups(), mean)
+		s.lanes.base(&w.codec, g.storedGroups(), mean, whole)
 	}
 	if o != nil {
 		s.lanes.rideTables(quant.InHalfSteps(w.blocks.ratio))
@@ -271,6 +280,9 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 	case cellsExact:
 		out = o.appendRecords(out, s, p, group*g.groupCells(), group)
 	}
+	if w.codec.tables {
+		return appendTabled(out, base, p, first, cols, g.cellsOf(group))
+	}
 	for c := range g.cellsOf(group) {
 		var bytes [2][cellBytes]byte // of columns 0 to 3 and 4 to 7, if codes are bytes
 		for i := range panelRows {
@@ -279,7 +291,12 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 			for j := range codes {
 				codes[j] = w.codec.zero
 				if in := c*cellCols + j; n < base.N && in < cols {
-					codes[j] = codeAt(base.Codes[n*rowLen:], first+in, bits) + w.codec.shift
+					codes[j] = codeAt(base.Codes[n*rowLen:], first+in, bits)
+					if w.codec.wide {
+						codes[j] = w.codec.encoded[codes[j]]
+					} else {
+						codes[j] += w.codec.shift
+					}
 				}
 			}
 			if w.codec.wide {
@@ -306,6 +323,7 @@ type strip struct {
 	block int // kept block of the residual
 	sub   int // its first row, in the block
 	k     int // first column of the block
+	first int // and of the strip
 }
 
 // stripsOf returns the strips of panel p in the order of the stream.
@@ -316,7 +334,7 @@ func (s *shape) stripsOf(g grid, r *quant.Residual, p int) []strip {
 		for i := r.RowPtr.At(n / r.BlockRows); i < r.RowPtr.At(n/r.BlockRows+1); i++ {
 			first := r.Cols.At(i) * r.BlockCols
 			for k := first; k < min(first+r.BlockCols, g.k); k += s.stripCols {
-				out = append(out, strip{g.position(k) / cellCols, row, i, n % r.BlockRows, first})
+				out = append(out, strip{g.position(k) / cellCols, row, i, n % r.BlockRows, first, k})
 			}
 		}
 	}
@@ -336,8 +354,9 @@ func (s *shape) appendStrip(out []byte, g grid, r *quant.Residual, t strip, offs
 	}
 	s.eachCode(func(row, position int, high bool) {
 		code := byte(zeroCode)
-		if k := g.column(t.cell*cellCols+position) - t.k; k >= 0 && k < r.BlockCols {
-			code = nibble(codes, (t.sub+row)*r.BlockCols+k)
+		k := g.column(t.cell*cellCols + position)
+		if k >= t.first && k < min(t.first+s.stripCols, t.k+r.BlockCols) {
+			code = nibble(codes, (t.sub+row)*r.BlockCols+k-t.k)
 		}
 		if high {
 			out[len(out)-1] |= code << 4

@@ -16,6 +16,8 @@ const (
 	cellsWidened        // bytes: what riding gives, 128 to a cell
 	cellsExact          // nibbles, beside records of just as many words for every 16 cells of a row
 	cellsBytes          // codes of more than 4 bits, 128 to a cell, and 128 too large
+	cellsE4M3           // E4M3 numbers, 128 to a cell
+	cellsTables         // nibbles row by row, which stand for levels of their row, see tables.go
 )
 
 // A residual tied to the scales of an integer base, whose ratio is a whole number of
@@ -36,6 +38,8 @@ func (w *Weights) rides(r *quant.Residual) bool {
 	case !r.BaseScales || r.Bits != 2 || r.BlockCols%cellCols != 0:
 		return false
 	case w.codec.levels != stripLevels || w.codec.wide || w.grid.group > 1<<18:
+		return false
+	case w.format.Kind != quant.Integer && w.format.Kind != quant.Bilevel: // see head
 		return false
 	case w.scheme.float() && !w.exact(r):
 		return false
@@ -160,7 +164,7 @@ func (t *laneTable) rideTables(halves int) {
 func (s *shape) groupBytes(data []byte, group int) (codes, size int) {
 	cells := s.cellsOf(group)
 	switch s.mode {
-	case cellsWidened, cellsBytes:
+	case cellsWidened, cellsBytes, cellsE4M3:
 		return s.headBytes, s.headBytes + 2*cellBytes*cells
 	case cellsExact:
 		codes = s.headBytes + s.records(group)*s.recordBytes
@@ -171,6 +175,8 @@ func (s *shape) groupBytes(data []byte, group int) (codes, size int) {
 			size += 2 * bits.OnesCount16(binary.LittleEndian.Uint16(data[s.headBytes+2*c:]))
 		}
 		return codes, size
+	case cellsTables:
+		return s.headBytes, s.headBytes + tabledBytes(cells)
 	default:
 		codes = s.headBytes
 	}

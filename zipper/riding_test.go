@@ -200,6 +200,49 @@ func TestRiding(t *testing.T) {
 	}
 }
 
+// FuzzRiding lets kernels disagree on residuals that ride, with and without records, and
+// compares what they give with float64.
+func FuzzRiding(f *testing.F) {
+	for i := range 12 {
+		f.Add(uint64(i), uint8(i), uint8(3*i), uint8(7*i), uint16(90*i), uint8(i), uint8(i), uint8(i), uint8(40*i), uint8(i))
+	}
+	names := []string{"int4", "int4a", "int4b", "int3", "int3b", "int2", "int2a"}
+	f.Fuzz(func(t *testing.T, seed uint64, format, m, n uint8, k uint16, group, r, c, density, halves uint8) {
+		l := layout{n: 1 + int(n)%40, k: 1 + int(k)%700, group: []int{0, 8, 16, 32, 64, 128, 256, 512}[group%8],
+			r: 1 + int(r)%17, c: 8 * (1 + int(c)%9), density: float64(density) / 255}
+		base, err := quant.ParseFormat(names[int(format)%len(names)], l.group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := 1 + int(halves)%quant.MaxHalfSteps
+		x := normal(seed, 1+int(m)%70, l.k)
+		for _, records := range []bool{false, true} {
+			q := l.riding(seed, base, steps)
+			if records {
+				q = l.exact(seed, base, steps, 1+int(density)%4)
+			}
+			for _, a := range activationFormats {
+				w := prepackFor(t, q, Zipped, a)
+				if w.Rides() && !w.scheme.float() {
+					sameBits(t, layout{n: l.n, k: l.k}, w, x)
+				}
+				if !w.Rides() {
+					continue // strips, whose steps are rounded
+				}
+				want, _ := Reference(q, x, a)
+				size := absolute(q, x, a)
+				for _, k := range append(kernels(), alternatives()...) {
+					use(t, k)
+					near(t, fmt.Sprint(base, l, a, k.name), multiply(t, w, x), want, size, rounding(q, a))
+				}
+				if got := w.Unpack(); !reflect.DeepEqual(got.Base, q.Base) {
+					t.Errorf("%s %s %s: base changed", base, l, a)
+				}
+			}
+		}
+	})
+}
+
 // TestWiden demands the same bytes of all kernels.
 func TestWiden(t *testing.T) {
 	check := func(i int, name string, q *quant.Quantized, w *Weights) {

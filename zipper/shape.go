@@ -112,8 +112,12 @@ func denseShape(g grid, c *codec) shape {
 		tileGroups: max(1, tileCols/(g.groupCells()*cellCols)),
 		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.head.prefix(g.storedGroups())}
 	switch {
+	case c.e4m3:
+		s.mode = cellsE4M3
 	case c.wide:
 		s.mode = cellsBytes
+	case c.tables:
+		s.mode = cellsTables
 	case c.levels != stripLevels:
 		s.mode = cellsLookUp
 	}
@@ -203,6 +207,10 @@ const (
 	laneAloneHigh        // and its upper half
 	laneStepLow          // the same in steps, float32
 	laneStepHigh         //
+	laneWhole            // unit of the scales of headWhole, float32
+	laneTops             // the upper bit of every byte
+	laneE4M3             // sign, and exponent and mantissa of an E4M3 number as float32 has them
+	laneE4M3Unit         // what the number that these bits are is multiplied by, float32
 	laneScales           // the 256 values of their bytes, float32
 	laneParts     = laneScales + 16
 )
@@ -214,7 +222,9 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
 		t.part(laneBelow)[l] = 1<<l - 1
 		t.part(laneNibble)[l] = int32(28 - 4*(l%8))
-		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
+		t.part(laneSigns)[l] = -0x77777778                                     // 0x88888888
+		t.part(laneTops)[l] = -0x7f7f7f80                                      // 0x80808080
+		t.part(laneE4M3)[l], t.part(laneE4M3Unit)[l] = -0x78100000, 0x7b800000 // 0x87f00000, 2^120
 		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
 		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)
 	}
@@ -237,8 +247,9 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 	return t
 }
 
-// base sets the parts of a base with so many groups in a row of its stored form.
-func (t *laneTable) base(c *codec, groups int, mean float32) {
+// base sets the parts of a base with so many groups in a row of its stored form; mean and
+// whole are what headDouble and headWhole need of the matrix.
+func (t *laneTable) base(c *codec, groups int, mean, whole float32) {
 	bits := 4
 	if c.head == headBilevel {
 		bits = 3
@@ -249,6 +260,7 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 		t.part(laneShift)[l] = int32(32 - bits*(l%8+1))
 		t.part(laneGroups)[l] = int32(l * groups)
 		t.part(laneMean)[l] = int32(math.Float32bits(mean))
+		t.part(laneWhole)[l] = int32(math.Float32bits(whole))
 		first := l % 4 * 4
 		t.part(laneDoubled)[l] = int32(uint32(c.double(first)) | uint32(c.double(first+1))<<8 |
 			uint32(c.double(first+2))<<16 | uint32(c.double(first+3))<<24)
@@ -267,17 +279,12 @@ func (t *laneTable) base(c *codec, groups int, mean float32) {
 
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: symmetric integers of 5 to 8 bits; bases of up to 4 bits with any group, whose
-// scales are in heads, alone, with residuals of 2 to 4 bits whose blocks have a multiple
-// of 8 columns, or with 16-bit outliers. Each of these may have scales of channels, whole
+// do: bases of all formats but trellis codes, with any group, alone, with residuals of
+// 2 to 4 bits or with 16-bit outliers. Each of these may have scales of channels, whole
 // channels and a low-rank branch beside it.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {
-	case b.Bits > 4 && (b.Affine || b.Kind != quant.Integer):
-		return fmt.Errorf("zipper: base format %s: of more than 4 bits only symmetric integers have kernels", b)
-	case b.Bits > 4 && v != Dense4 && (r != nil || f.Outliers):
-		return fmt.Errorf("zipper: base format %s: only codes of up to 4 bits have kernels with a residual or outliers", b)
 	case b.Bits > 4 && f.K > maxWideK:
 		return fmt.Errorf("zipper: base format %s: %d columns, sums reach %d", b, f.K, maxWideK)
 	case b.Scaling() == quant.OtherScaling:
@@ -297,24 +304,14 @@ func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	case f.Outliers && v == Outlier16 && f.K > 1<<16:
 		return fmt.Errorf("zipper: outliers in %d columns, indices reach %d", f.K, 1<<16)
 	}
-	if err := takesActivations(f, a); err != nil || r == nil {
-		return err
-	}
-	switch {
-	case r.Bits < 2 || r.Bits > 4:
+	if r != nil && (r.Bits < 2 || r.Bits > 4) {
 		return fmt.Errorf("zipper: residual bits=%d: only 2 to 4 have kernels", r.Bits)
-	case r.BlockCols%cellCols != 0:
-		return fmt.Errorf("zipper: residual block %dx%d: columns are not a multiple of %d", r.BlockRows, r.BlockCols,
-			cellCols)
-	case v != Dense4 && r.BaseScales && r.Spans(b, f.K):
-		return fmt.Errorf("zipper: residual block %dx%d tied to the scales of several groups of %d: it has no kernel",
-			r.BlockRows, r.BlockCols, b.Group)
 	}
-	return nil
+	return takesActivations(f, a)
 }
 
-// takesActivations demands that no group and no strip meets activations of two
-// scales, or can be cut where the next scale begins.
+// takesActivations demands that no group meets activations of two scales, or can be
+// cut where the next scale begins.
 func takesActivations(f quant.Form, a quant.Activations) error {
 	if a.Group == 0 || needsFloat(f.Base) {
 		return nil
@@ -323,10 +320,6 @@ func takesActivations(f quant.Form, a quant.Activations) error {
 	// A row, or a group that is one, can be cut anywhere.
 	if group := f.Base.Group; group > 0 && !fits(group) && (f.K == 0 || f.K > max(group, a.Group)) {
 		return fmt.Errorf("zipper: groups of %d weights with activations %s: neither divides the other", group, a)
-	}
-	if r := f.Residual; r != nil && !fits(r.BlockCols) {
-		return fmt.Errorf("zipper: residual block %dx%d with activations %s: columns and group, neither divides the other",
-			r.BlockRows, r.BlockCols, a)
 	}
 	return nil
 }
@@ -348,6 +341,13 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 		return err
 	}
 	return checkBeside(q)
+}
+
+func gcd(a, b int) int {
+	for b > 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 func ceilDiv(a, b int) int { return (a + b - 1) / b }

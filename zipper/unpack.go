@@ -18,6 +18,12 @@ func (w *Weights) Unpack() *quant.Quantized {
 	if w.blocks != nil && w.blocks.riding {
 		u.overlay = newOverlay(w.grid, &quant.Residual{N: w.n, BlockRows: w.n})
 	}
+	if w.codec.wide {
+		u.codes = w.codec.decoded(w.format)
+	}
+	for p := range len(w.main.starts) - 1 {
+		w.codec.head.readPrefix(w.main.data[w.main.starts[p]:], u.base, p)
+	}
 	u.main.each(u.group, u.strip)
 	if w.second != nil {
 		w.second.each(u.group, u.strip)
@@ -72,8 +78,13 @@ func (s *stream) each(group func(panel, group int, data []byte), strip func(s *s
 type unpacker struct {
 	*Weights
 	base    *quant.Packed
+	codes   [256]byte // of bytes of the stream
 	strips  map[blockKey][]stripData
 	overlay *overlay // of a riding residual
+
+	// The strips of a panel that are still to come, where blocks.places lists them.
+	panel  int
+	listed []strip
 }
 
 type blockKey struct{ row, col int }
@@ -100,12 +111,15 @@ func (u *unpacker) group(panel, group int, data []byte) {
 		row := u.base.Codes[n*rowLen : (n+1)*rowLen]
 		for in := range min(g.group, g.k-group*g.group) {
 			var code byte
-			if u.codec.wide {
-				code = data[in/4*cellBytes+4*i+in%4]
-			} else {
-				code = data[in/cellCols*cellBytes+4*i+in%4] >> (in % cellCols / 4 * 4) & 15
+			switch {
+			case u.codec.wide:
+				code = u.codes[data[in/4*cellBytes+4*i+in%4]]
+			case u.codec.tables:
+				code = tabledCode(data, g.cellsOf(group), i, in)
+			default:
+				code = data[in/cellCols*cellBytes+4*i+in%4]>>(in%cellCols/4*4)&15 - u.codec.shift
 			}
-			flip(row, group*g.group+in, bits, code-u.codec.shift)
+			flip(row, group*g.group+in, bits, code)
 		}
 	}
 }
@@ -118,6 +132,12 @@ func (w *Weights) emptyBase() *quant.Packed {
 	switch w.codec.head {
 	case headE8M0, headE4M3, headDouble:
 		b.ScaleBytes = make([]byte, w.n*groups)
+	case headRows:
+		b.ScaleBytes, b.Second, zeros = make([]byte, w.n*groups), make([]uint16, w.n), 4
+	case headOffset:
+		b.Scales, b.Offsets = make([]uint16, w.n*groups), make([]uint16, w.n*groups)
+		b.Tables = make([]uint16, 16*w.n)
+		return b
 	case headBilevel:
 		zeros = 3
 		b.ScaleBytes = make([]byte, w.n*((3*groups+7)/8))
@@ -134,6 +154,16 @@ func (w *Weights) emptyBase() *quant.Packed {
 func (u *unpacker) strip(s *shape, panel, cell int, data []byte) {
 	if u.strips == nil {
 		u.strips = map[blockKey][]stripData{}
+	}
+	if places := u.blocks.places; places != nil {
+		if u.panel != panel || u.listed == nil {
+			u.panel, u.listed = panel, s.stripsOf(u.grid, places, panel)
+		}
+		t := u.listed[0]
+		u.listed = u.listed[1:]
+		key := blockKey{(panel*panelRows + t.row) / u.blocks.rows, t.k / u.blocks.cols}
+		u.strips[key] = append(u.strips[key], stripData{s, t.sub, cell, data})
+		return
 	}
 	row := panel*panelRows + int(data[0]&15)
 	// The strip's first column lies in this cell; columns of strips are whole
@@ -200,8 +230,8 @@ func (u *unpacker) block(strips []stripData, k0 int) (codes []byte, scales []uin
 				code = src[0] >> 4
 				src = src[1:]
 			}
-			if k := u.grid.column(t.cell*cellCols+position) - k0; k >= 0 && k < b.cols {
-				values[(t.sub+row)*b.cols+k] = code
+			if k := u.grid.column(t.cell*cellCols+position) - k0; k >= 0 && k < b.cols && code != zeroCode {
+				values[(t.sub+row)*b.cols+k] = code // other strips of the block may share the cell
 			}
 		})
 	}

@@ -105,11 +105,24 @@ func TestBaseScales(t *testing.T) {
 			}
 		}
 	}
-	l.c = 24
-	q = l.random(5, anyScale)
-	q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x2c44}
-	if _, err := PrepackFor(q, Zipped, quant.A8); err == nil || !strings.Contains(err.Error(), "several groups of 64") {
-		t.Errorf("a block of several groups: %v", err)
+	for _, cols := range []int{24, 128, 6} { // blocks of several groups are cut
+		l.c = cols
+		q := l.random(5, anyScale)
+		q.Residual.BaseScales, q.Residual.Scales = true, []uint16{0x2c44}
+		r, err := q.Residual.RowScaled(q.Base)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, stored := dequantize(&quant.Quantized{Base: q.Base, Residual: r}), q.Dequantize()
+		for i, w := range rows {
+			if d := w - float64(stored.Data[i]); !(math.Abs(d) <= 7*math.Exp2(-11)*float64(1./15)) {
+				t.Fatalf("4x%d: weight %d is %g, stored as %g", cols, i, w, stored.Data[i])
+			}
+		}
+		w := prepackFor(t, q, Zipped, quant.A8)
+		if got := w.Unpack(); !reflect.DeepEqual(got.Residual, r) {
+			t.Errorf("4x%d: the residual does not unpack to the form with scales of rows", cols)
+		}
 	}
 }
 
@@ -223,7 +236,7 @@ func rounding(q *quant.Quantized, a quant.Activations) float64 {
 	if r := q.Residual; r != nil {
 		cols := r.BlockCols
 		if a.Group > 0 {
-			cols = min(cols, a.Group)
+			cols = gcd(cols, a.Group)
 		}
 		terms += ceilDiv(r.K, cols)
 	}
@@ -437,7 +450,7 @@ func FuzzKernels(f *testing.F) {
 		f.Add(uint64(i), uint8(i), uint8(i), uint8(19), uint16(333), uint8(16*i), uint8(i), uint8(i), uint8(30), i%2 == 0)
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, format, m, n uint8, k uint16, group, r, c, density uint8, rowScales bool) {
-		l := layout{n: 1 + int(n)%48, k: 1 + int(k)%600, group: int(group), r: 1 + int(r)%33, c: 8 * (1 + int(c)%20),
+		l := layout{n: 1 + int(n)%48, k: 1 + int(k)%600, group: int(group), r: 1 + int(r)%33, c: 1 + int(c)%160,
 			density: float64(density) / 255, rowScales: rowScales}
 		formats := baseFormats(t, l.group)
 		base := formats[int(format)%len(formats)]
@@ -582,11 +595,9 @@ func TestRefused(t *testing.T) {
 		return layout{n: 16, k: 64, group: 32, r: 16, c: 16, density: 1}.random(1, power)
 	}
 	for want, change := range map[string]func(q *quant.Quantized){
-		"base format int5 g32":         func(q *quant.Quantized) { q.Base.Format.Bits = 5 },
 		"residual bits=5":              func(q *quant.Quantized) { q.Residual.Bits = 5 },
-		"residual block 16x12":         func(q *quant.Quantized) { q.Residual.BlockCols = 12 },
 		"residual of 16x32 on a base":  func(q *quant.Quantized) { q.Residual.K = 32 },
-		"base format any4 g32":         func(q *quant.Quantized) { q.Base.Format.Kind = quant.Any4 },
+		"base format trellis of 4":     func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Kind: quant.Trellis} },
 		"3 channels of 16x80 apart":    func(q *quant.Quantized) { q.Columns = &quant.Columns{N: 16, K: 80, Count: 3} },
 		"a branch of 8x64 on a base":   func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2, N: 8, K: 64} },
 		"60 channel scales":            func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 60) },
@@ -613,7 +624,6 @@ func TestRefused(t *testing.T) {
 		{"outliers of 8x64 on a base of 16x64", Outlier16, quant.A8, func(q *quant.Quantized) { q.Residual, q.Outliers = nil, outliers(8, 64) }},
 		{"activations a6 have no kernel", Zipped, quant.Activations{Bits: 6}, func(*quant.Quantized) {}},
 		{"groups of 192 weights with activations a4 g128", Zipped, quant.A4, func(q *quant.Quantized) { q.Base.Format.Group, q.Base.K, q.Residual = 192, 384, nil }},
-		{"block 16x48 with activations a4 g128", Zipped, quant.A4, func(q *quant.Quantized) { q.Residual.BlockCols = 48 }},
 	} {
 		q := base()
 		c.change(q)

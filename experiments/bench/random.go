@@ -33,7 +33,17 @@ func Random(n, k int, l *plan.Layout, seed uint64) *Weights {
 	base.Scales = rng.halves(n*groups, exponent)
 	w := &Weights{Packed: &quant.Quantized{Base: base}}
 	outliers := int(math.Round(l.Outliers * float64(n) * float64(k)))
-	if l.Density > 0 {
+	switch {
+	case l.HalfSteps && l.Density > 0:
+		form := &quant.ResidualForm{BlockRows: l.Block.Rows, BlockCols: l.Block.Cols, Bits: 2, BaseScales: true, HalfSteps: true}
+		switch l.Index {
+		case "bitmap":
+			form.Index = quant.IndexBitmap
+		case "exact":
+			form.Index, form.PerSegment = quant.IndexExact, int(math.Round(l.Density*quant.SegmentBlocks))
+		}
+		w.Packed.Residual = randomResidual(rand.New(rand.NewPCG(seed+1, rng.shape)), n, k, form, l.Density)
+	case l.Density > 0:
 		r := &quant.Residual{N: n, K: k, BlockRows: l.Block.Rows, BlockCols: l.Block.Cols, Bits: 4, RowScales: l.RowScale}
 		rows, cols := r.Grid()
 		r.RowPtr, r.Cols = rng.scatter(rows, cols, int(math.Round(l.Density*float64(rows)*float64(cols))))

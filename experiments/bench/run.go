@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -339,8 +340,11 @@ func layoutAxes(l *plan.Layout) map[string]string {
 	}
 	if l.Density > 0 {
 		axes["block"], axes["residual_scale"] = l.Block.String(), "block"
-		if l.RowScale {
+		switch {
+		case l.RowScale:
 			axes["residual_scale"] = "row"
+		case l.HalfSteps:
+			axes["residual_scale"], axes["index"] = "half", cmp.Or(l.Index, "rows")
 		}
 	}
 	if l.Outliers > 0 {
@@ -359,8 +363,11 @@ func describeLayout(l *plan.Layout) string {
 	}
 	if l.Density > 0 {
 		text += fmt.Sprintf(" %.4g%% %s", 100*l.Density, l.Block)
-		if l.RowScale {
+		switch {
+		case l.RowScale:
 			text += " row-scale"
+		case l.HalfSteps:
+			text += " half-steps " + cmp.Or(l.Index, "rows")
 		}
 	}
 	if l.Outliers > 0 {

@@ -11,8 +11,8 @@ var gptq = &Method{
 	Summary: "Rounds column by column and spreads each error over later columns",
 	Source:  "arXiv:2210.17323",
 	Look:    Look{Color: "#0072b2", Marker: "square"},
-	Keys: []*Key{smoothing, smoothingSites, format("int4"), group(128), scale, order, groups, damp, awq, budget, refine,
-		lmHead},
+	Keys: []*Key{smoothing, smoothingSearch, smoothingSites, format("int4"), group(128), scale, order, groups, damp,
+		awq, budget, refine, lmHead},
 	Rules: slices.Concat(baseRules, []Rule{
 		{"budget", func(s Settings) bool {
 			return s.Word("budget") != "" && (s.Int("group") < 8 || s.kind().Kind.FixedGroup() > 0)

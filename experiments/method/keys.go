@@ -20,7 +20,8 @@ func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") =
 var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
-	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4"}
+	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4",
+	"any3", "any2", "power4", "fireq4", "sdr4", "hqq4"}
 
 // formatsWith joins the names of the formats that have a property.
 func formatsWith(property func(quant.Format) bool) string {
@@ -47,10 +48,18 @@ var smoothing = &Key{Name: "smoothing", Kind: kinds.Share(0, 1), Default: always
 	Means: "SmoothQuant's alpha: how much of the activations' range moves into the weights; 0 is none",
 	Needs: "a quantizer, or activations a8 or a4", Label: kinds.Prefix("smooth", nil), Quiet: true}
 
+var smoothingSearch = &Key{Name: "smoothing_search",
+	Kind: kinds.DefaultWord(false, "none", "alpha", "global", "threshold"), Default: always(""), ForInputs: true,
+	Means: "Finds what smoothing fixes by the error of rounded inputs and weights: an alpha for each input of layers, " +
+		"one for the model (SmoothQuant+'s), or for each input a threshold above which channels are scaled down to it " +
+		"(OS+'s)",
+	Applies: func(s Settings) bool { return s.Float("smoothing") == 0 }, Needs: "smoothing 0",
+	Label: kinds.Prefix("smooth-", nil), Quiet: true}
+
 var smoothingSites = &Key{Name: "smoothing_sites", Kind: kinds.Word("all", "norms"),
 	Default: always("all"), ForInputs: true,
 	Means:   "Layers that are smoothed: all, or those that read a norm",
-	Applies: func(s Settings) bool { return s.Float("smoothing") > 0 }, Needs: "smoothing above 0",
+	Applies: Settings.Smooths, Needs: "smoothing above 0, or smoothing_search",
 	Label: kinds.Prefix("", kinds.Suffix("-only")), Quiet: true}
 
 // LMHead is the name of the key that quantizes the output layer, too.
@@ -158,6 +167,8 @@ var baseRules = append(noGroups(),
 	ownScale(grid.Ceil), ownScale(grid.FourOverSix),
 	Rule{"scale", func(s Settings) bool { return s.Word("scale") == string(grid.SearchClip) && grid.RowLevels(s.kind()) },
 		"does not exist for " + formatsWith(grid.RowLevels) + ", whose table is learned"},
+	Rule{"scale", func(s Settings) bool { return s.Word("scale") != string(grid.AbsMax) && grid.Fixed(s.kind()) },
+		"does not exist for " + formatsWith(grid.Fixed) + ", which have a rule of their own"},
 	Rule{"groups", func(s Settings) bool {
 		return s.Word("groups") == "dynamic" && (s.Word("scale") == string(grid.SearchClip) || grid.Together(s.kind()))
 	}, "groups are not possible with " + formatsWith(grid.Together) +

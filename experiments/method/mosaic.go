@@ -19,7 +19,8 @@ var mosaicQuant = &Method{
 		{"mosaic on rtn", Look{Color: "#e69f00", Marker: "diamond"}},
 		{"mosaic on gptq", Look{Color: "#d55e00", Marker: "star"}},
 	},
-	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(128), scale, order, groups, damp, awq,
+	Keys: []*Key{smoothing, smoothingSearch, smoothingSites, base, format("int4"), group(128), scale, order, groups,
+		damp, awq,
 		{Name: "density", Kind: kinds.Percent(0, 1), Means: "Share of blocks that get a residual", Label: kinds.AsPercent},
 		{Name: "block", Kind: kinds.BlockShape, Default: always(kinds.Block{Rows: 16, Cols: 64}),
 			Means: "Shape of a residual block: outputs x inputs of W", Label: kinds.Prefix("", nil)},
@@ -145,7 +146,7 @@ var halfSteps = []Rule{
 
 // rides says that codes of f are whole numbers that a half step can be added to.
 func rides(f quant.Format) bool {
-	return f.Bits <= 4 && f.Kind.Levels() == nil && f.Scaling() != quant.OtherScaling
+	return f.Bits <= 4 && (f.Kind == quant.Integer || f.Kind == quant.Bilevel)
 }
 
 // exactIndex are the rules of index: exact, which keeps the same number of blocks in each segment.

@@ -5,5 +5,5 @@ var none = &Method{
 	Name:    "none",
 	Summary: "The 16-bit weights as they are",
 	Look:    Look{Color: "#595959", Marker: "cross"},
-	Keys:    []*Key{smoothing, smoothingSites},
+	Keys:    []*Key{smoothing, smoothingSearch, smoothingSites},
 }

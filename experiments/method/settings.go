@@ -209,6 +209,9 @@ func (s Settings) Value(k *Key) any {
 	return s.Word(k.Name)
 }
 
+// Smooths reports whether channels are scaled before the method runs.
+func (s Settings) Smooths() bool { return s.Float("smoothing") > 0 || s.Word("smoothing_search") != "" }
+
 // format returns the format of the dense base.
 func (s Settings) format() (quant.Format, error) {
 	return quant.ParseFormat(s.Word("format"), s.Int("group"))
@@ -323,7 +326,7 @@ func (s Settings) Cost() Cost {
 	if twoLevels(s.kind()) {
 		c.Refine *= slowRound
 	}
-	if s.Float("smoothing") > 0 {
+	if s.Smooths() {
 		c.Squares = max(c.Squares, 8) // H before and after
 	}
 	return c
@@ -338,6 +341,9 @@ func (s Settings) scaleTries() float64 {
 	f := s.kind()
 	if grid.RowLevels(f) {
 		return 55 // its table is learned by k-means
+	}
+	if grid.Fixed(f) {
+		return 20 // turns of HQQ's solver, each a rounding of all
 	}
 	levels := 1.0
 	if f.Kind.Levels() != nil {

@@ -11,7 +11,7 @@ var svdquant = &Method{
 	Summary: "A low-rank branch in 16 bits takes what the 4-bit weights lose",
 	Source:  "arXiv:2411.05007",
 	Look:    Look{Color: "#993366", Marker: "circle"},
-	Keys: []*Key{smoothing, smoothingSites, base, format("int4"), group(64), scale, order, groups, damp,
+	Keys: []*Key{smoothing, smoothingSearch, smoothingSites, base, format("int4"), group(64), scale, order, groups, damp,
 		{Name: "rank", Kind: kinds.Integer(1, 4096), Means: "Rank of the low-rank branch", Label: kinds.Prefix("rank", nil)},
 		{Name: "svd_smoothing", Kind: kinds.Boolean, Default: always(true),
 			Means: "Whether SVDQuant searches channel scales first",

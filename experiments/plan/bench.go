@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -31,13 +32,17 @@ var Schemes = []string{"w4a8", "w4a16", "w4a4"}
 
 // Layout is the form of a matrix that is executed in Variants of package variants.
 type Layout struct {
-	Scheme   string   `json:"scheme"`
-	Group    int      `json:"group,omitempty"`
-	Density  float64  `json:"density"`             // of the residual
-	Block    Block    `json:"block,omitzero"`      // zero at density 0, as RowScales
-	RowScale bool     `json:"row_scale,omitempty"` // each row of a block has a scale
-	Outliers float64  `json:"outliers,omitempty"`  // share of weights of outlier16; 0: as many bytes as the residual
-	Variants []string `json:"variants"`
+	Scheme   string  `json:"scheme"`
+	Group    int     `json:"group,omitempty"`
+	Density  float64 `json:"density"`             // of the residual
+	Block    Block   `json:"block,omitzero"`      // zero at density 0, as RowScales
+	RowScale bool    `json:"row_scale,omitempty"` // each row of a block has a scale
+	Outliers float64 `json:"outliers,omitempty"`  // share of weights of outlier16; 0: as many bytes as the residual
+	// HalfSteps says that the residual has 2-bit codes and is tied to the base's scales by a
+	// whole number of half steps; Index how its places are stored: bitmap, exact or, empty, rows.
+	HalfSteps bool     `json:"half_steps,omitempty"`
+	Index     string   `json:"index,omitempty"`
+	Variants  []string `json:"variants"`
 }
 
 // Product is a matrix product whose Variants are measured in turns.
@@ -56,9 +61,10 @@ func (p *Product) Shape() Shape { return Shape{p.Model, p.Layer, p.N, p.K} }
 
 // Generation is a model that reads a prompt and generates, in every variant.
 type Generation struct {
-	Model  string `json:"model"`  // as a sweep's, or random:ARCHITECTURE
-	Prompt int    `json:"prompt"` // tokens
-	Tokens int    `json:"tokens"` // generated
+	Model  string `json:"model"`           // as a sweep's, or random:ARCHITECTURE
+	Prompt int    `json:"prompt"`          // tokens
+	Tokens int    `json:"tokens"`          // generated
+	Batch  int    `json:"batch,omitempty"` // copies that go on together; 0 is one
 	// Checkpoint is the method of a packed checkpoint, whose codes are run in place of random
 	// ones: Layout is then that of the checkpoint, not of the file.
 	Checkpoint string `json:"checkpoint,omitempty"`
@@ -66,12 +72,21 @@ type Generation struct {
 	Timing
 }
 
+// Copies is how many sequences go on together.
+func (g *Generation) Copies() int { return max(1, g.Batch) }
+
 // Timing is how to measure.
 type Timing struct {
-	Repeats int    `json:"repeats"`
-	Cache   string `json:"cache,omitempty"` // flush, rotate or warm; of products
-	Seed    uint64 `json:"seed"`            // of weights and activations
+	Repeats int `json:"repeats"`
+	// Resolution is how wide the intervals of ratios may be, as a share of them to either side;
+	// there are more repeats until they are so, up to MostRepeats times as many. 0: just Repeats.
+	Resolution float64 `json:"resolution,omitempty"`
+	Cache      string  `json:"cache,omitempty"` // flush, rotate or warm; of products
+	Seed       uint64  `json:"seed"`            // of weights and activations
 }
+
+// MostRepeats is how many times the repeats that were asked for a resolution may take.
+const MostRepeats = 10
 
 // What keys mean that bench files and the speed section of sweep files share.
 const (
@@ -88,6 +103,9 @@ func timingKeys(repeats int) []*key {
 			means: "What the last-level cache holds when a product starts: nothing of it (`flush`), another " +
 				"copy of the weights (`rotate`), or the weights (`warm`)"},
 		{name: "seed", kind: kinds.Seed, fallback: always(uint64(1)), means: "Seed that draws weights and activations"},
+		{name: "resolution", kind: kinds.Percent(0, 0.5), fallback: always(0.0),
+			means: "Repeat until the 95 % interval of every ratio reaches no farther than this from the median, " +
+				"at most ten times as often; 0 is `repeats` alone"},
 	}
 }
 
@@ -107,6 +125,8 @@ var (
 		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(32), means: "Tokens to generate"},
 		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3),
 			means: "How often each variant is timed; the median counts"},
+		{name: "batch", kind: kinds.Integer(1, 1024), fallback: always(1),
+			means: "Copies of the prompt that are continued together"},
 	}, layoutKeys...)
 	layoutKeys = []*key{
 		{name: "scheme", kind: kinds.Word(Schemes...), fallback: always("w4a8"),
@@ -115,8 +135,11 @@ var (
 		{name: "density", kind: kinds.Percent(0, 1), fallback: always(0.1), means: "Share of blocks that have a residual"},
 		{name: "block", kind: kinds.BlockShape, fallback: always(Block{Rows: 16, Cols: 64}),
 			means: "Shape of a residual block: outputs x inputs of W"},
-		{name: "residual_scale", kind: kinds.Word("block", "row"), fallback: always("block"),
-			means: "Scale of a residual: one for a block, or one for each row of a block"},
+		{name: "residual_scale", kind: kinds.Word("block", "row", "half"), fallback: always("block"),
+			means: "Scale of a residual: one for a block, one for each row of a block, or that of the base, " +
+				"times a whole number of half steps (`half`, codes of 2 bits)"},
+		{name: "index", kind: kinds.Word("rows", "bitmap", "exact"), fallback: always("rows"),
+			means: "How places of blocks are stored that have `residual_scale: half`, as in a sweep file"},
 		{name: "outliers", kind: kinds.Percent(0, 0.5), fallback: always(0.0),
 			means: "Share of weights that `outlier16` keeps in 16 bits; 0 is as many as take the bytes of the residual"},
 		{name: "variants", kind: kinds.Word(variants.All...), // a list that is not swept
@@ -155,15 +178,15 @@ func (p *parser) bench(data []byte) *Bench {
 	if len(p.errs) > 0 {
 		return nil
 	}
-	for _, k := range []string{"engine", "repeats", "cache", "seed"} {
+	for _, k := range []string{"engine", "repeats", "resolution", "cache", "seed"} {
 		if len(top.setting(k).values) > 1 {
 			p.errorf(top.setting(k).line, k, "is a list; it is one for the whole file")
 			return nil
 		}
 	}
 	b.Engine = top.setting("engine").values[0].(string)
-	timing := Timing{top.setting("repeats").values[0].(int), top.setting("cache").values[0].(string),
-		top.setting("seed").values[0].(uint64)}
+	timing := Timing{Repeats: top.setting("repeats").values[0].(int), Resolution: top.setting("resolution").values[0].(float64),
+		Cache: top.setting("cache").values[0].(string), Seed: top.setting("seed").values[0].(uint64)}
 	if fields["products"].value == nil && fields["generate"].value == nil {
 		p.errorf(root.Line, "products", "is missing, and generate too: there is nothing to measure")
 	}
@@ -175,6 +198,10 @@ func (p *parser) bench(data []byte) *Bench {
 		for _, s := range all {
 			t := Product{Model: s.Model, Layer: s.Layer, N: s.N, K: s.K, Tokens: value(c, "tokens").(int),
 				Layout: layout(e, c), Timing: timing}
+			if err := t.Layout.check(); err != nil {
+				p.errorf(e.line, e.path, "%v", err)
+				return
+			}
 			if t.Group > 0 && t.K%t.Group != 0 {
 				p.errorf(e.line, join(e.path, "group"), "%d does not divide the %d columns of %s", t.Group, t.K, s)
 				return
@@ -188,6 +215,14 @@ func (p *parser) bench(data []byte) *Bench {
 		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int),
 			Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
 		t.Repeats, t.Cache = value(c, "repeats").(int), ""
+		if t.Batch = value(c, "batch").(int); t.Batch == 1 {
+			t.Batch = 0
+		}
+		t.Resolution = 0 // of products
+		if err := t.Layout.check(); err != nil {
+			p.errorf(e.line, e.path, "%v", err)
+			return
+		}
 		if name, ok := strings.CutPrefix(t.Model, RandomPrefix); ok {
 			if _, known := ArchitectureOf(name); !known {
 				p.errorf(e.line, join(e.path, "model"), "%q: unknown architecture", t.Model)
@@ -210,11 +245,30 @@ func layout(e *entry, c []chosen) Layout {
 		Density: value(c, "density").(float64), Outliers: value(c, "outliers").(float64)}
 	if l.Density > 0 {
 		l.Block, l.RowScale = value(c, "block").(Block), value(c, "residual_scale") == "row"
+		l.HalfSteps = value(c, "residual_scale") == "half"
+		if l.Index = value(c, "index").(string); l.Index == "rows" {
+			l.Index = ""
+		}
 	}
 	for _, v := range e.setting("variants").values {
 		l.Variants = append(l.Variants, v.(string))
 	}
 	return l
+}
+
+// check reports a residual that no quantizer stores.
+func (l *Layout) check() error {
+	const segment = 16 // quant.SegmentBlocks
+	switch kept := segment * l.Density; {
+	case l.Index != "" && !l.HalfSteps:
+		return fmt.Errorf("index: %s: goes with residual_scale: half", l.Index)
+	case l.HalfSteps && (l.Block.Cols%8 != 0 || l.Group%8 != 0):
+		return fmt.Errorf("residual_scale: half: blocks of %s and groups of %d: want a multiple of 8 columns", l.Block, l.Group)
+	case l.Index == "exact" && (l.Block != Block{Rows: 1, Cols: 8} || kept != math.Round(kept)):
+		return fmt.Errorf("index: exact: wants blocks 1x8 and a density of a whole number of 16 blocks, not %s at %g%%",
+			l.Block, 100*l.Density)
+	}
+	return nil
 }
 
 // benchList reads the entries of a section and calls f for every combination.

@@ -49,7 +49,7 @@ generate:
 	}
 	first, last := b.Products[0], b.Products[29]
 	if want := (Product{Model: "llama3-8b", Layer: "qkv", N: 6144, K: 4096, Tokens: 1,
-		Layout: Layout{Scheme: "w4a8", Group: 128, Variants: []string{variants.Dense4, variants.Zipper}}, Timing: Timing{7, "flush", 1}}); !reflect.DeepEqual(first, want) {
+		Layout: Layout{Scheme: "w4a8", Group: 128, Variants: []string{variants.Dense4, variants.Zipper}}, Timing: Timing{Repeats: 7, Cache: "flush", Seed: 1}}); !reflect.DeepEqual(first, want) {
 		t.Errorf("first product is %+v", first)
 	}
 	if last.Shape().String() != "16x256" || last.Tokens != 4 || last.Density != 0.1 || last.Block != (Block{Rows: 1, Cols: 128}) {
@@ -109,6 +109,12 @@ func TestParseBenchErrors(t *testing.T) {
 		{"name: b\nproducts:\n  - {shapes: 16x128}", "b.yaml:3: products[0].variants: is missing"},
 		{"name: b\nproducts:\n  - {shapes: 16x128, variants: [zipper, zipped]}", "products[0].variants[1]: \"zipped\" is not one of"},
 		{"name: b\nproducts: {}", "b.yaml:2: products:"},
+		{"name: b\nproducts:\n  - {shapes: 16x256, index: exact, variants: zipper}",
+			"b.yaml:3: products[0]: index: exact: goes with residual_scale: half"},
+		{"name: b\nproducts:\n  - {shapes: 16x256, residual_scale: half, block: 4x12, variants: zipper}",
+			"b.yaml:3: products[0]: residual_scale: half: blocks of 4x12 and groups of 128: want a multiple of 8 columns"},
+		{"name: b\nproducts:\n  - {shapes: 16x256, residual_scale: half, index: exact, block: 1x8, variants: zipper}",
+			"b.yaml:3: products[0]: index: exact: wants blocks 1x8 and a density of a whole number of 16 blocks, not 1x8 at 10%"},
 		{"name: b\ngenerate:\n  - {model: \"random:gpt\", variants: zipper}", "unknown architecture"},
 	} {
 		if _, err := ParseBench("b.yaml", []byte(c.yaml)); err == nil || !strings.Contains(err.Error(), c.want) {

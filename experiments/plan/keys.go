@@ -157,6 +157,9 @@ var execution = kinds.DefaultWord(false, "fake", "packed")
 // first and has no mark in the identity of a trial.
 var basis = kinds.DefaultWord(true, "stored", "folded", "rotated")
 
+// prefix is that of a trial; the empty string is none, which came first.
+var prefix = kinds.DefaultWord(true, "none", "outliers")
+
 func always(v any) func(*Trial) any { return func(*Trial) any { return v } }
 
 // keys is the table of all settings. Order matters: a key comes after those
@@ -180,7 +183,9 @@ func methodKeys() []*key {
 }
 
 // commonKeys are those of every trial; the last one comes after those of methods.
-func commonKeys() []*key { return slices.Concat(textKeys(), basisKeys(), inputKeys(), executionKeys()) }
+func commonKeys() []*key {
+	return slices.Concat(textKeys(), basisKeys(), []*key{prefixKey()}, inputKeys(), executionKeys())
+}
 
 // textKeys say which model and texts.
 func textKeys() []*key {
@@ -283,6 +288,16 @@ func basisKeys() []*key {
 	}
 }
 
+// prefixKey is the one change of the model that changes its function.
+func prefixKey() *key {
+	return &key{name: "prefix",
+		means: "Tokens before every sequence, whose keys and values stay in 16 bits: those whose inputs of down_proj are " +
+			"outliers in the calibration text, and the token that begins sequences (`outliers`, PrefixQuant's). The " +
+			"reference of divergences is the model without them",
+		kind: prefix, field: func(t *Trial) any { return &t.Prefix },
+		fallback: always(""), label: kinds.Prefix("prefix-", prefix.Write), quiet: true}
+}
+
 // inputKeys say how inputs of quantized layers are rounded.
 func inputKeys() []*key {
 	return []*key{
@@ -308,6 +323,12 @@ func inputKeys() []*key {
 			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
 			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
+		{name: "activations_wide",
+			means: "Share of the channels of 4-bit inputs that have 8 bits, as whole groups: those of the largest inputs, " +
+				"COMET's",
+			kind: kinds.Percent(0, 1), field: func(t *Trial) any { return &t.ActivationsWide }, fallback: always(0.0),
+			when: func(t *Trial) bool { return t.Activations == "a4" }, needs: "activations a4",
+			label: kinds.Prefix("inputs-wide", kinds.AsPercent), quiet: true},
 	}
 }
 
@@ -343,6 +364,10 @@ var constraints = []constraint{
 		"with asymmetric grids: calibration knows the largest magnitude alone"},
 	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
 		"for a method that keeps channels apart, which have scales of their own"},
+	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && t.ActivationsScale != "" },
+		"of inputs whose scales are found beforehand: wide channels have theirs at run time"},
+	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && keepsChannels(t) },
+		"for a method that keeps channels apart, and rounds their inputs in its own way"},
 	{"transform_block", func(t *Trial) bool { return t.TransformBlock&(t.TransformBlock-1) != 0 }, "is no power of two"},
 	{"transform", func(t *Trial) bool {
 		return t.Transform != "" && smoothed(t) && TransformOf(t.Transform).Online == "all"
@@ -388,12 +413,12 @@ func axes() []string {
 // Axes returns every setting of t that has a meaning for its method, as flat
 // text: "method": "mosaic", "density": "0.1", "block": "16x64",
 // "protocol.context": "256". A model without stress has no axes of it, one as
-// stored none of a basis, and one without transform none of that.
+// stored none of a basis, and one without transform or prefix none of that.
 func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
 		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") &&
-			!(k.name == "transform" && t.Transform == "") {
+			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}

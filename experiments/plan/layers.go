@@ -36,7 +36,7 @@ var layerKeys = []other{
 }
 
 // modelKeys are keys of methods that hold for all layers or none.
-var modelKeys = []string{"smoothing", "smoothing_sites", "budget", method.LMHead}
+var modelKeys = []string{"smoothing", "smoothing_search", "smoothing_sites", "budget", method.LMHead}
 
 // layerSettings reads ignore and layers of the entry e; nil where it has neither.
 func (p *parser) layerSettings(e *entry, fields map[string]field) *layerSettings {

@@ -51,6 +51,26 @@ var Systems = []System{
 		Checked: "the authors' smooth.py (scripts/golden/published.py), and the formula in torch (smoothquant.py)",
 	},
 	{
+		Name:   "SmoothQuant+",
+		File:   "methods: [{method: rtn, group: 128, smoothing_search: global, smoothing_sites: norms}]",
+		Source: "arXiv:2312.03788",
+		Departs: "the loss is the sum of relative output errors of all layers on a sample of inputs, as no code of the " +
+			"search is published; weights are rounded to nearest in it",
+		Checked: "losses of all candidates in numpy (scripts/golden/smoothquant.py); the function is kept to 1e-5",
+	},
+	{
+		Name: "Outlier Suppression+",
+		File: "activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: rtn, group: row, format: int4a, smoothing_search: threshold}]",
+		Source: "arXiv:2304.09145",
+		Departs: "no shifts, which models without biases cannot take up; thresholds fall by a factor, not by equal steps; " +
+			"the loss is the relative output error of the layers that read the input, token by token, not that of " +
+			"attention or of gate and up together",
+		Checked: "losses of all candidates in numpy (scripts/golden/smoothquant.py); the function is kept to 1e-5",
+	},
+	{
 		Name:    "SpQR",
 		Entry:   "spqr",
 		File:    "methods: [{method: spqr, format: int3b, outliers: 1%}]",
@@ -101,6 +121,47 @@ var Systems = []System{
 		Checked: "the authors' quantize.py (scripts/golden/published.py), and scikit-learn (formats.py)",
 	},
 	{
+		Name:    "any3, any2",
+		File:    "methods: [{method: gptq, format: [any3, any2], scale: hessian}]",
+		Source:  "arXiv:2507.04610",
+		Departs: "as any4",
+		Checked: "signal-to-noise ratios of simulations; otherwise as any4",
+	},
+	{
+		Name:    "PowerQuant, NUPES",
+		File:    "methods: [{method: gptq, format: power4, group: 64, scale: [mse, hessian]}]",
+		Source:  "arXiv:2301.09858, arXiv:2308.05600",
+		Departs: "the exponent is that of eleven with the least error for each layer; NUPES learns it with the network",
+		Checked: "the rule in numpy (scripts/golden/integers.py)",
+	},
+	{
+		Name:   "HQQ",
+		File:   "methods: [{method: rtn, format: hqq4, group: 64}]",
+		Source: "mobiusml/hqq (Apache-2.0)",
+		Departs: "the zeros of least mean error are kept, where the code keeps those of one turn later; scales and zeros " +
+			"are half precision from the start",
+		Checked: "the solver in numpy (scripts/golden/integers.py)",
+	},
+	{
+		Name: "FireQ",
+		File: "activations: fp8\n" +
+			"methods: [{method: gptq, format: fireq4, group: 128, smoothing: 0.5}]",
+		Source: "arXiv:2505.20839",
+		Departs: "codes are ±7; channels are smoothed by SmoothQuant's rule, as the formulas could not be read; scales of " +
+			"inputs are float32; the cache stays in 16 bits",
+		Checked: "the rule in numpy and ml_dtypes (scripts/golden/integers.py)",
+	},
+	{
+		Name: "QRazor",
+		File: "activations: a4\n" +
+			"activations_group: 16\n" +
+			"methods: [{method: rtn, format: sdr4, group: 16}]",
+		Source: "arXiv:2501.13331",
+		Departs: "weights alone are razored; codes are rounded to nearest, which could not be verified; inputs are plain " +
+			"integers of 4 bits",
+		Checked: "the rule in numpy (scripts/golden/integers.py); signal-to-noise ratio of a simulation",
+	},
+	{
 		Name:    "QLoRA's NF4",
 		File:    "methods: [{method: rtn, format: [nf4, nf4dq], group: 64}]",
 		Source:  "arXiv:2305.14314",
@@ -147,6 +208,16 @@ var Systems = []System{
 			"channels and smoothing of keys are settings or not there; the cache stays in 16 bits",
 		Checked: "the rule in numpy (scripts/golden/integers.py); every code times its multiple is within int8, " +
 			"after GPTQ and refinement",
+	},
+	{
+		Name: "DGQ",
+		File: "activations: a8\n" +
+			"activations_scale: static\n" +
+			"methods: [{method: rtn, format: qoq4, group: 128, scale: hessian, smoothing: 0.5}]",
+		Source: "arXiv:2310.04836",
+		Departs: "ranges of groups are searched by errors weighted by h; the step of a row is its largest weight over 119, " +
+			"not searched; channels of down_proj are smoothed as all others",
+		Checked: "as QoQ, not the authors' code",
 	},
 	{
 		Name: "MXINT8, MXFP8",
@@ -263,6 +334,30 @@ var Systems = []System{
 		Checked: "numpy's eigenvalues (scripts/golden/rotations.py); the function is kept to 1e-5",
 	},
 	{
+		Name: "COMET",
+		File: "activations: a4\n" +
+			"activations_wide: 16%\n" +
+			"methods: [{method: gptq, group: 128}]",
+		Source: "arXiv:2410.12168",
+		Departs: "the criterion could not be read: channels are ranked by their largest input; wide ones share one scale " +
+			"of a token; weights are GPTQ's; the cache stays in 16 bits",
+		Checked: "the rule in numpy (scripts/golden/activations.py)",
+	},
+	{
+		Name: "PrefixQuant",
+		File: "prefix: outliers\n" +
+			"transform: quarot\n" +
+			"activations: a8\n" +
+			"activations_scale: static\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Source: "arXiv:2410.05265",
+		Departs: "tokens are found on 4096 tokens of the calibration text; scales of inputs are those of the largest, not " +
+			"searched for; the cache is not quantized; blocks are not trained; where no token is an outlier, the token " +
+			"that begins sequences is the prefix",
+		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a " +
+			"prefix is the rest of a longer one (internal/llm)",
+	},
+	{
 		Name:  "QTIP",
 		Entry: "trellis",
 		File: "transform: quarot\n" +
@@ -299,16 +394,18 @@ var LeftOut = []struct{ Name, Why string }{
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
 		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"DGQ",
-		"grids of groups found before int8 rows; QoQ has the same storage"},
-	{"IF4, NUPES, E5M2, MXFP6",
+	{"IF4, E5M2, MXFP6",
 		"grids that are not in the list of formats yet"},
-	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
+	{"QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
-	{"OS+, SmoothQuant+, QLLM",
-		"searched scaling, and split channels: not built yet"},
-	{"COMET, MixQ, QRazor, OliVe, FireQ, PrefixQuant",
-		"formats of inputs in blocks, pairs or without prefix tokens: not built yet"},
+	{"QLLM",
+		"split and merged channels: not built yet"},
+	{"MixQ",
+		"QUIK keeps the same channels in 16 bits, by the same score"},
+	{"OliVe",
+		"codes of pairs of weights, which no part of the stored form has; at the bits of one scale for each row alone"},
+	{"AdaDim",
+		"groups along outputs, whose scales lie across rows; its gains are at 3 bits and less"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are gradients of the loss"},
 	{"KIVI, GEAR, MILLION, RotateKV",

@@ -71,4 +71,4 @@ func transforms(key string) func(*Trial) bool {
 }
 
 // smoothed reports whether the method of t scales channels.
-func smoothed(t *Trial) bool { return t.Method.Float("smoothing") > 0 }
+func smoothed(t *Trial) bool { return t.Method.Smooths() }

@@ -31,6 +31,9 @@ type Trial struct {
 	TransformSeed  uint64 `json:"transform_seed,omitempty"`
 	TransformBlock int    `json:"transform_block,omitempty"`
 	TransformSteps int    `json:"transform_steps,omitempty"`
+	// Prefix is "outliers" for tokens before every sequence that take the outliers of
+	// others; empty: none.
+	Prefix string `json:"prefix,omitempty"`
 	// Activations are what the quantized layers read: a16, a8 or a4.
 	Activations string `json:"activations"`
 	// What follows is of integer activations, and empty where they are as their name
@@ -40,7 +43,9 @@ type Trial struct {
 	ActivationsZero  string  `json:"activations_zero,omitempty"`
 	ActivationsClip  float64 `json:"activations_clip,omitempty"`
 	ActivationsScale string  `json:"activations_scale,omitempty"`
-	Method           Method  `json:"method"`
+	// ActivationsWide is the share of channels that have 8 bits in place of 4.
+	ActivationsWide float64 `json:"activations_wide,omitempty"`
+	Method          Method  `json:"method"`
 	// Tasks are zero-shot tasks, builtin:NAME, TASK=FILE or TASK, joined by commas so
 	// that trials stay comparable; TaskList splits them.
 	Tasks string `json:"tasks,omitempty"`

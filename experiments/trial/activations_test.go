@@ -84,3 +84,42 @@ func TestActivationSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestWideActivations: the more channels have 8 bits, the less a model diverges; their
+// order is stored; and kernels refuse them.
+func TestWideActivations(t *testing.T) {
+	lab := testLab(t)
+	trials := transformed(t, "tiny-llama3", "stress: {channels: 2%, gain: 30}\nactivations: a4\n"+
+		"activations_wide: [0, 25%, 1]\nmethods: [{method: none}, {method: rtn, awq: true}]")
+	last := map[string]float64{}
+	for _, tr := range trials {
+		s, err := lab.Open(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Run(t.Context(), tr)
+		s.Close()
+		if err != nil || r.Status != row.OK {
+			t.Fatalf("%s: %v %s", tr.Label, err, r.Error)
+		}
+		kl, _ := r.Value(row.KLMean)
+		if before, ok := last[tr.Method.Name()]; ok && !(kl.Value < before) {
+			t.Errorf("%s diverges by %g, with fewer wide channels by %g", tr.Label, kl.Value, before)
+		}
+		last[tr.Method.Name()] = kl.Value
+		var got int64
+		for _, item := range r.Ledger {
+			if item.Name == "input order" {
+				got = item.Bytes
+			}
+		}
+		const layers, d, inter = 6, 256, 768
+		if want := int64(2 * layers * (3*d + inter)); tr.ActivationsWide > 0 && got != want || tr.ActivationsWide == 0 && got != 0 {
+			t.Errorf("%s: %d bytes for the order of inputs, want %d", tr.Label, got, want)
+		}
+		tr.Execution = "packed"
+		if err := Executable(tr); tr.Method.Name() == "rtn" && tr.ActivationsWide > 0 && err == nil {
+			t.Errorf("%s: kernels take it", tr.Label)
+		}
+	}
+}

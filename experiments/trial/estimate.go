@@ -127,9 +127,13 @@ func (s *Subject) estimate(t plan.Trial, speed, cores float64) Estimate {
 			e.Stages[Quantizing] += once
 			// The error and the energy of sampled inputs.
 			e.Stages[Quantizing] += 4 * evaluatedTokens * float64(l.N) * float64(l.K) / speed
-			if m.Float("smoothing") > 0 {
+			if m.Smooths() {
 				// its output energy, computed again
 				e.Stages[Quantizing] += 2 * float64(l.N) * float64(l.K) * float64(l.K) / speed
+			}
+			if m.Word("smoothing_search") != "" {
+				e.Stages[Quantizing] += searchTries * float64(l.N) * float64(l.K) *
+					(perRoundedWeight/cores + 2*searchRows/speed)
 			}
 		}
 	}

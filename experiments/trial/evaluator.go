@@ -119,7 +119,7 @@ func (e *evaluator) prepare(ctx context.Context) error {
 	return nil
 }
 
-// reference returns the final hidden states of the 16-bit model for the
+// reference returns the final hidden states of the 16-bit model, without prefix, for the
 // windows first..last-1, computed once and kept in the store.
 func (e *evaluator) reference(ctx context.Context, first, last int, seqs [][]int32) (gemm.Matrix, error) {
 	s, p := e.source, e.protocol
@@ -127,7 +127,7 @@ func (e *evaluator) reference(ctx context.Context, first, last int, seqs [][]int
 	// unchanged model would show a divergence.
 	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], e.text,
 		fmt.Sprint(p.Context, p.Stride, s.bos >= 0, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens)}
-	parts = append(parts, s.changes...) // the same function, but rounded otherwise
+	parts = append(parts, s.withoutPrefix()...) // the same function, but rounded otherwise
 	rows := 0
 	for _, seq := range seqs {
 		rows += len(seq)
@@ -136,7 +136,7 @@ func (e *evaluator) reference(ctx context.Context, first, last int, seqs [][]int
 	key := store.NewKey("reference", 1, parts...)
 	return store.Do(ctx, s.lab.Store, key, codec, func(ctx context.Context) (gemm.Matrix, error) {
 		defer s.release() // the trials that follow have weights of their own
-		return s.model.Hidden(ctx, seqs, nil)
+		return s.model.WithPrefix(nil).Hidden(ctx, seqs, nil)
 	})
 }
 

@@ -104,6 +104,9 @@ func Takes(f quant.Form, t plan.Trial, n, k int) error {
 	if t.ActivationsScale != "" {
 		return errors.New("scales of inputs that are found beforehand have no kernel")
 	}
+	if t.ActivationsWide > 0 {
+		return errors.New("inputs with wide channels have no kernel")
+	}
 	return zipper.Takes(f, zipper.Variant(Variant(f)), act)
 }
 

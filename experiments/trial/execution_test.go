@@ -184,7 +184,7 @@ execution: [fake, packed]
 methods:
   - {method: none}
   - {method: mosaic, density: 10%%, block: 16x16}
-  - {method: rtn, format: int5a}
+  - {method: trellis, trellis_bits: 2, trellis_length: 6}
 `, testmodel.Short(t, "builtin:tiny-llama3"), testedActivations[0])
 	sw, err := plan.Parse("packed.yaml", []byte(sweep))
 	if err != nil {
@@ -220,10 +220,12 @@ methods:
 	if a, _ := fake.Value(row.BitsPerWeight); a.Value == 0 {
 		t.Error("no bits")
 	}
-	if r := rows["rtn packed"]; r.Status != row.Failed || !strings.Contains(r.Error, "execution packed: model.layers.0.self_attn.q_proj: zipper: ") || !strings.Contains(r.Error, "int5 affine") {
-		t.Errorf("int5a packed: %s %q", r.Status, r.Error)
+	if r := rows["trellis packed"]; r.Status != row.Failed ||
+		!strings.Contains(r.Error, "execution packed: model.layers.0.self_attn.q_proj: zipper: ") ||
+		!strings.Contains(r.Error, "trellis of 2 bits") {
+		t.Errorf("trellis packed: %s %q", r.Status, r.Error)
 	}
-	if r := rows["rtn "]; r.Status != row.OK {
-		t.Errorf("int5a fake: %s", r.Error)
+	if r := rows["trellis "]; r.Status != row.OK {
+		t.Errorf("trellis fake: %s", r.Error)
 	}
 }

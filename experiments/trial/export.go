@@ -49,6 +49,9 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 	case t.Transform != "":
 		return nil, fmt.Errorf("format %s: other programs do not turn inputs while the model runs;"+
 			" no transform goes with it", format)
+	case t.Prefix != "":
+		return nil, fmt.Errorf("format %s: other programs have no keys and values of a prefix;"+
+			" no prefix goes with it", format)
 	}
 	t.Execution = "" // what is written does not depend on it
 	temp, err := newFolder(dir)

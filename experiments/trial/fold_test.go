@@ -53,7 +53,7 @@ methods:
 			if err != nil {
 				t.Fatal(err)
 			}
-			m, scales, err := s.calibrated.smooth(t.Context(), tr.Method)
+			m, scales, err := s.calibrated.smooth(t.Context(), tr)
 			if err != nil {
 				t.Fatal(err)
 			}

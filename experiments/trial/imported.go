@@ -124,6 +124,9 @@ func (s *Subject) runImported(ctx context.Context, t plan.Trial, r *row.Row) err
 		return fmt.Errorf("method checkpoint: %s has the weights of the model as stored; no basis, transform or stress "+
 			"goes with it", path)
 	}
+	if t.Prefix != "" {
+		return fmt.Errorf("method checkpoint: %s: prefix: %s is for weights that are quantized here", path, t.Prefix)
+	}
 	if t.ActivationsScale != "" {
 		return fmt.Errorf("method checkpoint: %s: activations_scale: %s is for weights that are quantized here", path,
 			t.ActivationsScale)

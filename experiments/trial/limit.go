@@ -79,7 +79,8 @@ func (s *LimitStudy) Run(ctx context.Context, t plan.Trial) ([]row.Limit, error)
 // compare compares one layer with its bound.
 func (s *LimitStudy) compare(t plan.Trial, p *problem, l *layer) (*row.Limit, error) {
 	h, w := p.HeldOut, p.whole().Weights
-	key := fmt.Sprint(l.linear.Site, t.Method.Float("smoothing"), t.Method.Word("smoothing_sites"))
+	key := fmt.Sprint(l.linear.Site, t.Method.Float("smoothing"), t.Method.Word("smoothing_search"),
+		t.Method.Word("smoothing_sites"))
 	values := s.eigenvalues[key]
 	if values == nil {
 		var err error

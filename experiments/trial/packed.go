@@ -67,6 +67,9 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 				" of the source, so its weights must be in the basis of the source", key, name)
 		}
 	}
+	if t.Prefix != "" {
+		return nil, fmt.Errorf("prefix: %s: a packed checkpoint has no keys and values of a prefix", t.Prefix)
+	}
 	if t.ActivationsScale != "" {
 		return nil, fmt.Errorf("activations_scale: %s: a packed checkpoint has no scales of inputs", t.ActivationsScale)
 	}
@@ -176,7 +179,7 @@ func (p *Packed) whole(s *Subject, name string) (*hf.Tensor, error) {
 	if !m.ByLayer() {
 		return nil, fmt.Errorf("method %s leaves nothing quantized to store", m.Name())
 	}
-	if m.Float("smoothing") > 0 {
+	if m.Smooths() {
 		return nil, errors.New("it stays in 16 bits, and a packed checkpoint has no such weights after smoothing")
 	}
 	t, err := s.source.model.Checkpoint().Raw(name)

@@ -41,7 +41,7 @@ func (s *Subject) quantization(ctx context.Context, t plan.Trial) (*quantization
 	if want := t.Method.Bool(method.LMHead); want != s.source.model.OutputListed() {
 		return nil, fmt.Errorf("%s: lm_head is %v, and its subject was opened for a trial with %v", t.Label, want, !want)
 	}
-	model, scales, err := s.calibrated.smooth(ctx, t.Method)
+	model, scales, err := s.calibrated.smooth(ctx, t)
 	if err != nil {
 		return nil, err
 	}
@@ -213,6 +213,9 @@ func (q *quantization) key(i int) (store.Key, error) {
 		fmt.Sprint(seed(q.trial.Calibration.Seed, i))}
 	if settings.Word("criterion") == "oracle" {
 		parts = append(parts, q.heldOut.statisticsKey(l.Site).String())
+	}
+	if settings.Word("smoothing_search") != "" { // what the scales depend on beside the settings
+		parts = append(parts, q.calibrated.searchInputs(q.trial))
 	}
 	return store.NewKey("layer", 7, parts...), nil
 }

@@ -44,8 +44,8 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	q := &quantizedModel{quantization: loop, replacements: map[string]llm.Replacement{}}
-	if t.ActivationsScale == "static" {
-		executed.static = &staticInputs{pass: s.calibrated.begin(), scales: q.scales}
+	if t.ActivationsScale == "static" || t.ActivationsWide > 0 {
+		executed.sites = &siteInputs{trial: t, pass: s.calibrated.begin(), scales: q.scales}
 	}
 	if q.others, err = s.source.otherBytes(q.model); err != nil {
 		return nil, err
@@ -64,10 +64,10 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 	if q.quantizesOutput() {
 		r.Warnings = append(r.Warnings, "the output layer is quantized, and counted in bits per weight")
 	}
-	q.bytes += reportOnline(q.model, r)
-	if executed.static != nil {
-		q.bytes += executed.static.bytes
-		r.Ledger = addBytes(r.Ledger, "input scales", executed.static.bytes)
+	q.bytes += reportOnline(q.model, r) + reportPrefix(q.model, r)
+	if executed.sites != nil {
+		q.bytes += executed.sites.bytes
+		r.Ledger = addBytes(r.Ledger, executed.sites.name(), executed.sites.bytes)
 	}
 	return q, nil
 }
@@ -138,8 +138,8 @@ func addValue(list []row.Series, like row.Series, v float64) []row.Series {
 type executor struct {
 	trial  plan.Trial
 	inputs quant.Activations
-	static *staticInputs // nil for scales that are found at run time
-	packed bool          // on the kernels for packed weights
+	sites  *siteInputs // nil where inputs of all sites are rounded alike
+	packed bool        // on the kernels for packed weights
 }
 
 func newExecutor(t plan.Trial) (*executor, error) {
@@ -159,9 +159,9 @@ func (e *executor) row() *row.Execution {
 // of every trial passes here.
 func (e *executor) replacement(ctx context.Context, l *layer) (llm.Replacement, error) {
 	inputs := e.inputs
-	if e.static != nil {
+	if e.sites != nil {
 		var err error
-		if inputs, err = e.static.at(ctx, l.linear, inputs); err != nil {
+		if inputs, err = e.sites.at(ctx, l.linear, inputs); err != nil {
 			return llm.Replacement{}, err
 		}
 	}

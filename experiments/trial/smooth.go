@@ -16,19 +16,25 @@ import (
 	"github.com/mosaicquant/mosaicquant/quant/baseline"
 )
 
-// smooth returns the model that the method m quantizes, and the scales of its
-// sites: SmoothQuant's, or none. The authors smooth what norms make, which is
-// smoothing_sites: norms; by default the inputs of o_proj and down_proj are
+// smooth returns the model that the method of t quantizes, and the scales of its
+// sites: SmoothQuant's, those of a search, or none. The authors smooth what norms make,
+// which is smoothing_sites: norms; by default the inputs of o_proj and down_proj are
 // smoothed, too.
-func (c *calibrator) smooth(ctx context.Context, m plan.Method) (*llm.Model, map[string][]float32, error) {
-	if m.Float("smoothing") == 0 {
+func (c *calibrator) smooth(ctx context.Context, t plan.Trial) (*llm.Model, map[string][]float32, error) {
+	m := t.Method
+	if !m.Smooths() {
 		return c.source.model, nil, nil
 	}
+	norms := m.Word("smoothing_sites") == "norms"
 	key := c.key("smoothing", fmt.Sprint(m.Float("smoothing")), m.Word("smoothing_sites"))
-	scales, err := store.Do(ctx, c.store(), key, c.scalesCodec(m),
-		func(ctx context.Context) (map[string][]float32, error) {
-			return c.smoothScales(ctx, m.Float("smoothing"), m.Word("smoothing_sites") == "norms")
-		})
+	compute := func(ctx context.Context) (map[string][]float32, error) {
+		return c.smoothScales(ctx, m.Float("smoothing"), norms)
+	}
+	if search := m.Word("smoothing_search"); search != "" {
+		key = c.key("smoothing-search", search, m.Word("smoothing_sites"), c.searchInputs(t))
+		compute = func(ctx context.Context) (map[string][]float32, error) { return c.searchScales(ctx, t) }
+	}
+	scales, err := store.Do(ctx, c.store(), key, c.scalesCodec(norms), compute)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -36,19 +42,24 @@ func (c *calibrator) smooth(ctx context.Context, m plan.Method) (*llm.Model, map
 	return model, scales, err
 }
 
-// smoothScales computes the scales of all sites, or of those that read a norm. The inputs of
-// o_proj and down_proj come first, since their scales go into rows of v_proj and
-// up_proj: the scales after norms see these as they will be quantized. Channels
+// smoothSteps are the sites that are smoothed, in two steps. The inputs of o_proj and
+// down_proj come first, since their scales go into rows of v_proj and up_proj: the scales
+// after norms see these as they will be quantized.
+func smoothSteps(norms bool) [][]string {
+	steps := [][]string{{".attn_out", ".mlp_mid"}, {".attn_in", ".mlp_in"}}
+	if norms {
+		return steps[1:]
+	}
+	return steps
+}
+
+// smoothScales computes the scales of all sites, or of those that read a norm. Channels
 // that come from one channel of v_proj share the largest activation and weight
 // among them.
 func (c *calibrator) smoothScales(ctx context.Context, alpha float64, norms bool) (map[string][]float32, error) {
 	scales := map[string][]float32{}
-	steps := [][]string{{".attn_out", ".mlp_mid"}, {".attn_in", ".mlp_in"}}
-	if norms {
-		steps = steps[1:]
-	}
 	model := c.source.model
-	for _, step := range steps {
+	for _, step := range smoothSteps(norms) {
 		weights := map[string][]float32{}
 		var sites []string
 		for _, l := range model.Linears() {
@@ -96,19 +107,15 @@ func pool(v []float32, from []int) []float32 {
 }
 
 // scalesCodec stores scales as JSON, which keeps float32 to the last bit, and reads
-// only those that belong to the sites which m smooths.
-func (c *calibrator) scalesCodec(m plan.Method) store.Codec[map[string][]float32] {
+// only those that belong to the sites which are smoothed.
+func (c *calibrator) scalesCodec(norms bool) store.Codec[map[string][]float32] {
 	return store.Codec[map[string][]float32]{
 		Write: func(w io.Writer, scales map[string][]float32) error { return json.NewEncoder(w).Encode(scales) },
 		Read: func(r io.Reader, _ int64) (scales map[string][]float32, err error) {
 			if err = json.NewDecoder(r).Decode(&scales); err != nil {
 				return nil, err
 			}
-			sites := 4
-			if m.Word("smoothing_sites") == "norms" {
-				sites = 2
-			}
-			if want := sites * c.source.model.Config().Layers; len(scales) != want {
+			if want := 2 * len(smoothSteps(norms)) * c.source.model.Config().Layers; len(scales) != want {
 				return nil, fmt.Errorf("scales of %d sites, want %d", len(scales), want)
 			}
 			_, err = c.source.model.Scale(scales)

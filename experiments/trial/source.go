@@ -26,6 +26,7 @@ type source struct {
 	warnings  []string
 
 	changes  []string // names the changes that model has, in order; part of the keys of the cache
+	prefixed bool     // model has a prefix, once Subject.ready has found it
 	basis    *change  // of basis; model and linears are in it once Subject.ready has made it
 	computed bool     // the change of basis computes new weights, in float32
 }

@@ -103,6 +103,7 @@ func (l *Lab) Open(ctx context.Context, t plan.Trial) (*Subject, error) {
 	if s.calibrated.text == s.evaluator.text {
 		s.source.warn("calibrated on the evaluated text itself: a bound, not a fair setting")
 	}
+	s.source.notePrefix(t)
 	s.source.turn(t)
 	s.heldOut = s.evaluator.heldOut(t.Calibration)
 	s.inputs = &evaluatedInputs{evaluator: s.evaluator}

@@ -62,17 +62,26 @@ func (s *source) turn(t plan.Trial) {
 		s.basis.name)
 }
 
-// ready changes the basis of the model, unless that has been done.
+// ready finds the prefix of the model and changes its basis, unless that has been done.
 func (s *Subject) ready(ctx context.Context) error {
 	c := s.source.basis
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.done || c.name == "" {
+	if c.done || c.name == "" && !s.source.prefixed {
 		return nil
 	}
 	listed := s.source.model.OutputListed()
 	s.source.listOutput(false) // what is learned is of decoder layers
-	model, err := s.changed(ctx)
+	if s.source.prefixed {
+		if err := s.prefix(ctx); err != nil {
+			s.source.listOutput(listed)
+			return fmt.Errorf("prefix: %w", err)
+		}
+	}
+	model, err := s.source.model, error(nil)
+	if c.name != "" {
+		model, err = s.changed(ctx)
+	}
 	if err == nil {
 		s.source.model = model
 	}

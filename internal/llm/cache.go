@@ -49,8 +49,14 @@ func (m *Model) Decode(ctx context.Context, cache *Cache, tokens []int32) (gemm.
 // linear layers read their weights once. It returns the hidden states [sum T, D],
 // sequence after sequence.
 func (m *Model) DecodeEach(ctx context.Context, caches []*Cache, tokens [][]int32) (gemm.Matrix, error) {
+	if m.engine != nil {
+		return gemm.Matrix{}, errEngine
+	}
 	if len(caches) != len(tokens) {
 		panic(fmt.Sprintf("llm: %s: %d caches for %d sequences", m.name, len(caches), len(tokens)))
+	}
+	if m.prefix != nil {
+		return gemm.Matrix{}, fmt.Errorf("llm: %s: caches do not begin with the prefix of the model", m.name)
 	}
 	var all []int32
 	var segs []segment

@@ -18,6 +18,12 @@ import (
 // A token id outside the vocabulary and a NaN or Inf in the hidden states are
 // errors; ctx is looked at before each half layer.
 func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string, x gemm.Matrix)) (gemm.Matrix, error) {
+	if m.engine != nil {
+		if tap != nil {
+			return gemm.Matrix{}, errEngine
+		}
+		return m.engine.Hidden(ctx, seqs)
+	}
 	s, err := m.Begin(seqs)
 	if err != nil {
 		return gemm.Matrix{}, err
@@ -30,6 +36,9 @@ func (m *Model) Hidden(ctx context.Context, seqs [][]int32, tap func(site string
 // position 0. It equals Hidden of the whole sequences up to rounding, and reads what
 // several of them begin with once.
 func (m *Model) HiddenAfter(ctx context.Context, seqs [][]int32, after []int) (gemm.Matrix, error) {
+	if m.engine != nil {
+		return m.engineAfter(ctx, seqs, after)
+	}
 	s, err := m.newStream(seqs, after)
 	if err != nil {
 		return gemm.Matrix{}, err
@@ -55,6 +64,9 @@ func (s *Stream) finish(ctx context.Context, tap func(site string, x gemm.Matrix
 // Logits sets dst [M,V] = hidden·lm_headᵀ, as the output layer is executed. NaN or Inf
 // in the result is an error.
 func (m *Model) Logits(dst, hidden gemm.Matrix) error {
+	if m.engine != nil {
+		return m.engine.Logits(dst, hidden)
+	}
 	w := &m.output
 	if w.act != quant.A16 {
 		hidden = hidden.Clone()
@@ -88,7 +100,9 @@ func (m *Model) checkIDs(ids []int32, first int) error {
 type segment struct {
 	r0, r1 int
 	first  int // position of row r0
-	before int // segment that holds the positions before first, where no cache does; else negative
+	// before is the segment that holds the positions before first, where neither a cache nor a
+	// prefix does; else negative.
+	before int
 }
 
 // run is the work of M stacked tokens on one or more layers.
@@ -98,7 +112,8 @@ type run struct {
 	tap  func(site string, x gemm.Matrix)
 
 	caches []*Cache  // nil, or the context of each segment
-	joined []float32 // keys and values of a segment that continues another, together
+	past   *Cache    // what stands before each segment that continues no other, nil for nothing
+	joined []float32 // keys and values of a segment and what is before it, together
 	cs     []float32
 
 	x       gemm.Matrix // [M,D] the residual stream
@@ -167,7 +182,7 @@ func (r *run) allocate() *[]float32 {
 	r.act = shared[rows*half:]
 	joined := 0
 	for _, s := range r.segs {
-		if s.before >= 0 {
+		if r.joins(s) {
 			joined += 2 * kv * (s.first + s.r1 - s.r0)
 		}
 	}
@@ -215,8 +230,11 @@ func headRows(x, w []float32, eps float32, cs []float32) {
 	rotate(x, cs)
 }
 
+// joins reports whether keys and values of s must be joined with those before it.
+func (r *run) joins(s segment) bool { return s.before >= 0 || r.past != nil }
+
 // keys returns the keys and values of layer l that segment i sees, from position 0 on.
-// joined has room for those of a segment that continues another.
+// joined has room for those of a segment that joins others.
 func (r *run) keys(l, i int, joined []float32) (k, v gemm.Matrix) {
 	s, kv := r.segs[i], r.m.kv
 	end := s.first + s.r1 - s.r0
@@ -224,18 +242,26 @@ func (r *run) keys(l, i int, joined []float32) (k, v gemm.Matrix) {
 	case r.caches != nil:
 		c := r.caches[i]
 		return c.k[l].View(0, end, 0, kv), c.v[l].View(0, end, 0, kv)
-	case s.before < 0:
+	case !r.joins(s):
 		return r.k.View(s.r0, s.r1, 0, kv), r.v.View(s.r0, s.r1, 0, kv)
 	}
 	k = gemm.Matrix{Rows: end, Cols: kv, Stride: kv, Data: joined[:end*kv]}
 	v = gemm.Matrix{Rows: end, Cols: kv, Stride: kv, Data: joined[end*kv : 2*end*kv]}
-	at := r.segs[s.before].r0
-	for p := range end {
-		if p == s.first {
-			at = s.r0 - p
+	begin := 0
+	if r.past != nil {
+		begin = r.past.n
+		for p := range begin {
+			copy(k.Row(p), r.past.k[l].Row(p))
+			copy(v.Row(p), r.past.v[l].Row(p))
 		}
-		copy(k.Row(p), r.k.Row(at+p))
-		copy(v.Row(p), r.v.Row(at+p))
+	}
+	for p := begin; p < end; p++ {
+		row := s.r0 + p - s.first
+		if p < s.first { // of the segment that this one continues
+			row = r.segs[s.before].r0 + p - begin
+		}
+		copy(k.Row(p), r.k.Row(row))
+		copy(v.Row(p), r.v.Row(row))
 	}
 	return k, v
 }
@@ -251,7 +277,7 @@ func (r *run) tasks(l int) []attentionTask {
 	joined := r.joined
 	for i, s := range r.segs {
 		k, v := r.keys(l, i, joined)
-		if s.before >= 0 {
+		if r.joins(s) {
 			joined = joined[2*k.Rows*m.kv:]
 		}
 		for end := s.r1; end > s.r0; end -= step {

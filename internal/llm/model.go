@@ -22,6 +22,9 @@ type Model struct {
 	// own, or an execution, where replaced is.
 	output           linear
 	listed, replaced bool
+
+	prefix *prefix // nil for none
+	engine Engine  // nil for this package
 }
 
 // base is what all views share.
@@ -194,7 +197,7 @@ func (m *Model) Linears() []Linear {
 // weights of another shape.
 func (m *Model) With(replacements map[string]Replacement) *Model {
 	v := &Model{base: m.base, layers: make([]layer, len(m.layers)), output: m.output,
-		listed: m.listed, replaced: m.replaced}
+		listed: m.listed, replaced: m.replaced, prefix: m.prefix}
 	used := 0
 	if r, ok := replacements[OutputName]; ok && m.listed {
 		v.output.replace(r)
@@ -243,7 +246,7 @@ func (m *Model) WithOutput(p Product) *Model {
 		panic(fmt.Sprintf("llm: %s: product is %dx%d, the output layer %dx%d", m.name, n, k, m.vocab, m.dim))
 	}
 	v := *m
-	v.output.product, v.output.act, v.replaced = p, quant.A16, true
+	v.output.product, v.output.act, v.replaced, v.engine = p, quant.A16, true, nil
 	return &v
 }
 

@@ -60,7 +60,7 @@ func (m *Model) Scale(scales map[string][]float32) (*Model, error) {
 	if used < len(scales) {
 		panic(fmt.Sprintf("llm: %s: %d of the %d sites to scale do not exist", m.name, len(scales)-used, len(scales)))
 	}
-	return v, nil
+	return v.WithPrefix(m.Prefix()), nil
 }
 
 // Producers tells which channel of what makes the inputs of a site each of its

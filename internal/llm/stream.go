@@ -17,6 +17,7 @@ type Stream struct {
 	x     gemm.Matrix // [M,D]
 	layer int
 	cs    []float32
+	past  *Cache // of the prefix of m, nil for none
 }
 
 // Begin returns the stream of the sequences, each from position 0 and seeing
@@ -48,16 +49,20 @@ func (m *Model) Resume(seqs [][]int32, layer int, x gemm.Matrix) (*Stream, error
 
 // newStream lays out the sequences; after is as in HiddenAfter, or nil.
 func (m *Model) newStream(seqs [][]int32, after []int) (*Stream, error) {
-	s := &Stream{m: m}
-	longest := 0
+	past, err := m.prefix.keys()
+	if err != nil {
+		return nil, err
+	}
+	s := &Stream{m: m, past: past}
+	begin, longest := len(m.Prefix()), 0
 	for i, ids := range seqs {
-		next := segment{r0: s.rows(), r1: s.rows() + len(ids), before: -1}
+		next := segment{r0: s.rows(), r1: s.rows() + len(ids), first: begin, before: -1}
 		if after != nil && after[i] >= 0 {
 			b := s.segs[after[i]]
 			if b.before >= 0 {
 				panic(fmt.Sprintf("llm: %s: sequence %d continues one that continues another", m.name, i))
 			}
-			next.first, next.before = b.r1-b.r0, after[i]
+			next.first, next.before = begin+b.r1-b.r0, after[i]
 		}
 		if err := m.checkIDs(ids, next.first); err != nil {
 			return nil, fmt.Errorf("llm: %s: sequence %d: %w", m.name, i, err)
@@ -99,7 +104,10 @@ func (s *Stream) State() gemm.Matrix { return s.x }
 // A NaN or Inf in the hidden states is an error, after which, as after one of
 // ctx, the stream is of no use.
 func (s *Stream) Advance(ctx context.Context, tap func(site string, x gemm.Matrix)) error {
-	r := &run{m: s.m, segs: s.segs, tap: tap, cs: s.cs, x: s.x}
+	if s.m.engine != nil {
+		return errEngine
+	}
+	r := &run{m: s.m, segs: s.segs, past: s.past, tap: tap, cs: s.cs, x: s.x}
 	defer s.m.pool.Put(r.allocate())
 	if err := r.layer(ctx, s.layer); err != nil {
 		return err

@@ -31,7 +31,7 @@ func (m *Model) Fold() *Model {
 	}
 	v.base = m.base.with(m.embed, ones)
 	v.output.weights = scale(m.output.weights, nil, m.norm)
-	return v
+	return v.WithPrefix(m.Prefix())
 }
 
 // Rotate returns a view of m that computes the same function with the residual
@@ -89,7 +89,7 @@ func (m *Model) Transform(t Transforms) *Model {
 			}
 		}
 	}
-	return v
+	return v.WithPrefix(m.Prefix())
 }
 
 func (m *Model) turnResidual(q rotation.Transform) {

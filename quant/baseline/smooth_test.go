@@ -47,6 +47,31 @@ func TestSmoothQuantPublished(t *testing.T) {
 	}
 }
 
+// goldenSite returns the inputs and layers of scripts/golden/smoothquant.py, and the
+// largest weight of each channel.
+func goldenSite() (x quant.Matrix, ws []quant.Matrix, top []float32) {
+	const k = 48
+	x, ws = gemm.NewMatrix(96, k), []quant.Matrix{gemm.NewMatrix(32, k), gemm.NewMatrix(16, k)}
+	quanttest.Integers(x, 11)
+	for i := range x.Rows {
+		for j := 5; j < k; j += 11 {
+			x.Row(i)[j] *= 32
+		}
+	}
+	top = make([]float32, k)
+	for i, w := range ws {
+		quanttest.Integers(w, 12+uint64(i))
+		for r := range w.Rows {
+			for j := range w.Row(r) {
+				w.Row(r)[j] /= 8
+			}
+			w.Row(r)[7] = 0
+		}
+		RaiseColumnMax(top, w)
+	}
+	return x, ws, top
+}
+
 // Scales and moments against scripts/golden/smoothquant.py.
 func TestSmoothGolden(t *testing.T) {
 	data, err := os.ReadFile("../testdata/smoothquant.json")
@@ -69,32 +94,8 @@ func TestSmoothGolden(t *testing.T) {
 		t.Fatalf("%d golden cases, want 5", len(golden.Cases))
 	}
 	const k = 48
-	x, ws := gemm.NewMatrix(96, k), []quant.Matrix{gemm.NewMatrix(32, k), gemm.NewMatrix(16, k)}
-	quanttest.Integers(x, 11)
-	for i := range x.Rows {
-		for j := 5; j < k; j += 11 {
-			x.Row(i)[j] *= 32
-		}
-	}
-	top := make([]float32, k)
-	for i, w := range ws {
-		quanttest.Integers(w, 12+uint64(i))
-		for r := range w.Rows {
-			for j := range w.Row(r) {
-				w.Row(r)[j] /= 8
-			}
-			w.Row(r)[7] = 0
-		}
-		RaiseColumnMax(top, w)
-	}
-	a := quant.NewAccumulator(k)
-	if err := a.Add(x); err != nil {
-		t.Fatal(err)
-	}
-	m, err := a.Finish()
-	if err != nil {
-		t.Fatal(err)
-	}
+	x, ws, top := goldenSite()
+	m := quanttest.MomentsOf(t, x)
 	for _, c := range golden.Cases {
 		s := SmoothScales(m.AbsMax, top, c.Alpha)
 		sm := m.Scaled(s)

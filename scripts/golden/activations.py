@@ -4,6 +4,8 @@ tokens, computed apart from the Go code.
   asym, sym       the formulas of QuaRot's ActQuantizer (fake_quant/quant_utils.py,
                   commit 5008669, Apache-2.0) as we read them, in numpy (float32); the
                   symmetric codes end at ±7 here, at -8 there
+  wide            a quarter of the channels, those of the largest inputs, to 8 bits with a
+                  scale of their own; the others, sorted, to 4 bits in groups of 16
   fp8, mxfp8,     numbers of ml_dtypes (float8_e4m3fn, float4_e2m1fn); scales by the
   mxfp4, nvfp4    OCP Microscaling Formats 1.0, 6.3, and NVIDIA's recipe per token
 
@@ -84,6 +86,16 @@ def nvfp4(row):
     return grouped(row.astype(np.float64), 16, f)
 
 
+def wide(x):
+    order = np.argsort(np.abs(x).max(axis=0), kind="stable")
+    out = np.empty_like(x)
+    for token, row in zip(out, x):
+        narrow, kept = row[order[:48]], row[order[48:]]
+        token[order[:48]] = grouped(narrow, 16, lambda g: sym(g, 4, 1))
+        token[order[48:]] = sym(kept, 8, 1)
+    return out
+
+
 def main():
     x = inputs()
     cases = {
@@ -96,7 +108,9 @@ def main():
         "mxfp4": lambda r: grouped(r, 32, mx(ml_dtypes.float4_e2m1fn, 6)),
         "nvfp4": nvfp4,
     }
-    print(json.dumps({n: [[float(v) for v in f(r)] for r in x] for n, f in cases.items()}))
+    out = {n: [[float(v) for v in f(r)] for r in x] for n, f in cases.items()}
+    out["a4 g16 wide"] = [[float(v) for v in r] for r in wide(x)]
+    print(json.dumps(out))
 
 
 if __name__ == "__main__":

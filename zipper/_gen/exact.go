@@ -9,10 +9,12 @@ import (
 	. "github.com/mmcloughlin/avo/reg"
 )
 
-// Records of words beside the cells (exact.go), and codes of a byte.
+// Records of words beside the cells (exact.go), codes of a byte, and levels of rows (tables.go).
 const (
 	cellsExact = cellsWidened + 1 + iota
 	cellsBytes
+	cellsE4M3
+	cellsTables
 )
 
 const (

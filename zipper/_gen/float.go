@@ -32,7 +32,7 @@ func (e *engine) wideFloat(x, cells Register, cell func(x Register)) {
 // floatBytes is floatCell for codes of a byte, 128 too large: with the upper bit turned they
 // are signed. It uses mask.
 func (e *engine) floatBytes(x Register) {
-	e.constant(0x80808080, e.mask)
+	VMOVDQU64(e.lane(laneTops), e.mask)
 	for half := range 2 {
 		VPXORD(Mem{Base: e.w, Disp: 64 * half}, e.mask, e.code)
 		PREFETCHT0(Mem{Base: e.w, Disp: 64*half + ahead})
@@ -44,6 +44,31 @@ func (e *engine) floatBytes(x Register) {
 			}
 			VPSRAD(Imm(24), v, e.high)
 			VCVTDQ2PS(e.high, e.low)
+			col := 4*half + i
+			for t := range e.tokens {
+				VFMADD231PS_BCST(e.token(x, t, 4*col), e.low, e.acc[col%e.chains*e.tokens+t])
+			}
+		}
+	}
+	ADDQ(U32(128), e.w)
+	ADDQ(Imm(32), x)
+}
+
+// floatE4M3 is floatCell for E4M3 numbers: at the top of a lane, with the exponent moved to
+// where float32 has its last bits, they are float32 numbers 2^120 times too small.
+func (e *engine) floatE4M3(x Register) {
+	for half := range 2 {
+		VMOVDQU64(Mem{Base: e.w, Disp: 64 * half}, e.code)
+		PREFETCHT0(Mem{Base: e.w, Disp: 64*half + ahead})
+		for i := range 4 {
+			v := e.code
+			if i < 3 {
+				VPSLLD(Imm(uint64(24-8*i)), e.code, e.high)
+				v = e.high
+			}
+			VPSRAD(Imm(4), v, e.high)
+			VPANDD(e.lane(laneE4M3), e.high, e.high)
+			VMULPS(e.lane(laneE4M3Unit), e.high, e.low)
 			col := 4*half + i
 			for t := range e.tokens {
 				VFMADD231PS_BCST(e.token(x, t, 4*col), e.low, e.acc[col%e.chains*e.tokens+t])

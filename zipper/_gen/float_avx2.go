@@ -52,12 +52,17 @@ func panelFloatAVX2(tokens int) {
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	cellsOf(e.s, todo, left, cells)
 	e.head(x, cells, out)
-	CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(0))
-	JNE(LabelRef("look_up"))
-	e.wideFloat(acc[:], x, cells, out, false)
-	JMP(LabelRef("group"))
-	Label("look_up")
-	e.wideFloat(acc[:], x, cells, out, true)
+	for _, m := range []struct {
+		mode int
+		next string
+	}{{cellsPlain, "look_up"}, {cellsLookUp, "bytes"}, {cellsBytes, "e4m3"}, {cellsE4M3, "tables"}} {
+		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(uint64(m.mode)))
+		JNE(LabelRef(m.next))
+		e.wideFloat(acc[:], x, cells, out, m.mode)
+		JMP(LabelRef("group"))
+		Label(m.next)
+	}
+	e.tabled(acc[:2*tokens], x, cells, out)
 	JMP(LabelRef("group"))
 
 	Label("dense_done")
@@ -90,7 +95,7 @@ func panelFloatAVX2(tokens int) {
 	CMPQ(Mem{Base: e.s, Disp: stripRows}, Imm(16))
 	JNE(LabelRef("narrow"))
 	MOVQ(Mem{Base: e.s, Disp: stripCells}, cells)
-	e.wideFloat(acc[:], xs, cells, out, false)
+	e.wideFloat(acc[:], xs, cells, out, cellsPlain)
 	JMP(LabelRef("strip"))
 
 	Label("narrow")
@@ -107,7 +112,7 @@ func panelFloatAVX2(tokens int) {
 
 // wideFloat is wide for float activations; 4 accumulators per token are two
 // chains of two halves.
-func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, lookUp bool) {
+func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, mode int) {
 	e.labels++
 	loop := fmt.Sprintf("wide%d", e.labels)
 	done := loop + "_done"
@@ -118,18 +123,28 @@ func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, lookUp boo
 	DECQ(cells)
 	JL(LabelRef(done))
 	codes := []VecVirtual{e.low, e.high}
-	for h, c := range codes {
-		if lookUp {
-			VMOVDQU(Mem{Base: e.w, Disp: 32 * h}, c)
-			continue
-		}
-		VMOVDQU(Mem{Base: e.lanes, Disp: laneSigns}, c)
-		VPXOR(Mem{Base: e.w, Disp: 32 * h}, c, c)
-	}
 	upper := YMM()
 	for col := range 8 {
 		for h, c := range codes {
-			if lookUp {
+			at := Mem{Base: e.w, Disp: 32 * h}
+			if mode == cellsBytes || mode == cellsE4M3 {
+				if at.Disp += 16 * col; col%4 == 0 {
+					VMOVDQU(at, c)
+				}
+				e.byteCodes(c, mode, col%4)
+				for t := range e.tokens {
+					VBROADCASTSS(e.token(x, t, 4*col), e.x)
+					VFMADD231PS(e.x, e.p, acc[4*t+2*(col%2)+h])
+				}
+				continue
+			}
+			if col == 0 {
+				VMOVDQU(at, c)
+				if mode == cellsPlain {
+					VPXOR(Mem{Base: e.lanes, Disp: laneSigns}, c, c)
+				}
+			}
+			if mode == cellsLookUp {
 				e.lookUp(c, 8*(col%4)+col/4*4, upper)
 				for t := range e.tokens {
 					VBROADCASTSS(e.token(x, t, 4*col), e.x)
@@ -151,7 +166,11 @@ func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, lookUp boo
 		}
 	}
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
-	ADDQ(Imm(64), e.w)
+	if mode == cellsBytes || mode == cellsE4M3 {
+		ADDQ(U32(128), e.w)
+	} else {
+		ADDQ(Imm(64), e.w)
+	}
 	ADDQ(Imm(32), x)
 	JMP(LabelRef(loop))
 	Label(done)
@@ -165,6 +184,27 @@ func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, lookUp boo
 			VMOVUPS(e.p, sum)
 		}
 	}
+}
+
+// byteCodes sets p to what byte i of the lanes of c stands for; see floatBytes and floatE4M3.
+func (e *engine2) byteCodes(c VecVirtual, mode, i int) {
+	if mode == cellsBytes {
+		VPXOR(e.lane(laneTops, 0), c, e.p)
+		if i < 3 {
+			VPSLLD(Imm(uint64(24-8*i)), e.p, e.p)
+		}
+		VPSRAD(Imm(24), e.p, e.p)
+		VCVTDQ2PS(e.p, e.p)
+		return
+	}
+	from := c
+	if i < 3 {
+		VPSLLD(Imm(uint64(24-8*i)), c, e.p)
+		from = e.p
+	}
+	VPSRAD(Imm(4), from, e.p)
+	VPAND(e.lane(laneE4M3, 0), e.p, e.p)
+	VMULPS(e.lane(laneE4M3Unit, 0), e.p, e.p)
 }
 
 // lookUp sets p to the levels of the codes at a bit of c.

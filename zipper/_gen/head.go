@@ -15,17 +15,23 @@ const (
 	headE8M0
 	headE4M3
 	headDouble
+	headByteZeros
+	headWhole
+	headRows
+	headOffset
 )
 
-var headNames = [...]string{"half", "unit", "affine", "bilevel", "e8m0", "e4m3", "double"}
+var headNames = [...]string{"half", "unit", "affine", "bilevel", "e8m0", "e4m3", "double", "bytes", "whole", "rows",
+	"offset"}
 
 // headKinds are the heads that a kernel meets: levels that are no integers come
 // with float activations alone.
 func headKinds(s scheme) []int {
 	if s == a16 {
-		return []int{headAffine, headBilevel, headE8M0, headE4M3, headDouble}
+		return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headDouble, headByteZeros, headWhole, headRows,
+			headOffset}
 	}
-	return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3}
+	return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headByteZeros, headWhole, headRows}
 }
 
 // heads emits what reads the head of a group: f for each kind but headHalf, which
@@ -75,6 +81,33 @@ func (e *engine) head(x, cells Register) {
 			e.codes(0, 4, 28, e.high)
 			ADDQ(Imm(8), e.w)
 			e.offset(x, cells)
+		case headByteZeros:
+			half()
+			VPMOVZXBD(Mem{Base: e.w}, e.high)
+			e.constant(byteZero-8, e.low)
+			VPSUBD(e.low, e.high, e.high)
+			VCVTDQ2PS(e.high, e.high)
+			ADDQ(Imm(16), e.w)
+			e.offset(x, cells)
+		case headWhole:
+			VPMOVZXWD(Mem{Base: e.w}, e.scale)
+			VCVTDQ2PS(e.scale, e.scale)
+			VMULPS(e.lane(laneWhole), e.scale, e.scale)
+			ADDQ(Imm(32), e.w)
+		case headRows:
+			VPMOVZXBD(Mem{Base: e.w}, e.scale)
+			VCVTDQ2PS(e.scale, e.scale)
+			VMULPS(e.units, e.scale, e.scale)
+			e.codes(16, 4, 28, e.high)
+			ADDQ(Imm(24), e.w)
+			e.offset(x, cells)
+		case headOffset:
+			half()
+			VCVTPH2PS(Mem{Base: e.w}, e.low)
+			e.constant(0xbe000000, e.high) // -1/8
+			VMULPS(e.high, e.low, e.low)
+			ADDQ(Imm(32), e.w)
+			e.addOffset(x, cells)
 		case headBilevel:
 			e.bilevel()
 			ADDQ(Imm(20), e.w)
@@ -140,6 +173,11 @@ func (e *engine) offset(x, cells Register) {
 	VMULPS(e.lane(laneEighth), e.high, e.high)
 	VSUBPS(e.lane(laneOne), e.high, e.high)
 	VMULPS(e.scale, e.high, e.low)
+	e.addOffset(x, cells)
+}
+
+// addOffset adds to the sums -8·Σx over the group times low.
+func (e *engine) addOffset(x, cells Register) {
 	q := GP64()
 	if e.scheme == a16 {
 		MOVQ(e.group, q)
@@ -229,8 +267,18 @@ func (e *engine) scaleLevels() {
 	VPXORD_Z(d, t[0], K2, e.scale)
 }
 
-// begin skips the prefix of the panel and keeps what double needs.
+// byteZero is the zero of codes of a byte.
+const byteZero = 128
+
+// begin skips the prefix of the panel and keeps what heads need of it.
 func (e *engine) begin(x Register) {
+	e.units = AllocLocal(64)
+	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headRows))
+	JNE(LabelRef("no_units"))
+	VCVTPH2PS(Mem{Base: e.w}, e.low)
+	VMOVUPS(e.low, e.units)
+	ADDQ(Mem{Base: e.s, Disp: prefix}, e.w)
+	Label("no_units")
 	if e.scheme != a16 {
 		return
 	}
@@ -239,13 +287,16 @@ func (e *engine) begin(x Register) {
 	MOVQ(Mem{Base: e.s, Disp: sums}, q)
 	ADDQ(x, q)
 	MOVQ(q, e.group)
+	MOVQ(e.w, e.start)
+	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headOffset))
+	JE(LabelRef("tabled_prefix"))
 	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headDouble))
 	JNE(LabelRef("no_prefix"))
-	MOVQ(e.w, e.start)
 	VPBROADCASTD(Mem{Base: e.w}, e.low)
 	VPADDD(e.lane(laneGroups), e.low, e.low)
 	VMOVDQU32(e.low, e.at)
 	e.blocks()
+	Label("tabled_prefix")
 	ADDQ(Mem{Base: e.s, Disp: prefix}, e.w)
 	Label("no_prefix")
 }

@@ -43,6 +43,46 @@ func (e *engine2) head(x, cells, out Register) {
 			}
 			ADDQ(Imm(8), e.w)
 			e.offset(x, cells, out)
+		case headByteZeros:
+			half(false)
+			for h := range 2 {
+				VPMOVZXBD(Mem{Base: e.w, Disp: 8 * h}, e.low)
+				e.constant(byteZero-8, e.high)
+				VPSUBD(e.high, e.low, e.low)
+				VCVTDQ2PS(e.low, e.low)
+				e.keepOffset(h, e.low)
+			}
+			ADDQ(Imm(16), e.w)
+			e.offset(x, cells, out)
+		case headWhole:
+			for h := range 2 {
+				VPMOVZXWD(Mem{Base: e.w, Disp: 16 * h}, e.p)
+				VCVTDQ2PS(e.p, e.p)
+				VMULPS(e.lane(laneWhole, h), e.p, e.p)
+				VMOVUPS(e.p, e.scales.Offset(32*h))
+			}
+			ADDQ(Imm(32), e.w)
+		case headRows:
+			for h := range 2 {
+				VPMOVZXBD(Mem{Base: e.w, Disp: 8 * h}, e.p)
+				VCVTDQ2PS(e.p, e.p)
+				VMULPS(e.units.Offset(32*h), e.p, e.p)
+				VMOVUPS(e.p, e.scales.Offset(32*h))
+				e.codes(16+4*h, 28)
+				e.keepOffset(h, e.low)
+			}
+			ADDQ(Imm(24), e.w)
+			e.offset(x, cells, out)
+		case headOffset:
+			half(false)
+			e.constant(0xbe000000, e.x) // -1/8
+			for h := range 2 {
+				VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
+				VMULPS(e.x, e.p, e.p)
+				VMOVUPS(e.p, e.offsets.Offset(32*h))
+			}
+			ADDQ(Imm(32), e.w)
+			e.offset(x, cells, out)
 		case headBilevel:
 			e.bilevel()
 			ADDQ(Imm(20), e.w)
@@ -170,9 +210,17 @@ func (e *engine2) double() {
 	Label("same_blocks")
 }
 
-// begin skips the prefix of the panel and keeps what double needs.
+// begin skips the prefix of the panel and keeps what heads need of it.
 func (e *engine2) begin(x Register) {
-	e.offsets, e.second = AllocLocal(64), AllocLocal(16)
+	e.offsets, e.second, e.units = AllocLocal(64), AllocLocal(16), AllocLocal(64)
+	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headRows))
+	JNE(LabelRef("no_units"))
+	for h := range 2 {
+		VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
+		VMOVUPS(e.p, e.units.Offset(32*h))
+	}
+	ADDQ(Mem{Base: e.s, Disp: prefix}, e.w)
+	Label("no_units")
 	if e.scheme != a16 {
 		return
 	}
@@ -181,15 +229,18 @@ func (e *engine2) begin(x Register) {
 	MOVQ(Mem{Base: e.s, Disp: sums}, q)
 	ADDQ(x, q)
 	MOVQ(q, e.group)
+	MOVQ(e.w, e.start)
+	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headOffset))
+	JE(LabelRef("tabled_prefix"))
 	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headDouble))
 	JNE(LabelRef("no_prefix"))
-	MOVQ(e.w, e.start)
 	VPBROADCASTD(Mem{Base: e.w}, e.low)
 	for h := range 2 {
 		VPADDD(e.lane(laneGroups, h), e.low, e.p)
 		VMOVDQU(e.p, e.at.Offset(32*h))
 	}
 	e.blocks()
+	Label("tabled_prefix")
 	ADDQ(Mem{Base: e.s, Disp: prefix}, e.w)
 	Label("no_prefix")
 }

@@ -68,6 +68,10 @@ const (
 	laneAloneHigh
 	laneStepLow
 	laneStepHigh
+	laneWhole
+	laneTops
+	laneE4M3
+	laneE4M3Unit
 	laneScales // 16 registers
 )
 
@@ -112,6 +116,8 @@ type engine struct {
 	// numbers of the next scales, the magnitudes that they are relative to, and where
 	// the panel began.
 	group, at, largest, start Mem
+	// Of headRows the units of 16 rows.
+	units Mem
 }
 
 // panel emits the kernel that multiplies a panel of 16 rows of W by some tokens.
@@ -181,7 +187,18 @@ func panel(scheme scheme, tokens int) {
 		JE(LabelRef("records"))
 		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsBytes))
 		JE(LabelRef("bytes"))
+		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsE4M3))
+		JE(LabelRef("e4m3"))
+		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsTables))
+		JE(LabelRef("tables"))
 		e.wide(x, cells, cellsPlain)
+		JMP(LabelRef("group"))
+		Label("e4m3")
+		e.labels++
+		e.wideFloat(x, cells, e.floatE4M3)
+		JMP(LabelRef("group"))
+		Label("tables")
+		e.tabled(x, cells)
 		JMP(LabelRef("group"))
 		Label("records")
 		e.exactFloat(x, cells)

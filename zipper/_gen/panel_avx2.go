@@ -28,7 +28,8 @@ type engine2 struct {
 
 	// What the head of a group is read to: 16 offsets, the second level of Bilevel;
 	// and as in engine.
-	offsets, second           Mem
+	offsets, second, units    Mem
+	sixteens                  Mem // words, for codes of a byte
 	group, at, largest, start Mem
 }
 
@@ -50,6 +51,9 @@ func panelAVX2(scheme scheme, tokens int) {
 	e.low, e.high, e.x, e.p = YMM(), YMM(), YMM(), YMM()
 	e.constant(0x0f0f0f0f, e.mask)
 	e.constant(0x00010001, e.ones)
+	e.sixteens = AllocLocal(32)
+	VPSLLW(Imm(4), e.ones, e.p)
+	VMOVDQU(e.p, e.sixteens)
 	for range tokens {
 		e.acc = append(e.acc, [2]VecVirtual{YMM(), YMM()})
 		z := [2]VecVirtual{YMM(), YMM()}
@@ -133,12 +137,14 @@ func (e *engine2) modes(x, cells Register) {
 	e.riding = &riding2{}
 	mode := GP64()
 	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
-	for m, name := range []string{"look_up", "riding", "widened", ""} {
+	modes := []int{cellsPlain, cellsLookUp, cellsRiding, cellsWidened, cellsBytes}
+	for i, name := range []string{"look_up", "riding", "widened", "bytes", ""} {
+		m := modes[i]
 		if name != "" {
 			CMPQ(mode, Imm(uint64(m)))
 			JNE(LabelRef(name))
 		}
-		if m >= cellsRiding {
+		if m == cellsRiding || m == cellsWidened {
 			for h := range 2 {
 				VMOVUPS(e.lane(laneUnit, h), e.p)
 				VMULPS(e.scales.Offset(32*h), e.p, e.p)
@@ -192,14 +198,34 @@ func (e *engine2) unpack() {
 // products adds to half h the products of low and high; the functions load the
 // activations of a token.
 func (e *engine2) products(h int, low, high func(t int)) {
+	e.productsTimes(h, e.ones, low, high)
+}
+
+// productsTimes is products with a factor of 16 lanes.
+func (e *engine2) productsTimes(h int, factor Op, low, high func(t int)) {
 	for t := range e.tokens {
 		low(t)
 		VPMADDUBSW(e.x, e.low, e.p)
 		high(t)
 		VPMADDUBSW(e.x, e.high, e.x)
 		VPADDW(e.x, e.p, e.p)
-		VPMADDWD(e.ones, e.p, e.p)
+		VPMADDWD(factor, e.p, e.p)
 		VPADDD(e.p, e.acc[t][h], e.acc[t][h])
+	}
+}
+
+// byteProducts is products for codes of a byte, whose pairs would exceed 16 bits: their
+// lower and their upper halves are multiplied apart.
+func (e *engine2) byteProducts(h int, first, second func(t int)) {
+	for part, factor := range []Op{e.ones, e.sixteens} {
+		for i, v := range []VecVirtual{e.low, e.high} {
+			VMOVDQU(Mem{Base: e.w, Disp: 64*i + 32*h}, v)
+			if part == 1 {
+				VPSRLW(Imm(4), v, v)
+			}
+			VPAND(e.mask, v, v)
+		}
+		e.productsTimes(h, factor, first, second)
 	}
 }
 
@@ -223,6 +249,8 @@ func (e *engine2) wide(x, cells Register, mode int) {
 			VPADDD(e.acc[t][0], e.acc[t][0], e.acc[t][0])
 		case cellsRiding, cellsWidened:
 			VPSLLD(Imm(2), e.acc[t][0], e.acc[t][0])
+		case cellsBytes:
+			VPSLLD(Imm(4), e.acc[t][0], e.acc[t][0])
 		}
 		VMOVDQA(e.acc[t][0], e.acc[t][1])
 	}
@@ -232,15 +260,19 @@ func (e *engine2) wide(x, cells Register, mode int) {
 	Label(loop)
 	DECQ(cells)
 	JL(LabelRef(done))
+	first := func(t int) { VPBROADCASTD(e.token(x, t, 0), e.x) }
+	second := func(t int) { VPBROADCASTD(e.token(x, t, 4), e.x) }
 	for h := range 2 {
+		if mode == cellsBytes {
+			e.byteProducts(h, first, second)
+			continue
+		}
 		e.half(h, mode)
-		e.products(h,
-			func(t int) { VPBROADCASTD(e.token(x, t, 0), e.x) },
-			func(t int) { VPBROADCASTD(e.token(x, t, 4), e.x) })
+		e.products(h, first, second)
 	}
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	switch mode {
-	case cellsWidened:
+	case cellsWidened, cellsBytes:
 		ADDQ(U32(128), e.w)
 	case cellsRiding:
 		ADDQ(Imm(2), e.riding.masks)

@@ -145,6 +145,7 @@ func panel16(scheme scheme) {
 	todo, cells := GP64(), GP64()
 	left := AllocLocal(8)
 	e.records = recordKeeper()
+	e.begin(x)
 	MOVQ(Mem{Base: e.s, Disp: groups}, todo)
 	MOVQ(todo, left)
 

@@ -48,6 +48,8 @@ type Device struct {
 	blas    *driver.CuBLAS
 	blasErr error // why there is none
 	tuned   map[tuning]Tile
+
+	part, count driver.Buffer // workspace of all products of Work.Multiply
 }
 
 // Open opens a device, counted from 0. Without a driver or such a device it
@@ -107,7 +109,8 @@ func (d *Device) Close() error {
 	err := d.worker.Do(func(c *driver.Context) error {
 		err := errors.Join(c.FreeCuBLAS(d.blas), c.Free(&d.scratch), c.Free(&d.sink), c.FreeEvent(d.start),
 			c.FreeEvent(d.stop), c.FreeStream(d.stream))
-		for _, b := range []*driver.Buffer{&d.copies[0], &d.copies[1], &d.factors[0], &d.factors[1], &d.factors[2]} {
+		for _, b := range []*driver.Buffer{&d.copies[0], &d.copies[1], &d.factors[0], &d.factors[1], &d.factors[2],
+			&d.part, &d.count} {
 			err = errors.Join(err, c.Free(b))
 		}
 		for _, m := range d.modules {

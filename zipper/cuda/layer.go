@@ -26,7 +26,14 @@ type Layer struct {
 	layout  *Layout // without its buffers; nil for w16a16
 
 	w, s, index, r, rs, ptr, cols, values driver.Buffer // weights
-	x, xq, xs, y, part, count             driver.Buffer // of the loaded input
+
+	operands                  // of the loaded input
+	tiles    map[int]operands // by M, of Work.Multiply: tiles alone
+}
+
+// operands are what a product needs beside weights.
+type operands struct {
+	x, xq, xs, y, part, count driver.Buffer
 
 	m      int
 	tile   Tile // of the base or of both
@@ -216,8 +223,16 @@ func (l *Layer) resize(c *driver.Context, b *driver.Buffer, size int64) (err err
 	return err
 }
 
-// choose sets the tiles: as the options say, or the fastest of those that suit.
+// choose sets the tiles of the loaded input.
 func (l *Layer) choose(c *driver.Context) error {
+	if err := l.quantize(c); err != nil {
+		return err
+	}
+	return l.tune(c)
+}
+
+// tune sets the tiles: as the options say, or the fastest of those that suit.
+func (l *Layer) tune(c *driver.Context) error {
 	d := l.d
 	candidates, err := l.candidates(l.kind(), true)
 	if err != nil {
@@ -231,9 +246,6 @@ func (l *Layer) choose(c *driver.Context) error {
 	}
 	// The two kernels of Separate do not overlap, so each is chosen by itself.
 	l.sparse = sparse[0]
-	if err := l.quantize(c); err != nil {
-		return err
-	}
 	run := func(t Tile) error { return l.matrix(c, l.kind(), t) }
 	if l.tile, err = l.fastest(c, l.kind(), candidates, run); err != nil {
 		return err

@@ -116,3 +116,10 @@ func decode(b []byte, m, n int, t Type) gemm.Matrix {
 	}
 	return y
 }
+
+func le32(b []byte) uint32 {
+	return uint32(b[0]) | uint32(b[1])<<8 | uint32(b[2])<<16 | uint32(b[3])<<24
+}
+
+// float is a float32 as kernels take it.
+func float(v float32) uint64 { return uint64(math.Float32bits(v)) }

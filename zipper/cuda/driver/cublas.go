@@ -71,13 +71,36 @@ func (c *Context) FreeCuBLAS(b *CuBLAS) error {
 // GEMM puts y [m,n] = x [m,k] · w [n,k]ᵀ into the stream: bfloat16, row by row,
 // summed in float32.
 func (b *CuBLAS) GEMM(y, x, w Buffer, m, n, k int) error {
-	for _, o := range []struct {
-		b          Buffer
-		rows, cols int
-	}{{y, m, n}, {x, m, k}, {w, n, k}} {
-		o.b.span(0, 2*int64(o.rows)*int64(o.cols))
+	return b.gemm(y, x, w, m, n, k, k, false, false)
+}
+
+// GEMM16 is GEMM where rows of x lie ldx elements apart.
+func (b *CuBLAS) GEMM16(y, x, w Buffer, m, n, k, ldx int) error {
+	return b.gemm(y, x, w, m, n, k, ldx, false, false)
+}
+
+// GEMM32 is GEMM into float32. Rows of x lie ldx elements apart. It adds to what y
+// holds where more says so.
+func (b *CuBLAS) GEMM32(y, x, w Buffer, m, n, k, ldx int, more bool) error {
+	return b.gemm(y, x, w, m, n, k, ldx, true, more)
+}
+
+func (b *CuBLAS) gemm(y, x, w Buffer, m, n, k, ldx int, wide, more bool) error {
+	size := int64(2)
+	if wide {
+		size = 4
 	}
+	y.span(0, size*int64(m)*int64(n))
+	x.span(0, 2*(int64(m-1)*int64(ldx)+int64(k)))
+	w.span(0, 2*int64(n)*int64(k))
 	code := C.cublas_gemm(b.handle, C.int(m), C.int(n), C.int(k), C.ulonglong(y.Address()), C.ulonglong(x.Address()),
-		C.ulonglong(w.Address()))
+		C.int(ldx), C.ulonglong(w.Address()), flag(wide), flag(more))
 	return blas(code, "cublasGemmEx", "m=%d n=%d k=%d", m, n, k)
+}
+
+func flag(v bool) C.int {
+	if v {
+		return 1
+	}
+	return 0
 }

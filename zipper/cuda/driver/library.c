@@ -48,12 +48,13 @@ int cublas_destroy(void *handle) { return cublas.destroy(handle); }
 int cublas_version(void *handle, int *version) { return cublas.version(handle, version); }
 int cublas_stream(void *handle, void *stream) { return cublas.stream(handle, stream); }
 
-int cublas_gemm(void *handle, int m, int n, int k, unsigned long long y, unsigned long long x, unsigned long long w) {
-  enum { none = 0, transposed = 1, bfloat16 = 14, compute_32f = 68, default_algorithm = -1 };
+int cublas_gemm(void *handle, int m, int n, int k, unsigned long long y, unsigned long long x, int ldx,
+                unsigned long long w, int wide, int more) {
+  enum { none = 0, transposed = 1, float32 = 0, bfloat16 = 14, compute_32f = 68, default_algorithm = -1 };
   const float one = 1, zero = 0;
   // cuBLAS counts by columns: what it sees is yᵀ [n,m] = w · xᵀ.
-  return cublas.gemm(handle, transposed, none, n, m, k, &one, (void *)w, bfloat16, k, (void *)x, bfloat16, k,
-                     &zero, (void *)y, bfloat16, n, compute_32f, default_algorithm);
+  return cublas.gemm(handle, transposed, none, n, m, k, &one, (void *)w, bfloat16, k, (void *)x, bfloat16, ldx,
+                     more ? &one : &zero, (void *)y, wide ? float32 : bfloat16, n, compute_32f, default_algorithm);
 }
 
 static struct {

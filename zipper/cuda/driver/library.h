@@ -9,9 +9,11 @@ int cublas_create(void **handle);
 int cublas_destroy(void *handle);
 int cublas_version(void *handle, int *version);
 int cublas_stream(void *handle, void *stream);
-// cublas_gemm computes y [m,n] = x [m,k] · w [n,k]ᵀ, all bfloat16 and row by
-// row, summed in float32.
-int cublas_gemm(void *handle, int m, int n, int k, unsigned long long y, unsigned long long x, unsigned long long w);
+// cublas_gemm computes y [m,n] = x [m,k] · w [n,k]ᵀ, summed in float32. Rows of x lie ldx
+// elements apart; y and w are row by row. x and w are bfloat16, y too, or float32 where wide,
+// and then added to where more.
+int cublas_gemm(void *handle, int m, int n, int k, unsigned long long y, unsigned long long x, int ldx,
+                unsigned long long w, int wide, int more);
 
 // nvml_start loads NVML, once. It returns 0, or -1.
 int nvml_start(void);

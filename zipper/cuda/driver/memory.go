@@ -103,3 +103,6 @@ func (c *Context) FreePinned(p *Pinned) error {
 	c.live["pinned buffers"]--
 	return check(cu.MemFreeHost(first), "cuMemFreeHost", "")
 }
+
+// Part is size bytes of b from offset: a view, which must not be freed.
+func (b Buffer) Part(offset, size int64) Buffer { return Buffer{b.span(offset, size), size} }

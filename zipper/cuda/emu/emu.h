@@ -56,13 +56,13 @@ void launch(Dim3 grid, Dim3 block, size_t smem_bytes, const std::function<void()
 struct Kernel {
   std::function<void(void**)> run;
   unsigned tokens, rows, threads, smem;
-  std::string file;
+  int parameters;
 };
 std::map<std::string, Kernel>& registry();
 template <class... A, size_t... I> void call(void (*f)(A...), void** p, std::index_sequence<I...>) { f(*(A*)p[I]...); }
 struct Register {
   template <class... A> Register(const char* name, void (*f)(A...), unsigned tokens, unsigned rows, unsigned threads, unsigned smem) {
-    registry()[name] = Kernel{[f](void** p) { call(f, p, std::index_sequence_for<A...>()); }, tokens, rows, threads, smem, ""};
+    registry()[name] = Kernel{[f](void** p) { call(f, p, std::index_sequence_for<A...>()); }, tokens, rows, threads, smem, (int)sizeof...(A)};
   }
 };
 
@@ -126,6 +126,8 @@ DEV u32 permute(u32 a, u32 b, u32 select) {
 }
 DEV int f32_to_int(float f) { return (int)nearbyintf(f); }
 DEV float div_f32(float a, float b) { return a / b; }
+DEV float sqrt_f32(float f) { return sqrtf(f); }
+DEV float exp_f32(float f) { return expf(f); }
 DEV int popcount(u32 v) { return __builtin_popcount(v); }
 DEV int lowest_bit(u32 v) { return __builtin_ctz(v); }
 DEV u64 clock_now() { static thread_local u64 clocks; return clocks += 1000; } // whoever waits for it goes on

@@ -535,25 +535,38 @@ API cublasSetStream_v2(void *h, void *s) {
 }
 API cublasGemmEx(void *h, int ta, int tb, int m, int n, int k, const void *alpha, const void *a, int at, int lda,
                  const void *b, int bt, int ldb, const void *beta, void *c, int ct, int ldc, int compute, int) {
-  ENTER if (ta != 1 || tb != 0 || at != 14 || bt != 14 || ct != 14 || compute != 68 || *(float *)alpha != 1 || *(float *)beta != 0)
+  // y [n,m] = beta · y + x [n,k] · w [m,k]ᵀ, as rows: bfloat16, or into float32.
+  const float scale = *(const float *)beta;
+  ENTER if (ta != 1 || tb != 0 || at != 14 || bt != 14 || (ct != 14 && ct != 0) || compute != 68 || *(float *)alpha != 1 ||
+            (scale != 0 && (scale != 1 || ct != 0)) || lda < k || ldb < k || ldc < m)
     return INVALID_VALUE;
   const uint16_t *pa = (const uint16_t *)a, *pb = (const uint16_t *)b;
-  uint16_t *pc = (uint16_t *)c;
-  auto wide = [](uint16_t v) {
-    uint32_t u = (uint32_t)v << 16;
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
-  };
   return enqueue(*(Stream **)h, [=] {
-    for (int j = 0; j < n; j++)
-      for (int i = 0; i < m; i++) {
-        float s = 0;
+    std::vector<float> row(k), column(k);
+    auto widen = [=](std::vector<float> &to, const uint16_t *from) {
+      for (int l = 0; l < k; l++) {
+        uint32_t u = (uint32_t)from[l] << 16;
+        memcpy(&to[l], &u, 4);
+      }
+    };
+    for (int i = 0; i < m; i++) {
+      widen(column, pa + (size_t)i * lda);
+      for (int j = 0; j < n; j++) {
+        widen(row, pb + (size_t)j * ldb);
+        float part[8] = {}, s = 0;
         for (int l = 0; l < k; l++)
-          s += wide(pa[(size_t)i * lda + l]) * wide(pb[(size_t)j * ldb + l]);
+          part[l % 8] += row[l] * column[l];
+        for (float v : part)
+          s += v;
+        if (ct == 0) {
+          float &y = ((float *)c)[(size_t)j * ldc + i];
+          y = scale ? y + s : s;
+          continue;
+        }
         uint32_t u;
         memcpy(&u, &s, 4);
-        pc[(size_t)j * ldc + i] = (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+        ((uint16_t *)c)[(size_t)j * ldc + i] = (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
       }
+    }
   });
 }
