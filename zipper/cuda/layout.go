@@ -46,7 +46,7 @@ type Layout struct {
 	N, K   int
 	Scheme Scheme
 	Panels int // P
-	Tiles  int // KT; even if a residual rides
+	Tiles  int // KT
 	Group  int // columns that share a scale, as kernels count: 64·KT for a row
 
 	W []byte // tiles of the base [P,KT]
@@ -138,9 +138,6 @@ func newLayout(q *quant.Quantized, scheme Scheme, rides bool) (*Layout, error) {
 	o, b := orders[scheme], q.Base
 	l := &Layout{N: b.N, K: b.K, Scheme: scheme, Panels: padRows / panelRows * ceilDiv(b.N, padRows),
 		Tiles: ceilDiv(b.K, tileCols), format: b.Format}
-	if rides {
-		l.Tiles = segmentCols / tileCols * ceilDiv(b.K, segmentCols)
-	}
 	l.Group = b.Format.Group
 	if l.Group == 0 {
 		l.Group = tileCols * l.Tiles
@@ -175,7 +172,8 @@ func (l *Layout) groups() int { return ceilDiv(tileCols*l.Tiles, l.Group) }
 //
 // Narrow blocks ride in the codes of the base under W4A8, if each segment of 16 blocks of
 // 1x8 keeps just as many (quant.IndexExact), 1 to 4, of codes -1, 0 and 1, with a ratio in
-// half steps and groups of 32, 64, a multiple of 128 or a row. Others share cells of
+// half steps, groups of 32, 64, a multiple of 128 or a row, and K in an even number of
+// 64 columns. Others share cells of
 // 16x16, which then are mostly zeros: their time is that of a dense second matrix.
 func Takes(f quant.Form, scheme Scheme) error {
 	b, r := f.Base, f.Residual

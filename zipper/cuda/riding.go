@@ -37,6 +37,8 @@ func rides(q *quant.Quantized, scheme Scheme) bool {
 		return false
 	case g != 32 && g != 64 && g%segmentCols != 0:
 		return false
+	case ceilDiv(r.K, tileCols)%(segmentCols/tileCols) != 0: // rows of activations end in a segment's middle
+		return false
 	case quant.InHalfSteps(r.Scales[0]) == 0:
 		return false
 	}

@@ -48,8 +48,8 @@ func (s shape) riding(seed uint64, perSegment, halves int) *quant.Quantized {
 
 // ridingShapes are sizes around panels and segments, with all kinds of groups.
 var ridingShapes = []shape{
-	{n: 1, k: 1}, {n: 3, k: 7}, {n: 17, k: 129}, {n: 16, k: 128, group: 128}, {n: 31, k: 96, group: 32}, {n: 33, k: 320, group: 64},
-	{n: 130, k: 192, group: 64}, {n: 50, k: 1000}, {n: 20, k: 512, group: 256}, {n: 37, k: 640, group: 32}, {n: 129, k: 384, group: 128},
+	{n: 1, k: 65}, {n: 3, k: 127}, {n: 17, k: 200}, {n: 16, k: 128, group: 128}, {n: 31, k: 96, group: 32}, {n: 33, k: 384, group: 64},
+	{n: 130, k: 256, group: 64}, {n: 50, k: 1000}, {n: 20, k: 512, group: 256}, {n: 37, k: 640, group: 32}, {n: 129, k: 384, group: 128},
 }
 
 // forRiding calls f with all shapes, each with other numbers of blocks and other ratios.
@@ -149,6 +149,7 @@ func TestDoesNotRide(t *testing.T) {
 	lay("W4A4", W4A4, s, 2, same)
 	lay("five blocks", W4A8, s, 5, same)
 	lay("group 192", W4A8, shape{n: 20, k: 384, group: 192}, 2, same)
+	lay("three tiles", W4A8, shape{n: 20, k: 192, group: 64}, 2, same)
 	lay("-2", W4A8, s, 2, func(r *quant.Residual) { r.Codes[5] &^= 3 })
 	lay("ratio 1.3", W4A8, s, 2, func(r *quant.Residual) { r.HalfSteps, r.Scales[0] = false, f16.ToF16(1.3) })
 	lay("bitmap", W4A8, s, 2, func(r *quant.Residual) { r.Index, r.PerSegment = quant.IndexBitmap, 0 })
