@@ -426,7 +426,8 @@ func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
 		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") &&
-			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") {
+			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") &&
+			!(k.name == "engine" && t.Engine == "") {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}
