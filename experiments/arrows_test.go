@@ -54,8 +54,8 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats", "internal/variants"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures", "internal/variants"},
 		"reports/rowtest":    {"internal/row", "reports/format", "internal/variants"}, // rows made up for tests
-		"experiments/trial":  {"internal/parquet", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
-		"experiments/bench":  {"experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half", "internal/variants"},
+		"experiments/trial":  {"internal/cudallm", "internal/parquet", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
+		"experiments/bench":  {"internal/cudallm", "experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half", "internal/variants"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}
 	// "./..." and not the module's path: that pattern makes the go command fetch

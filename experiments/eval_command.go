@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -87,6 +88,7 @@ Hugging Face's cache on this machine. A text may be Parquet with a column text.`
 	f.StringVar(&e.Execution, "execution", "fake",
 		"`way` to multiply by the codes of a packed model: fake (float32 products with what they stand for) or packed (on "+
 			"the kernels)")
+	f.StringVar(&e.Engine, "engine", "cpu", "`engine` that runs the model: cpu or cuda (an NVIDIA GPU)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the values of every window and item")
 	f.StringVar(&harness, "lm-eval-json", "", "`file` to write the tasks to, in the layout of lm-evaluation-harness")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")
@@ -106,6 +108,9 @@ func checkEvaluation(cmd *cobra.Command, e trial.Evaluation) error {
 	if e.Execution != "fake" && e.Execution != "packed" {
 		return fmt.Errorf("--execution %s: want fake or packed", e.Execution)
 	}
+	if !slices.Contains(trial.Engines, e.Engine) {
+		return fmt.Errorf("--engine %s: want cpu or cuda", e.Engine)
+	}
 	return nil
 }
 
@@ -114,6 +119,8 @@ type evalReport struct {
 	Model       string     `json:"model"`
 	Activations string     `json:"activations"`
 	Execution   string     `json:"execution"`
+	Engine      string     `json:"engine"`
+	GPU         string     `json:"gpu,omitempty"`
 	BOS         bool       `json:"bos"`
 	Method      string     `json:"method,omitempty"` // of a packed model
 	Text        *textEval  `json:"text,omitempty"`
@@ -153,8 +160,8 @@ type itemEval struct {
 
 func newEvalReport(e *trial.Evaluated) (*evalReport, error) {
 	asked, p := e.Evaluation, e.Evaluation.Protocol
-	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, Execution: asked.Execution, BOS: p.BOS,
-		Warnings: e.Warnings}
+	rep := &evalReport{Model: asked.Model, Activations: asked.Activations, Execution: asked.Execution, Engine: asked.Engine,
+		GPU: e.GPU, BOS: p.BOS, Warnings: e.Warnings}
 	if e.Packed != nil {
 		rep.Method = e.Packed.String()
 	}
@@ -202,6 +209,9 @@ func (r *evalReport) print(out io.Writer) error {
 	fmt.Fprintf(out, "%s, activations %s, bos %v\n", r.Model, r.Activations, r.BOS)
 	if r.Method != "" {
 		fmt.Fprintln(out, "quantized:", r.Method)
+	}
+	if r.GPU != "" {
+		fmt.Fprintln(out, r.GPU)
 	}
 	for _, text := range r.Warnings {
 		fmt.Fprintln(out, "note:", text)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -26,10 +27,14 @@ the time for each token after them. All linear layers run on the kernels: those 
 (see quantize) with the codes that it stores, others as bfloat16.
 
 With --batch 1,4,8,16 that number of copies of the prompt is continued at a time; rates are tokens
-of all copies together. For figures to keep, let the machine do nothing else meanwhile.`,
+of all copies together. For figures to keep, let the machine do nothing else meanwhile.
+
+With --engine cuda the whole model runs on an NVIDIA GPU, activations and the cache of keys and values in
+16 bits. That needs a build with the tag cuda.`,
 		Example: `  go run ./experiments generate --prompt "The castle stands on"
   go run ./experiments quantize -c my.yaml --trial "mosaic" -o packed
-  go run ./experiments generate -m packed --prompt "The castle stands on" --batch 1,4,8,16`,
+  go run ./experiments generate -m packed --prompt "The castle stands on" --batch 1,4,8,16
+  ./mosaicquant generate -m packed --prompt "The castle stands on" --batch 1,4,8,16 --engine cuda`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("prompt") {
@@ -42,6 +47,9 @@ of all copies together. For figures to keep, let the machine do nothing else mea
 				if b < 1 || b > 1024 {
 					return fmt.Errorf("--batch %d: want 1 to 1024 copies", b)
 				}
+			}
+			if !slices.Contains(trial.Engines, g.Engine) {
+				return fmt.Errorf("--engine %s: want cpu or cuda", g.Engine)
 			}
 			lab, err := newLab(cache, cmd.ErrOrStderr())
 			if err != nil {
@@ -72,6 +80,7 @@ of all copies together. For figures to keep, let the machine do nothing else mea
 	f.IntVar(&g.Repeats, "repeats", 3, "how often each batch is timed, after a run that is not; the median counts")
 	f.StringVar(&g.Activations, "activations", "",
 		"`format` of the inputs of linear layers: a16, a8 or a4 (default: a16, or what a packed model was made for)")
+	f.StringVar(&g.Engine, "engine", "cpu", "`engine` that runs the model: cpu or cuda (an NVIDIA GPU)")
 	f.BoolVar(&g.BOS, "bos", true, "begin the prompt with the BOS token (default: if the tokenizer has one)")
 	f.BoolVar(&asJSON, "json", false, "print JSON, with the seconds of every repeat")
 	f.StringVar(&cache, "cache", "", "cache `folder` (default: the user's cache folder)")

@@ -8,8 +8,22 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mosaicquant/mosaicquant/internal/cudallm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 )
+
+// TestNoEngine: what a GPU is asked for and cannot do here is one error, and no other engine does it.
+func TestNoEngine(t *testing.T) {
+	if cudallm.Available() == nil {
+		t.Skip("there is a CUDA device")
+	}
+	for _, args := range [][]string{{"eval", "--text", "builtin:heldout"}, {"generate", "--prompt", "The castle"}} {
+		out, err := execute(t, append(args, "--cache", t.TempDir(), "--engine", "cuda")...)
+		if err == nil || !strings.HasPrefix(err.Error(), "engine cuda: ") || strings.Contains(out, "nll") {
+			t.Errorf("%s: error %v, output %q", args[0], err, out)
+		}
+	}
+}
 
 // TestPackedOnKernels runs a packed checkpoint on the kernels in every command that does.
 func TestPackedOnKernels(t *testing.T) {

@@ -125,6 +125,8 @@ methods:
 		{[]string{"bench", "-c", "../configs/smoke.yaml", "-o", dir}, "smoke.yaml:4: unknown key \"model\""},
 		{[]string{"bench", "-c", filepath.Join(dir, "missing.yaml")}, "missing.yaml"},
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
+		{[]string{"eval", "--text", "builtin:heldout", "--engine", "gpu"}, "--engine gpu: want cpu or cuda"},
+		{[]string{"generate", "--prompt", "x", "--engine", "gpu"}, "--engine gpu: want cpu or cuda"},
 		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"trellis"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -28,7 +28,7 @@ func Int4(g int) Format { return Format{Bits: 4, Group: g} }
 
 // ParseFormat returns the format of the given name with groups of g weights:
 // intB and intBa (symmetric and affine integers of B bits), int3b and int4b
-// (Bilevel), nf4, nf4dq, fp4, bnbfp4, mxfp4, nvfp4 and any4.
+// (Bilevel), any4, any3, any2, and the names of the other kinds.
 func ParseFormat(name string, g int) (Format, error) {
 	f := Format{Bits: 4, Group: g}
 	for k, r := range rows {
@@ -36,6 +36,10 @@ func ParseFormat(name string, g int) (Format, error) {
 			f.Kind, f.Bits, f.Affine = Kind(k), r.most, r.zeros == affine
 			return f, f.Validate()
 		}
+	}
+	if name == "any3" || name == "any2" {
+		f.Kind, f.Bits, f.Affine = AnyFew, int(name[3]-'0'), true
+		return f, f.Validate()
 	}
 	if n := len(name); n >= 4 && n <= 5 && name[:3] == "int" && name[3] >= '2' && name[3] <= '8' {
 		f.Bits = int(name[3] - '0')
@@ -63,7 +67,7 @@ func (f Format) String() string {
 		switch {
 		case f.Affine && r.zeros == either:
 			s += " affine"
-		case r.zeros == affine:
+		case f.Kind == Bilevel:
 			s += "b"
 		}
 	}
@@ -89,7 +93,7 @@ func (f Format) Validate() error {
 	}
 	r := f.Kind.row()
 	name := r.name
-	if r.numbered {
+	if f.Kind == Bilevel {
 		name = "bilevel"
 	}
 	if f.Bits < r.least || f.Bits > r.most || r.zeros != either && f.Affine != (r.zeros == affine) {

@@ -78,6 +78,26 @@ const (
 	// once. The amplifier is 1024, or the least power of two above it for which no scale
 	// rounds below 1; a row whose sum could exceed int32 with int8 inputs is an error.
 	IntScale4
+	// AnyFew is Any4 with a table of 8 or 4 levels, for codes of 3 or 2 bits.
+	AnyFew
+	// Power4 has the levels ±(|q|/7)^(1/a) of the integers ±7, and half-precision scales
+	// max|w| (PowerQuant and NUPES, Yvinec et al. 2023, arXiv:2301.09858, arXiv:2308.05600). The
+	// exponent a belongs to the matrix: of .5, .55 ... 1 that of least error. NUPES learns it
+	// with the network.
+	Power4
+	// FireQ4 has symmetric codes of 4 bits, E4M3 scales in a byte, and one float32 scale of the
+	// matrix, max|W|/448 (FireQ, arXiv:2505.20839): a code times the scale of its group is
+	// rounded to E4M3 itself, so that a kernel can multiply FP8 by FP8. The authors use
+	// the code -8 as well.
+	FireQ4
+	// SDR4 has integers ±7 shifted by up to 4 bits below int8 rows (QRazor's significant data
+	// razoring, arXiv:2501.13331): with a half-precision step max|row|/127 for each row, the
+	// scale of a group is the least step·2^shift under which its largest weight, in whole
+	// steps, is at most 7. Codes are the nearest to the weights. A shift is stored in 4 bits.
+	SDR4
+	// HQQ4 has codes of 4 bits with half-precision scale (max-min)/15 and offset, found by
+	// half-quadratic splitting (Badri and Shaji 2023; see grid.HQQ): ŵ = u·scale + offset.
+	HQQ4
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

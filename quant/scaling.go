@@ -29,6 +29,37 @@ var offsetScales = scaling{of: OffsetScaling,
 		return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
 	}}
 
+// tableScales is offsetScales for tables of fewer levels, which have no kernel.
+var tableScales = scaling{scale: offsetScales.scale,
+	arrays: func(f Format, n, groups int) counts {
+		return counts{scales: n * groups, offsets: n * groups, tables: n << f.Bits}
+	}}
+
+// realZeros is offsetScales without tables.
+var realZeros = scaling{scale: offsetScales.scale,
+	arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, offsets: n * groups} }}
+
+// powerScales is halfScales with an exponent for the matrix.
+var powerScales = scaling{scale: halfScale,
+	arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} }}
+
+// fireScales is e4m3Scales with products that no kernel has.
+var fireScales = scaling{scaleBits: 8, validScale: e4m3Scales.validScale, arrays: e4m3Scales.arrays,
+	scale: func(p *Packed, n, g, groups int) (float64, float64) {
+		return float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]), 0
+	}}
+
+// shiftScales has a shift of 4 bits for each group, and a half-precision step for each row.
+var shiftScales = scaling{scaleBits: 4,
+	arrays: func(_ Format, n, groups int) counts {
+		return counts{scaleBytes: n * PackedLen(groups, 4), second: n}
+	},
+	scale: func(p *Packed, n, g, groups int) (float64, float64) {
+		l := PackedLen(groups, 4)
+		shift := CodeAt(p.ScaleBytes[n*l:(n+1)*l], g, 4)
+		return float64(half.FromF16(p.Second[n])) * float64(int(1)<<shift), 0
+	}}
+
 // e8m0Scales has a power of two in a byte for each group.
 var e8m0Scales = scaling{of: E8M0Scaling, scaleBits: 8, scale: e8m0Scale,
 	validScale: func(b byte) bool { return b <= 127+half.MaxE8M0 },

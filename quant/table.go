@@ -131,6 +131,38 @@ var rows = []row{
 				t[u] = float32((float64(u) - zero) * scale)
 			}
 		}},
+	AnyFew: {name: "any", numbered: true, least: 2, most: 3, zeros: affine, scaling: tableScales,
+		table: func(p *Packed, t *[16]float32, n int, scale, offset float64) {
+			for u := range 1 << p.Format.Bits {
+				t[u] = float32(float64(half.FromF16(p.Tables[n<<p.Format.Bits+u]))*scale + offset)
+			}
+		}},
+	Power4: {name: "power4", least: 4, most: 4, scaling: powerScales,
+		table: func(p *Packed, t *[16]float32, _ int, scale, _ float64) {
+			for u, v := range PowerLevels(float64(p.Tensor[0])).Value {
+				t[u] = float32(v * scale)
+			}
+		}},
+	FireQ4: {name: "fireq4", least: 4, most: 4, scaling: fireScales,
+		table: func(p *Packed, t *[16]float32, _ int, scale, _ float64) {
+			if scale > 0 {
+				for u, v := range FireLevels(half.ToE4M3(scale / float64(p.Tensor[0]))).Value {
+					t[u] = float32(v * scale)
+				}
+			}
+		}},
+	SDR4: {name: "sdr4", least: 4, most: 4, scaling: shiftScales,
+		table: func(_ *Packed, t *[16]float32, _ int, scale, _ float64) {
+			for u := range t {
+				t[u] = float32(float64(u-8) * scale)
+			}
+		}},
+	HQQ4: {name: "hqq4", least: 4, most: 4, zeros: affine, scaling: realZeros,
+		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
+			for u := range t {
+				t[u] = float32(float64(u)*scale + offset)
+			}
+		}},
 }
 
 // levelTable scales constant levels.

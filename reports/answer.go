@@ -83,7 +83,7 @@ func isoRival(iso stats.Iso) string {
 	switch apart := iso.Apart(); {
 	case apart == 0:
 		return near.Name
-	case iso.Upper == nil && apart < -stats.SameSize:
+	case iso.Upper == nil && apart < -stats.Reach:
 		return fmt.Sprintf("%s, which has fewer bits (%s)", near.Name, format.Fixed(near.Bits, 3))
 	}
 	return "near " + near.Name

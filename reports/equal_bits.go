@@ -70,13 +70,12 @@ func isoTable(g *stats.Group, l figures.Styles) table {
 }
 
 func isoNote(g *stats.Group) string {
-	note := fmt.Sprintf("The rival's divergence is read at exactly the row's bits, off the lower convex hull of log KL "+
-		"over bits of the rival method's rows: between the two rows named, or on the line through them at most %s bits past "+
-		"the end of the hull. A rival of one size is compared as it is within %s bits. A rival with fewer bits and less "+
-		"divergence is compared as it is. "+
+	note := fmt.Sprintf("The rival's divergence is read at exactly the row's bits: between the two rows named, neighbours "+
+		"on the front of the rival method's rows, on a line of log KL over bits; or off one larger row, by a factor of 4 for each "+
+		"bit, as the squared error of a fine grid. The lower counts. Past the ends of the front rows at most %s bits away "+
+		"are read so. A rival with fewer bits and less divergence counts as it is. "+
 		"“Apart” is how many bits the nearer of the named rows has more. Below zero: the row on the left has the lower "+
-		"divergence.",
-		format.Fixed(stats.Reach, 2), format.Fixed(stats.SameSize, 3))
+		"divergence.", format.Fixed(stats.Reach, 2))
 	if len(g.Iso) > isoLimit {
 		note += fmt.Sprintf(" First %d of %d; all are in tables/iso_bits.csv.", isoLimit, len(g.Iso))
 	}

@@ -26,6 +26,7 @@ parts() {
 correct  450  every kernel against the float64 reference; memcheck and racecheck; a small bench
 first    420  gate_up and o of LLaMA-3-8B at M = 1, 16, 128, 2048, all variants
 rest     450  all other products of kernels-gpu.yaml; run it again if it was stopped
+whole    450  a model of Qwen3-8B's shape, end to end: prompt 2048, 128 tokens, batch 4, 8, 16
 profile  420  ncu: the dense and the fused kernel, W4A16 and W4A8, M = 1, 16, 2048
 PARTS
 }
@@ -121,6 +122,18 @@ correct() {
 	fi
 }
 
+# whole measures a model end to end, into a folder of its own.
+whole() {
+	local rows=$OUT/end-to-end/rows.jsonl config=$here/kernels-gpu-end-to-end.yaml
+	if [ -n "${GPU_DRY:-}" ]; then
+		config=$OUT/dry-whole.yaml
+		echo '{name: kernels-gpu-end-to-end, engine: cuda, generate: [{model: "random:tiny", prompt: 5, tokens: 3, repeats: 3, batch: [1, 2], group: 64, block: 16x16, variants: [w16a16, zipper]}]}' >"$config"
+	fi
+	step whole 450 "$here/mosaicquant" bench -c "$config" -o "$OUT/end-to-end"
+	[ -f "$rows" ] && say "whole: $(grep -c '"status":"ok"' "$rows") rows measured, $(grep -c '"status":"failed"' "$rows") say why not"
+	grep -q 'emulated on the CPU' "$rows" 2>/dev/null && say "these kernels were emulated: no figure is one of a GPU"
+}
+
 # dry prints the path of a bench file that takes the fake driver seconds.
 dry() {
 	echo "$OUT/dry.yaml"
@@ -144,7 +157,7 @@ profile() {
 	# Once without the profiler: its log says in which order what runs, with M.
 	step launches 60 "$here/mosaicquant" bench --profile -c "$config"
 	if [ -z "$ncu" ]; then say "profile: NOT RUN, ncu is not here"; return; fi
-	step profile 400 "$ncu" --set full --clock-control none --profile-from-start off -k regex:'w4a.*_(dense|zip)_.*' \
+	step profile 400 "$ncu" --set full --clock-control none --profile-from-start off -k regex:'w4a.*_(dense|zip)(128)?_.*' \
 		-f -o "$OUT/profile" "$here/mosaicquant" bench --profile -c "$config"
 	step profile-text 60 "$ncu" --import "$OUT/profile.ncu-rep" --page details
 }

@@ -65,12 +65,15 @@
 // A prediction (Predict) is no measurement: its status is predicted, its axis
 // bench "prediction", its engine "model", and its only value predicted_time.
 //
-// A model that reads a prompt and generates is one row per variant too, on the
-// engine cpu. Axes: bench (generate), engine, model, scheme, variant, group,
-// density, block, prompt and tokens. Values: prefill_time, decode_time (s),
-// prefill_rate, decode_rate (token/s), prefill_time_over/VARIANT and
-// decode_time_over/VARIANT, all with intervals, and weight_bytes of the linear
-// layers, which one token reads. Series: prefill_time, decode_time. Embeddings
+// A model that reads a prompt and generates is one row per variant too. Axes: bench
+// (generate), engine, model, scheme, variant, group, density, block, prompt, tokens,
+// and batch, copies of the prompt that go on together, where it is not 1. Values:
+// prefill_time, decode_time, and both together as generate_time (s), prefill_rate,
+// decode_rate (token/s, of all copies), the times over those of another VARIANT,
+// prefill_time_over/VARIANT and so on, all with intervals, and weight_bytes of the
+// linear layers, which one token reads. Series: the times. Embeddings
 // and output layer stay in 16 bits in all variants, the latter on the kernel of
-// w16a16, and are part of the times.
+// w16a16, and are part of the times. On a GPU (package cudallm) activations and the cache are
+// in 16 bits, all variants are in memory together, and the layers of a random model are
+// copies of one.
 package bench

@@ -14,7 +14,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
 	"github.com/mosaicquant/mosaicquant/experiments/trial"
-	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/cudallm"
 	"github.com/mosaicquant/mosaicquant/internal/hf"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/row"
@@ -30,11 +30,12 @@ type generator struct {
 	kernel          string
 	err             error // why it does not run
 	prefill, decode []float64
+	gpu             *cudallm.Model // nil on the CPU
 }
 
 // generation measures g.
-func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generation) error {
-	g, err := ofCheckpoint(ctx, lab, g)
+func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generation) (err error) {
+	g, err = ofCheckpoint(ctx, lab, g)
 	if err != nil {
 		return err
 	}
@@ -45,13 +46,13 @@ func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generat
 		r.o.Progress(found, true, 0)
 		return nil
 	}
-	start := time.Now()
-	model, err := openModel(ctx, lab, g)
+	start, onGPU := time.Now(), r.engine.Name() == "cuda"
+	model, repeat, err := openModel(ctx, lab, g, onGPU)
 	if err != nil {
 		return err
 	}
 	defer model.Close()
-	if _, packed := model.Output().(*quant.Quantized); !packed {
+	if _, packed := model.Output().(*quant.Quantized); !packed && !onGPU {
 		output, err := trial.Pack16(model.Output())
 		if err != nil {
 			return err
@@ -59,13 +60,24 @@ func (r *runner) generation(ctx context.Context, lab *trial.Lab, g *plan.Generat
 		model = model.WithOutput(output)
 	}
 	var gs []*generator
+	defer func() {
+		for _, v := range gs {
+			if v.gpu != nil {
+				err = errors.Join(err, v.gpu.Close())
+			}
+		}
+	}()
 	// Garbage of packing may not take as much memory again as a large model.
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	for _, v := range g.Variants {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		gs = append(gs, newGenerator(model, g, v))
+		if onGPU {
+			gs = append(gs, newGPUGenerator(model, g, v, repeat))
+		} else {
+			gs = append(gs, newGenerator(model, g, v))
+		}
 		debug.FreeOSMemory()
 	}
 	if err := generate(ctx, g, gs); err != nil {
@@ -115,25 +127,32 @@ func ofCheckpoint(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*pla
 	return &own, nil
 }
 
-// openModel opens the model of g, or makes a random one of its architecture.
-func openModel(ctx context.Context, lab *trial.Lab, g *plan.Generation) (*llm.Model, error) {
+// openModel opens the model of g, or makes a random one of its architecture. Where once says so, a random
+// one has one layer, and repeat is how many it stands for.
+func openModel(ctx context.Context, lab *trial.Lab, g *plan.Generation, once bool) (m *llm.Model, repeat int, err error) {
 	name, random := strings.CutPrefix(g.Model, plan.RandomPrefix)
 	if !random {
 		files, err := lab.OpenModel(ctx, g.Model)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
-		return llm.Open(files)
+		m, err = llm.Open(files)
+		return m, 0, err
 	}
 	a, ok := plan.ArchitectureOf(name)
 	if !ok {
 		panic("bench: unknown architecture " + name) // plan has checked it
 	}
-	return llm.Open(llm.Random(hf.Config{
-		ModelType: a.Type, VocabSize: a.Vocab, HiddenSize: a.Hidden, MLPSize: a.MLP, Layers: a.Layers,
+	layers := a.Layers
+	if once {
+		layers, repeat = 1, a.Layers
+	}
+	m, err = llm.Open(llm.Random(hf.Config{
+		ModelType: a.Type, VocabSize: a.Vocab, HiddenSize: a.Hidden, MLPSize: a.MLP, Layers: layers,
 		Heads: a.Heads, KVHeads: a.KVHeads, HeadDim: a.HeadDim, MaxPositions: a.Positions,
 		RMSNormEps: a.RMSNormEps, RopeTheta: a.RopeTheta, TieEmbeddings: a.Tied, QKNorm: a.QKNorm,
 	}, g.Seed))
+	return m, repeat, err
 }
 
 // newGenerator makes a view of model whose linear layers execute as variant. 4-bit
@@ -200,7 +219,14 @@ func generate(ctx context.Context, g *plan.Generation, all []*generator) error {
 		runtime.GC()
 		for j := range run {
 			v := run[(repeat+j)%len(run)]
-			prefill, decode, err := v.generate(ctx, prompt, g.Tokens)
+			if v.err != nil {
+				continue
+			}
+			prefill, decode, err := v.generate(ctx, prompt, g.Tokens, g.Copies())
+			if err != nil && v.gpu != nil && ctx.Err() == nil {
+				v.err = err // the others may need less memory
+				continue
+			}
 			if err != nil {
 				return err
 			}
@@ -212,39 +238,58 @@ func generate(ctx context.Context, g *plan.Generation, all []*generator) error {
 	return nil
 }
 
-// generate reads prompt and generates tokens, each the most likely one.
-func (v *generator) generate(ctx context.Context, prompt []int32, tokens int) (prefill, decode time.Duration,
+// generate reads copies of prompt and generates tokens, each the most likely one.
+func (v *generator) generate(ctx context.Context, prompt []int32, tokens, copies int) (prefill, decode time.Duration,
 	err error) {
-	cache := v.model.NewCache(len(prompt) + tokens)
-	logits := gemm.NewMatrix(1, v.model.Config().VocabSize)
-	next := func(in []int32) ([]int32, error) {
-		hidden, err := v.model.Decode(ctx, cache, in)
-		if err != nil {
-			return nil, err
+	var first, rest float64
+	if v.gpu != nil {
+		var made *cudallm.Generated
+		if made, err = v.gpu.Generate(ctx, slices.Repeat([][]int32{prompt}, copies), tokens); err == nil {
+			first, rest = made.Prefill, made.Decode
 		}
-		if err := v.model.Logits(logits, hidden.View(hidden.Rows-1, hidden.Rows, 0, hidden.Cols)); err != nil {
-			return nil, err
-		}
-		best := 0
-		for i, l := range logits.Data {
-			if l > logits.Data[best] {
-				best = i
-			}
-		}
-		return []int32{int32(best)}, nil
+	} else {
+		_, first, rest, err = trial.Greedy(ctx, v.model, prompt, tokens, copies)
 	}
-	start := time.Now()
-	token, err := next(prompt)
+	return time.Duration(first * float64(time.Second)), time.Duration(rest * float64(time.Second)), err
+}
+
+// newGPUGenerator is newGenerator on a GPU, where repeat layers stand for the one of a random model.
+func newGPUGenerator(model *llm.Model, g *plan.Generation, variant string, repeat int) *generator {
+	v := &generator{variant: variant, model: model}
+	act, err := quant.ParseActivations(strings.TrimPrefix(g.Scheme, "w4"))
 	if err != nil {
-		return 0, 0, err
+		v.err = err
+		return v
 	}
-	first := time.Now()
-	for range tokens - 1 {
-		if token, err = next(token); err != nil {
-			return 0, 0, err
+	replacements := map[string]llm.Replacement{}
+	for i, l := range model.Linears() {
+		q, packed := l.Weights.(*quant.Quantized)
+		if variant == variants.W16A16 || g.Checkpoint != "" && !packed {
+			continue
 		}
+		if !packed {
+			if g.Group > 0 && l.K%g.Group != 0 {
+				v.err = fmt.Errorf("%s: group %d does not divide its %d columns", l.Name, g.Group, l.K)
+				return v
+			}
+			q = Random(l.N, l.K, &g.Layout, g.Seed+uint64(i)).Of(variant)
+		} else if variant == variants.Dense4 {
+			q = &quant.Quantized{Base: q.Base}
+		}
+		if q == nil || variant == variants.Separate && q.Residual == nil {
+			v.err = fmt.Errorf("%s: there is nothing beside the base", l.Name)
+			return v
+		}
+		replacements[l.Name] = llm.Replacement{Weights: q, Act: act}
 	}
-	return first.Sub(start), time.Since(first), nil
+	o := cudallm.Options{Packed: variant != variants.W16A16, Fast: true, Repeat: repeat}
+	if variant == variants.Separate {
+		o.Variant = variant
+	}
+	if v.gpu, v.err = cudallm.Open(model.With(replacements), o); v.err == nil {
+		v.bytes, v.kernel = v.gpu.WeightBytes(), v.gpu.Kernels()
+	}
+	return v
 }
 
 func (v *generator) report(g *plan.Generation, all []*generator, r *row.Row) {
@@ -253,11 +298,19 @@ func (v *generator) report(g *plan.Generation, all []*generator, r *row.Row) {
 		e := Bootstrap(x)
 		r.Values = append(r.Values, row.Value{Name: name, Value: e.Value, Unit: unit, Low: &e.Low, High: &e.High})
 	}
+	both := func(v *generator) []float64 {
+		sum := slices.Clone(v.prefill)
+		for i, d := range v.decode {
+			sum[i] += d
+		}
+		return sum
+	}
 	for _, m := range []struct {
 		time, rate string
 		tokens     int
 		of         func(*generator) []float64
 	}{
+		{row.GenerateTime, "", g.Tokens - 1, both},
 		{row.PrefillTime, row.PrefillRate, g.Prompt, func(v *generator) []float64 { return v.prefill }},
 		{row.DecodeTime, row.DecodeRate, g.Tokens - 1, func(v *generator) []float64 { return v.decode }},
 	} {
@@ -265,7 +318,9 @@ func (v *generator) report(g *plan.Generation, all []*generator, r *row.Row) {
 			continue
 		}
 		add(m.time, "s", m.of(v))
-		add(m.rate, "token/s", per(float64(m.tokens), m.of(v)))
+		if m.rate != "" {
+			add(m.rate, "token/s", per(float64(m.tokens*g.Copies()), m.of(v)))
+		}
 		for _, o := range all {
 			if o != v && o.err == nil {
 				add(row.Over(m.time, o.variant), "", Quotients(m.of(v), m.of(o)))
@@ -283,12 +338,21 @@ func (r *runner) describeGeneration(g *plan.Generation) []*row.Row {
 		axes := layoutAxes(&g.Layout)
 		axes["bench"], axes["engine"], axes["variant"], axes["model"] = "generate", "cpu", v, g.Model
 		axes["prompt"], axes["tokens"] = strconv.Itoa(g.Prompt), strconv.Itoa(g.Tokens)
-		label := fmt.Sprintf("%s, %s, %d+%d tokens %s", g.Model, describeLayout(&g.Layout), g.Prompt, g.Tokens, v)
+		label := fmt.Sprintf("%s, %s, %d+%d tokens", g.Model, describeLayout(&g.Layout), g.Prompt, g.Tokens)
+		if g.Batch > 0 {
+			axes["batch"] = strconv.Itoa(g.Batch)
+			label = fmt.Sprintf("%s, batch %d", label, g.Batch)
+		}
+		label += " " + v
 		if g.Checkpoint != "" {
 			axes["method"] = g.Checkpoint
 		}
 		o := r.newRow(g, v, label, axes)
-		o.Execution.Engine, o.Execution.Device = "cpu", r.cpu
+		if r.engine.Name() == "cuda" {
+			axes["engine"] = "cuda"
+		} else {
+			o.Execution.Engine, o.Execution.Device = "cpu", r.cpu
+		}
 		rows = append(rows, o)
 	}
 	return rows

@@ -20,7 +20,8 @@ func gptqBase(s Settings) bool { return s.Word("base") == "" || s.Word("base") =
 var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
-	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4"}
+	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4",
+	"any3", "any2", "power4", "fireq4", "sdr4", "hqq4"}
 
 // formatsWith joins the names of the formats that have a property.
 func formatsWith(property func(quant.Format) bool) string {
@@ -166,6 +167,8 @@ var baseRules = append(noGroups(),
 	ownScale(grid.Ceil), ownScale(grid.FourOverSix),
 	Rule{"scale", func(s Settings) bool { return s.Word("scale") == string(grid.SearchClip) && grid.RowLevels(s.kind()) },
 		"does not exist for " + formatsWith(grid.RowLevels) + ", whose table is learned"},
+	Rule{"scale", func(s Settings) bool { return s.Word("scale") != string(grid.AbsMax) && grid.Fixed(s.kind()) },
+		"does not exist for " + formatsWith(grid.Fixed) + ", which have a rule of their own"},
 	Rule{"groups", func(s Settings) bool {
 		return s.Word("groups") == "dynamic" && (s.Word("scale") == string(grid.SearchClip) || grid.Together(s.kind()))
 	}, "groups are not possible with " + formatsWith(grid.Together) +

@@ -342,6 +342,9 @@ func (s Settings) scaleTries() float64 {
 	if grid.RowLevels(f) {
 		return 55 // its table is learned by k-means
 	}
+	if grid.Fixed(f) {
+		return 20 // turns of HQQ's solver, each a rounding of all
+	}
 	levels := 1.0
 	if f.Kind.Levels() != nil {
 		levels = 1.9 // what is no whole number takes longer

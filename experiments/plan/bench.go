@@ -61,15 +61,19 @@ func (p *Product) Shape() Shape { return Shape{p.Model, p.Layer, p.N, p.K} }
 
 // Generation is a model that reads a prompt and generates, in every variant.
 type Generation struct {
-	Model  string `json:"model"`  // as a sweep's, or random:ARCHITECTURE
-	Prompt int    `json:"prompt"` // tokens
-	Tokens int    `json:"tokens"` // generated
+	Model  string `json:"model"`           // as a sweep's, or random:ARCHITECTURE
+	Prompt int    `json:"prompt"`          // tokens
+	Tokens int    `json:"tokens"`          // generated
+	Batch  int    `json:"batch,omitempty"` // copies that go on together; 0 is one
 	// Checkpoint is the method of a packed checkpoint, whose codes are run in place of random
 	// ones: Layout is then that of the checkpoint, not of the file.
 	Checkpoint string `json:"checkpoint,omitempty"`
 	Layout
 	Timing
 }
+
+// Copies is how many sequences go on together.
+func (g *Generation) Copies() int { return max(1, g.Batch) }
 
 // Timing is how to measure.
 type Timing struct {
@@ -121,6 +125,8 @@ var (
 		{name: "tokens", kind: kinds.Integer(1, 1<<16), fallback: always(32), means: "Tokens to generate"},
 		{name: "repeats", kind: kinds.Integer(3, 10000), fallback: always(3),
 			means: "How often each variant is timed; the median counts"},
+		{name: "batch", kind: kinds.Integer(1, 1024), fallback: always(1),
+			means: "Copies of the prompt that are continued together"},
 	}, layoutKeys...)
 	layoutKeys = []*key{
 		{name: "scheme", kind: kinds.Word(Schemes...), fallback: always("w4a8"),
@@ -209,6 +215,9 @@ func (p *parser) bench(data []byte) *Bench {
 		t := Generation{Model: value(c, "model").(string), Prompt: value(c, "prompt").(int),
 			Tokens: value(c, "tokens").(int), Layout: layout(e, c), Timing: timing}
 		t.Repeats, t.Cache = value(c, "repeats").(int), ""
+		if t.Batch = value(c, "batch").(int); t.Batch == 1 {
+			t.Batch = 0
+		}
 		t.Resolution = 0 // of products
 		if err := t.Layout.check(); err != nil {
 			p.errorf(e.line, e.path, "%v", err)

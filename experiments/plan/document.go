@@ -31,6 +31,12 @@ var formatMeans = map[string]string{
 	"fp6":       "E3M2 numbers, half-precision scales (FP6-LLM, arXiv:2401.14112)",
 	"fp6e2m3":   "E2M3 numbers, half-precision scales",
 	"intscale4": "Symmetric codes of 4 bits, scales that are whole numbers over one amplifier (arXiv:2405.14597)",
+	"any3":      "any4 with 8 levels",
+	"any2":      "any4 with 4 levels",
+	"power4":    "Integers ±7 to a power that the matrix has (PowerQuant, arXiv:2301.09858; NUPES, arXiv:2308.05600)",
+	"fireq4":    "Symmetric codes of 4 bits whose products with E4M3 scales are E4M3 numbers (FireQ, arXiv:2505.20839)",
+	"sdr4":      "Integers ±7 shifted below int8 rows (QRazor, arXiv:2501.13331)",
+	"hqq4":      "Codes of 4 bits with half-precision zeros found by half-quadratic splitting (HQQ)",
 	"any4":      "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
 }
 

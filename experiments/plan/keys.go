@@ -292,7 +292,7 @@ func basisKeys() []*key {
 func prefixKey() *key {
 	return &key{name: "prefix",
 		means: "Tokens before every sequence, whose keys and values stay in 16 bits: those whose inputs of down_proj are " +
-			"outliers in the calibration text, and the token that begins sequences (`outliers`, PrefixQuant's). The " +
+			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins (`outliers`, PrefixQuant's). The " +
 			"reference of divergences is the model without them",
 		kind: prefix, field: func(t *Trial) any { return &t.Prefix },
 		fallback: always(""), label: kinds.Prefix("prefix-", prefix.Write), quiet: true}

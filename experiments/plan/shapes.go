@@ -28,6 +28,8 @@ var Architectures = []Architecture{
 	{"llama3-8b", "llama", 128256, 4096, 14336, 32, 32, 8, 128, false, false, 500000, 1e-5, 8192},
 	{"llama3.2-1b", "llama", 128256, 2048, 8192, 16, 32, 8, 64, true, false, 500000, 1e-5, 131072},
 	{"qwen3-8b", "qwen3", 151936, 4096, 12288, 36, 32, 8, 128, false, true, 1e6, 1e-6, 40960},
+	// tiny is no published model: it is for programs that emulate a GPU.
+	{"tiny", "qwen3", 512, 128, 256, 2, 4, 2, 32, true, true, 1e4, 1e-6, 512},
 	{"qwen3-0.6b", "qwen3", 151936, 1024, 3072, 28, 16, 8, 128, true, true, 1e6, 1e-6, 40960},
 }
 

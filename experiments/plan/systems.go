@@ -97,6 +97,15 @@ var Systems = []System{
 			"(activations.py)",
 	},
 	{
+		Name: "OWQ",
+		File: "methods: [{method: quik, columns: 0.2%, columns_by: error, int8_down: false, format: int4a, group: row, " +
+			"scale: mse}]",
+		Source: "arXiv:2306.02272",
+		Departs: "every layer keeps the same share, where the authors keep more in attention; the range of a row is searched " +
+			"at 80 steps, not together with all zeros",
+		Checked: "the score by hand and dense algebra (quant/baseline/mixed_test.go), not the authors' code",
+	},
+	{
 		Name:  "Atom",
 		Entry: "atom",
 		File: "activations: a4\n" +
@@ -119,6 +128,47 @@ var Systems = []System{
 		Source:  "arXiv:2507.04610",
 		Departs: "half precision in place of bfloat16; one start of k-means",
 		Checked: "the authors' quantize.py (scripts/golden/published.py), and scikit-learn (formats.py)",
+	},
+	{
+		Name:    "any3, any2",
+		File:    "methods: [{method: gptq, format: [any3, any2], scale: hessian}]",
+		Source:  "arXiv:2507.04610",
+		Departs: "as any4",
+		Checked: "signal-to-noise ratios of simulations; otherwise as any4",
+	},
+	{
+		Name:    "PowerQuant, NUPES",
+		File:    "methods: [{method: gptq, format: power4, group: 64, scale: [mse, hessian]}]",
+		Source:  "arXiv:2301.09858, arXiv:2308.05600",
+		Departs: "the exponent is that of eleven with the least error for each layer; NUPES learns it with the network",
+		Checked: "the rule in numpy (scripts/golden/integers.py)",
+	},
+	{
+		Name:   "HQQ",
+		File:   "methods: [{method: rtn, format: hqq4, group: 64}]",
+		Source: "mobiusml/hqq (Apache-2.0)",
+		Departs: "the zeros of least mean error are kept, where the code keeps those of one turn later; scales and zeros " +
+			"are half precision from the start",
+		Checked: "the solver in numpy (scripts/golden/integers.py)",
+	},
+	{
+		Name: "FireQ",
+		File: "activations: fp8\n" +
+			"methods: [{method: gptq, format: fireq4, group: 128, smoothing: 0.5}]",
+		Source: "arXiv:2505.20839",
+		Departs: "codes are ±7; channels are smoothed by SmoothQuant's rule, as the formulas could not be read; scales of " +
+			"inputs are float32; the cache stays in 16 bits",
+		Checked: "the rule in numpy and ml_dtypes (scripts/golden/integers.py)",
+	},
+	{
+		Name: "QRazor",
+		File: "activations: a4\n" +
+			"activations_group: 16\n" +
+			"methods: [{method: rtn, format: sdr4, group: 16}]",
+		Source: "arXiv:2501.13331",
+		Departs: "weights alone are razored; codes are rounded to nearest, which could not be verified; inputs are plain " +
+			"integers of 4 bits",
+		Checked: "the rule in numpy (scripts/golden/integers.py); signal-to-noise ratio of a simulation",
 	},
 	{
 		Name:    "QLoRA's NF4",
@@ -167,6 +217,16 @@ var Systems = []System{
 			"channels and smoothing of keys are settings or not there; the cache stays in 16 bits",
 		Checked: "the rule in numpy (scripts/golden/integers.py); every code times its multiple is within int8, " +
 			"after GPTQ and refinement",
+	},
+	{
+		Name: "DGQ",
+		File: "activations: a8\n" +
+			"activations_scale: static\n" +
+			"methods: [{method: rtn, format: qoq4, group: 128, scale: hessian, smoothing: 0.5}]",
+		Source: "arXiv:2310.04836",
+		Departs: "ranges of groups are searched by errors weighted by h; the step of a row is its largest weight over 119, " +
+			"not searched; channels of down_proj are smoothed as all others",
+		Checked: "as QoQ, not the authors' code",
 	},
 	{
 		Name: "MXINT8, MXFP8",
@@ -343,18 +403,18 @@ var LeftOut = []struct{ Name, Why string }{
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
 		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"DGQ",
-		"grids of groups found before int8 rows; QoQ has the same storage"},
-	{"IF4, NUPES, E5M2, MXFP6",
+	{"IF4, E5M2, MXFP6",
 		"grids that are not in the list of formats yet"},
-	{"HQQ, QuantEase, OWQ, GPTAQ, GWQ, EWQ, DMMV",
+	{"QuantEase, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
 	{"QLLM",
 		"split and merged channels: not built yet"},
 	{"MixQ",
 		"QUIK keeps the same channels in 16 bits, by the same score"},
-	{"QRazor, OliVe, FireQ",
-		"formats of blocks or pairs: not built yet"},
+	{"OliVe",
+		"codes of pairs of weights, which no part of the stored form has; at the bits of one scale for each row alone"},
+	{"AdaDim",
+		"groups along outputs, whose scales lie across rows; its gains are at 3 bits and less"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are gradients of the loss"},
 	{"KIVI, GEAR, MILLION, RotateKV",

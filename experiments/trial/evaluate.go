@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,6 +20,8 @@ type Evaluation struct {
 	// Execution is fake, float32 products with what codes stand for, or packed, the codes of a
 	// packed checkpoint on the kernels of package zipper.
 	Execution string
+	// Engine is one of Engines; "" is the CPU.
+	Engine string
 	// Protocol is that of the text. Its BOS holds for tasks too. Without a text
 	// there is no perplexity; context and stride 0 are the model's positions, or
 	// 2048 if it has more, and the context.
@@ -41,12 +44,16 @@ type Evaluated struct {
 	Text     *row.Row
 	Tasks    []*tasks.Result
 	Packed   *Packed // what a packed checkpoint says of itself; nil for others
+	GPU      string  // what ran, where Engine is cuda
 	Warnings []string
 }
 
 // Evaluate scores a text and tasks. Tasks are read before anything is
 // computed.
-func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
+func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (out *Evaluated, err error) {
+	if err := checkEngine(e.Engine); err != nil {
+		return nil, err
+	}
 	files, err := l.OpenModel(ctx, e.Model)
 	if err != nil {
 		return nil, err
@@ -80,11 +87,21 @@ func (l *Lab) Evaluate(ctx context.Context, e Evaluation) (*Evaluated, error) {
 		if packed == nil {
 			return nil, fmt.Errorf("execution packed: model %s has 16-bit weights, and no codes for the kernels", e.Model)
 		}
-		if view, _, err = onKernels(model, asked, false); err != nil {
-			return nil, fmt.Errorf("execution packed: %w", err)
+		if e.Engine != "cuda" {
+			if view, _, err = onKernels(model, asked, false); err != nil {
+				return nil, fmt.Errorf("execution packed: %w", err)
+			}
 		}
 	}
-	out := &Evaluated{Evaluation: e, Packed: packed}
+	out = &Evaluated{Evaluation: e, Packed: packed}
+	if e.Engine == "cuda" {
+		on, g, failed := openGPU(view, e.Execution == "packed")
+		if failed != nil {
+			return nil, failed
+		}
+		defer func() { err = errors.Join(err, g.Close()) }()
+		view, out.GPU = on, describeGPU(g)
+	}
 	if e.Protocol.Text != "" {
 		if err := ev.cutText(); err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/cudallm"
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -19,6 +20,7 @@ import (
 type Generation struct {
 	Model          string
 	Activations    string // as of Evaluation
+	Engine         string // one of Engines; "" is the CPU
 	Prompt         string
 	Tokens         int   // to generate
 	Batches        []int // how many copies of the prompt are continued together; each is timed
@@ -51,8 +53,12 @@ type Speed struct {
 
 // Generate runs a model on the kernels of package zipper: a packed checkpoint with the
 // codes that it stores, layers in 16 bits as bfloat16, and the output layer as well, unless it
-// is quantized. A layer without a kernel is an error.
-func (l *Lab) Generate(ctx context.Context, g Generation) (*Generated, error) {
+// is quantized; or on a GPU, with activations and the cache in 16 bits. A layer without a kernel is an
+// error.
+func (l *Lab) Generate(ctx context.Context, g Generation) (out *Generated, err error) {
+	if err := checkEngine(g.Engine); err != nil {
+		return nil, err
+	}
 	files, err := l.OpenModel(ctx, g.Model)
 	if err != nil {
 		return nil, err
@@ -62,7 +68,7 @@ func (l *Lab) Generate(ctx context.Context, g Generation) (*Generated, error) {
 		return nil, err
 	}
 	defer model.Close()
-	out := &Generated{}
+	out = &Generated{}
 	if out.Packed, err = readPacked(files, model); err != nil {
 		return nil, err
 	}
@@ -87,24 +93,15 @@ func (l *Lab) Generate(ctx context.Context, g Generation) (*Generated, error) {
 		return nil, fmt.Errorf("prompt of %d tokens and %d more: model %s has %d positions",
 			len(prompt), g.Tokens, g.Model, limit)
 	}
-	view, bytes, err := onKernels(model, t, true)
+	goOn, err := out.prepare(model, t)
 	if err != nil {
 		return nil, err
 	}
-	if _, quantized := model.Output().(*quant.Quantized); !quantized {
-		head, err := Pack16(model.Output())
-		if err != nil {
-			return nil, err
-		}
-		view = view.WithOutput(head)
-	}
-	out.WeightBytes = bytes
-	_, kernel := Kernel()
-	out.Execution = fmt.Sprintf("kernel %s, %d threads", kernel, runtime.GOMAXPROCS(0))
+	defer func() { err = errors.Join(err, goOn.close()) }()
 	for i, batch := range g.Batches {
 		speed := Speed{Batch: batch}
 		for repeat := range g.Repeats + 1 {
-			ids, prefill, decode, err := greedy(ctx, view, prompt, g.Tokens, batch)
+			ids, prefill, decode, err := goOn.greedy(ctx, prompt, g.Tokens, batch)
 			if err != nil {
 				return nil, err
 			}
@@ -124,9 +121,59 @@ func (l *Lab) Generate(ctx context.Context, g Generation) (*Generated, error) {
 	return out, nil
 }
 
-// greedy continues copies of a prompt, and returns the tokens of the first copy and the
+// continuer continues copies of a prompt, and returns the tokens of the first copy and the
 // seconds up to the first token and from there to the last.
-func greedy(ctx context.Context, m *llm.Model, prompt []int32, tokens, copies int) (ids []int32,
+type continuer struct {
+	greedy func(ctx context.Context, prompt []int32, tokens, copies int) (ids []int32, prefill, decode float64, err error)
+	close  func() error
+}
+
+// prepare lays the weights of model out for the engine that was asked for, and says in out what runs.
+func (out *Generated) prepare(model *llm.Model, t plan.Trial) (*continuer, error) {
+	if out.Generation.Engine == "cuda" {
+		return out.prepareGPU(model, t)
+	}
+	view, bytes, err := onKernels(model, t, true)
+	if err != nil {
+		return nil, err
+	}
+	if _, quantized := model.Output().(*quant.Quantized); !quantized {
+		head, err := Pack16(model.Output())
+		if err != nil {
+			return nil, err
+		}
+		view = view.WithOutput(head)
+	}
+	out.WeightBytes = bytes
+	_, kernel := Kernel()
+	out.Execution = fmt.Sprintf("kernel %s, %d threads", kernel, runtime.GOMAXPROCS(0))
+	return &continuer{func(ctx context.Context, prompt []int32, tokens, copies int) ([]int32, float64, float64, error) {
+		return Greedy(ctx, view, prompt, tokens, copies)
+	}, func() error { return nil }}, nil
+}
+
+func (out *Generated) prepareGPU(model *llm.Model, t plan.Trial) (*continuer, error) {
+	act, err := activations(t)
+	if err != nil {
+		return nil, err
+	}
+	g, err := cudallm.Open(rounding(model, act), cudallm.Options{Packed: true, Fast: true})
+	if err != nil {
+		return nil, err
+	}
+	out.WeightBytes, out.Execution = g.WeightBytes(), describeGPU(g)
+	return &continuer{func(ctx context.Context, prompt []int32, tokens, copies int) ([]int32, float64, float64, error) {
+		made, err := g.Generate(ctx, slices.Repeat([][]int32{prompt}, copies), tokens)
+		if err != nil {
+			return nil, 0, 0, err
+		}
+		return made.Tokens[0], made.Prefill, made.Decode, nil
+	}, g.Close}, nil
+}
+
+// Greedy continues copies of a prompt, and returns the tokens of the first copy and the
+// seconds up to the first token and from there to the last.
+func Greedy(ctx context.Context, m *llm.Model, prompt []int32, tokens, copies int) (ids []int32,
 	prefill, decode float64, err error) {
 	caches, in := make([]*llm.Cache, copies), make([][]int32, copies)
 	for i := range caches {

@@ -220,6 +220,7 @@ func TestSixteen(t *testing.T) {
 	for _, name := range []string{"tiny-llama3", "tiny-qwen3"} {
 		t.Run(name, func(t *testing.T) { same(t, openBuiltin(t, name), Options{}, 1e-3) })
 	}
+	t.Run("folded", func(t *testing.T) { same(t, openBuiltin(t, "tiny-qwen3").Fold(), Options{}, 1e-3) })
 }
 
 // TestPacked: so do models on the kernels for packed weights, in every scheme.

@@ -40,8 +40,8 @@ type linear struct {
 type loader struct {
 	device  *cuda.Device
 	options Options
-	layouts map[*quant.Quantized]*cuda.Layout
-	halves  map[gemm.Source][2][]byte
+	layouts map[string]*cuda.Layout // by name, where layers are repeated
+	halves  map[string][2][]byte
 }
 
 // linear puts p on the device, with outputs in float32 where wide. What has no kernel is an error that
@@ -95,13 +95,13 @@ func (l *loader) pack(y *linear, q *quant.Quantized, scheme cuda.Scheme) (err er
 	if err := cuda.Takes(q.Form(), scheme); err != nil {
 		return err
 	}
-	layout := l.layouts[q]
+	layout := l.layouts[y.name]
 	if layout == nil {
 		if layout, err = cuda.NewLayout(q, scheme); err != nil {
 			return err
 		}
 		if l.options.Repeat > 0 {
-			l.layouts[q] = layout
+			l.layouts[y.name] = layout
 		}
 	}
 	variant := l.options.Variant
@@ -121,11 +121,11 @@ func (l *loader) pack(y *linear, q *quant.Quantized, scheme cuda.Scheme) (err er
 
 // sixteen puts w on the device in bfloat16, and what that leaves.
 func (l *loader) sixteen(y *linear, w gemm.Source) error {
-	cut, ok := l.halves[w]
+	cut, ok := l.halves[y.name]
 	if !ok {
 		cut = split(w, l.options.Fast)
 		if l.options.Repeat > 0 {
-			l.halves[w] = cut
+			l.halves[y.name] = cut
 		}
 	}
 	return l.device.Do(func(work *cuda.Work) error {

@@ -12,7 +12,6 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
-	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda"
 	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
 )
@@ -88,7 +87,7 @@ func Open(m *llm.Model, o Options) (*Model, error) {
 	if g.device, err = cuda.Open(0); err != nil {
 		return nil, fmt.Errorf("engine cuda: %w", err)
 	}
-	l := &loader{g.device, o, map[*quant.Quantized]*cuda.Layout{}, map[gemm.Source][2][]byte{}}
+	l := &loader{g.device, o, map[string]*cuda.Layout{}, map[string][2][]byte{}}
 	if err := g.load(m, l, blocks); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}

@@ -117,6 +117,7 @@ const (
 	PeakRate       = "peak_rate"       // yardstick; FLOP/s
 	PrefillTime    = "prefill_time"    // of the prompt and the first token; s
 	DecodeTime     = "decode_time"     // of the tokens after the first; s
+	GenerateTime   = "generate_time"   // PrefillTime and DecodeTime together; s
 	// PredictedTime is of rows whose status is Predicted.
 	PredictedTime = "predicted_time" // s
 	PrefillRate   = "prefill_rate"   // tokens of the prompt over PrefillTime; token/s

@@ -21,6 +21,9 @@ type ChannelScore string
 const (
 	ByAbsMax ChannelScore = "absmax" // largest |x_j| of the calibration: LLM.int8(), QUIK
 	ByEnergy ChannelScore = "energy" // Σ x_j²: Atom
+	// ByError is h_j·||W_j - Q(W_j)||², what rounding the channel to nearest in the format and
+	// by the rule of the base loses at the output: OWQ (Lee et al. 2023, arXiv:2306.02272).
+	ByError ChannelScore = "error"
 )
 
 // Mixed keeps whole input channels in 16 or 8 bits and quantizes the others with
@@ -41,6 +44,8 @@ const (
 //     by energy, so that a group has alike ones. The authors clip by constant
 //     ratios, share scales between two rows, and fold the order into the layers
 //     before, where here it is stored and booked.
+//   - OWQ (Lee et al. 2023, arXiv:2306.02272): GPTQ, a share of channels by Error in 16
+//     bits, of every layer alike, where the authors keep more in attention.
 //
 // The authors of QUIK and Atom take the other channels by ascending score, and fit
 // groups inside the loop; here order and groups are those of Base.
@@ -63,7 +68,7 @@ type Mixed struct {
 // Quantize implements Quantizer.
 func (m Mixed) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	switch {
-	case m.Score != ByAbsMax && m.Score != ByEnergy:
+	case m.Score != ByAbsMax && m.Score != ByEnergy && m.Score != ByError:
 		return nil, p.Errorf("unknown channel score %q", m.Score)
 	case !(m.Share >= 0 && m.Share < 1) || !(m.Threshold >= 0) || m.Share > 0 && m.Threshold > 0:
 		return nil, p.Errorf("kept channels: share %g, threshold %g", m.Share, m.Threshold)
@@ -125,6 +130,11 @@ func checkBase(p quant.Problem, base quant.Quantizer, adapt func(quant.Format) q
 func (m Mixed) channels(p quant.Problem) (order []int, count int, err error) {
 	k := p.Weights.Cols
 	score := p.Diag()
+	if m.Score == ByError {
+		if err := m.errors(p, score); err != nil {
+			return nil, 0, err
+		}
+	}
 	if m.Score == ByAbsMax || m.Threshold > 0 {
 		if len(p.Moments.AbsMax) != k {
 			return nil, 0, p.Errorf("needs the largest input of each channel, and has none")
@@ -158,18 +168,49 @@ func (m Mixed) channels(p quant.Problem) (order []int, count int, err error) {
 	return order, count, nil
 }
 
+// errors multiplies h of each channel by what rounding its weights to nearest loses.
+func (m Mixed) errors(p quant.Problem, h []float64) error {
+	var rtn solve.RTN
+	switch b := m.Base.(type) {
+	case solve.RTN:
+		rtn = b
+	case solve.GPTQ:
+		rtn = solve.RTN{Format: b.Format, Scale: b.Scale}
+	}
+	q, err := rtn.Quantize(p)
+	if err != nil {
+		return err
+	}
+	lost := make([]float64, len(h))
+	e := quant.Difference(p.Weights, q)
+	for i := range e.Rows {
+		for j, v := range e.Row(i) {
+			lost[j] += float64(v) * float64(v)
+		}
+	}
+	for j := range h {
+		h[j] *= lost[j]
+	}
+	return nil
+}
+
+// group is the size of groups that the format of the base prescribes, 1 for none.
+func (m Mixed) group() int {
+	switch b := m.Base.(type) {
+	case solve.RTN:
+		return max(1, b.Format.Kind.FixedGroup())
+	case solve.GPTQ:
+		return max(1, b.Format.Kind.FixedGroup())
+	}
+	return 1
+}
+
 // whole returns how many of k channels are kept, where so many shall be. Where the
 // format of the base prescribes groups, K less the kept channels must be made of them:
 // a share is rounded to what leaves whole groups, and channels above a threshold are
 // joined by the next ones.
 func (m Mixed) whole(channels float64, k int) int {
-	g := 1
-	switch b := m.Base.(type) {
-	case solve.RTN:
-		g = max(g, b.Format.Kind.FixedGroup())
-	case solve.GPTQ:
-		g = max(g, b.Format.Kind.FixedGroup())
-	}
+	g := m.group()
 	if channels == 0 && k%g == 0 {
 		return 0
 	}
@@ -185,6 +226,9 @@ func (m Mixed) whole(channels float64, k int) int {
 // Fits reports a row length k of which Share keeps all channels, or none where Reorder
 // needs one. What a threshold keeps is not known beforehand.
 func (m Mixed) Fits(k int) error {
+	if g := m.group(); m.Score == ByError && k%g != 0 {
+		return fmt.Errorf("errors of channels are compared in whole groups of %d, which do not divide K=%d", g, k)
+	}
 	if m.Threshold > 0 {
 		return nil
 	}

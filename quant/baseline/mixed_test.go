@@ -24,12 +24,65 @@ func permuted(p quant.Problem, order []int) quant.Problem {
 	return p
 }
 
+// ByError keeps the channels of largest h_j·Σ_n (w_nj - ŵ_nj)², and so none whose weights
+// are on the grid, however large its inputs are; groups of a fixed size must divide K.
+func TestMixedByError(t *testing.T) {
+	p := quanttest.Problem(t, 12, 96, 31)
+	h := slices.Clone(p.Moments.H)
+	for j := range 96 {
+		h[5*96+j] *= 100
+		h[j*96+5] *= 100
+	}
+	p.Moments = &quant.Moments{K: 96, Tokens: p.Moments.Tokens, H: h, AbsMax: p.Moments.AbsMax,
+		Mean: p.Moments.Mean, MeanAbs: p.Moments.MeanAbs}
+	for i := range 12 {
+		p.Weights.Row(i)[5] = 0
+	}
+	f := quant.Format{Bits: 4, Affine: true}
+	order, count, err := Mixed{Base: solve.GPTQ{Format: f, Scale: grid.Scale{Rule: grid.AbsMax}}, Score: ByError,
+		Share: .125, Bits: 16}.channels(p)
+	if err != nil || count != 12 {
+		t.Fatal(count, err)
+	}
+	score := make([]float64, 96)
+	for i := range 12 {
+		row := p.Weights.Row(i)
+		lo, hi := 0., 0.
+		for _, v := range row {
+			lo, hi = min(lo, float64(v)), max(hi, float64(v))
+		}
+		scale := float64(half.FromF16(half.ToF16(float32((hi - lo) / 15))))
+		zero := math.RoundToEven(-lo / scale)
+		for j, v := range row {
+			u := max(0, min(15, math.RoundToEven(float64(v)/scale)+zero))
+			d := float64(v) - (u-zero)*scale
+			score[j] += h[j*96+j] * d * d
+		}
+	}
+	least := math.Inf(1)
+	for _, j := range order[84:] {
+		least = min(least, score[j])
+	}
+	for _, j := range order[:84] {
+		if score[j] > least*(1+1e-6) {
+			t.Errorf("channel %d loses %g and is not kept, one that loses %g is", j, score[j], least)
+		}
+	}
+	if slices.Contains(order[84:], 5) {
+		t.Error("a channel whose weights lose nothing is kept")
+	}
+	fixed := Mixed{Base: solve.RTN{Format: quant.Format{Bits: 4, Group: 16, Kind: quant.NVFP4}}, Score: ByError, Share: .1, Bits: 16}
+	if fixed.Fits(96) != nil || fixed.Fits(104) == nil {
+		t.Error("groups of 16 in rows of 96 and 104")
+	}
+}
+
 // Kept channels beside a GPTQ base are what GPTQ's elimination leaves of them
 // when they come last and are stored in half precision; the base in 4 bits is
 // what it makes of the others.
 func TestMixedAgainstPlainElimination(t *testing.T) {
 	p := quanttest.Problem(t, 12, 96, 31)
-	for _, score := range []ChannelScore{ByAbsMax, ByEnergy} {
+	for _, score := range []ChannelScore{ByAbsMax, ByEnergy, ByError} {
 		m := Mixed{Base: solve.GPTQ{Format: quant.Int4(32), Scale: grid.Scale{Rule: grid.AbsMax}, Damping: .01}, Score: score, Share: 1. / 3, Bits: 16}
 		order, count, err := m.channels(p)
 		if err != nil || count != 32 {

@@ -14,7 +14,7 @@ import (
 )
 
 // any4 returns the grid of a group without its row's table: u = (w-offset)/scale
-// runs from -8 to 7.
+// runs from -8 to 7, or as far as fewer bits go.
 func (f Fitter) any4(w []float32, skip []bool) (Grid, error) {
 	lo, hi := math.Inf(1), math.Inf(-1)
 	for i, x := range w {
@@ -25,11 +25,11 @@ func (f Fitter) any4(w []float32, skip []bool) (Grid, error) {
 	if lo > hi { // nothing counts
 		lo, hi = 0, 0
 	}
-	g := Grid{kind: quant.Any4, Hi: 15}
-	s := (hi - lo) / 15
+	g := Grid{kind: f.Format.Kind, Hi: f.Format.Highest()}
+	s := (hi - lo) / float64(g.Hi)
 	g.Bits = half.ToF16(float32(s))
 	g.Scale = float64(half.FromF16(g.Bits))
-	offset := lo + 8*g.Scale
+	offset := lo + float64(f.Format.Offset())*g.Scale
 	g.OffsetBits = half.ToF16(float32(offset))
 	g.Offset = float64(half.FromF16(g.OffsetBits))
 	if math.IsInf(g.Scale, 0) || math.IsInf(g.Offset, 0) {
@@ -55,7 +55,7 @@ func (f Fitter) any4Tables(p quant.Problem, w quant.Matrix, grids []Grid, skip [
 		}
 		row := grids[i*count : (i+1)*count]
 		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()+uint64(i)))
-		table := kmeans(any4Points(w.Row(i), size, row, weight, power, out), 16, draw)
+		table := kmeans(any4Points(w.Row(i), size, row, weight, power, out), 1<<f.Format.Bits, draw)
 		for c, v := range table {
 			table[c] = float64(half.FromF16(half.ToF16(float32(v))))
 		}

@@ -46,7 +46,8 @@ const (
 // For Any4 AbsMax, SearchMSE and SearchHessian do not search a range, but say
 // how k-means weighs a weight of scale α: by |mean x_j|·α as in the authors'
 // code, by α² or by h_j·α², which is the objective Σ h_j (w_j-ŵ_j)² itself.
-// SearchClip does not exist for it.
+// SearchClip does not exist for it. AnyFew is the same. For Power4 they say how the error is
+// weighted by which the exponent of the matrix is chosen: all alike, or by h_j.
 
 // Validate reports an unknown rule or a norm that is not positive.
 func (s Scale) Validate() error {
@@ -69,6 +70,9 @@ func (s Scale) Validate() error {
 // of reports a rule that does not exist for the format.
 func (s Scale) of(f quant.Format) error {
 	fit := fitOf(f.Kind)
+	if fit.fixed && s.Rule != AbsMax {
+		return fmt.Errorf("quant: scale rule %q does not exist for %s, which has a rule of its own", s.Rule, f)
+	}
 	if (s.Rule == Ceil || s.Rule == FourOverSix) && s.Rule != fit.own || s.Rule == SearchClip && fit.rowLevels {
 		return fmt.Errorf("quant: scale rule %q does not exist for %s", s.Rule, f)
 	}

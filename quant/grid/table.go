@@ -30,6 +30,8 @@ type kindFit struct {
 	first int
 	// rowLevels says that each row has levels of its own: rules weigh them.
 	rowLevels bool
+	// fixed says that no rule finds scales but the kind's own, which is AbsMax.
+	fixed bool
 }
 
 // fits is the table of fits, by kind. A kind beyond it has constant levels and
@@ -59,7 +61,22 @@ var fits = [...]kindFit{
 	}},
 	quant.IntScale4: {span: spanIntScale, storable: storableIntScale, finish: intScale, store: storeIntScale},
 	quant.QoQ4:      {span: spanQoQ, storable: storableQoQ, finish: qoq, store: storeQoQ},
-	quant.NF4DQ:     {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
+	quant.AnyFew:    {group: Fitter.any4, finish: Fitter.any4Tables, store: storeAny4, rowLevels: true},
+	quant.Power4: {group: Fitter.power, finish: Fitter.powerExponent, rowLevels: true,
+		store: func(p *quant.Packed, grids []Grid) { p.Tensor[0] = grids[0].tensor }},
+	quant.FireQ4: {span: spanFire, store: storeNV,
+		tensor:   func(_ Scale, m float32) float32 { return m / half.MaxE4M3 },
+		storable: func(g *Grid, _ float64) (uint16, float64) { return g.Bits, g.Scale }}, // levels depend on it
+	quant.SDR4: {span: spanShift, finish: shift, fixed: true,
+		storable: func(g *Grid, _ float64) (uint16, float64) { return g.Bits, g.Scale },
+		store:    storeQoQ},
+	quant.HQQ4: {group: Fitter.realZero, finish: hqq, fixed: true,
+		store: func(p *quant.Packed, grids []Grid) {
+			for i := range grids {
+				p.Offsets[i] = grids[i].OffsetBits
+			}
+		}},
+	quant.NF4DQ: {span: spanDouble, storable: storableDouble, finish: double, store: storeDouble},
 }
 
 var levelFit = kindFit{span: spanLevels}
@@ -84,6 +101,9 @@ func Own(f quant.Format) ScaleRule { return fitOf(f.Kind).own }
 
 // RowLevels says that each row of f has levels of its own.
 func RowLevels(f quant.Format) bool { return fitOf(f.Kind).rowLevels }
+
+// Fixed says that no rule finds scales of f but its own, which is AbsMax.
+func Fixed(f quant.Format) bool { return fitOf(f.Kind).fixed }
 
 // setHalf stores the scale s in half precision.
 func (g *Grid) setHalf(s, lo, hi float64) error {
@@ -203,7 +223,7 @@ func storeAny4(p *quant.Packed, grids []Grid) {
 	groups := len(grids) / p.N
 	for i := range p.N {
 		for u, v := range grids[i*groups].Levels.Value {
-			p.Tables[i*16+u] = half.ToF16(float32(v))
+			p.Tables[i<<p.Format.Bits+u] = half.ToF16(float32(v))
 		}
 	}
 }

@@ -13,5 +13,8 @@ func Kinds() []quant.Format {
 		{Bits: 4, Affine: true, Group: 16, Kind: quant.Bilevel}, {Bits: 3, Affine: true, Group: 16, Kind: quant.Bilevel},
 		{Bits: 5, Affine: true, Group: 24},
 		{Bits: 4, Group: 16, Kind: quant.NF4DQ},
+		{Bits: 3, Affine: true, Group: 48, Kind: quant.AnyFew}, {Bits: 4, Group: 48, Kind: quant.Power4},
+		{Bits: 4, Group: 48, Kind: quant.FireQ4}, {Bits: 4, Group: 16, Kind: quant.SDR4},
+		{Bits: 4, Affine: true, Group: 48, Kind: quant.HQQ4},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
+	"github.com/mosaicquant/mosaicquant/quant/quanttest"
 	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
 
@@ -26,7 +27,7 @@ func TestGoldenIntegers(t *testing.T) {
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
 	}
-	if len(golden) != 11 {
+	if len(golden) != 15 {
 		t.Fatalf("%d formats", len(golden))
 	}
 	w := gemm.NewMatrix(n, k)
@@ -50,6 +51,9 @@ func TestGoldenIntegers(t *testing.T) {
 			t.Fatal(err)
 		}
 		rtn := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.ScaleRule(rule)}}
+		if rule == "mse" {
+			rtn.Scale.Norm = 2
+		}
 		q, err := rtn.Quantize(quant.Problem{Name: name, Weights: w})
 		if err != nil {
 			t.Fatal(err)
@@ -81,19 +85,52 @@ func TestIntegerYardsticks(t *testing.T) {
 		{"mxint4", 32, grid.AbsMax, 17.55}, {"mxint4", 32, grid.Ceil, 16.82}, {"nvint4", 16, grid.AbsMax, 21.27},
 		{"seq4", 128, grid.AbsMax, 19.67}, {"seq4", 0, grid.AbsMax, 17.17},
 		{"mxint8", 32, grid.AbsMax, 41.7}, {"mxfp8", 32, grid.AbsMax, 30.6}, {"mxfp8", 32, grid.Ceil, 31.5},
+		{"any4", 128, grid.SearchMSE, 21.07}, {"any3", 128, grid.SearchMSE, 14.97}, {"any2", 128, grid.SearchMSE, 9.23},
+		{"sdr4", 16, grid.AbsMax, 18.6},
 		{"fp8", 0, grid.AbsMax, 31.55}, {"fp6", 0, grid.AbsMax, 25.6}, {"fp6e2m3", 0, grid.AbsMax, 30.9},
 	} {
 		f, err := quant.ParseFormat(c.kind, c.group)
 		if err != nil {
 			t.Fatal(err)
 		}
-		q, err := solve.RTN{Format: f, Scale: grid.Scale{Rule: c.rule}}.Quantize(quant.Problem{Name: c.kind, Weights: w})
+		scale := grid.Scale{Rule: c.rule}
+		if c.rule == grid.SearchMSE {
+			scale.Norm = 2
+		}
+		q, err := solve.RTN{Format: f, Scale: scale}.Quantize(quant.Problem{Name: c.kind, Weights: w})
 		if err != nil {
 			t.Fatal(err)
 		}
 		lost, _ := quant.WeightError(w, q)
 		if snr := 10 * math.Log10(energy/lost); !(math.Abs(snr-c.want) < 0.15) {
 			t.Errorf("%s %s: %.2f dB, want %g", f, c.rule, snr, c.want)
+		}
+	}
+}
+
+// TestIntegerBits: formats take the bits that they say, to the byte.
+func TestIntegerBits(t *testing.T) {
+	const n, k = 16, 512
+	p := quanttest.Problem(t, n, k, 3)
+	for _, c := range []struct {
+		name  string
+		group int
+		bytes int // beside codes
+		bits  int
+	}{
+		{"any3", 128, n*4*4 + n*8*2, 3}, {"any2", 64, n*8*4 + n*4*2, 2}, {"power4", 64, n*8*2 + 4, 4},
+		{"fireq4", 128, n*4 + 4, 4}, {"sdr4", 16, n*32/2 + n*2, 4}, {"hqq4", 64, n * 8 * 4, 4},
+	} {
+		f, err := quant.ParseFormat(c.name, c.group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := solve.RTN{Format: f, Scale: grid.Scale{Rule: grid.AbsMax}}.Quantize(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := q.Ledger().Total(), int64(n*k*c.bits/8+c.bytes); got != want {
+			t.Errorf("%s: %d bytes, want %d", c.name, got, want)
 		}
 	}
 }

@@ -63,7 +63,7 @@ func TestIsoBit(t *testing.T) {
 		r.Series[2].Values = kl
 		return r
 	}
-	high, mid = scaled(high, "rtn b", "rtn", 5, 0.25), scaled(mid, "m", "mosaic", 4.5, 0.4)
+	high, mid = scaled(high, "rtn b", "rtn", 5, 0.36), scaled(mid, "m", "mosaic", 4.5, 0.4)
 	far := scaled(low, "far", "mosaic", 5.2, 0.1)
 	g := Build([]row.Row{low, high, mid, far}).Groups[0]
 	var found bool
@@ -73,9 +73,9 @@ func TestIsoBit(t *testing.T) {
 		}
 		if i.Entry.Label == "m" {
 			found = true
-			// the rival at 4.5 bits is √(1·0.25) = 0.5 of rtn a: 0.4/0.5
-			if !(math.Abs(i.Ratio.Value-0.8) < 1e-12) || !(math.Abs(i.Weight-0.5) < 1e-12) || i.Upper == nil {
-				t.Errorf("KL ratio %v at weight %v, want 0.8 at 0.5", i.Ratio.Value, i.Weight)
+			// the rival at 4.5 bits is √(1·0.36) = 0.6 of rtn a: 0.4/0.6
+			if !(math.Abs(i.Ratio.Value-0.4/0.6) < 1e-12) || !(math.Abs(i.Weight-0.5) < 1e-12) || i.Upper == nil {
+				t.Errorf("KL ratio %v at weight %v, want .667 at 0.5", i.Ratio.Value, i.Weight)
 			}
 		}
 	}
@@ -83,40 +83,48 @@ func TestIsoBit(t *testing.T) {
 		t.Error("the row between the rival's two was not compared")
 	}
 
-	// The line goes along the hull: a row above it does not bend it, one below does.
-	near, above := scaled(low, "rtn c", "rtn", 4.51, 0.3), scaled(low, "rtn d", "rtn", 4.49, 0.6)
-	want := 0.4 / math.Pow(0.3, 0.5/0.51)
+	// The line goes along the front: a row of more bits and more divergence does not bend it, another does.
+	near, above := scaled(low, "rtn c", "rtn", 4.54, 0.7), scaled(low, "rtn d", "rtn", 4.6, 0.8)
+	want := 0.4 / math.Pow(0.7, 0.5/0.54)
 	for _, i := range Build([]row.Row{low, high, near, above, mid}).Groups[0].Iso {
 		if i.Entry.Label == "m" && (i.Lower.Label != "rtn a" || i.Upper.Label != "rtn c" ||
 			!(math.Abs(i.Ratio.Value-want) < 1e-12)) {
 			t.Errorf("KL ratio %v to %s and %s, want %v to rtn a and rtn c", i.Ratio.Value, i.Lower.Label, i.Upper.Label, want)
 		}
 	}
-	// Past its end the line goes on, not far; a single row has no line.
-	for at, ok := range map[float64]bool{5.02: true, 5.04: false, 3.98: true} {
-		found := false
+	// Past its ends a row is read at other bits, a quarter for each bit, not far.
+	for at, want := range map[float64]float64{
+		5.02: 0.2 / (0.36 * math.Pow(4, -0.02)), 5.04: 0, 3.98: 0.2 / math.Pow(4, 0.02), 3.96: 0,
+	} {
+		got := 0.0
 		for _, i := range Build([]row.Row{low, high, scaled(low, "m", "mosaic", at, 0.2)}).Groups[0].Iso {
 			if i.Entry.Label == "m" {
-				found = true
-				if want := 0.2 / math.Pow(0.25, at-4); !(math.Abs(i.Ratio.Value-want) < 1e-12) {
-					t.Errorf("at %v bits: KL ratio %v, want %v", at, i.Ratio.Value, want)
-				}
+				got = i.Ratio.Value
 			}
 		}
-		if found != ok {
-			t.Errorf("at %v bits: compared %v, want %v", at, found, ok)
+		if !(math.Abs(got-want) < 1e-12) {
+			t.Errorf("at %v bits: KL ratio %v, want %v (0: not compared)", at, got, want)
+		}
+	}
+	// A steep line between two rows is followed neither between nor below them.
+	steep := scaled(low, "rtn f", "rtn", 4.1, 0.5)
+	for at, want := range map[float64]float64{3.99: 0.4 / math.Pow(4, 0.01), 4.05: 0.4 / (0.5 * math.Pow(4, 0.05))} {
+		for _, i := range Build([]row.Row{low, steep, scaled(low, "m", "mosaic", at, 0.4)}).Groups[0].Iso {
+			if i.Entry.Label == "m" && !(math.Abs(i.Ratio.Value-want) < 1e-12) {
+				t.Errorf("at %v bits: KL ratio %v to %s, want %v", at, i.Ratio.Value, i.Lower.Label, want)
+			}
 		}
 	}
 	// A rival that has fewer bits and less divergence is ahead, whatever its larger rows do.
 	worse := scaled(low, "rtn e", "rtn", 5.1, 0.5)
-	for kl, ok := range map[float64]bool{0.3: true, 0.2: false} {
+	for kl, ok := range map[float64]bool{0.4: true, 0.2: false} {
 		found := false
-		for _, i := range Build([]row.Row{low, high, worse, scaled(low, "m", "mosaic", 5.1, kl)}).Groups[0].Iso {
+		for _, i := range Build([]row.Row{low, high, scaled(low, "m", "mosaic", 5.1, kl)}).Groups[0].Iso {
 			if i.Entry.Label == "m" {
 				found = true
-				if i.Lower.Label != "rtn b" || i.Upper != nil || !(math.Abs(i.Ratio.Value-kl/0.25) < 1e-12) ||
+				if i.Lower.Label != "rtn b" || i.Upper != nil || !(math.Abs(i.Ratio.Value-kl/0.36) < 1e-12) ||
 					!(math.Abs(i.Apart()+0.1) < 1e-12) {
-					t.Errorf("KL ratio %v to %s, want %v to rtn b", i.Ratio.Value, i.Lower.Label, kl/0.25)
+					t.Errorf("KL ratio %v to %s, want %v to rtn b", i.Ratio.Value, i.Lower.Label, kl/0.36)
 				}
 			}
 		}
@@ -124,7 +132,13 @@ func TestIsoBit(t *testing.T) {
 			t.Errorf("%v of the divergence at 5.1 bits: compared %v, want %v", kl, found, ok)
 		}
 	}
-	for at, ok := range map[float64]bool{4.004: true, 4.006: false} {
+	// Where it has larger rows of this size, its best smaller one is the rival either way.
+	for _, i := range Build([]row.Row{low, high, worse, scaled(low, "m", "mosaic", 5.1, 0.2)}).Groups[0].Iso {
+		if i.Entry.Label == "m" && (i.Lower.Label != "rtn b" || !(math.Abs(i.Ratio.Value-0.2/0.36) < 1e-12)) {
+			t.Errorf("KL ratio %v to %s, want .556 to rtn b", i.Ratio.Value, i.Lower.Label)
+		}
+	}
+	for at, ok := range map[float64]bool{4.029: true, 4.031: false} {
 		if got := len(Build([]row.Row{low, scaled(low, "m", "mosaic", at, 0.2)}).Groups[0].Iso) > 0; got != ok {
 			t.Errorf("at %v bits against one row of 4: compared %v, want %v", at, got, ok)
 		}

@@ -48,31 +48,36 @@ func (g *Group) Count(family string) int {
 	return n
 }
 
-// Reach is how far past the ends of a method's rows, in bits per weight, the line
-// through them is continued: sizes of grids and groups seldom meet exactly.
+// Reach is how far apart, in bits per weight, two rows may be for the divergence of one
+// to be read at the bits of the other: sizes of grids and groups seldom meet exactly.
 const Reach = 0.03
 
-// SameSize is how far apart, in bits per weight, two rows may be and still be
-// compared as they are where there is no line to read at exactly the bits of one.
+// SameSize is how far apart, in bits per weight, a row and a checkpoint of another
+// program may be and still be compared as they are.
 const SameSize = 0.005
+
+// perBit is how much less divergence a bit more is taken to give at most: a quarter, as
+// the squared error of a fine uniform grid (Bennett 1948). A line between rows of
+// different grids can be far steeper, and says nothing of sizes between them.
+const perBit = 4
 
 // Iso compares the divergence of a row with that of another method at exactly the
 // row's bits per weight.
 //
-// The rival is read off the lower convex hull of its method's rows, log KL over
-// bits: on the line between Lower and Upper, neighbours on the hull, or past its
-// ends by at most Reach. Upper is nil where Lower has the row's bits already, or
-// where the hull is a single row within SameSize; and farther past the end, where Lower
-// is the end and ahead of the row with fewer bits. The hull favours the rival a
-// little: between its rows it stands for a mixture that nobody ran, and the best of
-// several rows is picked with luck in it; the interval does not correct for that.
+// The rival's divergence there is the lower of two readings: on the line between Lower and
+// Upper, neighbours on the front of its method's rows, log KL over bits; and, with Upper
+// nil, off a row of it times perBit for each bit that it has more: a larger row, by at most
+// Reach where the method has no smaller one, or, past the end of the front, a row at most
+// Reach smaller. Past its end the front counts as it is, too, where the rival has larger
+// rows within Reach, or is ahead with fewer bits. This favours the rival a little: the best
+// of several rows is picked with luck in it; the interval does not correct for that.
 // Checkpoints of other programs are no sizes of one method: no line goes between them,
 // and the best of them within SameSize is the rival.
 type Iso struct {
 	Entry        *Entry
 	Family       string // of the rival
 	Lower, Upper *Entry
-	Weight       float64  // of Upper; below 0 or above 1 past the ends of the hull
+	Weight       float64  // of Upper, between 0 and 1
 	Ratio        Estimate // KL of Entry over KL of the rival; below 1 Entry wins
 	Holm         float64  // corrected over all of the group's comparisons with this family
 }
@@ -103,19 +108,21 @@ func (g *Group) isoBit() {
 	slices.SortFunc(names, g.Families.Compare)
 	for _, rival := range names {
 		rows := families[rival]
-		curve := hull(rows)
+		curve := sizes(rows)
 		start := len(g.Iso)
 		for _, name := range names {
 			if name == rival {
 				continue
 			}
 			for _, e := range families[name] {
+				of, line := rows, curve
 				if rival == checkpoints {
-					if curve = sameSize(rows, e.Bits); curve == nil {
+					if of = sameSize(rows, e.Bits); of == nil {
 						continue
 					}
+					line = of
 				}
-				if iso, ok := isoAgainst(e, rival, curve); ok {
+				if iso, ok := isoAgainst(e, rival, of, line); ok {
 					g.Iso = append(g.Iso, iso)
 				}
 			}
@@ -145,61 +152,58 @@ func sameSize(rows []*Entry, bits float64) []*Entry {
 	return best
 }
 
-// hull returns the rows on the lower convex hull of log KL over bits, by bits, as
-// far as it goes down.
-func hull(rows []*Entry) []*Entry {
-	var out []*Entry
-	for _, e := range front(rows) {
-		if n := len(out); n > 0 && out[n-1].Bits == e.Bits { // of a tie the first
+// sizes returns the rows of a method on its front of bits and log KL, one of each size.
+func sizes(rows []*Entry) []*Entry {
+	return slices.CompactFunc(front(rows), func(a, b *Entry) bool { return a.Bits == b.Bits })
+}
+
+// isoAgainst compares e with the rows of a method, whose front is curve.
+func isoAgainst(e *Entry, rival string, rows, curve []*Entry) (Iso, bool) {
+	iso := Iso{Entry: e, Family: rival}
+	lowest := math.Inf(1) // log KL of the rival at e's bits
+	last := curve[len(curve)-1]
+	past, within := e.Bits > last.Bits, e.Bits >= curve[0].Bits
+	for _, r := range rows {
+		apart := r.Bits - e.Bits
+		if apart < 0 && !(past && apart >= -Reach) || apart > Reach && !within {
 			continue
 		}
-		for n := len(out); n > 1 && slope(out[n-2], out[n-1]) >= slope(out[n-1], e); n = len(out) {
-			out = out[:n-1]
+		if v := math.Log(r.KL.Value) + math.Log(perBit)*apart; v < lowest {
+			lowest, iso.Lower = v, r
 		}
-		out = append(out, e)
 	}
-	return out
-}
-
-// slope is that of log KL over bits between two rows of different size.
-func slope(a, b *Entry) float64 {
-	return (math.Log(b.KL.Value) - math.Log(a.KL.Value)) / (b.Bits - a.Bits)
-}
-
-// isoAgainst compares e with the method whose hull is curve.
-func isoAgainst(e *Entry, rival string, curve []*Entry) (Iso, bool) {
-	iso := Iso{Entry: e, Family: rival}
-	var est Estimate
-	var err error
-	first, last := curve[0], curve[len(curve)-1]
-	ahead := last.Bits < e.Bits && last.KL.Value < e.KL.Value
-	i, exact := slices.BinarySearchFunc(curve, e.Bits,
-		func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
-	switch {
-	case exact:
-		iso.Lower = curve[i]
-	case len(curve) == 1 && math.Abs(first.Bits-e.Bits) <= SameSize:
-		iso.Lower = first
-	case len(curve) == 1 || e.Bits < first.Bits-Reach || e.Bits > last.Bits+Reach:
-		if !ahead || rival == checkpoints {
-			return iso, false
+	i, _ := slices.BinarySearchFunc(curve, e.Bits, func(c *Entry, bits float64) int { return cmp.Compare(c.Bits, bits) })
+	if i > 0 && i < len(curve) {
+		a, b := curve[i-1], curve[i]
+		w := (e.Bits - a.Bits) / (b.Bits - a.Bits)
+		if v := (1-w)*math.Log(a.KL.Value) + w*math.Log(b.KL.Value); v < lowest {
+			iso.Lower, iso.Upper, iso.Weight = a, b, w
 		}
+	}
+	if past && (iso.Lower != nil || last.KL.Value < e.KL.Value) && math.Log(last.KL.Value) < lowest {
 		iso.Lower = last
-	default:
-		i = min(max(i, 1), len(curve)-1)
-		iso.Lower, iso.Upper = curve[i-1], curve[i]
-		iso.Weight = (e.Bits - iso.Lower.Bits) / (iso.Upper.Bits - iso.Lower.Bits)
 	}
-	if iso.Upper == nil {
-		est, err = logKLRatio(e, iso.Lower)
-	} else {
-		est, err = e.overBetween(iso.Lower, iso.Upper, iso.Weight)
+	if iso.Lower == nil {
+		return iso, false
 	}
+	est, err := iso.estimate()
 	if err != nil || !est.Interval() {
 		return iso, false
 	}
 	iso.Ratio = est.Exp()
 	return iso, true
+}
+
+// estimate is log(KL of Entry / KL of the rival).
+func (i Iso) estimate() (Estimate, error) {
+	if i.Upper != nil {
+		return i.Entry.overBetween(i.Lower, i.Upper, i.Weight)
+	}
+	est, err := logKLRatio(i.Entry, i.Lower)
+	if apart := i.Apart(); apart >= -Reach {
+		est = est.plus(-math.Log(perBit) * apart)
+	}
+	return est, err
 }
 
 // overBetween is log(KL of e / KL between a and b), with the weight w of b, paired.

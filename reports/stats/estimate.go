@@ -133,6 +133,15 @@ func LogContrast(terms ...Term) (Estimate, error) {
 	return linearised(value, e), nil
 }
 
+// plus is the estimate of a number larger by d, which has no error.
+func (e Estimate) plus(d float64) Estimate {
+	e.Value, e.Low, e.High = e.Value+d, e.Low+d, e.High+d
+	if e.N > 1 {
+		e.P = pOf(e.Value, e.SE, e.N)
+	}
+	return e
+}
+
 // linearised returns the estimate with the given value whose windows
 // contributed e: value's sampling error behaves like that of the mean of e.
 func linearised(value float64, e []float64) Estimate {

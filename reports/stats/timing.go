@@ -155,6 +155,9 @@ func ProductName(e *Entry, axes ...string) string {
 	add("g%s", strings.TrimPrefix(get("group"), "g"))
 	if e.Axes["prompt"] != "" {
 		add("%s", e.Axes["prompt"]+" + "+e.Axes["tokens"]+" tokens")
+		if e.Axes["batch"] != "" {
+			add("batch %s", e.Axes["batch"])
+		}
 	} else {
 		add("M=%s", get("tokens"))
 	}

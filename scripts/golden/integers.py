@@ -12,6 +12,12 @@ by rounding to nearest, computed in numpy and ml_dtypes apart from the Go code.
                         over 1024 before codes are found
   qoq4                  QServe's progressive groups (arXiv:2405.04532): the step of int8
                         rows, whole multiples of it for groups; codes nearest to weights
+  power4                integers to a power of the matrix (PowerQuant, arXiv:2301.09858), of .5, .55 ... 1
+                        that of least squared error
+  fireq4                FireQ (arXiv:2505.20839): products of codes and E4M3 scales are E4M3 numbers
+  sdr4                  QRazor (arXiv:2501.13331): integers shifted below int8 rows
+  hqq4                  the proximal solver of HQQ (mobiusml/hqq, optimize.py) as we read it, but for the
+                        zeros that it keeps
 
     python scripts/golden/integers.py > quant/testdata/integers.json
 """
@@ -97,6 +103,63 @@ def qoq4(w):
     return grouped(w, 32, f)
 
 
+def power4(w):
+    best = None
+    for a in np.arange(20, 9, -1) / 20:
+        a = np.float64(np.float32(a))
+        q = np.arange(-7, 8) / 7
+        levels = np.sign(q) * np.abs(q) ** (1 / a)
+
+        def f(g):
+            s = np.float64(np.abs(g).max(axis=1, keepdims=True).astype(np.float16))
+            return levels[np.abs(g[..., None] / s[..., None] - levels).argmin(axis=2)] * s
+        out = grouped(w, 32, f)
+        if best is None or ((w - out) ** 2).sum() < ((w - best) ** 2).sum():
+            best = out
+    return best
+
+
+def fireq4(w):
+    e4m3 = lambda v: np.asarray(v).astype(ml_dtypes.float8_e4m3fn).astype(np.float64)
+    d = np.float64(np.float32(np.abs(w).max() / 448))
+
+    def f(g):
+        s = e4m3(np.abs(g).max(axis=1, keepdims=True) / (7 * d))
+        products = e4m3(np.arange(-7, 8) * s)[:, None, :]
+        nearest = np.abs(g[..., None] - products * d).argmin(axis=2)
+        return np.take_along_axis(products[:, 0], nearest, axis=1) * d
+    return grouped(w, 32, f)
+
+
+def sdr4(w):
+    step = np.float64((np.abs(w).max(axis=1, keepdims=True) / 127).astype(np.float16))
+
+    def f(g):
+        whole = np.minimum(127, np.round(np.abs(g).max(axis=1, keepdims=True) / step))
+        shift = np.maximum(0, np.floor(np.log2(np.maximum(whole, 1))) + 1 - 3)
+        return np.clip(np.round(g / (step * 2**shift)), -7, 7) * step * 2**shift
+    return grouped(w, 32, f)
+
+
+def hqq4(w):
+    g = w.reshape(-1, 32)
+    low = np.float64(g.min(axis=1, keepdims=True).astype(np.float16))
+    scale = np.float64(((g.max(axis=1, keepdims=True) - g.min(axis=1, keepdims=True)) / 15).astype(np.float16))
+    zero, best, least, beta = -low / scale, None, np.inf, 10.0
+    for _ in range(20):
+        q = np.clip(np.round(g / scale + zero), 0, 15)
+        error = g - (q - zero) * scale
+        if not np.abs(error).sum() < least:
+            break
+        least, best = np.abs(error).sum(), zero
+        with np.errstate(divide="ignore"):
+            shrunk = np.sign(error) * np.maximum(np.abs(error) - np.abs(error) ** -0.3 / beta, 0)
+        zero = (q - (g - shrunk) / scale).mean(axis=1, keepdims=True)
+        beta *= 1.01
+    offset = np.float64((-best * scale).astype(np.float16))
+    return (np.clip(np.round((g - offset) / scale), 0, 15) * scale + offset).reshape(w.shape)
+
+
 def main():
     w = weights()
     print(json.dumps({
@@ -107,6 +170,8 @@ def main():
         "mxfp8 absmax": grouped(w, 32, mx(lambda v: v.astype(ml_dtypes.float8_e4m3fn).astype(np.float64), 448)).ravel().tolist(),
         "fp8 absmax": grouped(w, 32, half(ml_dtypes.float8_e4m3fn, 448)).ravel().tolist(),
         "fp6 absmax": grouped(w, 32, half(ml_dtypes.float6_e3m2fn, 28)).ravel().tolist(),
+        "power4 mse": power4(w).ravel().tolist(), "fireq4 absmax": fireq4(w).ravel().tolist(),
+        "sdr4 absmax": sdr4(w).ravel().tolist(), "hqq4 absmax": hqq4(w).ravel().tolist(),
         "fp6e2m3 absmax": grouped(w, 32, half(ml_dtypes.float6_e2m3fn, 7.5)).ravel().tolist(),
     }))
 
