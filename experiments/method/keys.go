@@ -21,7 +21,7 @@ var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
 	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4",
-	"any3", "any2", "power4", "fireq4", "sdr4", "hqq4"}
+	"any3", "any2", "power4", "fireq4", "sdr4", "hqq4", "if4", "mxfp6", "mxfp6e2m3", "fp8e5m2"}
 
 // formatsWith joins the names of the formats that have a property.
 func formatsWith(property func(quant.Format) bool) string {

@@ -194,6 +194,14 @@ var Systems = []System{
 		Checked: "torchao (scripts/golden/published.py), ml_dtypes (formats.py, activations.py)",
 	},
 	{
+		Name: "IF4",
+		File: "activations: [a16, nvfp4]\n" +
+			"methods: [{method: gptq, format: if4}]",
+		Source:  "arXiv:2603.28765",
+		Departs: "inputs have no IF4; codes are ranks of levels",
+		Checked: "the rule in numpy and ml_dtypes (scripts/golden/integers.py)",
+	},
+	{
 		Name: "MXINT4, NVINT4",
 		File: "transform: [none, block-hadamard]\n" +
 			"methods: [{method: gptq, format: [mxint4, nvint4]}]",
@@ -235,6 +243,14 @@ var Systems = []System{
 		Source:  "OCP Microscaling Formats 1.0",
 		Departs: "none that is known; inputs have no MXINT8",
 		Checked: "numpy and ml_dtypes (scripts/golden/integers.py, activations.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "MXFP6, FP8 in E5M2",
+		File: "methods: [{method: rtn, format: [mxfp6, mxfp6e2m3], scale: [absmax, ceil]}, " +
+			"{method: rtn, format: fp8e5m2, group: row}]",
+		Source:  "OCP Microscaling Formats 1.0",
+		Departs: "inputs have neither",
+		Checked: "ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
 	},
 	{
 		Name:    "FP6-LLM, ZeroQuant(4+2)",
@@ -403,8 +419,6 @@ var LeftOut = []struct{ Name, Why string }{
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
 		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"IF4, E5M2, MXFP6",
-		"grids that are not in the list of formats yet"},
 	{"QuantEase, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
 	{"QLLM",
