@@ -120,3 +120,25 @@ func acrossLines(t *stats.Table) [][]string {
 	}
 	return lines
 }
+
+// sideBySide is how many groups a table of effects has room for.
+const sideBySide = 5
+
+// acrossTables are acrossLines as tables of at most sideBySide groups, each without the
+// lines that none of its groups has.
+func acrossTables(lines [][]string) []block {
+	var out []block
+	for from := 1; from < len(lines[0]); from += sideBySide {
+		to := min(from+sideBySide, len(lines[0]))
+		var part [][]string
+		for i, l := range lines {
+			if cells := l[from:to]; i == 0 || strings.Join(cells, "") != "" {
+				part = append(part, append([]string{l[0]}, cells...))
+			}
+		}
+		if len(part) > 1 {
+			out = append(out, tableOf("Effects by group", part, ofNames))
+		}
+	}
+	return out
+}

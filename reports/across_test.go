@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -73,5 +74,28 @@ func TestNoEffect(t *testing.T) {
 	const want = "rtn: seed against 1, all else equal (1 matched pair): divergence the same with 2."
 	if got := settingFinding(g.Effects); got != want {
 		t.Error(got)
+	}
+}
+
+// TestAcrossTables divides many groups into tables that fit a page, without lines that
+// a table has no cell for.
+func TestAcrossTables(t *testing.T) {
+	head, line := []string{"setting"}, []string{"gptq: group 32"}
+	for i := range 7 {
+		head = append(head, fmt.Sprint("group ", i+1))
+		line = append(line, "")
+	}
+	line[7] = "−3 %"
+	all := append([]string{"rtn: group 32"}, strings.Fields("a b c d e f g")...)
+	tables := acrossTables([][]string{head, line, all})
+	if len(tables) != 2 {
+		t.Fatalf("%d tables, want 2", len(tables))
+	}
+	first, second := tables[0].(table), tables[1].(table)
+	if len(first.Columns) != 6 || len(first.Lines) != 1 || first.Lines[0].Cells[5] != "e" {
+		t.Errorf("the first table is %+v", first)
+	}
+	if len(second.Columns) != 3 || len(second.Lines) != 2 || second.Lines[0].Cells[2] != "−3 %" {
+		t.Errorf("the second table is %+v", second)
 	}
 }

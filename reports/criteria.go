@@ -124,9 +124,9 @@ func criteriaFinding(s *stats.Study) string {
 	return out
 }
 
-// criteriaSections are those of the i-th study of the criteria.
+// criteriaSections are those of the i-th study of the criteria; the first is unfolded.
 func criteriaSections(s *stats.Study, i int) []section {
-	about := section{Key: fmt.Sprintf("criteria-%d", i+1), Title: "How the criteria choose", Where: s.Label}
+	about := section{Key: fmt.Sprintf("criteria-%d", i+1), Title: "How the criteria choose", Where: s.Label, Folded: i > 0}
 	if f := criteriaFinding(s); f != "" {
 		about.Blocks = append(about.Blocks, bulleted([]finding{{f, nil}}))
 	}
@@ -134,7 +134,9 @@ func criteriaSections(s *stats.Study, i int) []section {
 	out := []section{about}
 	for _, f := range figures.Criteria(s) {
 		f.Nth(i)
-		out = append(out, figureSection(f, ""))
+		drawn := figureSection(f, s.Label)
+		drawn.Folded = i > 0
+		out = append(out, drawn)
 	}
 	return out
 }

@@ -34,6 +34,12 @@ func TestCriteria(t *testing.T) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+	_, second, _ := strings.Cut(page, `id="criteria-2"`)
+	if !strings.Contains(page, `id="criteria-1">
+<details class="fold" open>`) || !strings.HasPrefix(second, `>
+<details class="fold">`) {
+		t.Error("not the first study alone is unfolded")
+	}
 	if strings.Contains(page, "No results") || strings.Contains(page, "<i>b") {
 		t.Error("a page of studies says that there are no results, or takes a label for markup")
 	}

@@ -105,12 +105,13 @@ type facts struct {
 	Pairs [][2]string
 }
 
-// alert is a failure or a warning, about a row or (with Row and Label "")
-// about the whole.
+// alert is a failure or a warning, about a row or, with Row and Label "", about several
+// or the whole.
 type alert struct {
 	Failed     bool
 	Row, Label string
 	Texts      []string
+	Rows       []phrase // that a warning of several is about
 }
 
 // trials is how to run every row by itself.

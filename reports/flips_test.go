@@ -51,6 +51,9 @@ func TestFlips(t *testing.T) {
 		}
 	}
 	page := mustPage(t, Input{Rows: []row.Row{r, old}})
+	if strings.Contains(page, "No row has") {
+		t.Error("the page lacks what it has")
+	}
 	for _, want := range []string{"tokens lost / gained", "<bdi>6.00\u00a0% / 4.50\u00a0%</bdi>",
 		"right tokens vs 16-bit, points", "<bdi>−1.50</bdi> <small>[", "output error, evaluated text"} {
 		if !strings.Contains(page, want) {
@@ -58,7 +61,11 @@ func TestFlips(t *testing.T) {
 		}
 	}
 	page = mustPage(t, Input{Rows: []row.Row{old}})
-	if strings.Contains(page, "lost") || strings.Contains(page, "evaluated text</bdi>") {
-		t.Error("a page of rows without flips or errors on the evaluated text speaks of them")
+	if strings.Contains(page, "lost /") || strings.Contains(page, "evaluated text</bdi>") {
+		t.Error("a page of rows without flips or errors on the evaluated text has columns of them")
+	}
+	const says = "No row has tokens lost and gained, or the output error on the evaluated text: older rows were"
+	if !strings.Contains(page, says) {
+		t.Errorf("the page does not say what it lacks: %q", says)
 	}
 }

@@ -116,7 +116,11 @@ func (a alert) markdown() string {
 		case a.Row != "":
 			b.WriteString(a.Row + " " + inMarkdown(a.Label) + ": ")
 		}
-		b.WriteString(inMarkdown(s) + "\n")
+		b.WriteString(inMarkdown(s))
+		if a.Rows != nil {
+			b.WriteString(" (" + phrasesMarkdown(a.Rows, " ") + ")")
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }

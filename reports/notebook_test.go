@@ -117,8 +117,8 @@ func TestNotebook(t *testing.T) {
 			}
 		}
 	}
-	if want := 2 + min(len(in.Rows), trialLimit); tables != 12 || pictures != 18 || commands != want {
-		t.Errorf("%d tables, %d pictures, %d commands; want 12, 18, %d", tables, pictures, commands, want)
+	if want := 2 + min(len(in.Rows), trialLimit); tables != 14 || pictures != 18 || commands != want {
+		t.Errorf("%d tables, %d pictures, %d commands; want 14, 18, %d", tables, pictures, commands, want)
 	}
 	if code := strings.Join(nb.Cells[1].Source, "") + "\n"; code != notebookSetup {
 		t.Errorf("the notebook's first code is %q", code)

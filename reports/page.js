@@ -48,10 +48,12 @@
   window.addEventListener("hashchange", follow);
 
   var toc = document.querySelector("#contents details");
-  if (toc && window.matchMedia("(max-width: 64rem)").matches) toc.open = false;
+  var narrow = window.matchMedia("(max-width: 64rem)");
+  if (toc && narrow.matches) toc.open = false;
+  narrow.addEventListener("change", function () { if (toc) toc.open = !narrow.matches; });
   all("#contents a").forEach(function (link) {
     link.addEventListener("click", function () {
-      if (window.matchMedia("(max-width: 64rem)").matches) toc.open = false;
+      if (narrow.matches) toc.open = false;
       if (link.hash === location.hash) follow();
     });
   });

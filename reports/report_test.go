@@ -269,3 +269,27 @@ func TestChartScript(t *testing.T) {
 		t.Error("a page without charts has more scripts than its own")
 	}
 }
+
+// TestWarnings says each warning once, with the rows that it is about.
+func TestWarnings(t *testing.T) {
+	s := rowtest.Synthetic{Windows: 4}
+	var rows []row.Row
+	for i, m := range []string{"rtn", "gptq", "spqr"} {
+		r := s.Row(m, "a16", map[string]string{"method": m}, 4+float64(i), .1)
+		r.Warnings = []string{"outliers are synthetic"}
+		rows = append(rows, r)
+	}
+	rows[1].Warnings = append(rows[1].Warnings, "12 dead columns")
+	in := Input{Rows: rows}
+	page := mustPage(t, in)
+	for want, n := range map[string]int{"outliers are synthetic": 1, "3 rows: outliers are synthetic": 1,
+		`<b><a href="#r2">r2</a> <bdi>gptq</bdi></b><ul><li>12 dead columns</li>`: 1} {
+		if got := strings.Count(page, want); got != n {
+			t.Errorf("%q is on the page %d times, want %d", want, got, n)
+		}
+	}
+	_, rest, _ := strings.Cut(page, "3 rows: outliers are synthetic")
+	if line, _, _ := strings.Cut(rest, "</p>"); strings.Count(line, `href="#r`) != 3 {
+		t.Errorf("the warning does not lead to its three rows: %q", line)
+	}
+}

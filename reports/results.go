@@ -3,6 +3,7 @@ package reports
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/reports/figures"
@@ -121,22 +122,38 @@ func named(name string) column {
 }
 
 // resultsTable is the group's table of results: the settings of each row and what
-// counts most. The rest is in measuresTable.
+// counts most. The rest is in measuresTables.
 func resultsTable(g *stats.Group, l figures.Styles) table {
 	decode, prefill := g.Phases()
 	chosen := append(settingColumns(g), named("bits/weight"), named("KL mean, nat/token"), named("KL over draws"),
 		named("KL vs baseline"), named("KL vs baseline, over draws"),
 		timeColumn(decode, "decoding time / 16-bit"), timeColumn(prefill,
-			"prompt time / 16-bit"), named("ppl vs baseline"), named("top-1 agreement"),
+			"prompt time / 16-bit"), named("ppl, token"), named("top-1 agreement"),
 		named("tokens lost / gained"))
 	t := rowTable("Results", g.Entries, chosen, l)
 	t.Home = true
 	return t
 }
 
-// measuresTable is everything that was measured of the group's rows, by name.
-func measuresTable(g *stats.Group, l figures.Styles) table {
-	return rowTable("All measures", g.Entries, columns, l)
+// otherMeasures are the columns of the second table of all measures; the first has the
+// others, so that each fits a page of 1280 pixels.
+var otherMeasures = []string{"ppl, token", "ppl vs baseline", "ppl, word", "output error", "output error, evaluated text",
+	"quantize, s"}
+
+// measuresTables are everything that was measured of the group's rows, by name:
+// divergences and predictions, then perplexities, errors and times.
+func measuresTables(g *stats.Group, l figures.Styles) []block {
+	first := []column{named("row"), named("label"), named("bits/weight")}
+	second := slices.Clone(first)
+	for _, c := range columns[len(first):] {
+		if slices.Contains(otherMeasures, c.name) {
+			second = append(second, c)
+		} else {
+			first = append(first, c)
+		}
+	}
+	return []block{rowTable("Divergence and predictions", g.Entries, first, l),
+		rowTable("Perplexity, errors and times", g.Entries, second, l)}
 }
 
 // rowTable is a table of rows in the colours of l, without the columns that no row
@@ -186,6 +203,18 @@ func resultsNote(g *stats.Group) string {
 	if has(func(e *stats.Entry) bool { return e.Lost != nil }) {
 		says += "Tokens lost: the most likely prediction is the text's next token with 16-bit weights and not in this row; " +
 			"gained: the other way round. "
+	}
+	quantized := has(func(e *stats.Entry) bool { return !e.Reference && e.KL != nil })
+	var missing []string
+	if !has(func(e *stats.Entry) bool { return e.Lost != nil }) {
+		missing = append(missing, "tokens lost and gained")
+	}
+	if !has(func(e *stats.Entry) bool { _, ok := e.Value(row.OutputErrorEvaluated); return ok }) {
+		missing = append(missing, "the output error on the evaluated text")
+	}
+	if quantized && missing != nil {
+		says += "No row has " + strings.Join(missing, ", or ") + ": older rows were written without, a new run has " +
+			"them. "
 	}
 	return says + "Each row number leads to the command behind it; every value at full precision is in tables/results.csv."
 }

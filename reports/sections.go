@@ -31,7 +31,7 @@ func documentOf(t *stats.Table, in Input) *document {
 	}
 	if lines := acrossLines(t); lines != nil {
 		add(section{Key: "across", Title: "What each setting does, side by side", Folded: true,
-			Blocks: []block{tableOf("Effects by group", lines, ofNames), plain("small", acrossNote)}})
+			Blocks: append(acrossTables(lines), plain("small", acrossNote))})
 	}
 	for i, m := range t.Timings {
 		d.Sections = append(d.Sections, timingSections(m, i)...)
@@ -124,7 +124,7 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 	out = append(out,
 		section{Key: key("results"), Title: "Results", Where: where,
 			Blocks: []block{resultsTable(g, in.Styles), plain("small", resultsNote(g)),
-				details{Summary: "all measures of each row", Blocks: []block{measuresTable(g, in.Styles)}}}})
+				details{Summary: "all measures of each row", Blocks: measuresTables(g, in.Styles)}}})
 	if lines := taskLines(g); lines != nil {
 		out = append(out,
 			section{Key: key("tasks"), Title: "Zero-shot tasks", Where: where,
@@ -265,8 +265,8 @@ func about(t *stats.Table, in Input) []block {
 	return out
 }
 
-// alertsOf are the warnings about the sweep, the failed rows, and the warnings
-// about others.
+// alertsOf are the warnings about the sweep, the failed rows, and the warnings about
+// others, each once with the rows that it is about.
 func alertsOf(t *stats.Table, warnings []string) []block {
 	var out []block
 	for _, w := range warnings {
@@ -277,12 +277,25 @@ func alertsOf(t *stats.Table, warnings []string) []block {
 		if reason == "" {
 			reason = "no reason given"
 		}
-		out = append(out, alert{true, e.ID, e.Label, []string{reason}})
+		out = append(out, alert{Failed: true, Row: e.ID, Label: e.Label, Texts: []string{reason}})
 	}
 	all := t.Entries()
+	of := map[string][]*stats.Entry{}
+	var order []string
 	for _, e := range all[:len(all)-len(t.Failed)] {
-		if len(e.Warnings) > 0 {
-			out = append(out, alert{false, e.ID, e.Label, slices.Clone(e.Warnings)})
+		for _, w := range e.Warnings {
+			if of[w] == nil {
+				order = append(order, w)
+			}
+			of[w] = append(of[w], e)
+		}
+	}
+	for _, w := range order {
+		switch rows := of[w]; len(rows) {
+		case 1:
+			out = append(out, alert{Row: rows[0].ID, Label: rows[0].Label, Texts: []string{w}})
+		default:
+			out = append(out, alert{Texts: []string{format.Plural(len(rows), "row", "rows") + ": " + w}, Rows: referencesTo(rows)})
 		}
 	}
 	return out

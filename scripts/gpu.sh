@@ -157,7 +157,7 @@ profile() {
 	# Once without the profiler: its log says in which order what runs, with M.
 	step launches 60 "$here/mosaicquant" bench --profile -c "$config"
 	if [ -z "$ncu" ]; then say "profile: NOT RUN, ncu is not here"; return; fi
-	step profile 400 "$ncu" --set full --clock-control none --profile-from-start off -k regex:'w4a.*_(dense|zip)_.*' \
+	step profile 400 "$ncu" --set full --clock-control none --profile-from-start off -k regex:'w4a.*_(dense|zip)(128)?_.*' \
 		-f -o "$OUT/profile" "$here/mosaicquant" bench --profile -c "$config"
 	step profile-text 60 "$ncu" --import "$OUT/profile.ncu-rep" --page details
 }

@@ -27,9 +27,10 @@ type gpu struct {
 	tile   cuda.Tile
 	// last is the layout that was made last: copies of one layer share it.
 	last struct {
-		q      *quant.Quantized
-		scheme cuda.Scheme
-		layout *cuda.Layout
+		q         *quant.Quantized
+		scheme    cuda.Scheme
+		separable bool
+		layout    *cuda.Layout
 	}
 }
 
@@ -141,13 +142,19 @@ func (e *gpu) Prepare(w *Weights, scheme, variant string) (Layer, error) {
 	if variant == variants.Outlier16 && s == cuda.W4A4 {
 		return nil, &Unsupported{"cuda", scheme, variant, "4-bit activations and outliers have no kernel"}
 	}
+	// A residual that rides in the base has another layout where it shall have its own kernel.
+	separable := variant == variants.Separate && q.Residual != nil && q.Residual.BaseScales
 	if e.last.q == nil || e.last.q.Base != q.Base || e.last.q.Residual != q.Residual ||
-		e.last.q.Outliers != q.Outliers || e.last.scheme != s {
-		layout, err := cuda.NewLayout(q, s)
+		e.last.q.Outliers != q.Outliers || e.last.scheme != s || e.last.separable != separable {
+		lay := cuda.NewLayout
+		if separable {
+			lay = cuda.NewSeparable
+		}
+		layout, err := lay(q, s)
 		if err != nil {
 			return nil, &Unsupported{"cuda", scheme, variant, err.Error()}
 		}
-		e.last.q, e.last.scheme, e.last.layout = q, s, layout
+		e.last.q, e.last.scheme, e.last.separable, e.last.layout = q, s, separable, layout
 	}
 	return wrap(e.device.NewLayer(e.last.layout, variant, o))
 }

@@ -92,9 +92,11 @@ func TestExecutable(t *testing.T) {
 				continue
 			}
 			taken["cuda "+m.Name()]++
-			stored, err := asExecuted(q)
-			if err != nil {
-				t.Fatal(err)
+			stored := q
+			if !layout.Rides() {
+				if stored, err = asExecuted(q); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if got, want := layout.Unpack().Dequantize(), stored.Dequantize(); !slices.Equal(got.Data, want.Data) {
 				t.Errorf("%s: the layout does not hold what is stored", name)

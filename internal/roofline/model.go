@@ -47,8 +47,9 @@ const schedulers = 4
 // issue is the time that all schedulers of d take to issue what the loops of our
 // kernels execute for a number of weights, some of which have a residual, as counted
 // in their machine code (see zipper/cuda.Turn). With many tokens the weights are read
-// several times. It is 0 for a scheme that is emulated.
-func (d Device) issue(scheme string, tokens int, weights, base, residual float64) float64 {
+// several times. Groups of a multiple of 128 have kernels of their own for some tiles. It is 0
+// for a scheme that is emulated.
+func (d Device) issue(scheme string, group, tokens int, weights, base, residual float64) float64 {
 	all := cuda.Turns()[d.Code]
 	name := scheme
 	if scheme == "w4a16" {
@@ -67,7 +68,10 @@ func (d Device) issue(scheme string, tokens int, weights, base, residual float64
 	if best.Tokens == 0 {
 		return 0
 	}
-	slots := base * float64(all[strings.Replace(best.Kernel, "_zip_", "_dense_", 1)].Issued)
+	if wide, ok := all[strings.Replace(best.Kernel, "_zip_", "_zip128_", 1)]; ok && wide.IssuedFull > 0 && group%128 == 0 {
+		best = wide
+	}
+	slots := base * float64(all[strings.Replace(best.Kernel, "_zip", "_dense", 1)].Issued)
 	if residual > 0 {
 		full := max(0, float64(best.IssuedFull-best.Issued)) * residual
 		if base > 0 { // fused: the look for a residual is part of every turn
@@ -156,7 +160,7 @@ func Predict(d Device, p Product) (Prediction, error) {
 	}
 	base := weights*(0.5+2/group) + m*k*x + 2*m*n
 	multiply := 2 * pad(m, 8) * weights / rate
-	issue := func(base, residual float64) float64 { return d.issue(p.Scheme, p.M, weights, base, residual) }
+	issue := func(base, residual float64) float64 { return d.issue(p.Scheme, p.Group, p.M, weights, base, residual) }
 	residual := p.Density * weights * p.BlockBits / 8
 	index := 4 * n * k / (16 * 64)
 	if p.Density == 0 {

@@ -122,7 +122,7 @@ func DivergenceOverTime(g *stats.Group, l Styles, tokens string) *Figure {
 		}
 		s.series[i].points = append(s.series[i].points,
 			point{x: v.Over16.Value, y: e.KL.Value, low: e.KL.Low, high: e.KL.High,
-				left: v.Over16.Low, right: v.Over16.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
+				left: v.Over16.Low, right: v.Over16.High, name: e.Name, says: bitsOf(e)})
 		points++
 		layers = v.Layers
 	}

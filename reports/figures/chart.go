@@ -12,6 +12,7 @@ import (
 	"gonum.org/v1/plot"
 
 	"github.com/mosaicquant/mosaicquant/reports/format"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // The one script that is inlined for interactive charts: echarts.min.js of
@@ -129,6 +130,9 @@ func (s *xy) chart() []byte {
 	}
 	return b
 }
+
+// bitsOf is what tooltips say of the size of a row.
+func bitsOf(e *stats.Entry) string { return format.Fixed(e.Bits, 3) + " bits" }
 
 // tooltip is what the chart says of q: label, bits, value and interval.
 func (q point) tooltip() string {

@@ -124,7 +124,7 @@ func (m measure) curve(rows []*stats.Entry) (series, bool) {
 		func(e *stats.Entry) string { return stats.Spell(e, stats.SharedAxes([]*stats.Entry{e}, "density")) }) {
 		if d, ok := format.Number(e.Axes["density"]); ok && d > 0 {
 			v, low, high, _ := m.of(e)
-			r.points = append(r.points, point{x: d, y: v, low: low, high: high, name: e.Name})
+			r.points = append(r.points, point{x: d, y: v, low: low, high: high, name: e.Name, says: bitsOf(e)})
 		}
 	}
 	slices.SortFunc(r.points, func(a, b point) int { return cmp.Compare(a.x, b.x) })

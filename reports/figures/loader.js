@@ -11,6 +11,12 @@
     options.legend.pageTextStyle = { color: ink };
     options.legend.pageIconColor = ink;
     options.legend.itemWidth = options.legend.itemHeight = 13;
+    options.tooltip.confine = true;
+    options.tooltip.extraCssText = "white-space: normal; overflow-wrap: anywhere; max-width: 20rem";
+    options.series.forEach(function (s) { // the mouse finds marks below lines
+      if (s.type === "line") s.silent = true;
+      else s.z = 3;
+    });
     options.dataZoom.forEach(function (zoom) { // the wheel alone scrolls the page
       zoom.zoomOnMouseWheel = zoom.moveOnMouseMove = "ctrl";
       zoom.preventDefaultMouseMove = false;

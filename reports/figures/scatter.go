@@ -208,7 +208,7 @@ func byMethod(g *stats.Group, l Styles, value func(*stats.Entry) (stats.Estimate
 					symbol: l.Look(e.Family).symbol})
 		}
 		all[i].points = append(all[i].points,
-			point{x: e.Bits, y: est.Value, low: est.Low, high: est.High, name: e.Name, says: format.Fixed(e.Bits, 3) + " bits"})
+			point{x: e.Bits, y: est.Value, low: est.Low, high: est.High, name: e.Name, says: bitsOf(e)})
 		points++
 	}
 	slices.SortFunc(all, func(a, b series) int { return g.Families.Compare(a.name, b.name) })

@@ -30,7 +30,7 @@ func (g *Group) setNames() {
 func (g *Group) shared() []string {
 	var out []string
 	for i, word := range strings.Fields(g.Entries[0].Label) {
-		if (i == 0 && names(word, g.Entries[0]) || word == g.Activations || word == g.Entries[0].Axes["basis"]) &&
+		if !slices.Contains(out, word) && (i == 0 && names(word, g.Entries[0]) || word == g.Activations || word == g.Entries[0].Axes["basis"]) &&
 			!slices.ContainsFunc(g.Entries, func(e *Entry) bool { return !hasWord(e.Label, word) }) {
 			out = append(out, word)
 		}
@@ -51,11 +51,13 @@ func hasWord(label, word string) bool {
 	return strings.Contains(" "+label+" ", " "+word+" ")
 }
 
-// name is label without the first of each word that the group drops.
+// name is label without each word that the group drops: a model where the label begins
+// with it, and else the last of that word, since a grid may have the name of the inputs.
 func (g *Group) name(label string) string {
 	for _, word := range g.drop {
-		before, after, ok := strings.Cut(" "+label+" ", " "+word+" ")
-		if ok {
+		if rest, ok := strings.CutPrefix(label, word+" "); ok {
+			label = rest
+		} else if before, after, ok := CutLast(" "+label+" ", " "+word+" "); ok {
 			label = strings.TrimSpace(before + " " + after)
 		}
 	}

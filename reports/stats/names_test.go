@@ -32,6 +32,9 @@ func TestNames(t *testing.T) {
 		{rows("hub:a/very-tiny", "a16", "tiny rtn", "tiny gptq"), []string{"tiny rtn", "tiny gptq"}, []string{"tiny rtn"}},
 		// nothing would remain
 		{rows("builtin:tiny", "a8", "tiny a8", "tiny a8 rtn"), []string{"tiny a8", "tiny a8 rtn"}, []string{"tiny a8"}},
+		// a grid of the name of the inputs stays
+		{rows("builtin:tiny", "nvfp4", "tiny gptq nvfp4 g16 nvfp4", "tiny rtn nvfp4 g16 nvfp4"),
+			[]string{"gptq nvfp4 g16", "rtn nvfp4 g16"}, []string{"gptq nvfp4 g16"}},
 		{rows("builtin:tiny", "a8", "rtn", "gptq a8"), []string{"rtn", "gptq a8"}, []string{"rtn"}},
 	} {
 		g := Build(c.rows).Groups[0]

@@ -18,13 +18,15 @@ const printedPages = 8
 const smallestPrint = 6
 
 // uses are the names of what exercise does, in order.
-var uses = []string{"tabs", "folds", "contents", "sorting", "filter", "heads", "widths", "print"}
+var uses = []string{"tabs", "folds", "contents", "sorting", "filter", "heads", "tips", "colours", "widths",
+	"print"}
 
 // exercise uses the page as a reader does: tabs, folds, contents, sorting and filters,
 // at three widths and on paper. It says what there was to use; what does not do what
 // it should is an error.
 func exercise(s *session, shots string) (used []string, err error) {
-	for i, use := range []func() (bool, error){s.tabs, s.folds, s.contents, s.sorting, s.filter, s.heads, s.widths,
+	for i, use := range []func() (bool, error){s.tabs, s.folds, s.contents, s.sorting, s.filter, s.heads, s.tips,
+		s.colours, s.widths,
 		func() (bool, error) { return s.print(shots) }} {
 		ok, err := use()
 		if err != nil {
@@ -258,27 +260,69 @@ func (s *session) heads() (bool, error) {
 	return true, err
 }
 
-// widths wants no part of the page to be wider than the window.
+// sideways are the tables in sight and in folds that are wider than their boxes.
+const sideways = `(() => {
+	const folded = Array.from(document.querySelectorAll("section details:not([open])"));
+	folded.forEach(d => { d.open = true; });
+	const out = Array.from(document.querySelectorAll(".scroll")).
+		filter(e => e.offsetHeight > 0 && e.scrollWidth > e.clientWidth + 1).
+		map(e => e.closest("section").id + ", " + e.getAttribute("aria-label") + ": " + e.scrollWidth + " of " + e.clientWidth);
+	folded.forEach(d => { d.open = false; });
+	return out;
+})()`
+
+// widths wants no part of the page to be wider than the window and, where there is room
+// for it, no table wider than its box, in any tab.
 func (s *session) widths() (bool, error) {
+	var tabs int
+	if err := s.eval(`document.querySelectorAll("[role=tab]").length`, &tabs); err != nil {
+		return false, err
+	}
 	for _, width := range []int{390, 1280, 1920} {
 		if err := s.size(width, 900); err != nil {
 			return false, err
 		}
-		var wide []string
-		err := s.eval(`(() => { const w = document.documentElement.clientWidth;
-			const inBox = e => e.closest(".scroll, pre, .drawing, .chart, svg, #contents");
-			const out = Array.from(document.querySelectorAll("body *")).
-				filter(e => !inBox(e.parentElement) && e.getBoundingClientRect().right > w + 1);
-			return out.slice(0, 3).map(e => e.outerHTML.slice(0, 100)).
-				concat(document.documentElement.scrollWidth > w ? ["the page scrolls sideways"] : []); })()`, &wide)
-		if err != nil {
-			return false, err
+		for tab := range max(tabs, 1) {
+			if tabs > 0 {
+				if err := s.eval(fmt.Sprintf(`document.querySelectorAll("[role=tab]")[%d].click()`, tab), nil); err != nil {
+					return false, err
+				}
+			}
+			if err := s.fits(width); err != nil {
+				return false, fmt.Errorf("tab %d: %w", tab+1, err)
+			}
 		}
-		if len(wide) > 0 {
-			return false, fmt.Errorf("at a width of %d these stick out: %s", width, strings.Join(wide, "; "))
+	}
+	if tabs > 0 {
+		if err := s.eval(`document.querySelector("[role=tab]").click()`, nil); err != nil {
+			return false, err
 		}
 	}
 	return true, s.size(1280, 900)
+}
+
+// fits is widths at one width and in one tab.
+func (s *session) fits(width int) error {
+	var wide []string
+	err := s.eval(`(() => { const w = document.documentElement.clientWidth;
+		const inBox = e => e.closest(".scroll, pre, .drawing, .chart, svg, #contents");
+		const out = Array.from(document.querySelectorAll("body *")).
+			filter(e => !inBox(e.parentElement) && e.getBoundingClientRect().right > w + 1);
+		return out.slice(0, 3).map(e => e.outerHTML.slice(0, 100)).
+			concat(document.documentElement.scrollWidth > w ? ["the page scrolls sideways"] : []); })()`, &wide)
+	if err == nil && len(wide) > 0 {
+		err = fmt.Errorf("at a width of %d these stick out: %s", width, strings.Join(wide, "; "))
+	}
+	if err != nil || width < 1280 {
+		return err
+	}
+	if err := s.eval(sideways, &wide); err != nil {
+		return err
+	}
+	if len(wide) > 0 {
+		return fmt.Errorf("at a width of %d these tables scroll sideways: %s", width, strings.Join(wide, "; "))
+	}
+	return nil
 }
 
 var pdfPage = regexp.MustCompile(`/Type\s*/Page\b`)

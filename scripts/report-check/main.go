@@ -1,16 +1,16 @@
 // Command report-check opens a report in headless Chromium with the network
 // off and fails where a figure is not drawn or the console reports an error.
 //
-//	go run ./scripts/report-check [-screenshots DIR] [-used tabs,sorting] results/NAME/report.html
+//	go run ./scripts/report-check [-screenshots DIR] [-used tabs,sorting] results/NAME/report.html...
 //
 // It checks that the page has at least one figure (or says that it has no
 // results), that each figure shows a drawing with marks in it, that its chart
 // has replaced the drawing where the page carries one with its script, or that
 // the drawing stays where it would load that, and that the pixels of
 // each drawing, alone, and of the whole page are not blank. Then it uses the page with
-// mouse and keys: tabs, folds, contents, sorting and filters; looks for what sticks out
-// at widths of 390, 1280 and 1920 pixels; and prints it, on at most 8 pages in letters
-// that can be read. Without Chromium it says so and succeeds; with -require it fails.
+// mouse and keys: tabs, folds, contents, sorting, filters and tooltips; looks at the
+// colours of the ledger, and for what sticks out at widths of 390, 1280 and 1920 pixels;
+// and prints it, on at most 8 pages in letters that can be read. Without Chromium it says so and succeeds; with -require it fails.
 package main
 
 import (
@@ -33,8 +33,9 @@ func main() {
 	shots := flag.String("screenshots", "", "folder to keep screenshots in")
 	want := flag.String("used", "", "fail unless the page has these, `NAME,NAME`: "+strings.Join(uses, ","))
 	flag.Parse()
-	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: report-check [-require] [-screenshots DIR] report.html")
+	if flag.NArg() == 0 || flag.NArg() > 1 && *shots != "" {
+		fmt.Fprintln(os.Stderr, "usage: report-check [-require] [-used NAMES] report.html...\n"+
+			"       report-check -screenshots DIR report.html")
 		os.Exit(2)
 	}
 	browser := find()
@@ -45,8 +46,14 @@ func main() {
 		}
 		return
 	}
-	if err := check(browser, flag.Arg(0), *shots, *want); err != nil {
-		fmt.Fprintf(os.Stderr, "report-check: %s: %v\n", flag.Arg(0), err)
+	failed := false
+	for _, page := range flag.Args() {
+		if err := check(browser, page, *shots, *want); err != nil {
+			fmt.Fprintf(os.Stderr, "report-check: %s: %v\n", page, err)
+			failed = true
+		}
+	}
+	if failed {
 		os.Exit(1)
 	}
 }
@@ -66,6 +73,7 @@ var (
 	marks   = regexp.MustCompile(`<(path|rect|circle|polygon)\b`)
 )
 
+// check opens the page and uses it.
 func check(browser, page, shots, want string) error {
 	path, err := filepath.Abs(page)
 	if err != nil {
@@ -89,55 +97,11 @@ func check(browser, page, shots, want string) error {
 		return err
 	}
 	defer b.close()
-	if err := b.drawn(); err != nil {
+	d, err := b.drawings()
+	if err != nil {
 		return err
 	}
-	var dom string
-	if err := b.eval(`document.documentElement.outerHTML`, &dom); err != nil {
-		return err
-	}
-	if len(b.console) > 0 {
-		return fmt.Errorf("the console says: %s", strings.Join(b.console, "; "))
-	}
-	found := figures.FindAllStringSubmatch(dom, -1)
-	if len(found) == 0 && !strings.Contains(dom, "No results") {
-		return errors.New("no figure on the page, and it does not say why")
-	}
-	// one sheet with every drawing in a square of its own: starting the browser
-	// for each would take most of the time
-	const tile = 400
-	sheet := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}` +
-		`div{position:relative;width:400px;height:400px;overflow:hidden}` +
-		`svg{display:block}svg[viewBox]{width:400px;height:auto}</style>`
-	var names []string
-	// with the network off its drawings must stay
-	charts, online := 0, strings.Contains(dom, "<body data-charts=")
-	for _, f := range found {
-		svgs := drawing.FindAllString(f[0], -1)
-		if len(svgs) == 0 {
-			return fmt.Errorf("figure %s: no drawing", f[1])
-		}
-		if online && strings.Contains(f[0], "data-drawn") {
-			return fmt.Errorf("figure %s: a chart is drawn with the network off", f[1])
-		}
-		if !online && strings.Contains(f[0], `type="application/json"`) {
-			charts++
-			if !strings.Contains(f[0], `data-drawn="chart"`) {
-				return fmt.Errorf("figure %s: its chart has not been drawn", f[1])
-			}
-			if len(svgs) != 2 {
-				return fmt.Errorf("figure %s: %d drawings, want the chart and the static one", f[1], len(svgs))
-			}
-		}
-		for i, svg := range svgs {
-			if n := len(marks.FindAllString(svg, -1)); n < 5 {
-				return fmt.Errorf("figure %s: drawing %d has %d marks", f[1], i+1, n)
-			}
-			names = append(names, fmt.Sprintf("figure %s, drawing %d", f[1], i+1))
-			sheet += "<div>" + svg + "</div>"
-		}
-	}
-	for name, width := range map[string]int{"page.png": 1280, "page-narrow.png": 500} {
+	for name, width := range map[string]int{"page.png": 1280, "page-narrow.png": 390, "page-wide.png": 1920} {
 		err := b.shot(filepath.Join(shots, name), width, 3000, fmt.Sprintf("the page, %d pixels wide", width))
 		if err != nil {
 			return err
@@ -155,21 +119,86 @@ func check(browser, page, shots, want string) error {
 			return fmt.Errorf("the page has no %s", name)
 		}
 	}
-	if len(names) > 0 {
-		alone := filepath.Join(tmp, "figures.html")
-		if err := os.WriteFile(alone, []byte(sheet), 0o644); err != nil {
-			return err
-		}
-		if err := b.navigate(alone); err != nil {
-			return err
-		}
-		if err := b.shot(filepath.Join(shots, "figures.png"), tile, tile*len(names), names...); err != nil {
-			return err
-		}
+	if err := b.sheet(d, filepath.Join(tmp, "figures.html"), filepath.Join(shots, "figures.png")); err != nil {
+		return err
 	}
 	fmt.Printf("report-check: %s: %d figures drawn, %d of them as charts; no console message; used: %s\n",
-		page, len(found), charts, strings.Join(used, ", "))
+		page, d.figures, d.charts, strings.Join(used, ", "))
 	return nil
+}
+
+// drawn is what a page shows.
+type drawn struct {
+	figures, charts int
+	names, svgs     []string // of each drawing
+}
+
+// drawings finds every figure of the page and fails where one is not drawn as it should.
+func (s *session) drawings() (d drawn, err error) {
+	if err := s.drawn(); err != nil {
+		return d, err
+	}
+	var dom string
+	if err := s.eval(`document.documentElement.outerHTML`, &dom); err != nil {
+		return d, err
+	}
+	if len(s.console) > 0 {
+		return d, fmt.Errorf("the console says: %s", strings.Join(s.console, "; "))
+	}
+	found := figures.FindAllStringSubmatch(dom, -1)
+	if len(found) == 0 && !strings.Contains(dom, "No results") {
+		return d, errors.New("no figure on the page, and it does not say why")
+	}
+	d.figures = len(found)
+	online := strings.Contains(dom, "<body data-charts=") // with the network off its drawings must stay
+	for _, f := range found {
+		svgs := drawing.FindAllString(f[0], -1)
+		if len(svgs) == 0 {
+			return d, fmt.Errorf("figure %s: no drawing", f[1])
+		}
+		if online && strings.Contains(f[0], "data-drawn") {
+			return d, fmt.Errorf("figure %s: a chart is drawn with the network off", f[1])
+		}
+		if !online && strings.Contains(f[0], `type="application/json"`) {
+			d.charts++
+			if !strings.Contains(f[0], `data-drawn="chart"`) {
+				return d, fmt.Errorf("figure %s: its chart has not been drawn", f[1])
+			}
+			if len(svgs) != 2 {
+				return d, fmt.Errorf("figure %s: %d drawings, want the chart and the static one", f[1], len(svgs))
+			}
+		}
+		for i, svg := range svgs {
+			if n := len(marks.FindAllString(svg, -1)); n < 5 {
+				return d, fmt.Errorf("figure %s: drawing %d has %d marks", f[1], i+1, n)
+			}
+			d.names = append(d.names, fmt.Sprintf("figure %s, drawing %d", f[1], i+1))
+			d.svgs = append(d.svgs, svg)
+		}
+	}
+	return d, nil
+}
+
+// sheet takes one picture of every drawing, each in a square of its own, and fails where
+// one is blank. Starting the browser for each would take most of the time.
+func (s *session) sheet(d drawn, file, shot string) error {
+	if len(d.svgs) == 0 {
+		return nil
+	}
+	const tile = 400
+	text := `<!doctype html><meta charset="utf-8"><style>body{margin:0;background:#fff;color:#000}` +
+		`div{position:relative;width:400px;height:400px;overflow:hidden}` +
+		`svg{display:block}svg[viewBox]{width:400px;height:auto}</style>`
+	for _, svg := range d.svgs {
+		text += "<div>" + svg + "</div>"
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return err
+	}
+	if err := s.navigate(file); err != nil {
+		return err
+	}
+	return s.shot(shot, tile, tile*len(d.names), d.names...)
 }
 
 // chromium is a browser, which has a new profile in tmp each time and no network.

@@ -45,7 +45,7 @@ func main() {
 		log.Fatal(err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(kernels)) {
-		if !strings.Contains(name, "_dense_") && !strings.Contains(name, "_zip_") {
+		if !slices.ContainsFunc(kinds, func(kind string) bool { return strings.Contains(name, kind) }) {
 			continue
 		}
 		tokens, err := strconv.Atoi(name[strings.LastIndex(name, "_t")+2:])
@@ -56,8 +56,8 @@ func main() {
 		if panels == 0 {
 			continue
 		}
-		_, copies := kernels[strings.Replace(name, "_zip_", "_dense_", 1)].turn(0)
-		t, _ := kernels[name].turn(copies)
+		_, copies := kernels[strings.Replace(name, "_zip", "_dense", 1)].turn(0, false)
+		t, _ := kernels[name].turn(copies, strings.Contains(name, "_ride_"))
 		if len(t) == 0 || t[0].issued == 0 {
 			log.Fatalf("%s: no loop that copies and multiplies", name)
 		}
@@ -69,6 +69,9 @@ func main() {
 		}
 	}
 }
+
+// kinds are in the names of the kernels that are counted.
+var kinds = []string{"_dense_", "_dense128_", "_zip_", "_zip128_", "_ride_"}
 
 // instruction is a line of machine code.
 type instruction struct {
@@ -167,20 +170,21 @@ func (c cost) less(o cost) bool { return c.issued < o.issued || c.issued == o.is
 
 // turn returns the cost of a turn of the loop that waits for copies and multiplies:
 // without a residual and, where the loop has code for one, with one in all panels.
-// copies is what the base takes; 0: all that there are.
-func (f function) turn(copies int) (list []cost, made int) {
+// copies is what the base takes; 0: all that there are. With riding, the turn is that with
+// the most stores to shared memory, in which all lanes add blocks.
+func (f function) turn(copies int, riding bool) (list []cost, made int) {
 	first, last := f.loop()
 	if last == 0 {
 		return nil, 0
 	}
-	ways := f.ways(first, last)
+	ways := f.ways(first, last, riding)
 	base, most := way{products: 1 << 30}, way{} // every way multiplies the base
 	for w := range ways {
 		base.products, most.products = min(base.products, w.products), max(most.products, w.products)
 	}
 	for w := range ways {
 		if w.products == base.products {
-			base.copies = max(base.copies, w.copies)
+			base.copies, base.stores = max(base.copies, w.copies), max(base.stores, w.stores)
 		}
 		if w.products == most.products {
 			most.copies = max(most.copies, w.copies)
@@ -204,7 +208,7 @@ var perTile = map[string]int{"HMMA.16816.F32": 4, "HMMA.16816.F32.BF16": 4, "IMM
 func (f function) panels(tokens int) int {
 	first, last := f.loop()
 	least := 0
-	for w := range f.ways(first, last) {
+	for w := range f.ways(first, last, false) {
 		if least == 0 || w.products < least {
 			least = w.products
 		}
@@ -242,12 +246,12 @@ func (f function) loop() (first, last int) {
 	return first, last
 }
 
-// way identifies one way through a loop.
-type way struct{ products, copies int }
+// way identifies one way through a loop. Stores to shared memory are counted where a residual rides.
+type way struct{ products, copies, stores int }
 
 // ways returns the least cost of the ways from first to last, by what they do.
 // Loops within are gone through once.
-func (f function) ways(first, last int) map[way]cost {
+func (f function) ways(first, last int, riding bool) map[way]cost {
 	at, through := make([]map[way]cost, len(f)+1), map[way]cost{}
 	reach := func(i int, w way, c cost) {
 		if i < first || i > last {
@@ -273,6 +277,9 @@ func (f function) ways(first, last int) map[way]cost {
 			}
 			if in.copies() {
 				w.copies++
+			}
+			if riding && (in.opcode == "STS" || in.opcode == "ATOMS") {
+				w.stores++
 			}
 			if i == last {
 				if old, ok := through[w]; !ok || c.less(old) {

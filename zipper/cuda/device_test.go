@@ -171,22 +171,44 @@ func TestProducts(t *testing.T) {
 	}
 }
 
+// TestRidingProducts compares residuals that ride with the float64 reference.
+func TestRidingProducts(t *testing.T) {
+	d := openDevice(t)
+	forRiding(func(i int, _ string, q *quant.Quantized) {
+		o := Options{Input: Type(i % 3), Output: Type(i / 3 % 3)}
+		run(t, d, q, W4A8, variants.Zipper, o, []int{1, 3, 16, 40}[i%4])
+		run(t, d, q, W4A8, variants.Dense4, o, 2)
+	})
+	l, err := NewLayout(ridingShapes[0].riding(1, 1, 1), W4A8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.NewLayer(l, variants.Separate, Options{}); err == nil || !strings.Contains(err.Error(), "NewSeparable") {
+		t.Errorf("a riding residual by itself: %v", err)
+	}
+}
+
 // TestEveryKernel forces each matrix kernel in turn, split and whole, on sizes
 // that leave rest in all three dimensions.
 func TestEveryKernel(t *testing.T) {
 	d := openDevice(t)
 	byGroup := map[int]*quant.Quantized{}
-	for _, g := range []int{32, 64} {
-		byGroup[g] = shape{n: 140, k: 256, group: g, r: 16, c: 64, bits: 4, density: 0.3}.random(1)
+	for _, g := range []int{32, 64, 128} {
+		byGroup[g] = shape{n: 140, k: 256 * max(1, g/64), group: g, r: 16, c: 64, bits: 4, density: 0.3}.random(1)
 	}
 	seen := map[string]bool{}
 	kinds := []struct {
 		variant, kind string
 		group         int
-	}{{variants.Dense4, "dense", 64}, {variants.Zipper, "zip", 64}, {variants.Dense4, "dense32", 32}, {variants.Zipper, "zip32", 32}, {variants.Separate, "sparse", 64}}
+	}{{variants.Dense4, "dense", 64}, {variants.Zipper, "zip", 64}, {variants.Dense4, "dense32", 32}, {variants.Zipper, "zip32", 32},
+		{variants.Separate, "sparse", 64}, {variants.Dense4, "dense128", 128},
+		{variants.Zipper, "zip128", 128}, {variants.Zipper, "ride", 128}, {variants.Zipper, "ride64", 64}, {variants.Zipper, "ride32", 32}}
 	for _, scheme := range schemes {
 		for _, k := range kinds {
 			variant, kind, q := k.variant, k.kind, byGroup[k.group]
+			if strings.HasPrefix(kind, "ride") {
+				q = shape{n: 140, k: 640, group: k.group}.riding(1, 2, 7)
+			}
 			for _, tokens := range d.tokens(scheme, kind) {
 				for _, splits := range []int{1, 3, 11} {
 					if variant == variants.Separate && splits > 1 || d.Info.Emulated && tokens > 32 && splits == 3 {

@@ -5,6 +5,7 @@ package cuda
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -56,6 +57,12 @@ func (d *Device) NewLayer(l *Layout, variant string, o Options) (*Layer, error) 
 	switch variant {
 	case variants.Dense4:
 	case variants.Zipper, variants.Separate:
+		if l.Rides() && variant == variants.Separate {
+			return nil, errors.New("cuda: no kernel of its own for a residual that rides in the base: see NewSeparable")
+		}
+		if l.Rides() {
+			weights = append(weights, copied{&y.r, l.R})
+		}
 		if l.Index != nil {
 			weights = append(weights, copied{&y.index, l.Index}, copied{&y.r, l.R}, copied{&y.rs, l.RS})
 		}
@@ -141,8 +148,12 @@ func (l *Layer) kind() string {
 	if l.variant == variants.Zipper && l.index.Size() > 0 {
 		kind = "zip"
 	}
-	if l.layout.Group == 32 {
-		kind += "32"
+	rides := l.variant == variants.Zipper && l.layout.Rides()
+	if rides {
+		kind = "ride"
+	}
+	if g := l.layout.Group; g == 32 || rides && g == 64 {
+		kind += strconv.Itoa(g)
 	}
 	return kind
 }
@@ -336,8 +347,16 @@ func (l *Layer) workspace(c *driver.Context, t Tile) error {
 	return l.d.stream.Fill(l.count, 0, l.count.Size(), 0)
 }
 
+// name is the kernel of a kind and tile: one whose sums are of 128 columns where the groups
+// allow it and there is one.
 func (l *Layer) name(kind string, t Tile) string {
-	return fmt.Sprintf("%s_%s_t%d", l.scheme, kind, t.Tokens)
+	name := func(kind string) string { return fmt.Sprintf("%s_%s_t%d", l.scheme, kind, t.Tokens) }
+	if l.layout.Group%segmentCols == 0 && l.layout.Tiles*tileCols%segmentCols == 0 {
+		if _, ok := l.d.table[name(kind+"128")]; ok {
+			return name(kind + "128")
+		}
+	}
+	return name(kind)
 }
 
 // Run computes Y = X·Ŵᵀ once, rounding of X included, and returns the time that
@@ -491,9 +510,13 @@ func (l *Layer) Kernel() string {
 	case !l.ready():
 		parts = append(parts, "convert_a16")
 	}
-	parts = append(parts, fmt.Sprintf("%s_%s %s", l.scheme, l.kind(), l.tile))
+	launched := func(kind string, t Tile) string {
+		name := l.name(kind, t)
+		return fmt.Sprintf("%s %s", name[:strings.LastIndexByte(name, '_')], t)
+	}
+	parts = append(parts, launched(l.kind(), l.tile))
 	if l.separate() {
-		parts = append(parts, fmt.Sprintf("%s_sparse %s", l.scheme, l.sparse))
+		parts = append(parts, launched("sparse", l.sparse))
 	}
 	if l.ptr.Size() > 0 {
 		parts = append(parts, "outliers")

@@ -52,7 +52,7 @@ type Layout struct {
 	W []byte // tiles of the base [P,KT]
 	S []byte // half [P,groups,16]
 
-	Index []byte // u32 [P,KT]; nil without a residual
+	Index []byte // u32 [P,KT]; nil without a residual, and if it rides
 	R     []byte
 	RS    []byte
 	RForm int
@@ -115,13 +115,26 @@ func (o *order) zeros(b []byte) {
 }
 
 // NewLayout lays q out for the kernels of a scheme. It reports what they cannot
-// hold, see Takes. A residual with BaseScales is laid out as its
-// quant.Residual.RowScaled, if there is one.
+// hold, see Takes. A residual with BaseScales rides in the codes of the base, see
+// Layout.Rides; where it cannot, it is laid out as its quant.Residual.RowScaled, if there is one.
 // Beyond its result it needs no memory that grows with q, which it does not modify.
 func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 	if err := check(q, scheme); err != nil {
 		return nil, err
 	}
+	return newLayout(q, scheme, rides(q, scheme))
+}
+
+// NewSeparable is NewLayout with a residual that does not ride, so that a kernel of its own
+// can multiply it.
+func NewSeparable(q *quant.Quantized, scheme Scheme) (*Layout, error) {
+	if err := check(q, scheme); err != nil {
+		return nil, err
+	}
+	return newLayout(q, scheme, false)
+}
+
+func newLayout(q *quant.Quantized, scheme Scheme, rides bool) (*Layout, error) {
 	o, b := orders[scheme], q.Base
 	l := &Layout{N: b.N, K: b.K, Scheme: scheme, Panels: padRows / panelRows * ceilDiv(b.N, padRows),
 		Tiles: ceilDiv(b.K, tileCols), format: b.Format}
@@ -136,7 +149,9 @@ func NewLayout(q *quant.Quantized, scheme Scheme) (*Layout, error) {
 	if q.Outliers != nil {
 		l.packOutliers(q.Outliers, o)
 	}
-	if q.Residual != nil {
+	if rides {
+		l.packRiding(q.Residual)
+	} else if q.Residual != nil {
 		r, err := q.Residual.RowScaled(b)
 		if err != nil {
 			return nil, fmt.Errorf("cuda: %w", err)
@@ -153,9 +168,13 @@ func (l *Layout) groups() int { return ceilDiv(tileCols*l.Tiles, l.Group) }
 // if one does. It is the list of what this package can do: symmetric int4 bases
 // with groups of 32, of a multiple of 64 or of a row; residuals of 2 to 4 bits
 // whose blocks have rows that divide 16 or are a multiple of it, and a multiple of
-// 16 columns, or, tied to the scales of the base, 8, 4, 2 or 1 (they share cells of
-// 16x16, which then are mostly zeros: their time is that of a dense second
-// matrix); 16-bit outliers.
+// 16 columns, or, tied to the scales of the base, 8, 4, 2 or 1; 16-bit outliers.
+//
+// Narrow blocks ride in the codes of the base under W4A8, if each segment of 16 blocks of
+// 1x8 keeps just as many (quant.IndexExact), 1 to 4, of codes -1, 0 and 1, with a ratio in
+// half steps, groups of 32, 64, a multiple of 128 or a row, and K in an even number of
+// 64 columns. Others share cells of
+// 16x16, which then are mostly zeros: their time is that of a dense second matrix.
 func Takes(f quant.Form, scheme Scheme) error {
 	b, r := f.Base, f.Residual
 	switch g := b.Group; {

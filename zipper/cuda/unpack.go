@@ -31,7 +31,9 @@ func (l *Layout) Unpack() *quant.Quantized {
 		}
 	})
 	q := &quant.Quantized{Base: b}
-	if l.residual != nil {
+	if l.Rides() {
+		q.Residual = l.unpackRiding()
+	} else if l.residual != nil {
 		q.Residual = l.unpackResidual(o)
 	}
 	if l.outliers != nil {

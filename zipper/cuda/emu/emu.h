@@ -119,6 +119,11 @@ DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) {
 }
 template <class T> DEV T opaque(T v) { return v; }
 DEV u32 and_or(u32 w, u32 mask, u32 bits) { return (w & mask) | bits; }
+DEV u32 permute(u32 a, u32 b, u32 select) {
+  u32 d = 0;
+  for (int i = 0; i < 4; i++) d |= (u32)(((u64)b << 32 | a) >> 8 * (select >> 4 * i & 7) & 0xff) << 8 * i;
+  return d;
+}
 DEV int f32_to_int(float f) { return (int)nearbyintf(f); }
 DEV float div_f32(float a, float b) { return a / b; }
 DEV float sqrt_f32(float f) { return sqrtf(f); }

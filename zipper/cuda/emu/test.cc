@@ -19,8 +19,15 @@ struct Case {
   bool wide, rows, exact;
   double density;
   int ytype, splits;
+  bool even = false;          // the kernel's tiles have 128 columns
+  int riding = 0, halves = 0; // blocks of 1x8 that a row keeps of 16, and their ratio in half steps; 0: no such residual
   string say() const {
     char s[200];
+    if (riding) {
+      snprintf(s, sizeof s, "M=%d N=%d K=%d group=%d, %d of 16 blocks ride, %d halves, ytype=%d splits=%d%s", m, n, k, group, riding, halves,
+               ytype, splits, exact ? " exact" : "");
+      return s;
+    }
     snprintf(s, sizeof s, "M=%d N=%d K=%d group=%d xgroup=%d %s %s density=%.2f ytype=%d splits=%d%s", m, n, k, group, xgroup,
              wide ? "16x64" : "16x16", rows ? "row scales" : "tile scales", density, ytype, splits, exact ? " exact" : "");
     return s;
@@ -39,8 +46,9 @@ struct Problem {
 
   explicit Problem(const Case& c_) : c(c_) {
     kt = up(c.k, 64), p = 8 * up(c.n, 128);
+    if (c.even) kt = 2 * up(c.k, 128);
     base();
-    residual();
+    if (c.riding) ride(); else residual();
     activations();
   }
   double scale() { return c.exact ? std::ldexp(1.0, below(3) - 4) : real(0.002, 0.05); }
@@ -118,6 +126,32 @@ struct Problem {
     R = Buffer(std::max<size_t>(tiles.size(), 16)), RS = Buffer(std::max<size_t>(scales.size(), 16));
     if (number) memcpy(R.data, tiles.data(), tiles.size()), memcpy(RS.data, scales.data(), scales.size());
   }
+  // ride makes a residual of blocks of 1x8 whose step is half that of the base's group.
+  void ride() {
+    int g = c.group ? c.group : 64 * kt, size = (40 * c.riding + 15) / 16 * 16;
+    rq.assign(16 * p * 64 * kt, 0), rs.assign(16 * p * 4 * kt, 0);
+    R = Buffer((size_t)p * kt / 2 * size, 0);
+    for (int n = 0; n < 16 * p; n++)
+      for (int cell = 0; cell < 4 * kt; cell++) rs[n * 4 * kt + cell] = widen(s[n * groups + 16 * cell / g]) / 2;
+    for (int n = 0; n < 16 * p; n++)
+      for (int j = 0; j < kt / 2; j++) {
+        u8* record = R.data + ((size_t)n / 16 * (kt / 2) + j) * size;
+        vector<int> places(16);
+        for (int i = 0; i < 16; i++) places[i] = i;
+        std::shuffle(places.begin(), places.end(), rng);
+        for (int slot = 0; slot < c.riding; slot++) {
+          int at = slot * 16 + n % 16, place = places[slot];
+          u32 word = 0;
+          for (int i = 0; i < 8; i++) {
+            int k = 128 * j + 8 * place + i, v = n < c.n && k < c.k ? below(3) - 1 : 0;
+            rq[(size_t)n * 64 * kt + k] = c.halves * v;
+            word |= (u32)(v & 3) << (4 * (i % 4) + 2 * (i / 4));
+          }
+          ((u16*)record)[at] = (u16)word;
+          record[32 * c.riding + at / 2] |= (place / 4 * 4 + place % 2 * 2 + place / 2 % 2) << 4 * (at % 2);
+        }
+      }
+  }
   void activations() {
     x.assign((size_t)c.m * 64 * kt, 0);
     int row = ldx(), xgroups = c.scheme == A4 ? up(64 * kt, c.xgroup) : 1;
@@ -186,7 +220,8 @@ static double run(const string& name, const emu::Kernel& k, Problem& p) {
   launch(k, {gx, gy, (unsigned)splits},
          {(u64)Y.data, (u64)c.ytype, (u64)p.X.data, (u64)p.ldx(), c.scheme >= A8 ? (u64)p.XS.data : 0, c.scheme == A4 ? (u64)c.xgroup : 0,
           sparse ? 0 : (u64)p.W.data, sparse ? 0 : (u64)p.S.data, (u64)(c.group ? c.group : 64 * p.kt),
-          dense ? 0 : (u64)p.Index.data, dense ? 0 : (u64)p.R.data, dense ? 0 : (u64)p.RS.data, (u64)(c.wide + 2 * c.rows),
+          dense ? 0 : (u64)p.Index.data, dense ? 0 : (u64)p.R.data, dense ? 0 : (u64)p.RS.data,
+          c.riding ? (u64)(4 | c.riding << 8 | c.halves << 16) : (u64)(c.wide + 2 * c.rows),
           (u64)c.m, (u64)c.n, (u64)p.kt, part, count});
 
   p.reference(!sparse, !dense, want, size);
@@ -258,7 +293,13 @@ int main(int argc, char** argv) {
         if (name.rfind(prefix + "_", 0) != 0) continue;
         matrix = true;
         Case c = random_case(scheme, k, size);
+        if (name.find("_ride") != string::npos) {
+          c.even = true, c.riding = 1 + below(4), c.halves = pick({1, 2, 3, 5, 7, 8, 11, 15, 16});
+          if (c.group != 0) c.group = pick({128, 256});
+        }
+        if (name.find("128_t") != string::npos) c.even = true, c.group = c.group < 128 ? 0 : 128;
         if (name.find("32_t") != string::npos) c.group = 32; // kernels for groups of 32 are others
+        else if (name.find("64_t") != string::npos) c.group = 64;
         else if (name.find("_sparse_") == string::npos && c.group == 32) c.group = 64;
         Problem p(c);
         worst = std::max(worst, run(name, k, p));

@@ -109,6 +109,8 @@ DEV u32 fma_f16x2(u32 a, u32 b, u32 c) { u32 d; asm("fma.rn.f16x2 %0, %1, %2, %3
 DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) { u32 d; asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
 // and_or is (w & mask) | bits in one instruction; from C++ the compiler makes two.
 DEV u32 and_or(u32 w, u32 mask, u32 bits) { u32 d; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(w), "r"(mask), "r"(bits)); return d; }
+// permute makes a word of bytes of a (0..3) and b (4..7): its byte i is that which nibble i of select names.
+DEV u32 permute(u32 a, u32 b, u32 select) { u32 d; asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(select)); return d; }
 // opaque is v, of which the compiler knows nothing: it keeps v in a register rather than make it anew.
 DEV u32 opaque(u32 v) { u32 r; asm volatile("mov.u32 %0, %1;" : "=r"(r) : "r"(v)); return r; }
 DEV u32 f32_bits(float f) { return __float_as_uint(f); }

@@ -12,11 +12,12 @@
   { (u8*)y, (u32)ytype, (const u8*)x, ldx, (const float*)xs, (u32)xgroup, (const u8*)w, (const u8*)s, \
     (u32)group, (const u32*)index, (const u8*)r, (const u8*)rs, (u32)rform, (u32)m, (u32)n, (u32)kt, (f32x4*)part, (u32*)count }
 
-// MATRIX(name, scheme, kind, groups of 32, tokens, panels of a warp, warps, stages, along K)
+// MATRIX(name, scheme, kind, groups of a tile, tokens, panels of a warp, warps, stages, along K)
 #define MATRIX(name, ...)                                                          \
   typedef Shape<__VA_ARGS__> shape_##name;                                         \
   KERNEL_BLOCKS(shape_##name::THREADS, shape_##name::BLOCKS, name)(PARAMS) {       \
     Args a = ARGS;                                                                 \
+    a.kt /= shape_##name::COLS / 64;                                               \
     multiply<shape_##name>(a);                                                     \
   }                                                                                \
   REGISTER(name, shape_##name::TOKENS, shape_##name::ROWS, shape_##name::THREADS, shape_##name::SMEM)
@@ -24,11 +25,11 @@
 // The same tiles with and without the residual, so that a difference in time is
 // the residual's.
 #define DENSE_AND_ZIP(name, tile, scheme, ...)                    \
-  MATRIX(name##_dense_##tile, scheme, DENSE, false, __VA_ARGS__)  \
-  MATRIX(name##_zip_##tile, scheme, ZIP, false, __VA_ARGS__)      \
-  MATRIX(name##_dense32_##tile, scheme, DENSE, true, __VA_ARGS__) \
-  MATRIX(name##_zip32_##tile, scheme, ZIP, true, __VA_ARGS__)
-#define RESIDUAL(name, tile, scheme, ...) MATRIX(name##_sparse_##tile, scheme, SPARSE, false, __VA_ARGS__)
+  MATRIX(name##_dense_##tile, scheme, DENSE, 1, __VA_ARGS__)  \
+  MATRIX(name##_zip_##tile, scheme, ZIP, 1, __VA_ARGS__)      \
+  MATRIX(name##_dense32_##tile, scheme, DENSE, 2, __VA_ARGS__) \
+  MATRIX(name##_zip32_##tile, scheme, ZIP, 2, __VA_ARGS__)
+#define RESIDUAL(name, tile, scheme, ...) MATRIX(name##_sparse_##tile, scheme, SPARSE, 1, __VA_ARGS__)
 
 #define W4A16_KERNELS(name, scheme)                      \
   DENSE_AND_ZIP(name, t8, scheme, 8, 4, 4, 4, true)      \

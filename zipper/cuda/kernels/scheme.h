@@ -6,7 +6,8 @@
 // a few logic instructions; no weight passes through shared memory once unpacked.
 //
 // A scheme is
-//   ROW           bytes of a token in a tile of 64 columns
+//   COLS          columns of a tile: 64, but for those of wide.h, whose residual tiles Tile multiplies
+//   ROW           bytes of a token in a tile
 //   A, unpack     operand of a tile, from the words of a lane
 //   B, load       operand of 8 tokens ("octet")
 //   whole         d = sums over the 64 columns
@@ -46,8 +47,10 @@ struct BF16 {
 };
 
 template <class T> struct W4A16 {
-  static constexpr int ROW = 128;
-  static constexpr bool TOKEN_SCALES = false, GROUP_SCALES = false;
+  enum : int { COLS = 64, ROW = 128 };
+  typedef W4A16 Tile;
+  
+  enum : bool { TOKEN_SCALES = false, GROUP_SCALES = false };
   struct Start { INLINE Start(bool) {} };
   struct A { u32 r[16]; };
   struct B { u32 r[8]; };
@@ -96,8 +99,10 @@ struct Counter {
 // W4A8. A nibble in the upper half of a byte is 16·q, a signed byte, at the cost
 // of one AND; the scale takes the 16 back.
 struct W4A8 {
-  static constexpr int ROW = 64;
-  static constexpr bool TOKEN_SCALES = true, GROUP_SCALES = false;
+  enum : int { COLS = 64, ROW = 64 };
+  typedef W4A8 Tile;
+  
+  enum : bool { TOKEN_SCALES = true, GROUP_SCALES = false };
   static INLINE float unit() { return 0.0625f; }
   typedef Counter Start;
   struct A { u32 r[8]; };
@@ -137,8 +142,10 @@ struct W4A8 {
 // W4A4: codes are operands as they are. Tensor cores of sm_80, 86 and 89 take
 // them; on sm_90 the driver emulates these instructions.
 struct W4A4 {
-  static constexpr int ROW = 32;
-  static constexpr bool TOKEN_SCALES = false, GROUP_SCALES = true;
+  enum : int { COLS = 64, ROW = 32 };
+  typedef W4A4 Tile;
+  
+  enum : bool { TOKEN_SCALES = false, GROUP_SCALES = true };
   typedef Counter Start;
   struct A { u32 r[4]; };
   struct B { u32 r[2]; };

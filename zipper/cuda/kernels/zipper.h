@@ -21,6 +21,10 @@
 // ahead; the warp knows at which tile it must look again (`event`), and of each
 // tile under way, in a bit of `ahead`, whether it has a residual.
 //
+// A residual that rides (kind RIDE) is not multiplied at all: it is added to the codes
+// of the base while these are unpacked, by way of a scratch in shared memory. What a stage
+// has of it is of a fixed size and lies behind the scales.
+//
 // Two ways to share work in a block:
 //   Along N: every warp has panels of its own; X is copied once for all, which
 //     costs one block barrier per tile. For many tokens.
@@ -37,9 +41,11 @@
 #pragma once
 #include "scheme.h"
 
-enum Kind { DENSE, ZIP, SPARSE };
+enum Kind { DENSE, ZIP, SPARSE, RIDE };
 enum { WIDE = 1, ROW_SCALES = 2 };    // bits of rform
 enum { OUT_F32, OUT_F16, OUT_BF16 };  // ytype
+
+enum { MOST_RIDING = 160, SCRATCH = 2560 }; // bytes of a record of four blocks a row; see Task::sum
 
 // The parameters of ABI.md.
 struct Args {
@@ -51,64 +57,69 @@ struct Args {
   f32x4* part; u32* count;
 };
 
-template <class P, Kind KIND_, bool G32_, int TOKENS_, int PANELS, int WARPS_, int STAGES_, bool ALONG_K_> struct Shape {
+template <class P, Kind KIND_, int GROUPS_, int TOKENS_, int PANELS, int WARPS_, int STAGES_, bool ALONG_K_> struct Shape {
   typedef P Scheme;
-  static constexpr Kind KIND = KIND_;
-  static constexpr bool G32 = G32_; // groups of 32 columns, else of a multiple of 64
-  static constexpr int TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_;
-  static constexpr bool ALONG_K = ALONG_K_;
-  static constexpr int THREADS = 32 * WARPS;
+  // Constants are enumerators. Members would be variables of the image.
+  enum : int { KIND = KIND_ };
+  enum : int { COLS = P::COLS, TILE = 8 * COLS }; // columns of a tile, and bytes of its codes
+  enum : int { GROUPS = GROUPS_ }; // that a tile lies in; with 1, groups are of one or more tiles
+  enum : int { HALVES = COLS / 64, ENTRIES = PANELS * HALVES }; // of the index, for a tile of a warp
+  enum : bool { INDEXED = KIND == ZIP || KIND == SPARSE };
+  enum : int { TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_ };
+  enum : bool { ALONG_K = ALONG_K_ };
+  enum : int { THREADS = 32 * WARPS };
   // Up to 32 tokens, shared memory bounds the blocks of a multiprocessor, and
   // issue slots the time: registers are free. See KERNEL_BLOCKS.
-  static constexpr int BLOCKS = TOKENS <= 32 ? 1 : 0;
-  static constexpr int ROWS = 16 * PW * (ALONG_K ? 1 : WARPS);
-  static constexpr int OCTETS = TOKENS / 8, FRAGMENTS = OCTETS * PW; // of a warp: 8 tokens x 16 rows, 4 numbers a lane
+  enum : int { BLOCKS = TOKENS <= 32 ? 1 : 0 };
+  enum : int { ROWS = 16 * PW * (ALONG_K ? 1 : WARPS) };
+  enum : int { OCTETS = TOKENS / 8, FRAGMENTS = OCTETS * PW }; // of a warp: 8 tokens x 16 rows, 4 numbers a lane
   // Bytes of a stage: X, and after it the part of each warp.
-  static constexpr int XS = TOKENS * P::ROW; // where W4A4 keeps the scales of X
-  static constexpr int X = XS + (P::GROUP_SCALES ? 4 * TOKENS : 0);
-  static constexpr int GROUP = G32 ? 64 : 32; // scales of a panel
-  static constexpr int S = KIND == SPARSE ? 0 : PW * 512;
-  static constexpr int HEAD = S + (KIND == SPARSE ? 0 : PW * GROUP);
-  static constexpr int R = HEAD + (KIND == DENSE ? 0 : 16);
-  static constexpr int RECORD = 512 + 128; // codes and scales of a residual tile, or of four cells
-  static constexpr int WARP = R + (KIND == SPARSE ? PW * RECORD : 0);
-  static constexpr int STAGE = (ALONG_K ? WARPS : 1) * X + WARPS * WARP;
-  static constexpr int SLOTS = KIND == ZIP ? 4 : 0; // a power of two, at least PW
-  static constexpr int RING = STAGES * STAGE, RESIDUALS = WARPS * SLOTS * RECORD;
-  static constexpr int SUMS = WARPS * FRAGMENTS * 32 * 16;
-  static constexpr int SMEM = RING + RESIDUALS > SUMS ? RING + RESIDUALS : SUMS;
+  enum : int { XS = TOKENS * P::ROW }; // where W4A4 keeps the scales of X
+  enum : int { X = XS + (P::GROUP_SCALES ? 4 * TOKENS : 0) };
+  enum : int { GROUP = 32 * GROUPS }; // scales of a panel
+  enum : int { S = KIND == SPARSE ? 0 : PW * TILE };
+  enum : int { HEAD = S + (KIND == SPARSE ? 0 : PW * GROUP) };
+  enum : int { R = HEAD + (INDEXED ? 16 : 0) };
+  enum : int { RECORD = 512 + 128 }; // codes and scales of a residual tile, or of four cells
+  enum : int { WARP = R + (KIND == SPARSE ? PW * RECORD : KIND == RIDE ? PW * MOST_RIDING : 0) };
+  enum : int { STAGE = (ALONG_K ? WARPS : 1) * X + WARPS * WARP };
+  enum : int { SLOTS = KIND == ZIP ? 4 : 0 }; // a power of two, at least ENTRIES
+  enum : int { RING = STAGES * STAGE, RESIDUALS = WARPS * (KIND == RIDE ? SCRATCH : SLOTS * RECORD) };
+  enum : int { SUMS = WARPS * FRAGMENTS * 32 * 16 };
+  enum : int { SMEM = RING + RESIDUALS > SUMS ? RING + RESIDUALS : SUMS };
   static_assert(KIND != SPARSE || ALONG_K, "a sparse kernel's warps walk at their own pace");
-  static_assert(PW <= 4 && TOKENS % 8 == 0 && STAGES >= 2 && STAGES <= 16 && SMEM <= 99 * 1024, "limits of the layout and of sm_86");
+  static_assert((!INDEXED || ENTRIES <= 4) && PW <= 4 && TOKENS % 8 == 0 && STAGES >= 2 && STAGES <= 16 && SMEM <= 99 * 1024, "limits of the layout and of sm_86");
 };
 
 // Walk yields the column tiles of a warp and their index entries: those of TILES
-// tiles are with the lanes, that of tile start+i and panel p with lane PW·i+p.
+// tiles are with the lanes, entry e of tile start+i with lane ENTRIES·i+e. It is of panel
+// e/HALVES and of the 64 columns e mod HALVES of the tile.
 template <class C> struct Walk {
-  static constexpr u32 PW = C::PW, TILES = 32 / PW;
+  enum : u32 { ENTRIES = C::ENTRIES, HALVES = C::HALVES, TILES = 32 / ENTRIES };
   u32 j, end;
   u32 start;        // of the present tiles
   u32 now, next;    // entries of these and of the following ones
-  u32 kept;         // bit PW·i+p: there is a residual
+  u32 kept;         // bit ENTRIES·i+e: there is a residual
   u32 event;        // the next tile that has one, or at which the present tiles end
   const u32* index; // what this lane fetches next, of tile `fetched`
   u32 fetched;
 
   INLINE void begin(const Args& a, u32 panel, u32 first, u32 last, u32 lane) {
     j = first, end = last;
-    if constexpr (C::KIND != DENSE) {
-      fetched = first + lane / PW;
-      index = a.index + (u64)(panel + lane % PW) * a.kt + fetched;
+    if constexpr (C::INDEXED) {
+      fetched = first + lane / ENTRIES;
+      index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + fetched * HALVES + lane % HALVES;
       fetch();
       turn();
     }
-    if constexpr (C::KIND == ZIP) event = kept ? j + lowest_bit(kept) / PW : j + TILES;
+    if constexpr (C::KIND == ZIP) event = kept ? j + lowest_bit(kept) / ENTRIES : j + TILES;
     if constexpr (C::KIND == SPARSE) skip();
   }
   INLINE bool more() const { return j < end; }
-  INLINE u32 at() const { return (j - start) * PW; } // the lane that has the first panel's entry
-  INLINE u32 entry(int p) const { return warp_get(now, at() + p); }
-  // panels reports, in a bit each, which of tile j have a residual.
-  INLINE u32 panels() const { return kept >> at() & ((1 << PW) - 1); }
+  INLINE u32 at() const { return (j - start) * ENTRIES; } // the lane that has the first entry
+  INLINE u32 entry(int e) const { return warp_get(now, at() + e); }
+  // entries reports, in a bit each, which of tile j have a residual.
+  INLINE u32 entries() const { return kept >> at() & ((1 << ENTRIES) - 1); }
   INLINE void advance() {
     j++;
     if constexpr (C::KIND == SPARSE) {
@@ -116,18 +127,18 @@ template <class C> struct Walk {
       skip();
     }
   }
-  // look, at an event, returns panels, and finds the next event.
+  // look, at an event, returns entries, and finds the next event.
   INLINE u32 look() {
     if (j - start == TILES) turn();
-    u32 rest = kept >> at() >> PW;
-    event = rest ? j + 1 + lowest_bit(rest) / PW : start + TILES;
-    return panels();
+    u32 rest = kept >> at() >> ENTRIES;
+    event = rest ? j + 1 + lowest_bit(rest) / ENTRIES : start + TILES;
+    return entries();
   }
 
  private:
   INLINE void fetch() {
     next = fetched < end ? *index : 0;
-    index += TILES, fetched += TILES;
+    index += TILES * HALVES, fetched += TILES;
   }
   // turn takes up the entries of the tiles from j on.
   INLINE void turn() {
@@ -140,7 +151,7 @@ template <class C> struct Walk {
     while (j < end) {
       u32 rest = kept >> at();
       if (rest) {
-        j += lowest_bit(rest) / PW;
+        j += lowest_bit(rest) / ENTRIES;
         return;
       }
       j = start + TILES;
@@ -153,13 +164,12 @@ template <class C> struct Walk {
 // stage's begins at `slot`.
 template <class C> struct Task {
   typedef typename C::Scheme P;
-  static constexpr int PW = C::PW, OCTETS = C::OCTETS;
-  static constexpr u32 CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS;
-  static constexpr u32 ROUND = STEP / CHUNKS;        // tokens of X copied at once
-  static constexpr u32 XTO = ROUND < 8 ? 8 / ROUND : 1; // the swizzle repeats after 8 tokens
-  static constexpr u32 GROUPS = C::G32 ? 2 : 1;      // in a tile
-  static constexpr u32 SCALES = 2 * GROUPS;          // lanes that copy those of a panel
-  static constexpr bool FEW = C::TOKENS <= 32;       // registers are free
+  enum : int { PW = C::PW, OCTETS = C::OCTETS };
+  enum : u32 { CHUNKS = P::ROW / 16, STEP = C::ALONG_K ? 32 : C::THREADS };
+  enum : u32 { ROUND = STEP / CHUNKS };        // tokens of X copied at once
+  enum : u32 { XTO = ROUND < 8 ? 8 / ROUND : 1 }; // the swizzle repeats after 8 tokens
+  enum : u32 { SCALES = 2 * C::GROUPS };         // lanes that copy those of a panel
+  enum : bool { FEW = C::TOKENS <= (C::COLS == 128 ? 64 : 32) }; // registers are free
   const Args& a;
   const typename P::Start start;
   u32 warp, lane, panel, token; // its first panel and token
@@ -173,6 +183,9 @@ template <class C> struct Task {
   Shared base; // of shared memory
   Shared xto[XTO], wto;
   u32 panel_bytes; // from a panel of W to the next
+  enum : u32 { RIDING = C::KIND == RIDE ? (PW * MOST_RIDING / 16 + 31) / 32 : 1 };
+  const u8* rfrom[RIDING]; // what this lane copies of riding residuals
+  u32 riding_steps;        // what their codes add to four bytes, by code
   float acc[PW][OCTETS][4];
 
   template <class T> static INLINE T keep(T v) { if constexpr (FEW) return opaque(v); else return v; }
@@ -186,7 +199,7 @@ template <class C> struct Task {
     base = keep(shared_base());
     UNROLL for (u32 i = 0; i < XTO; i++) xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
     wto = keep(base + (own() + lane * 16));
-    panel_bytes = keep(a.kt * 512);
+    panel_bytes = keep(a.kt * C::TILE);
     panel = blockIdx.x * (C::ROWS / 16) + (C::ALONG_K ? 0 : warp * PW);
     token = blockIdx.y * C::TOKENS;
     u32 slices = gridDim.z * (C::ALONG_K ? C::WARPS : 1);
@@ -196,14 +209,24 @@ template <class C> struct Task {
     walk.begin(a, panel, first, first + whole + (slice < rest), lane);
     xfrom = a.x + (u64)(token + first_token()) * a.ldx + first_chunk() * 16;
     if constexpr (C::KIND != SPARSE) {
-      u32 groups = 2 * a.kt, group = 2 * first; // of scales in a row, and the first
-      if constexpr (!C::G32) {
-        u32 tiles = a.group / 64;
+      u32 groups = C::GROUPS * a.kt, group = C::GROUPS * first; // of scales in a row, and the first
+      if constexpr (C::GROUPS == 1) {
+        u32 tiles = a.group / C::COLS;
         groups = (a.kt + tiles - 1) / tiles, group = first / tiles, left = tiles - first % tiles;
       }
       xfrom += (u64)first * P::ROW;
-      wfrom = a.w + ((u64)panel * a.kt + first) * 512 + lane * 16;
+      wfrom = a.w + ((u64)panel * a.kt + first) * C::TILE + lane * 16;
       sfrom = a.s + ((u64)(panel + lane / SCALES) * groups + group) * 32 + lane % SCALES * 16;
+    }
+    if constexpr (C::KIND == RIDE) {
+      u32 size = riding_bytes(), chunks = size / 16;
+      UNROLL for (u32 i = 0; i < RIDING; i++) {
+        u32 p = (lane + 32 * i) / chunks, chunk = (lane + 32 * i) % chunks;
+        rfrom[i] = a.r + ((u64)(panel + (p < PW ? p : 0)) * a.kt + first) * size + chunk * 16;
+      }
+      // The residual of a code is 0, halves, or -halves, times half of the unit, and 64 more than that.
+      u32 halves = a.rform >> 16 & 0xff;
+      riding_steps = keep(0x40404040u + (halves << 10) - (halves << 26));
     }
     UNROLL for (int p = 0; p < PW; p++)
       UNROLL for (int o = 0; o < OCTETS; o++)
@@ -221,6 +244,7 @@ template <class C> struct Task {
   INLINE void fill(u32 slot) {
     fill_activations(slot);
     if constexpr (C::KIND != SPARSE) fill_base(slot);
+    if constexpr (C::KIND == RIDE) fill_riding(slot);
     if constexpr (C::KIND == SPARSE) {
       fill_head(slot);
       UNROLL for (int p = 0; p < PW; p++) {
@@ -230,8 +254,8 @@ template <class C> struct Task {
     }
     if constexpr (C::KIND == ZIP) {
       if (walk.j == walk.event) {
-        u32 panels = walk.look();
-        if (panels) fill_residuals(slot, panels);
+        u32 entries = walk.look();
+        if (entries) fill_residuals(slot, entries);
       }
     }
     walk.advance();
@@ -256,26 +280,37 @@ template <class C> struct Task {
   INLINE void fill_base(u32 slot) {
     const u8* from = wfrom;
     Shared to = wto + slot;
-    UNROLL for (int p = 0; p < PW; p++, from += panel_bytes) cp_async16(to + p * 512, from);
-    wfrom += 512;
+    UNROLL for (int p = 0; p < PW; p++, from += panel_bytes)
+      UNROLL for (int i = 0; i < C::TILE; i += 512) cp_async16(to + p * C::TILE + i, from + i);
+    wfrom += C::TILE;
     cp_async16_if(to + C::S, sfrom, lane < PW * SCALES);
-    if constexpr (C::G32) {
-      sfrom += 64;
+    if constexpr (C::GROUPS > 1) {
+      sfrom += C::GROUP;
     } else if (--left == 0) {
-      sfrom += 32, left = a.group / 64;
+      sfrom += 32, left = a.group / C::COLS;
+    }
+  }
+  // riding is how many blocks a row keeps of a tile, riding_bytes the size of their record.
+  INLINE u32 riding() const { return a.rform >> 8 & 0xff; }
+  INLINE u32 riding_bytes() const { return (riding() * 40 + 15) / 16 * 16; }
+  INLINE void fill_riding(u32 slot) {
+    u32 size = riding_bytes();
+    UNROLL for (u32 i = 0; i < RIDING; i++) {
+      cp_async16_if(wto + slot + (C::R + i * 512), rfrom[i], (lane + 32 * i) * 16 < PW * size);
+      rfrom[i] += size;
     }
   }
   // fill_head keeps the entries of tile walk.j for when it is used.
   INLINE void fill_head(u32 slot) const {
-    u32 entry = walk.entry(lane % PW);
-    if (lane < PW) ((u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[lane] = entry;
+    u32 entry = walk.entry(lane % C::ENTRIES);
+    if (lane < C::ENTRIES) ((u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[lane] = entry;
   }
   // fill_residuals copies what tile walk.j has of the residual, as far as there are slots.
-  INLINE void fill_residuals(u32 slot, u32 panels) {
+  INLINE void fill_residuals(u32 slot, u32 entries) {
     fill_head(slot);
     ahead |= 1;
-    ROLL for (; panels; panels &= panels - 1, copied++) {
-      u32 entry = walk.entry(lowest_bit(panels));
+    ROLL for (; entries; entries &= entries - 1, copied++) {
+      u32 entry = walk.entry(lowest_bit(entries));
       if (copied - used < C::SLOTS) fill_residual(record(copied), entry); else ahead |= 2;
     }
   }
@@ -316,8 +351,10 @@ template <class C> struct Task {
   // use multiplies the tile in a stage.
   INLINE void use(u32 slot) {
     u32 x = slot + activations();
-    if constexpr (C::KIND != SPARSE) {
-      if constexpr (C::G32) halves(x, slot); else whole(x, slot);
+    if constexpr (C::COLS == 128) {
+      joined(x, slot);
+    } else if constexpr (C::KIND != SPARSE) {
+      if constexpr (C::GROUPS > 1) halves(x, slot); else whole(x, slot);
     }
     if constexpr (C::KIND == SPARSE) {
       UNROLL for (int p = 0; p < PW; p++) residual(p, x, slot + (own() + C::R + p * C::RECORD), entry(slot, p));
@@ -332,8 +369,8 @@ template <class C> struct Task {
   INLINE void residuals(u32 x, u32 slot) {
     if (ahead >> 2 * (C::STAGES - 1) & 2) {
       u32 at = used;
-      ROLL for (int p = 0; p < PW; p++) {
-        u32 e = entry(slot, p);
+      ROLL for (int i = 0; i < C::ENTRIES; i++) {
+        u32 e = entry(slot, i);
         if (e >> 28) fill_residual(record(at++), e);
       }
       cp_async_commit();
@@ -341,10 +378,12 @@ template <class C> struct Task {
       sync_warp();
     }
     UNROLL for (int p = 0; p < PW; p++) {
-      u32 e = entry(slot, p);
-      if (!(e >> 28)) continue;
-      residual(p, x, record(used), e);
-      used++;
+      ROLL for (u32 h = 0; h < C::HALVES; h++) {
+        u32 e = entry(slot, p * C::HALVES + h);
+        if (!(e >> 28)) continue;
+        residual(p, x, record(used), e, h);
+        used++;
+      }
     }
   }
   INLINE void whole(u32 x, u32 slot) {
@@ -352,7 +391,7 @@ template <class C> struct Task {
     typename P::A w[PW];
     Scales s[PW];
     UNROLL for (int p = 0; p < PW; p++) {
-      P::unpack(w[p], *(const u32x4*)(from + p * 512 + lane * 16));
+      P::unpack(w[p], *(const u32x4*)(from + p * C::TILE + lane * 16));
       s[p] = scales(from + C::S + p * C::GROUP);
     }
     UNROLL for (int o = 0; o < OCTETS; o++) {
@@ -372,7 +411,7 @@ template <class C> struct Task {
       typename P::HalfA w[PW];
       Scales s[PW];
       UNROLL for (int p = 0; p < PW; p++) {
-        P::unpack_half(w[p], *(const u32x2*)(from + p * 512 + lane * 16 + h * 8));
+        P::unpack_half(w[p], *(const u32x2*)(from + p * C::TILE + lane * 16 + h * 8));
         s[p] = scales(from + C::S + p * C::GROUP + h * 32);
       }
       UNROLL for (int o = 0; o < OCTETS; o++) {
@@ -386,31 +425,75 @@ template <class C> struct Task {
       }
     }
   }
-  // residual multiplies a record.
-  INLINE void residual(int p, u32 x, u32 from, u32 entry) {
-    if (!(entry >> 28)) return;
-    if (a.rform & WIDE) residual_tile(p, x, from); else residual_cells(p, x, from, entry >> 28);
-  }
-  INLINE void residual_tile(int p, u32 x, u32 from) {
-    typename P::A w;
-    P::unpack(w, *(const u32x4*)(DYN_SMEM + from + lane * 16));
-    Scales s = residual_scales(DYN_SMEM + from + 512, 0);
+  // joined is whole and halves for a tile of 128 columns.
+  INLINE void joined(u32 x, u32 slot) {
+    const u8* from = DYN_SMEM + own() + slot;
+    typename P::A w[PW];
+    Scales s[PW][C::GROUPS];
+    UNROLL for (int p = 0; p < PW; p++) {
+      const u8* codes = from + p * C::TILE + lane * 16;
+      P::unpack(w[p], *(const u32x4*)codes, *(const u32x4*)(codes + 512));
+      if constexpr (C::KIND == RIDE) sum(w[p], from + C::R + p * riding_bytes());
+      UNROLL for (int g = 0; g < C::GROUPS; g++) s[p][g] = scales(from + C::S + p * C::GROUP + g * 32);
+    }
     UNROLL for (int o = 0; o < OCTETS; o++) {
       typename P::B b;
       P::load(b, base + x, o, lane);
+      UNROLL for (int p = 0; p < PW; p++) {
+        UNROLL for (int g = 0; g < C::GROUPS; g++) {
+          float d[4];
+          P::template part<C::GROUPS>(d, w[p], b, g, start);
+          add(p, o, d, s[p][g], x);
+        }
+      }
+    }
+  }
+  // sum adds a record to the codes of a tile. What is to be multiplied goes through the scratch of its
+  // warp, where each block is added by one lane. Operand i of the lane (g,t) is at g·320 +
+  // (t%2)·160 + i·32 + (t/2)·16, so that a block is two words, 160 bytes apart, and no
+  // lane meets another at a bank.
+  INLINE void sum(typename P::A& w, const u8* record) {
+    u8* scratch = DYN_SMEM + C::RING + warp * SCRATCH;
+    u8* mine = scratch + lane / 4 * 320 + lane % 2 * 160 + lane % 4 / 2 * 16;
+    sync_warp(); // the scratch is free
+    UNROLL for (int i = 0; i < 4; i++) *(u32x4*)(mine + i * 32) = w.r[i];
+    sync_warp(); // the codes are there for all
+    u8* row = scratch + lane % 16 / 2 * 320 + lane % 2 * 4;
+    ROLL for (u32 i = lane; i < 16 * riding(); i += 32) {
+      u32 code = ((const u16*)record)[i], place = record[riding() * 32 + i / 2] >> (i % 2 * 4) & 15;
+      u32* at = (u32*)(row + place * 8);
+      at[0] = P::plus(at[0], riding_steps, code);
+      at[40] = P::plus(at[40], riding_steps, code >> 2);
+    }
+    sync_warp(); // and so are the sums
+    UNROLL for (int i = 0; i < 4; i++) w.r[i] = *(const u32x4*)(mine + i * 32);
+  }
+  // residual multiplies a record.
+  INLINE void residual(int p, u32 x, u32 from, u32 entry, u32 half = 0) {
+    if (!(entry >> 28)) return;
+    if (a.rform & WIDE) residual_tile(p, x, from, half); else residual_cells(p, x, from, entry >> 28, half);
+  }
+  INLINE void residual_tile(int p, u32 x, u32 from, u32 half) {
+    typedef typename P::Tile T;
+    typename T::A w;
+    T::unpack(w, *(const u32x4*)(DYN_SMEM + from + lane * 16));
+    Scales s = residual_scales(DYN_SMEM + from + 512, 0);
+    UNROLL for (int o = 0; o < OCTETS; o++) {
+      typename T::B b;
+      if constexpr (C::HALVES == 1) P::load(b, base + x, o, lane); else P::load_tile(b, base + x, o, half, lane);
       float d[4];
-      P::whole(d, w, b, start);
+      T::whole(d, w, b, start);
       add(p, o, d, s, x);
     }
   }
-  INLINE void residual_cells(int p, u32 x, u32 from, u32 cells) {
+  INLINE void residual_cells(int p, u32 x, u32 from, u32 cells, u32 half) {
     ROLL for (u32 i = 0; cells; i++, cells &= cells - 1) {
       u32 w[4], at = lowest_bit(cells);
       P::unpack_cell(w, ((const u32*)(DYN_SMEM + from + i * 128))[lane]);
       Scales s = residual_scales(DYN_SMEM + from + 512, i);
       UNROLL for (int o = 0; o < OCTETS; o++) {
         u32 b[2];
-        P::load_cell(b, base + x, o, at, lane);
+        P::load_cell(b, base + x, o, half * 4 + at, lane);
         float d[4];
         P::cell(d, w, b, start);
         add(p, o, d, s, x);
