@@ -103,6 +103,14 @@ var scale = &Key{Name: "scale", Kind: kinds.Word("absmax", "mse", "hessian", "cl
 		"`foursix` of nvfp4)",
 	Label: kinds.Prefix("", nil), Quiet: true}
 
+var restarts = &Key{Name: "restarts", Kind: kinds.Integer(0, 100), Default: always(0),
+	Means:   "Further starts of k-means for the tables of any4, any3 and any2, of which the best counts",
+	Applies: func(s Settings) bool { return kmeansTables(s.kind()) }, Needs: "format any4, any3 or any2",
+	Label: kinds.Prefix("restarts", nil), Quiet: true}
+
+// kmeansTables says that the levels of f are found by k-means.
+func kmeansTables(f quant.Format) bool { return f.Kind == quant.Any4 || f.Kind == quant.AnyFew }
+
 var order = &Key{Name: "order", Kind: kinds.Word("act", "natural"), Default: always("act"),
 	Means:   "Order of GPTQ's columns: by descending h, or as they stand",
 	Applies: gptqBase, Needs: "base gptq", Label: kinds.Prefix("", kinds.Suffix("-order")), Quiet: true}

@@ -101,8 +101,8 @@ var Systems = []System{
 		File: "methods: [{method: quik, columns: 0.2%, columns_by: error, int8_down: false, format: int4a, group: row, " +
 			"scale: mse}]",
 		Source: "arXiv:2306.02272",
-		Departs: "every layer keeps the same share, where the authors keep more in attention; the range of a row is searched " +
-			"at 80 steps, not together with all zeros",
+		Departs: "every layer keeps the same share, where the authors keep more in attention; the range of a row is " +
+			"searched at 80 steps, not together with all zeros",
 		Checked: "the score by hand and dense algebra (quant/baseline/mixed_test.go), not the authors' code",
 	},
 	{
@@ -126,7 +126,7 @@ var Systems = []System{
 		Name:    "any4",
 		File:    "methods: [{method: rtn, format: any4, scale: hessian}]",
 		Source:  "arXiv:2507.04610",
-		Departs: "half precision in place of bfloat16; one start of k-means",
+		Departs: "half precision in place of bfloat16; one start of k-means unless `restarts` asks for more",
 		Checked: "the authors' quantize.py (scripts/golden/published.py), and scikit-learn (formats.py)",
 	},
 	{
