@@ -153,6 +153,9 @@ func stressed(t *Trial) bool { return t.Stress.Channels > 0 }
 // no mark in the identity of a trial.
 var execution = kinds.DefaultWord(false, "fake", "packed")
 
+// engine is cuda, or the CPU for the empty string, which came first.
+var engine = kinds.DefaultWord(false, "cpu", "cuda")
+
 // basis is that of the model; the empty string is the model as stored, which came
 // first and has no mark in the identity of a trial.
 var basis = kinds.DefaultWord(true, "stored", "folded", "rotated")
@@ -345,6 +348,11 @@ func executionKeys() []*key {
 			fallback: always(""), when: func(t *Trial) bool { return t.Method.Name() != "none" },
 			needs: "a method that quantizes",
 			label: kinds.Prefix("", execution.Write), quiet: true},
+		{name: "engine",
+			means: "What the model runs on while it is evaluated: the CPU, or an NVIDIA GPU, which needs a build with the tag " +
+				"`cuda`; weights are quantized on the CPU",
+			kind: engine, field: func(t *Trial) any { return &t.Engine }, fallback: always(""),
+			label: kinds.Prefix("", engine.Write), quiet: true},
 	}
 }
 
@@ -418,7 +426,8 @@ func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
 		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") &&
-			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") {
+			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") &&
+			!(k.name == "engine" && t.Engine == "") {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}

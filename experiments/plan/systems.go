@@ -101,8 +101,8 @@ var Systems = []System{
 		File: "methods: [{method: quik, columns: 0.2%, columns_by: error, int8_down: false, format: int4a, group: row, " +
 			"scale: mse}]",
 		Source: "arXiv:2306.02272",
-		Departs: "every layer keeps the same share, where the authors keep more in attention; the range of a row is searched " +
-			"at 80 steps, not together with all zeros",
+		Departs: "every layer keeps the same share, where the authors keep more in attention; the range of a row is " +
+			"searched at 80 steps, not together with all zeros",
 		Checked: "the score by hand and dense algebra (quant/baseline/mixed_test.go), not the authors' code",
 	},
 	{
@@ -126,7 +126,7 @@ var Systems = []System{
 		Name:    "any4",
 		File:    "methods: [{method: rtn, format: any4, scale: hessian}]",
 		Source:  "arXiv:2507.04610",
-		Departs: "half precision in place of bfloat16; one start of k-means",
+		Departs: "half precision in place of bfloat16; one start of k-means unless `restarts` asks for more",
 		Checked: "the authors' quantize.py (scripts/golden/published.py), and scikit-learn (formats.py)",
 	},
 	{
@@ -194,6 +194,14 @@ var Systems = []System{
 		Checked: "torchao (scripts/golden/published.py), ml_dtypes (formats.py, activations.py)",
 	},
 	{
+		Name: "IF4",
+		File: "activations: [a16, nvfp4]\n" +
+			"methods: [{method: gptq, format: if4}]",
+		Source:  "arXiv:2603.28765",
+		Departs: "inputs have no IF4; codes are ranks of levels",
+		Checked: "the rule in numpy and ml_dtypes (scripts/golden/integers.py)",
+	},
+	{
 		Name: "MXINT4, NVINT4",
 		File: "transform: [none, block-hadamard]\n" +
 			"methods: [{method: gptq, format: [mxint4, nvint4]}]",
@@ -235,6 +243,14 @@ var Systems = []System{
 		Source:  "OCP Microscaling Formats 1.0",
 		Departs: "none that is known; inputs have no MXINT8",
 		Checked: "numpy and ml_dtypes (scripts/golden/integers.py, activations.py); signal-to-noise ratios of simulations",
+	},
+	{
+		Name: "MXFP6, FP8 in E5M2",
+		File: "methods: [{method: rtn, format: [mxfp6, mxfp6e2m3], scale: [absmax, ceil]}, " +
+			"{method: rtn, format: fp8e5m2, group: row}]",
+		Source:  "OCP Microscaling Formats 1.0",
+		Departs: "inputs have neither",
+		Checked: "ml_dtypes (scripts/golden/integers.py); signal-to-noise ratios of simulations",
 	},
 	{
 		Name:    "FP6-LLM, ZeroQuant(4+2)",
@@ -403,8 +419,6 @@ var LeftOut = []struct{ Name, Why string }{
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
 		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"IF4, E5M2, MXFP6",
-		"grids that are not in the list of formats yet"},
 	{"QuantEase, GPTAQ, GWQ, EWQ, DMMV",
 		"solvers and budgets, not built yet; refine is QuantEase's descent"},
 	{"QLLM",

@@ -53,6 +53,9 @@ type Trial struct {
 	// weights; empty for fake quantization, a float32 product with what the codes
 	// stand for. Both compute the same up to the rounding of sums.
 	Execution string `json:"execution,omitempty"`
+	// Engine is "cuda" where the model runs on an NVIDIA GPU while it is evaluated; empty for the CPU,
+	// on which weights are always quantized.
+	Engine string `json:"engine,omitempty"`
 
 	// Speed asks for times of layers in the form of the trial, nil for none.
 	// Trials of a sweep share it, so that they stay comparable.

@@ -149,7 +149,7 @@ func newExecutor(t plan.Trial) (*executor, error) {
 
 // row describes the execution; nil for fake quantization.
 func (e *executor) row() *row.Execution {
-	if !e.packed {
+	if !e.packed || e.trial.Engine == "cuda" { // see Subject.evaluate
 		return nil
 	}
 	return execution()
@@ -168,7 +168,7 @@ func (e *executor) replacement(ctx context.Context, l *layer) (llm.Replacement, 
 	switch {
 	case l.Quantized == nil: // its weights stay, its inputs are rounded
 		return llm.Replacement{Act: inputs}, nil
-	case !e.packed:
+	case !e.packed || e.trial.Engine == "cuda": // a GPU packs what it is given
 		return llm.Replacement{Weights: l.Quantized, Act: l.Inputs(inputs)}, nil
 	}
 	p, err := packAll(l.Quantized, e.trial.Activations)

@@ -130,7 +130,7 @@ func (l *Lab) open(ctx context.Context, t plan.Trial) (*Subject, hf.Files, error
 	src.listOutput(t.Method.Bool(method.LMHead))
 	s := &Subject{
 		source: src, calibrated: &calibrator{source: src, settings: t.Calibration},
-		evaluator: &evaluator{source: src, protocol: t.Protocol},
+		evaluator: &evaluator{source: src, protocol: t.Protocol, engine: t.Engine},
 	}
 	if name := files.Name(); strings.HasPrefix(t.Model, hf.HubPrefix) && name != t.Model {
 		src.warn("the model is %s", name) // a branch may be another commit tomorrow

@@ -12,7 +12,8 @@
 //	attend   softmax over tiles of 16 rows; in decode the keys are cut in splits (flash-decoding)
 //	combine  joins the splits, and rounds for o
 //	swiglu   silu(gate)·up, and rounds for down
-//	greedy   the most likely token, and the next position: a step needs nothing of the host
+//	greedy   the most likely token, and the next position: a step needs nothing of the host, and
+//	         all but the first of a batch are one CUDA graph
 //
 // # Precision
 //

@@ -102,6 +102,10 @@ func (w *Work) Multiply(l *Layer, y, x, xs driver.Buffer, m int) error {
 	return nil
 }
 
+// Workspace is where products of Multiply keep the sums of their splits: other addresses than those of a graph
+// make it useless.
+func (w *Work) Workspace() [2]uint64 { return [2]uint64{w.d.part.Address(), w.d.count.Address()} }
+
 // Scheme is how the layer reads its inputs.
 func (l *Layer) Scheme() Scheme { return l.scheme }
 
