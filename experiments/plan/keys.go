@@ -323,7 +323,8 @@ func inputKeys() []*key {
 			kind:  kinds.Share(0, 1), field: func(t *Trial) any { return &t.ActivationsClip }, fallback: always(0.0),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-clip", nil), quiet: true},
 		{name: "activations_scale",
-			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
+			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text: of its " +
+				"largest inputs (`static`), or the share of these that loses least on a sample (`searched`)",
 			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
 		{name: "activations_wide",
@@ -372,6 +373,8 @@ var constraints = []constraint{
 		"with asymmetric grids: calibration knows the largest magnitude alone"},
 	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
 		"for a method that keeps channels apart, which have scales of their own"},
+	{"activations_clip", func(t *Trial) bool { return t.ActivationsClip > 0 && t.ActivationsScale == "searched" },
+		"beside activations_scale: searched, which finds what share of the range to cover"},
 	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && t.ActivationsScale != "" },
 		"of inputs whose scales are found beforehand: wide channels have theirs at run time"},
 	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && keepsChannels(t) },
