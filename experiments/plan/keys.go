@@ -295,8 +295,8 @@ func basisKeys() []*key {
 func prefixKey() *key {
 	return &key{name: "prefix",
 		means: "Tokens before every sequence, whose keys and values stay in 16 bits: those whose inputs of down_proj are " +
-			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins (`outliers`, PrefixQuant's). The " +
-			"reference of divergences is the model without them",
+			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins " +
+			"(`outliers`, PrefixQuant's). The reference of divergences is the model without them",
 		kind: prefix, field: func(t *Trial) any { return &t.Prefix },
 		fallback: always(""), label: kinds.Prefix("prefix-", prefix.Write), quiet: true}
 }
@@ -325,7 +325,7 @@ func inputKeys() []*key {
 		{name: "activations_scale",
 			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text: of its " +
 				"largest inputs (`static`), or the share of these that loses least on a sample (`searched`)",
-			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
+			kind: inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
 		{name: "activations_wide",
 			means: "Share of the channels of 4-bit inputs that have 8 bits, as whole groups: those of the largest inputs, " +
