@@ -373,12 +373,12 @@ var Systems = []System{
 		File: "prefix: outliers\n" +
 			"transform: quarot\n" +
 			"activations: a8\n" +
-			"activations_scale: static\n" +
+			"activations_scale: searched\n" +
 			"methods: [{method: gptq, group: row, scale: mse}]",
 		Source: "arXiv:2410.05265",
-		Departs: "tokens are found on 4096 tokens of the calibration text; scales of inputs are those of the largest, not " +
-			"searched for; the cache is not quantized; blocks are not trained; where no token is an outlier, the token " +
-			"that begins sequences is the prefix",
+		Departs: "tokens are found on 4096 tokens of the calibration text, and scales of inputs on 256; the cache is not " +
+			"quantized; blocks are not trained; where no token is an outlier, the token that begins sequences is the " +
+			"prefix",
 		Checked: "the authors' get_prefixed_tokens, read anew in numpy (scripts/golden/prefix.py); a sequence after a " +
 			"prefix is the rest of a longer one (internal/llm)",
 	},
