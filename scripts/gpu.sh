@@ -23,7 +23,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # part: limit in seconds, what it does
 parts() {
 	cat <<'PARTS'
-correct  450  every kernel against the float64 reference; memcheck and racecheck; a small bench
+correct  450  every kernel against the float64 reference, models against the CPU; memcheck and racecheck; a small bench
 first    420  gate_up and o of LLaMA-3-8B at M = 1, 16, 128, 2048, all variants
 rest     450  all other products of kernels-gpu.yaml; run it again if it was stopped
 whole    450  a model of Qwen3-8B's shape, end to end: prompt 2048, 128 tokens, batch 4, 8, 16
@@ -32,7 +32,7 @@ PARTS
 }
 limit() { parts | awk -v p="$1" '$1 == p { print $2 }'; }
 
-programs=(mosaicquant driver.test cuda.test)
+programs=(mosaicquant driver.test cuda.test cudallm.test)
 
 pack() {
 	set -e
@@ -45,6 +45,7 @@ pack() {
 	go build "${flags[@]}" -o "$dir/mosaicquant" ./experiments
 	go test "${flags[@]}" -c -o "$dir/driver.test" ./zipper/cuda/driver
 	go test "${flags[@]}" -c -o "$dir/cuda.test" ./zipper/cuda
+	go test "${flags[@]}" -c -o "$dir/cudallm.test" ./internal/cudallm
 	# In one archive: the programs have much in common.
 	tar -C "$dir" -cf - "${programs[@]}" | xz -9 >"$dir/programs.tar.xz"
 	(cd "$dir" && rm "${programs[@]}")
@@ -106,8 +107,10 @@ correct() {
 	# The fake driver takes minutes for all kernels, and runs them in its own check.
 	if [ -n "${GPU_DRY:-}" ]; then
 		step correct 300 "$here/cuda.test" -test.v -test.run 'TestNotFinite|TestCuBLAS' || worst=1
+		step models 300 "$here/cudallm.test" -test.v -test.run 'TestRepeat' || worst=1
 	else
 		step correct 200 "$here/cuda.test" -test.v || worst=1
+		step models 100 "$here/cudallm.test" -test.v || worst=1
 	fi
 	say "correctness: $(grep -c '^--- PASS' "$OUT/correct.log") tests pass, $(grep -c '^--- FAIL' "$OUT/correct.log") fail, $(grep -c '^--- SKIP' "$OUT/correct.log") skipped"
 	if [ -z "${GPU_DRY:-}" ]; then

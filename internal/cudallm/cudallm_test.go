@@ -25,16 +25,21 @@ import (
 
 // These tests run on a GPU, or on the fake driver: scripts/cuda-go-check.
 
+// openBuiltin opens a builtin model, or one of random weights and its shape, where the build has none.
 func openBuiltin(t *testing.T, name string) *llm.Model {
 	t.Helper()
 	if err := Available(); err != nil {
 		t.Skip(err)
 	}
-	files, err := builtin.Model(name)
-	if err != nil {
-		t.Skip(err) // a build without models
+	if files, err := builtin.Model(name); err == nil {
+		return openFiles(t, files)
 	}
-	return openFiles(t, files)
+	c := hf.Config{ModelType: "llama", VocabSize: 4096, HiddenSize: 256, MLPSize: 768, Layers: 6, Heads: 4, KVHeads: 2,
+		HeadDim: 64, MaxPositions: 512, RMSNormEps: 1e-5, RopeTheta: 1e4, TieEmbeddings: true}
+	if name == "tiny-qwen3" {
+		c.ModelType, c.MLPSize, c.Layers, c.QKNorm = "qwen3", 512, 4, true
+	}
+	return openFiles(t, llm.Random(c, 5))
 }
 
 func openFiles(t *testing.T, files hf.Files) *llm.Model {
@@ -152,7 +157,8 @@ func onCPUKernels(t *testing.T, m *llm.Model) *llm.Model {
 	return m.With(replacements)
 }
 
-// greedy continues a prompt on the CPU, and returns how far the best logit was ahead of the next at least.
+// greedy continues a prompt on the CPU, and returns how far the best logit was ahead of the next at least, as a
+// share of the largest.
 func greedy(t *testing.T, m *llm.Model, prompt []int32, tokens int) (ids []int32, ahead float32) {
 	t.Helper()
 	cache, in, ahead := m.NewCache(len(prompt)+tokens), prompt, float32(math.Inf(1))
@@ -173,7 +179,7 @@ func greedy(t *testing.T, m *llm.Model, prompt []int32, tokens int) (ids []int32
 		}
 		for i, v := range row.Data {
 			if i != best {
-				ahead = min(ahead, row.Data[best]-v)
+				ahead = min(ahead, (row.Data[best]-v)/gemm.MaxAbs(row.Data))
 			}
 		}
 		in = []int32{int32(best)}
@@ -211,7 +217,7 @@ func same(t *testing.T, m *llm.Model, o Options, tolerance float64) {
 	}
 	for i, p := range prompts {
 		want, ahead := greedy(t, m, p, 5)
-		if !slices.Equal(out.Tokens[i], want) {
+		if !slices.Equal(out.Tokens[i], want) && float64(ahead) > 2*tolerance {
 			t.Errorf("%s: prompt %d goes on with %v, want %v (the best logit is ahead by %.2g at least)", g.Kernels(), i,
 				out.Tokens[i], want, ahead)
 		}
@@ -241,11 +247,11 @@ func TestPacked(t *testing.T) {
 			tolerance := 1e-3
 			if c.act == quant.A8 {
 				// An input between two codes falls to either side, by the last bit of a sum: two ways to
-				// sum on the CPU differ so, too.
+				// sum on the CPU differ so, too, by some 0.007.
 				seqs := text(m, 21, 6)
 				between := distance(logits(t, onCPUKernels(t, m), seqs), logits(t, m, seqs))
 				t.Logf("two ways on the CPU differ by %.2g of the largest logit", between)
-				tolerance += 3 * between
+				tolerance = max(0.02, 3*between)
 			}
 			same(t, m, Options{Packed: true}, tolerance)
 		})
