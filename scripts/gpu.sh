@@ -135,6 +135,7 @@ whole() {
 	fi
 	step whole 450 "$here/mosaicquant" bench -c "$config" -o "$OUT/end-to-end"
 	[ -f "$rows" ] && say "whole: $(grep -c '"status":"ok"' "$rows") rows measured, $(grep -c '"status":"failed"' "$rows") say why not"
+	grep -h -E '^random:|  all ' "$OUT/whole.log" 2>/dev/null | sed 's/ *decode .*//' | tee -a "$OUT/summary.txt"
 	grep -q 'emulated on the CPU' "$rows" 2>/dev/null && say "these kernels were emulated: no figure is one of a GPU"
 }
 

@@ -34,7 +34,7 @@ func Print(out io.Writer, rows []*row.Row) error {
 			continue
 		}
 		if r.Axes["bench"] == "generate" {
-			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", r.Axes["variant"],
+			fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\n", r.Axes["variant"], endToEnd(r),
 				tokenRate(r, "prefill", row.PrefillRate, row.PrefillTime), tokenRate(r, "decode", row.DecodeRate, row.DecodeTime),
 				r.Execution.Kernel)
 			continue
@@ -51,6 +51,20 @@ func Print(out io.Writer, rows []*row.Row) error {
 			rate(r, row.Bandwidth, "GB/s", row.BandwidthShare), rate(r, row.Rate, "GFLOP/s", row.RateShare), r.Execution.Kernel)
 	}
 	return w.Flush()
+}
+
+// endToEnd is "all 1.53 s [1.52, 1.54], 1.24x w16a16 [1.23, 1.25]".
+func endToEnd(r *row.Row) string {
+	v, ok := r.Value(row.GenerateTime)
+	if !ok {
+		return ""
+	}
+	text := fmt.Sprintf("all %.4g s %s", v.Value, interval(v, 1, "%.4g"))
+	if o, ok := r.Value(row.Over(row.GenerateTime, variants.W16A16)); ok {
+		low, high := 1 / *o.High, 1 / *o.Low
+		text += fmt.Sprintf(", %.3fx %s %s", 1/o.Value, variants.W16A16, interval(row.Value{Low: &low, High: &high}, 1, "%.3f"))
+	}
+	return text
 }
 
 // tokenRate is "decode 31.2 tok/s [30.9, 31.4], time / dense4 1.031 [1.02, 1.04]".
