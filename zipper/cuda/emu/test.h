@@ -77,5 +77,7 @@ inline void write_number(Buffer& b, int type, size_t i, float v) {
   else b.as<u16>()[i] = type == 1 ? f32_to_f16(v) : f32_to_bf16(v);
 }
 
+// test_model runs a random case of a kernel of model.cu.
+void test_model(const string& name, const emu::Kernel& k);
 // test_other runs a random case of a kernel of other.cu.
 void test_other(const string& name, const emu::Kernel& k);
