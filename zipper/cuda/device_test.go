@@ -177,7 +177,8 @@ func TestRidingProducts(t *testing.T) {
 	forRiding(func(i int, _ string, q *quant.Quantized) {
 		o := Options{Input: Type(i % 3), Output: Type(i / 3 % 3)}
 		run(t, d, q, W4A8, variants.Zipper, o, []int{1, 3, 16, 40}[i%4])
-		run(t, d, q, W4A8, variants.Dense4, o, 2)
+		run(t, d, q, schemes[i%2], variants.Zipper, o, []int{1, 40, 3, 16}[i%4])
+		run(t, d, q, schemes[i%3], variants.Dense4, o, 2)
 	})
 	l, err := NewLayout(ridingShapes[0].riding(1, 1, 1), W4A8)
 	if err != nil {
