@@ -474,7 +474,7 @@ template <class C> struct Task {
   // sum adds a record to the codes of a tile. They go through the scratch of the warp, where
   // each block is added by one lane. Part i of the lane (g,t), four words of cells 2i and 2i+1, is at
   // g·320 + (t%2)·160 + i·32 + (t/2)·16, so that no lane meets another at a bank.
-  INLINE void sum(typename P::Codes& w, const u8* record) {
+  template <class T> INLINE void sum(T& w, const u8* record) {
     u8* scratch = DYN_SMEM + C::RING + warp * SCRATCH;
     u8* mine = scratch + lane / 4 * 320 + lane % 2 * 160 + lane % 4 / 2 * 16;
     sync_warp(); // the scratch is free
