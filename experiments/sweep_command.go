@@ -66,6 +66,9 @@ computes what slices share, on one machine, into the cache they share.`,
 				return badInput(fmt.Errorf("%s: no kernel executes what the sweep asks for; leave it out by skip:, or use "+
 					"execution: fake\n%w", config, err))
 			}
+			if err := trial.CheckEngines(sw.Trials); err != nil && !dryRun {
+				return fmt.Errorf("%s: %w", config, err)
+			}
 			if prepare {
 				return sw.Locate(prepareSweep(cmd, lab, sw, part))
 			}

@@ -98,6 +98,16 @@ const (
 	// HQQ4 has codes of 4 bits with half-precision scale (max-min)/15 and offset, found by
 	// half-quadratic splitting (Badri and Shaji 2023; see grid.HQQ): ŵ = u·scale + offset.
 	HQQ4
+	// IF4 is NVFP4 in which the sign bit of a group's scale, unused there, says that its codes
+	// are the integers ±7 times 6/7 in place of E2M1 numbers, where that loses less (IF4,
+	// arXiv:2603.28765). A code is the rank of its level.
+	IF4
+	// MXFP6 has E3M2 numbers up to 28, groups of 32 and E8M0 scales by the rule of MXFP4.
+	MXFP6
+	// MXFP6E2M3 has E2M3 numbers up to 7.5, and scales as MXFP6.
+	MXFP6E2M3
+	// FP8E5M2 has E5M2 numbers up to 57344, and half-precision scales max|w|/57344.
+	FP8E5M2
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.
@@ -239,6 +249,7 @@ var (
 	e4m3 = floatLevels(4, 3, 448)
 	e3m2 = floatLevels(3, 2, 28)
 	e2m3 = floatLevels(2, 3, 7.5)
+	e5m2 = floatLevels(5, 2, 57344)
 )
 
 // floatLevels are the numbers with a sign, so many bits of exponent and of mantissa, up

@@ -29,6 +29,9 @@ var offsetScales = scaling{of: OffsetScaling,
 		return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
 	}}
 
+// plainScales is halfScales for levels that no kernel has.
+var plainScales = scaling{scale: halfScale, arrays: halfScales.arrays}
+
 // tableScales is offsetScales for tables of fewer levels, which have no kernel.
 var tableScales = scaling{scale: offsetScales.scale,
 	arrays: func(f Format, n, groups int) counts {
@@ -48,6 +51,14 @@ var fireScales = scaling{scaleBits: 8, validScale: e4m3Scales.validScale, arrays
 	scale: func(p *Packed, n, g, groups int) (float64, float64) {
 		return float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]), 0
 	}}
+
+// choiceScales is e4m3Scales with a choice of levels in the sign bit.
+var choiceScales = scaling{scaleBits: 8, arrays: e4m3Scales.arrays,
+	validScale: func(b byte) bool { return b&^IntegerChoice <= 0x7e }, scale: choiceScale}
+
+func choiceScale(p *Packed, n, g, groups int) (scale, offset float64) {
+	return float64(float32(float64(p.Tensor[0]) * half.FromE4M3(p.ScaleBytes[n*groups+g]&^IntegerChoice))), 0
+}
 
 // shiftScales has a shift of 4 bits for each group, and a half-precision step for each row.
 var shiftScales = scaling{scaleBits: 4,

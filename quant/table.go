@@ -157,6 +157,12 @@ var rows = []row{
 				t[u] = float32(float64(u-8) * scale)
 			}
 		}},
+	IF4: {name: "if4", least: 4, most: 4, group: 16, scaling: choiceScales, load: loadChoice},
+	MXFP6: {name: "mxfp6", least: 6, most: 6, group: 32, levels: e3m2, scaling: e8m0Scales,
+		load: levelLoad(e3m2, e8m0Scale)},
+	MXFP6E2M3: {name: "mxfp6e2m3", least: 6, most: 6, group: 32, levels: e2m3, scaling: e8m0Scales,
+		load: levelLoad(e2m3, e8m0Scale)},
+	FP8E5M2: {name: "fp8e5m2", least: 8, most: 8, levels: e5m2, scaling: plainScales, load: levelLoad(e5m2, halfScale)},
 	HQQ4: {name: "hqq4", least: 4, most: 4, zeros: affine, scaling: realZeros,
 		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
 			for u := range t {

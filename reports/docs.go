@@ -65,6 +65,8 @@ type RegionField struct {
 	Digits   int    `yaml:"digits"`
 	Decimals *int   `yaml:"decimals"`
 	Best     bool   `yaml:"best"` // the lowest number of the column is bold
+	// Interval shows the interval of a value that was timed; a row without is an error.
+	Interval bool `yaml:"interval"`
 }
 
 // Rows reads the rows of folders for Fill. A pattern may match several folders; one
@@ -375,14 +377,14 @@ func tableRegion(t *stats.Table, r *Region) (string, error) {
 		for i, l := range r.Table {
 			var parts []string
 			for _, label := range l.Rows {
-				v, err := numberOf(t, strings.TrimSpace(c.Before+" "+label+" "+c.After), c.Value)
+				v, text, err := c.cell(t, label)
 				if err != nil {
 					return "", fmt.Errorf("table, line %q, column %q: %w", l.Name, c.Name, err)
 				}
 				if c.Best && v < lowest {
 					best, lowest = i, v
 				}
-				parts = append(parts, briefNumber(v, c.Digits, c.Decimals))
+				parts = append(parts, text)
 			}
 			cells[i] = append(cells[i], strings.Join(slices.Compact(parts), " / "))
 		}
@@ -397,6 +399,27 @@ func tableRegion(t *stats.Table, r *Region) (string, error) {
 		b.WriteString("| " + strings.Join(l, " | ") + " |\n")
 	}
 	return b.String(), nil
+}
+
+// cell is the column's number of the row of that label, and how it is written.
+func (c *RegionField) cell(t *stats.Table, label string) (float64, string, error) {
+	label = strings.TrimSpace(c.Before + " " + label + " " + c.After)
+	e, err := entryOf(t, label)
+	if err != nil {
+		return 0, "", err
+	}
+	v, ok := e.Row.Value(c.Value)
+	switch {
+	case !ok:
+		return 0, "", fmt.Errorf("row %q has no value %q", label, c.Value)
+	case c.Interval && (v.Low == nil || v.High == nil):
+		return 0, "", fmt.Errorf("value %q of row %q has no interval", c.Value, label)
+	}
+	brief := func(x float64) string { return briefNumber(x, c.Digits, c.Decimals) }
+	if c.Interval {
+		return v.Value, brief(v.Value) + " [" + brief(*v.Low) + ", " + brief(*v.High) + "]", nil
+	}
+	return v.Value, brief(v.Value), nil
 }
 
 // frontRegion lists the front of the group whose title is that of a tab of the page.

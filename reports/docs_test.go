@@ -137,3 +137,22 @@ func TestBriefNumber(t *testing.T) {
 		}
 	}
 }
+
+// TestRegionInterval shows the interval of a value that was timed, and refuses one
+// that a value does not have.
+func TestRegionInterval(t *testing.T) {
+	timed := rowtest.WithSpeed(rowtest.Synthetic{Windows: 4}.Row("m rtn", "a16", map[string]string{"method": "rtn"}, 4, .1), .5)
+	read := func(string) (map[string][]row.Row, error) { return map[string][]row.Row{"a": {timed}}, nil }
+	region := func(value string) string {
+		return "<!-- rows {folder: a, table: [{name: RTN, rows: [m rtn]}], columns: [{name: time, value: " + value +
+			", interval: true, decimals: 2}]} --><!-- /rows -->"
+	}
+	got, _, err := Fill("f.md", []byte(region(`"speed/llama3-8b layer0 4096x4096 M=1/time_over/w16a16"`)), read)
+	if err != nil || !strings.Contains(string(got), "| RTN | .50 [.49, .52] |") {
+		t.Errorf("%v: %s", err, got)
+	}
+	if _, _, err := Fill("f.md", []byte(region("kl_mean")), read); err == nil ||
+		!strings.Contains(err.Error(), `value "kl_mean" of row "m rtn" has no interval`) {
+		t.Errorf("a value without an interval: %v", err)
+	}
+}

@@ -48,7 +48,7 @@ func schemeOf(a quant.Activations) scheme {
 // comes -8 times the sum of each group, where weights have a zero of their own.
 type activations struct {
 	ld, sums int // bytes from a token to the next; from a code to the sums
-	gathered int // from a code to its segment as gather writes it, for cellsExact
+	gathered int // from a code to its segment as gather writes it, if kernels read records
 	data     []byte
 	scales   []float32 // [tokens] NaN where a token is not finite; 1 unless they are one per token
 }
@@ -76,7 +76,9 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 		a.sums = ceilDiv(8*(cells+over)+64, 64) * 64
 		a.ld = ceilDiv(a.sums+8*(cells+over+1), 64) * 64
 	}
-	exact := w.main.shape.mode == cellsExact
+	panels, widened := k.panelsFor(w, x.Rows)
+	exact := w.main.shape.mode == cellsExact && !widened
+	a.gathered = 0
 	if exact {
 		a.gathered = ceilDiv(a.ld, 64) * 64
 		a.ld = a.gathered + a.sums + segmentCells*cellBytes
@@ -84,7 +86,6 @@ func (w *Weights) newActivations(k *kernel, x gemm.Matrix) *activations {
 	if a.ld%128 == 0 { // an odd number of lines spreads tokens over the cache's sets
 		a.ld += 64
 	}
-	panels, _ := k.panelsFor(w, x.Rows)
 	if n := panels.padded(x.Rows)*a.ld + 64; cap(a.data) < n {
 		a.data = alignedTo(n, cacheLine)
 	} else {

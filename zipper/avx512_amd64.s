@@ -18,16 +18,22 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $136-48
 	VMOVDQU32    1344(BX), Z10
 	MOVL         $0x1e1e1e1e, SI
 	VPBROADCASTD SI, Z6
-	VMOVDQU64    1216(BX), Z7
-	VMOVDQU64    1280(BX), Z8
-	VPXORD       Z13, Z13, Z13
-	MOVQ         (DX), SI
-	MOVQ         SI, (SP)
-	CMPQ         160(DX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z3
-	VMOVUPS      Z3, 24(SP)
-	ADDQ         176(DX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(BX), SI
+	LEAQ      1472(BX), DI
+	CMPQ      184(DX), $0x04
+	CMOVQEQ   DI, SI
+	VMOVDQU64 (SI), Z7
+	VMOVDQU64 64(SI), Z8
+	VPXORD    Z13, Z13, Z13
+	MOVQ      (DX), SI
+	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(DX), AX
 
 no_units:
 	XORQ SI, SI
@@ -679,48 +685,66 @@ exact_1:
 	JMP           exact_1
 
 exact_1_done:
-	ADDQ         $0x01, R9
-	MOVL         $0x80808080, R8
-	VPBROADCASTD R8, Z15
-	MOVQ         112(SP), R8
-	MOVQ         192(DX), R9
-	MOVQ         R9, 120(SP)
-	MOVQ         104(SP), R9
+	ADDQ      $0x01, R9
+	VMOVDQU64 1792(BX), Z14
+	VPXORD    Z15, Z15, Z15
+	MOVQ      112(SP), R8
+	MOVQ      192(DX), R10
+	MOVQ      104(SP), R9
+	KMOVW     128(SP), K2
+	CMPQ      96(SP), $0x10
+	JNE       exact_part_slot
 
 exact_slot:
-	KMOVW        128(SP), K2
 	VPBROADCASTD (R9), Z2
 	VPBROADCASTD 4(R9), K2, Z2
 	VPSLLVD      1408(BX), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  88(SP), Z2, Z14
-	VPCMPUD.BCST $0x01, 96(SP), Z14, K1
 	PREFETCHT0   8192(R9)
-	VPMOVZXBW    8(R9), Z9
-	VPSLLW       $0x04, Z9, Z14
-	VPTERNLOGD   $0xa8, Z0, Z9, Z14
-	VMOVDQU64    1472(BX), Z3
-	VMOVDQU64    1536(BX), Z4
-	VPSHUFB      Z14, Z3, Z3
-	VPSHUFB      Z14, Z4, Z4
-	VPXORD       Z9, Z9, Z9
-	VPDPBUSD     Z3, Z15, K1, Z9
-	VPDPBUSD     Z4, Z15, K1, Z9
-	VPERMD.Z     (R8), Z2, K1, Z14
-	VPSUBD       Z9, Z11, Z11
-	VPDPBUSD     Z3, Z14, Z11
-	VPERMD.Z     64(R8), Z2, K1, Z14
-	VPDPBUSD     Z4, Z14, Z12
+	VPMOVZXBW    8(R9), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z14, Z15
+	VPDPBUSD     Z4, Z14, Z15
+	VPERMD       (R8), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD       64(R8), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z12
 	ADDQ         $0x28, R9
-	DECQ         120(SP)
+	DECQ         R10
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 96(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R9, 104(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R9), Z2
+	VPBROADCASTD 4(R9), K2, Z2
+	VPSLLVD      1408(BX), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  88(SP), Z2, Z9
+	VPCMPUD.BCST $0x01, 96(SP), Z9, K1
+	PREFETCHT0   8192(R9)
+	VPMOVZXBW    8(R9), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z14, K1, Z15
+	VPDPBUSD     Z4, Z14, K1, Z15
+	VPERMD.Z     (R8), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD.Z     64(R8), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z12
+	ADDQ         $0x28, R9
+	DECQ         R10
+	JNE          exact_part_slot
 
 exact_slots_done:
+	VPSUBD    Z15, Z11, Z11
 	MOVQ      88(SP), R8
 	ADDQ      96(SP), R8
 	ANDQ      $0x0f, R8
@@ -989,16 +1013,22 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $136-48
 	VMOVDQU32    1344(BX), Z10
 	MOVL         $0x1e1e1e1e, SI
 	VPBROADCASTD SI, Z6
-	VMOVDQU64    1216(BX), Z7
-	VMOVDQU64    1280(BX), Z8
-	VPXORD       Z13, Z13, Z13
-	MOVQ         (DX), SI
-	MOVQ         SI, (SP)
-	CMPQ         160(DX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z3
-	VMOVUPS      Z3, 24(SP)
-	ADDQ         176(DX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(BX), SI
+	LEAQ      1472(BX), DI
+	CMPQ      184(DX), $0x04
+	CMOVQEQ   DI, SI
+	VMOVDQU64 (SI), Z7
+	VMOVDQU64 64(SI), Z8
+	VPXORD    Z13, Z13, Z13
+	MOVQ      (DX), SI
+	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(DX), AX
 
 no_units:
 	XORQ SI, SI
@@ -1666,48 +1696,66 @@ exact_1:
 	JMP           exact_1
 
 exact_1_done:
-	ADDQ         $0x01, R9
-	MOVL         $0x80808080, R8
-	VPBROADCASTD R8, Z15
-	MOVQ         112(SP), R8
-	MOVQ         192(DX), R9
-	MOVQ         R9, 120(SP)
-	MOVQ         104(SP), R9
+	ADDQ      $0x01, R9
+	VMOVDQU64 1792(BX), Z14
+	VPXORD    Z15, Z15, Z15
+	MOVQ      112(SP), R8
+	MOVQ      192(DX), R10
+	MOVQ      104(SP), R9
+	KMOVW     128(SP), K2
+	CMPQ      96(SP), $0x10
+	JNE       exact_part_slot
 
 exact_slot:
-	KMOVW        128(SP), K2
 	VPBROADCASTD (R9), Z2
 	VPBROADCASTD 4(R9), K2, Z2
 	VPSLLVD      1408(BX), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  88(SP), Z2, Z14
-	VPCMPUD.BCST $0x01, 96(SP), Z14, K1
 	PREFETCHT0   8192(R9)
-	VPMOVZXBW    8(R9), Z9
-	VPSLLW       $0x04, Z9, Z14
-	VPTERNLOGD   $0xa8, Z0, Z9, Z14
-	VMOVDQU64    1472(BX), Z3
-	VMOVDQU64    1536(BX), Z4
-	VPSHUFB      Z14, Z3, Z3
-	VPSHUFB      Z14, Z4, Z4
-	VPXORD       Z9, Z9, Z9
-	VPDPBUSD     Z3, Z15, K1, Z9
-	VPDPBUSD     Z4, Z15, K1, Z9
-	VPERMD.Z     (R8), Z2, K1, Z14
-	VPSUBD       Z9, Z11, Z11
-	VPDPBUSD     Z3, Z14, Z11
-	VPERMD.Z     64(R8), Z2, K1, Z14
-	VPDPBUSD     Z4, Z14, Z12
+	VPMOVZXBW    8(R9), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z14, Z15
+	VPDPBUSD     Z4, Z14, Z15
+	VPERMD       (R8), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD       64(R8), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z12
 	ADDQ         $0x28, R9
-	DECQ         120(SP)
+	DECQ         R10
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 96(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R9, 104(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R9), Z2
+	VPBROADCASTD 4(R9), K2, Z2
+	VPSLLVD      1408(BX), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  88(SP), Z2, Z9
+	VPCMPUD.BCST $0x01, 96(SP), Z9, K1
+	PREFETCHT0   8192(R9)
+	VPMOVZXBW    8(R9), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z14, K1, Z15
+	VPDPBUSD     Z4, Z14, K1, Z15
+	VPERMD.Z     (R8), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD.Z     64(R8), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z12
+	ADDQ         $0x28, R9
+	DECQ         R10
+	JNE          exact_part_slot
 
 exact_slots_done:
+	VPSUBD      Z15, Z11, Z11
 	MOVQ        88(SP), R8
 	ADDQ        96(SP), R8
 	ANDQ        $0x0f, R8
@@ -2577,12 +2625,55 @@ exact_cell:
 	DECQ             R9
 	JNE              exact_cell
 	MOVQ             256(SP), R8
-	MOVQ             192(DX), R9
-	MOVQ             R9, 264(SP)
+	MOVQ             192(DX), R10
 	MOVQ             248(SP), R9
+	KMOVW            272(SP), K2
+	CMPQ             240(SP), $0x10
+	JNE              exact_part_slot
 
 exact_slot:
-	KMOVW        272(SP), K2
+	VPBROADCASTD (R9), Z2
+	VPBROADCASTD 4(R9), K2, Z2
+	VPSLLVD      1408(BX), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	PREFETCHT0   8192(R9)
+	VPMOVZXWD    8(R9), Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS      (R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS      256(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPSRLD       $0x04, Z10, Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS      64(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS      320(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPSRLD       $0x04, Z10, Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS      128(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS      384(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPSRLD       $0x04, Z10, Z10
+	VPERMPS      1600(BX), Z10, Z3
+	VPERMPS      192(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      1664(BX), Z10, Z3
+	VPERMPS      448(R8), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	ADDQ         $0x28, R9
+	DECQ         R10
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	MOVQ R9, 248(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
 	VPBROADCASTD (R9), Z2
 	VPBROADCASTD 4(R9), K2, Z2
 	VPSLLVD      1408(BX), Z2, Z2
@@ -2619,13 +2710,8 @@ exact_slot:
 	VPERMPS.Z    448(R8), Z2, K1, Z4
 	VFMADD231PS  Z4, Z3, Z8
 	ADDQ         $0x28, R9
-	DECQ         264(SP)
-	JNE          exact_slot
-
-	// The next record, of a group that has several.
-	CMPQ 240(SP), $0x10
-	JNE  exact_slots_done
-	MOVQ R9, 248(SP)
+	DECQ         R10
+	JNE          exact_part_slot
 
 exact_slots_done:
 	MOVQ        232(SP), R8
@@ -2973,19 +3059,25 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $136-48
 	VMOVDQU32    1344(SI), Z10
 	MOVL         $0x1e1e1e1e, R8
 	VPBROADCASTD R8, Z6
-	VMOVDQU64    1216(SI), Z7
-	VMOVDQU64    1280(SI), Z8
-	VPXORD       Z19, Z19, Z19
-	VPXORD       Z20, Z20, Z20
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	MOVQ         (BX), R8
-	MOVQ         R8, (SP)
-	CMPQ         160(BX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z3
-	VMOVUPS      Z3, 24(SP)
-	ADDQ         176(BX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(SI), R8
+	LEAQ      1472(SI), R9
+	CMPQ      184(BX), $0x04
+	CMOVQEQ   R9, R8
+	VMOVDQU64 (R8), Z7
+	VMOVDQU64 64(R8), Z8
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	MOVQ      (BX), R8
+	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 	XORQ R8, R8
@@ -3952,63 +4044,93 @@ exact_1:
 	JMP           exact_1
 
 exact_1_done:
-	ADDQ         $0x01, R11
-	MOVL         $0x80808080, R10
-	VPBROADCASTD R10, Z24
-	MOVQ         112(SP), R10
-	MOVQ         192(BX), R11
-	MOVQ         R11, 120(SP)
-	MOVQ         104(SP), R11
+	ADDQ      $0x01, R11
+	VMOVDQU64 1792(SI), Z23
+	VPXORD    Z24, Z24, Z24
+	MOVQ      112(SP), R10
+	MOVQ      192(BX), R12
+	MOVQ      104(SP), R11
+	KMOVW     128(SP), K2
+	CMPQ      96(SP), $0x10
+	JNE       exact_part_slot
 
 exact_slot:
-	KMOVW        128(SP), K2
 	VPBROADCASTD (R11), Z2
 	VPBROADCASTD 4(R11), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  88(SP), Z2, Z23
-	VPCMPUD.BCST $0x01, 96(SP), Z23, K1
 	PREFETCHT0   8192(R11)
-	VPMOVZXBW    8(R11), Z9
-	VPSLLW       $0x04, Z9, Z23
-	VPTERNLOGD   $0xa8, Z0, Z9, Z23
-	VMOVDQU64    1472(SI), Z3
-	VMOVDQU64    1536(SI), Z4
-	VPSHUFB      Z23, Z3, Z3
-	VPSHUFB      Z23, Z4, Z4
-	VPXORD       Z9, Z9, Z9
-	VPDPBUSD     Z3, Z24, K1, Z9
-	VPDPBUSD     Z4, Z24, K1, Z9
-	VPERMD.Z     (R10), Z2, K1, Z23
-	VPSUBD       Z9, Z11, Z11
-	VPDPBUSD     Z3, Z23, Z11
-	VPERMD.Z     64(R10), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z15
-	VPERMD.Z     (R10)(DX*1), Z2, K1, Z23
-	VPSUBD       Z9, Z12, Z12
-	VPDPBUSD     Z3, Z23, Z12
-	VPERMD.Z     64(R10)(DX*1), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z16
-	VPERMD.Z     (R10)(DX*2), Z2, K1, Z23
-	VPSUBD       Z9, Z13, Z13
-	VPDPBUSD     Z3, Z23, Z13
-	VPERMD.Z     64(R10)(DX*2), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z17
-	VPERMD.Z     (R10)(DI*1), Z2, K1, Z23
-	VPSUBD       Z9, Z14, Z14
-	VPDPBUSD     Z3, Z23, Z14
-	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z18
+	VPMOVZXBW    8(R11), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z23, Z24
+	VPDPBUSD     Z4, Z23, Z24
+	VPERMD       (R10), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD       64(R10), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD       (R10)(DX*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD       64(R10)(DX*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD       (R10)(DX*2), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD       64(R10)(DX*2), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD       (R10)(DI*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD       64(R10)(DI*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z18
 	ADDQ         $0x28, R11
-	DECQ         120(SP)
+	DECQ         R12
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 96(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R11, 104(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R11), Z2
+	VPBROADCASTD 4(R11), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  88(SP), Z2, Z9
+	VPCMPUD.BCST $0x01, 96(SP), Z9, K1
+	PREFETCHT0   8192(R11)
+	VPMOVZXBW    8(R11), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z23, K1, Z24
+	VPDPBUSD     Z4, Z23, K1, Z24
+	VPERMD.Z     (R10), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD.Z     64(R10), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD.Z     (R10)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD.Z     64(R10)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD.Z     (R10)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD.Z     64(R10)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD.Z     (R10)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z18
+	ADDQ         $0x28, R11
+	DECQ         R12
+	JNE          exact_part_slot
 
 exact_slots_done:
+	VPSUBD    Z24, Z11, Z11
+	VPSUBD    Z24, Z12, Z12
+	VPSUBD    Z24, Z13, Z13
+	VPSUBD    Z24, Z14, Z14
 	MOVQ      88(SP), R10
 	ADDQ      96(SP), R10
 	ANDQ      $0x0f, R10
@@ -4331,20 +4453,20 @@ chunk:
 	VPANDD     Z0, Z4, Z4
 	VPERMD     (R8), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z11
-	VPERMD     (R11), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z15
+	VPERMD     (R11), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z15
 	VPERMD     (R8)(DX*1), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z12
-	VPERMD     (R11)(DX*1), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z16
+	VPERMD     (R11)(DX*1), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z16
 	VPERMD     (R8)(DX*2), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z13
-	VPERMD     (R11)(DX*2), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z17
+	VPERMD     (R11)(DX*2), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z17
 	VPERMD     (R8)(DI*1), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z14
-	VPERMD     (R11)(DI*1), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z18
+	VPERMD     (R11)(DI*1), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z18
 	LEAQ       (R8)(R10*8), R8
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -4363,20 +4485,20 @@ chunks_done:
 	VPANDD      Z0, Z4, Z4
 	VPERMD      (R8), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z11
-	VPERMD      (R11), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z15
+	VPERMD      (R11), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z15
 	VPERMD      (R8)(DX*1), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z12
-	VPERMD      (R11)(DX*1), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z16
+	VPERMD      (R11)(DX*1), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z16
 	VPERMD      (R8)(DX*2), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z13
-	VPERMD      (R11)(DX*2), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z17
+	VPERMD      (R11)(DX*2), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z17
 	VPERMD      (R8)(DI*1), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z14
-	VPERMD      (R11)(DI*1), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z18
+	VPERMD      (R11)(DI*1), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z18
 	LEAQ        (R8)(R10*8), R8
 	ADDQ        80(BX), AX
 
@@ -4388,14 +4510,14 @@ tail_done:
 	CMPQ       32(BX), $0x04
 	JGT        apart
 	VSHUFI64X2 $0x44, Z12, Z11, Z23
-	VSHUFI64X2 $0xee, Z12, Z11, Z24
-	VPADDD     Z23, Z24, Z11
+	VSHUFI64X2 $0xee, Z12, Z11, Z25
+	VPADDD     Z23, Z25, Z11
 	VSHUFI64X2 $0x44, Z14, Z13, Z23
-	VSHUFI64X2 $0xee, Z14, Z13, Z24
-	VPADDD     Z23, Z24, Z13
+	VSHUFI64X2 $0xee, Z14, Z13, Z25
+	VPADDD     Z23, Z25, Z13
 	VSHUFI64X2 $0x88, Z13, Z11, Z23
-	VSHUFI64X2 $0xdd, Z13, Z11, Z24
-	VPADDD     Z23, Z24, Z11
+	VSHUFI64X2 $0xdd, Z13, Z11, Z25
+	VPADDD     Z23, Z25, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
@@ -4412,54 +4534,54 @@ quarter0:
 	VMULPS     Z1, Z11, Z11
 	VSHUFF32X4 $0x00, Z11, Z11, Z23
 	VADDPS     Z23, Z19, K1, Z19
-	VSHUFF32X4 $0x55, Z11, Z11, Z24
-	VADDPS     Z24, Z20, K1, Z20
+	VSHUFF32X4 $0x55, Z11, Z11, Z25
+	VADDPS     Z25, Z20, K1, Z20
 	VSHUFF32X4 $0xaa, Z11, Z11, Z23
 	VADDPS     Z23, Z21, K1, Z21
-	VSHUFF32X4 $0xff, Z11, Z11, Z24
-	VADDPS     Z24, Z22, K1, Z22
+	VSHUFF32X4 $0xff, Z11, Z11, Z25
+	VADDPS     Z25, Z22, K1, Z22
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
 	VALIGND $0x08, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x08, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x08, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x08, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x08, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 	CMPQ    32(BX), $0x04
 	JGT     reduced
 	VALIGND $0x04, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x04, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x04, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x04, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x04, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 	CMPQ    32(BX), $0x02
 	JGT     reduced
 	VALIGND $0x02, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x02, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x02, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x02, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x02, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 	CMPQ    32(BX), $0x01
 	JGT     reduced
 	VALIGND $0x01, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x01, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x01, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x01, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x01, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 
 reduced:
 	VCVTDQ2PS Z11, Z11
@@ -4504,19 +4626,25 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $136-48
 	VMOVDQU32    1344(SI), Z10
 	MOVL         $0x1e1e1e1e, R8
 	VPBROADCASTD R8, Z6
-	VMOVDQU64    1216(SI), Z7
-	VMOVDQU64    1280(SI), Z8
-	VPXORD       Z19, Z19, Z19
-	VPXORD       Z20, Z20, Z20
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	MOVQ         (BX), R8
-	MOVQ         R8, (SP)
-	CMPQ         160(BX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z3
-	VMOVUPS      Z3, 24(SP)
-	ADDQ         176(BX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(SI), R8
+	LEAQ      1472(SI), R9
+	CMPQ      184(BX), $0x04
+	CMOVQEQ   R9, R8
+	VMOVDQU64 (R8), Z7
+	VMOVDQU64 64(R8), Z8
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	MOVQ      (BX), R8
+	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 	XORQ R8, R8
@@ -5523,63 +5651,93 @@ exact_1:
 	JMP           exact_1
 
 exact_1_done:
-	ADDQ         $0x01, R11
-	MOVL         $0x80808080, R10
-	VPBROADCASTD R10, Z24
-	MOVQ         112(SP), R10
-	MOVQ         192(BX), R11
-	MOVQ         R11, 120(SP)
-	MOVQ         104(SP), R11
+	ADDQ      $0x01, R11
+	VMOVDQU64 1792(SI), Z23
+	VPXORD    Z24, Z24, Z24
+	MOVQ      112(SP), R10
+	MOVQ      192(BX), R12
+	MOVQ      104(SP), R11
+	KMOVW     128(SP), K2
+	CMPQ      96(SP), $0x10
+	JNE       exact_part_slot
 
 exact_slot:
-	KMOVW        128(SP), K2
 	VPBROADCASTD (R11), Z2
 	VPBROADCASTD 4(R11), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  88(SP), Z2, Z23
-	VPCMPUD.BCST $0x01, 96(SP), Z23, K1
 	PREFETCHT0   8192(R11)
-	VPMOVZXBW    8(R11), Z9
-	VPSLLW       $0x04, Z9, Z23
-	VPTERNLOGD   $0xa8, Z0, Z9, Z23
-	VMOVDQU64    1472(SI), Z3
-	VMOVDQU64    1536(SI), Z4
-	VPSHUFB      Z23, Z3, Z3
-	VPSHUFB      Z23, Z4, Z4
-	VPXORD       Z9, Z9, Z9
-	VPDPBUSD     Z3, Z24, K1, Z9
-	VPDPBUSD     Z4, Z24, K1, Z9
-	VPERMD.Z     (R10), Z2, K1, Z23
-	VPSUBD       Z9, Z11, Z11
-	VPDPBUSD     Z3, Z23, Z11
-	VPERMD.Z     64(R10), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z15
-	VPERMD.Z     (R10)(DX*1), Z2, K1, Z23
-	VPSUBD       Z9, Z12, Z12
-	VPDPBUSD     Z3, Z23, Z12
-	VPERMD.Z     64(R10)(DX*1), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z16
-	VPERMD.Z     (R10)(DX*2), Z2, K1, Z23
-	VPSUBD       Z9, Z13, Z13
-	VPDPBUSD     Z3, Z23, Z13
-	VPERMD.Z     64(R10)(DX*2), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z17
-	VPERMD.Z     (R10)(DI*1), Z2, K1, Z23
-	VPSUBD       Z9, Z14, Z14
-	VPDPBUSD     Z3, Z23, Z14
-	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z23
-	VPDPBUSD     Z4, Z23, Z18
+	VPMOVZXBW    8(R11), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z23, Z24
+	VPDPBUSD     Z4, Z23, Z24
+	VPERMD       (R10), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD       64(R10), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD       (R10)(DX*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD       64(R10)(DX*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD       (R10)(DX*2), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD       64(R10)(DX*2), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD       (R10)(DI*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD       64(R10)(DI*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z18
 	ADDQ         $0x28, R11
-	DECQ         120(SP)
+	DECQ         R12
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 96(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R11, 104(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R11), Z2
+	VPBROADCASTD 4(R11), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  88(SP), Z2, Z9
+	VPCMPUD.BCST $0x01, 96(SP), Z9, K1
+	PREFETCHT0   8192(R11)
+	VPMOVZXBW    8(R11), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z23, K1, Z24
+	VPDPBUSD     Z4, Z23, K1, Z24
+	VPERMD.Z     (R10), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD.Z     64(R10), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD.Z     (R10)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD.Z     64(R10)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD.Z     (R10)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD.Z     64(R10)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD.Z     (R10)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD.Z     64(R10)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z18
+	ADDQ         $0x28, R11
+	DECQ         R12
+	JNE          exact_part_slot
 
 exact_slots_done:
+	VPSUBD      Z24, Z11, Z11
+	VPSUBD      Z24, Z12, Z12
+	VPSUBD      Z24, Z13, Z13
+	VPSUBD      Z24, Z14, Z14
 	MOVQ        88(SP), R10
 	ADDQ        96(SP), R10
 	ANDQ        $0x0f, R10
@@ -5920,20 +6078,20 @@ chunk:
 	VPANDD     Z0, Z4, Z4
 	VPERMD     (R8), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z11
-	VPERMD     (R11), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z15
+	VPERMD     (R11), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z15
 	VPERMD     (R8)(DX*1), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z12
-	VPERMD     (R11)(DX*1), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z16
+	VPERMD     (R11)(DX*1), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z16
 	VPERMD     (R8)(DX*2), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z13
-	VPERMD     (R11)(DX*2), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z17
+	VPERMD     (R11)(DX*2), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z17
 	VPERMD     (R8)(DI*1), Z9, Z23
 	VPDPBUSD   Z23, Z3, Z14
-	VPERMD     (R11)(DI*1), Z9, Z24
-	VPDPBUSD   Z24, Z4, Z18
+	VPERMD     (R11)(DI*1), Z9, Z25
+	VPDPBUSD   Z25, Z4, Z18
 	LEAQ       (R8)(R10*8), R8
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -5952,20 +6110,20 @@ chunks_done:
 	VPANDD      Z0, Z4, Z4
 	VPERMD      (R8), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z11
-	VPERMD      (R11), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z15
+	VPERMD      (R11), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z15
 	VPERMD      (R8)(DX*1), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z12
-	VPERMD      (R11)(DX*1), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z16
+	VPERMD      (R11)(DX*1), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z16
 	VPERMD      (R8)(DX*2), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z13
-	VPERMD      (R11)(DX*2), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z17
+	VPERMD      (R11)(DX*2), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z17
 	VPERMD      (R8)(DI*1), Z9, Z23
 	VPDPBUSD    Z23, Z3, Z14
-	VPERMD      (R11)(DI*1), Z9, Z24
-	VPDPBUSD    Z24, Z4, Z18
+	VPERMD      (R11)(DI*1), Z9, Z25
+	VPDPBUSD    Z25, Z4, Z18
 	LEAQ        (R8)(R10*8), R8
 	ADDQ        80(BX), AX
 
@@ -5979,14 +6137,14 @@ tail_done:
 	CMPQ       32(BX), $0x04
 	JGT        apart
 	VSHUFI64X2 $0x44, Z12, Z11, Z23
-	VSHUFI64X2 $0xee, Z12, Z11, Z24
-	VPADDD     Z23, Z24, Z11
+	VSHUFI64X2 $0xee, Z12, Z11, Z25
+	VPADDD     Z23, Z25, Z11
 	VSHUFI64X2 $0x44, Z14, Z13, Z23
-	VSHUFI64X2 $0xee, Z14, Z13, Z24
-	VPADDD     Z23, Z24, Z13
+	VSHUFI64X2 $0xee, Z14, Z13, Z25
+	VPADDD     Z23, Z25, Z13
 	VSHUFI64X2 $0x88, Z13, Z11, Z23
-	VSHUFI64X2 $0xdd, Z13, Z11, Z24
-	VPADDD     Z23, Z24, Z11
+	VSHUFI64X2 $0xdd, Z13, Z11, Z25
+	VPADDD     Z23, Z25, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
@@ -6004,57 +6162,57 @@ quarter0:
 	VSHUFF32X4  $0x00, Z11, Z11, Z23
 	VMULPS.BCST -4(R9), Z23, Z23
 	VADDPS      Z23, Z19, K1, Z19
-	VSHUFF32X4  $0x55, Z11, Z11, Z24
-	VMULPS.BCST -4(R9)(DX*1), Z24, Z24
-	VADDPS      Z24, Z20, K1, Z20
+	VSHUFF32X4  $0x55, Z11, Z11, Z25
+	VMULPS.BCST -4(R9)(DX*1), Z25, Z25
+	VADDPS      Z25, Z20, K1, Z20
 	VSHUFF32X4  $0xaa, Z11, Z11, Z23
 	VMULPS.BCST -4(R9)(DX*2), Z23, Z23
 	VADDPS      Z23, Z21, K1, Z21
-	VSHUFF32X4  $0xff, Z11, Z11, Z24
-	VMULPS.BCST -4(R9)(DI*1), Z24, Z24
-	VADDPS      Z24, Z22, K1, Z22
+	VSHUFF32X4  $0xff, Z11, Z11, Z25
+	VMULPS.BCST -4(R9)(DI*1), Z25, Z25
+	VADDPS      Z25, Z22, K1, Z22
 	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
 	VALIGND $0x08, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x08, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x08, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x08, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x08, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 	CMPQ    32(BX), $0x04
 	JGT     reduced
 	VALIGND $0x04, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x04, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x04, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x04, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x04, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 	CMPQ    32(BX), $0x02
 	JGT     reduced
 	VALIGND $0x02, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x02, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x02, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x02, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x02, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 	CMPQ    32(BX), $0x01
 	JGT     reduced
 	VALIGND $0x01, Z11, Z11, Z23
 	VPADDD  Z23, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z24
-	VPADDD  Z24, Z12, Z12
+	VALIGND $0x01, Z12, Z12, Z25
+	VPADDD  Z25, Z12, Z12
 	VALIGND $0x01, Z13, Z13, Z23
 	VPADDD  Z23, Z13, Z13
-	VALIGND $0x01, Z14, Z14, Z24
-	VPADDD  Z24, Z14, Z14
+	VALIGND $0x01, Z14, Z14, Z25
+	VPADDD  Z25, Z14, Z14
 
 reduced:
 	VCVTDQ2PS   Z11, Z11
@@ -7070,12 +7228,103 @@ exact_cell:
 	DECQ             R11
 	JNE              exact_cell
 	MOVQ             256(SP), R10
-	MOVQ             192(BX), R11
-	MOVQ             R11, 264(SP)
+	MOVQ             192(BX), R12
 	MOVQ             248(SP), R11
+	KMOVW            272(SP), K2
+	CMPQ             240(SP), $0x10
+	JNE              exact_part_slot
 
 exact_slot:
-	KMOVW        272(SP), K2
+	VPBROADCASTD (R11), Z2
+	VPBROADCASTD 4(R11), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	PREFETCHT0   8192(R11)
+	VPMOVZXWD    8(R11), Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS      (R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      (R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      (R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      (R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS      256(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      256(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      256(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      256(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPSRLD       $0x04, Z25, Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS      64(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS      64(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS      64(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS      64(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS      320(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS      320(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS      320(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS      320(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPSRLD       $0x04, Z25, Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS      128(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS      128(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS      128(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS      128(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS      384(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS      384(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS      384(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS      384(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPSRLD       $0x04, Z25, Z25
+	VPERMPS      1600(SI), Z25, Z3
+	VPERMPS      192(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS      192(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS      192(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS      192(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPERMPS      1664(SI), Z25, Z3
+	VPERMPS      448(R10), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS      448(R10)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS      448(R10)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS      448(R10)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	ADDQ         $0x28, R11
+	DECQ         R12
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	MOVQ R11, 248(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
 	VPBROADCASTD (R11), Z2
 	VPBROADCASTD 4(R11), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
@@ -7160,13 +7409,8 @@ exact_slot:
 	VPERMPS.Z    448(R10)(DI*1), Z2, K1, Z4
 	VFMADD231PS  Z4, Z3, Z20
 	ADDQ         $0x28, R11
-	DECQ         264(SP)
-	JNE          exact_slot
-
-	// The next record, of a group that has several.
-	CMPQ 240(SP), $0x10
-	JNE  exact_slots_done
-	MOVQ R11, 248(SP)
+	DECQ         R12
+	JNE          exact_part_slot
 
 exact_slots_done:
 	MOVQ        232(SP), R10
@@ -7767,23 +8011,29 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $136-48
 	VMOVDQU32    1344(SI), Z10
 	MOVL         $0x1e1e1e1e, R10
 	VPBROADCASTD R10, Z6
-	VMOVDQU64    1216(SI), Z7
-	VMOVDQU64    1280(SI), Z8
-	VPXORD       Z19, Z19, Z19
-	VPXORD       Z20, Z20, Z20
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	VPXORD       Z23, Z23, Z23
-	VPXORD       Z24, Z24, Z24
-	VPXORD       Z25, Z25, Z25
-	VPXORD       Z26, Z26, Z26
-	MOVQ         (BX), R10
-	MOVQ         R10, (SP)
-	CMPQ         160(BX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z3
-	VMOVUPS      Z3, 24(SP)
-	ADDQ         176(BX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(SI), R10
+	LEAQ      1472(SI), R11
+	CMPQ      184(BX), $0x04
+	CMOVQEQ   R11, R10
+	VMOVDQU64 (R10), Z7
+	VMOVDQU64 64(R10), Z8
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	VPXORD    Z23, Z23, Z23
+	VPXORD    Z24, Z24, Z24
+	VPXORD    Z25, Z25, Z25
+	VPXORD    Z26, Z26, Z26
+	MOVQ      (BX), R10
+	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 	XORQ R10, R10
@@ -9098,83 +9348,129 @@ exact_1:
 	JMP           exact_1
 
 exact_1_done:
-	ADDQ         $0x01, R13
-	MOVL         $0x80808080, R12
-	VPBROADCASTD R12, Z28
-	MOVQ         112(SP), R12
-	MOVQ         192(BX), R13
-	MOVQ         R13, 120(SP)
-	MOVQ         104(SP), R13
+	ADDQ      $0x01, R13
+	VMOVDQU64 1792(SI), Z27
+	VPXORD    Z28, Z28, Z28
+	MOVQ      112(SP), R12
+	MOVQ      192(BX), R14
+	MOVQ      104(SP), R13
+	KMOVW     128(SP), K2
+	CMPQ      96(SP), $0x10
+	JNE       exact_part_slot
 
 exact_slot:
-	KMOVW        128(SP), K2
 	VPBROADCASTD (R13), Z2
 	VPBROADCASTD 4(R13), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  88(SP), Z2, Z27
-	VPCMPUD.BCST $0x01, 96(SP), Z27, K1
 	PREFETCHT0   8192(R13)
-	VPMOVZXBW    8(R13), Z9
-	VPSLLW       $0x04, Z9, Z27
-	VPTERNLOGD   $0xa8, Z0, Z9, Z27
-	VMOVDQU64    1472(SI), Z3
-	VMOVDQU64    1536(SI), Z4
-	VPSHUFB      Z27, Z3, Z3
-	VPSHUFB      Z27, Z4, Z4
-	VPXORD       Z9, Z9, Z9
-	VPDPBUSD     Z3, Z28, K1, Z9
-	VPDPBUSD     Z4, Z28, K1, Z9
-	VPERMD.Z     (R12), Z2, K1, Z27
-	VPSUBD       Z9, Z11, Z11
-	VPDPBUSD     Z3, Z27, Z11
-	VPERMD.Z     64(R12), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z11
-	VPERMD.Z     (R12)(DX*1), Z2, K1, Z27
-	VPSUBD       Z9, Z12, Z12
-	VPDPBUSD     Z3, Z27, Z12
-	VPERMD.Z     64(R12)(DX*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z12
-	VPERMD.Z     (R12)(DX*2), Z2, K1, Z27
-	VPSUBD       Z9, Z13, Z13
-	VPDPBUSD     Z3, Z27, Z13
-	VPERMD.Z     64(R12)(DX*2), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z13
-	VPERMD.Z     (R12)(DI*1), Z2, K1, Z27
-	VPSUBD       Z9, Z14, Z14
-	VPDPBUSD     Z3, Z27, Z14
-	VPERMD.Z     64(R12)(DI*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z14
-	VPERMD.Z     (R12)(DX*4), Z2, K1, Z27
-	VPSUBD       Z9, Z15, Z15
-	VPDPBUSD     Z3, Z27, Z15
-	VPERMD.Z     64(R12)(DX*4), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z15
-	VPERMD.Z     (R12)(R8*1), Z2, K1, Z27
-	VPSUBD       Z9, Z16, Z16
-	VPDPBUSD     Z3, Z27, Z16
-	VPERMD.Z     64(R12)(R8*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z16
-	VPERMD.Z     (R12)(DI*2), Z2, K1, Z27
-	VPSUBD       Z9, Z17, Z17
-	VPDPBUSD     Z3, Z27, Z17
-	VPERMD.Z     64(R12)(DI*2), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z17
-	VPERMD.Z     (R12)(R9*1), Z2, K1, Z27
-	VPSUBD       Z9, Z18, Z18
-	VPDPBUSD     Z3, Z27, Z18
-	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z18
+	VPMOVZXBW    8(R13), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z27, Z28
+	VPDPBUSD     Z4, Z27, Z28
+	VPERMD       (R12), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD       64(R12), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z11
+	VPERMD       (R12)(DX*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD       64(R12)(DX*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z12
+	VPERMD       (R12)(DX*2), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD       64(R12)(DX*2), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z13
+	VPERMD       (R12)(DI*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD       64(R12)(DI*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z14
+	VPERMD       (R12)(DX*4), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z15
+	VPERMD       64(R12)(DX*4), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD       (R12)(R8*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z16
+	VPERMD       64(R12)(R8*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD       (R12)(DI*2), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z17
+	VPERMD       64(R12)(DI*2), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD       (R12)(R9*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z18
+	VPERMD       64(R12)(R9*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z18
 	ADDQ         $0x28, R13
-	DECQ         120(SP)
+	DECQ         R14
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 96(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R13, 104(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R13), Z2
+	VPBROADCASTD 4(R13), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  88(SP), Z2, Z9
+	VPCMPUD.BCST $0x01, 96(SP), Z9, K1
+	PREFETCHT0   8192(R13)
+	VPMOVZXBW    8(R13), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z27, K1, Z28
+	VPDPBUSD     Z4, Z27, K1, Z28
+	VPERMD.Z     (R12), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD.Z     64(R12), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z11
+	VPERMD.Z     (R12)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD.Z     64(R12)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z12
+	VPERMD.Z     (R12)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD.Z     64(R12)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z13
+	VPERMD.Z     (R12)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD.Z     64(R12)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z14
+	VPERMD.Z     (R12)(DX*4), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z15
+	VPERMD.Z     64(R12)(DX*4), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD.Z     (R12)(R8*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z16
+	VPERMD.Z     64(R12)(R8*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD.Z     (R12)(DI*2), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z17
+	VPERMD.Z     64(R12)(DI*2), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD.Z     (R12)(R9*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z18
+	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z18
+	ADDQ         $0x28, R13
+	DECQ         R14
+	JNE          exact_part_slot
 
 exact_slots_done:
+	VPSUBD    Z28, Z11, Z11
+	VPSUBD    Z28, Z12, Z12
+	VPSUBD    Z28, Z13, Z13
+	VPSUBD    Z28, Z14, Z14
+	VPSUBD    Z28, Z15, Z15
+	VPSUBD    Z28, Z16, Z16
+	VPSUBD    Z28, Z17, Z17
+	VPSUBD    Z28, Z18, Z18
 	MOVQ      88(SP), R12
 	ADDQ      96(SP), R12
 	ANDQ      $0x0f, R12
@@ -9617,36 +9913,36 @@ chunk:
 	VPANDD     Z0, Z4, Z4
 	VPERMD     (R10), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z11
-	VPERMD     (R13), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z11
+	VPERMD     (R13), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z11
 	VPERMD     (R10)(DX*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z12
-	VPERMD     (R13)(DX*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z12
+	VPERMD     (R13)(DX*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z12
 	VPERMD     (R10)(DX*2), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z13
-	VPERMD     (R13)(DX*2), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z13
+	VPERMD     (R13)(DX*2), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z13
 	VPERMD     (R10)(DI*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z14
-	VPERMD     (R13)(DI*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z14
+	VPERMD     (R13)(DI*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z14
 	VPERMD     (R10)(DX*4), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z15
-	VPERMD     (R13)(DX*4), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z15
+	VPERMD     (R13)(DX*4), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z15
 	VPERMD     (R10)(R8*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z16
-	VPERMD     (R13)(R8*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z16
+	VPERMD     (R13)(R8*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z16
 	VPERMD     (R10)(DI*2), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z17
-	VPERMD     (R13)(DI*2), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z17
+	VPERMD     (R13)(DI*2), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z17
 	VPERMD     (R10)(R9*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z18
-	VPERMD     (R13)(R9*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z18
+	VPERMD     (R13)(R9*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z18
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -9665,36 +9961,36 @@ chunks_done:
 	VPANDD      Z0, Z4, Z4
 	VPERMD      (R10), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z11
-	VPERMD      (R13), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z11
+	VPERMD      (R13), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z11
 	VPERMD      (R10)(DX*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z12
-	VPERMD      (R13)(DX*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z12
+	VPERMD      (R13)(DX*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z12
 	VPERMD      (R10)(DX*2), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z13
-	VPERMD      (R13)(DX*2), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z13
+	VPERMD      (R13)(DX*2), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z13
 	VPERMD      (R10)(DI*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z14
-	VPERMD      (R13)(DI*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z14
+	VPERMD      (R13)(DI*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z14
 	VPERMD      (R10)(DX*4), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z15
-	VPERMD      (R13)(DX*4), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z15
+	VPERMD      (R13)(DX*4), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z15
 	VPERMD      (R10)(R8*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z16
-	VPERMD      (R13)(R8*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z16
+	VPERMD      (R13)(R8*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z16
 	VPERMD      (R10)(DI*2), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z17
-	VPERMD      (R13)(DI*2), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z17
+	VPERMD      (R13)(DI*2), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z17
 	VPERMD      (R10)(R9*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z18
-	VPERMD      (R13)(R9*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z18
+	VPERMD      (R13)(R9*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z18
 	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
@@ -9702,14 +9998,14 @@ tail_done:
 	CMPQ       32(BX), $0x04
 	JGT        apart
 	VSHUFI64X2 $0x44, Z12, Z11, Z27
-	VSHUFI64X2 $0xee, Z12, Z11, Z28
-	VPADDD     Z27, Z28, Z11
+	VSHUFI64X2 $0xee, Z12, Z11, Z29
+	VPADDD     Z27, Z29, Z11
 	VSHUFI64X2 $0x44, Z14, Z13, Z27
-	VSHUFI64X2 $0xee, Z14, Z13, Z28
-	VPADDD     Z27, Z28, Z13
+	VSHUFI64X2 $0xee, Z14, Z13, Z29
+	VPADDD     Z27, Z29, Z13
 	VSHUFI64X2 $0x88, Z13, Z11, Z27
-	VSHUFI64X2 $0xdd, Z13, Z11, Z28
-	VPADDD     Z27, Z28, Z11
+	VSHUFI64X2 $0xdd, Z13, Z11, Z29
+	VPADDD     Z27, Z29, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
@@ -9726,21 +10022,21 @@ quarter0:
 	VMULPS     Z1, Z11, Z11
 	VSHUFF32X4 $0x00, Z11, Z11, Z27
 	VADDPS     Z27, Z19, K1, Z19
-	VSHUFF32X4 $0x55, Z11, Z11, Z28
-	VADDPS     Z28, Z20, K1, Z20
+	VSHUFF32X4 $0x55, Z11, Z11, Z29
+	VADDPS     Z29, Z20, K1, Z20
 	VSHUFF32X4 $0xaa, Z11, Z11, Z27
 	VADDPS     Z27, Z21, K1, Z21
-	VSHUFF32X4 $0xff, Z11, Z11, Z28
-	VADDPS     Z28, Z22, K1, Z22
+	VSHUFF32X4 $0xff, Z11, Z11, Z29
+	VADDPS     Z29, Z22, K1, Z22
 	VSHUFI64X2 $0x44, Z16, Z15, Z27
-	VSHUFI64X2 $0xee, Z16, Z15, Z28
-	VPADDD     Z27, Z28, Z15
+	VSHUFI64X2 $0xee, Z16, Z15, Z29
+	VPADDD     Z27, Z29, Z15
 	VSHUFI64X2 $0x44, Z18, Z17, Z27
-	VSHUFI64X2 $0xee, Z18, Z17, Z28
-	VPADDD     Z27, Z28, Z17
+	VSHUFI64X2 $0xee, Z18, Z17, Z29
+	VPADDD     Z27, Z29, Z17
 	VSHUFI64X2 $0x88, Z17, Z15, Z27
-	VSHUFI64X2 $0xdd, Z17, Z15, Z28
-	VPADDD     Z27, Z28, Z15
+	VSHUFI64X2 $0xdd, Z17, Z15, Z29
+	VPADDD     Z27, Z29, Z15
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
@@ -9757,86 +10053,86 @@ quarter4:
 	VMULPS     Z1, Z15, Z15
 	VSHUFF32X4 $0x00, Z15, Z15, Z27
 	VADDPS     Z27, Z23, K1, Z23
-	VSHUFF32X4 $0x55, Z15, Z15, Z28
-	VADDPS     Z28, Z24, K1, Z24
+	VSHUFF32X4 $0x55, Z15, Z15, Z29
+	VADDPS     Z29, Z24, K1, Z24
 	VSHUFF32X4 $0xaa, Z15, Z15, Z27
 	VADDPS     Z27, Z25, K1, Z25
-	VSHUFF32X4 $0xff, Z15, Z15, Z28
-	VADDPS     Z28, Z26, K1, Z26
+	VSHUFF32X4 $0xff, Z15, Z15, Z29
+	VADDPS     Z29, Z26, K1, Z26
 	JMP        narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
 	VALIGND $0x08, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x08, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x08, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x08, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x08, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x08, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x08, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x08, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x08, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x08, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x08, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 	CMPQ    32(BX), $0x04
 	JGT     reduced
 	VALIGND $0x04, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x04, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x04, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x04, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x04, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x04, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x04, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x04, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x04, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x04, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x04, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 	CMPQ    32(BX), $0x02
 	JGT     reduced
 	VALIGND $0x02, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x02, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x02, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x02, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x02, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x02, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x02, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x02, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x02, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x02, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x02, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 	CMPQ    32(BX), $0x01
 	JGT     reduced
 	VALIGND $0x01, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x01, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x01, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x01, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x01, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x01, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x01, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x01, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x01, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x01, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x01, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 
 reduced:
 	VCVTDQ2PS Z11, Z11
@@ -9899,23 +10195,29 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $136-48
 	VMOVDQU32    1344(SI), Z10
 	MOVL         $0x1e1e1e1e, R10
 	VPBROADCASTD R10, Z6
-	VMOVDQU64    1216(SI), Z7
-	VMOVDQU64    1280(SI), Z8
-	VPXORD       Z19, Z19, Z19
-	VPXORD       Z20, Z20, Z20
-	VPXORD       Z21, Z21, Z21
-	VPXORD       Z22, Z22, Z22
-	VPXORD       Z23, Z23, Z23
-	VPXORD       Z24, Z24, Z24
-	VPXORD       Z25, Z25, Z25
-	VPXORD       Z26, Z26, Z26
-	MOVQ         (BX), R10
-	MOVQ         R10, (SP)
-	CMPQ         160(BX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z3
-	VMOVUPS      Z3, 24(SP)
-	ADDQ         176(BX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(SI), R10
+	LEAQ      1472(SI), R11
+	CMPQ      184(BX), $0x04
+	CMOVQEQ   R11, R10
+	VMOVDQU64 (R10), Z7
+	VMOVDQU64 64(R10), Z8
+	VPXORD    Z19, Z19, Z19
+	VPXORD    Z20, Z20, Z20
+	VPXORD    Z21, Z21, Z21
+	VPXORD    Z22, Z22, Z22
+	VPXORD    Z23, Z23, Z23
+	VPXORD    Z24, Z24, Z24
+	VPXORD    Z25, Z25, Z25
+	VPXORD    Z26, Z26, Z26
+	MOVQ      (BX), R10
+	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z3
+	VMOVUPS   Z3, 24(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 	XORQ R10, R10
@@ -11302,83 +11604,129 @@ exact_1:
 	JMP           exact_1
 
 exact_1_done:
-	ADDQ         $0x01, R13
-	MOVL         $0x80808080, R12
-	VPBROADCASTD R12, Z28
-	MOVQ         112(SP), R12
-	MOVQ         192(BX), R13
-	MOVQ         R13, 120(SP)
-	MOVQ         104(SP), R13
+	ADDQ      $0x01, R13
+	VMOVDQU64 1792(SI), Z27
+	VPXORD    Z28, Z28, Z28
+	MOVQ      112(SP), R12
+	MOVQ      192(BX), R14
+	MOVQ      104(SP), R13
+	KMOVW     128(SP), K2
+	CMPQ      96(SP), $0x10
+	JNE       exact_part_slot
 
 exact_slot:
-	KMOVW        128(SP), K2
 	VPBROADCASTD (R13), Z2
 	VPBROADCASTD 4(R13), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
 	VPSRLD       $0x1c, Z2, Z2
-	VPSUBD.BCST  88(SP), Z2, Z27
-	VPCMPUD.BCST $0x01, 96(SP), Z27, K1
 	PREFETCHT0   8192(R13)
-	VPMOVZXBW    8(R13), Z9
-	VPSLLW       $0x04, Z9, Z27
-	VPTERNLOGD   $0xa8, Z0, Z9, Z27
-	VMOVDQU64    1472(SI), Z3
-	VMOVDQU64    1536(SI), Z4
-	VPSHUFB      Z27, Z3, Z3
-	VPSHUFB      Z27, Z4, Z4
-	VPXORD       Z9, Z9, Z9
-	VPDPBUSD     Z3, Z28, K1, Z9
-	VPDPBUSD     Z4, Z28, K1, Z9
-	VPERMD.Z     (R12), Z2, K1, Z27
-	VPSUBD       Z9, Z11, Z11
-	VPDPBUSD     Z3, Z27, Z11
-	VPERMD.Z     64(R12), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z11
-	VPERMD.Z     (R12)(DX*1), Z2, K1, Z27
-	VPSUBD       Z9, Z12, Z12
-	VPDPBUSD     Z3, Z27, Z12
-	VPERMD.Z     64(R12)(DX*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z12
-	VPERMD.Z     (R12)(DX*2), Z2, K1, Z27
-	VPSUBD       Z9, Z13, Z13
-	VPDPBUSD     Z3, Z27, Z13
-	VPERMD.Z     64(R12)(DX*2), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z13
-	VPERMD.Z     (R12)(DI*1), Z2, K1, Z27
-	VPSUBD       Z9, Z14, Z14
-	VPDPBUSD     Z3, Z27, Z14
-	VPERMD.Z     64(R12)(DI*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z14
-	VPERMD.Z     (R12)(DX*4), Z2, K1, Z27
-	VPSUBD       Z9, Z15, Z15
-	VPDPBUSD     Z3, Z27, Z15
-	VPERMD.Z     64(R12)(DX*4), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z15
-	VPERMD.Z     (R12)(R8*1), Z2, K1, Z27
-	VPSUBD       Z9, Z16, Z16
-	VPDPBUSD     Z3, Z27, Z16
-	VPERMD.Z     64(R12)(R8*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z16
-	VPERMD.Z     (R12)(DI*2), Z2, K1, Z27
-	VPSUBD       Z9, Z17, Z17
-	VPDPBUSD     Z3, Z27, Z17
-	VPERMD.Z     64(R12)(DI*2), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z17
-	VPERMD.Z     (R12)(R9*1), Z2, K1, Z27
-	VPSUBD       Z9, Z18, Z18
-	VPDPBUSD     Z3, Z27, Z18
-	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z27
-	VPDPBUSD     Z4, Z27, Z18
+	VPMOVZXBW    8(R13), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z27, Z28
+	VPDPBUSD     Z4, Z27, Z28
+	VPERMD       (R12), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD       64(R12), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z11
+	VPERMD       (R12)(DX*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD       64(R12)(DX*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z12
+	VPERMD       (R12)(DX*2), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD       64(R12)(DX*2), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z13
+	VPERMD       (R12)(DI*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD       64(R12)(DI*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z14
+	VPERMD       (R12)(DX*4), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z15
+	VPERMD       64(R12)(DX*4), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD       (R12)(R8*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z16
+	VPERMD       64(R12)(R8*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD       (R12)(DI*2), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z17
+	VPERMD       64(R12)(DI*2), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD       (R12)(R9*1), Z2, Z9
+	VPDPBUSD     Z3, Z9, Z18
+	VPERMD       64(R12)(R9*1), Z2, Z9
+	VPDPBUSD     Z4, Z9, Z18
 	ADDQ         $0x28, R13
-	DECQ         120(SP)
+	DECQ         R14
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 96(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R13, 104(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R13), Z2
+	VPBROADCASTD 4(R13), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	VPSUBD.BCST  88(SP), Z2, Z9
+	VPCMPUD.BCST $0x01, 96(SP), Z9, K1
+	PREFETCHT0   8192(R13)
+	VPMOVZXBW    8(R13), Z3
+	VPSLLW       $0x04, Z3, Z9
+	VPTERNLOGD   $0xa8, Z0, Z3, Z9
+	VPSHUFB      Z9, Z7, Z3
+	VPSHUFB      Z9, Z8, Z4
+	VPDPBUSD     Z3, Z27, K1, Z28
+	VPDPBUSD     Z4, Z27, K1, Z28
+	VPERMD.Z     (R12), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z11
+	VPERMD.Z     64(R12), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z11
+	VPERMD.Z     (R12)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z12
+	VPERMD.Z     64(R12)(DX*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z12
+	VPERMD.Z     (R12)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z13
+	VPERMD.Z     64(R12)(DX*2), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z13
+	VPERMD.Z     (R12)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z14
+	VPERMD.Z     64(R12)(DI*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z14
+	VPERMD.Z     (R12)(DX*4), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z15
+	VPERMD.Z     64(R12)(DX*4), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z15
+	VPERMD.Z     (R12)(R8*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z16
+	VPERMD.Z     64(R12)(R8*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z16
+	VPERMD.Z     (R12)(DI*2), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z17
+	VPERMD.Z     64(R12)(DI*2), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z17
+	VPERMD.Z     (R12)(R9*1), Z2, K1, Z9
+	VPDPBUSD     Z3, Z9, Z18
+	VPERMD.Z     64(R12)(R9*1), Z2, K1, Z9
+	VPDPBUSD     Z4, Z9, Z18
+	ADDQ         $0x28, R13
+	DECQ         R14
+	JNE          exact_part_slot
 
 exact_slots_done:
+	VPSUBD      Z28, Z11, Z11
+	VPSUBD      Z28, Z12, Z12
+	VPSUBD      Z28, Z13, Z13
+	VPSUBD      Z28, Z14, Z14
+	VPSUBD      Z28, Z15, Z15
+	VPSUBD      Z28, Z16, Z16
+	VPSUBD      Z28, Z17, Z17
+	VPSUBD      Z28, Z18, Z18
 	MOVQ        88(SP), R12
 	ADDQ        96(SP), R12
 	ANDQ        $0x0f, R12
@@ -11851,36 +12199,36 @@ chunk:
 	VPANDD     Z0, Z4, Z4
 	VPERMD     (R10), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z11
-	VPERMD     (R13), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z11
+	VPERMD     (R13), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z11
 	VPERMD     (R10)(DX*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z12
-	VPERMD     (R13)(DX*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z12
+	VPERMD     (R13)(DX*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z12
 	VPERMD     (R10)(DX*2), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z13
-	VPERMD     (R13)(DX*2), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z13
+	VPERMD     (R13)(DX*2), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z13
 	VPERMD     (R10)(DI*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z14
-	VPERMD     (R13)(DI*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z14
+	VPERMD     (R13)(DI*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z14
 	VPERMD     (R10)(DX*4), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z15
-	VPERMD     (R13)(DX*4), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z15
+	VPERMD     (R13)(DX*4), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z15
 	VPERMD     (R10)(R8*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z16
-	VPERMD     (R13)(R8*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z16
+	VPERMD     (R13)(R8*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z16
 	VPERMD     (R10)(DI*2), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z17
-	VPERMD     (R13)(DI*2), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z17
+	VPERMD     (R13)(DI*2), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z17
 	VPERMD     (R10)(R9*1), Z9, Z27
 	VPDPBUSD   Z27, Z3, Z18
-	VPERMD     (R13)(R9*1), Z9, Z28
-	VPDPBUSD   Z28, Z4, Z18
+	VPERMD     (R13)(R9*1), Z9, Z29
+	VPDPBUSD   Z29, Z4, Z18
 	LEAQ       (R10)(R12*8), R10
 	ADDQ       $0x40, AX
 	JMP        chunk
@@ -11899,36 +12247,36 @@ chunks_done:
 	VPANDD      Z0, Z4, Z4
 	VPERMD      (R10), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z11
-	VPERMD      (R13), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z11
+	VPERMD      (R13), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z11
 	VPERMD      (R10)(DX*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z12
-	VPERMD      (R13)(DX*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z12
+	VPERMD      (R13)(DX*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z12
 	VPERMD      (R10)(DX*2), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z13
-	VPERMD      (R13)(DX*2), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z13
+	VPERMD      (R13)(DX*2), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z13
 	VPERMD      (R10)(DI*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z14
-	VPERMD      (R13)(DI*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z14
+	VPERMD      (R13)(DI*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z14
 	VPERMD      (R10)(DX*4), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z15
-	VPERMD      (R13)(DX*4), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z15
+	VPERMD      (R13)(DX*4), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z15
 	VPERMD      (R10)(R8*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z16
-	VPERMD      (R13)(R8*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z16
+	VPERMD      (R13)(R8*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z16
 	VPERMD      (R10)(DI*2), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z17
-	VPERMD      (R13)(DI*2), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z17
+	VPERMD      (R13)(DI*2), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z17
 	VPERMD      (R10)(R9*1), Z9, Z27
 	VPDPBUSD    Z27, Z3, Z18
-	VPERMD      (R13)(R9*1), Z9, Z28
-	VPDPBUSD    Z28, Z4, Z18
+	VPERMD      (R13)(R9*1), Z9, Z29
+	VPDPBUSD    Z29, Z4, Z18
 	LEAQ        (R10)(R12*8), R10
 	ADDQ        80(BX), AX
 
@@ -11938,14 +12286,14 @@ tail_done:
 	CMPQ       32(BX), $0x04
 	JGT        apart
 	VSHUFI64X2 $0x44, Z12, Z11, Z27
-	VSHUFI64X2 $0xee, Z12, Z11, Z28
-	VPADDD     Z27, Z28, Z11
+	VSHUFI64X2 $0xee, Z12, Z11, Z29
+	VPADDD     Z27, Z29, Z11
 	VSHUFI64X2 $0x44, Z14, Z13, Z27
-	VSHUFI64X2 $0xee, Z14, Z13, Z28
-	VPADDD     Z27, Z28, Z13
+	VSHUFI64X2 $0xee, Z14, Z13, Z29
+	VPADDD     Z27, Z29, Z13
 	VSHUFI64X2 $0x88, Z13, Z11, Z27
-	VSHUFI64X2 $0xdd, Z13, Z11, Z28
-	VPADDD     Z27, Z28, Z11
+	VSHUFI64X2 $0xdd, Z13, Z11, Z29
+	VPADDD     Z27, Z29, Z11
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
@@ -11963,24 +12311,24 @@ quarter0:
 	VSHUFF32X4  $0x00, Z11, Z11, Z27
 	VMULPS.BCST -4(R11), Z27, Z27
 	VADDPS      Z27, Z19, K1, Z19
-	VSHUFF32X4  $0x55, Z11, Z11, Z28
-	VMULPS.BCST -4(R11)(DX*1), Z28, Z28
-	VADDPS      Z28, Z20, K1, Z20
+	VSHUFF32X4  $0x55, Z11, Z11, Z29
+	VMULPS.BCST -4(R11)(DX*1), Z29, Z29
+	VADDPS      Z29, Z20, K1, Z20
 	VSHUFF32X4  $0xaa, Z11, Z11, Z27
 	VMULPS.BCST -4(R11)(DX*2), Z27, Z27
 	VADDPS      Z27, Z21, K1, Z21
-	VSHUFF32X4  $0xff, Z11, Z11, Z28
-	VMULPS.BCST -4(R11)(DI*1), Z28, Z28
-	VADDPS      Z28, Z22, K1, Z22
+	VSHUFF32X4  $0xff, Z11, Z11, Z29
+	VMULPS.BCST -4(R11)(DI*1), Z29, Z29
+	VADDPS      Z29, Z22, K1, Z22
 	VSHUFI64X2  $0x44, Z16, Z15, Z27
-	VSHUFI64X2  $0xee, Z16, Z15, Z28
-	VPADDD      Z27, Z28, Z15
+	VSHUFI64X2  $0xee, Z16, Z15, Z29
+	VPADDD      Z27, Z29, Z15
 	VSHUFI64X2  $0x44, Z18, Z17, Z27
-	VSHUFI64X2  $0xee, Z18, Z17, Z28
-	VPADDD      Z27, Z28, Z17
+	VSHUFI64X2  $0xee, Z18, Z17, Z29
+	VPADDD      Z27, Z29, Z17
 	VSHUFI64X2  $0x88, Z17, Z15, Z27
-	VSHUFI64X2  $0xdd, Z17, Z15, Z28
-	VPADDD      Z27, Z28, Z15
+	VSHUFI64X2  $0xdd, Z17, Z15, Z29
+	VPADDD      Z27, Z29, Z15
 
 	// Each token has a quarter of the register now.
 	CMPQ    32(BX), $0x02
@@ -11998,89 +12346,89 @@ quarter4:
 	VSHUFF32X4  $0x00, Z15, Z15, Z27
 	VMULPS.BCST -4(R11)(DX*4), Z27, Z27
 	VADDPS      Z27, Z23, K1, Z23
-	VSHUFF32X4  $0x55, Z15, Z15, Z28
-	VMULPS.BCST -4(R11)(R8*1), Z28, Z28
-	VADDPS      Z28, Z24, K1, Z24
+	VSHUFF32X4  $0x55, Z15, Z15, Z29
+	VMULPS.BCST -4(R11)(R8*1), Z29, Z29
+	VADDPS      Z29, Z24, K1, Z24
 	VSHUFF32X4  $0xaa, Z15, Z15, Z27
 	VMULPS.BCST -4(R11)(DI*2), Z27, Z27
 	VADDPS      Z27, Z25, K1, Z25
-	VSHUFF32X4  $0xff, Z15, Z15, Z28
-	VMULPS.BCST -4(R11)(R9*1), Z28, Z28
-	VADDPS      Z28, Z26, K1, Z26
+	VSHUFF32X4  $0xff, Z15, Z15, Z29
+	VMULPS.BCST -4(R11)(R9*1), Z29, Z29
+	VADDPS      Z29, Z26, K1, Z26
 	JMP         narrow_done
 
 apart:
 	// Lane l holds a share of row l mod stripRows: turn the shares onto each other.
 	VALIGND $0x08, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x08, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x08, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x08, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x08, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x08, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x08, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x08, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x08, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x08, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x08, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x08, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 	CMPQ    32(BX), $0x04
 	JGT     reduced
 	VALIGND $0x04, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x04, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x04, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x04, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x04, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x04, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x04, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x04, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x04, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x04, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x04, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x04, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 	CMPQ    32(BX), $0x02
 	JGT     reduced
 	VALIGND $0x02, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x02, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x02, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x02, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x02, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x02, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x02, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x02, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x02, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x02, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x02, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x02, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 	CMPQ    32(BX), $0x01
 	JGT     reduced
 	VALIGND $0x01, Z11, Z11, Z27
 	VPADDD  Z27, Z11, Z11
-	VALIGND $0x01, Z12, Z12, Z28
-	VPADDD  Z28, Z12, Z12
+	VALIGND $0x01, Z12, Z12, Z29
+	VPADDD  Z29, Z12, Z12
 	VALIGND $0x01, Z13, Z13, Z27
 	VPADDD  Z27, Z13, Z13
-	VALIGND $0x01, Z14, Z14, Z28
-	VPADDD  Z28, Z14, Z14
+	VALIGND $0x01, Z14, Z14, Z29
+	VPADDD  Z29, Z14, Z14
 	VALIGND $0x01, Z15, Z15, Z27
 	VPADDD  Z27, Z15, Z15
-	VALIGND $0x01, Z16, Z16, Z28
-	VPADDD  Z28, Z16, Z16
+	VALIGND $0x01, Z16, Z16, Z29
+	VPADDD  Z29, Z16, Z16
 	VALIGND $0x01, Z17, Z17, Z27
 	VPADDD  Z27, Z17, Z17
-	VALIGND $0x01, Z18, Z18, Z28
-	VPADDD  Z28, Z18, Z18
+	VALIGND $0x01, Z18, Z18, Z29
+	VPADDD  Z29, Z18, Z18
 
 reduced:
 	VCVTDQ2PS   Z11, Z11
@@ -13542,12 +13890,167 @@ exact_cell:
 	DECQ             R13
 	JNE              exact_cell
 	MOVQ             256(SP), R12
-	MOVQ             192(BX), R13
-	MOVQ             R13, 264(SP)
+	MOVQ             192(BX), R14
 	MOVQ             248(SP), R13
+	KMOVW            272(SP), K2
+	CMPQ             240(SP), $0x10
+	JNE              exact_part_slot
 
 exact_slot:
-	KMOVW        272(SP), K2
+	VPBROADCASTD (R13), Z2
+	VPBROADCASTD 4(R13), K2, Z2
+	VPSLLVD      1408(SI), Z2, Z2
+	VPSRLD       $0x1c, Z2, Z2
+	PREFETCHT0   8192(R13)
+	VPMOVZXWD    8(R13), Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS      (R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      (R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      (R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      (R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      (R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS      (R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS      (R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS      (R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS      256(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      256(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      256(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      256(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      256(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS      256(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS      256(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS      256(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPSRLD       $0x04, Z29, Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS      64(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS      64(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS      64(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS      64(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS      64(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS      64(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS      64(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS      64(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS      320(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS      320(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS      320(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS      320(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS      320(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS      320(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS      320(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS      320(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPSRLD       $0x04, Z29, Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS      128(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      128(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      128(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      128(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      128(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS      128(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS      128(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS      128(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS      384(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z5
+	VPERMPS      384(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z6
+	VPERMPS      384(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z7
+	VPERMPS      384(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z8
+	VPERMPS      384(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z9
+	VPERMPS      384(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z10
+	VPERMPS      384(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z11
+	VPERMPS      384(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z12
+	VPSRLD       $0x04, Z29, Z29
+	VPERMPS      1600(SI), Z29, Z3
+	VPERMPS      192(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS      192(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS      192(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS      192(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS      192(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS      192(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS      192(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS      192(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	VPERMPS      1664(SI), Z29, Z3
+	VPERMPS      448(R12), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z13
+	VPERMPS      448(R12)(DX*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z14
+	VPERMPS      448(R12)(DX*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z15
+	VPERMPS      448(R12)(DI*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z16
+	VPERMPS      448(R12)(DX*4), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z17
+	VPERMPS      448(R12)(R8*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z18
+	VPERMPS      448(R12)(DI*2), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z19
+	VPERMPS      448(R12)(R9*1), Z2, Z4
+	VFMADD231PS  Z4, Z3, Z20
+	ADDQ         $0x28, R13
+	DECQ         R14
+	JNE          exact_slot
+
+	// The next record, of a group that has several.
+	MOVQ R13, 248(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
 	VPBROADCASTD (R13), Z2
 	VPBROADCASTD 4(R13), K2, Z2
 	VPSLLVD      1408(SI), Z2, Z2
@@ -13696,13 +14199,8 @@ exact_slot:
 	VPERMPS.Z    448(R12)(R9*1), Z2, K1, Z4
 	VFMADD231PS  Z4, Z3, Z20
 	ADDQ         $0x28, R13
-	DECQ         264(SP)
-	JNE          exact_slot
-
-	// The next record, of a group that has several.
-	CMPQ 240(SP), $0x10
-	JNE  exact_slots_done
-	MOVQ R13, 248(SP)
+	DECQ         R14
+	JNE          exact_part_slot
 
 exact_slots_done:
 	MOVQ        232(SP), R12
@@ -14532,9 +15030,15 @@ TEXT ·widenAVX512(SB), NOSPLIT, $0-32
 	VMOVDQU32    1344(BX), Z8
 	MOVL         $0x1e1e1e1e, SI
 	VPBROADCASTD SI, Z4
-	VMOVDQU64    1216(BX), Z5
-	VMOVDQU64    1280(BX), Z6
-	MOVQ         (DX), BX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(BX), SI
+	LEAQ      1472(BX), BX
+	CMPQ      184(DX), $0x04
+	CMOVQEQ   BX, SI
+	VMOVDQU64 (SI), Z5
+	VMOVDQU64 64(SI), Z6
+	MOVQ      (DX), BX
 
 group:
 	SUBQ       $0x01, BX
@@ -14947,17 +15451,23 @@ TEXT ·panelA8x16AVX512(SB), NOSPLIT, $120-48
 	VMOVDQU32    1344(SI), Z9
 	MOVL         $0x1e1e1e1e, R11
 	VPBROADCASTD R11, Z5
-	VMOVDQU64    1216(SI), Z6
-	VMOVDQU64    1280(SI), Z7
-	XORQ         R11, R11
-	MOVQ         R11, 8(SP)
-	MOVQ         $0x0000ff00, R11
-	MOVQ         R11, 48(SP)
-	CMPQ         160(BX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z2
-	VMOVUPS      Z2, 56(SP)
-	ADDQ         176(BX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(SI), R11
+	LEAQ      1472(SI), R12
+	CMPQ      184(BX), $0x04
+	CMOVQEQ   R12, R11
+	VMOVDQU64 (R11), Z6
+	VMOVDQU64 64(R11), Z7
+	XORQ      R11, R11
+	MOVQ      R11, 8(SP)
+	MOVQ      $0x0000ff00, R11
+	MOVQ      R11, 48(SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z2
+	VMOVUPS   Z2, 56(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 	MOVQ (BX), R11
@@ -15762,129 +16272,207 @@ exact_cell:
 	ADDQ          $0x08, R12
 	DECQ          R14
 	JNE           exact_cell
-	MOVL          $0x80808080, R13
-	VPBROADCASTD  R13, Z27
+	VMOVDQU64     1792(SI), Z26
+	VPXORD        Z27, Z27, Z27
 	MOVQ          32(SP), R13
 	LEAQ          (R13)(DX*8), R14
-	MOVQ          192(BX), R15
-	MOVQ          R15, 40(SP)
+	MOVQ          192(BX), BP
 	MOVQ          24(SP), R15
+	KMOVW         48(SP), K2
+	CMPQ          16(SP), $0x10
+	JNE           exact_part_slot
 
 exact_slot:
-	KMOVW        48(SP), K2
 	VPBROADCASTD (R15), Z1
 	VPBROADCASTD 4(R15), K2, Z1
 	VPSLLVD      1408(SI), Z1, Z1
 	VPSRLD       $0x1c, Z1, Z1
-	VPSUBD.BCST  8(SP), Z1, Z26
-	VPCMPUD.BCST $0x01, 16(SP), Z26, K1
 	PREFETCHT0   8192(R15)
-	VPMOVZXBW    8(R15), Z8
-	VPSLLW       $0x04, Z8, Z26
-	VPTERNLOGD   $0xa8, Z4, Z8, Z26
-	VMOVDQU64    1472(SI), Z2
-	VMOVDQU64    1536(SI), Z3
-	VPSHUFB      Z26, Z2, Z2
-	VPSHUFB      Z26, Z3, Z3
-	VPXORD       Z8, Z8, Z8
-	VPDPBUSD     Z2, Z27, K1, Z8
-	VPDPBUSD     Z3, Z27, K1, Z8
-	VPERMD.Z     (R13), Z1, K1, Z26
-	VPSUBD       Z8, Z10, Z10
-	VPDPBUSD     Z2, Z26, Z10
-	VPERMD.Z     64(R13), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z10
-	VPERMD.Z     (R13)(DX*1), Z1, K1, Z26
-	VPSUBD       Z8, Z11, Z11
-	VPDPBUSD     Z2, Z26, Z11
-	VPERMD.Z     64(R13)(DX*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z11
-	VPERMD.Z     (R13)(DX*2), Z1, K1, Z26
-	VPSUBD       Z8, Z12, Z12
-	VPDPBUSD     Z2, Z26, Z12
-	VPERMD.Z     64(R13)(DX*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z12
-	VPERMD.Z     (R13)(R8*1), Z1, K1, Z26
-	VPSUBD       Z8, Z13, Z13
-	VPDPBUSD     Z2, Z26, Z13
-	VPERMD.Z     64(R13)(R8*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z13
-	VPERMD.Z     (R13)(DX*4), Z1, K1, Z26
-	VPSUBD       Z8, Z14, Z14
-	VPDPBUSD     Z2, Z26, Z14
-	VPERMD.Z     64(R13)(DX*4), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z14
-	VPERMD.Z     (R13)(R9*1), Z1, K1, Z26
-	VPSUBD       Z8, Z15, Z15
-	VPDPBUSD     Z2, Z26, Z15
-	VPERMD.Z     64(R13)(R9*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z15
-	VPERMD.Z     (R13)(R8*2), Z1, K1, Z26
-	VPSUBD       Z8, Z16, Z16
-	VPDPBUSD     Z2, Z26, Z16
-	VPERMD.Z     64(R13)(R8*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z16
-	VPERMD.Z     (R13)(R10*1), Z1, K1, Z26
-	VPSUBD       Z8, Z17, Z17
-	VPDPBUSD     Z2, Z26, Z17
-	VPERMD.Z     64(R13)(R10*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z17
-	VPERMD.Z     (R14), Z1, K1, Z26
-	VPSUBD       Z8, Z18, Z18
-	VPDPBUSD     Z2, Z26, Z18
-	VPERMD.Z     64(R14), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z18
-	VPERMD.Z     (R14)(DX*1), Z1, K1, Z26
-	VPSUBD       Z8, Z19, Z19
-	VPDPBUSD     Z2, Z26, Z19
-	VPERMD.Z     64(R14)(DX*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z19
-	VPERMD.Z     (R14)(DX*2), Z1, K1, Z26
-	VPSUBD       Z8, Z20, Z20
-	VPDPBUSD     Z2, Z26, Z20
-	VPERMD.Z     64(R14)(DX*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z20
-	VPERMD.Z     (R14)(R8*1), Z1, K1, Z26
-	VPSUBD       Z8, Z21, Z21
-	VPDPBUSD     Z2, Z26, Z21
-	VPERMD.Z     64(R14)(R8*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z21
-	VPERMD.Z     (R14)(DX*4), Z1, K1, Z26
-	VPSUBD       Z8, Z22, Z22
-	VPDPBUSD     Z2, Z26, Z22
-	VPERMD.Z     64(R14)(DX*4), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z22
-	VPERMD.Z     (R14)(R9*1), Z1, K1, Z26
-	VPSUBD       Z8, Z23, Z23
-	VPDPBUSD     Z2, Z26, Z23
-	VPERMD.Z     64(R14)(R9*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z23
-	VPERMD.Z     (R14)(R8*2), Z1, K1, Z26
-	VPSUBD       Z8, Z24, Z24
-	VPDPBUSD     Z2, Z26, Z24
-	VPERMD.Z     64(R14)(R8*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z24
-	VPERMD.Z     (R14)(R10*1), Z1, K1, Z26
-	VPSUBD       Z8, Z25, Z25
-	VPDPBUSD     Z2, Z26, Z25
-	VPERMD.Z     64(R14)(R10*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z25
+	VPMOVZXBW    8(R15), Z2
+	VPSLLW       $0x04, Z2, Z8
+	VPTERNLOGD   $0xa8, Z4, Z2, Z8
+	VPSHUFB      Z8, Z6, Z2
+	VPSHUFB      Z8, Z7, Z3
+	VPDPBUSD     Z2, Z26, Z27
+	VPDPBUSD     Z3, Z26, Z27
+	VPERMD       (R13), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z10
+	VPERMD       64(R13), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z10
+	VPERMD       (R13)(DX*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z11
+	VPERMD       64(R13)(DX*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z11
+	VPERMD       (R13)(DX*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z12
+	VPERMD       64(R13)(DX*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z12
+	VPERMD       (R13)(R8*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z13
+	VPERMD       64(R13)(R8*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z13
+	VPERMD       (R13)(DX*4), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z14
+	VPERMD       64(R13)(DX*4), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z14
+	VPERMD       (R13)(R9*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z15
+	VPERMD       64(R13)(R9*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z15
+	VPERMD       (R13)(R8*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z16
+	VPERMD       64(R13)(R8*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z16
+	VPERMD       (R13)(R10*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z17
+	VPERMD       64(R13)(R10*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z17
+	VPERMD       (R14), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z18
+	VPERMD       64(R14), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z18
+	VPERMD       (R14)(DX*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z19
+	VPERMD       64(R14)(DX*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z19
+	VPERMD       (R14)(DX*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z20
+	VPERMD       64(R14)(DX*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z20
+	VPERMD       (R14)(R8*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z21
+	VPERMD       64(R14)(R8*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z21
+	VPERMD       (R14)(DX*4), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z22
+	VPERMD       64(R14)(DX*4), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z22
+	VPERMD       (R14)(R9*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z23
+	VPERMD       64(R14)(R9*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z23
+	VPERMD       (R14)(R8*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z24
+	VPERMD       64(R14)(R8*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z24
+	VPERMD       (R14)(R10*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z25
+	VPERMD       64(R14)(R10*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z25
 	ADDQ         $0x28, R15
-	DECQ         40(SP)
+	DECQ         BP
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 16(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R15, 24(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R15), Z1
+	VPBROADCASTD 4(R15), K2, Z1
+	VPSLLVD      1408(SI), Z1, Z1
+	VPSRLD       $0x1c, Z1, Z1
+	VPSUBD.BCST  8(SP), Z1, Z8
+	VPCMPUD.BCST $0x01, 16(SP), Z8, K1
+	PREFETCHT0   8192(R15)
+	VPMOVZXBW    8(R15), Z2
+	VPSLLW       $0x04, Z2, Z8
+	VPTERNLOGD   $0xa8, Z4, Z2, Z8
+	VPSHUFB      Z8, Z6, Z2
+	VPSHUFB      Z8, Z7, Z3
+	VPDPBUSD     Z2, Z26, K1, Z27
+	VPDPBUSD     Z3, Z26, K1, Z27
+	VPERMD.Z     (R13), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z10
+	VPERMD.Z     64(R13), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z10
+	VPERMD.Z     (R13)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z11
+	VPERMD.Z     64(R13)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z11
+	VPERMD.Z     (R13)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z12
+	VPERMD.Z     64(R13)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z12
+	VPERMD.Z     (R13)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z13
+	VPERMD.Z     64(R13)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z13
+	VPERMD.Z     (R13)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z14
+	VPERMD.Z     64(R13)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z14
+	VPERMD.Z     (R13)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z15
+	VPERMD.Z     64(R13)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z15
+	VPERMD.Z     (R13)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z16
+	VPERMD.Z     64(R13)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z16
+	VPERMD.Z     (R13)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z17
+	VPERMD.Z     64(R13)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z17
+	VPERMD.Z     (R14), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z18
+	VPERMD.Z     64(R14), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z18
+	VPERMD.Z     (R14)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z19
+	VPERMD.Z     64(R14)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z19
+	VPERMD.Z     (R14)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z20
+	VPERMD.Z     64(R14)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z20
+	VPERMD.Z     (R14)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z21
+	VPERMD.Z     64(R14)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z21
+	VPERMD.Z     (R14)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z22
+	VPERMD.Z     64(R14)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z22
+	VPERMD.Z     (R14)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z23
+	VPERMD.Z     64(R14)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z23
+	VPERMD.Z     (R14)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z24
+	VPERMD.Z     64(R14)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z24
+	VPERMD.Z     (R14)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z25
+	VPERMD.Z     64(R14)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z25
+	ADDQ         $0x28, R15
+	DECQ         BP
+	JNE          exact_part_slot
 
 exact_slots_done:
-	MOVQ  8(SP), R13
-	ADDQ  16(SP), R13
-	ANDQ  $0x0f, R13
-	MOVQ  R13, 8(SP)
-	TESTQ R11, R11
-	JNE   exact_known
+	VPSUBD Z27, Z10, Z10
+	VPSUBD Z27, Z11, Z11
+	VPSUBD Z27, Z12, Z12
+	VPSUBD Z27, Z13, Z13
+	VPSUBD Z27, Z14, Z14
+	VPSUBD Z27, Z15, Z15
+	VPSUBD Z27, Z16, Z16
+	VPSUBD Z27, Z17, Z17
+	VPSUBD Z27, Z18, Z18
+	VPSUBD Z27, Z19, Z19
+	VPSUBD Z27, Z20, Z20
+	VPSUBD Z27, Z21, Z21
+	VPSUBD Z27, Z22, Z22
+	VPSUBD Z27, Z23, Z23
+	VPSUBD Z27, Z24, Z24
+	VPSUBD Z27, Z25, Z25
+	MOVQ   8(SP), R13
+	ADDQ   16(SP), R13
+	ANDQ   $0x0f, R13
+	MOVQ   R13, 8(SP)
+	TESTQ  R11, R11
+	JNE    exact_known
 
 multiplied:
 	MOVQ      104(BX), R12
@@ -15994,17 +16582,23 @@ TEXT ·panelA4x16AVX512(SB), NOSPLIT, $120-48
 	VMOVDQU32    1344(SI), Z9
 	MOVL         $0x1e1e1e1e, R11
 	VPBROADCASTD R11, Z5
-	VMOVDQU64    1216(SI), Z6
-	VMOVDQU64    1280(SI), Z7
-	XORQ         R11, R11
-	MOVQ         R11, 8(SP)
-	MOVQ         $0x0000ff00, R11
-	MOVQ         R11, 48(SP)
-	CMPQ         160(BX), $0x09
-	JNE          no_units
-	VCVTPH2PS    (AX), Z2
-	VMOVUPS      Z2, 56(SP)
-	ADDQ         176(BX), AX
+
+	// Records have words of their own to look up.
+	LEAQ      1216(SI), R11
+	LEAQ      1472(SI), R12
+	CMPQ      184(BX), $0x04
+	CMOVQEQ   R12, R11
+	VMOVDQU64 (R11), Z6
+	VMOVDQU64 64(R11), Z7
+	XORQ      R11, R11
+	MOVQ      R11, 8(SP)
+	MOVQ      $0x0000ff00, R11
+	MOVQ      R11, 48(SP)
+	CMPQ      160(BX), $0x09
+	JNE       no_units
+	VCVTPH2PS (AX), Z2
+	VMOVUPS   Z2, 56(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 	MOVQ (BX), R11
@@ -16873,129 +17467,207 @@ exact_cell:
 	ADDQ          $0x08, R12
 	DECQ          R14
 	JNE           exact_cell
-	MOVL          $0x80808080, R13
-	VPBROADCASTD  R13, Z27
+	VMOVDQU64     1792(SI), Z26
+	VPXORD        Z27, Z27, Z27
 	MOVQ          32(SP), R13
 	LEAQ          (R13)(DX*8), R14
-	MOVQ          192(BX), R15
-	MOVQ          R15, 40(SP)
+	MOVQ          192(BX), BP
 	MOVQ          24(SP), R15
+	KMOVW         48(SP), K2
+	CMPQ          16(SP), $0x10
+	JNE           exact_part_slot
 
 exact_slot:
-	KMOVW        48(SP), K2
 	VPBROADCASTD (R15), Z1
 	VPBROADCASTD 4(R15), K2, Z1
 	VPSLLVD      1408(SI), Z1, Z1
 	VPSRLD       $0x1c, Z1, Z1
-	VPSUBD.BCST  8(SP), Z1, Z26
-	VPCMPUD.BCST $0x01, 16(SP), Z26, K1
 	PREFETCHT0   8192(R15)
-	VPMOVZXBW    8(R15), Z8
-	VPSLLW       $0x04, Z8, Z26
-	VPTERNLOGD   $0xa8, Z4, Z8, Z26
-	VMOVDQU64    1472(SI), Z2
-	VMOVDQU64    1536(SI), Z3
-	VPSHUFB      Z26, Z2, Z2
-	VPSHUFB      Z26, Z3, Z3
-	VPXORD       Z8, Z8, Z8
-	VPDPBUSD     Z2, Z27, K1, Z8
-	VPDPBUSD     Z3, Z27, K1, Z8
-	VPERMD.Z     (R13), Z1, K1, Z26
-	VPSUBD       Z8, Z10, Z10
-	VPDPBUSD     Z2, Z26, Z10
-	VPERMD.Z     64(R13), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z10
-	VPERMD.Z     (R13)(DX*1), Z1, K1, Z26
-	VPSUBD       Z8, Z11, Z11
-	VPDPBUSD     Z2, Z26, Z11
-	VPERMD.Z     64(R13)(DX*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z11
-	VPERMD.Z     (R13)(DX*2), Z1, K1, Z26
-	VPSUBD       Z8, Z12, Z12
-	VPDPBUSD     Z2, Z26, Z12
-	VPERMD.Z     64(R13)(DX*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z12
-	VPERMD.Z     (R13)(R8*1), Z1, K1, Z26
-	VPSUBD       Z8, Z13, Z13
-	VPDPBUSD     Z2, Z26, Z13
-	VPERMD.Z     64(R13)(R8*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z13
-	VPERMD.Z     (R13)(DX*4), Z1, K1, Z26
-	VPSUBD       Z8, Z14, Z14
-	VPDPBUSD     Z2, Z26, Z14
-	VPERMD.Z     64(R13)(DX*4), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z14
-	VPERMD.Z     (R13)(R9*1), Z1, K1, Z26
-	VPSUBD       Z8, Z15, Z15
-	VPDPBUSD     Z2, Z26, Z15
-	VPERMD.Z     64(R13)(R9*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z15
-	VPERMD.Z     (R13)(R8*2), Z1, K1, Z26
-	VPSUBD       Z8, Z16, Z16
-	VPDPBUSD     Z2, Z26, Z16
-	VPERMD.Z     64(R13)(R8*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z16
-	VPERMD.Z     (R13)(R10*1), Z1, K1, Z26
-	VPSUBD       Z8, Z17, Z17
-	VPDPBUSD     Z2, Z26, Z17
-	VPERMD.Z     64(R13)(R10*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z17
-	VPERMD.Z     (R14), Z1, K1, Z26
-	VPSUBD       Z8, Z18, Z18
-	VPDPBUSD     Z2, Z26, Z18
-	VPERMD.Z     64(R14), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z18
-	VPERMD.Z     (R14)(DX*1), Z1, K1, Z26
-	VPSUBD       Z8, Z19, Z19
-	VPDPBUSD     Z2, Z26, Z19
-	VPERMD.Z     64(R14)(DX*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z19
-	VPERMD.Z     (R14)(DX*2), Z1, K1, Z26
-	VPSUBD       Z8, Z20, Z20
-	VPDPBUSD     Z2, Z26, Z20
-	VPERMD.Z     64(R14)(DX*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z20
-	VPERMD.Z     (R14)(R8*1), Z1, K1, Z26
-	VPSUBD       Z8, Z21, Z21
-	VPDPBUSD     Z2, Z26, Z21
-	VPERMD.Z     64(R14)(R8*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z21
-	VPERMD.Z     (R14)(DX*4), Z1, K1, Z26
-	VPSUBD       Z8, Z22, Z22
-	VPDPBUSD     Z2, Z26, Z22
-	VPERMD.Z     64(R14)(DX*4), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z22
-	VPERMD.Z     (R14)(R9*1), Z1, K1, Z26
-	VPSUBD       Z8, Z23, Z23
-	VPDPBUSD     Z2, Z26, Z23
-	VPERMD.Z     64(R14)(R9*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z23
-	VPERMD.Z     (R14)(R8*2), Z1, K1, Z26
-	VPSUBD       Z8, Z24, Z24
-	VPDPBUSD     Z2, Z26, Z24
-	VPERMD.Z     64(R14)(R8*2), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z24
-	VPERMD.Z     (R14)(R10*1), Z1, K1, Z26
-	VPSUBD       Z8, Z25, Z25
-	VPDPBUSD     Z2, Z26, Z25
-	VPERMD.Z     64(R14)(R10*1), Z1, K1, Z26
-	VPDPBUSD     Z3, Z26, Z25
+	VPMOVZXBW    8(R15), Z2
+	VPSLLW       $0x04, Z2, Z8
+	VPTERNLOGD   $0xa8, Z4, Z2, Z8
+	VPSHUFB      Z8, Z6, Z2
+	VPSHUFB      Z8, Z7, Z3
+	VPDPBUSD     Z2, Z26, Z27
+	VPDPBUSD     Z3, Z26, Z27
+	VPERMD       (R13), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z10
+	VPERMD       64(R13), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z10
+	VPERMD       (R13)(DX*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z11
+	VPERMD       64(R13)(DX*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z11
+	VPERMD       (R13)(DX*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z12
+	VPERMD       64(R13)(DX*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z12
+	VPERMD       (R13)(R8*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z13
+	VPERMD       64(R13)(R8*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z13
+	VPERMD       (R13)(DX*4), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z14
+	VPERMD       64(R13)(DX*4), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z14
+	VPERMD       (R13)(R9*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z15
+	VPERMD       64(R13)(R9*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z15
+	VPERMD       (R13)(R8*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z16
+	VPERMD       64(R13)(R8*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z16
+	VPERMD       (R13)(R10*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z17
+	VPERMD       64(R13)(R10*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z17
+	VPERMD       (R14), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z18
+	VPERMD       64(R14), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z18
+	VPERMD       (R14)(DX*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z19
+	VPERMD       64(R14)(DX*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z19
+	VPERMD       (R14)(DX*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z20
+	VPERMD       64(R14)(DX*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z20
+	VPERMD       (R14)(R8*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z21
+	VPERMD       64(R14)(R8*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z21
+	VPERMD       (R14)(DX*4), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z22
+	VPERMD       64(R14)(DX*4), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z22
+	VPERMD       (R14)(R9*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z23
+	VPERMD       64(R14)(R9*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z23
+	VPERMD       (R14)(R8*2), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z24
+	VPERMD       64(R14)(R8*2), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z24
+	VPERMD       (R14)(R10*1), Z1, Z8
+	VPDPBUSD     Z2, Z8, Z25
+	VPERMD       64(R14)(R10*1), Z1, Z8
+	VPDPBUSD     Z3, Z8, Z25
 	ADDQ         $0x28, R15
-	DECQ         40(SP)
+	DECQ         BP
 	JNE          exact_slot
 
 	// The next record, of a group that has several.
-	CMPQ 16(SP), $0x10
-	JNE  exact_slots_done
 	MOVQ R15, 24(SP)
+	JMP  exact_slots_done
+
+exact_part_slot:
+	VPBROADCASTD (R15), Z1
+	VPBROADCASTD 4(R15), K2, Z1
+	VPSLLVD      1408(SI), Z1, Z1
+	VPSRLD       $0x1c, Z1, Z1
+	VPSUBD.BCST  8(SP), Z1, Z8
+	VPCMPUD.BCST $0x01, 16(SP), Z8, K1
+	PREFETCHT0   8192(R15)
+	VPMOVZXBW    8(R15), Z2
+	VPSLLW       $0x04, Z2, Z8
+	VPTERNLOGD   $0xa8, Z4, Z2, Z8
+	VPSHUFB      Z8, Z6, Z2
+	VPSHUFB      Z8, Z7, Z3
+	VPDPBUSD     Z2, Z26, K1, Z27
+	VPDPBUSD     Z3, Z26, K1, Z27
+	VPERMD.Z     (R13), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z10
+	VPERMD.Z     64(R13), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z10
+	VPERMD.Z     (R13)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z11
+	VPERMD.Z     64(R13)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z11
+	VPERMD.Z     (R13)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z12
+	VPERMD.Z     64(R13)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z12
+	VPERMD.Z     (R13)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z13
+	VPERMD.Z     64(R13)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z13
+	VPERMD.Z     (R13)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z14
+	VPERMD.Z     64(R13)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z14
+	VPERMD.Z     (R13)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z15
+	VPERMD.Z     64(R13)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z15
+	VPERMD.Z     (R13)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z16
+	VPERMD.Z     64(R13)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z16
+	VPERMD.Z     (R13)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z17
+	VPERMD.Z     64(R13)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z17
+	VPERMD.Z     (R14), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z18
+	VPERMD.Z     64(R14), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z18
+	VPERMD.Z     (R14)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z19
+	VPERMD.Z     64(R14)(DX*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z19
+	VPERMD.Z     (R14)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z20
+	VPERMD.Z     64(R14)(DX*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z20
+	VPERMD.Z     (R14)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z21
+	VPERMD.Z     64(R14)(R8*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z21
+	VPERMD.Z     (R14)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z22
+	VPERMD.Z     64(R14)(DX*4), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z22
+	VPERMD.Z     (R14)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z23
+	VPERMD.Z     64(R14)(R9*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z23
+	VPERMD.Z     (R14)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z24
+	VPERMD.Z     64(R14)(R8*2), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z24
+	VPERMD.Z     (R14)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z2, Z8, Z25
+	VPERMD.Z     64(R14)(R10*1), Z1, K1, Z8
+	VPDPBUSD     Z3, Z8, Z25
+	ADDQ         $0x28, R15
+	DECQ         BP
+	JNE          exact_part_slot
 
 exact_slots_done:
-	MOVQ  8(SP), R13
-	ADDQ  16(SP), R13
-	ANDQ  $0x0f, R13
-	MOVQ  R13, 8(SP)
-	TESTQ R11, R11
-	JNE   exact_known
+	VPSUBD Z27, Z10, Z10
+	VPSUBD Z27, Z11, Z11
+	VPSUBD Z27, Z12, Z12
+	VPSUBD Z27, Z13, Z13
+	VPSUBD Z27, Z14, Z14
+	VPSUBD Z27, Z15, Z15
+	VPSUBD Z27, Z16, Z16
+	VPSUBD Z27, Z17, Z17
+	VPSUBD Z27, Z18, Z18
+	VPSUBD Z27, Z19, Z19
+	VPSUBD Z27, Z20, Z20
+	VPSUBD Z27, Z21, Z21
+	VPSUBD Z27, Z22, Z22
+	VPSUBD Z27, Z23, Z23
+	VPSUBD Z27, Z24, Z24
+	VPSUBD Z27, Z25, Z25
+	MOVQ   8(SP), R13
+	ADDQ   16(SP), R13
+	ANDQ   $0x0f, R13
+	MOVQ   R13, 8(SP)
+	TESTQ  R11, R11
+	JNE    exact_known
 
 multiplied:
 	MOVQ        104(BX), R12

@@ -145,44 +145,25 @@
 //
 // # Speed
 //
-// The figures are of one machine with 2 cores and AVX-512 VNNI (AMD EPYC, Zen 5)
-// that was never quite idle; groups of 128, 10 % of the blocks 16x64, W4A8 unless
-// said otherwise. BenchmarkLayer prints such ratios; these are medians of 25
-// products with M = 1 in random order:
+// results/reference/kernels has times of whole layers with their intervals, and
+// results/README.md the table of them ("What the kernels show"). With one token a residual on
+// 16x64 blocks costs what its bytes cost, in one stream or in two. Streams lie on large
+// pages, where the system has any: on small ones their rate depends on where they came to
+// lie, by more than any difference between variants.
 //
-//	                                   14336x4096   4096x14336
-//	dense4, share of read bandwidth          0.94         0.85
-//	zipper / dense4                         1.112        1.107   1.10 by bytes
-//	separate / zipper                        1.06         0.98   1.00 by bytes
-//	w16a16 / zipper                          3.38         3.48   3.5 by bytes
-//	zipper / dense4, W4A16                   1.09         1.15   1.10 by bytes
+// With more tokens kernels wait for the integer units. A strip costs its products and, for
+// every token, 5 instructions that begin and end a sum. Thin strips cost much more, because
+// each fills only a part of a register (1x32 a quarter) and is summed across lanes for
+// itself. Several of them in one register, with a row for each in the head, would be the
+// remedy.
 //
-// Streams lie on large pages, where the system has any. On small ones the same
-// dense4 stream was read at 20.9 GB/s instead of 30.9 (medians of 60), and a
-// zipped one at anything between 19 and 28, by the luck of where it came to lie:
-// more than any difference between variants.
+// The figures below have no committed rows. They are what BenchmarkPanel (the cache) and
+// BenchmarkThin (ratios) printed on 2 cores of an AMD EPYC (Zen 5, AVX-512 VNNI) that was busy with
+// other work: for orders of magnitude.
 //
-// With more tokens kernels wait for the integer units. A panel of 4096 columns
-// that stays in the cache took, at best, in ns:
-//
-//	M                         1      4      8
-//	dense4                  351    788   1380
-//	zipper, 16x64           428    919   1564
-//	zipper, 1x128           564   1081   1894
-//	zipper, 4x16            781   1469   2507
-//	zipper, 1x32           1537   2757   4004
-//	separate, 16x64         453    912   1612
-//	separate, 1x32         1652   2647   4076
-//
-// So zipper / dense4 is 1.13 to 1.17 from M = 4 on, where 1.12 was hoped for: a
-// strip costs its products and, for every token, 5 instructions that begin and end
-// a sum. Thin strips cost much more, because each fills only a part of a register
-// (1x32 a quarter) and is summed across lanes for itself. Several of them in one
-// register, with a row for each in the head, would be the remedy.
-//
-// The same of formats, and of a residual of 1x8 blocks that rides in the codes, 10 % of
-// them, on the same machine while it was busy with other work; read is bytes over the
-// time with M = 1, in GB/s, where memory gave each of the two cores 20:
+// A panel of 4096 columns that stays in the cache, in ns at best, by format, and with a
+// residual of 1x8 blocks that rides in the codes, 10 % of them; read is bytes over the time
+// with M = 1, in GB/s, where memory gave each of the two cores 20:
 //
 //	W4A8 M                    1  read      4      8     16
 //	int4 g128               286   118    671   1186
@@ -224,15 +205,10 @@
 //
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for
-// the slowest core. That is -4 to 8 % in the cache, and within the noise where
-// memory sets the pace. On a CPU one stream gains little over two.
+// the slowest core. On a CPU one stream gains little over two.
 //
 // There is no separate path for prefills, because unpacking is not what they wait
-// for: with 8 tokens a cell takes 16 VPDPBUSD and 3 instructions that unpack it. A
-// kernel with moves instead took 1281 ns for a panel instead of 1290, and one whose
-// VPDPBUSD loaded no activations 1281. Codes unpacked once for more tokens would
-// only be more bytes to read. Blocks of columns of activations that fit the L1 cache
-// cost 5 % instead of gaining. With 512 tokens one core did 260 (K = 4096) and 227
-// (K = 14336) multiply-adds in a nanosecond, 2.6 and 2.4 times the float32 GEMM of
-// internal/gemm, and W4A16 92 and 88, 0.94 times.
+// for: with 8 tokens a cell takes 16 VPDPBUSD and 3 instructions that unpack it. Codes
+// unpacked once for more tokens would only be more bytes to read, and blocks of columns of
+// activations that fit the L1 cache cost time instead of gaining.
 package zipper

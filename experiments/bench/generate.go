@@ -293,7 +293,9 @@ func newGPUGenerator(model *llm.Model, g *plan.Generation, variant string, repea
 }
 
 func (v *generator) report(g *plan.Generation, all []*generator, r *row.Row) {
-	r.Execution.Kernel = v.kernel
+	if r.Execution.Kernel = v.kernel; v.gpu != nil {
+		r.Execution.Kernel = v.gpu.Kernels() // and whether steps were graphs
+	}
 	add := func(name, unit string, x []float64) {
 		e := Bootstrap(x)
 		r.Values = append(r.Values, row.Value{Name: name, Value: e.Value, Unit: unit, Low: &e.Low, High: &e.High})

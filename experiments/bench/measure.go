@@ -125,7 +125,7 @@ func measure(ctx context.Context, e Engine, p *plan.Product, cs []*contender) (*
 	if err := m.warmUp(e, run); err != nil {
 		return nil, err
 	}
-	for i := 0; i < p.Repeats || i < plan.MostRepeats*p.Repeats && !resolved(run, p.Resolution, i); i++ {
+	for i := 0; i < p.Repeats || i < plan.MostRepeats*p.Repeats && !Resolved(timesOf(run), p.Resolution, i); i++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
@@ -159,22 +159,31 @@ func measure(ctx context.Context, e Engine, p *plan.Product, cs []*contender) (*
 	return m, nil
 }
 
-// resolved reports whether the ratios of all times to those of the first contender are known
-// to a resolution; asked every so many repeats, since it takes as long as a product.
-func resolved(run []*contender, resolution float64, repeats int) bool {
+// Resolved reports whether the ratios of all times to the first, repeat by repeat, are known to
+// a resolution: whether their intervals reach no farther than this share of the median. It
+// looks after every eighth repeat, since it takes as long as a product.
+func Resolved(times [][]float64, resolution float64, repeats int) bool {
 	const each = 8
-	if resolution == 0 || len(run) < 2 {
+	if resolution == 0 || len(times) < 2 {
 		return true
 	}
 	if repeats%each > 0 {
 		return false
 	}
-	for _, c := range run[1:] {
-		if e := Bootstrap(Quotients(c.times, run[0].times)); !(max(e.High-e.Value, e.Value-e.Low) <= resolution*e.Value) {
+	for _, t := range times[1:] {
+		if e := Bootstrap(Quotients(t, times[0])); !(max(e.High-e.Value, e.Value-e.Low) <= resolution*e.Value) {
 			return false
 		}
 	}
 	return true
+}
+
+func timesOf(run []*contender) [][]float64 {
+	var times [][]float64
+	for _, c := range run {
+		times = append(times, c.times)
+	}
+	return times
 }
 
 // shortestBatch is what a repeat of an engine that is a batcher takes at least:

@@ -8,22 +8,21 @@ import (
 
 // TestResolved: more repeats are asked for while a ratio is not known well enough.
 func TestResolved(t *testing.T) {
-	steady := &contender{times: make([]float64, 16)}
-	rough := &contender{times: make([]float64, 16)}
-	for i := range steady.times {
-		steady.times[i], rough.times[i] = 1, 1+float64(i%2)
+	steady, rough := make([]float64, 16), make([]float64, 16)
+	for i := range steady {
+		steady[i], rough[i] = 1, 1+float64(i%2)
 	}
 	for _, c := range []struct {
-		run        []*contender
+		times      [][]float64
 		resolution float64
 		repeats    int
 		want       bool
 	}{
-		{[]*contender{steady, rough}, 0, 16, true}, {[]*contender{steady, rough}, .02, 16, false},
-		{[]*contender{steady, steady}, .02, 16, true}, {[]*contender{steady, steady}, .02, 15, false},
-		{[]*contender{steady, rough}, .6, 16, true}, {[]*contender{rough}, .02, 15, true},
+		{[][]float64{steady, rough}, 0, 16, true}, {[][]float64{steady, rough}, .02, 16, false},
+		{[][]float64{steady, steady}, .02, 16, true}, {[][]float64{steady, steady}, .02, 15, false},
+		{[][]float64{steady, rough}, .6, 16, true}, {[][]float64{rough}, .02, 15, true},
 	} {
-		if got := resolved(c.run, c.resolution, c.repeats); got != c.want {
+		if got := Resolved(c.times, c.resolution, c.repeats); got != c.want {
 			t.Errorf("resolution %g after %d repeats: %v", c.resolution, c.repeats, got)
 		}
 	}

@@ -11,7 +11,7 @@ var gptq = &Method{
 	Summary: "Rounds column by column and spreads each error over later columns",
 	Source:  "arXiv:2210.17323",
 	Look:    Look{Color: "#0072b2", Marker: "square"},
-	Keys: []*Key{smoothing, smoothingSearch, smoothingSites, format("int4"), group(128), scale, order, groups, damp,
+	Keys: []*Key{smoothing, smoothingSearch, smoothingSites, format("int4"), group(128), scale, restarts, order, groups, damp,
 		awq, budget, refine, lmHead},
 	Rules: slices.Concat(baseRules, []Rule{
 		{"budget", func(s Settings) bool {

@@ -21,7 +21,7 @@ var Formats = []string{"int4", "int4a", "int2", "int2a", "int3", "int3a",
 	"int5", "int5a", "int6", "int6a", "int8", "int8a",
 	"int3b", "int4b", "nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "any4",
 	"mxint4", "nvint4", "seq4", "qoq4", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3", "intscale4",
-	"any3", "any2", "power4", "fireq4", "sdr4", "hqq4"}
+	"any3", "any2", "power4", "fireq4", "sdr4", "hqq4", "if4", "mxfp6", "mxfp6e2m3", "fp8e5m2"}
 
 // formatsWith joins the names of the formats that have a property.
 func formatsWith(property func(quant.Format) bool) string {
@@ -102,6 +102,14 @@ var scale = &Key{Name: "scale", Kind: kinds.Word("absmax", "mse", "hessian", "cl
 		"(`hessian`) or output error (`clip`, AWQ's), or a rule of a format (`ceil` of those whose names begin with mx, " +
 		"`foursix` of nvfp4)",
 	Label: kinds.Prefix("", nil), Quiet: true}
+
+var restarts = &Key{Name: "restarts", Kind: kinds.Integer(0, 100), Default: always(0),
+	Means:   "Further starts of k-means for the tables of any4, any3 and any2, of which the best counts",
+	Applies: func(s Settings) bool { return kmeansTables(s.kind()) }, Needs: "format any4, any3 or any2",
+	Label: kinds.Prefix("restarts", nil), Quiet: true}
+
+// kmeansTables says that the levels of f are found by k-means.
+func kmeansTables(f quant.Format) bool { return f.Kind == quant.Any4 || f.Kind == quant.AnyFew }
 
 var order = &Key{Name: "order", Kind: kinds.Word("act", "natural"), Default: always("act"),
 	Means:   "Order of GPTQ's columns: by descending h, or as they stand",

@@ -219,7 +219,7 @@ func (s Settings) format() (quant.Format, error) {
 
 // scale returns the rule that finds its scales.
 func (s Settings) scale() grid.Scale {
-	scale := grid.Scale{Rule: grid.ScaleRule(s.Word("scale"))}
+	scale := grid.Scale{Rule: grid.ScaleRule(s.Word("scale")), Restarts: s.Int("restarts")}
 	if scale.Rule == grid.SearchMSE {
 		scale.Norm = 2
 	}
@@ -340,7 +340,7 @@ const slowRound = 1.6
 func (s Settings) scaleTries() float64 {
 	f := s.kind()
 	if grid.RowLevels(f) {
-		return 55 // its table is learned by k-means
+		return 55 * float64(1+s.Int("restarts")) // its table is learned by k-means
 	}
 	if grid.Fixed(f) {
 		return 20 // turns of HQQ's solver, each a rounding of all

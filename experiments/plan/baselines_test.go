@@ -41,7 +41,7 @@ func TestErrorsOfBaselines(t *testing.T) {
 		"{method: rtn, format: mxfp4, group: 64}":                  "x.yaml:6: methods[0].group: 64 is no group of mxfp4, which has 32",
 		"{method: gptq, format: [int4, nvfp4], group: [16, 128]}":  "x.yaml:6: methods[0].group: 128 is no group of nvfp4, which has 16",
 		"{method: rtn, format: nf5}":                               `x.yaml:6: methods[0].format: "nf5" is not one of int4`,
-		"{method: rtn, scale: ceil}":                               "x.yaml:6: methods[0].scale: ceil is a rule of mxfp4, mxint4, mxint8, mxfp8 alone",
+		"{method: rtn, scale: ceil}":                               "x.yaml:6: methods[0].scale: ceil is a rule of mxfp4, mxint4, mxint8, mxfp8, mxfp6, mxfp6e2m3 alone",
 		"{method: gptq, scale: foursix}":                           "x.yaml:6: methods[0].scale: foursix is a rule of nvfp4 alone",
 		"{method: rtn, scale: clip, format: any4}":                 "x.yaml:6: methods[0].scale: clip does not exist for any4",
 		"{method: gptq, groups: dynamic, format: any4}":            "x.yaml:6: methods[0].groups: dynamic groups are not possible with int3b, int4b, nf4dq, any4",

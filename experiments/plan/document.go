@@ -36,6 +36,10 @@ var formatMeans = map[string]string{
 	"power4":    "Integers ±7 to a power that the matrix has (PowerQuant, arXiv:2301.09858; NUPES, arXiv:2308.05600)",
 	"fireq4":    "Symmetric codes of 4 bits whose products with E4M3 scales are E4M3 numbers (FireQ, arXiv:2505.20839)",
 	"sdr4":      "Integers ±7 shifted below int8 rows (QRazor, arXiv:2501.13331)",
+	"if4":       "nvfp4 or integers ±7 in each group, as the sign bit of its scale says (arXiv:2603.28765)",
+	"mxfp6":     "E3M2 numbers, groups of 32, scales that are powers of two (OCP Microscaling Formats 1.0)",
+	"mxfp6e2m3": "E2M3 numbers, groups and scales of mxfp6",
+	"fp8e5m2":   "E5M2 numbers, half-precision scales",
 	"hqq4":      "Codes of 4 bits with half-precision zeros found by half-quadratic splitting (HQQ)",
 	"any4":      "A table of 16 levels for each row, found by k-means (arXiv:2507.04610)",
 }

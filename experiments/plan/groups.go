@@ -3,7 +3,7 @@ package plan
 import "github.com/mosaicquant/mosaicquant/experiments/method"
 
 // Groups divides trials into those that share model, protocol, calibration,
-// stress, basis, transform, prefix and tasks, and with them all preparation, and whether the
+// stress, basis, transform, prefix, engine and tasks, and with them all preparation, and whether the
 // output layer is quantized. Groups and their trials keep
 // their order.
 func Groups(trials []Trial) [][]Trial {
@@ -21,6 +21,7 @@ func Groups(trials []Trial) [][]Trial {
 		seed        uint64
 		transform   transform
 		prefix      string
+		engine      string
 		tasks       string
 		head        bool
 	}
@@ -28,7 +29,7 @@ func Groups(trials []Trial) [][]Trial {
 	at := map[subject]int{}
 	for _, t := range trials {
 		s := subject{t.Model, t.Protocol, t.Calibration, t.Stress, t.Basis, t.BasisSeed,
-			transform{t.Transform, t.TransformSeed, t.TransformBlock, t.TransformSteps}, t.Prefix, t.Tasks,
+			transform{t.Transform, t.TransformSeed, t.TransformBlock, t.TransformSteps}, t.Prefix, t.Engine, t.Tasks,
 			t.Method.Bool(method.LMHead)}
 		i, ok := at[s]
 		if !ok {

@@ -153,6 +153,9 @@ func stressed(t *Trial) bool { return t.Stress.Channels > 0 }
 // no mark in the identity of a trial.
 var execution = kinds.DefaultWord(false, "fake", "packed")
 
+// engine is cuda, or the CPU for the empty string, which came first.
+var engine = kinds.DefaultWord(false, "cpu", "cuda")
+
 // basis is that of the model; the empty string is the model as stored, which came
 // first and has no mark in the identity of a trial.
 var basis = kinds.DefaultWord(true, "stored", "folded", "rotated")
@@ -292,8 +295,8 @@ func basisKeys() []*key {
 func prefixKey() *key {
 	return &key{name: "prefix",
 		means: "Tokens before every sequence, whose keys and values stay in 16 bits: those whose inputs of down_proj are " +
-			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins (`outliers`, PrefixQuant's). The " +
-			"reference of divergences is the model without them",
+			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins " +
+			"(`outliers`, PrefixQuant's). The reference of divergences is the model without them",
 		kind: prefix, field: func(t *Trial) any { return &t.Prefix },
 		fallback: always(""), label: kinds.Prefix("prefix-", prefix.Write), quiet: true}
 }
@@ -320,8 +323,9 @@ func inputKeys() []*key {
 			kind:  kinds.Share(0, 1), field: func(t *Trial) any { return &t.ActivationsClip }, fallback: always(0.0),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-clip", nil), quiet: true},
 		{name: "activations_scale",
-			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
-			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
+			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text: of its " +
+				"largest inputs (`static`), or the share of these that loses least on a sample (`searched`)",
+			kind: inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
 		{name: "activations_wide",
 			means: "Share of the channels of 4-bit inputs that have 8 bits, as whole groups: those of the largest inputs, " +
@@ -345,6 +349,11 @@ func executionKeys() []*key {
 			fallback: always(""), when: func(t *Trial) bool { return t.Method.Name() != "none" },
 			needs: "a method that quantizes",
 			label: kinds.Prefix("", execution.Write), quiet: true},
+		{name: "engine",
+			means: "What the model runs on while it is evaluated: the CPU, or an NVIDIA GPU, which needs a build with the tag " +
+				"`cuda`; weights are quantized on the CPU",
+			kind: engine, field: func(t *Trial) any { return &t.Engine }, fallback: always(""),
+			label: kinds.Prefix("", engine.Write), quiet: true},
 	}
 }
 
@@ -364,6 +373,8 @@ var constraints = []constraint{
 		"with asymmetric grids: calibration knows the largest magnitude alone"},
 	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
 		"for a method that keeps channels apart, which have scales of their own"},
+	{"activations_clip", func(t *Trial) bool { return t.ActivationsClip > 0 && t.ActivationsScale == "searched" },
+		"beside activations_scale: searched, which finds what share of the range to cover"},
 	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && t.ActivationsScale != "" },
 		"of inputs whose scales are found beforehand: wide channels have theirs at run time"},
 	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && keepsChannels(t) },
@@ -418,7 +429,8 @@ func (t *Trial) Axes() map[string]string {
 	m := map[string]string{}
 	for _, k := range keys {
 		if k.matters(t) && !(k.section == "stress" && !stressed(t)) && !(k.name == "basis" && t.Basis == "") &&
-			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") {
+			!(k.name == "transform" && t.Transform == "") && !(k.name == "prefix" && t.Prefix == "") &&
+			!(k.name == "engine" && t.Engine == "") {
 			m[k.axis()] = k.kind.Write(k.get(t))
 		}
 	}

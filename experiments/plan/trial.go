@@ -38,7 +38,8 @@ type Trial struct {
 	Activations string `json:"activations"`
 	// What follows is of integer activations, and empty where they are as their name
 	// says: channels that share a scale, a number or "row"; "asymmetric"; the share of
-	// the range that grids cover; "static" for scales found beforehand.
+	// the range that grids cover; "static" for scales found beforehand,
+	// "searched" for those of them that lose least.
 	ActivationsGroup string  `json:"activations_group,omitempty"`
 	ActivationsZero  string  `json:"activations_zero,omitempty"`
 	ActivationsClip  float64 `json:"activations_clip,omitempty"`
@@ -53,6 +54,9 @@ type Trial struct {
 	// weights; empty for fake quantization, a float32 product with what the codes
 	// stand for. Both compute the same up to the rounding of sums.
 	Execution string `json:"execution,omitempty"`
+	// Engine is "cuda" where the model runs on an NVIDIA GPU while it is evaluated; empty for the CPU,
+	// on which weights are always quantized.
+	Engine string `json:"engine,omitempty"`
 
 	// Speed asks for times of layers in the form of the trial, nil for none.
 	// Trials of a sweep share it, so that they stay comparable.

@@ -2,6 +2,7 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -19,6 +20,7 @@ import (
 type evaluator struct {
 	source   *source
 	protocol plan.Protocol
+	engine   string // of the trials; "" is the CPU
 
 	text         string // SHA-256
 	windows      []window
@@ -80,11 +82,11 @@ type evaluation struct {
 
 // evaluate scores the model m of the trial of that ID on windows and tasks. Scores
 // that an earlier run of the trial left in the store are not computed again.
-func (e *evaluator) evaluate(ctx context.Context, m *llm.Model, id string) (*evaluation, error) {
-	out := &evaluation{}
-	var err error
+func (e *evaluator) evaluate(ctx context.Context, m *llm.Model, id string) (_ *evaluation, err error) {
+	out, full := &evaluation{}, &fullModel{e: e}
+	defer func() { err = errors.Join(err, full.close()) }()
 	ref := &reference{e.source.model, func(first, last int, seqs [][]int32) (gemm.Matrix, error) {
-		return e.reference(ctx, first, last, seqs)
+		return e.reference(ctx, full, first, last, seqs)
 	}}
 	if out.scores, err = score(ctx, m, e.windows, ref, e.keptScores(id, &out.spared)); err != nil {
 		return nil, err
@@ -108,10 +110,12 @@ func (e *evaluator) answer(ctx context.Context, m *llm.Model, t *tasks.Task) (*t
 }
 
 // prepare computes the reference of all windows.
-func (e *evaluator) prepare(ctx context.Context) error {
+func (e *evaluator) prepare(ctx context.Context) (err error) {
+	full := &fullModel{e: e}
+	defer func() { err = errors.Join(err, full.close()) }()
 	for first := 0; first < len(e.windows); {
 		last, seqs := batch(e.windows, first)
-		if _, err := e.reference(ctx, first, last, seqs); err != nil {
+		if _, err := e.reference(ctx, full, first, last, seqs); err != nil {
 			return err
 		}
 		first = last
@@ -120,14 +124,18 @@ func (e *evaluator) prepare(ctx context.Context) error {
 }
 
 // reference returns the final hidden states of the 16-bit model, without prefix, for the
-// windows first..last-1, computed once and kept in the store.
-func (e *evaluator) reference(ctx context.Context, first, last int, seqs [][]int32) (gemm.Matrix, error) {
+// windows first..last-1, computed once by full and kept in the store.
+func (e *evaluator) reference(ctx context.Context, full *fullModel, first, last int,
+	seqs [][]int32) (gemm.Matrix, error) {
 	s, p := e.source, e.protocol
 	// The kernel is part of the key: another one rounds differently, and an
 	// unchanged model would show a divergence.
 	parts := []string{s.content["model"], s.content["config.json"], s.content["tokenizer.json"], e.text,
 		fmt.Sprint(p.Context, p.Stride, s.bos >= 0, p.Tokens), gemm.Kernel(), fmt.Sprint(first, last, batchTokens)}
 	parts = append(parts, s.withoutPrefix()...) // the same function, but rounded otherwise
+	if e.engine != "" {
+		parts = append(parts, e.engine)
+	}
 	rows := 0
 	for _, seq := range seqs {
 		rows += len(seq)
@@ -136,7 +144,7 @@ func (e *evaluator) reference(ctx context.Context, first, last int, seqs [][]int
 	key := store.NewKey("reference", 1, parts...)
 	return store.Do(ctx, s.lab.Store, key, codec, func(ctx context.Context) (gemm.Matrix, error) {
 		defer s.release() // the trials that follow have weights of their own
-		return s.model.WithPrefix(nil).Hidden(ctx, seqs, nil)
+		return full.hidden(ctx, seqs)
 	})
 }
 

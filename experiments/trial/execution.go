@@ -15,6 +15,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/variants"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/zipper"
+	"github.com/mosaicquant/mosaicquant/zipper/cuda"
 )
 
 // Product is a weight matrix in the layout of the kernels.
@@ -107,14 +108,21 @@ func Takes(f quant.Form, t plan.Trial, n, k int) error {
 	if t.ActivationsWide > 0 {
 		return errors.New("inputs with wide channels have no kernel")
 	}
+	if t.Engine == "cuda" {
+		return cuda.Takes(f, cudaScheme(act))
+	}
 	return zipper.Takes(f, zipper.Variant(Variant(f)), act)
 }
 
 // Refused joins what Executable says of those trials that ask for packed
-// execution.
+// execution, and what no kernel does of those that ask for a GPU.
 func Refused(trials []plan.Trial) error {
 	var errs []error
 	for _, t := range trials {
+		if err := refusedByGPU(t); err != nil {
+			errs = append(errs, fmt.Errorf("engine: cuda: trial %q: %w", t.Label, err))
+			continue
+		}
 		if t.Execution != "packed" {
 			continue
 		}

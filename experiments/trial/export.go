@@ -53,7 +53,7 @@ func (l *Lab) Export(ctx context.Context, t plan.Trial, dir, format string) (*Ex
 		return nil, fmt.Errorf("format %s: other programs have no keys and values of a prefix;"+
 			" no prefix goes with it", format)
 	}
-	t.Execution = "" // what is written does not depend on it
+	t.Execution, t.Engine = "", "" // what is written does not depend on them
 	temp, err := newFolder(dir)
 	if err != nil {
 		return nil, err

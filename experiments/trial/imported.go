@@ -193,7 +193,7 @@ func (s *Subject) take(ctx context.Context, t plan.Trial, r *row.Row, c *foreign
 		return err
 	}
 	start := time.Now()
-	e, err := s.evaluator.evaluate(ctx, c.Model.With(q.replacements), s.ID(t))
+	e, err := s.evaluate(ctx, t, c.Model.With(q.replacements), r)
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,7 @@ func (l *Lab) Quantize(ctx context.Context, t plan.Trial, dir string) (*Packed, 
 	if t.ActivationsScale != "" {
 		return nil, fmt.Errorf("activations_scale: %s: a packed checkpoint has no scales of inputs", t.ActivationsScale)
 	}
+	t.Engine = "" // what is written does not depend on it
 	if err := Refused([]plan.Trial{t}); err != nil {
 		return nil, err
 	}

@@ -24,13 +24,13 @@ import (
 var typical = map[string][]any{
 	"group": {8, 16, 32, 36}, "damp": {.01}, "density": {.125, .3}, "outliers": {.02}, "columns": {.125},
 	"block": {kinds.Block{Rows: 16, Cols: 16}, kinds.Block{Rows: 1, Cols: 8}, kinds.Block{Rows: 12, Cols: 5}},
-	"rank":  {4}, "refine": {2}, "spqr.threshold": {.2}, "llmint8.threshold": {6.}, "trellis_length": {6}, "svd_rounds": {1},
+	"rank":  {4}, "refine": {2}, "restarts": {1}, "spqr.threshold": {.2}, "llmint8.threshold": {6.}, "trellis_length": {6}, "svd_rounds": {1},
 }
 
 // slow are values that are run alone and not in pairs; keys of slowDefault are drawn in
 // place of their default.
 var (
-	slow        = map[string]any{"refine": 100, "svd_rounds": 100, "trellis_length": quant.MaxTrellis, "group": 1}
+	slow        = map[string]any{"refine": 100, "restarts": 100, "svd_rounds": 100, "trellis_length": quant.MaxTrellis, "group": 1}
 	slowDefault = map[string]bool{"svd_rounds": true, "svd_smoothing": true, "trellis_length": true}
 )
 

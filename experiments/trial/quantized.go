@@ -44,8 +44,13 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	q := &quantizedModel{quantization: loop, replacements: map[string]llm.Replacement{}}
-	if t.ActivationsScale == "static" || t.ActivationsWide > 0 {
+	if t.ActivationsScale != "" || t.ActivationsWide > 0 {
 		executed.sites = &siteInputs{trial: t, pass: s.calibrated.begin(), scales: q.scales}
+	}
+	if t.ActivationsScale == "searched" {
+		if err := executed.sites.search(ctx, q.model, executed.inputs); err != nil {
+			return nil, fmt.Errorf("activations_scale: searched: %w", err)
+		}
 	}
 	if q.others, err = s.source.otherBytes(q.model); err != nil {
 		return nil, err
@@ -149,7 +154,7 @@ func newExecutor(t plan.Trial) (*executor, error) {
 
 // row describes the execution; nil for fake quantization.
 func (e *executor) row() *row.Execution {
-	if !e.packed {
+	if !e.packed || e.trial.Engine == "cuda" { // see Subject.evaluate
 		return nil
 	}
 	return execution()
@@ -168,7 +173,7 @@ func (e *executor) replacement(ctx context.Context, l *layer) (llm.Replacement, 
 	switch {
 	case l.Quantized == nil: // its weights stay, its inputs are rounded
 		return llm.Replacement{Act: inputs}, nil
-	case !e.packed:
+	case !e.packed || e.trial.Engine == "cuda": // a GPU packs what it is given
 		return llm.Replacement{Weights: l.Quantized, Act: l.Inputs(inputs)}, nil
 	}
 	p, err := packAll(l.Quantized, e.trial.Activations)

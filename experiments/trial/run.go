@@ -57,7 +57,7 @@ func (s *Subject) run(ctx context.Context, t plan.Trial, r *row.Row) error {
 		return err
 	}
 	quantized := time.Now()
-	e, err := s.evaluator.evaluate(ctx, q.view(), s.ID(t))
+	e, err := s.evaluate(ctx, t, q.view(), r)
 	if err != nil {
 		return err
 	}

@@ -178,7 +178,8 @@ func (s *scorer) window(w window, hidden, ref gemm.Matrix) ([]tokenScore, error)
 }
 
 // togetherRows is how many rows of hidden states a product must have beyond which
-// its rows do not depend on their number: fewer go another way in gemm.
+// its rows do not depend on their number: fewer go another way in gemm. On an engine any
+// number goes one way.
 const togetherRows = 32
 
 // both returns the logits of rows a..b-1 of hidden and of ref, of which one without
@@ -194,7 +195,7 @@ func (s *scorer) both(a, b int, hidden, ref gemm.Matrix) (got, want gemm.Matrix,
 	all := matrix(&s.logits, 2*n, vocab)
 	got, want = all.View(0, n, 0, vocab), all.View(n, 2*n, 0, vocab)
 	r := ref.View(a, b, 0, d)
-	if n <= togetherRows || !s.model.SameOutput(s.reference.model) {
+	if n <= togetherRows && !s.model.OnEngine() || !s.model.SameOutput(s.reference.model) {
 		if err := s.model.Logits(got, h); err != nil {
 			return got, want, err
 		}

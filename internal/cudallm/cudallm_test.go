@@ -206,6 +206,9 @@ func same(t *testing.T, m *llm.Model, o Options, tolerance float64) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if g.steps.graph == nil || g.steps.why != nil {
+		t.Errorf("%s: steps were not recorded: %v", g.Kernels(), g.steps.why)
+	}
 	for i, p := range prompts {
 		want, ahead := greedy(t, m, p, 5)
 		if !slices.Equal(out.Tokens[i], want) {

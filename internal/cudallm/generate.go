@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mosaicquant/mosaicquant/zipper/cuda"
+	"github.com/mosaicquant/mosaicquant/zipper/cuda/driver"
 )
 
 // prefillRows is how many tokens of prompts go through the layers at once.
@@ -65,8 +66,8 @@ func (g *Model) generate(ctx context.Context, w *cuda.Work, out *Generated, prom
 		return err
 	}
 	first := time.Now()
-	for range count - 1 {
-		if err := g.step(ctx, w, d); err != nil {
+	for i := range count - 1 {
+		if err := g.next(ctx, w, d, count-2-i); err != nil {
 			return err
 		}
 	}
@@ -160,6 +161,41 @@ func (g *Model) firstTokens(w *cuda.Work, p *pass, prompts [][]int32) (*pass, er
 func (g *Model) splits(n, room int) int {
 	blocks := n * g.heads.KVHeads
 	return max(1, min(2*g.device.Info.SMs/blocks, room/64, 64))
+}
+
+// recorded is a step as a graph, which belongs to a pass and to the buffers that it was recorded with.
+type recorded struct {
+	graph *driver.Graph
+	pass  pass
+	space space
+	work  [2]uint64 // the workspace of products
+	why   error     // why there is no graph
+}
+
+// next puts the next token of each sequence into the stream, with left more to come. The first step of a
+// pass chooses tiles and loads kernels; the following ones are a graph, so that the host does not hold
+// the device up.
+func (g *Model) next(ctx context.Context, w *cuda.Work, d *pass, left int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r := &g.steps
+	if r.graph != nil && r.pass == *d && r.space == g.space && r.work == w.Workspace() {
+		return r.graph.Launch(w.Stream())
+	}
+	if err := g.step(ctx, w, d); err != nil || left == 0 || r.why != nil {
+		return err
+	}
+	if err := w.FreeGraph(r.graph); err != nil {
+		return err
+	}
+	*r = recorded{pass: *d, space: g.space, work: w.Workspace()}
+	r.graph, r.why = w.Capture(w.Stream(), func() error { return g.step(ctx, w, d) })
+	if err := ctx.Err(); err != nil {
+		r.why = nil // that is not the device's fault
+		return err
+	}
+	return nil
 }
 
 // step puts the next token of each sequence into the stream.

@@ -37,6 +37,7 @@ type Model struct {
 	rotations driver.Buffer // of positions so far
 	positions int
 	space     space
+	steps     recorded
 }
 
 // layer is a decoder layer on the device.
@@ -151,7 +152,8 @@ func (g *Model) Close() error {
 		}
 	}
 	err = errors.Join(err, g.device.Do(func(w *cuda.Work) error {
-		err := errors.Join(w.Free(&g.embed), w.Free(&g.norm), w.Free(&g.rotations), g.space.free(w))
+		err := errors.Join(w.Free(&g.embed), w.Free(&g.norm), w.Free(&g.rotations), g.space.free(w),
+			w.FreeGraph(g.steps.graph))
 		for _, l := range g.layers {
 			err = errors.Join(err, w.Free(&l.inputNorm), w.Free(&l.postNorm), w.Free(&l.qNorm), w.Free(&l.kNorm))
 		}
@@ -185,8 +187,11 @@ func (g *Model) WeightBytes() int64 {
 	return n
 }
 
-// Kernels says what multiplies: "14 x w4a8_zip, 1 x cuBLAS 12.4.5 bf16".
+// Kernels says what multiplies: "14 x w4a8_zip, 1 x cuBLAS bf16". After Generate it also says if its steps
+// could not be recorded as a graph.
 func (g *Model) Kernels() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	count := map[string]int{}
 	name := func(l *linear) string {
 		if l.packed != nil {
@@ -203,6 +208,9 @@ func (g *Model) Kernels() string {
 	var all []string
 	for _, k := range slices.Sorted(maps.Keys(count)) {
 		all = append(all, fmt.Sprintf("%d x %s", count[k], k))
+	}
+	if g.steps.why != nil {
+		all = append(all, fmt.Sprintf("steps without a graph (%v)", g.steps.why))
 	}
 	return strings.Join(all, ", ")
 }

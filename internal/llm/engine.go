@@ -26,6 +26,9 @@ func (m *Model) WithEngine(e Engine) *Model {
 	return &v
 }
 
+// OnEngine reports whether an engine executes m.
+func (m *Model) OnEngine() bool { return m.engine != nil }
+
 var errEngine = errors.New("llm: a model on an engine has neither taps nor caches of this package")
 
 // engineAfter is HiddenAfter on the engine, which runs whole sequences.

@@ -55,7 +55,13 @@ func (f Fitter) any4Tables(p quant.Problem, w quant.Matrix, grids []Grid, skip [
 		}
 		row := grids[i*count : (i+1)*count]
 		draw := rand.New(rand.NewPCG(p.Seed, name.Sum64()+uint64(i)))
-		table := kmeans(any4Points(w.Row(i), size, row, weight, power, out), 1<<f.Format.Bits, draw)
+		points := any4Points(w.Row(i), size, row, weight, power, out)
+		table := kmeans(points, 1<<f.Format.Bits, draw)
+		for range f.Scale.Restarts {
+			if t := kmeans(points, 1<<f.Format.Bits, draw); spread(points, t) < spread(points, table) {
+				table = t
+			}
+		}
 		for c, v := range table {
 			table[c] = float64(half.FromF16(half.ToF16(float32(v))))
 		}
@@ -136,6 +142,17 @@ func kmeans(points []point, k int, draw *rand.Rand) []float64 {
 		}
 	}
 	return centers
+}
+
+// spread is the sum of weight times squared distance to the nearest of the ascending
+// centers.
+func spread(points []point, centers []float64) (sum float64) {
+	l := quant.NewLevels(centers)
+	for _, p := range points {
+		d := p.value - centers[l.Nearest(p.value)]
+		sum += p.weight * d * d
+	}
+	return sum
 }
 
 // sortedPoints returns the points that have a weight, by value.

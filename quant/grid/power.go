@@ -77,3 +77,39 @@ func spanFire(f Fitter, g *Grid, lo, hi float64) error {
 	g.Levels = quant.FireLevels(b)
 	return nil
 }
+
+// choice returns the grid of a group of IF4: the scale of NVFP4, and of its numbers and
+// integers those of less squared error, numbers where they lose the same.
+func (f Fitter) choice(w []float32, skip []bool) (Grid, error) {
+	g := Grid{kind: quant.IF4, Hi: 14, Zero: 7, tensor: f.tensor}
+	var m float32
+	for i, x := range w {
+		if skip == nil || !skip[i] {
+			m = max(m, x, -x)
+		}
+	}
+	var b uint8
+	if f.tensor > 0 {
+		b = half.ToE4M3(float64(m) / (6 * float64(f.tensor)))
+		g.Scale = g.nvScale(b)
+	}
+	integers := g
+	g.Bits, g.Levels = uint16(b), quant.ChoiceLevels(b)
+	b |= quant.IntegerChoice
+	integers.Bits, integers.Levels = uint16(b), quant.ChoiceLevels(b)
+	if g.squared(w, skip) > integers.squared(w, skip) {
+		return integers, nil
+	}
+	return g, nil
+}
+
+// squared is the squared error of rounding w to g.
+func (g *Grid) squared(w []float32, skip []bool) (sum float64) {
+	for i, x := range w {
+		if skip == nil || !skip[i] {
+			d := float64(x) - g.Value(g.Code(float64(x)))
+			sum += d * d
+		}
+	}
+	return sum
+}

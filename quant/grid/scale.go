@@ -12,6 +12,9 @@ type Scale struct {
 	// Norm is the power p of the search's error Σ|w - ŵ|^p: 2, or 2.4 as in
 	// GPTQ's and QuaRot's weight clipping. It belongs to SearchMSE only.
 	Norm float64
+	// Restarts are further starts of the k-means of Any4 and AnyFew, of which the one of
+	// least error counts.
+	Restarts int
 }
 
 // ScaleRule names how a scale is found.
@@ -51,6 +54,9 @@ const (
 
 // Validate reports an unknown rule or a norm that is not positive.
 func (s Scale) Validate() error {
+	if s.Restarts < 0 {
+		return fmt.Errorf("quant: %d restarts of k-means", s.Restarts)
+	}
 	switch s.Rule {
 	case AbsMax, SearchHessian, SearchClip, Ceil, FourOverSix:
 		if s.Norm != 0 {

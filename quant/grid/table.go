@@ -70,6 +70,11 @@ var fits = [...]kindFit{
 	quant.SDR4: {span: spanShift, finish: shift, fixed: true,
 		storable: func(g *Grid, _ float64) (uint16, float64) { return g.Bits, g.Scale },
 		store:    storeQoQ},
+	quant.IF4: {group: Fitter.choice, tensor: tensorNV, store: storeNV, fixed: true,
+		storable: func(g *Grid, _ float64) (uint16, float64) { return g.Bits, g.Scale }},
+	quant.MXFP6:     {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.MXFP6E2M3: {span: spanMX, storable: storableMX, own: Ceil, first: -100},
+	quant.FP8E5M2:   {span: spanLevels},
 	quant.HQQ4: {group: Fitter.realZero, finish: hqq, fixed: true,
 		store: func(p *quant.Packed, grids []Grid) {
 			for i := range grids {

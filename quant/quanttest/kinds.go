@@ -16,5 +16,6 @@ func Kinds() []quant.Format {
 		{Bits: 3, Affine: true, Group: 48, Kind: quant.AnyFew}, {Bits: 4, Group: 48, Kind: quant.Power4},
 		{Bits: 4, Group: 48, Kind: quant.FireQ4}, {Bits: 4, Group: 16, Kind: quant.SDR4},
 		{Bits: 4, Affine: true, Group: 48, Kind: quant.HQQ4},
+		{Bits: 4, Group: 16, Kind: quant.IF4},
 	}
 }

@@ -27,7 +27,7 @@ func TestGoldenIntegers(t *testing.T) {
 	if err := json.Unmarshal(data, &golden); err != nil {
 		t.Fatal(err)
 	}
-	if len(golden) != 15 {
+	if len(golden) != 19 {
 		t.Fatalf("%d formats", len(golden))
 	}
 	w := gemm.NewMatrix(n, k)
@@ -43,7 +43,7 @@ func TestGoldenIntegers(t *testing.T) {
 	for name, want := range golden {
 		kind, rule, _ := strings.Cut(name, " ")
 		group := 32
-		if kind == "nvint4" {
+		if kind == "nvint4" || kind == "if4" {
 			group = 16
 		}
 		f, err := quant.ParseFormat(kind, group)
@@ -86,7 +86,8 @@ func TestIntegerYardsticks(t *testing.T) {
 		{"seq4", 128, grid.AbsMax, 19.67}, {"seq4", 0, grid.AbsMax, 17.17},
 		{"mxint8", 32, grid.AbsMax, 41.7}, {"mxfp8", 32, grid.AbsMax, 30.6}, {"mxfp8", 32, grid.Ceil, 31.5},
 		{"any4", 128, grid.SearchMSE, 21.07}, {"any3", 128, grid.SearchMSE, 14.97}, {"any2", 128, grid.SearchMSE, 9.23},
-		{"sdr4", 16, grid.AbsMax, 18.6},
+		{"sdr4", 16, grid.AbsMax, 18.6}, {"mxfp6", 32, grid.AbsMax, 25.4}, {"mxfp6e2m3", 32, grid.AbsMax, 30.9},
+		{"mxfp6", 32, grid.Ceil, 25.5}, {"fp8e5m2", 0, grid.AbsMax, 25.57},
 		{"fp8", 0, grid.AbsMax, 31.55}, {"fp6", 0, grid.AbsMax, 25.6}, {"fp6e2m3", 0, grid.AbsMax, 30.9},
 	} {
 		f, err := quant.ParseFormat(c.kind, c.group)
@@ -120,6 +121,7 @@ func TestIntegerBits(t *testing.T) {
 	}{
 		{"any3", 128, n*4*4 + n*8*2, 3}, {"any2", 64, n*8*4 + n*4*2, 2}, {"power4", 64, n*8*2 + 4, 4},
 		{"fireq4", 128, n*4 + 4, 4}, {"sdr4", 16, n*32/2 + n*2, 4}, {"hqq4", 64, n * 8 * 4, 4},
+		{"if4", 16, n*32 + 4, 4}, {"mxfp6", 32, n * 16, 6}, {"fp8e5m2", 0, n * 2, 8},
 	} {
 		f, err := quant.ParseFormat(c.name, c.group)
 		if err != nil {

@@ -16,6 +16,9 @@ by rounding to nearest, computed in numpy and ml_dtypes apart from the Go code.
                         that of least squared error
   fireq4                FireQ (arXiv:2505.20839): products of codes and E4M3 scales are E4M3 numbers
   sdr4                  QRazor (arXiv:2501.13331): integers shifted below int8 rows
+  if4                   NVFP4 or integers times 6/7 in each group (arXiv:2603.28765)
+  mxfp6, mxfp6e2m3,     numbers of ml_dtypes (float6_e3m2fn, float6_e2m3fn, float8_e5m2) under powers of two, or
+  fp8e5m2               under scales max/57344 in half precision
   hqq4                  the proximal solver of HQQ (mobiusml/hqq, optimize.py) as we read it, but for the
                         zeros that it keeps
 
@@ -160,6 +163,20 @@ def hqq4(w):
     return (np.clip(np.round((g - offset) / scale), 0, 15) * scale + offset).reshape(w.shape)
 
 
+def if4(w):
+    e4m3 = lambda v: np.asarray(v).astype(ml_dtypes.float8_e4m3fn).astype(np.float64)
+    d = np.float64(np.float32(np.abs(w).max() / (6 * 448)))
+
+    def f(g):
+        s = np.float64(np.float32(d * e4m3(np.abs(g).max(axis=1, keepdims=True) / (6 * d))))
+        u = np.clip(g / np.where(s > 0, s, 1), -6, 6)
+        numbers = u.astype(ml_dtypes.float4_e2m1fn).astype(np.float64) * s
+        integers = np.clip(np.round(u * 7 / 6), -7, 7) * 6 / 7 * s
+        lost = lambda out: ((g - out) ** 2).sum(axis=1, keepdims=True)
+        return np.where(lost(integers) < lost(numbers), integers, numbers)
+    return grouped(w, 16, f)
+
+
 def main():
     w = weights()
     print(json.dumps({
@@ -170,6 +187,10 @@ def main():
         "mxfp8 absmax": grouped(w, 32, mx(lambda v: v.astype(ml_dtypes.float8_e4m3fn).astype(np.float64), 448)).ravel().tolist(),
         "fp8 absmax": grouped(w, 32, half(ml_dtypes.float8_e4m3fn, 448)).ravel().tolist(),
         "fp6 absmax": grouped(w, 32, half(ml_dtypes.float6_e3m2fn, 28)).ravel().tolist(),
+        "if4 absmax": if4(w).ravel().tolist(),
+        "mxfp6 absmax": grouped(w, 32, mx(lambda v: v.astype(ml_dtypes.float6_e3m2fn).astype(np.float64), 28)).ravel().tolist(),
+        "mxfp6e2m3 absmax": grouped(w, 32, mx(lambda v: v.astype(ml_dtypes.float6_e2m3fn).astype(np.float64), 7.5)).ravel().tolist(),
+        "fp8e5m2 absmax": grouped(w, 32, half(ml_dtypes.float8_e5m2, 57344)).ravel().tolist(),
         "power4 mse": power4(w).ravel().tolist(), "fireq4 absmax": fireq4(w).ravel().tolist(),
         "sdr4 absmax": sdr4(w).ravel().tolist(), "hqq4 absmax": hqq4(w).ravel().tolist(),
         "fp6e2m3 absmax": grouped(w, 32, half(ml_dtypes.float6_e2m3fn, 7.5)).ravel().tolist(),

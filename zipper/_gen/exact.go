@@ -81,62 +81,81 @@ func (e *engine) parts(label string, x, cells Register, wide int, f func(n Regis
 	JNE(LabelRef(label + "_known"))
 }
 
-// eachSlot emits f for every slot of the record, at rec: index holds the places of 16 rows
-// and K1 the rows whose place lies in the part. It uses t.
-func (e *engine) eachSlot(label string, index, t VecVirtual, f func(rec Register)) {
+// eachSlot emits f for every slot of the record, at rec: index holds the places of 16 rows.
+// In a part of a segment K1 holds the rows whose place lies in it; in a whole one all do. It
+// uses t, K1 and K2.
+func (e *engine) eachSlot(label string, index, t VecVirtual, f func(rec Register, whole bool)) {
 	r := e.records
 	rec, n := GP64(), GP64()
 	MOVQ(Mem{Base: e.s, Disp: slots}, n)
-	MOVQ(n, r.slots)
 	MOVQ(r.record, rec)
-	Label(label + "_slot")
 	KMOVW(r.upper, K2)
-	VPBROADCASTD(Mem{Base: rec}, index)
-	VPBROADCASTD(Mem{Base: rec, Disp: 4}, K2, index)
-	VPSLLVD(e.lane(laneNibble), index, index)
-	VPSRLD(Imm(28), index, index)
-	VPSUBD_BCST(r.position, index, t)
-	VPCMPUD_BCST(Imm(1), r.part, t, K1)
-	f(rec)
-	ADDQ(Imm(slotBytes), rec)
-	DECQ(r.slots)
-	JNE(LabelRef(label + "_slot"))
-	Comment("The next record, of a group that has several.")
 	CMPQ(r.part, Imm(segmentCells))
-	JNE(LabelRef(label + "_slots_done"))
+	JNE(LabelRef(label + "_part_slot"))
+	loop := func(label string, whole bool) {
+		Label(label)
+		VPBROADCASTD(Mem{Base: rec}, index)
+		VPBROADCASTD(Mem{Base: rec, Disp: 4}, K2, index)
+		VPSLLVD(e.lane(laneNibble), index, index)
+		VPSRLD(Imm(28), index, index)
+		if !whole {
+			VPSUBD_BCST(r.position, index, t)
+			VPCMPUD_BCST(Imm(1), r.part, t, K1)
+		}
+		f(rec, whole)
+		ADDQ(Imm(slotBytes), rec)
+		DECQ(n)
+		JNE(LabelRef(label))
+	}
+	loop(label+"_slot", true)
+	Comment("The next record, of a group that has several.")
 	MOVQ(rec, r.record)
+	JMP(LabelRef(label + "_slots_done"))
+	loop(label+"_part_slot", false)
 	Label(label + "_slots_done")
 }
 
 // gatherProducts adds the products of the words of a segment in a part to the accumulators
 // of tokens. Words are signed bytes here, so the activations are the unsigned ones, 128
-// larger than they are; what this is too much is taken back once for each slot.
+// larger than they are; what this is too much is taken back once for all slots.
 func (e *engine) gatherProducts(label string, tokens int, addresses func() func(t, disp int) Mem) {
-	index, low, high, c := e.code, e.low, e.high, e.riding.word
-	t, offset := ZMM(), ZMM()
-	e.constant(0x80808080, offset)
+	index, low, high, t := e.code, e.low, e.high, e.riding.word
+	offset, over := ZMM(), ZMM()
+	VMOVDQU64(e.lane(laneTops), offset)
+	VPXORD(over, over, over)
 	address := addresses()
-	e.eachSlot(label, index, t, func(rec Register) {
+	e.eachSlot(label, index, t, func(rec Register, whole bool) {
 		PREFETCHT0(Mem{Base: rec, Disp: ahead})
-		VPMOVZXBW(Mem{Base: rec, Disp: 8}, c)
-		VPSLLW(Imm(4), c, t)
-		e.nibbles(c, t)
-		VMOVDQU64(e.lane(laneAloneLow), low)
-		VMOVDQU64(e.lane(laneAloneHigh), high)
-		VPSHUFB(t, low, low)
-		VPSHUFB(t, high, high)
-		VPXORD(c, c, c)
-		VPDPBUSD(low, offset, K1, c)
-		VPDPBUSD(high, offset, K1, c)
+		VPMOVZXBW(Mem{Base: rec, Disp: 8}, low)
+		VPSLLW(Imm(4), low, t)
+		e.nibbles(low, t)
+		VPSHUFB(t, e.riding.low, low)
+		VPSHUFB(t, e.riding.high, high)
+		if whole {
+			VPDPBUSD(low, offset, over)
+			VPDPBUSD(high, offset, over)
+		} else {
+			VPDPBUSD(low, offset, K1, over)
+			VPDPBUSD(high, offset, K1, over)
+		}
 		for i := range tokens {
-			last := e.acc[len(e.acc)-tokens+i]
-			VPERMD_Z(address(i, 0), index, K1, t)
-			VPSUBD(c, e.acc[i], e.acc[i])
-			VPDPBUSD(low, t, e.acc[i])
-			VPERMD_Z(address(i, 64), index, K1, t)
-			VPDPBUSD(high, t, last)
+			for half, words := range []VecVirtual{low, high} {
+				acc := e.acc[i]
+				if half == 1 {
+					acc = e.acc[len(e.acc)-tokens+i]
+				}
+				if whole {
+					VPERMD(address(i, 64*half), index, t)
+				} else {
+					VPERMD_Z(address(i, 64*half), index, K1, t)
+				}
+				VPDPBUSD(words, t, acc)
+			}
 		}
 	})
+	for i := range tokens {
+		VPSUBD(over, e.acc[i], e.acc[i])
+	}
 }
 
 // nibbles sets t to its nibbles and those of word, one to a byte.
@@ -192,7 +211,7 @@ func (e *engine) exactFloat(x, cells Register) {
 		q := GP64()
 		MOVQ(e.records.segment, q)
 		index, t, word := e.code, ZMM(), ZMM()
-		e.eachSlot("exact", index, t, func(rec Register) {
+		e.eachSlot("exact", index, t, func(rec Register, whole bool) {
 			PREFETCHT0(Mem{Base: rec, Disp: ahead})
 			VPMOVZXWD(Mem{Base: rec, Disp: 8}, word)
 			for col := range 4 {
@@ -200,7 +219,11 @@ func (e *engine) exactFloat(x, cells Register) {
 					VPERMPS(e.lane(part), word, e.low)
 					at := col + 4*half
 					for i := range e.tokens {
-						VPERMPS_Z(e.token(q, i, 64*at), index, K1, t)
+						if whole {
+							VPERMPS(e.token(q, i, 64*at), index, t)
+						} else {
+							VPERMPS_Z(e.token(q, i, 64*at), index, K1, t)
+						}
 						VFMADD231PS(t, e.low, e.acc[at%e.chains*e.tokens+i])
 					}
 				}

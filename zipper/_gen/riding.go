@@ -30,8 +30,15 @@ func (e *engine) rider() *riding {
 	r := &riding{even: ZMM(), low: ZMM(), high: ZMM(), word: ZMM(), below: ZMM()}
 	VMOVDQU32(e.lane(laneBelow), r.below)
 	e.constant(0x1e1e1e1e, r.even)
-	VMOVDQU64(e.lane(laneRideLow), r.low)
-	VMOVDQU64(e.lane(laneRideHigh), r.high)
+	table := GP64()
+	Comment("Records have words of their own to look up.")
+	LEAQ(e.lane(laneRideLow), table)
+	other := GP64()
+	LEAQ(e.lane(laneAloneLow), other)
+	CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsExact))
+	CMOVQEQ(other, table)
+	VMOVDQU64(Mem{Base: table}, r.low)
+	VMOVDQU64(Mem{Base: table, Disp: laneRideHigh - laneRideLow}, r.high)
 	return r
 }
 

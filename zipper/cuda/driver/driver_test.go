@@ -64,6 +64,7 @@ func roundTrip(c *Context) (err error) {
 	var streams [2]*Stream
 	var events [3]*Event
 	var m *Module
+	var g *Graph
 	defer func() {
 		for i := range buffers {
 			err = errors.Join(err, c.Free(&buffers[i]), c.FreeStream(streams[i]))
@@ -71,7 +72,7 @@ func roundTrip(c *Context) (err error) {
 		for _, e := range events {
 			err = errors.Join(err, c.FreeEvent(e))
 		}
-		err = errors.Join(err, c.FreePinned(&in), c.FreePinned(&out), c.Unload(m))
+		err = errors.Join(err, c.FreePinned(&in), c.FreePinned(&out), c.FreeGraph(g), c.Unload(m))
 	}()
 	for i := range buffers {
 		if buffers[i], err = c.Alloc(n); err != nil {
@@ -105,6 +106,7 @@ func roundTrip(c *Context) (err error) {
 	if err != nil {
 		return err
 	}
+	work := func() error { return streams[0].Copy(buffers[1], buffers[0], n) }
 	if info.Emulated {
 		if m, err = c.Load([]byte(image)); err != nil {
 			return err
@@ -116,10 +118,14 @@ func roundTrip(c *Context) (err error) {
 		if err = k.AllowShared(100 << 10); err != nil {
 			return err
 		}
-		if err = k.Launch(streams[0], Dim{2, 1, 1}, Dim{256, 1, 1}, 60<<10, buffers[1].Address(), buffers[0].Address(), n/16); err != nil {
-			return err
+		work = func() error {
+			return k.Launch(streams[0], Dim{2, 1, 1}, Dim{256, 1, 1}, 60<<10, buffers[1].Address(), buffers[0].Address(), n/16)
 		}
-	} else if err = streams[0].Copy(buffers[1], buffers[0], n); err != nil {
+	}
+	if g, err = c.Capture(streams[0], work); err != nil {
+		return err
+	}
+	if err = g.Launch(streams[0]); err != nil {
 		return err
 	}
 	if err = events[1].Record(streams[0]); err != nil {
@@ -242,6 +248,47 @@ func TestLateFault(t *testing.T) {
 		t.Error("a broken context closes without error")
 	}
 	do(t, roundTrip)
+}
+
+// TestCapture: what is captured does not run, runs as often as its graph is launched, and must not wait.
+func TestCapture(t *testing.T) {
+	do(t, func(c *Context) (err error) {
+		s, err := c.NewStream()
+		if err != nil {
+			return err
+		}
+		b, err := c.Alloc(64)
+		if err != nil {
+			return err
+		}
+		var g *Graph
+		defer func() { err = errors.Join(err, c.FreeGraph(g), c.Free(&b), c.FreeStream(s)) }()
+		if err := s.Fill(b, 0, 64, 1); err != nil {
+			return err
+		}
+		if g, err = c.Capture(s, func() error { return s.Fill(b, 0, 32, 2) }); err != nil {
+			return err
+		}
+		want := func(first byte) error {
+			data := make([]byte, 64)
+			if err := errors.Join(s.Synchronize(), c.Download(data, b, 0)); err != nil {
+				return err
+			}
+			if data[0] != first || data[31] != first || data[32] != 1 {
+				return fmt.Errorf("bytes %v, want %d at the beginning", data, first)
+			}
+			return nil
+		}
+		for range 2 {
+			if err := errors.Join(s.Fill(b, 0, 32, 1), want(1), g.Launch(s), want(2)); err != nil {
+				return err
+			}
+		}
+		if _, err := c.Capture(s, s.Synchronize); err == nil {
+			return errors.New("a captured stream can be waited for")
+		}
+		return want(2)
+	})
 }
 
 func TestErrors(t *testing.T) {

@@ -67,6 +67,8 @@
 	X(cuGraphDestroyNode) \
 	X(cuGraphExecDestroy) \
 	X(cuGraphGetEdges) \
+	X(cuGraphInstantiateWithFlags) \
+	X(cuGraphLaunch) \
 	X(cuLaunchKernel) \
 	X(cuLinkAddData_v2) \
 	X(cuLinkAddFile_v2) \
@@ -136,9 +138,11 @@
 	X(cuProfilerStart) \
 	X(cuProfilerStop) \
 	X(cuStreamAttachMemAsync) \
+	X(cuStreamBeginCapture_v2) \
 	X(cuStreamCreate) \
 	X(cuStreamCreateWithPriority) \
 	X(cuStreamDestroy_v2) \
+	X(cuStreamEndCapture) \
 	X(cuStreamGetFlags) \
 	X(cuStreamGetPriority) \
 	X(cuStreamQuery) \

@@ -42,15 +42,17 @@ namespace {
 enum {
   SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NO_DEVICE = 100, INVALID_DEVICE = 101, INVALID_IMAGE = 200,
   INVALID_CONTEXT = 201, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, ILLEGAL_ADDRESS = 700,
-  OUT_OF_RESOURCES = 701
+  OUT_OF_RESOURCES = 701, CAPTURE_UNSUPPORTED = 900
 };
 
 typedef uint64_t Pointer;
 const size_t page = 4096;
 
+typedef std::deque<std::function<void()>> Work;
 struct Stream {
   bool blocking;
-  std::deque<std::function<void()>> work;
+  Work work;
+  Work *captured = nullptr; // where work goes while it is recorded
 };
 struct Event {
   bool recorded = false;     // Record was called
@@ -72,7 +74,7 @@ struct Memory {
 };
 
 std::mutex lock;
-int calls, contexts, sticky, blas_handles, profiled;
+int calls, contexts, sticky, blas_handles, profiled, capturing;
 bool profiling;
 size_t used;
 std::map<Pointer, Memory> device;
@@ -81,7 +83,7 @@ std::set<Stream *> streams;
 std::set<Event *> events;
 std::set<Module *> modules;
 std::map<std::string, std::unique_ptr<Function>> functions;
-Stream null_stream{true, {}};
+Stream null_stream{true, {}, nullptr};
 
 long environment(const char *name, long otherwise) {
   const char *v = getenv(name);
@@ -143,7 +145,7 @@ bool in_pinned(const void *p, size_t n) {
 int enqueue(Stream *s, std::function<void()> f) {
   if (!known(s))
     return INVALID_HANDLE;
-  s->work.push_back(std::move(f));
+  (s->captured ? *s->captured : s->work).push_back(std::move(f));
   return SUCCESS;
 }
 
@@ -196,6 +198,11 @@ int attribute(int a, int *v) {
   if (int code = enter())                         \
     return code;
 
+// What may not be called while a stream is captured.
+#define NOT_CAPTURING \
+  if (capturing)      \
+    return CAPTURE_UNSUPPORTED;
+
 // LEAVE is ENTER for calls that destroy: they do so even when they fail.
 #define LEAVE                              \
   std::lock_guard<std::mutex> guard(lock); \
@@ -210,7 +217,7 @@ API cuGetErrorName(int code, const char **name) {
       {100, "CUDA_ERROR_NO_DEVICE"}, {101, "CUDA_ERROR_INVALID_DEVICE"}, {200, "CUDA_ERROR_INVALID_IMAGE"},
       {201, "CUDA_ERROR_INVALID_CONTEXT"}, {400, "CUDA_ERROR_INVALID_HANDLE"}, {500, "CUDA_ERROR_NOT_FOUND"},
       {600, "CUDA_ERROR_NOT_READY"}, {700, "CUDA_ERROR_ILLEGAL_ADDRESS"},
-      {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"}, {719, "CUDA_ERROR_LAUNCH_FAILED"}, {999, "CUDA_ERROR_UNKNOWN"}};
+      {701, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"}, {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"}, {719, "CUDA_ERROR_LAUNCH_FAILED"}, {999, "CUDA_ERROR_UNKNOWN"}};
   auto it = names.find(code);
   if (it == names.end())
     return INVALID_VALUE;
@@ -265,7 +272,7 @@ API cuCtxSetCurrent(void *) {
   ENTER return SUCCESS;
 }
 API cuCtxSynchronize() {
-  ENTER drain_all();
+  ENTER NOT_CAPTURING drain_all();
   return sticky;
 }
 
@@ -275,7 +282,7 @@ API cuMemGetInfo_v2(size_t *free, size_t *total) {
   return SUCCESS;
 }
 API cuMemAlloc_v2(Pointer *p, size_t n) {
-  ENTER if (n == 0) return INVALID_VALUE;
+  ENTER NOT_CAPTURING if (n == 0) return INVALID_VALUE;
   if (used + n > (size_t)environment("FAKE_CUDA_MEMORY", 1 << 30))
     return OUT_OF_MEMORY;
   size_t body = (n + page - 1) / page * page;
@@ -291,7 +298,7 @@ API cuMemAlloc_v2(Pointer *p, size_t n) {
   return SUCCESS;
 }
 API cuMemFree_v2(Pointer p) {
-  LEAVE drain_all();
+  LEAVE NOT_CAPTURING drain_all();
   auto it = device.find(p);
   if (it == device.end())
     return INVALID_VALUE;
@@ -324,14 +331,14 @@ API cuMemFreeHost(void *p) {
 }
 
 API cuMemcpyHtoD_v2(Pointer d, const void *s, size_t n) {
-  ENTER legacy();
+  ENTER NOT_CAPTURING legacy();
   if (!within(d, n))
     return INVALID_VALUE;
   memcpy((void *)d, s, n);
   return sticky;
 }
 API cuMemcpyDtoH_v2(void *d, Pointer s, size_t n) {
-  ENTER legacy();
+  ENTER NOT_CAPTURING legacy();
   if (!within(s, n))
     return INVALID_VALUE;
   memcpy(d, (void *)s, n);
@@ -453,9 +460,39 @@ API cuStreamDestroy_v2(void *s) {
   return code;
 }
 API cuStreamSynchronize(void *s) {
-  ENTER if (!known(stream(s))) return INVALID_HANDLE;
+  ENTER NOT_CAPTURING if (!known(stream(s))) return INVALID_HANDLE;
   drain(stream(s));
   return sticky;
+}
+API cuStreamBeginCapture_v2(void *s, int) {
+  ENTER if (!s || !known(stream(s)) || stream(s)->captured) return INVALID_HANDLE;
+  stream(s)->captured = new Work;
+  capturing++;
+  return SUCCESS;
+}
+API cuStreamEndCapture(void *s, void **graph) {
+  LEAVE if (!s || !known(stream(s)) || !stream(s)->captured) return INVALID_HANDLE;
+  capturing--;
+  *graph = stream(s)->captured;
+  stream(s)->captured = nullptr;
+  return code;
+}
+API cuGraphInstantiateWithFlags(void **exec, void *graph, unsigned long long) {
+  ENTER *exec = new Work(*(Work *)graph);
+  return SUCCESS;
+}
+API cuGraphDestroy(void *graph) {
+  LEAVE delete (Work *)graph;
+  return code;
+}
+API cuGraphExecDestroy(void *exec) {
+  LEAVE drain_all();
+  delete (Work *)exec;
+  return code;
+}
+API cuGraphLaunch(void *exec, void *s) {
+  ENTER for (auto &f : *(Work *)exec) if (int code = enqueue(stream(s), f)) return code;
+  return SUCCESS;
 }
 API cuStreamWaitEvent(void *s, void *e, unsigned) {
   ENTER auto *ev = (Event *)e;

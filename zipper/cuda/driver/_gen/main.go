@@ -24,7 +24,10 @@ import (
 const module = "gorgonia.org/cu"
 
 // own are the functions that cu lacks.
-var own = []string{"cuFuncSetAttribute", "cuGetErrorName", "cuMemHostAlloc", "cuProfilerStart", "cuProfilerStop"}
+var own = []string{
+	"cuFuncSetAttribute", "cuGetErrorName", "cuGraphDestroy", "cuGraphExecDestroy", "cuGraphInstantiateWithFlags",
+	"cuGraphLaunch", "cuMemHostAlloc", "cuProfilerStart", "cuProfilerStop", "cuStreamBeginCapture_v2", "cuStreamEndCapture",
+}
 
 var (
 	goCall   = regexp.MustCompile(`\bC\.(cu[A-Z]\w*)\(`)
