@@ -477,7 +477,6 @@ template <class C> struct Task {
   template <class T> INLINE void sum(T& w, const u8* record) {
     u8* scratch = DYN_SMEM + C::RING + warp * SCRATCH;
     u8* mine = scratch + lane / 4 * 320 + lane % 2 * 160 + lane % 4 / 2 * 16;
-    sync_warp(); // the scratch is free
     UNROLL for (int i = 0; i < 4; i++) *(u32x4*)(mine + i * 32) = w.r[i];
     sync_warp(); // the codes are there for all
     u8* row = scratch + lane % 16 / 2 * 320 + lane % 2 * 4;
