@@ -164,7 +164,11 @@ func readFolder(dir string) (reports.Input, error) {
 // readRows reads the rows of the results folder dir. warnings tell of unfinished
 // lines, and of slices that disagree on a trial.
 func readRows(dir string) (rows []row.Row, warnings []string, err error) {
-	if rows, warnings, err = row.ReadFolder(dir); err != nil {
+	rows, warnings, err = row.ReadFolder(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // a folder that the user named
+		return nil, nil, badInput(err)
+	case err != nil:
 		return nil, nil, err
 	}
 	files, err := row.Files(dir)

@@ -45,7 +45,9 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"quantize"}, exitInput},
 		{[]string{"sweep", "-c", failing, "--trial", "99", "--cache", dir}, exitInput},
 		{[]string{"sweep", "-c", failing, "-o", filepath.Join(dir, "out"), "--cache", dir}, exitFailed},
-		{[]string{"report", filepath.Join(dir, "nothing")}, exitError},
+		{[]string{"report", filepath.Join(dir, "nothing")}, exitInput},
+		{[]string{"tables", filepath.Join(dir, "nothing")}, exitInput},
+		{[]string{"compare", filepath.Join(dir, "nothing"), filepath.Join(dir, "nothing")}, exitInput},
 		{[]string{"--version"}, 0},
 	} {
 		if _, err := execute(t, c.args...); exitCode(err) != c.want {

@@ -3,8 +3,10 @@ package quant
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/parallel"
 )
 
 // Activations is a format of the inputs of a linear layer, applied as fake
@@ -178,7 +180,8 @@ func fill(v []float32, x float32) {
 // Static is what scales found beforehand are made of.
 type Static struct {
 	channels []float32 // [K] largest |x| of each channel
-	absMax   []float32 // of each group
+	absMax   []float32 // of each group, times its share
+	shares   []float32 // of absMax that the grid covers; nil: all
 }
 
 // WithStatic returns a with scales from the largest |x| of each channel [K] in place
@@ -198,6 +201,50 @@ func (a Activations) WithStatic(channels []float32) Activations {
 	return a
 }
 
+// shareSteps is how many shares of a range a search tries: 2^(-i/8), down to 1/2^8, as a few
+// tokens may be hundreds of times as large as all others.
+const shareSteps = 65
+
+// WithSearched returns a, whose scales are static, with the largest |x| of each group
+// times the share of it by which rounding the inputs x [tokens,K] loses least squared error.
+// Larger values saturate.
+func (a Activations) WithSearched(x Matrix) Activations {
+	s := &Static{channels: a.Static.channels, absMax: slices.Clone(a.Static.absMax),
+		shares: make([]float32, len(a.Static.absMax))}
+	size := a.Group
+	if size == 0 {
+		size = x.Cols
+	}
+	parallel.For(len(s.absMax), func(g int) error {
+		k0 := g * size
+		k1 := min(k0+size, x.Cols)
+		one := Activations{Bits: a.Bits, Clip: a.Clip}
+		row := make([]float32, k1-k0)
+		least := math.Inf(1)
+		for i := range shareSteps {
+			share := float32(math.Exp2(-float64(i) / 8))
+			one.Static = &Static{absMax: []float32{a.Static.absMax[g] * share}}
+			var sum float64
+			for t := range x.Rows {
+				in := x.Row(t)[k0:k1]
+				copy(row, in)
+				one.round(row)
+				for j, v := range in {
+					d := float64(v - row[j])
+					sum += d * d
+				}
+			}
+			if sum < least {
+				least, s.shares[g] = sum, share
+			}
+		}
+		s.absMax[g] *= s.shares[g]
+		return nil
+	})
+	a.Static = s
+	return a
+}
+
 // Scales is the number of scales that are stored, each of 4 bytes.
 func (s *Static) Scales() int { return len(s.absMax) }
 
@@ -210,5 +257,10 @@ func (a Activations) over(scale []float32) Activations {
 	for j, s := range scale {
 		channels[j] = a.Static.channels[j] / s
 	}
-	return a.WithStatic(channels)
+	over := a.WithStatic(channels)
+	for g, share := range a.Static.shares {
+		over.Static.absMax[g] *= share
+	}
+	over.Static.shares = a.Static.shares
+	return over
 }

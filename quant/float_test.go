@@ -58,6 +58,9 @@ func TestGoldenActivations(t *testing.T) {
 		}
 	}
 	formats = append(formats, Activations{Bits: 4, Group: 16}.WithWide(largest, 0.27)) // a quarter, in whole groups
+	for _, a := range []Activations{{Bits: 8}, {Bits: 4, Group: 16}} {
+		formats = append(formats, a.WithStatic(largest).WithSearched(x))
+	}
 	if len(golden) != len(formats) {
 		t.Fatalf("%d formats in the golden file", len(golden))
 	}
@@ -70,6 +73,9 @@ func TestGoldenActivations(t *testing.T) {
 		name := a.String()
 		if a.Channels != nil {
 			name += " wide"
+		}
+		if a.Static != nil {
+			name += " searched"
 		}
 		want := golden[name]
 		if len(want) != x.Rows {

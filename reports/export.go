@@ -81,47 +81,51 @@ func resultsCSV(t *stats.Table) []byte {
 	w := csv.NewWriter(&b)
 	w.Write(formulaFree(head))
 	for _, e := range all {
-		rec := []string{e.ID, e.Trial, e.Label, string(e.Status), e.Baseline, "", "", "", "", e.Standing.String()}
-		if g := group[e]; g != nil {
-			rec[5], rec[6], rec[7] = g.Model, g.Protocol, g.Activations
-		}
-		if e.Rank > 0 {
-			rec[8] = strconv.Itoa(e.Rank)
-		}
-		for _, a := range axes {
-			rec = append(rec, e.Axes[a])
-		}
-		rec = formulaFree(rec)
-		for _, name := range values {
-			if v, ok := e.Value(name); ok {
-				rec = append(rec, full(v))
-			} else {
-				rec = append(rec, "")
-			}
-		}
-		es := []*stats.Estimate{e.NLL, e.KL, e.Top1, nil, nil, nil, nil, nil}
-		holm := []string{"", ""}
-		if v := e.Versus; v != nil {
-			copy(es[3:], []*stats.Estimate{&v.NLL, &v.PPL, &v.KL, v.KLRatio, v.Top1})
-			if v.NLL.Interval() {
-				holm = []string{full(v.HolmNLL), full(v.HolmKL)}
-			}
-		}
-		for _, x := range es {
-			rec = append(rec, estimateCells(x)...)
-		}
-		rec = append(rec, holm...)
-		rec = append(rec, strconv.Itoa(len(e.WindowTokens)))
-		if low, high, ok := e.Spread(); ok {
-			rec = append(rec, strconv.Itoa(len(e.Draws)), full(low), full(high))
-		} else {
-			rec = append(rec, "", "", "")
-		}
-		rec = append(rec, formulaFree([]string{e.Error})[0])
-		w.Write(rec)
+		w.Write(resultsRecord(e, group[e], axes, values))
 	}
 	w.Flush()
 	return b.Bytes() // writes to a buffer do not fail
+}
+
+// resultsRecord is the line of e, which is in g or, failed, in no group.
+func resultsRecord(e *stats.Entry, g *stats.Group, axes, values []string) []string {
+	rec := []string{e.ID, e.Trial, e.Label, string(e.Status), e.Baseline, "", "", "", "", e.Standing.String()}
+	if g != nil {
+		rec[5], rec[6], rec[7] = g.Model, g.Protocol, g.Activations
+	}
+	if e.Rank > 0 {
+		rec[8] = strconv.Itoa(e.Rank)
+	}
+	for _, a := range axes {
+		rec = append(rec, e.Axes[a])
+	}
+	rec = formulaFree(rec)
+	for _, name := range values {
+		if v, ok := e.Value(name); ok {
+			rec = append(rec, full(v))
+		} else {
+			rec = append(rec, "")
+		}
+	}
+	es := []*stats.Estimate{e.NLL, e.KL, e.Top1, nil, nil, nil, nil, nil}
+	holm := []string{"", ""}
+	if v := e.Versus; v != nil {
+		copy(es[3:], []*stats.Estimate{&v.NLL, &v.PPL, &v.KL, v.KLRatio, v.Top1})
+		if v.NLL.Interval() {
+			holm = []string{full(v.HolmNLL), full(v.HolmKL)}
+		}
+	}
+	for _, x := range es {
+		rec = append(rec, estimateCells(x)...)
+	}
+	rec = append(rec, holm...)
+	rec = append(rec, strconv.Itoa(len(e.WindowTokens)))
+	if low, high, ok := e.Spread(); ok {
+		rec = append(rec, strconv.Itoa(len(e.Draws)), full(low), full(high))
+	} else {
+		rec = append(rec, "", "", "")
+	}
+	return append(rec, formulaFree([]string{e.Error})[0])
 }
 
 func isoCSV(t *stats.Table) []byte {

@@ -115,8 +115,9 @@ correct() {
 	fi
 	sanitizer=$(tool compute-sanitizer)
 	if [ -n "$sanitizer" ]; then
-		step memcheck 120 "$sanitizer" --tool memcheck --error-exitcode 9 "$here/cuda.test" -test.run 'TestEveryKernel|TestNotFinite'
-		step racecheck 120 "$sanitizer" --tool racecheck --error-exitcode 9 "$here/cuda.test" -test.run 'TestEveryKernel'
+		local parts='TestNorm|TestSwiGLU|TestAttention|TestEmbedAndGreedy'
+		step memcheck 120 "$sanitizer" --tool memcheck --error-exitcode 9 "$here/cuda.test" -test.run "TestEveryKernel|TestNotFinite|$parts"
+		step racecheck 120 "$sanitizer" --tool racecheck --error-exitcode 9 "$here/cuda.test" -test.run "TestEveryKernel|$parts"
 	else
 		say "memcheck, racecheck: NOT RUN, compute-sanitizer is not here"
 	fi

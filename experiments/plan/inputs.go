@@ -35,7 +35,7 @@ var (
 		},
 	}
 	inputZero  = kinds.DefaultWord(true, "symmetric", "asymmetric")
-	inputScale = kinds.DefaultWord(true, "dynamic", "static")
+	inputScale = kinds.DefaultWord(true, "dynamic", "static", "searched")
 )
 
 // integerInputs reports whether the inputs of t are rounded to integers.

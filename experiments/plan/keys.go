@@ -295,8 +295,8 @@ func basisKeys() []*key {
 func prefixKey() *key {
 	return &key{name: "prefix",
 		means: "Tokens before every sequence, whose keys and values stay in 16 bits: those whose inputs of down_proj are " +
-			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins (`outliers`, PrefixQuant's). The " +
-			"reference of divergences is the model without them",
+			"outliers in the calibration text, and the token that begins sequences, or ends them where none begins " +
+			"(`outliers`, PrefixQuant's). The reference of divergences is the model without them",
 		kind: prefix, field: func(t *Trial) any { return &t.Prefix },
 		fallback: always(""), label: kinds.Prefix("prefix-", prefix.Write), quiet: true}
 }
@@ -323,8 +323,9 @@ func inputKeys() []*key {
 			kind:  kinds.Share(0, 1), field: func(t *Trial) any { return &t.ActivationsClip }, fallback: always(0.0),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-clip", nil), quiet: true},
 		{name: "activations_scale",
-			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text",
-			kind:  inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
+			means: "Whether scales of inputs are found for each token, or beforehand from the calibration text: of its " +
+				"largest inputs (`static`), or the share of these that loses least on a sample (`searched`)",
+			kind: inputScale, field: func(t *Trial) any { return &t.ActivationsScale }, fallback: always(""),
 			when: integerInputs, needs: "activations a8 or a4", label: kinds.Prefix("inputs-", inputScale.Write), quiet: true},
 		{name: "activations_wide",
 			means: "Share of the channels of 4-bit inputs that have 8 bits, as whole groups: those of the largest inputs, " +
@@ -372,6 +373,8 @@ var constraints = []constraint{
 		"with asymmetric grids: calibration knows the largest magnitude alone"},
 	{"activations_scale", func(t *Trial) bool { return t.ActivationsScale != "" && keepsChannels(t) },
 		"for a method that keeps channels apart, which have scales of their own"},
+	{"activations_clip", func(t *Trial) bool { return t.ActivationsClip > 0 && t.ActivationsScale == "searched" },
+		"beside activations_scale: searched, which finds what share of the range to cover"},
 	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && t.ActivationsScale != "" },
 		"of inputs whose scales are found beforehand: wide channels have theirs at run time"},
 	{"activations_wide", func(t *Trial) bool { return t.ActivationsWide > 0 && keepsChannels(t) },

@@ -91,6 +91,8 @@ calibration: {text: c, tokens: 128}
 			`with asymmetric grids`},
 		{"activations: a8\nactivations_scale: static\nmethods: [{method: atom, columns: 5%}]\n",
 			`keeps channels apart`},
+		{"activations: a8\nactivations_scale: searched\nactivations_clip: 0.9\nmethods: [{method: rtn}]\n",
+			`which finds what share`},
 		{"activations: a4\nactivations_wide: 16%\nmethods: [{method: quik, columns: 5%}]\n",
 			`keeps channels apart`},
 		{"activations: a4\nactivations_wide: 16%\nactivations_scale: static\nmethods: [{method: rtn}]\n",

@@ -38,7 +38,8 @@ type Trial struct {
 	Activations string `json:"activations"`
 	// What follows is of integer activations, and empty where they are as their name
 	// says: channels that share a scale, a number or "row"; "asymmetric"; the share of
-	// the range that grids cover; "static" for scales found beforehand.
+	// the range that grids cover; "static" for scales found beforehand,
+	// "searched" for those of them that lose least.
 	ActivationsGroup string  `json:"activations_group,omitempty"`
 	ActivationsZero  string  `json:"activations_zero,omitempty"`
 	ActivationsClip  float64 `json:"activations_clip,omitempty"`

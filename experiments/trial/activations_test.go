@@ -123,3 +123,37 @@ func TestWideActivations(t *testing.T) {
 		}
 	}
 }
+
+// TestSearchedActivations: static scales that are searched for diverge less than those of
+// the largest inputs, and take the same bytes.
+func TestSearchedActivations(t *testing.T) {
+	lab := testLab(t)
+	trials := transformed(t, "tiny-llama3", "activations: a4\nactivations_group: row\n"+
+		"activations_scale: [static, searched]\nmethods: [{method: none, smoothing: [0, 0.5]}, {method: rtn, awq: true}]")
+	static := map[string]*row.Row{}
+	for _, tr := range trials {
+		s, err := lab.Open(t.Context(), tr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Run(t.Context(), tr)
+		s.Close()
+		if err != nil || r.Status != row.OK {
+			t.Fatalf("%s: %v %s", tr.Label, err, r.Error)
+		}
+		if tr.ActivationsScale == "static" {
+			static[tr.Method.String()] = r
+			continue
+		}
+		before := static[tr.Method.String()]
+		a, _ := before.Value(row.KLMean)
+		b, _ := r.Value(row.KLMean)
+		if !(b.Value < 0.9*a.Value) {
+			t.Errorf("%s diverges by %g, with scales of the largest inputs by %g", tr.Label, b.Value, a.Value)
+		}
+		x, y := before.Ledger[len(before.Ledger)-1], r.Ledger[len(r.Ledger)-1]
+		if x != y || x.Name != "input scales" {
+			t.Errorf("%s: the ledger ends with %v, that of static scales with %v", tr.Label, y, x)
+		}
+	}
+}

@@ -44,8 +44,13 @@ func (s *Subject) quantize(ctx context.Context, t plan.Trial, r *row.Row) (*quan
 		return nil, err
 	}
 	q := &quantizedModel{quantization: loop, replacements: map[string]llm.Replacement{}}
-	if t.ActivationsScale == "static" || t.ActivationsWide > 0 {
+	if t.ActivationsScale != "" || t.ActivationsWide > 0 {
 		executed.sites = &siteInputs{trial: t, pass: s.calibrated.begin(), scales: q.scales}
+	}
+	if t.ActivationsScale == "searched" {
+		if err := executed.sites.search(ctx, q.model, executed.inputs); err != nil {
+			return nil, fmt.Errorf("activations_scale: searched: %w", err)
+		}
 	}
 	if q.others, err = s.source.otherBytes(q.model); err != nil {
 		return nil, err

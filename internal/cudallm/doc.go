@@ -9,7 +9,8 @@
 //	norm     adds the last product to the stream, RMSNorm, and rounds for the next product
 //	         q, k, v, gate, up, o, down: packed kernels, or cuBLAS
 //	rope     biases, RMSNorm of heads, rotation; keys and values go to the cache
-//	attend   softmax over tiles of 16 rows; in decode the keys are cut in splits (flash-decoding)
+//	attend   softmax over tiles of 16 rows in float32, of 64 rows on tensor cores in fast models; in
+//	         decode the keys are cut in splits (flash-decoding)
 //	combine  joins the splits, and rounds for o
 //	swiglu   silu(gate)·up, and rounds for down
 //	greedy   the most likely token, and the next position: a step needs nothing of the host, and

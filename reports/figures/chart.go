@@ -73,13 +73,6 @@ func (s *xy) chart() []byte {
 	}
 	const dash = "path://M0,4L7,4L7,6L0,6ZM11,4L18,4L18,6L11,6Z"
 	var legend []item
-	// lines draws without symbols: a pair of null values lifts the pen.
-	lines := func(name, color, dash string, data [][]any) charts.SingleSeries {
-		l := charts.SingleSeries{Name: name, Type: "line", Data: data, Symbol: "none"}
-		charts.WithLineStyleOpts(opts.LineStyle{Color: color, Width: 1.2, Type: dash})(&l)
-		charts.WithItemStyleOpts(opts.ItemStyle{Color: color})(&l)
-		return l
-	}
 	for _, r := range s.series {
 		name := format.Short(r.name, 48)
 		legend = append(legend, item{Name: name})
@@ -129,6 +122,14 @@ func (s *xy) chart() []byte {
 		panic("reports: chart options: " + err.Error()) // numbers are finite, the rest is plain data
 	}
 	return b
+}
+
+// lines draws without symbols: a pair of null values lifts the pen.
+func lines(name, color, dash string, data [][]any) charts.SingleSeries {
+	l := charts.SingleSeries{Name: name, Type: "line", Data: data, Symbol: "none"}
+	charts.WithLineStyleOpts(opts.LineStyle{Color: color, Width: 1.2, Type: dash})(&l)
+	charts.WithItemStyleOpts(opts.ItemStyle{Color: color})(&l)
+	return l
 }
 
 // bitsOf is what tooltips say of the size of a row.

@@ -101,22 +101,36 @@ func (st sheet) fit(names []string, width vg.Length) (text.Style, []string) {
 	return style, out
 }
 
+// onlyBaseline is the baseline of all comparisons of g; nil where there are several.
+func onlyBaseline(g *stats.Group) (base *stats.Entry) {
+	for _, e := range g.Entries {
+		if e.Versus != nil && e.Versus.KLRatio != nil {
+			if base != nil && e.Versus.Baseline != base {
+				return nil
+			}
+			base = e.Versus.Baseline
+		}
+	}
+	return base
+}
+
+// entries are the families' lines of a legend.
+func (l Styles) entries(g *stats.Group, families []string) (out []entry) {
+	for _, name := range families {
+		look := l.Look(name)
+		out = append(out, entry{name: format.Short(g.Legend(name), 48), width: 0.8,
+			thumb: func(c draw.Canvas, at vg.Point, st sheet) { look.marker(c, at, st.size*0.32, look.Color) }})
+	}
+	return out
+}
+
 // rowsLimit bounds the rows of the figure that gives each a line of its own.
 const rowsLimit = 48
 
 // Rows draws the divergence of each row on a line of its own, best
 // first: over that of the group's baseline, in pairs, where there is one such.
 func Rows(g *stats.Group, l Styles) *Figure {
-	var base *stats.Entry
-	for _, e := range g.Entries {
-		if e.Versus != nil && e.Versus.KLRatio != nil {
-			if base != nil && e.Versus.Baseline != base {
-				base = nil
-				break
-			}
-			base = e.Versus.Baseline
-		}
-	}
+	base := onlyBaseline(g)
 	value := func(e *stats.Entry) (stats.Estimate, bool) {
 		switch {
 		case e.KL == nil || e.KL.Value <= 0 || e.Reference:
@@ -159,14 +173,7 @@ func Rows(g *stats.Group, l Styles) *Figure {
 	}
 	f.Caption += chosenNote(len(rows), total)
 	f.draw = func(c draw.Canvas, st sheet) {
-		var entries []entry
-		for _, name := range families {
-			entries = append(entries,
-				entry{name: format.Short(g.Legend(name), 48), width: 0.8, thumb: func(c draw.Canvas, at vg.Point, st sheet) {
-					l.Look(name).marker(c, at, st.size*0.32, l.Look(name).Color)
-				}})
-		}
-		c = st.legend(c, entries)
+		c = st.legend(c, l.entries(g, families))
 		label, labels, left := st.rowLabels(c, rows)
 		bits := st.text(0.9, text.XLeft, -0.4)
 		p := st.plot(axis, "")

@@ -45,31 +45,8 @@ func variantSeries(name string) series {
 // number of tokens that most densities were measured with: a line per variant,
 // and the bytes alone.
 func overheadFigure(m *stats.Timing) *Figure {
-	type place struct {
-		n, k, tokens int
-		rest         string // group and block
-	}
-	densities := map[place]map[float64]*stats.Product{}
-	for _, p := range m.Products {
-		e := p.Variant(variants.Dense4)
-		if e == nil || p.Density == 0 {
-			continue
-		}
-		at := place{p.N, p.K, p.Tokens, e.Axes["group"] + " " + e.Axes["block"]}
-		if densities[at] == nil {
-			densities[at] = map[float64]*stats.Product{}
-		}
-		densities[at][p.Density] = p
-	}
-	var best place
-	for at, found := range densities {
-		d := cmp.Or(len(found)-len(densities[best]), at.n*at.k-best.n*best.k, at.n-best.n, best.tokens-at.tokens,
-			cmp.Compare(best.rest, at.rest))
-		if d > 0 {
-			best = at
-		}
-	}
-	if len(densities[best]) < 2 {
+	best, products := mostDensities(m)
+	if len(products) < 2 {
 		return nil
 	}
 	one := 1.0
@@ -80,7 +57,7 @@ func overheadFigure(m *stats.Timing) *Figure {
 	for _, name := range stats.VariantOrder[1:] {
 		r := variantSeries(name)
 		r.line, r.bars = true, true
-		for d, p := range densities[best] {
+		for d, p := range products {
 			if e := p.Variant(name); e != nil && name != variants.W16A16 {
 				if v, ok := e.Timed(row.TimeOver(variants.Dense4)); ok {
 					r.points = append(r.points, point{x: d, y: v.Value, low: v.Low, high: v.High, name: p.Name + " " + name})
@@ -91,7 +68,7 @@ func overheadFigure(m *stats.Timing) *Figure {
 			lines = append(lines, r)
 		}
 	}
-	for d, p := range densities[best] {
+	for d, p := range products {
 		if z := p.Variant(variants.Zipper); z != nil {
 			a, ok1 := z.Timed(row.WeightBytes)
 			b, ok2 := p.Variant(variants.Dense4).Timed(row.WeightBytes)
@@ -129,6 +106,36 @@ func overheadFigure(m *stats.Timing) *Figure {
 		Caption: fmt.Sprintf("Time over that of the dense 4-bit base, %dx%d at M=%d. Bars: 95 %% bootstrap interval of "+
 			"the median ratio, cut at the frame. “Bytes alone” is what the zipped stream is longer than the dense one: the "+
 			"cost if memory were the only limit.", best.n, best.k, best.tokens)}
+}
+
+// place is a product but for its density.
+type place struct {
+	n, k, tokens int
+	rest         string // group and block
+}
+
+// mostDensities is the place with products of most densities, and these.
+func mostDensities(m *stats.Timing) (best place, products map[float64]*stats.Product) {
+	densities := map[place]map[float64]*stats.Product{}
+	for _, p := range m.Products {
+		e := p.Variant(variants.Dense4)
+		if e == nil || p.Density == 0 {
+			continue
+		}
+		at := place{p.N, p.K, p.Tokens, e.Axes["group"] + " " + e.Axes["block"]}
+		if densities[at] == nil {
+			densities[at] = map[float64]*stats.Product{}
+		}
+		densities[at][p.Density] = p
+	}
+	for at, found := range densities {
+		d := cmp.Or(len(found)-len(densities[best]), at.n*at.k-best.n*best.k, at.n-best.n, best.tokens-at.tokens,
+			cmp.Compare(best.rest, at.rest))
+		if d > 0 {
+			best = at
+		}
+	}
+	return best, densities[best]
 }
 
 // ratioLimit bounds the products of the ratio figure.

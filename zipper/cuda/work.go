@@ -279,6 +279,7 @@ const (
 	MaxSharing  = 16  // query heads of a key head
 	attendRows  = 16
 	attendKeys  = 32
+	flashRows   = 64
 	maxAttended = 64 // splits
 )
 
@@ -320,7 +321,16 @@ func (w *Work) Rope(r Rope, h *Heads) error {
 }
 
 // TokensOfTile is how many tokens of a sequence a tile of attention has at most.
-func (h *Heads) TokensOfTile() int { return attendRows / (h.Heads / h.KVHeads) }
+func (h *Heads) TokensOfTile() int {
+	rows := attendRows
+	if h.flash() {
+		rows = flashRows
+	}
+	return rows / (h.Heads / h.KVHeads)
+}
+
+// flash reports whether tiles have a kernel on tensor cores.
+func (h *Heads) flash() bool { return h.Type == Half && (h.Dim == 64 || h.Dim == 128) }
 
 // Attend puts softmax(q·Kᵀ)·V of m tokens into the stream, and rounds it to out, rows of Heads·Dim columns. tiles,
 // u32 [count,2], are the first token and the number of tokens of pieces of sequences; without
@@ -337,14 +347,23 @@ func (w *Work) Attend(h *Heads, q driver.Buffer, m int, tiles driver.Buffer, cou
 	if tiles.Size() == 0 {
 		count = m
 	}
+	if tiles.Size() > 0 && h.flash() {
+		err := w.launch(fmt.Sprintf("flash_d%d", h.Dim), driver.Dim{X: splits, Y: h.KVHeads, Z: count}, 0, 0,
+			part.Address(), stats.Address(), q.Address(), h.K.Address(), h.V.Address(), tiles.Address(), h.Slot.Address(),
+			h.Pos.Address(), uint64(h.Window), uint64(m), uint64(h.Heads), uint64(h.KVHeads), uint64(h.Room))
+		return errors.Join(err, w.combine(h, m, splits, part, stats, out))
+	}
 	shared := 4 * (attendRows*h.Dim + attendKeys*(h.Dim+1) + attendRows*attendKeys + attendRows)
 	err := w.launch("attend", driver.Dim{X: splits, Y: h.KVHeads, Z: count}, 0, shared,
 		part.Address(), stats.Address(), q.Address(), h.K.Address(), h.V.Address(), uint64(h.Type), tiles.Address(),
 		h.Slot.Address(), h.Pos.Address(), uint64(h.Window), uint64(m), uint64(h.Heads), uint64(h.KVHeads), uint64(h.Dim),
 		uint64(h.Room))
-	if err != nil {
-		return err
-	}
+	return errors.Join(err, w.combine(h, m, splits, part, stats, out))
+}
+
+// combine joins the splits.
+func (w *Work) combine(h *Heads, m, splits int, part, stats driver.Buffer, out Row) error {
+	width := h.Heads * h.Dim
 	args := []uint64{part.Address(), stats.Address(), uint64(splits), uint64(m), uint64(h.Heads), uint64(h.Dim),
 		uint64(ceilDiv(width, tileCols))}
 	return w.rows("combine", m, width, append(args, out.args(width)...)...)

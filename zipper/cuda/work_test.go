@@ -347,6 +347,9 @@ func TestAttention(t *testing.T) {
 		{heads: 2, kvHeads: 2, dim: 256, lengths: []int{33, 64}, fresh: []int{1, 1}, splits: 2, cache: Half, window: 20},
 		{heads: 6, kvHeads: 2, dim: 32, lengths: []int{50, 20}, fresh: []int{30, 20}, splits: 2, tiled: true, window: 12,
 			norm: true, bias: true},
+		{heads: 8, kvHeads: 2, dim: 128, lengths: []int{150, 70}, fresh: []int{150, 30}, splits: 1, tiled: true, cache: Half},
+		{heads: 3, kvHeads: 1, dim: 64, lengths: []int{190}, fresh: []int{100}, splits: 3, tiled: true, cache: Half,
+			window: 50},
 		{heads: 3, kvHeads: 3, dim: 8, lengths: []int{1}, fresh: []int{1}, splits: 5, values: BFloat16},
 	} {
 		s.run(t, d)
@@ -355,7 +358,7 @@ func TestAttention(t *testing.T) {
 
 func (s scene) run(t *testing.T, d *Device) {
 	rng := rand.New(rand.NewPCG(4, uint64(s.dim)))
-	h := Heads{Heads: s.heads, KVHeads: s.kvHeads, Dim: s.dim, Room: 80, Window: s.window, Type: s.cache}
+	h := Heads{Heads: s.heads, KVHeads: s.kvHeads, Dim: s.dim, Room: 200, Window: s.window, Type: s.cache}
 	Q, KV := s.heads*s.dim, s.kvHeads*s.dim
 	var slot, pos, tiles []uint32
 	rows := 0
@@ -484,7 +487,9 @@ func TestEmbedAndGreedy(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 1))
 	table := as(normal(rng, 50, 72), BFloat16)
 	logits := normal(rng, 3, 1500)
-	logits.Row(0)[1499], logits.Row(0)[70] = 9, 9 // the first of two
+	for _, i := range []int{70, 1030, 1499} {
+		logits.Row(0)[i] = 9 // the first of them, though the second is in the first warp
+	}
 	for i := range logits.Row(1) {
 		logits.Row(1)[i] = -5 - float32(i)
 	}

@@ -185,6 +185,14 @@ DEV void ldmatrix_x1(u32* r, const void* p) { ldmatrix(1, r, p); }
 DEV void ldmatrix_x2(u32* r, const void* p) { ldmatrix(2, r, p); }
 DEV void ldmatrix_x4(u32* r, const void* p) { ldmatrix(4, r, p); }
 
+DEV void ldmatrix_x4_trans(u32* r, const void* p) {
+  if ((uintptr_t)p % 16) emu::fail("ldmatrix address not aligned to 16 bytes");
+  auto* all = emu::collect(30, [&](emu::Lane& l) { l.p = (const u8*)p; });
+  unsigned l = emu::cur->lane;
+  for (int i = 0; i < 4; i++)
+    for (int j = 0; j < 2; j++) memcpy((u8*)&r[i] + 2 * j, all[i * 8 + l % 4 * 2 + j].p + l / 4 * 2, 2);
+}
+
 DEV void cp_async(void* to, const void* from, int bytes, bool real) {
   if (((uintptr_t)to | (uintptr_t)from) % bytes) emu::fail("cp.async not aligned to its size");
   emu::cur->open.push_back({to, from, bytes, real});
@@ -217,7 +225,7 @@ DEV u32 warp_ballot(bool b) {
   return r;
 }
 
-// Blocks run one after another, so that these need no order.
+// Blocks run one after another, so that these need no order between them.
 DEV void fence() {}
-DEV u32 atomic_add(u32* p, u32 v) { u32 old = *p; *p += v; return old; }
+DEV u32 atomic_add(u32* p, u32 v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 DEV f32x4 load_uncached(const f32x4* p) { return *p; }

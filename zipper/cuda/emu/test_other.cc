@@ -130,7 +130,7 @@ void test_other(const string& name, const emu::Kernel& k) {
   if (name == "read16") return read_only(name, k);
   if (name == "delay") return launch(k, {1, 1, 1}, {1000000}); // it ends
   // Kernels of model.cu have their tests in Go (work_test.go), on the fake driver or a GPU.
-  for (const char* n : {"embed", "norm", "swiglu", "accumulate", "rope", "attend", "combine", "greedy"})
+  for (const char* n : {"embed", "norm", "swiglu", "accumulate", "rope", "attend", "flash_d64", "flash_d128", "combine", "greedy"})
     if (name == n) return;
   die(name + " has no test");
 }

@@ -78,6 +78,11 @@ DEV void ldmatrix_x4(u32* r, Shared p) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(p) : "memory");
 }
+// ldmatrix_x4_trans gives lane l the elements l/4 of rows 2(l%4) and 2(l%4)+1 of each.
+DEV void ldmatrix_x4_trans(u32* r, Shared p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(p) : "memory");
+}
 
 // Asynchronous copies from global to shared memory, seen by this thread after
 // the wait that covers their group, and by others after a barrier beyond it.

@@ -329,6 +329,127 @@ KERNEL(128, attend)(u64 part, u64 stats, u64 q, u64 ck, u64 cv, u64 type, u64 ti
 }
 REGISTER(attend, 16, 0, 128, (16 * 256 + 32 * 257 + 16 * 32 + 16) * 4)
 
+// Attention on tensor cores: keys, values and queries in half precision, D elements a head. A warp has 16
+// rows, its block 64, which read tiles of 64 keys; while one is used the next one comes.
+template <int D> struct Flash {
+  static constexpr u32 ROWS = 64, KEYS = 64, LD = 2 * D + 16; // bytes of a row: padded, so that 8 rows are in different banks
+  static constexpr u32 TILE = KEYS * LD, SMEM = ROWS * LD + 4 * TILE; // queries, and two stages of keys and values
+
+  // fetch copies keys and values from key0 on, zeros beyond p.to.
+  static INLINE void fetch(Shared to, const Part& p, const u8* k, const u8* v, u32 key0) {
+    for (u32 i = threadIdx.x; i < KEYS * D / 8; i += 128) {
+      u32 key = i / (D / 8), at = i % (D / 8) * 16;
+      bool real = key0 + key < p.to;
+      u64 from = real ? (u64)(key0 + key) * D * 2 + at : 0;
+      cp_async16_or_zero(to + key * LD + at, k + from, real);
+      cp_async16_or_zero(to + TILE + key * LD + at, v + from, real);
+    }
+  }
+
+  // scores sets s to the products of 16 queries with the 64 keys of a tile.
+  static INLINE void scores(float s[8][4], u32 q[D / 16][4], Shared keys, u32 lane) {
+    UNROLL for (u32 n = 0; n < 8; n++) UNROLL for (int i = 0; i < 4; i++) s[n][i] = 0;
+    UNROLL for (u32 k = 0; k < D / 16; k++) UNROLL for (u32 n = 0; n < 8; n += 2) {
+      u32 b[4];
+      ldmatrix_x4(b, keys + (n * 8 + lane % 8 + lane / 16 * 8) * LD + k * 32 + lane / 8 % 2 * 16);
+      mma_m16n8k16_f16(s[n], q[k], b, s[n]);
+      mma_m16n8k16_f16(s[n + 1], q[k], b + 2, s[n + 1]);
+    }
+  }
+
+  // add adds the values, weighted by the exponentials e, to o.
+  static INLINE void add(float o[D / 8][4], float e[8][4], Shared values, u32 lane) {
+    UNROLL for (u32 k = 0; k < 4; k++) {
+      u32 a[4];
+      UNROLL for (int i = 0; i < 4; i++) a[i] = f16x2(e[2 * k + i / 2][i % 2 * 2], e[2 * k + i / 2][i % 2 * 2 + 1]);
+      UNROLL for (u32 n = 0; n < D / 8; n += 2) {
+        u32 b[4];
+        ldmatrix_x4_trans(b, values + (k * 16 + lane % 8 + lane / 8 % 2 * 8) * LD + n * 16 + lane / 16 * 16);
+        mma_m16n8k16_f16(o[n], a, b, o[n]);
+        mma_m16n8k16_f16(o[n + 1], a, b + 2, o[n + 1]);
+      }
+    }
+  }
+
+  static INLINE void run(u64 part, u64 stats, u64 q, u64 ck, u64 cv, u64 tiles, u64 slot, u64 pos, u64 window, u64 m,
+                         u64 heads, u64 kvheads, u64 room) {
+    const float none = bits_f32(0xff800000u);
+    Part p = find(tiles, slot, pos, (u32)window, (u32)heads, (u32)kvheads, KEYS);
+    u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    Shared queries = shared_base(), stages = queries + ROWS * LD;
+    u64 cache = ((u64)p.slot * kvheads + blockIdx.y) * room * D * 2;
+    const u8 *k = (const u8*)ck + cache, *v = (const u8*)cv + cache;
+    for (u32 i = threadIdx.x; i < ROWS * D / 8; i += 128) {
+      u32 r = i / (D / 8), at = i % (D / 8) * 16;
+      bool real = r < p.rows;
+      u64 from = real ? ((u64)(p.first + r / p.group) * heads + p.head + r % p.group) * D * 2 + at : 0;
+      cp_async16_or_zero(queries + r * LD + at, (const u8*)q + from, real);
+    }
+    fetch(stages, p, k, v, p.from);
+    cp_async_commit();
+    float o[D / 8][4], top[2] = {none, none}, sum[2] = {0, 0};
+    UNROLL for (u32 n = 0; n < D / 8; n++) UNROLL for (int i = 0; i < 4; i++) o[n][i] = 0;
+    u32 qs[D / 16][4], row = warp * 16 + lane / 4, stage = 0;
+    u32 places[2] = {p.position + row / p.group, p.position + (row + 8) / p.group};
+    for (u32 key0 = p.from; key0 < p.to; key0 += KEYS, stage ^= 1) {
+      cp_async_wait<0>();
+      sync_block(); // the tile is there, and nobody reads the one before
+      if (key0 == p.from)
+        UNROLL for (u32 i = 0; i < D / 16; i++)
+          ldmatrix_x4(qs[i], queries + (warp * 16 + lane % 16) * LD + i * 32 + lane / 16 * 16);
+      if (key0 + KEYS < p.to) fetch(stages + (stage ^ 1) * 2 * TILE, p, k, v, key0 + KEYS);
+      cp_async_commit();
+      Shared keys = stages + stage * 2 * TILE;
+      float s[8][4];
+      scores(s, qs, keys, lane);
+      bool whole = !window && key0 + KEYS <= p.to && key0 + KEYS - 1 <= p.position;
+      UNROLL for (int h = 0; h < 2; h++) { // the lane's two rows
+        float most = top[h], more = 0;
+        UNROLL for (u32 n = 0; n < 8; n++) UNROLL for (int j = 0; j < 2; j++) {
+          float& x = s[n][2 * h + j];
+          u32 key = key0 + n * 8 + lane % 4 * 2 + j;
+          if (!whole && !(key < p.to && sees(places[h], key, (u32)window))) x = none;
+          most = x > most ? x : most;
+        }
+        UNROLL for (int x = 1; x < 4; x *= 2) {
+          float other = bits_f32(warp_xor(f32_bits(most), x));
+          most = other > most ? other : most;
+        }
+        float keep = most == none ? 1 : exp_f32(top[h] - most);
+        UNROLL for (u32 n = 0; n < 8; n++) UNROLL for (int j = 0; j < 2; j++) {
+          float& x = s[n][2 * h + j];
+          x = most == none || x == none ? 0 : exp_f32(x - most);
+          more += x;
+        }
+        UNROLL for (int x = 1; x < 4; x *= 2) more += bits_f32(warp_xor(f32_bits(more), x));
+        top[h] = most, sum[h] = sum[h] * keep + more;
+        UNROLL for (u32 n = 0; n < D / 8; n++) o[n][2 * h] *= keep, o[n][2 * h + 1] *= keep;
+      }
+      add(o, s, keys + TILE, lane);
+    }
+    cp_async_wait<0>();
+    UNROLL for (int h = 0; h < 2; h++) {
+      u32 r = row + 8 * h;
+      if (r >= p.rows) continue;
+      u64 to = (blockIdx.x * m + p.first + r / p.group) * heads + p.head + r % p.group;
+      UNROLL for (u32 n = 0; n < D / 8; n++)
+        *(f32x2*)(part + (to * D + n * 8 + lane % 4 * 2) * 4) = f32x2{{o[n][2 * h], o[n][2 * h + 1]}};
+      if (lane % 4 == 0) ((f32x2*)stats)[to] = f32x2{{top[h], sum[h]}};
+    }
+  }
+};
+
+// flash: attend for tiles of up to 64·kvheads/heads tokens, with a cache in half precision.
+#define FLASH(name, D)                                                                                                     \
+  KERNEL_BLOCKS(128, 2, name)                                                                                              \
+  (u64 part, u64 stats, u64 q, u64 ck, u64 cv, u64 tiles, u64 slot, u64 pos, u64 window, u64 m, u64 heads, u64 kvheads,    \
+   u64 room) {                                                                                                             \
+    Flash<D>::run(part, stats, q, ck, cv, tiles, slot, pos, window, m, heads, kvheads, room);                              \
+  }                                                                                                                        \
+  REGISTER(name, 64, 0, 128, Flash<D>::SMEM)
+FLASH(flash_d64, 64)
+FLASH(flash_d128, 128)
+
 // combine: the splits of attend become one row [heads·d], divided by their sum. A row
 // that sees nothing but what is not a number is NaN.
 KERNEL(1024, combine)(u64 part, u64 stats, u64 splits, u64 m, u64 heads, u64 d, u64 kt, OUT_PARAMS) {
