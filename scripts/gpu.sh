@@ -41,14 +41,19 @@ pack() {
 	dir=$(cd "$1" && pwd)
 	cd "$here/.."
 	eval "$(scripts/cuda-env)"
-	local flags=(-tags cuda,nomodels -trimpath -ldflags="-s -w")
+	# The kernels' images lie in the programs without compression: xz shrinks them to less
+	# than half of what gzip does, since they have much in common.
+	local images=$dir/images
+	mkdir -p "$images"
+	go run ./scripts/plain-images "$images" >"$images/overlay.json"
+	local flags=(-tags cuda,nomodels -trimpath -ldflags="-s -w" -overlay "$images/overlay.json")
 	go build "${flags[@]}" -o "$dir/mosaicquant" ./experiments
 	go test "${flags[@]}" -c -o "$dir/driver.test" ./zipper/cuda/driver
 	go test "${flags[@]}" -c -o "$dir/cuda.test" ./zipper/cuda
 	go test "${flags[@]}" -c -o "$dir/cudallm.test" ./internal/cudallm
 	# In one archive: the programs have much in common.
 	tar -C "$dir" -cf - "${programs[@]}" | xz -9 >"$dir/programs.tar.xz"
-	(cd "$dir" && rm "${programs[@]}")
+	(cd "$dir" && rm -r images "${programs[@]}")
 	cp configs/kernels-gpu*.yaml scripts/gpu.sh "$dir/"
 	git rev-parse HEAD >"$dir/commit"
 	du -sh --apparent-size "$dir"

@@ -191,17 +191,27 @@
 // With few tokens that matters only to the extent that memory does not set the pace. From
 // 256 on the residual is added once for all.
 //
-// The same from memory, one core, beside much other work, 12.5 % of the blocks, W4A8; 41
-// turns, 7 with 512 tokens:
+// The same from memory, one core, beside much other work, 12.5 % of the blocks, W4A8; 61
+// to 81 turns, 11 with 512 tokens:
 //
 //	M                               1                   4                  16                 512
-//	14336x4096 bitmap    1.14 [1.10, 1.18]   1.28 [1.24, 1.34]   1.06 [1.04, 1.10]   1.10 [1.07, 1.14]
-//	           records   1.06 [1.02, 1.15]   1.18 [1.13, 1.27]   1.20 [1.15, 1.24]   1.14 [1.10, 1.22]
-//	4096x14336 bitmap    1.13 [1.10, 1.18]   1.23 [1.17, 1.27]   1.10 [1.09, 1.15]   1.07 [1.00, 1.16]
-//	           records   1.12 [1.07, 1.17]   1.18 [1.14, 1.26]   1.24 [1.22, 1.27]   1.16 [1.13, 1.25]
+//	14336x4096 bitmap    1.14 [1.12, 1.16]   1.26 [1.24, 1.29]   1.09 [1.08, 1.10]   1.15 [1.13, 1.16]
+//	           records   1.11 [1.09, 1.13]   1.18 [1.16, 1.19]   1.17 [1.16, 1.18]   1.15 [1.13, 1.17]
+//	4096x14336 bitmap    1.14 [1.11, 1.16]   1.22 [1.16, 1.29]   1.10 [1.07, 1.13]   1.29 [1.19, 1.37]
+//	           records   1.13 [1.08, 1.16]   1.19 [1.11, 1.23]   1.23 [1.21, 1.26]   1.30 [1.25, 1.41]
 //
 // The bitmap has 1.09 times the bytes of the base and records 1.08. From 64 tokens on records
-// are widened too, row by row, which takes longer than a bitmap does.
+// are widened too, and activations are not gathered for them. A panel of 4096 columns in the
+// cache takes 1.28 times the base with records and 4 tokens, 1.24 times with 8. What 512 tokens
+// lose beyond the product, which takes 1.05 times as long, is room in the L2 cache: a widened
+// panel of 14336 columns with 16 tokens and their sums is 690 KiB, and other work on the
+// machine takes its share.
+//
+// Processor time of other formats with one token over int4 g128, one core: int4 affine, qoq4
+// and intscale4 0.97 to 1.06, mxint8, int8 affine and fp6e2m3 1.9 to 2.0 with 2.0 times the
+// bytes, fp6 2.9, any4 g128 1.6 and any4 g32 3.6. E4M3 numbers below 2^-6 are float32
+// subnormals on their way, which this machine multiplies slowly: fp8 takes 3 to 6 times as
+// long where codes are random; in weights they are rare.
 //
 // Separate reads the same bytes, so it can lose only what a second pass costs
 // besides: activations once more, from the cache, Y once more, and another wait for

@@ -13,6 +13,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/roofline"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/internal/variants"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // Predict writes what the analytic model of internal/roofline expects of the
@@ -73,6 +74,10 @@ func predict(d roofline.Device, p *plan.Product, variant string, out *row.Row) e
 	if p.Density > 0 && p.Block.Cols%64 != 0 { // cells of 16x16 have a scale each
 		product.BlockBits = 4 + 32.0/(16*16)
 	}
+	// As cuda.Layout.Rides; the codes that bench draws are fit for it.
+	product.Rides = p.HalfSteps && p.Index == "exact" && p.Block.Rows == 1 && p.Block.Cols == 8 &&
+		p.Scheme != "w4a4" && p.Density <= 4.0/quant.SegmentBlocks && p.K%128 == 0 &&
+		(p.Group == 32 || p.Group == 64 || p.Group%128 == 0)
 	r, err := roofline.Predict(d, product)
 	if err != nil {
 		return err

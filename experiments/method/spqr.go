@@ -6,6 +6,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/baseline"
+	"github.com/mosaicquant/mosaicquant/quant/grid"
 )
 
 var spqr = &Method{
@@ -20,8 +21,9 @@ var spqr = &Method{
 	Rules: slices.Concat([]Rule{
 		{"groups", func(s Settings) bool { return s.Word("groups") == "dynamic" },
 			"groups are not possible with spqr, which chooses outliers before the column loop"},
-		{"threshold", func(s Settings) bool { return s.Float("threshold") > 0 && s.Word("format") == "any4" },
-			"is not possible with any4, whose levels belong to a row: give outliers"},
+		{"threshold", func(s Settings) bool { return s.Float("threshold") > 0 && grid.RowLevels(s.kind()) },
+			"is not possible with " + formatsWith(grid.RowLevels) +
+				", whose levels belong to a row or to the matrix: give outliers"},
 	}, baseRules),
 	Build: func(s Settings) (quant.Quantizer, error) {
 		base, err := s.gptq()

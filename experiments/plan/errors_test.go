@@ -76,6 +76,8 @@ func TestErrors(t *testing.T) {
 			`x.yaml:6: methods[0].groups: dynamic groups need order: natural`},
 		{method("{method: spqr, outliers: 1%, order: natural, groups: dynamic}"),
 			`x.yaml:6: methods[0].groups: dynamic groups are not possible with spqr`},
+		{method("{method: spqr, threshold: 0.2, format: power4}"),
+			`x.yaml:6: methods[0].threshold: 0.2 is not possible with any4, any3, any2, power4, whose`},
 		{method("{method: spqr, threshold: 0.2, format: any4}"),
 			`x.yaml:6: methods[0].threshold: 0.2 is not possible with any4`},
 		{method("{method: atom, columns: 0%}"), `x.yaml:6: methods[0].columns: 0% leaves no channel in 8 bits`},

@@ -36,6 +36,15 @@ var Systems = []System{
 		Checked: "auto_gptq on the same tensors (scripts/golden/published.py), and the algorithm in numpy (gptq.py)",
 	},
 	{
+		Name:   "QuantEase",
+		File:   "methods: [{method: gptq, group: 128, refine: 25}]",
+		Source: "arXiv:2309.01885",
+		Departs: "descent begins at GPTQ's codes and moves scales as well; no turn leaves weights unrounded; no outliers, " +
+			"which SpQR has",
+		Checked: "an error that never rises and ends where no other code helps (quant/mosaic/refine_test.go), not the authors' " +
+			"code",
+	},
+	{
 		Name:    "AWQ",
 		File:    "methods: [{method: rtn, group: 128, scale: clip, awq: true}]",
 		Source:  "arXiv:2306.00978",
@@ -418,11 +427,17 @@ var LeftOut = []struct{ Name, Why string }{
 	{"QuIP# (E8P)",
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"VPTQ, GOBO, CLAQ",
-		"codebooks of vectors or columns: not built yet; at 4 bits a trellis is above them"},
-	{"QuantEase, GPTAQ, GWQ, EWQ, DMMV",
-		"solvers and budgets, not built yet; refine is QuantEase's descent"},
+		"codebooks of vectors, of a matrix or of columns, which the stored form has no place for; any4 has one for each " +
+			"row, and at 4 bits a trellis is above them"},
+	{"GPTAQ",
+		"it needs the inputs that the quantized layers before give, beside those of the 16-bit model, which are all that " +
+			"calibration sees here"},
+	{"GWQ",
+		"its budget goes by gradients of the loss"},
+	{"EWQ, DMMV",
+		"their constants and heuristic could not be read; `layers` gives layers other bits by hand"},
 	{"QLLM",
-		"split and merged channels: not built yet"},
+		"split channels widen the inputs of a layer beyond its form, and merged ones need training to lose little"},
 	{"MixQ",
 		"QUIK keeps the same channels in 16 bits, by the same score"},
 	{"OliVe",

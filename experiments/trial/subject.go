@@ -4,9 +4,10 @@
 // A Lab opens a Subject, which trials share, and which joins four parts:
 //
 //   - source (source.go): the 16-bit model, and its changes before calibration:
-//     synthetic outliers (stress.go) and a change of basis (transform.go);
-//   - calibrator (calibrate.go, smooth.go): statistics of the inputs of linear layers,
-//     and SmoothQuant's scales;
+//     synthetic outliers (stress.go), a prefix (prefix.go) and a change of basis
+//     (transform.go);
+//   - calibrator (calibrate.go, smooth.go, smoothsearch.go): statistics of the inputs of
+//     linear layers, and SmoothQuant's scales or those of a search;
 //   - quantization (quantization.go, budget.go): a loop that yields the quantized layers
 //     of a trial, each with its own settings;
 //   - evaluator (evaluator.go, score.go): perplexity, KL divergence and tasks of any

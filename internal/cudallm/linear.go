@@ -97,7 +97,11 @@ func (l *loader) pack(y *linear, q *quant.Quantized, scheme cuda.Scheme) (err er
 	}
 	layout := l.layouts[y.name]
 	if layout == nil {
-		if layout, err = cuda.NewLayout(q, scheme); err != nil {
+		lay := cuda.NewLayout
+		if l.options.Variant == variants.Separate { // a residual that rides in the base has no kernel of its own
+			lay = cuda.NewSeparable
+		}
+		if layout, err = lay(q, scheme); err != nil {
 			return err
 		}
 		if l.options.Repeat > 0 {

@@ -49,7 +49,7 @@ const schedulers = 4
 // in their machine code (see zipper/cuda.Turn). With many tokens the weights are read
 // several times. Groups of a multiple of 128 have kernels of their own for some tiles. It is 0
 // for a scheme that is emulated.
-func (d Device) issue(scheme string, group, tokens int, weights, base, residual float64) float64 {
+func (d Device) issue(scheme, kind string, group, tokens int, weights, base, residual float64) float64 {
 	all := cuda.Turns()[d.Code]
 	name := scheme
 	if scheme == "w4a16" {
@@ -57,7 +57,7 @@ func (d Device) issue(scheme string, group, tokens int, weights, base, residual 
 	}
 	var best cuda.Turn // of the smallest tile that holds the tokens, or of the largest
 	for _, t := range all {
-		if !strings.HasPrefix(t.Kernel, name+"_zip_t") {
+		if !strings.HasPrefix(t.Kernel, name+"_"+kind+"_t") {
 			continue
 		}
 		holds, better := t.Tokens >= tokens, best.Tokens >= tokens
@@ -68,7 +68,9 @@ func (d Device) issue(scheme string, group, tokens int, weights, base, residual 
 	if best.Tokens == 0 {
 		return 0
 	}
-	if wide, ok := all[strings.Replace(best.Kernel, "_zip_", "_zip128_", 1)]; ok && wide.IssuedFull > 0 && group%128 == 0 {
+	if kind == "ride" {
+		residual = 0 // in every turn
+	} else if wide, ok := all[strings.Replace(best.Kernel, "_zip_", "_zip128_", 1)]; ok && group%128 == 0 {
 		best = wide
 	}
 	slots := base * float64(all[strings.Replace(best.Kernel, "_zip", "_dense", 1)].Issued)
@@ -90,6 +92,7 @@ type Product struct {
 	Variant string  // w16a16, dense4, separate, outlier16, zipper
 	Group   int     // weights that share a scale; 0: the row
 	Density float64 // share of the blocks
+	Rides   bool    // the residual is added to the codes of the base, see cuda.Layout.Rides
 	// BlockBits is what a residual weight takes, its scale included; 0: 4 bits
 	// and a half-precision scale for 16x64.
 	BlockBits float64
@@ -160,7 +163,9 @@ func Predict(d Device, p Product) (Prediction, error) {
 	}
 	base := weights*(0.5+2/group) + m*k*x + 2*m*n
 	multiply := 2 * pad(m, 8) * weights / rate
-	issue := func(base, residual float64) float64 { return d.issue(p.Scheme, p.Group, p.M, weights, base, residual) }
+	issue := func(kind string, base, residual float64) float64 {
+		return d.issue(p.Scheme, kind, p.Group, p.M, weights, base, residual)
+	}
 	residual := p.Density * weights * p.BlockBits / 8
 	index := 4 * n * k / (16 * 64)
 	if p.Density == 0 {
@@ -171,19 +176,23 @@ func Predict(d Device, p Product) (Prediction, error) {
 	tiles := k / 64 * rowsPerBlock / 16
 	deviation := 2 * math.Sqrt(p.Density*(1-p.Density)/tiles)
 	if p.Variant != variants.Zipper {
-		add(d.kernel("dense", p, 0, base, multiply, issue(1, 0), false))
+		add(d.kernel("dense", p, 0, base, multiply, issue("zip", 1, 0), false))
 	}
 	switch p.Variant {
 	case variants.Dense4:
 	case variants.Zipper:
+		if p.Rides { // a word of 2 bits a weight and 4 bits of place for each block
+			add(d.kernel("ride", p, 0, base+p.Density*weights*2.5/8, multiply, issue("ride", 1, 0), false))
+			break
+		}
 		add(d.kernel("zip", p, deviation/(1+p.Density), base+residual+index,
-			multiply*(1+p.Density), issue(1, p.Density), false))
+			multiply*(1+p.Density), issue("zip", 1, p.Density), false))
 	case variants.Separate:
 		if p.Density > 0 {
 			// The second kernel reads the activations again, and the outputs, which
 			// it writes a second time.
 			add(d.kernel("sparse", p, deviation/p.Density, residual+index+m*k*x+4*m*n,
-				multiply*p.Density, issue(0, p.Density), true))
+				multiply*p.Density, issue("zip", 0, p.Density), true))
 		}
 	case variants.Outlier16:
 		if p.Density > 0 {

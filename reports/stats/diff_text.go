@@ -28,7 +28,8 @@ func newTextCheck(sides [2][]*Entry) *textCheck {
 	for i, s := range sides {
 		c.reference[i] = map[string]*Entry{}
 		for _, e := range s {
-			if e.Reference && e.Status == row.OK && Setting(&e.Row, "activations") == "a16" && e.WindowNLL != nil {
+			full := Setting(&e.Row, "activations") == "a16" && e.Axes["prefix"] == ""
+			if e.Reference && e.Status == row.OK && full && e.WindowNLL != nil {
 				c.reference[i][circumstances(e)] = e
 			}
 		}

@@ -78,6 +78,11 @@ func (s *session) hover(key string) error {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+	inside := `(() => { const r = (` + shown + `).getBoundingClientRect();
+		return r.left >= 0 && r.right <= innerWidth + 1; })()`
+	if err := s.until("the tooltip has moved into the window", inside); err != nil { // it glides
+		return err
+	}
 	var says struct {
 		Text string
 		Out  bool

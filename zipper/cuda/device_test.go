@@ -177,7 +177,8 @@ func TestRidingProducts(t *testing.T) {
 	forRiding(func(i int, _ string, q *quant.Quantized) {
 		o := Options{Input: Type(i % 3), Output: Type(i / 3 % 3)}
 		run(t, d, q, W4A8, variants.Zipper, o, []int{1, 3, 16, 40}[i%4])
-		run(t, d, q, W4A8, variants.Dense4, o, 2)
+		run(t, d, q, schemes[i%2], variants.Zipper, o, []int{1, 40, 3, 16}[i%4])
+		run(t, d, q, schemes[i%3], variants.Dense4, o, 2)
 	})
 	l, err := NewLayout(ridingShapes[0].riding(1, 1, 1), W4A8)
 	if err != nil {
@@ -449,7 +450,9 @@ func TestImages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parameters := map[string]int{"quantize_a8": 9, "quantize_a4": 10, "convert_a16": 9, "outliers": 11, "copy16": 3, "read16": 3, "delay": 1}
+	parameters := map[string]int{"quantize_a8": 9, "quantize_a4": 10, "convert_a16": 9, "outliers": 11, "copy16": 3,
+		"read16": 3, "delay": 1, "embed": 6, "swiglu": 15, "accumulate": 2, "rope": 25, "attend": 15, "combine": 13, "greedy": 7,
+		"flash_d64": 13, "flash_d128": 13}
 	for name, k := range table {
 		image, err := readImage(k.image + ".ptx")
 		if err != nil {

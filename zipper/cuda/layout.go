@@ -170,7 +170,7 @@ func (l *Layout) groups() int { return ceilDiv(tileCols*l.Tiles, l.Group) }
 // whose blocks have rows that divide 16 or are a multiple of it, and a multiple of
 // 16 columns, or, tied to the scales of the base, 8, 4, 2 or 1; 16-bit outliers.
 //
-// Narrow blocks ride in the codes of the base under W4A8, if each segment of 16 blocks of
+// Narrow blocks ride in the codes of the base, but for W4A4, if each segment of 16 blocks of
 // 1x8 keeps just as many (quant.IndexExact), 1 to 4, of codes -1, 0 and 1, with a ratio in
 // half steps, groups of 32, 64, a multiple of 128 or a row, and K in an even number of
 // 64 columns. Others share cells of

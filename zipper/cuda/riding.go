@@ -10,7 +10,7 @@ import (
 
 // A residual tied to the scales of the base, whose ratio is a whole number of half steps,
 // rides in the codes where kernels have room for it: base and residual of a weight are one
-// int8 before anything is multiplied. It has no scales, no sums and no products of its own.
+// number before anything is multiplied. It has no scales, no sums and no products of its own.
 
 // Sizes of a riding residual in kernels/ABI.md.
 const (
@@ -31,7 +31,7 @@ const (
 func rides(q *quant.Quantized, scheme Scheme) bool {
 	r, g := q.Residual, q.Base.Format.Group
 	switch {
-	case r == nil || scheme != W4A8 || !r.BaseScales || r.Bits != 2 || r.BlockRows != 1 || r.BlockCols != blockCols:
+	case r == nil || scheme == W4A4 || !r.BaseScales || r.Bits != 2 || r.BlockRows != 1 || r.BlockCols != blockCols:
 		return false
 	case r.Index != quant.IndexExact || r.PerSegment < 1 || r.PerSegment > mostRiding:
 		return false

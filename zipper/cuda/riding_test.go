@@ -67,8 +67,8 @@ func forRiding(f func(i int, name string, q *quant.Quantized)) {
 // TestRiding: weights unpack to what was packed, bit by bit, and the records say what
 // kernels/ABI.md says of them.
 func TestRiding(t *testing.T) {
-	forRiding(func(_ int, name string, q *quant.Quantized) {
-		l := layOut(t, q, W4A8)
+	forRiding(func(i int, name string, q *quant.Quantized) {
+		l := layOut(t, q, schemes[i%3])
 		if !l.Rides() || l.Index != nil || l.RS != nil || l.Tiles%2 != 0 {
 			t.Fatalf("%s: not laid out to ride", name)
 		}
@@ -145,7 +145,6 @@ func TestDoesNotRide(t *testing.T) {
 		cells(name, q, l, err)
 	}
 	same := func(*quant.Residual) {}
-	lay("W4A16", W4A16BF16, s, 2, same)
 	lay("W4A4", W4A4, s, 2, same)
 	lay("five blocks", W4A8, s, 5, same)
 	lay("group 192", W4A8, shape{n: 20, k: 384, group: 192}, 2, same)

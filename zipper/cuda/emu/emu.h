@@ -225,7 +225,7 @@ DEV u32 warp_ballot(bool b) {
   return r;
 }
 
-// Blocks run one after another, so that these need no order.
+// Blocks run one after another, so that these need no order between them.
 DEV void fence() {}
-DEV u32 atomic_add(u32* p, u32 v) { u32 old = *p; *p += v; return old; }
+DEV u32 atomic_add(u32* p, u32 v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
 DEV f32x4 load_uncached(const f32x4* p) { return *p; }

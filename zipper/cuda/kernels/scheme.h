@@ -22,7 +22,8 @@
 // Rows of X in shared memory lie ROW bytes apart, their 16-byte chunks exchanged
 // so that the 8 rows that ldmatrix reads at once fall into different banks.
 template <int ROW> DEV u32 swizzle(u32 token, u32 chunk) {
-  return token * ROW + ((chunk ^ (token / (128 / ROW)) % (ROW / 16)) * 16);
+  constexpr int TOKENS = ROW < 128 ? 128 / ROW : 1, CHUNKS = ROW < 128 ? ROW / 16 : 8; // of all banks
+  return token * ROW + ((chunk ^ (token / TOKENS) % CHUNKS) * 16);
 }
 
 // W4A16, half. The word w and 0x6400, the half 1024, give 1024+u without an

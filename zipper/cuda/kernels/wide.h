@@ -10,8 +10,10 @@ struct WideA8 {
   typedef Counter Start;
   struct A { u32x4 r[4]; }; // of products of 32 columns each, which are two cells
   struct B { u32 r[8]; };
+  typedef A Codes; // what a residual may be added to
+  static INLINE void expand(A& a, const Codes& c) { a = c; }
   // unpack takes the words of the left 64 columns and of the right ones.
-  static INLINE void unpack(A& a, const u32x4& left, const u32x4& right) {
+  static INLINE void unpack(Codes& a, const u32x4& left, const u32x4& right) {
     UNROLL for (int s = 0; s < 8; s++) W4A8::unpack_cell(a.r[s / 2].w + s % 2 * 2, s < 4 ? left.w[s % 4] : right.w[s % 4]);
   }
   static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {

@@ -68,9 +68,9 @@ template <class P, Kind KIND_, int GROUPS_, int TOKENS_, int PANELS, int WARPS_,
   enum : int { TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_ };
   enum : bool { ALONG_K = ALONG_K_ };
   enum : int { THREADS = 32 * WARPS };
-  // Up to 32 tokens, shared memory bounds the blocks of a multiprocessor, and
+  // Up to 32 tokens, or 64 of wide tiles, shared memory bounds the blocks of a multiprocessor, and
   // issue slots the time: registers are free. See KERNEL_BLOCKS.
-  enum : int { BLOCKS = TOKENS <= 32 ? 1 : 0 };
+  enum : int { BLOCKS = TOKENS <= (COLS == 128 ? 64 : 32) ? 1 : 0 };
   enum : int { ROWS = 16 * PW * (ALONG_K ? 1 : WARPS) };
   enum : int { OCTETS = TOKENS / 8, FRAGMENTS = OCTETS * PW }; // of a warp: 8 tokens x 16 rows, 4 numbers a lane
   // Bytes of a stage: X, and after it the part of each warp.
@@ -224,9 +224,9 @@ template <class C> struct Task {
         u32 p = (lane + 32 * i) / chunks, chunk = (lane + 32 * i) % chunks;
         rfrom[i] = a.r + ((u64)(panel + (p < PW ? p : 0)) * a.kt + first) * size + chunk * 16;
       }
-      // The residual of a code is 0, halves, or -halves, times half of the unit, and 64 more than that.
-      u32 halves = a.rform >> 16 & 0xff;
-      riding_steps = keep(0x40404040u + (halves << 10) - (halves << 26));
+      // A byte for each code, as two's complement: 0, halves, none, -halves, in half of the unit and above zero.
+      u32 halves = P::HALF * (a.rform >> 16 & 0xff);
+      riding_steps = keep(P::HALF * 0x10101010u + (halves << 8) - (halves << 24));
     }
     UNROLL for (int p = 0; p < PW; p++)
       UNROLL for (int o = 0; o < OCTETS; o++)
@@ -352,7 +352,7 @@ template <class C> struct Task {
   INLINE void use(u32 slot) {
     u32 x = slot + activations();
     if constexpr (C::COLS == 128) {
-      joined(x, slot);
+      if constexpr (P::ROW > 128 && (OCTETS <= 2 || OCTETS > 8)) panels_apart(x, slot); else joined(x, slot);
     } else if constexpr (C::KIND != SPARSE) {
       if constexpr (C::GROUPS > 1) halves(x, slot); else whole(x, slot);
     }
@@ -378,7 +378,7 @@ template <class C> struct Task {
       sync_warp();
     }
     UNROLL for (int p = 0; p < PW; p++) {
-      ROLL for (u32 h = 0; h < C::HALVES; h++) {
+      UNROLL for (u32 h = 0; h < C::HALVES; h++) {
         u32 e = entry(slot, p * C::HALVES + h);
         if (!(e >> 28)) continue;
         residual(p, x, record(used), e, h);
@@ -431,40 +431,57 @@ template <class C> struct Task {
     typename P::A w[PW];
     Scales s[PW][C::GROUPS];
     UNROLL for (int p = 0; p < PW; p++) {
-      const u8* codes = from + p * C::TILE + lane * 16;
-      P::unpack(w[p], *(const u32x4*)codes, *(const u32x4*)(codes + 512));
-      if constexpr (C::KIND == RIDE) sum(w[p], from + C::R + p * riding_bytes());
+      operand(w[p], from, p);
       UNROLL for (int g = 0; g < C::GROUPS; g++) s[p][g] = scales(from + C::S + p * C::GROUP + g * 32);
     }
     UNROLL for (int o = 0; o < OCTETS; o++) {
       typename P::B b;
       P::load(b, base + x, o, lane);
-      UNROLL for (int p = 0; p < PW; p++) {
-        UNROLL for (int g = 0; g < C::GROUPS; g++) {
-          float d[4];
-          P::template part<C::GROUPS>(d, w[p], b, g, start);
-          add(p, o, d, s[p][g], x);
-        }
+      UNROLL for (int p = 0; p < PW; p++) parts(p, o, w[p], b, s[p], x);
+    }
+  }
+  // panels_apart is joined where the operands of all panels are too many for the registers.
+  INLINE void panels_apart(u32 x, u32 slot) {
+    const u8* from = DYN_SMEM + own() + slot;
+    constexpr int KEPT = OCTETS <= 2 ? OCTETS : 1; // X is read once where it may be kept
+    typename P::B b[KEPT];
+    if constexpr (KEPT == OCTETS) UNROLL for (int o = 0; o < KEPT; o++) P::load(b[o], base + x, o, lane);
+    UNROLL for (int p = 0; p < PW; p++) {
+      typename P::A w;
+      Scales s[C::GROUPS];
+      operand(w, from, p);
+      UNROLL for (int g = 0; g < C::GROUPS; g++) s[g] = scales(from + C::S + p * C::GROUP + g * 32);
+      UNROLL for (int o = 0; o < OCTETS; o++) {
+        if constexpr (KEPT < OCTETS) P::load(b[0], base + x, o, lane);
+        parts(p, o, w, b[o % KEPT], s, x);
       }
     }
   }
-  // sum adds a record to the codes of a tile. What is to be multiplied goes through the scratch of its
-  // warp, where each block is added by one lane. Operand i of the lane (g,t) is at g·320 +
-  // (t%2)·160 + i·32 + (t/2)·16, so that a block is two words, 160 bytes apart, and no
-  // lane meets another at a bank.
-  INLINE void sum(typename P::A& w, const u8* record) {
+  INLINE void operand(typename P::A& w, const u8* from, int p) {
+    const u8* codes = from + p * C::TILE + lane * 16;
+    typename P::Codes c;
+    P::unpack(c, *(const u32x4*)codes, *(const u32x4*)(codes + 512));
+    if constexpr (C::KIND == RIDE) sum(c, from + C::R + p * riding_bytes());
+    P::expand(w, c);
+  }
+  INLINE void parts(int p, int o, const typename P::A& w, const typename P::B& b, const Scales* s, u32 x) {
+    UNROLL for (int g = 0; g < C::GROUPS; g++) {
+      float d[4];
+      P::template part<C::GROUPS>(d, w, b, g, start);
+      add(p, o, d, s[g], x);
+    }
+  }
+  // sum adds a record to the codes of a tile. They go through the scratch of the warp, where
+  // each block is added by one lane. Part i of the lane (g,t), four words of cells 2i and 2i+1, is at
+  // g·320 + (t%2)·160 + i·32 + (t/2)·16, so that no lane meets another at a bank.
+  template <class T> INLINE void sum(T& w, const u8* record) {
     u8* scratch = DYN_SMEM + C::RING + warp * SCRATCH;
     u8* mine = scratch + lane / 4 * 320 + lane % 2 * 160 + lane % 4 / 2 * 16;
-    sync_warp(); // the scratch is free
     UNROLL for (int i = 0; i < 4; i++) *(u32x4*)(mine + i * 32) = w.r[i];
     sync_warp(); // the codes are there for all
     u8* row = scratch + lane % 16 / 2 * 320 + lane % 2 * 4;
-    ROLL for (u32 i = lane; i < 16 * riding(); i += 32) {
-      u32 code = ((const u16*)record)[i], place = record[riding() * 32 + i / 2] >> (i % 2 * 4) & 15;
-      u32* at = (u32*)(row + place * 8);
-      at[0] = P::plus(at[0], riding_steps, code);
-      at[40] = P::plus(at[40], riding_steps, code >> 2);
-    }
+    ROLL for (u32 i = lane; i < 16 * riding(); i += 32)
+      P::plus(row, riding_steps, ((const u16*)record)[i], record[riding() * 32 + i / 2] >> (i % 2 * 4) & 15);
     sync_warp(); // and so are the sums
     UNROLL for (int i = 0; i < 4; i++) w.r[i] = *(const u32x4*)(mine + i * 32);
   }
