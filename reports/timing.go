@@ -183,7 +183,7 @@ func timingCSV(t *stats.Table) []byte {
 	var b bytes.Buffer
 	w := csv.NewWriter(&b)
 	axes := []string{"bench", "source", "engine", "model", "layer", "shape", "scheme", "variant", "group", "density",
-		"block", "tokens", "prompt", "cache"}
+		"block", "residual_scale", "index", "outliers", "tokens", "prompt", "batch", "cache"}
 	w.Write(slices.Concat([]string{"row", "trial", "label"}, axes,
 		[]string{"device", "requested", "kernel", "value", "unit", "median", "low", "high"}))
 	for _, e := range t.Timed() {
