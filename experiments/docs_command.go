@@ -15,6 +15,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/bounded"
 	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/reports"
+	"github.com/mosaicquant/mosaicquant/reports/stats"
 )
 
 // filledFiles are the documents with regions of rows, from the repository's root.
@@ -136,6 +137,9 @@ func rowsUnder(root string) reports.Rows {
 				if err != nil {
 					return nil, err
 				}
+				if err := addLimits(dir, rows); err != nil {
+					return nil, err
+				}
 				read[dir] = rows
 			}
 			out[dir] = read[dir]
@@ -145,4 +149,26 @@ func rowsUnder(root string) reports.Rows {
 		}
 		return out, nil
 	}
+}
+
+// addLimits gives rows what the folder's limit.jsonl, where there is one, says of their
+// trials: limit/db and limit/above, means over layers.
+func addLimits(dir string, rows []row.Row) error {
+	lines, err := row.ReadLimits(dir)
+	if err != nil {
+		return err
+	}
+	of := map[string]stats.LimitTrial{}
+	for _, l := range stats.Limits(lines) {
+		for _, t := range l.Trials {
+			of[t.Label] = t
+		}
+	}
+	for i := range rows {
+		if t, ok := of[rows[i].Label]; ok {
+			rows[i].Values = append(rows[i].Values, row.Value{Name: "limit/db", Unit: "dB", Value: t.DB},
+				row.Value{Name: "limit/above", Unit: "bit/weight", Value: t.Above})
+		}
+	}
+	return nil
 }
