@@ -88,6 +88,9 @@ func TestActivationSettings(t *testing.T) {
 // TestWideActivations: the more channels have 8 bits, the less a model diverges; their
 // order is stored; and kernels refuse them.
 func TestWideActivations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes several models: slow under the race detector")
+	}
 	lab := testLab(t)
 	trials := transformed(t, "tiny-llama3", "stress: {channels: 2%, gain: 30}\nactivations: a4\n"+
 		"activations_wide: [0, 25%, 1]\nmethods: [{method: none}, {method: rtn, awq: true}]")
@@ -127,6 +130,9 @@ func TestWideActivations(t *testing.T) {
 // TestSearchedActivations: static scales that are searched for diverge less than those of
 // the largest inputs, and take the same bytes.
 func TestSearchedActivations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes several models: slow under the race detector")
+	}
 	lab := testLab(t)
 	trials := transformed(t, "tiny-llama3", "activations: a4\nactivations_group: row\n"+
 		"activations_scale: [static, searched]\nmethods: [{method: none, smoothing: [0, 0.5]}, {method: rtn, awq: true}]")

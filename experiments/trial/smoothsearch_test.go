@@ -14,6 +14,9 @@ import (
 // A search keeps the function of the model; what it finds depends on the rounding of
 // inputs and weights, and comes out of the store as it went in.
 func TestSmoothingSearch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("quantizes several models: slow under the race detector")
+	}
 	lab := testLab(t)
 	sw, err := plan.Parse("search.yaml", []byte(`
 name: search
