@@ -125,11 +125,9 @@ func groupSections(g *stats.Group, i int, where string, in Input) []section {
 		section{Key: key("results"), Title: "Results", Where: where,
 			Blocks: []block{resultsTable(g, in.Styles), plain("small", resultsNote(g)),
 				details{Summary: "all measures of each row", Blocks: measuresTables(g, in.Styles)}}})
-	if lines := taskLines(g); lines != nil {
-		out = append(out,
-			section{Key: key("tasks"), Title: "Zero-shot tasks", Where: where,
-				Blocks: []block{tableOf("Zero-shot tasks", lines, ofRows, ofWords),
-					plain("small", taskNote+" Every score at full precision is in tables/tasks.csv.")}})
+	if tables := taskTables(g); tables != nil {
+		out = append(out, section{Key: key("tasks"), Title: "Zero-shot tasks", Where: where,
+			Blocks: append(tables, plain("small", taskNote+" Every score at full precision is in tables/tasks.csv."))})
 	}
 	out = append(out, figureSections(g, i, where, in.Styles)...)
 	if lines := isoTimeLines(g); lines != nil {

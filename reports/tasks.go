@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/mosaicquant/mosaicquant/reports/format"
 	"github.com/mosaicquant/mosaicquant/reports/stats"
@@ -89,35 +90,51 @@ func taskHeading(s *stats.TaskScore) string {
 	return s.Name + ", " + s.Unit
 }
 
-// taskLines is the group's table of task scores, head first; nil without any.
-func taskLines(g *stats.Group) [][]string {
-	if len(g.TaskNames) == 0 {
-		return nil
+// taskTables are the group's scores, a table for each task, in the order of TaskNames.
+func taskTables(g *stats.Group) []block {
+	var tasks []string
+	scores := map[string][]string{}
+	for _, name := range g.TaskNames {
+		task, _, _ := strings.Cut(name, "/")
+		if scores[task] == nil {
+			tasks = append(tasks, task)
+		}
+		scores[task] = append(scores[task], name)
 	}
+	var out []block
+	for _, task := range tasks {
+		out = append(out, tableOf("Zero-shot task "+task, taskLines(g, scores[task]), ofRows, ofWords))
+	}
+	return out
+}
+
+// taskLines is a table of scores, head first.
+func taskLines(g *stats.Group, names []string) [][]string {
 	head := []string{"row", "label"}
 	var lines [][]string
 	for _, e := range g.Entries {
-		if len(e.Tasks) == 0 {
-			continue
-		}
 		line := []string{e.ID, e.Name}
-		for _, name := range g.TaskNames {
+		has := false
+		for _, name := range names {
 			s := e.Task(name)
 			if s == nil {
 				line = append(line, "")
 			} else {
-				line = append(line, taskMean(s))
+				line, has = append(line, taskMean(s)), true
 			}
 			if g.TaskReference != nil {
 				line = append(line, taskVersus(s), taskFlips(s))
 			}
 		}
-		lines = append(lines, line)
+		if has {
+			lines = append(lines, line)
+		}
 	}
-	for _, name := range g.TaskNames {
+	for _, name := range names {
 		for _, e := range g.Entries {
 			if s := e.Task(name); s != nil {
-				head = append(head, taskHeading(s))
+				_, heading, _ := strings.Cut(taskHeading(s), "/")
+				head = append(head, heading)
 				break
 			}
 		}
@@ -139,7 +156,7 @@ func taskFlips(s *stats.TaskScore) string {
 
 const taskNote = "Mean over the items ± standard error. Differences to the row of 16-bit weights are paired item by " +
 	"item, with 95 % intervals, in points where the score is in per cent. Items lost: right with 16-bit weights and " +
-	"wrong in this row; gained: the other way round. * claimed after Holm's correction over this table."
+	"wrong in this row; gained: the other way round. * claimed after Holm's correction over these tables."
 
 // taskCSV has a line for each score of each row, at full precision.
 func taskCSV(t *stats.Table) []byte {

@@ -82,8 +82,8 @@ func TestTasks(t *testing.T) {
 		t.Errorf("findings:\n%s", text)
 	}
 	page := mustPage(t, in)
-	for _, want := range []string{"arc_easy/acc, %", "45.00 ± 2.49",
-		"<bdi>−5.00</bdi><b>*</b> <small>[−7.15, −2.85]</small>", "cloze/logprob, nat",
+	for _, want := range []string{"Zero-shot task arc_easy", "acc, %", "45.00 ± 2.49",
+		"<bdi>−5.00</bdi><b>*</b> <small>[−7.15, −2.85]</small>", "Zero-shot task cloze", "logprob, nat",
 		"<bdi>−0.1000</bdi><b>*</b> <small>["} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
