@@ -27,7 +27,7 @@ type prefix struct {
 // those of m with weights and inputs as they are now, rounded to half precision: views
 // of other weights (see With) share them, those in other channels (Scale, Fold,
 // Transform) compute them anew. Layers with a sliding window lose sight of the
-// prefix as they do of other tokens. Decode does not know prefixes.
+// prefix as they do of other tokens. Decode is an error.
 func (m *Model) WithPrefix(tokens []int32) *Model {
 	v := *m
 	v.prefix, v.engine = nil, nil

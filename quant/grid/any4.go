@@ -16,15 +16,7 @@ import (
 // any4 returns the grid of a group without its row's table: u = (w-offset)/scale
 // runs from -8 to 7, or as far as fewer bits go.
 func (f Fitter) any4(w []float32, skip []bool) (Grid, error) {
-	lo, hi := math.Inf(1), math.Inf(-1)
-	for i, x := range w {
-		if skip == nil || !skip[i] {
-			lo, hi = min(lo, float64(x)), max(hi, float64(x))
-		}
-	}
-	if lo > hi { // nothing counts
-		lo, hi = 0, 0
-	}
+	lo, hi := ends(w, skip)
 	g := Grid{kind: f.Format.Kind, Hi: f.Format.Highest()}
 	s := (hi - lo) / float64(g.Hi)
 	g.Bits = half.ToF16(float32(s))
@@ -36,6 +28,21 @@ func (f Fitter) any4(w []float32, skip []bool) (Grid, error) {
 		return g, fmt.Errorf("scale %g and offset %g for weights in [%g,%g] exceed half precision", s, offset, lo, hi)
 	}
 	return g, nil
+}
+
+// ends are the smallest and the largest of the weights that are not skipped, zeros for
+// none.
+func ends(w []float32, skip []bool) (lo, hi float64) {
+	lo, hi = math.Inf(1), math.Inf(-1)
+	for i, x := range w {
+		if skip == nil || !skip[i] {
+			lo, hi = min(lo, float64(x)), max(hi, float64(x))
+		}
+	}
+	if lo > hi {
+		return 0, 0
+	}
+	return lo, hi
 }
 
 // any4Tables finds the table of each row for its fitted groups. Draws come from

@@ -12,15 +12,7 @@ import (
 // realZero returns the grid of a group of HQQ4 from its smallest and largest weight,
 // where hqq begins.
 func (f Fitter) realZero(w []float32, skip []bool) (Grid, error) {
-	lo, hi := math.Inf(1), math.Inf(-1)
-	for i, x := range w {
-		if skip == nil || !skip[i] {
-			lo, hi = min(lo, float64(x)), max(hi, float64(x))
-		}
-	}
-	if lo > hi { // nothing counts
-		lo, hi = 0, 0
-	}
+	lo, hi := ends(w, skip)
 	g := Grid{kind: quant.HQQ4, Hi: 15}
 	g.Bits = half.ToF16(float32((hi - lo) / 15))
 	g.Scale = float64(half.FromF16(g.Bits))
