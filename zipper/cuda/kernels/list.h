@@ -7,10 +7,10 @@
 
 #define PARAMS                                                                             \
   u64 y, u64 ytype, u64 x, u64 ldx, u64 xs, u64 xgroup, u64 w, u64 s, u64 group, u64 index, \
-      u64 r, u64 rs, u64 rform, u64 m, u64 n, u64 kt, u64 part, u64 count
+      u64 r, u64 rform, u64 m, u64 n, u64 kt, u64 part, u64 count
 #define ARGS                                                                              \
   { (u8*)y, (u32)ytype, (const u8*)x, ldx, (const float*)xs, (u32)xgroup, (const u8*)w, (const u8*)s, \
-    (u32)group, (const u32*)index, (const u8*)r, (const u8*)rs, (u32)rform, (u32)m, (u32)n, (u32)kt, (f32x4*)part, (u32*)count }
+    (u32)group, (const u32*)index, (const u8*)r, (u32)rform, (u32)m, (u32)n, (u32)kt, (f32x4*)part, (u32*)count }
 
 // MATRIX(name, scheme, kind, groups of a tile, tokens, panels of a warp, warps, stages, along K)
 #define MATRIX(name, ...)                                                          \
