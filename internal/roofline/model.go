@@ -74,12 +74,10 @@ func (d Device) issue(scheme, kind string, group, tokens int, weights, base, res
 		best = wide
 	}
 	slots := base * float64(all[strings.Replace(best.Kernel, "_zip", "_dense", 1)].Issued)
-	if residual > 0 {
-		full := max(0, float64(best.IssuedFull-best.Issued)) * residual
-		if base > 0 { // fused: the look for a residual is part of every turn
-			slots = max(slots, base*float64(best.Issued))
-		}
-		slots += full
+	if residual > 0 && base > 0 { // fused: the look for a residual is part of every turn
+		slots = max(slots, best.Expected(residual))
+	} else if residual > 0 {
+		slots = max(0, float64(best.IssuedFull-best.Issued)) * residual
 	}
 	turns := weights / float64(best.Weights) * math.Ceil(float64(tokens)/float64(best.Tokens))
 	return turns * slots / (float64(d.SMs) * schedulers * d.ClockHz)

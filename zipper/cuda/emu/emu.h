@@ -126,6 +126,7 @@ DEV u32 permute(u32 a, u32 b, u32 select) {
   return d;
 }
 DEV int f32_to_int(float f) { return (int)nearbyintf(f); }
+DEV float int_to_f32(int i) { return (float)i; }
 DEV float div_f32(float a, float b) { return a / b; }
 DEV float sqrt_f32(float f) { return sqrtf(f); }
 DEV float exp_f32(float f) { return expf(f); }

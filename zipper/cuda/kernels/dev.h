@@ -136,6 +136,7 @@ DEV const u8* opaque(const u8* v) { const u8* r; asm volatile("mov.u64 %0, %1;" 
 DEV u32 f32_bits(float f) { return __float_as_uint(f); }
 DEV float bits_f32(u32 u) { return __uint_as_float(u); }
 DEV int f32_to_int(float f) { return __float2int_rn(f); } // ties to even
+DEV float int_to_f32(int i) { return __int2float_rn(i); }
 DEV float div_f32(float a, float b) { return __fdiv_rn(a, b); }
 DEV float sqrt_f32(float f) { return __fsqrt_rn(f); }
 DEV float exp_f32(float f) { return __expf(f); } // within 2 + |f| units in the last place

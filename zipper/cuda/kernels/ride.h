@@ -49,6 +49,7 @@ template <class T, class N> struct RideA16 {
   enum : int { COLS = 128, ROW = 256, PARTS = 4 };
   enum : bool { TOKEN_SCALES = false, GROUP_SCALES = false };
   typedef typename W4A16<T>::Start Start;
+  typedef Start Seldom;
   struct Codes { u32x4 r[4]; };
   struct A { u32 r[32]; }; // of products of 16 columns each, which are a cell
   struct B { u32 r[16]; };

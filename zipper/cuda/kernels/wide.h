@@ -8,6 +8,7 @@ struct WideA8 {
   enum : bool { TOKEN_SCALES = true, GROUP_SCALES = false };
   static INLINE float unit() { return W4A8::unit(); }
   typedef Counter Start;
+  typedef Converter Seldom;
   struct A { u32x4 r[4]; }; // of products of 32 columns each, which are two cells
   struct B { u32 r[8]; };
   typedef A Codes; // what a residual may be added to
@@ -37,5 +38,5 @@ struct WideA8 {
   static INLINE void load_cell(u32* b, Shared x, u32 octet, u32 s, u32 lane) {
     ldmatrix_x1(b, x + swizzle<ROW>(octet * 8 + lane % 8, s));
   }
-  static INLINE void cell(float d[4], const u32* a, const u32* b, const Start& start) { W4A8::cell(d, a, b, start); }
+  static INLINE void cell(float d[4], const u32* a, const u32* b, const Seldom& start) { W4A8::cell(d, a, b, start); }
 };

@@ -159,9 +159,9 @@ template <class C> struct Walk {
 // e mod HALVES of the tile.
 template <class C> struct Marks {
   enum : u32 { ENTRIES = C::ENTRIES, HALVES = C::HALVES, TILES = 32 / ENTRIES };
-  u32 event;        // the next tile that has a residual, or at which the present TILES are through
-  u32 beyond;       // the tile after the present ones
-  u32 now, next;    // entries of these and of the following ones
+  u32 event;        // the next tile that has a residual, or the first beyond the present ones
+  u32 beyond;
+  u32 now, next;    // entries of the present tiles and of the following ones
   u32 kept;         // those with a residual, from the tile `event` on
   const u32* index; // what this lane fetches next,
   int left;         // and the tiles from there on
@@ -169,23 +169,22 @@ template <class C> struct Marks {
   INLINE void begin(const Args& a, u32 panel, u32 first, u32 tiles, u32 lane) {
     left = (int)tiles - (int)(lane / ENTRIES);
     index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + (first + lane / ENTRIES) * HALVES + lane % HALVES;
-    event = beyond = tiles;
+    event = beyond = tiles, now = 0, kept = 0;
     fetch();
   }
   // look, at an event, returns in a bit each which entries of the tile have a residual, and finds the next event.
   INLINE u32 look() {
-    if (event == beyond) {
-      beyond -= TILES, now = next;
+    u32 entries = kept & ((1u << ENTRIES) - 1), at = event - 1;
+    kept >>= ENTRIES;
+    if (!kept) {
+      at = beyond, beyond -= TILES, now = next;
       fetch();
       kept = warp_ballot(now >> 28 != 0);
     }
-    u32 entries = kept & ((1u << ENTRIES) - 1);
-    kept >>= ENTRIES;
+    event = beyond;
     if (kept) {
       u32 skip = lowest_bit(kept) / ENTRIES;
-      event -= 1 + skip, kept >>= skip * ENTRIES;
-    } else {
-      event = beyond;
+      event = at - skip, kept >>= skip * ENTRIES;
     }
     return entries;
   }
@@ -210,6 +209,7 @@ template <class C> struct Task {
   enum : bool { FEW = C::TOKENS <= (C::COLS == 128 ? 64 : 32) }; // registers are free
   const Args& a;
   const typename P::Start start;
+  const typename P::Seldom seldom;
   u32 warp, lane, panel, token; // its first panel and token
   Walk<C> walk;
   u32 left;                 // tiles of the group at walk.j, with it
@@ -241,7 +241,7 @@ template <class C> struct Task {
   INLINE u32 first_token() const { return first() / CHUNKS; }
   INLINE u32 first_chunk() const { return first() % CHUNKS; }
 
-  INLINE Task(const Args& args) : a(args), start(FEW) {
+  INLINE Task(const Args& args) : a(args), start(), seldom() {
     warp = warp_get(threadIdx.x / 32, 0), lane = threadIdx.x % 32; // the compiler learns that warp is the same for all
     base = keep(shared_base());
     UNROLL for (u32 i = 0; i < P::PARTS; i++) xat[i] = opaque(base + (activations() + P::part(i, lane)));
@@ -374,7 +374,7 @@ template <class C> struct Task {
   INLINE void fill_rings() {
     u32 begin = (offset[0] & NUMBER) * unit, end = (stop[0] & NUMBER) * unit;
     UNROLL for (int p = 0; p < PANELS; p++) offset[p] = warp_get(begin, p), stop[p] = warp_get(end, p), rat[p] = ring(p);
-    rings = pair(ring(0), ring(0) + C::RECORD);
+    rings = keep(pair(ring(0), ring(0) + C::RECORD));
     u32 slots = a.rform & WIDE ? 2 : 8, size = a.rform & WIDE ? C::RECORD : unit * 16;
     ROLL for (u32 i = 0; i < slots; i++)
       UNROLL for (int p = 0; p < PANELS; p++)
@@ -430,20 +430,21 @@ template <class C> struct Task {
   }
   // ring_residuals multiplies what the panels have in their rings for a tile, and refills them.
   INLINE void ring_residuals(const Shared* at, Kept& kept, u32 x, u32 tile) {
+    u32 cells = 0; // four bits an entry
+    if (unit < 32) UNROLL for (u32 e = 0; e < C::ENTRIES; e++) cells |= marks.entry(tile, e) >> 28 << 4 * e;
     u32 entries = marks.look();
-    if (!entries) return;
     recent = shift_left(recent, (looked - tile) * C::ENTRIES), looked = tile;
     if (young(entries)) {
       cp_async_wait<0>();
       sync_warp(); // what was copied a moment ago is there for all
     }
     recent |= entries;
-    if (a.rform & WIDE) {
+    if (unit >= 32) {
       UNROLL for (u32 e = 0; e < C::ENTRIES; e++)
         if (entries >> e & 1) ring_tile(e / C::HALVES, at, kept, x, e % C::HALVES);
     } else {
       UNROLL for (u32 e = 0; e < C::ENTRIES; e++)
-        if (entries >> e & 1) ring_cells(e / C::HALVES, x, marks.entry(tile, e) >> 28, e % C::HALVES);
+        if (entries >> e & 1) ring_cells(e / C::HALVES, x, cells >> 4 * e & 15, e % C::HALVES);
     }
   }
   // young reports whether a panel needs what was not copied STAGES turns ago. A ring has room for
@@ -505,11 +506,11 @@ template <class C> struct Task {
     UNROLL for (int o = 0; o < OCTETS; o++) {
       float d[4];
       if constexpr (KEPT) {
-        T::whole(d, w, kept.b[o], start);
+        T::whole(d, w, kept.b[o], seldom);
       } else {
         typename T::B fresh;
         T::load(fresh, at + half, o);
-        T::whole(d, w, fresh, start);
+        T::whole(d, w, fresh, seldom);
       }
       add(p, o, d, s, x);
     }
@@ -519,7 +520,7 @@ template <class C> struct Task {
       u32 b[2];
       P::load_cell(b, base + x, o, cell, lane);
       float d[4];
-      P::cell(d, w, b, start);
+      P::cell(d, w, b, seldom);
       add(p, o, d, s, x);
     }
   }
