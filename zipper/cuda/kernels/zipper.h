@@ -153,10 +153,9 @@ template <class C> struct Walk {
   }
 };
 
-// Marks tells a fused kernel which of its tiles have a residual. Tiles have the number of those that
-// are left when they are used, themselves included. Index entries of TILES tiles are with the
-// lanes: entry e of the i-th with lane ENTRIES·i+e. It is of panel e/HALVES and of the 64 columns
-// e mod HALVES of the tile.
+// Marks tells a fused kernel which of its tiles have a residual. A tile is known by the number of index entries
+// that are left when it is used, its own included. Entries of TILES tiles are with the lanes: entry e of
+// the i-th with lane ENTRIES·i+e. It is of panel e/HALVES and of the 64 columns e mod HALVES of the tile.
 template <class C> struct Marks {
   enum : u32 { ENTRIES = C::ENTRIES, HALVES = C::HALVES, TILES = 32 / ENTRIES };
   u32 event;        // the next tile that has a residual, or the first beyond the present ones
@@ -169,28 +168,39 @@ template <class C> struct Marks {
   INLINE void begin(const Args& a, u32 panel, u32 first, u32 tiles, u32 lane) {
     left = (int)tiles - (int)(lane / ENTRIES);
     index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + (first + lane / ENTRIES) * HALVES + lane % HALVES;
-    event = beyond = tiles, now = 0, kept = 0;
+    event = beyond = tiles * ENTRIES, now = 0, kept = 0;
     fetch();
   }
-  // look, at an event, returns in a bit each which entries of the tile have a residual, and finds the next event.
-  INLINE u32 look() {
-    u32 entries = kept & ((1u << ENTRIES) - 1), at = event - 1;
-    kept >>= ENTRIES;
+  // look, at an event, returns in a bit each which entries of the tile have a residual, and finds the next
+  // event. cells, if wanted, has which cells these are, in four bits each.
+  template <bool CELLS> INLINE u32 look(u32& cells) {
+    constexpr u32 MASK = (1u << ENTRIES) - 1;
+    u32 entries = opaque(kept & MASK), from = event;
+    if constexpr (CELLS) cells = cells_at(beyond + TILES * ENTRIES - event);
+    kept &= ~MASK;
     if (!kept) {
-      at = beyond, beyond -= TILES, now = next;
+      from = beyond, beyond -= TILES * ENTRIES, now = next;
       fetch();
       kept = warp_ballot(now >> 28 != 0);
+      if (!entries) { // it is the first of the new ones that is looked at
+        entries = kept & MASK, kept &= ~MASK;
+        if constexpr (CELLS) cells = cells_at(0);
+      }
     }
     event = beyond;
     if (kept) {
-      u32 skip = lowest_bit(kept) / ENTRIES;
-      event = at - skip, kept >>= skip * ENTRIES;
+      u32 skip = lowest_bit(kept) / ENTRIES * ENTRIES;
+      event = from - skip, kept >>= skip;
     }
     return entries;
   }
-  INLINE u32 entry(u32 tile, u32 e) const { return warp_get(now, (beyond + TILES - tile) * ENTRIES + e); }
 
  private:
+  INLINE u32 cells_at(u32 lane) const {
+    u32 cells = 0;
+    UNROLL for (u32 e = 0; e < ENTRIES; e++) cells |= warp_get(now, lane + e) >> 28 << 4 * e;
+    return cells;
+  }
   INLINE void fetch() {
     next = left > 0 ? *index : 0;
     index += TILES * HALVES, left -= TILES;
@@ -232,7 +242,7 @@ template <class C> struct Task {
   u32 offset[PANELS], stop[PANELS]; // in 16 bytes: what is copied next of a panel, and the end of its residual
   Shared rat[PANELS];       // where this lane finds the next one, + lane·16
   SharedPair rings;         // the two places of the first panel
-  u32 recent, looked;       // which panels had a residual at the tile `looked` and, in higher bits, at those before
+  u32 recent, looked;       // which entries had a residual at the tile before `looked` and, in higher bits, at those before
   float acc[PW][OCTETS][4];
 
   template <class T> static INLINE T keep(T v) { if constexpr (FEW) return opaque(v); else return v; }
@@ -368,7 +378,7 @@ template <class C> struct Task {
     offset[0] = index[0], stop[0] = index[tiles * C::HALVES]; // of the panel lane mod PW, so far
     // What fill_rings copies is there when the tile is that was copied last before the first turn:
     // as if it made room at two turns before the first.
-    recent = C::ONES << C::ENTRIES | C::ONES, looked = tiles + 1;
+    recent = C::ONES << C::ENTRIES | C::ONES, looked = tiles * C::ENTRIES;
   }
   // fill_rings copies what fits into the rings of the panels.
   INLINE void fill_rings() {
@@ -425,33 +435,32 @@ template <class C> struct Task {
     }
     if constexpr (C::KIND == SPARSE) stage_residuals(at, kept, x, slot);
     if constexpr (C::KIND == ZIP) {
-      if (tile == marks.event) ring_residuals(at, kept, x, tile);
+      if (tile == marks.event) {
+        tile = opaque(tile);
+        if (unit >= 32) ring_residuals<true>(at, kept, x, tile); else ring_residuals<false>(at, kept, x, tile);
+      }
     }
   }
   // ring_residuals multiplies what the panels have in their rings for a tile, and refills them.
-  INLINE void ring_residuals(const Shared* at, Kept& kept, u32 x, u32 tile) {
-    u32 cells = 0; // four bits an entry
-    if (unit < 32) UNROLL for (u32 e = 0; e < C::ENTRIES; e++) cells |= marks.entry(tile, e) >> 28 << 4 * e;
-    u32 entries = marks.look();
-    recent = shift_left(recent, (looked - tile) * C::ENTRIES), looked = tile;
+  template <bool TILES> INLINE void ring_residuals(const Shared* at, Kept& kept, u32 x, u32 tile) {
+    u32 cells, entries = marks.template look<!TILES>(cells);
+    recent = shift_left(recent, looked - tile);
     if (young(entries)) {
       cp_async_wait<0>();
       sync_warp(); // what was copied a moment ago is there for all
     }
-    recent |= entries;
-    if (unit >= 32) {
-      UNROLL for (u32 e = 0; e < C::ENTRIES; e++)
-        if (entries >> e & 1) ring_tile(e / C::HALVES, at, kept, x, e % C::HALVES);
-    } else {
-      UNROLL for (u32 e = 0; e < C::ENTRIES; e++)
-        if (entries >> e & 1) ring_cells(e / C::HALVES, x, cells >> 4 * e & 15, e % C::HALVES);
+    recent = (recent << C::ENTRIES) + entries, looked = tile - C::ENTRIES;
+    UNROLL for (u32 e = 0; e < C::ENTRIES; e++) {
+      if (!(entries >> e & 1)) continue;
+      if constexpr (TILES) ring_tile(e / C::HALVES, at, kept, x, e % C::HALVES);
+      else ring_cells(e / C::HALVES, x, cells >> 4 * e & 15, e % C::HALVES);
     }
   }
   // young reports whether a panel needs what was not copied STAGES turns ago. A ring has room for
   // two tiles, so this is when the panel had two others since then.
   INLINE bool young(u32 entries) const {
     u32 once = 0, twice = 0, late = 0;
-    UNROLL for (int d = C::STAGES - 1; d > 0; d--)
+    UNROLL for (int d = C::STAGES - 2; d >= 0; d--)
       UNROLL for (int h = 0; h < C::HALVES; h++) {
         u32 m = recent >> (d * C::ENTRIES + h);
         twice |= once & m, once |= m;
@@ -627,8 +636,9 @@ template <class C> struct Task {
     }
     if constexpr (C::KIND == ZIP) fill_rings();
     cp_async_commit();
+    constexpr u32 STEP = C::KIND == ZIP ? C::ENTRIES : 1;
     u32 end = walk.end - walk.j; // a sparse kernel skips tiles: it counts those under way
-    if constexpr (C::KIND != SPARSE) end += under_way;
+    if constexpr (C::KIND != SPARSE) end = (end + under_way) * STEP;
     ROLL while (C::KIND == SPARSE ? under_way : end) {
       cp_async_wait<C::STAGES - 2>();
       sync(); // the tile is here for all, and the stage before it is free
@@ -636,7 +646,7 @@ template <class C> struct Task {
       if (walk.more()) fill(last), under_way++;
       cp_async_commit();
       use(slot, end);
-      end--;
+      end -= STEP;
       last = slot, slot = slot + C::STAGE == C::RING ? 0 : slot + C::STAGE;
     }
     cp_async_wait<0>();
