@@ -37,8 +37,8 @@
 // last adds the partial sums, always in the same order.
 //
 // Registers of a lane, PW 2: accumulators TOKENS, operands of W 32 (W4A16) or 16, of
-// X 8, sums of a group 8, and addresses. At 128 tokens all 255 are taken and a few
-// bytes spilled; table.tsv has the figures of every kernel, counts.tsv what a turn
+// X 8, sums of a group 8, and addresses. At 128 tokens all 255 are taken, and only W4A4 spills
+// nothing; table.tsv has the figures of every kernel, counts.tsv what a turn
 // of the loop executes.
 #pragma once
 #include "scheme.h"
@@ -71,9 +71,9 @@ template <class P, Kind KIND_, int GROUPS_, int TOKENS_, int PANELS, int WARPS_,
   enum : int { TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_ };
   enum : bool { ALONG_K = ALONG_K_ };
   enum : int { THREADS = 32 * WARPS };
-  // Up to 32 tokens, or 64 of wide tiles, shared memory bounds the blocks of a multiprocessor, and
+  // Up to 32 tokens, or 64 of wide tiles or with a residual, shared memory bounds the blocks of a multiprocessor, and
   // issue slots the time: registers are free. See KERNEL_BLOCKS.
-  enum : int { BLOCKS = TOKENS <= (COLS == 128 ? 64 : 32) ? 1 : 0 };
+  enum : int { BLOCKS = TOKENS <= (COLS == 128 || KIND == ZIP ? 64 : 32) ? 1 : 0 };
   enum : int { ROWS = 16 * PW * (ALONG_K ? 1 : WARPS) };
   enum : int { OCTETS = TOKENS / 8, FRAGMENTS = OCTETS * PW }; // of a warp: 8 tokens x 16 rows, 4 numbers a lane
   // Bytes of a stage: X, and after it the part of each warp.
@@ -246,6 +246,8 @@ template <class C> struct Task {
   float acc[PW][OCTETS][4];
 
   template <class T> static INLINE T keep(T v) { if constexpr (FEW) return opaque(v); else return v; }
+  // hold keeps what every turn adds to, unless sums take all registers.
+  template <class T> static INLINE T hold(T v) { if constexpr (C::TOKENS <= 64) return opaque(v); else return v; }
   INLINE u32 first() const { return C::ALONG_K ? lane : threadIdx.x; }
 
   INLINE u32 first_token() const { return first() / CHUNKS; }
@@ -254,8 +256,8 @@ template <class C> struct Task {
   INLINE Task(const Args& args) : a(args), start(), seldom() {
     warp = warp_get(threadIdx.x / 32, 0), lane = threadIdx.x % 32; // the compiler learns that warp is the same for all
     base = keep(shared_base());
-    UNROLL for (u32 i = 0; i < P::PARTS; i++) xat[i] = opaque(base + (activations() + P::part(i, lane)));
-    if constexpr (C::KIND != SPARSE) wat = opaque(base + (own() + lane * 16)), sat = opaque(base + (own() + C::S + lane / 4 * 4));
+    UNROLL for (u32 i = 0; i < P::PARTS; i++) xat[i] = hold(base + (activations() + P::part(i, lane)));
+    if constexpr (C::KIND != SPARSE) wat = hold(base + (own() + lane * 16)), sat = hold(base + (own() + C::S + lane / 4 * 4));
     UNROLL for (u32 i = 0; i < XTO; i++) xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
     wto = keep(base + (own() + lane * 16));
     panel_bytes = keep(a.kt * C::TILE);
@@ -436,7 +438,7 @@ template <class C> struct Task {
     if constexpr (C::KIND == SPARSE) stage_residuals(at, kept, x, slot);
     if constexpr (C::KIND == ZIP) {
       if (tile == marks.event) {
-        tile = opaque(tile);
+        tile = hold(tile);
         if (unit >= 32) ring_residuals<true>(at, kept, x, tile); else ring_residuals<false>(at, kept, x, tile);
       }
     }
