@@ -37,7 +37,6 @@ const (
 	blocksPerSM = 2
 	// rowsPerBlock of weights, as in our kernels.
 	rowsPerBlock = 128
-	maxTokens    = 128
 	maxSplits    = 16
 )
 
@@ -92,7 +91,7 @@ type Product struct {
 	Density float64 // share of the blocks
 	Rides   bool    // the residual is added to the codes of the base, see cuda.Layout.Rides
 	// BlockBits is what a residual weight takes, its scale included; 0: 4 bits
-	// and a half-precision scale for 16x64.
+	// and one scale for 16x64.
 	BlockBits float64
 }
 
@@ -140,7 +139,7 @@ func Predict(d Device, p Product) (Prediction, error) {
 		return Prediction{}, fmt.Errorf("roofline: unknown scheme %q", p.Scheme)
 	}
 	if p.BlockBits == 0 {
-		p.BlockBits = 4 + 32.0/(16*64) // our 16x64 tiles keep their scale in float32
+		p.BlockBits = 4 + 128.0/(16*64) // our 16x64 tiles have 16 bytes for their scale
 	}
 	m, n, k := float64(p.M), float64(p.N), float64(p.K)
 	weights := n * k
@@ -224,7 +223,11 @@ func (d Device) rate(scheme string) (rate float64, emulated bool) {
 // then counts waves. The last block to end has uneven more work than the mean, as
 // a share of it; indexed kernels must read an index before their data.
 func (d Device) kernel(name string, p Product, uneven, bytes, multiply, issue float64, indexed bool) Kernel {
-	tokens := min(maxTokens, int(pad(float64(p.M), 8)))
+	most := 64 // tokens of a block
+	if p.Variant == variants.W16A16 || p.Scheme == "w4a4" {
+		most = 128
+	}
+	tokens := min(most, int(pad(float64(p.M), 8)))
 	blocks := (p.N + rowsPerBlock - 1) / rowsPerBlock * ((p.M + tokens - 1) / tokens)
 	slots := d.SMs * blocksPerSM
 	splits := 1

@@ -217,7 +217,8 @@ func read(t *testing.T, l *Layout) (base, residual []float64) {
 	if l.Index != nil {
 		size := 16 + 16*(l.RForm&2>>1) + 128 + 384*(l.RForm&1)
 		if n := int(binary.LittleEndian.Uint32(l.Index[4*p*kt:])); len(l.Index) != 4*p*kt+4 || n*size != len(l.R) && n > 0 {
-			t.Fatalf("an index of %d bytes for %dx%d places ends with %d tiles of %d bytes, want %d", len(l.Index), p, kt, n, size, len(l.R))
+			t.Fatalf("an index of %d bytes for %dx%d places ends with %d tiles of %d bytes, want %d", len(l.Index), p, kt,
+				n, size, len(l.R))
 		}
 	}
 	for n := range l.N {

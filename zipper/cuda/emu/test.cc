@@ -103,7 +103,8 @@ struct Problem {
           number++;
           u16 one = f32_to_f16((float)scale()), scales[16];
           for (int row = 0; row < 16; row++) {
-            scales[row] = !c.rows ? one : below(3) ? f32_to_f16((float)scale()) : 0; // some rows have none, as when thin blocks are carried
+            // Some rows have none, as when thin blocks are carried.
+            scales[row] = !c.rows ? one : below(3) ? f32_to_f16((float)scale()) : 0;
             double sc = widen(scales[row]);
             for (int k = 0; k < cols; k++)
               if (16 * i + row < c.n && 64 * j + 16 * cell + k < c.k && sc != 0) rq[(size_t)(16 * i + row) * 64 * kt + 64 * j + 16 * cell + k] = below(15) - 7;

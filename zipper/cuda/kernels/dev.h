@@ -34,7 +34,7 @@ extern __shared__ __align__(128) u8 dyn_smem_[];
 typedef u32 Shared;
 DEV Shared shared_base() { return (u32)__cvta_generic_to_shared(DYN_SMEM); }
 
-// Two addresses, of which other gives that which is not `one`, both `on` bytes further: halves count twice.
+// pair stands for two addresses by their sum, to which one may add; other gives that which is not `one`.
 typedef u32 SharedPair;
 DEV SharedPair pair(Shared a, Shared b) { return a + b; }
 DEV Shared other(SharedPair of, u32 on, Shared one) { return of + on - one; }

@@ -87,7 +87,8 @@ template <class P, Kind KIND_, int GROUPS_, int TOKENS_, int PANELS, int WARPS_,
   enum : int { WARP = R + (KIND == SPARSE ? PW * RECORD : KIND == RIDE ? PW * MOST_RIDING : 0) };
   enum : int { STAGE = (ALONG_K ? WARPS : 1) * X + WARPS * WARP };
   enum : u32 { ONES = HALVES == 1 ? (1 << PANELS) - 1 : 5 }; // entries of all panels, in one half
-  enum : int { RING = STAGES * STAGE, RESIDUALS = WARPS * (KIND == RIDE ? SCRATCH : KIND == ZIP ? PW * 2 * RECORD : 0) };
+  enum : int { RING = STAGES * STAGE };
+  enum : int { RESIDUALS = WARPS * (KIND == RIDE ? SCRATCH : KIND == ZIP ? PW * 2 * RECORD : 0) };
   enum : int { SUMS = WARPS * FRAGMENTS * 32 * 16 };
   enum : int { SMEM = RING + RESIDUALS > SUMS ? RING + RESIDUALS : SUMS };
   static_assert(KIND != ZIP || HALVES == 1 || (HALVES == 2 && PANELS == 2), "ONES");
@@ -167,7 +168,8 @@ template <class C> struct Marks {
 
   INLINE void begin(const Args& a, u32 panel, u32 first, u32 tiles, u32 lane) {
     left = (int)tiles - (int)(lane / ENTRIES);
-    index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + (first + lane / ENTRIES) * HALVES + lane % HALVES;
+    u32 place = (first + lane / ENTRIES) * HALVES + lane % HALVES;
+    index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + place;
     event = beyond = tiles * ENTRIES, now = 0, kept = 0;
     fetch();
   }
@@ -242,7 +244,7 @@ template <class C> struct Task {
   u32 offset[PANELS], stop[PANELS]; // in 16 bytes: what is copied next of a panel, and the end of its residual
   Shared rat[PANELS];       // where this lane finds the next one, + lane·16
   SharedPair rings;         // the two places of the first panel
-  u32 recent, looked;       // which entries had a residual at the tile before `looked` and, in higher bits, at those before
+  u32 recent, looked;       // entries with a residual at the tile before `looked` and, in higher bits, before that
   float acc[PW][OCTETS][4];
 
   template <class T> static INLINE T keep(T v) { if constexpr (FEW) return opaque(v); else return v; }
@@ -257,7 +259,10 @@ template <class C> struct Task {
     warp = warp_get(threadIdx.x / 32, 0), lane = threadIdx.x % 32; // the compiler learns that warp is the same for all
     base = keep(shared_base());
     UNROLL for (u32 i = 0; i < P::PARTS; i++) xat[i] = hold(base + (activations() + P::part(i, lane)));
-    if constexpr (C::KIND != SPARSE) wat = hold(base + (own() + lane * 16)), sat = hold(base + (own() + C::S + lane / 4 * 4));
+    if constexpr (C::KIND != SPARSE) {
+      wat = hold(base + (own() + lane * 16));
+      sat = hold(base + (own() + C::S + lane / 4 * 4));
+    }
     UNROLL for (u32 i = 0; i < XTO; i++) xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
     wto = keep(base + (own() + lane * 16));
     panel_bytes = keep(a.kt * C::TILE);
@@ -371,7 +376,8 @@ template <class C> struct Task {
   INLINE void fill_residual(u32 to, u32 entry) const {
     u32 units = (a.rform & WIDE ? 1 : popcount(entry >> 28)) * unit;
     const u8* from = rlane + (u64)((entry & NUMBER) * unit) * 16;
-    UNROLL for (u32 i = 0; i < 2; i++) cp_async16_if(base + (to + lane * 16) + i * 512, from + i * 512, lane + 32 * i < units);
+    UNROLL for (u32 i = 0; i < 2; i++)
+      cp_async16_if(base + (to + lane * 16) + i * 512, from + i * 512, lane + 32 * i < units);
   }
   // begin_residual asks for the index, of which fill_rings is in need.
   INLINE void begin_residual(u32 first, u32 tiles) {
@@ -385,7 +391,8 @@ template <class C> struct Task {
   // fill_rings copies what fits into the rings of the panels.
   INLINE void fill_rings() {
     u32 begin = (offset[0] & NUMBER) * unit, end = (stop[0] & NUMBER) * unit;
-    UNROLL for (int p = 0; p < PANELS; p++) offset[p] = warp_get(begin, p), stop[p] = warp_get(end, p), rat[p] = ring(p);
+    UNROLL for (int p = 0; p < PANELS; p++)
+      offset[p] = warp_get(begin, p), stop[p] = warp_get(end, p), rat[p] = ring(p);
     rings = keep(pair(ring(0), ring(0) + C::RECORD));
     u32 slots = a.rform & WIDE ? 2 : 8, size = a.rform & WIDE ? C::RECORD : unit * 16;
     ROLL for (u32 i = 0; i < slots; i++)
@@ -502,7 +509,8 @@ template <class C> struct Task {
       if (a.rform & WIDE) {
         typename P::Tile::A w;
         P::Tile::unpack(w, load_shared16(from));
-        multiply_tile<typename P::Tile>(p, w, scales(load_shared4(from - lane * 16 + (512 + row_scale()))), at, kept, x, 0);
+        Scales s = scales(load_shared4(from - lane * 16 + (512 + row_scale())));
+        multiply_tile<typename P::Tile>(p, w, s, at, kept, x, 0);
         continue;
       }
       ROLL for (; cells; cells &= cells - 1, from += unit * 16) {
@@ -512,8 +520,8 @@ template <class C> struct Task {
       }
     }
   }
-  template <class T> INLINE void multiply_tile(int p, const typename T::A& w, const Scales& s, const Shared* at, Kept& kept, u32 x,
-                                               u32 half) {
+  template <class T> INLINE void multiply_tile(int p, const typename T::A& w, const Scales& s, const Shared* at,
+                                               Kept& kept, u32 x, u32 half) {
     UNROLL for (int o = 0; o < OCTETS; o++) {
       float d[4];
       if constexpr (KEPT) {
