@@ -44,10 +44,9 @@
 #include "scheme.h"
 
 enum Kind { DENSE, ZIP, SPARSE, RIDE };
-enum { WIDE = 1, ROW_SCALES = 2 };       // bits of rform
+enum { WIDE = 1, ROW_SCALES = 2 };    // bits of rform
 enum { OUT_F32, OUT_F16, OUT_BF16 };  // ytype
-
-enum : u32 { NUMBER = 0x0fffffff };   // of an index entry: of its first tile
+enum : u32 { NUMBER = 0x0fffffff };   // bits of an index entry: the number of its first tile
 
 enum { MOST_RIDING = 160, SCRATCH = 2560 }; // bytes of a record of four blocks a row; see Task::sum
 
@@ -263,7 +262,8 @@ template <class C> struct Task {
       wat = hold(base + (own() + lane * 16));
       sat = hold(base + (own() + C::S + lane / 4 * 4));
     }
-    UNROLL for (u32 i = 0; i < XTO; i++) xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
+    UNROLL for (u32 i = 0; i < XTO; i++)
+      xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
     wto = keep(base + (own() + lane * 16));
     panel_bytes = keep(a.kt * C::TILE);
     panel = blockIdx.x * (C::ROWS / 16) + (C::ALONG_K ? 0 : warp * PW);
