@@ -281,8 +281,8 @@ func (t *laneTable) base(c *codec, groups int, mean, whole float32) {
 
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: bases of all formats but trellis codes, with any group, alone, with residuals of
-// 2 to 4 bits or with 16-bit outliers. Each of these may have scales of channels, whole
+// do: bases of all formats but those of quant.OtherScaling, with any group, alone, with
+// residuals of 2 to 4 bits or with 16-bit outliers; trellis codes, without a residual. Each of these may have scales of channels, whole
 // channels and a low-rank branch beside it.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
