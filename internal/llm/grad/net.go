@@ -34,11 +34,11 @@ type Net struct {
 
 // layer is a decoder layer. Layers of one site are one matrix.
 type layer struct {
-	qkv, o, gateUp      matrix
-	down, turned        gemm.Matrix // [D,I], and what multiplies turned inputs
-	downBias            []float32
-	qNorm, kNorm        []float32 // [d], or nil
-	window              int
+	qkv, o, gateUp       matrix
+	down, turned         gemm.Matrix // [D,I], and what multiplies turned inputs
+	downBias             []float32
+	qNorm, kNorm         []float32 // [d], or nil
+	window               int
 	pastKeys, pastValues gemm.Matrix // [P,KV]
 }
 
@@ -50,12 +50,12 @@ type matrix struct {
 
 // tape is what the way back needs of a layer and a sequence.
 type tape struct {
-	x, mid        gemm.Matrix // [T,D] the stream before attention and before the MLP
-	xErr, midErr  gemm.Matrix // [T,D] what rounding took away from the normed stream
-	raw           gemm.Matrix // [T,Q+KV] queries and keys before their norms; empty without
-	qkv           gemm.Matrix // [T,Q+2KV] with positions
-	attnErr       gemm.Matrix // [T,Q] what rounding took away from the inputs of o_proj
-	gateUp        gemm.Matrix // [T,2I]
+	x, mid       gemm.Matrix // [T,D] the stream before attention and before the MLP
+	xErr, midErr gemm.Matrix // [T,D] what rounding took away from the normed stream
+	raw          gemm.Matrix // [T,Q+KV] queries and keys before their norms; empty without
+	qkv          gemm.Matrix // [T,Q+2KV] with positions
+	attnErr      gemm.Matrix // [T,Q] what rounding took away from the inputs of o_proj
+	gateUp       gemm.Matrix // [T,2I]
 	keys, values gemm.Matrix // [P+T,KV] after those of a prefix; empty without one
 }
 
