@@ -355,6 +355,23 @@ var Systems = []System{
 			"function is kept to 1e-5. No code is published",
 	},
 	{
+		Name:  "SpinQuant",
+		Entry: "spinquant",
+		File: "transform: spinquant\n" +
+			"transform_seed: [1, 2, 3]\n" +
+			"activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Departs: "each of the 100 steps sees 1024 tokens of the calibration text, the authors' 16384 of WikiText-2; the cache " +
+			"is not quantized, neither in learning nor after it, so that keys are not turned; inputs are rounded to 4 " +
+			"bits per token in learning whatever the trial's are; a step of Newton's iteration keeps matrices " +
+			"orthogonal, where the code draws when to take a QR factorization",
+		Checked: "loss and gradient by torch's autograd through transformers' LLaMA, Qwen2, Qwen3 and Mistral " +
+			"(scripts/golden/spinquant.py), and by differences of an independent loss in float64; the function is kept " +
+			"to 1e-5. Not the authors' code, whose licence is not free",
+	},
+	{
 		Name:  "ResQ",
 		Entry: "resq",
 		File: "transform: resq\n" +
@@ -409,6 +426,24 @@ var Systems = []System{
 		Checked: "values of states as in exllamav3; otherwise as QTIP",
 	},
 	{
+		Name:  "VPTQ",
+		Entry: "vptq",
+		File:  "methods: [{method: vptq, vector: 2}, {method: vptq, vector: 4, vector_bits: 3, second_codebook: 4}]",
+		Departs: "k-means starts from k-means++ on a sample and ends by its error; rows have scales, where the authors take " +
+			"mean and deviation of columns; no columns have a codebook of their own for being outliers; a weight takes a " +
+			"whole number of bits; codebooks of up to 2^12 vectors; nothing is fine-tuned",
+		Checked: "the authors' vptq.py and quantizer.py from the same start of k-means: every weight (scripts/golden/vptq.py); " +
+			"signal-to-noise ratios of Lloyd and Max, and of Zador's formula",
+	},
+	{
+		Name:   "CLAQ",
+		File:   "methods: [{method: vptq, vector: 1, codebook_columns: 1, row_scales: false}]",
+		Source: "arXiv:2405.17233",
+		Departs: "tables are fitted to the columns of W before GPTQ's loop, and weighted by h; columns have equal bits, and " +
+			"no outliers are kept, which spqr has",
+		Checked: "as VPTQ, not the authors' code",
+	},
+	{
 		Name:    "MosaicQuant",
 		File:    "methods: [{method: mosaic, density: 10%, block: 16x64}]",
 		Source:  "arXiv:2606.15652",
@@ -419,16 +454,12 @@ var Systems = []System{
 
 // LeftOut are systems and parts of systems that are not here, and why.
 var LeftOut = []struct{ Name, Why string }{
-	{"SpinQuant",
-		"its rotations are learned through the loss of the whole model, which needs back-propagation; KurTail " +
-			"has the same places and steps without it"},
 	{"FlatQuant",
 		"its matrices are learned block by block with back-propagation; without that it is not comparable"},
 	{"QuIP# (E8P)",
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
-	{"VPTQ, GOBO, CLAQ",
-		"codebooks of vectors, of a matrix or of columns, which the stored form has no place for; any4 has one for each " +
-			"row, and at 4 bits a trellis is above them"},
+	{"GOBO",
+		"its codebook of a matrix is vptq's of single weights, but not in its loop, and without its outliers"},
 	{"GPTAQ",
 		"it needs the inputs that the quantized layers before give, beside those of the 16-bit model, which are all that " +
 			"calibration sees here"},
