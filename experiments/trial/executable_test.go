@@ -103,7 +103,7 @@ func TestExecutable(t *testing.T) {
 			}
 		}
 	}
-	for _, who := range []string{"cpu rtn", "cpu gptq", "cpu spqr", "cpu mosaic", "cuda rtn", "cuda gptq", "cuda spqr", "cuda mosaic"} {
+	for _, who := range []string{"cpu rtn", "cpu gptq", "cpu spqr", "cpu mosaic", "cpu trellis", "cuda rtn", "cuda gptq", "cuda spqr", "cuda mosaic"} {
 		if taken[who] == 0 {
 			t.Errorf("%s: nothing was executed", who)
 		}
