@@ -444,6 +444,14 @@ var Systems = []System{
 		Checked: "the paper's rules in numpy (scripts/golden/gobo.py)",
 	},
 	{
+		Name:  "OliVe",
+		Entry: "olive",
+		File:  "methods: [{method: olive, group: [row, 64]}]",
+		Departs: "borders between normal weights and outliers are half precision; groups are ours; inputs have no pairs, and " +
+			"are rounded as `activations` says",
+		Checked: "the authors' quant_modules.py: borders, choice of levels and every weight (scripts/golden/olive.py)",
+	},
+	{
 		Name:   "CLAQ",
 		File:   "methods: [{method: vptq, vector: 1, codebook_columns: 1, row_scales: false}]",
 		Source: "arXiv:2405.17233",
@@ -477,8 +485,6 @@ var LeftOut = []struct{ Name, Why string }{
 		"split channels widen the inputs of a layer beyond its form, and merged ones need training to lose little"},
 	{"MixQ",
 		"QUIK keeps the same channels in 16 bits, by the same score"},
-	{"OliVe",
-		"codes of pairs of weights, which no part of the stored form has; at the bits of one scale for each row alone"},
 	{"AdaDim",
 		"groups along outputs, whose scales lie across rows; its gains are at 3 bits and less"},
 	{"SqueezeLLM",
