@@ -31,6 +31,7 @@ func TestArrows(t *testing.T) {
 		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
 		"quant/mosaic":       {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/trellis":      {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/solve"},
+		"quant/codebook":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/solve"},
 		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/rate":         {"internal/gemm", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
@@ -47,7 +48,7 @@ func TestArrows(t *testing.T) {
 		"internal/tasks":     {"internal/parquet", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
-		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/baseline"},
+		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/codebook", "quant/baseline"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method", "internal/variants"},
 		"experiments/slurm":  {},
 		"reports/format":     {},

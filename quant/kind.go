@@ -108,6 +108,11 @@ const (
 	MXFP6E2M3
 	// FP8E5M2 has E5M2 numbers up to 57344, and half-precision scales max|w|/57344.
 	FP8E5M2
+	// Codebook has vectors of weights, which are consecutive rows of one column, as codes
+	// of 2 to 4 bits for each weight of a vector (VPTQ, Liu et al. 2024, arXiv:2409.17066):
+	// indices into a codebook, and into a second one of what the first leaves. A codebook
+	// belongs to the matrix, or to Format.Group of its columns. See NewCodebook.
+	Codebook
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

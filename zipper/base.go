@@ -61,8 +61,8 @@ type codec struct {
 	wide    bool
 	encoded *[256]byte
 	e4m3    bool
-	// tables says that each row has 16 levels of its own.
-	tables bool
+	// tables says that each row has 16 levels of its own, and trellis that codes stand for none.
+	tables, trellis bool
 	// storedZero is the stored code that zero stands for.
 	storedZero byte
 	// float says that levels are no small integers in any unit: such a base is
@@ -94,6 +94,9 @@ func codecOf(f quant.Format, float bool, tensor []float32) codec {
 		return c
 	case f.Kind == quant.Any4:
 		c.tables = true
+		return c
+	case f.Kind == quant.Trellis:
+		c.trellis = true
 		return c
 	case levels == nil:
 		switch {
@@ -183,7 +186,7 @@ func wholeUnit(levels *quant.Levels) float64 {
 func needsFloat(f quant.Format) bool {
 	levels := f.Kind.Levels()
 	if levels == nil {
-		return f.Kind == quant.Any4
+		return f.Kind == quant.Any4 || f.Kind == quant.Trellis
 	}
 	unit, top := .5, float64(doubledZero)
 	if f.Bits > 4 {
@@ -208,7 +211,7 @@ const byteZero = 128
 
 // hasZero says that a nibble stands for the weight 0 whatever the group.
 func (c *codec) hasZero() bool {
-	return !c.head.offset() && (c.wide || c.levels[c.zero] == 0)
+	return !c.head.offset() && !c.trellis && (c.wide || c.levels[c.zero] == 0)
 }
 
 // double is a nibble as integer kernels multiply it: twice the level, and

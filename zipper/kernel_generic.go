@@ -16,6 +16,7 @@ var generic = &kernel{
 	lanes: 1, maxAbs: maxAbsGeneric, quantize: quantizeGeneric,
 	sparse: sparseGeneric, sparseLanes: sparseLanesGeneric, sparseWidth: 4,
 	widen: widenGeneric, widenFrom: 5, exact: panelsGeneric, exactUpTo: 5, bytes: panelsGeneric, sum: sumGeneric,
+	decode: decodeGeneric, decoded: panelKernels{{1, decodedGeneric(1)}, {4, decodedGeneric(4)}},
 }
 
 var panelsGeneric = [schemes]panelKernels{

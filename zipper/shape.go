@@ -118,6 +118,8 @@ func denseShape(g grid, c *codec) shape {
 		s.mode = cellsBytes
 	case c.tables:
 		s.mode = cellsTables
+	case c.trellis:
+		s.mode = cellsTrellis
 	case c.levels != stripLevels:
 		s.mode = cellsLookUp
 	}
@@ -279,15 +281,17 @@ func (t *laneTable) base(c *codec, groups int, mean, whole float32) {
 
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
-// do: bases of all formats but trellis codes, with any group, alone, with residuals of
-// 2 to 4 bits or with 16-bit outliers. Each of these may have scales of channels, whole
+// do: bases of all formats but those of quant.OtherScaling, with any group, alone, with
+// residuals of 2 to 4 bits or with 16-bit outliers; trellis codes, without a residual. Each of these may have scales of channels, whole
 // channels and a low-rank branch beside it.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {
 	case b.Bits > 4 && f.K > maxWideK:
 		return fmt.Errorf("zipper: base format %s: %d columns, sums reach %d", b, f.K, maxWideK)
-	case b.Scaling() == quant.OtherScaling:
+	case b.Kind == quant.Trellis && r != nil:
+		return fmt.Errorf("zipper: base format %s with a block residual: it has no kernel", b)
+	case b.Scaling() == quant.OtherScaling && b.Kind != quant.Trellis:
 		return fmt.Errorf("zipper: base format %s: its scales or levels have no kernel", b)
 	case f.K > maxK:
 		return fmt.Errorf("zipper: weights of %dx%d, want at least 1x1 and at most %d columns", f.N, f.K, maxK)
@@ -339,6 +343,11 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	}
 	if err := Takes(q.Form(), v, a); err != nil {
 		return err
+	}
+	if b.Format.Kind == quant.Trellis {
+		if _, err := newTrellis(b); err != nil {
+			return err
+		}
 	}
 	return checkBeside(q)
 }

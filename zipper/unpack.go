@@ -14,7 +14,12 @@ func (w *Weights) Unpack() *quant.Quantized {
 	if w.variant == W16A16 {
 		panic("zipper: Unpack: 16-bit weights have no quantized form")
 	}
-	u := &unpacker{Weights: w, base: w.emptyBase()}
+	u := &unpacker{Weights: w}
+	if w.trellis != nil {
+		u.base = w.trellis.unpack(w)
+		return u.whole()
+	}
+	u.base = w.emptyBase()
 	if w.blocks != nil && w.blocks.riding {
 		u.overlay = newOverlay(w.grid, &quant.Residual{N: w.n, BlockRows: w.n})
 	}
@@ -28,6 +33,12 @@ func (w *Weights) Unpack() *quant.Quantized {
 	if w.second != nil {
 		w.second.each(u.group, u.strip)
 	}
+	return u.whole()
+}
+
+// whole returns the base and everything beside it.
+func (u *unpacker) whole() *quant.Quantized {
+	w := u.Weights
 	q := &quant.Quantized{Base: u.base}
 	switch {
 	case u.overlay != nil:

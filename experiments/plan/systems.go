@@ -426,6 +426,24 @@ var Systems = []System{
 		Checked: "values of states as in exllamav3; otherwise as QTIP",
 	},
 	{
+		Name:  "VPTQ",
+		Entry: "vptq",
+		File:  "methods: [{method: vptq, vector: 2}, {method: vptq, vector: 4, vector_bits: 3, second_codebook: 4}]",
+		Departs: "k-means starts from k-means++ on a sample and ends by its error; rows have scales, where the authors take " +
+			"mean and deviation of columns; no columns have a codebook of their own for being outliers; a weight takes a " +
+			"whole number of bits; codebooks of up to 2^12 vectors; nothing is fine-tuned",
+		Checked: "the authors' vptq.py and quantizer.py from the same start of k-means: every weight (scripts/golden/vptq.py); " +
+			"signal-to-noise ratios of Lloyd and Max, and of Zador's formula",
+	},
+	{
+		Name:   "CLAQ",
+		File:   "methods: [{method: vptq, vector: 1, codebook_columns: 1, row_scales: false}]",
+		Source: "arXiv:2405.17233",
+		Departs: "tables are fitted to the columns of W before GPTQ's loop, and weighted by h; columns have equal bits, and " +
+			"no outliers are kept, which spqr has",
+		Checked: "as VPTQ, not the authors' code",
+	},
+	{
 		Name:    "MosaicQuant",
 		File:    "methods: [{method: mosaic, density: 10%, block: 16x64}]",
 		Source:  "arXiv:2606.15652",
@@ -440,9 +458,8 @@ var LeftOut = []struct{ Name, Why string }{
 		"its matrices are learned block by block with back-propagation; without that it is not comparable"},
 	{"QuIP# (E8P)",
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
-	{"VPTQ, GOBO, CLAQ",
-		"codebooks of vectors, of a matrix or of columns, which the stored form has no place for; any4 has one for each " +
-			"row, and at 4 bits a trellis is above them"},
+	{"GOBO",
+		"its codebook of a matrix is vptq's of single weights, but not in its loop, and without its outliers"},
 	{"GPTAQ",
 		"it needs the inputs that the quantized layers before give, beside those of the 16-bit model, which are all that " +
 			"calibration sees here"},
