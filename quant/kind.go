@@ -113,6 +113,12 @@ const (
 	// indices into a codebook, and into a second one of what the first leaves. A codebook
 	// belongs to the matrix, or to Format.Group of its columns. See NewCodebook.
 	Codebook
+	// Pairs has pairs of weights along a row in 4 bits each, with outliers (OliVe, Guo et al.
+	// 2023, arXiv:2304.07493): the code Victim says that a weight is 0 and its partner an
+	// outlier, whose 4 bits are a number of two bits of exponent and one of mantissa. The
+	// scale of a group is the border between normal weights and outliers, in half
+	// precision. See PairLevels.
+	Pairs
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

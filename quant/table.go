@@ -176,6 +176,9 @@ var rows = []row{
 				}
 				return float64(half.FromF16(p.Scales[n])), 0
 			}}},
+	Pairs: {name: "pairs", unnamed: true, least: 4, most: 4, tile: 2, load: (*Packed).loadPairs, valid: validPairs,
+		scaling: scaling{scale: halfScale,
+			arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 1} }}},
 	HQQ4: {name: "hqq4", least: 4, most: 4, zeros: affine, scaling: realZeros,
 		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
 			for u := range t {

@@ -436,6 +436,22 @@ var Systems = []System{
 			"signal-to-noise ratios of Lloyd and Max, and of Zador's formula",
 	},
 	{
+		Name:  "GOBO",
+		Entry: "gobo",
+		File:  "methods: [{method: gobo, centroid_bits: [3, 4]}]",
+		Departs: "outliers have 16 bits and an index as SpQR's, not 32; embeddings stay as they are; no code is published, " +
+			"so that the rule of outliers and the end of k-means are as the paper tells them",
+		Checked: "the paper's rules in numpy (scripts/golden/gobo.py)",
+	},
+	{
+		Name:  "OliVe",
+		Entry: "olive",
+		File:  "methods: [{method: olive, group: [row, 64]}]",
+		Departs: "borders between normal weights and outliers are half precision; groups are ours; inputs have no pairs, and " +
+			"are rounded as `activations` says",
+		Checked: "the authors' quant_modules.py: borders, choice of levels and every weight (scripts/golden/olive.py)",
+	},
+	{
 		Name:   "CLAQ",
 		File:   "methods: [{method: vptq, vector: 1, codebook_columns: 1, row_scales: false}]",
 		Source: "arXiv:2405.17233",
@@ -458,8 +474,6 @@ var LeftOut = []struct{ Name, Why string }{
 		"its matrices are learned block by block with back-propagation; without that it is not comparable"},
 	{"QuIP# (E8P)",
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
-	{"GOBO",
-		"its codebook of a matrix is vptq's of single weights, but not in its loop, and without its outliers"},
 	{"GPTAQ",
 		"it needs the inputs that the quantized layers before give, beside those of the 16-bit model, which are all that " +
 			"calibration sees here"},
@@ -471,8 +485,6 @@ var LeftOut = []struct{ Name, Why string }{
 		"split channels widen the inputs of a layer beyond its form, and merged ones need training to lose little"},
 	{"MixQ",
 		"QUIK keeps the same channels in 16 bits, by the same score"},
-	{"OliVe",
-		"codes of pairs of weights, which no part of the stored form has; at the bits of one scale for each row alone"},
 	{"AdaDim",
 		"groups along outputs, whose scales lie across rows; its gains are at 3 bits and less"},
 	{"SqueezeLLM",

@@ -139,3 +139,20 @@ func TestTake(t *testing.T) {
 		t.Errorf("%d sequences of 3", len(batch))
 	}
 }
+
+// TestBytes: what is told beforehand is what a net holds.
+func TestBytes(t *testing.T) {
+	for _, name := range models {
+		m := open(t, name)
+		n := newNet(t, m, rotation.NewHadamard(m.Config().MLPSize, 1), a4)
+		n.prepare(30)
+		c := m.Config()
+		held := len(n.memory) + 30*c.VocabSize + 2*c.HiddenSize*c.HiddenSize
+		for _, w := range n.layers {
+			held += len(w.turned.Data)
+		}
+		if got := Bytes(m, 30); got != 4*int64(held) {
+			t.Errorf("%s: %d bytes, holds %d", name, got, 4*held)
+		}
+	}
+}

@@ -26,10 +26,10 @@ type Net struct {
 	round  func(x gemm.Matrix)
 	past   int // tokens of the prefix of m
 
-	tokens, size int // of the sequence that memory is cut for, and of what is cut
-	memory       []float32
-	tapes        []tape // by layer
-	scratch      scratch
+	tokens  int // of the sequence that memory is cut for
+	memory  []float32
+	tapes   []tape // by layer
+	scratch scratch
 }
 
 // layer is a decoder layer. Layers of one site are one matrix.
@@ -129,8 +129,8 @@ func Rounding(a quant.Activations) func(x gemm.Matrix) {
 	return func(x gemm.Matrix) { parallelRows(x, a.Apply) }
 }
 
-// Bytes is what a net holds beside the weights while it differentiates a sequence of the
-// given number of tokens.
+// Bytes is what a net holds beside one copy of the weights while it differentiates a
+// sequence of the given number of tokens.
 func Bytes(m *llm.Model, tokens int) int64 {
 	c := m.Config()
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
@@ -140,7 +140,9 @@ func Bytes(m *llm.Model, tokens int) int64 {
 	}
 	used := 3*c.HiddenSize + 3*q + 2*kv + 3*c.MLPSize
 	logits := min(tokens*c.VocabSize, logitFloats)
-	return 4 * (int64(tokens)*int64(c.Layers*kept+used) + int64(logits) + 2*int64(c.HiddenSize*c.HiddenSize))
+	again := c.Layers * c.HiddenSize * c.MLPSize // down_proj with its inputs turned
+	return 4 * (int64(tokens)*int64(c.Layers*kept+used) + int64(logits) + int64(again) +
+		2*int64(c.HiddenSize*c.HiddenSize))
 }
 
 // prepare makes room for a sequence of t tokens.
@@ -149,23 +151,20 @@ func (n *Net) prepare(t int) {
 		return
 	}
 	n.tokens = t
-	var rest []float32
-	take := func(rows, cols int) gemm.Matrix {
-		m := gemm.Matrix{Rows: rows, Cols: cols, Stride: cols}
-		if rest != nil {
-			m.Data, rest = rest[:rows*cols:rows*cols], rest[rows*cols:]
-		}
-		n.size += rows * cols
+	size := 0
+	n.cut(t, func(rows, cols int) gemm.Matrix {
+		size += rows * cols
+		return gemm.Matrix{}
+	})
+	if len(n.memory) < size {
+		n.memory = make([]float32, size)
+	}
+	rest := n.memory
+	n.cut(t, func(rows, cols int) gemm.Matrix {
+		m := of(rest, rows, cols)
+		rest = rest[rows*cols:]
 		return m
-	}
-	// Once to count, once to cut.
-	n.size = 0
-	n.cut(t, take)
-	if cap(n.memory) < n.size {
-		n.memory = make([]float32, n.size)
-	}
-	rest = n.memory[:n.size]
-	n.cut(t, take)
+	})
 }
 
 // cut takes the matrices of a sequence of t tokens.
