@@ -31,6 +31,7 @@ func TestArrows(t *testing.T) {
 		"quant/solve":        {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid"},
 		"quant/mosaic":       {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/trellis":      {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/solve"},
+		"quant/codebook":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/baseline":     {"internal/gemm", "internal/half", "internal/parallel", "quant", "quant/grid", "quant/solve"},
 		"quant/rate":         {"internal/gemm", "quant", "quant/grid", "quant/solve"},
 		"quant/quanttest":    {"internal/gemm", "quant"},                                // layers and golden files of tests
@@ -40,13 +41,14 @@ func TestArrows(t *testing.T) {
 		"zipper/cuda/driver": {},
 		"internal/rotation":  {"internal/gemm"},
 		"internal/llm":       {"internal/half", "internal/gemm", "internal/hf", "internal/parallel", "internal/rotation", "quant"},
+		"internal/llm/grad":  {"internal/gemm", "internal/llm", "internal/parallel", "internal/rotation", "quant"},
 		"internal/cudallm":   {"internal/gemm", "internal/half", "internal/llm", "internal/parallel", "internal/variants", "quant", "zipper/cuda", "zipper/cuda/driver"},
 		"internal/foreign":   {"internal/gemm", "internal/gguf", "internal/half", "internal/hf", "internal/llm", "quant"},
 		"internal/builtin":   {"internal/hf", "internal/gemm"},
 		"internal/tasks":     {"internal/parquet", "internal/bounded", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/builtin"},
 		"internal/row":       {"internal/bounded"},
 		"experiments/kinds":  {},
-		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/baseline"},
+		"experiments/method": {"experiments/kinds", "quant", "quant/grid", "quant/solve", "quant/mosaic", "quant/trellis", "quant/codebook", "quant/baseline"},
 		"experiments/plan":   {"experiments/kinds", "experiments/method", "internal/variants"},
 		"experiments/slurm":  {},
 		"reports/format":     {},
@@ -54,7 +56,7 @@ func TestArrows(t *testing.T) {
 		"reports/figures":    {"internal/row", "reports/format", "reports/stats", "internal/variants"},
 		"reports":            {"internal/row", "reports/format", "reports/stats", "reports/figures", "internal/variants"},
 		"reports/rowtest":    {"internal/row", "reports/format", "internal/variants"}, // rows made up for tests
-		"experiments/trial":  {"internal/cudallm", "zipper/cuda", "internal/parquet", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
+		"experiments/trial":  {"internal/cudallm", "zipper/cuda", "internal/parquet", "experiments/method", "internal/bounded", "internal/foreign", "internal/gemm", "internal/gguf", "internal/parallel", "internal/outliers", "internal/hf", "internal/llm", "internal/llm/grad", "internal/rotation", "internal/builtin", "internal/tasks", "internal/store", "quant", "quant/solve", "quant/mosaic", "quant/rate", "quant/baseline", "zipper", "internal/row", "experiments/plan", "internal/variants"},
 		"experiments/bench":  {"internal/cudallm", "experiments/trial", "experiments/plan", "internal/row", "internal/gemm", "internal/hf", "internal/llm", "internal/parallel", "internal/roofline", "quant", "quant/grid", "quant/solve", "zipper", "zipper/cuda", "internal/half", "internal/variants"},
 		"experiments/sweep":  {"experiments/bench", "experiments/trial", "internal/row", "experiments/plan", "internal/gemm", "internal/hf", "internal/llm", "internal/builtin", "internal/tasks", "internal/store", "quant"},
 	}

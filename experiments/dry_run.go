@@ -29,7 +29,7 @@ func printPlan(ctx context.Context, out io.Writer, lab *trial.Lab, sw *plan.Swee
 		if err != nil {
 			return err
 		}
-		total += s.EstimateCalibration(rate)
+		total += s.EstimateLearning(group[0], rate) + s.EstimateCalibration(rate)
 		for _, t := range group {
 			e := s.Estimate(t, rate)
 			total += e.Seconds

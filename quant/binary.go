@@ -81,11 +81,11 @@ func (d *decoder) int(name string, limit int) int {
 	return int(v)
 }
 
-// bytes reads an array that must hold want bytes. Nothing is allocated before
-// the data is known to be there.
+// bytes reads an array that must hold want bytes, or any number where that is negative.
+// Nothing is allocated before the data is known to be there.
 func (d *decoder) bytes(name string, want int) []byte {
 	n := d.int(name+" length", math.MaxInt)
-	if d.err == nil && n != want {
+	if d.err == nil && want >= 0 && n != want {
 		d.fail("%s of %d bytes, want %d", name, n, want)
 	}
 	if d.err == nil && n > len(d.data) {
@@ -101,6 +101,9 @@ func (d *decoder) bytes(name string, want int) []byte {
 
 func (d *decoder) halves(name string, want int) []uint16 {
 	b := d.bytes(name, 2*want)
+	if len(b)%2 == 1 {
+		d.fail("%s of %d bytes, want an even number", name, len(b))
+	}
 	v := make([]uint16, len(b)/2)
 	for i := range v {
 		v[i] = binary.LittleEndian.Uint16(b[2*i:])

@@ -3,12 +3,13 @@
 // Columns, LowRank, channel scales), its binary form and the ledger of its bytes.
 // It also has what a method is given (Problem, Moments). How grids are fitted is in
 // quant/grid, who chooses codes in quant/solve, and what is laid on top of a base in
-// quant/mosaic and quant/baseline. quant/trellis quantizes by trellis codes, and
-// quant/rate has the bound to compare with.
+// quant/mosaic and quant/baseline. quant/trellis quantizes by trellis codes,
+// quant/codebook by codebooks of vectors, and quant/rate has the bound to compare with.
 //
 // Where to read:
 //
-//	a format       kind.go (the kinds), table.go (one row for each), format.go, trellis.go
+//	a format       kind.go (the kinds), table.go (one row for each), format.go, trellis.go,
+//	               codebook.go, pairs.go
 //	the base       packed.go, bits.go, scaling.go and second.go (scales of one and two levels)
 //	beside a base  residual.go, places.go (which blocks it keeps), outliers.go, columns.go
 //	all of them    quant.go (Problem, Quantized, its ledger), form.go, binary.go

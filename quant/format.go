@@ -71,8 +71,11 @@ func (f Format) String() string {
 			s += "b"
 		}
 	}
-	if r.perRow {
-		return fmt.Sprintf("%s of %d bits", s, f.Bits)
+	if r.unnamed {
+		if s += fmt.Sprintf(" of %d bits", f.Bits); f.Group > 0 {
+			s += fmt.Sprintf(" g%d", f.Group)
+		}
+		return s
 	}
 	if f.Group == 0 {
 		return s + " per-channel"

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	flags "flag"
 	"fmt"
+	"hash/crc64"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -13,8 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/row"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/mosaic"
@@ -25,6 +28,7 @@ import (
 var (
 	growthN = flags.Int("growth-n", 1024, "rows of the layers of BenchmarkGrowth")
 	growthK = flags.String("growth-k", "256,512,1024", "columns of the layers of BenchmarkGrowth")
+	growthO = flags.String("growth-o", "", "folder for rows of BenchmarkGrowth; empty: none are kept")
 )
 
 // BenchmarkGrowth measures how the time for a layer [N,K] grows with K: what all
@@ -36,6 +40,8 @@ var (
 // K: small K are dominated by work in proportion to N·K, large ones by N·K² and K³.
 //
 //	go test ./quant -run '^$' -bench Growth -benchtime 1x -growth-n 2048 -growth-k 256,512,1024,2048,4096
+//
+// -growth-o keeps a row of each step, with a value for every K.
 func BenchmarkGrowth(b *testing.B) {
 	var ks []int
 	for _, text := range strings.Split(*growthK, ",") {
@@ -101,7 +107,43 @@ func BenchmarkGrowth(b *testing.B) {
 			})
 		}
 	}
-	b.Logf("seconds of processor time for a layer of %d rows\n%s", *growthN, growthTable(ks, seconds, func(i int) string { return steps[i].name }))
+	name := func(i int) string { return steps[i].name }
+	b.Logf("seconds of processor time for a layer of %d rows\n%s", *growthN, growthTable(ks, seconds, name))
+	if *growthO != "" {
+		keepGrowth(b, ks, seconds, name)
+	}
+}
+
+// keepGrowth writes a row for each step that was measured at every K.
+func keepGrowth(b *testing.B, ks []int, seconds [][]float64, name func(int) string) {
+	w, _, err := row.OpenWriter(*growthO)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	env, err := row.SaveEnvironment(*growthO, row.Capture(gemm.Kernel(), gemm.Features()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i, t := range seconds {
+		if slices.Min(t) == 0 {
+			continue
+		}
+		config := fmt.Sprintf(`{"bench":"growth","step":%q,"n":%d,"k":[%s]}`, name(i), *growthN, *growthK)
+		r := &row.Row{Schema: row.Schema, Trial: fmt.Sprintf("%016x", crc64.Checksum([]byte(config), crc64.MakeTable(crc64.ECMA))),
+			Label: name(i), Axes: map[string]string{"bench": "growth", "step": name(i)}, Config: []byte(config), Env: env,
+			Status: row.OK, Start: time.Now().UTC().Format(time.RFC3339)}
+		for j, k := range ks {
+			r.Values = append(r.Values, row.Value{Name: fmt.Sprintf("processor_time/K=%d", k), Value: t[j], Unit: "s"})
+		}
+		if n := len(ks); n > 1 {
+			r.Values = append(r.Values, row.Value{Name: "exponent", Value: slope(ks, t)},
+				row.Value{Name: "last_exponent", Value: slope(ks[n-2:], t[n-2:])})
+		}
+		if err := w.Append(r); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // processor is the time in seconds that all threads have run.

@@ -108,6 +108,17 @@ const (
 	MXFP6E2M3
 	// FP8E5M2 has E5M2 numbers up to 57344, and half-precision scales max|w|/57344.
 	FP8E5M2
+	// Codebook has vectors of weights, which are consecutive rows of one column, as codes
+	// of 2 to 4 bits for each weight of a vector (VPTQ, Liu et al. 2024, arXiv:2409.17066):
+	// indices into a codebook, and into a second one of what the first leaves. A codebook
+	// belongs to the matrix, or to Format.Group of its columns. See NewCodebook.
+	Codebook
+	// Pairs has pairs of weights along a row in 4 bits each, with outliers (OliVe, Guo et al.
+	// 2023, arXiv:2304.07493): the code Victim says that a weight is 0 and its partner an
+	// outlier, whose 4 bits are a number of two bits of exponent and one of mantissa. The
+	// scale of a group is the border between normal weights and outliers, in half
+	// precision. See PairLevels.
+	Pairs
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

@@ -63,6 +63,7 @@ const (
 	OffsetScaling                 // Packed.Scales and Packed.Offsets in half precision
 	WholeScaling                  // Packed.Scales are whole numbers, times Packed.Tensor[0]
 	QoQScaling                    // whole numbers in Packed.ScaleBytes times Packed.Second of the row, and Packed.Zeros
+	ShiftScaling                  // Packed.Second of the row times powers of two, exponents of 4 bits in Packed.ScaleBytes
 )
 
 // zeroRule says whether a format stores a zero or an offset for each group.
@@ -74,8 +75,11 @@ const (
 	either
 )
 
-// counts are the elements of the arrays of a Packed, codes apart.
+// counts are the elements of the arrays of a Packed, codes apart; anyCount: as many as
+// valid accepts.
 type counts struct{ scales, scaleBytes, zeros, offsets, tables, second, tensor int }
+
+const anyCount = -1
 
 // rows is the table of formats, by Kind.
 var rows = []row{
@@ -162,7 +166,19 @@ var rows = []row{
 		load: levelLoad(e3m2, e8m0Scale)},
 	MXFP6E2M3: {name: "mxfp6e2m3", least: 6, most: 6, group: 32, levels: e2m3, scaling: e8m0Scales,
 		load: levelLoad(e2m3, e8m0Scale)},
-	FP8E5M2: {name: "fp8e5m2", least: 8, most: 8, levels: e5m2, scaling: plainScales, load: levelLoad(e5m2, halfScale)},
+	FP8E5M2: {name: "fp8e5m2", least: 8, most: 8, levels: e5m2, scaling: halfScales, load: levelLoad(e5m2, halfScale)},
+	Codebook: {name: "codebook", unnamed: true, least: 2, most: 4, load: (*Packed).loadCodebook, valid: validCodebook,
+		scaling: scaling{
+			arrays: func(Format, int, int) counts { return counts{scales: anyCount, tables: anyCount} },
+			scale: func(p *Packed, n, _, _ int) (scale, offset float64) {
+				if len(p.Scales) == 0 {
+					return 1, 0
+				}
+				return float64(half.FromF16(p.Scales[n])), 0
+			}}},
+	Pairs: {name: "pairs", unnamed: true, least: 4, most: 4, tile: 2, load: (*Packed).loadPairs, valid: validPairs,
+		scaling: scaling{scale: halfScale,
+			arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 1} }}},
 	HQQ4: {name: "hqq4", least: 4, most: 4, zeros: affine, scaling: realZeros,
 		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
 			for u := range t {
@@ -187,7 +203,7 @@ type array struct {
 	bytes  *[]byte
 	halves *[]uint16
 	floats *[]float32
-	count  int // elements it must have
+	count  int // elements it must have, or anyCount
 }
 
 // arrays are all arrays of p in the order of the binary form.
@@ -223,7 +239,7 @@ func NewPacked(n, k int, f Format) *Packed {
 	p := &Packed{N: n, K: k, Format: f}
 	for _, a := range p.arrays() {
 		switch {
-		case a.count == 0:
+		case a.count <= 0:
 		case a.bytes != nil:
 			*a.bytes = make([]byte, a.count)
 		case a.halves != nil:

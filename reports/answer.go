@@ -82,11 +82,11 @@ func isoRival(iso stats.Iso) string {
 	}
 	switch apart := iso.Apart(); {
 	case apart == 0:
-		return near.Name
+		return briefly(near)
 	case iso.Upper == nil && apart < -stats.Reach:
-		return fmt.Sprintf("%s, which has fewer bits (%s)", near.Name, format.Fixed(near.Bits, 3))
+		return fmt.Sprintf("%s, which has fewer bits (%s)", briefly(near), format.Fixed(near.Bits, 3))
 	}
-	return "near " + near.Name
+	return "near " + briefly(near)
 }
 
 // atEqualTime is the group's answer at one number of tokens; nil without any.
@@ -103,7 +103,7 @@ func atEqualTime(g *stats.Group, tokens string) *verdict {
 		}
 		v.claim(iso.Ratio, iso.Holm, iso.Slower())
 		if v.better(e, iso.Ratio) {
-			v.best, v.ratio, v.price, v.rival = e, iso.Ratio, &iso.Price, iso.Rival.Name
+			v.best, v.ratio, v.price, v.rival = e, iso.Ratio, &iso.Price, briefly(iso.Rival)
 			v.where = timeRatio(e.Speed(tokens).Over16.Value) + " of the time of 16-bit weights"
 		}
 	}
@@ -144,7 +144,7 @@ func (v *verdict) sentence(where string) finding {
 	if v.price != nil && v.residual {
 		others = "the strongest other method that is no slower, "
 	}
-	text := fmt.Sprintf("%s, %s is %s (%s): KL %s against %s%s", where, what, v.best.Name, v.where,
+	text := fmt.Sprintf("%s, %s is %s, %s: KL %s against %s%s", where, what, briefly(v.best), v.where,
 		change(v.ratio), others, v.rival)
 	if v.price != nil {
 		text += ", for " + times(*v.price) + " its time"
@@ -268,13 +268,13 @@ func onAllFronts(g *stats.Group) finding {
 	describe := func(rows []*stats.Entry) string {
 		var list []string
 		for _, e := range rows {
-			text := fmt.Sprintf("%s (%s bits, KL %s", e.Name, format.Fixed(e.Bits, 3), format.Sig(e.KL.Value))
+			text := fmt.Sprintf("%s: %s bits, KL %s", briefly(e), format.Fixed(e.Bits, 3), format.Sig(e.KL.Value))
 			for _, p := range phasesOf(g) {
 				text += fmt.Sprintf(", %s %s", p.name, timeRatio(e.Speed(p.tokens).Over16.Value))
 			}
-			list = append(list, text+")")
+			list = append(list, text)
 		}
-		return format.List(list, 6)
+		return strings.Join(list[:min(len(list), 6)], "; ") + more(len(list)-6)
 	}
 	where := "Accurate and fast at once, on the fronts of " + frontNames(g) + ": "
 	tied := "by estimate alone, as the times of rows that diverge less are not told apart from theirs: "
@@ -298,7 +298,7 @@ func briefAnswer(g *stats.Group) string {
 		text := "accurate and fast, on the fronts of " + frontNames(g) + ": "
 		switch {
 		case len(clear) > 0 && len(estimated) > 0:
-			text += placed(g, clear) + "; by estimate " + labels(estimated, 3)
+			text += placed(g, clear) + "; by estimate " + markedAll(estimated, 3)
 		case len(clear) > 0:
 			text += placed(g, clear)
 		case len(estimated) > 0:
@@ -312,7 +312,7 @@ func briefAnswer(g *stats.Group) string {
 	if v == nil {
 		return strings.Join(append(parts, byBits(g).Text), ". ")
 	}
-	what := "KL of " + v.best.Name + " against the next method: "
+	what := "KL of " + marked(v.best) + " against the next method: "
 	if v.residual {
 		what = "KL of the best residual against the strongest other method: "
 	}
@@ -344,13 +344,24 @@ func Answers(w io.Writer, t *stats.Table, columns int) error {
 func placed(g *stats.Group, rows []*stats.Entry) string {
 	var list []string
 	for _, e := range rows {
-		text := e.Name + " (KL " + format.Sig(e.KL.Value)
-		for _, p := range phasesOf(g) {
-			text += fmt.Sprintf(", %s %s of 16 bits", p.name, format.Fixed(e.Speed(p.tokens).Over16.Value, 2))
+		text := marked(e) + ": KL " + format.Sig(e.KL.Value)
+		for i, p := range phasesOf(g) {
+			text += fmt.Sprintf(", %s %s", p.name, format.Fixed(e.Speed(p.tokens).Over16.Value, 2))
+			if i == 0 {
+				text += " of 16 bits"
+			}
 		}
-		list = append(list, text+")")
+		list = append(list, text)
 	}
-	return format.List(list, 3)
+	return strings.Join(list[:min(len(list), 3)], "; ") + more(len(list)-3)
+}
+
+// more tells how many of a list were left out.
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; and %d more", n)
 }
 
 // pictures are the group's first figures: divergence over time, decoding and reading
@@ -413,6 +424,46 @@ func frontTable(g *stats.Group, l figures.Styles) (table, bool) {
 	}
 	t := rowTable("On a front", rows, append(settingColumns(g), measures...), l)
 	return t, true
+}
+
+// briefly names e for a sentence: its method, grid and kept blocks, and what its model
+// went through; or by its name, where that is of few words.
+func briefly(e *stats.Entry) string {
+	method, block, group := setting(e, "method"), setting(e, "block"), setting(e, "group")
+	const few = 5
+	if len(strings.Fields(e.Name)) <= few || e.Reference || e.Title != "" || stats.Setting(&e.Row, "method") == "" {
+		return e.Name
+	}
+	if _, ok := format.Number(group); ok {
+		group = "g" + group
+	}
+	words := []string{method}
+	if block != "" {
+		words = []string{method, setting(e, "density"), "of", block, "on", setting(e, "base")}
+	}
+	words = append(words, setting(e, "format"), group)
+	for _, axis := range []string{"basis", "transform"} {
+		if v := setting(e, axis); slices.Contains(strings.Fields(e.Name), v) {
+			words = append(words, v)
+		}
+	}
+	for _, w := range []struct{ axis, word string }{{"smoothing", "smoothed"}, {"refine", "refined"}} {
+		if v, ok := format.Number(setting(e, w.axis)); ok && v > 0 {
+			words = append(words, w.word)
+		}
+	}
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
+}
+
+// marked names e briefly, and by its ID, which leads to its whole label.
+func marked(e *stats.Entry) string { return briefly(e) + " (" + e.ID + ")" }
+
+func markedAll(rows []*stats.Entry, n int) string {
+	var names []string
+	for _, e := range rows {
+		names = append(names, marked(e))
+	}
+	return format.List(names, n)
 }
 
 // timeColumn is the time of a row at the number of tokens over that of 16-bit weights.

@@ -229,6 +229,11 @@ func (g grid) copyFloats(dst, x []float32) {
 	}
 }
 
+// asBytes returns the memory of v.
+func asBytes(v []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), 4*len(v))
+}
+
 // asFloats returns the memory of b as float32.
 func asFloats(b []byte) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&b[0])), len(b)/4)

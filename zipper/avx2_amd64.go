@@ -49,6 +49,61 @@ func panelBF16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float3
 //go:noescape
 func widenAVX2(dst *byte, src *byte, s *int, lanes *int32)
 
+// decodeMul1x2AVX2 writes the levels of tiles of 2-bit Mul1 codes, states having the bits of mask.
+//
+//go:noescape
+func decodeMul1x2AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeMul1x3AVX2 writes the levels of tiles of 3-bit Mul1 codes, states having the bits of mask.
+//
+//go:noescape
+func decodeMul1x3AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeMul1x4AVX2 writes the levels of tiles of 4-bit Mul1 codes, states having the bits of mask.
+//
+//go:noescape
+func decodeMul1x4AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeOneMADx2AVX2 writes the levels of tiles of 2-bit OneMAD codes, states having the bits of mask.
+//
+//go:noescape
+func decodeOneMADx2AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeOneMADx3AVX2 writes the levels of tiles of 3-bit OneMAD codes, states having the bits of mask.
+//
+//go:noescape
+func decodeOneMADx3AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeOneMADx4AVX2 writes the levels of tiles of 4-bit OneMAD codes, states having the bits of mask.
+//
+//go:noescape
+func decodeOneMADx4AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeThreeInstx2AVX2 writes the levels of tiles of 2-bit ThreeInst codes, states having the bits of mask.
+//
+//go:noescape
+func decodeThreeInstx2AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeThreeInstx3AVX2 writes the levels of tiles of 3-bit ThreeInst codes, states having the bits of mask.
+//
+//go:noescape
+func decodeThreeInstx3AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// decodeThreeInstx4AVX2 writes the levels of tiles of 4-bit ThreeInst codes, states having the bits of mask.
+//
+//go:noescape
+func decodeThreeInstx4AVX2(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelDecodedx1AVX2 adds the products of 16 rows of float32 levels with 1 tokens to out.
+//
+//go:noescape
+func panelDecodedx1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelDecodedx4AVX2 adds the products of 16 rows of float32 levels with 4 tokens to out.
+//
+//go:noescape
+func panelDecodedx4AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
 // sparseAVX2 adds to y[i] the product of row i of a sparse matrix with x.
 //
 //go:noescape

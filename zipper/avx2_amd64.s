@@ -281,13 +281,17 @@ TEXT ·panelA8x1AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
+	CMPQ         160(DX), $0x0b
+	JE           units
 	CMPQ         160(DX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(DX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(DX), AX
 
 no_units:
 tile:
@@ -519,6 +523,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -555,6 +561,27 @@ head_whole_no:
 	VADDPS       Y5, Y8, Y8
 	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R10
@@ -1125,13 +1152,17 @@ TEXT ·panelA4x1AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
+	CMPQ         160(DX), $0x0b
+	JE           units
 	CMPQ         160(DX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(DX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(DX), AX
 
 no_units:
 tile:
@@ -1375,6 +1406,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -1415,6 +1448,27 @@ head_whole_no:
 	VBROADCASTSS 4(R10), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R10
@@ -1995,18 +2049,22 @@ tile_done:
 // func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·panelA16x1AVX2(SB), NOSPLIT, $360-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), DX
-	MOVQ      lanes+32(FP), BX
-	MOVQ      out+40(FP), SI
-	VPXOR     Y0, Y0, Y0
-	VMOVUPS   Y0, (SI)
-	VMOVUPS   Y0, 32(SI)
-	MOVQ      (DX), DI
-	CMPQ      160(DX), $0x09
-	JNE       no_units
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), DX
+	MOVQ    lanes+32(FP), BX
+	MOVQ    out+40(FP), SI
+	VPXOR   Y0, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	MOVQ    (DX), DI
+	CMPQ    160(DX), $0x0b
+	JE      units
+	CMPQ    160(DX), $0x09
+	JNE     no_units
+
+units:
 	VCVTPH2PS (AX), Y0
 	VMOVUPS   Y0, 144(SP)
 	VCVTPH2PS 16(AX), Y0
@@ -2216,7 +2274,7 @@ head_e4m3_no:
 	JNE        head_double_no
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(BX)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(BX)(Y0*4), Y2
 	VMULPS     272(SP), Y2, Y2
 	VADDPS     1088(BX), Y2, Y2
 	VMOVUPS    Y2, (SP)
@@ -2232,7 +2290,7 @@ head_e4m3_no:
 	VMOVMSKPS  Y2, R11
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(BX)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(BX)(Y0*4), Y2
 	VMULPS     304(SP), Y2, Y2
 	VADDPS     1120(BX), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
@@ -2358,6 +2416,8 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R11, $0x0a
+	JNE          head_offset_no
 	VCVTPH2PS    (AX), Y0
 	VMOVUPS      Y0, (SP)
 	VCVTPH2PS    16(AX), Y0
@@ -2382,6 +2442,27 @@ head_rows_no:
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
 	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_offset_no:
+	MOVL         $0x3f800000, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	VPBROADCASTD (AX), Y0
+	VPSLLVD      960(BX), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       144(SP), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPBROADCASTD 4(AX), Y0
+	VPSLLVD      960(BX), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       176(SP), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	CMPQ  184(DX), $0x00
@@ -2767,96 +2848,96 @@ wide4:
 	JL           wide4_done
 	VMOVDQU      (AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS (CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VMOVDQU      32(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS (CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(BX), Y2, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(BX), Y3, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
 	VMOVDQU      64(AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VMOVDQU      96(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(BX), Y2, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(BX), Y3, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
@@ -3504,13 +3585,17 @@ TEXT ·panelA8x2AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
+	CMPQ         160(BX), $0x0b
+	JE           units
 	CMPQ         160(BX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(BX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 tile:
@@ -3766,6 +3851,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R11, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -3810,6 +3897,27 @@ head_whole_no:
 	VADDPS       Y5, Y12, Y12
 	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R11
@@ -4595,13 +4703,17 @@ TEXT ·panelA4x2AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
+	CMPQ         160(BX), $0x0b
+	JE           units
 	CMPQ         160(BX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(BX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 tile:
@@ -4881,6 +4993,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R11, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -4933,6 +5047,27 @@ head_whole_no:
 	VBROADCASTSS 4(R11)(DX*1), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R11
@@ -5752,20 +5887,24 @@ tile_done:
 // func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·panelA16x2AVX2(SB), NOSPLIT, $360-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), BX
-	MOVQ      lanes+32(FP), SI
-	MOVQ      out+40(FP), DI
-	VPXOR     Y0, Y0, Y0
-	VMOVUPS   Y0, (DI)
-	VMOVUPS   Y0, 32(DI)
-	VMOVUPS   Y0, 64(DI)
-	VMOVUPS   Y0, 96(DI)
-	MOVQ      (BX), R8
-	CMPQ      160(BX), $0x09
-	JNE       no_units
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	MOVQ    out+40(FP), DI
+	VPXOR   Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 96(DI)
+	MOVQ    (BX), R8
+	CMPQ    160(BX), $0x0b
+	JE      units
+	CMPQ    160(BX), $0x09
+	JNE     no_units
+
+units:
 	VCVTPH2PS (AX), Y0
 	VMOVUPS   Y0, 144(SP)
 	VCVTPH2PS 16(AX), Y0
@@ -5989,7 +6128,7 @@ head_e4m3_no:
 	JNE        head_double_no
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(SI)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(SI)(Y0*4), Y2
 	VMULPS     272(SP), Y2, Y2
 	VADDPS     1088(SI), Y2, Y2
 	VMOVUPS    Y2, (SP)
@@ -6005,7 +6144,7 @@ head_e4m3_no:
 	VMOVMSKPS  Y2, R12
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(SI)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(SI)(Y0*4), Y2
 	VMULPS     304(SP), Y2, Y2
 	VADDPS     1120(SI), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
@@ -6145,6 +6284,8 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R12, $0x0a
+	JNE          head_offset_no
 	VCVTPH2PS    (AX), Y0
 	VMOVUPS      Y0, (SP)
 	VCVTPH2PS    16(AX), Y0
@@ -6176,6 +6317,27 @@ head_rows_no:
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
 	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_offset_no:
+	MOVL         $0x3f800000, R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Y1
+	VPBROADCASTD (AX), Y0
+	VPSLLVD      960(SI), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       144(SP), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPBROADCASTD 4(AX), Y0
+	VPSLLVD      960(SI), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       176(SP), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	CMPQ  184(BX), $0x00
@@ -6697,7 +6859,7 @@ wide4:
 	JL           wide4_done
 	VMOVDQU      (AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS (CX), Y1
@@ -6706,7 +6868,7 @@ wide4:
 	VFMADD231PS  Y1, Y0, Y8
 	VMOVDQU      32(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS (CX), Y1
@@ -6714,7 +6876,7 @@ wide4:
 	VBROADCASTSS (CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
@@ -6722,7 +6884,7 @@ wide4:
 	VBROADCASTSS 4(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
@@ -6730,7 +6892,7 @@ wide4:
 	VBROADCASTSS 4(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y11
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
@@ -6738,21 +6900,21 @@ wide4:
 	VBROADCASTSS 8(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VBROADCASTSS 8(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(SI), Y2, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VBROADCASTSS 12(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(SI), Y3, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
@@ -6761,7 +6923,7 @@ wide4:
 	VFMADD231PS  Y1, Y0, Y11
 	VMOVDQU      64(AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
@@ -6770,7 +6932,7 @@ wide4:
 	VFMADD231PS  Y1, Y0, Y8
 	VMOVDQU      96(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
@@ -6778,7 +6940,7 @@ wide4:
 	VBROADCASTSS 16(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
@@ -6786,7 +6948,7 @@ wide4:
 	VBROADCASTSS 20(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
@@ -6794,7 +6956,7 @@ wide4:
 	VBROADCASTSS 20(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y11
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
@@ -6802,21 +6964,21 @@ wide4:
 	VBROADCASTSS 24(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VBROADCASTSS 24(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(SI), Y2, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VBROADCASTSS 28(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(SI), Y3, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
@@ -7772,6 +7934,4564 @@ cells_done:
 	JMP  group
 
 done:
+	VZEROUPPER
+	RET
+
+DATA trellisMul10<>+0(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+4(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+8(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+12(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+16(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+20(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+24(SB)/4, $0x83dcd12d
+DATA trellisMul10<>+28(SB)/4, $0x83dcd12d
+GLOBL trellisMul10<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul12<>+0(SB)/4, $0x00000400
+DATA trellisMul12<>+4(SB)/4, $0x00000400
+DATA trellisMul12<>+8(SB)/4, $0x00000400
+DATA trellisMul12<>+12(SB)/4, $0x00000400
+DATA trellisMul12<>+16(SB)/4, $0x00000400
+DATA trellisMul12<>+20(SB)/4, $0x00000400
+DATA trellisMul12<>+24(SB)/4, $0x00000400
+DATA trellisMul12<>+28(SB)/4, $0x00000400
+GLOBL trellisMul12<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul13<>+0(SB)/4, $0x3bddc000
+DATA trellisMul13<>+4(SB)/4, $0x3bddc000
+DATA trellisMul13<>+8(SB)/4, $0x3bddc000
+DATA trellisMul13<>+12(SB)/4, $0x3bddc000
+DATA trellisMul13<>+16(SB)/4, $0x3bddc000
+DATA trellisMul13<>+20(SB)/4, $0x3bddc000
+DATA trellisMul13<>+24(SB)/4, $0x3bddc000
+DATA trellisMul13<>+28(SB)/4, $0x3bddc000
+GLOBL trellisMul13<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul14<>+0(SB)/4, $0xc1262000
+DATA trellisMul14<>+4(SB)/4, $0xc1262000
+DATA trellisMul14<>+8(SB)/4, $0xc1262000
+DATA trellisMul14<>+12(SB)/4, $0xc1262000
+DATA trellisMul14<>+16(SB)/4, $0xc1262000
+DATA trellisMul14<>+20(SB)/4, $0xc1262000
+DATA trellisMul14<>+24(SB)/4, $0xc1262000
+DATA trellisMul14<>+28(SB)/4, $0xc1262000
+GLOBL trellisMul14<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul17<>+0(SB)/4, $0xff800000
+DATA trellisMul17<>+4(SB)/4, $0xff800000
+DATA trellisMul17<>+8(SB)/4, $0xff800000
+DATA trellisMul17<>+12(SB)/4, $0xff800000
+DATA trellisMul17<>+16(SB)/4, $0xff800000
+DATA trellisMul17<>+20(SB)/4, $0xff800000
+DATA trellisMul17<>+24(SB)/4, $0xff800000
+DATA trellisMul17<>+28(SB)/4, $0xff800000
+GLOBL trellisMul17<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul18<>+0(SB)/4, $0x46400000
+DATA trellisMul18<>+4(SB)/4, $0x46400000
+DATA trellisMul18<>+8(SB)/4, $0x46400000
+DATA trellisMul18<>+12(SB)/4, $0x46400000
+DATA trellisMul18<>+16(SB)/4, $0x46400000
+DATA trellisMul18<>+20(SB)/4, $0x46400000
+DATA trellisMul18<>+24(SB)/4, $0x46400000
+DATA trellisMul18<>+28(SB)/4, $0x46400000
+GLOBL trellisMul18<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul19<>+0(SB)/4, $0x01010101
+DATA trellisMul19<>+4(SB)/4, $0x01010101
+DATA trellisMul19<>+8(SB)/4, $0x01010101
+DATA trellisMul19<>+12(SB)/4, $0x01010101
+DATA trellisMul19<>+16(SB)/4, $0x01010101
+DATA trellisMul19<>+20(SB)/4, $0x01010101
+DATA trellisMul19<>+24(SB)/4, $0x01010101
+DATA trellisMul19<>+28(SB)/4, $0x01010101
+GLOBL trellisMul19<>(SB), RODATA|NOPTR, $32
+
+DATA trellisMul110<>+0(SB)/4, $0x00010001
+DATA trellisMul110<>+4(SB)/4, $0x00010001
+DATA trellisMul110<>+8(SB)/4, $0x00010001
+DATA trellisMul110<>+12(SB)/4, $0x00010001
+DATA trellisMul110<>+16(SB)/4, $0x00010001
+DATA trellisMul110<>+20(SB)/4, $0x00010001
+DATA trellisMul110<>+24(SB)/4, $0x00010001
+DATA trellisMul110<>+28(SB)/4, $0x00010001
+GLOBL trellisMul110<>(SB), RODATA|NOPTR, $32
+
+// func decodeMul1x2AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeMul1x2AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU      (CX), Y1
+	VMOVDQU      32(CX), Y2
+	VPERM2I128   $0x21, Y1, Y2, Y2
+	VPALIGNR     $0x0c, Y2, Y1, Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0e, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, (AX)
+	VPSRLD       $0x0c, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 64(AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 128(AX)
+	VPSRLD       $0x08, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 192(AX)
+	VPSRLD       $0x06, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 256(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 320(AX)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 384(AX)
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 448(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 512(AX)
+	VPSRLD       $0x0c, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 576(AX)
+	VPSRLD       $0x0a, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 640(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 704(AX)
+	VPSRLD       $0x06, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 768(AX)
+	VPSRLD       $0x04, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 832(AX)
+	VPSRLD       $0x02, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 896(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 960(AX)
+	VMOVDQU      32(CX), Y1
+	VMOVDQU      (CX), Y2
+	VPERM2I128   $0x21, Y1, Y2, Y2
+	VPALIGNR     $0x0c, Y2, Y1, Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0e, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 32(AX)
+	VPSRLD       $0x0c, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 96(AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 160(AX)
+	VPSRLD       $0x08, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 224(AX)
+	VPSRLD       $0x06, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 288(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 352(AX)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y4
+	VFMADD213PS  trellisMul14<>+0(SB), Y4, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y4
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 416(AX)
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 480(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 544(AX)
+	VPSRLD       $0x0c, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 608(AX)
+	VPSRLD       $0x0a, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 672(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 736(AX)
+	VPSRLD       $0x06, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 800(AX)
+	VPSRLD       $0x04, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 864(AX)
+	VPSRLD       $0x02, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 928(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 992(AX)
+	PREFETCHT0   8192(CX)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000400, AX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func decodeMul1x3AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeMul1x3AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU      (CX), Y1
+	VPMOVZXWD    64(CX), Y2
+	VPMOVZXWD    80(CX), Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPOR         Y2, Y4, Y4
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0d, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, (AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 64(AX)
+	VPSRLD       $0x07, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 128(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 192(AX)
+	VPSRLD       $0x01, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 256(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 320(AX)
+	VPSRLD       $0x0b, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 384(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 448(AX)
+	VPSRLD       $0x05, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 512(AX)
+	VPSRLD       $0x02, Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 576(AX)
+	VPSRLD       $0x0f, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 640(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 704(AX)
+	VPSRLD       $0x09, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 768(AX)
+	VPSRLD       $0x06, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 832(AX)
+	VPSRLD       $0x03, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 896(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 960(AX)
+	VMOVDQU      32(CX), Y1
+	VPMOVZXWD    80(CX), Y2
+	VPMOVZXWD    64(CX), Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPOR         Y2, Y4, Y4
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0d, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 32(AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 96(AX)
+	VPSRLD       $0x07, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 160(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 224(AX)
+	VPSRLD       $0x01, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 288(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 352(AX)
+	VPSRLD       $0x0b, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 416(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 480(AX)
+	VPSRLD       $0x05, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisMul10<>+0(SB), Y2, Y2
+	VPMADDUBSW   trellisMul19<>+0(SB), Y2, Y2
+	VPMADDWD     trellisMul110<>+0(SB), Y2, Y2
+	VPADDD       trellisMul12<>+0(SB), Y2, Y2
+	VCVTDQ2PS    Y2, Y2
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y2
+	VPAND        trellisMul17<>+0(SB), Y2, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 544(AX)
+	VPSRLD       $0x02, Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 608(AX)
+	VPSRLD       $0x0f, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 672(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 736(AX)
+	VPSRLD       $0x09, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 800(AX)
+	VPSRLD       $0x06, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 864(AX)
+	VPSRLD       $0x03, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 928(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 992(AX)
+	PREFETCHT0   8192(CX)
+	PREFETCHT0   8256(CX)
+	ADDQ         $0x00000060, CX
+	ADDQ         $0x00000400, AX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func decodeMul1x4AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeMul1x4AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU      (CX), Y1
+	VMOVDQU      64(CX), Y2
+	VMOVDQU      96(CX), Y3
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y3
+	VPSRLD       $0x10, Y1, Y4
+	VPOR         Y3, Y4, Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPSRLD       $0x10, Y2, Y5
+	VPOR         Y4, Y5, Y4
+	VPSRLD       $0x0c, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisMul10<>+0(SB), Y5, Y5
+	VPMADDUBSW   trellisMul19<>+0(SB), Y5, Y5
+	VPMADDWD     trellisMul110<>+0(SB), Y5, Y5
+	VPADDD       trellisMul12<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMOVUPS      trellisMul13<>+0(SB), Y6
+	VFMADD213PS  trellisMul14<>+0(SB), Y6, Y5
+	VPAND        trellisMul17<>+0(SB), Y5, Y6
+	VMOVUPS      trellisMul18<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisMul18<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, (AX)
+	VPSRLD       $0x08, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisMul10<>+0(SB), Y5, Y5
+	VPMADDUBSW   trellisMul19<>+0(SB), Y5, Y5
+	VPMADDWD     trellisMul110<>+0(SB), Y5, Y5
+	VPADDD       trellisMul12<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMOVUPS      trellisMul13<>+0(SB), Y6
+	VFMADD213PS  trellisMul14<>+0(SB), Y6, Y5
+	VPAND        trellisMul17<>+0(SB), Y5, Y6
+	VMOVUPS      trellisMul18<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisMul18<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 64(AX)
+	VPSRLD       $0x04, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisMul10<>+0(SB), Y5, Y5
+	VPMADDUBSW   trellisMul19<>+0(SB), Y5, Y5
+	VPMADDWD     trellisMul110<>+0(SB), Y5, Y5
+	VPADDD       trellisMul12<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMOVUPS      trellisMul13<>+0(SB), Y6
+	VFMADD213PS  trellisMul14<>+0(SB), Y6, Y5
+	VPAND        trellisMul17<>+0(SB), Y5, Y6
+	VMOVUPS      trellisMul18<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisMul18<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 128(AX)
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 192(AX)
+	VPSRLD       $0x0c, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 256(AX)
+	VPSRLD       $0x08, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 320(AX)
+	VPSRLD       $0x04, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 384(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 448(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 512(AX)
+	VPSRLD       $0x08, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 576(AX)
+	VPSRLD       $0x04, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 640(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 704(AX)
+	VPSRLD       $0x0c, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 768(AX)
+	VPSRLD       $0x08, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 832(AX)
+	VPSRLD       $0x04, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 896(AX)
+	VPAND        Y0, Y2, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 960(AX)
+	VMOVDQU      32(CX), Y1
+	VMOVDQU      96(CX), Y2
+	VMOVDQU      64(CX), Y3
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y3
+	VPSRLD       $0x10, Y1, Y4
+	VPOR         Y3, Y4, Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPSRLD       $0x10, Y2, Y5
+	VPOR         Y4, Y5, Y4
+	VPSRLD       $0x0c, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisMul10<>+0(SB), Y5, Y5
+	VPMADDUBSW   trellisMul19<>+0(SB), Y5, Y5
+	VPMADDWD     trellisMul110<>+0(SB), Y5, Y5
+	VPADDD       trellisMul12<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMOVUPS      trellisMul13<>+0(SB), Y6
+	VFMADD213PS  trellisMul14<>+0(SB), Y6, Y5
+	VPAND        trellisMul17<>+0(SB), Y5, Y6
+	VMOVUPS      trellisMul18<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisMul18<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 32(AX)
+	VPSRLD       $0x08, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisMul10<>+0(SB), Y5, Y5
+	VPMADDUBSW   trellisMul19<>+0(SB), Y5, Y5
+	VPMADDWD     trellisMul110<>+0(SB), Y5, Y5
+	VPADDD       trellisMul12<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMOVUPS      trellisMul13<>+0(SB), Y6
+	VFMADD213PS  trellisMul14<>+0(SB), Y6, Y5
+	VPAND        trellisMul17<>+0(SB), Y5, Y6
+	VMOVUPS      trellisMul18<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisMul18<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 96(AX)
+	VPSRLD       $0x04, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisMul10<>+0(SB), Y5, Y5
+	VPMADDUBSW   trellisMul19<>+0(SB), Y5, Y5
+	VPMADDWD     trellisMul110<>+0(SB), Y5, Y5
+	VPADDD       trellisMul12<>+0(SB), Y5, Y5
+	VCVTDQ2PS    Y5, Y5
+	VMOVUPS      trellisMul13<>+0(SB), Y6
+	VFMADD213PS  trellisMul14<>+0(SB), Y6, Y5
+	VPAND        trellisMul17<>+0(SB), Y5, Y6
+	VMOVUPS      trellisMul18<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisMul18<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 160(AX)
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 224(AX)
+	VPSRLD       $0x0c, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 288(AX)
+	VPSRLD       $0x08, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 352(AX)
+	VPSRLD       $0x04, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisMul10<>+0(SB), Y3, Y3
+	VPMADDUBSW   trellisMul19<>+0(SB), Y3, Y3
+	VPMADDWD     trellisMul110<>+0(SB), Y3, Y3
+	VPADDD       trellisMul12<>+0(SB), Y3, Y3
+	VCVTDQ2PS    Y3, Y3
+	VMOVUPS      trellisMul13<>+0(SB), Y5
+	VFMADD213PS  trellisMul14<>+0(SB), Y5, Y3
+	VPAND        trellisMul17<>+0(SB), Y3, Y5
+	VMOVUPS      trellisMul18<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisMul18<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 416(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 480(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 544(AX)
+	VPSRLD       $0x08, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 608(AX)
+	VPSRLD       $0x04, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 672(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 736(AX)
+	VPSRLD       $0x0c, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 800(AX)
+	VPSRLD       $0x08, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 864(AX)
+	VPSRLD       $0x04, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y3
+	VFMADD213PS  trellisMul14<>+0(SB), Y3, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y3
+	VMOVUPS      trellisMul18<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisMul18<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 928(AX)
+	VPAND        Y0, Y2, Y1
+	VPMULLD      trellisMul10<>+0(SB), Y1, Y1
+	VPMADDUBSW   trellisMul19<>+0(SB), Y1, Y1
+	VPMADDWD     trellisMul110<>+0(SB), Y1, Y1
+	VPADDD       trellisMul12<>+0(SB), Y1, Y1
+	VCVTDQ2PS    Y1, Y1
+	VMOVUPS      trellisMul13<>+0(SB), Y2
+	VFMADD213PS  trellisMul14<>+0(SB), Y2, Y1
+	VPAND        trellisMul17<>+0(SB), Y1, Y2
+	VMOVUPS      trellisMul18<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisMul18<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 992(AX)
+	PREFETCHT0   8192(CX)
+	PREFETCHT0   8256(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000400, AX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+DATA trellisOneMAD0<>+0(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+4(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+8(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+12(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+16(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+20(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+24(SB)/4, $0x020762d1
+DATA trellisOneMAD0<>+28(SB)/4, $0x020762d1
+GLOBL trellisOneMAD0<>(SB), RODATA|NOPTR, $32
+
+DATA trellisOneMAD1<>+0(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+4(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+8(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+12(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+16(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+20(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+24(SB)/4, $0x0491367a
+DATA trellisOneMAD1<>+28(SB)/4, $0x0491367a
+GLOBL trellisOneMAD1<>(SB), RODATA|NOPTR, $32
+
+DATA trellisOneMAD2<>+0(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+4(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+8(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+12(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+16(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+20(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+24(SB)/4, $0xfffffe02
+DATA trellisOneMAD2<>+28(SB)/4, $0xfffffe02
+GLOBL trellisOneMAD2<>(SB), RODATA|NOPTR, $32
+
+DATA trellisOneMAD9<>+0(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+4(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+8(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+12(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+16(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+20(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+24(SB)/4, $0x01010101
+DATA trellisOneMAD9<>+28(SB)/4, $0x01010101
+GLOBL trellisOneMAD9<>(SB), RODATA|NOPTR, $32
+
+DATA trellisOneMAD10<>+0(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+4(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+8(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+12(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+16(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+20(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+24(SB)/4, $0x00010001
+DATA trellisOneMAD10<>+28(SB)/4, $0x00010001
+GLOBL trellisOneMAD10<>(SB), RODATA|NOPTR, $32
+
+// func decodeOneMADx2AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·decodeOneMADx2AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU    (CX), Y1
+	VMOVDQU    32(CX), Y2
+	VPERM2I128 $0x21, Y1, Y2, Y2
+	VPALIGNR   $0x0c, Y2, Y1, Y2
+	VPSLLD     $0x10, Y2, Y2
+	VPSRLD     $0x10, Y1, Y3
+	VPOR       Y2, Y3, Y2
+	VPSRLD     $0x0e, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, (AX)
+	VPSRLD     $0x0c, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 64(AX)
+	VPSRLD     $0x0a, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 128(AX)
+	VPSRLD     $0x08, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 192(AX)
+	VPSRLD     $0x06, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 256(AX)
+	VPSRLD     $0x04, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 320(AX)
+	VPSRLD     $0x02, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 384(AX)
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 448(AX)
+	VPSRLD     $0x0e, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 512(AX)
+	VPSRLD     $0x0c, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 576(AX)
+	VPSRLD     $0x0a, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 640(AX)
+	VPSRLD     $0x08, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 704(AX)
+	VPSRLD     $0x06, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 768(AX)
+	VPSRLD     $0x04, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 832(AX)
+	VPSRLD     $0x02, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 896(AX)
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 960(AX)
+	VMOVDQU    32(CX), Y1
+	VMOVDQU    (CX), Y2
+	VPERM2I128 $0x21, Y1, Y2, Y2
+	VPALIGNR   $0x0c, Y2, Y1, Y2
+	VPSLLD     $0x10, Y2, Y2
+	VPSRLD     $0x10, Y1, Y3
+	VPOR       Y2, Y3, Y2
+	VPSRLD     $0x0e, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 32(AX)
+	VPSRLD     $0x0c, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 96(AX)
+	VPSRLD     $0x0a, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 160(AX)
+	VPSRLD     $0x08, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 224(AX)
+	VPSRLD     $0x06, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 288(AX)
+	VPSRLD     $0x04, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 352(AX)
+	VPSRLD     $0x02, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 416(AX)
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 480(AX)
+	VPSRLD     $0x0e, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 544(AX)
+	VPSRLD     $0x0c, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 608(AX)
+	VPSRLD     $0x0a, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 672(AX)
+	VPSRLD     $0x08, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 736(AX)
+	VPSRLD     $0x06, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 800(AX)
+	VPSRLD     $0x04, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 864(AX)
+	VPSRLD     $0x02, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 928(AX)
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 992(AX)
+	PREFETCHT0 8192(CX)
+	ADDQ       $0x00000040, CX
+	ADDQ       $0x00000400, AX
+	DECQ       DX
+	JNE        tile
+	VZEROUPPER
+	RET
+
+// func decodeOneMADx3AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·decodeOneMADx3AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU    (CX), Y1
+	VPMOVZXWD  64(CX), Y2
+	VPMOVZXWD  80(CX), Y3
+	VPSLLD     $0x10, Y1, Y4
+	VPOR       Y2, Y4, Y4
+	VPERM2I128 $0x21, Y2, Y3, Y3
+	VPALIGNR   $0x0c, Y3, Y2, Y3
+	VPSLLD     $0x10, Y3, Y2
+	VPSRLD     $0x10, Y1, Y3
+	VPOR       Y2, Y3, Y2
+	VPSRLD     $0x0d, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, (AX)
+	VPSRLD     $0x0a, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 64(AX)
+	VPSRLD     $0x07, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 128(AX)
+	VPSRLD     $0x04, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 192(AX)
+	VPSRLD     $0x01, Y2, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 256(AX)
+	VPSRLD     $0x0e, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 320(AX)
+	VPSRLD     $0x0b, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 384(AX)
+	VPSRLD     $0x08, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 448(AX)
+	VPSRLD     $0x05, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 512(AX)
+	VPSRLD     $0x02, Y1, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 576(AX)
+	VPSRLD     $0x0f, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 640(AX)
+	VPSRLD     $0x0c, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 704(AX)
+	VPSRLD     $0x09, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 768(AX)
+	VPSRLD     $0x06, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 832(AX)
+	VPSRLD     $0x03, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 896(AX)
+	VPAND      Y0, Y4, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 960(AX)
+	VMOVDQU    32(CX), Y1
+	VPMOVZXWD  80(CX), Y2
+	VPMOVZXWD  64(CX), Y3
+	VPSLLD     $0x10, Y1, Y4
+	VPOR       Y2, Y4, Y4
+	VPERM2I128 $0x21, Y2, Y3, Y3
+	VPALIGNR   $0x0c, Y3, Y2, Y3
+	VPSLLD     $0x10, Y3, Y2
+	VPSRLD     $0x10, Y1, Y3
+	VPOR       Y2, Y3, Y2
+	VPSRLD     $0x0d, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 32(AX)
+	VPSRLD     $0x0a, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 96(AX)
+	VPSRLD     $0x07, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 160(AX)
+	VPSRLD     $0x04, Y2, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 224(AX)
+	VPSRLD     $0x01, Y2, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 288(AX)
+	VPSRLD     $0x0e, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 352(AX)
+	VPSRLD     $0x0b, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 416(AX)
+	VPSRLD     $0x08, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 480(AX)
+	VPSRLD     $0x05, Y1, Y2
+	VPAND      Y0, Y2, Y2
+	VPMULLD    trellisOneMAD0<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD1<>+0(SB), Y2, Y2
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y2, Y2
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y2, Y2
+	VPADDD     trellisOneMAD2<>+0(SB), Y2, Y2
+	VCVTDQ2PS  Y2, Y2
+	VMOVUPS    Y2, 544(AX)
+	VPSRLD     $0x02, Y1, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 608(AX)
+	VPSRLD     $0x0f, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 672(AX)
+	VPSRLD     $0x0c, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 736(AX)
+	VPSRLD     $0x09, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 800(AX)
+	VPSRLD     $0x06, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 864(AX)
+	VPSRLD     $0x03, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 928(AX)
+	VPAND      Y0, Y4, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 992(AX)
+	PREFETCHT0 8192(CX)
+	PREFETCHT0 8256(CX)
+	ADDQ       $0x00000060, CX
+	ADDQ       $0x00000400, AX
+	DECQ       DX
+	JNE        tile
+	VZEROUPPER
+	RET
+
+// func decodeOneMADx4AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, MMX+
+TEXT ·decodeOneMADx4AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU    (CX), Y1
+	VMOVDQU    64(CX), Y2
+	VMOVDQU    96(CX), Y3
+	VPERM2I128 $0x21, Y2, Y3, Y3
+	VPALIGNR   $0x0c, Y3, Y2, Y3
+	VPSLLD     $0x10, Y3, Y3
+	VPSRLD     $0x10, Y1, Y4
+	VPOR       Y3, Y4, Y3
+	VPSLLD     $0x10, Y1, Y4
+	VPSRLD     $0x10, Y2, Y5
+	VPOR       Y4, Y5, Y4
+	VPSRLD     $0x0c, Y3, Y5
+	VPAND      Y0, Y5, Y5
+	VPMULLD    trellisOneMAD0<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD1<>+0(SB), Y5, Y5
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y5, Y5
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD2<>+0(SB), Y5, Y5
+	VCVTDQ2PS  Y5, Y5
+	VMOVUPS    Y5, (AX)
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y0, Y5, Y5
+	VPMULLD    trellisOneMAD0<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD1<>+0(SB), Y5, Y5
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y5, Y5
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD2<>+0(SB), Y5, Y5
+	VCVTDQ2PS  Y5, Y5
+	VMOVUPS    Y5, 64(AX)
+	VPSRLD     $0x04, Y3, Y5
+	VPAND      Y0, Y5, Y5
+	VPMULLD    trellisOneMAD0<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD1<>+0(SB), Y5, Y5
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y5, Y5
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD2<>+0(SB), Y5, Y5
+	VCVTDQ2PS  Y5, Y5
+	VMOVUPS    Y5, 128(AX)
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 192(AX)
+	VPSRLD     $0x0c, Y1, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 256(AX)
+	VPSRLD     $0x08, Y1, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 320(AX)
+	VPSRLD     $0x04, Y1, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 384(AX)
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 448(AX)
+	VPSRLD     $0x0c, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 512(AX)
+	VPSRLD     $0x08, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 576(AX)
+	VPSRLD     $0x04, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 640(AX)
+	VPAND      Y0, Y4, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 704(AX)
+	VPSRLD     $0x0c, Y2, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 768(AX)
+	VPSRLD     $0x08, Y2, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 832(AX)
+	VPSRLD     $0x04, Y2, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 896(AX)
+	VPAND      Y0, Y2, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 960(AX)
+	VMOVDQU    32(CX), Y1
+	VMOVDQU    96(CX), Y2
+	VMOVDQU    64(CX), Y3
+	VPERM2I128 $0x21, Y2, Y3, Y3
+	VPALIGNR   $0x0c, Y3, Y2, Y3
+	VPSLLD     $0x10, Y3, Y3
+	VPSRLD     $0x10, Y1, Y4
+	VPOR       Y3, Y4, Y3
+	VPSLLD     $0x10, Y1, Y4
+	VPSRLD     $0x10, Y2, Y5
+	VPOR       Y4, Y5, Y4
+	VPSRLD     $0x0c, Y3, Y5
+	VPAND      Y0, Y5, Y5
+	VPMULLD    trellisOneMAD0<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD1<>+0(SB), Y5, Y5
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y5, Y5
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD2<>+0(SB), Y5, Y5
+	VCVTDQ2PS  Y5, Y5
+	VMOVUPS    Y5, 32(AX)
+	VPSRLD     $0x08, Y3, Y5
+	VPAND      Y0, Y5, Y5
+	VPMULLD    trellisOneMAD0<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD1<>+0(SB), Y5, Y5
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y5, Y5
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD2<>+0(SB), Y5, Y5
+	VCVTDQ2PS  Y5, Y5
+	VMOVUPS    Y5, 96(AX)
+	VPSRLD     $0x04, Y3, Y5
+	VPAND      Y0, Y5, Y5
+	VPMULLD    trellisOneMAD0<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD1<>+0(SB), Y5, Y5
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y5, Y5
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y5, Y5
+	VPADDD     trellisOneMAD2<>+0(SB), Y5, Y5
+	VCVTDQ2PS  Y5, Y5
+	VMOVUPS    Y5, 160(AX)
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 224(AX)
+	VPSRLD     $0x0c, Y1, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 288(AX)
+	VPSRLD     $0x08, Y1, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 352(AX)
+	VPSRLD     $0x04, Y1, Y3
+	VPAND      Y0, Y3, Y3
+	VPMULLD    trellisOneMAD0<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD1<>+0(SB), Y3, Y3
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y3, Y3
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y3, Y3
+	VPADDD     trellisOneMAD2<>+0(SB), Y3, Y3
+	VCVTDQ2PS  Y3, Y3
+	VMOVUPS    Y3, 416(AX)
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 480(AX)
+	VPSRLD     $0x0c, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 544(AX)
+	VPSRLD     $0x08, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 608(AX)
+	VPSRLD     $0x04, Y4, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 672(AX)
+	VPAND      Y0, Y4, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 736(AX)
+	VPSRLD     $0x0c, Y2, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 800(AX)
+	VPSRLD     $0x08, Y2, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 864(AX)
+	VPSRLD     $0x04, Y2, Y1
+	VPAND      Y0, Y1, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 928(AX)
+	VPAND      Y0, Y2, Y1
+	VPMULLD    trellisOneMAD0<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD1<>+0(SB), Y1, Y1
+	VPMADDUBSW trellisOneMAD9<>+0(SB), Y1, Y1
+	VPMADDWD   trellisOneMAD10<>+0(SB), Y1, Y1
+	VPADDD     trellisOneMAD2<>+0(SB), Y1, Y1
+	VCVTDQ2PS  Y1, Y1
+	VMOVUPS    Y1, 992(AX)
+	PREFETCHT0 8192(CX)
+	PREFETCHT0 8256(CX)
+	ADDQ       $0x00000080, CX
+	ADDQ       $0x00000400, AX
+	DECQ       DX
+	JNE        tile
+	VZEROUPPER
+	RET
+
+DATA trellisThreeInst0<>+0(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+4(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+8(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+12(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+16(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+20(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+24(SB)/4, $0x05517c72
+DATA trellisThreeInst0<>+28(SB)/4, $0x05517c72
+GLOBL trellisThreeInst0<>(SB), RODATA|NOPTR, $32
+
+DATA trellisThreeInst1<>+0(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+4(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+8(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+12(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+16(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+20(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+24(SB)/4, $0x03d45aa4
+DATA trellisThreeInst1<>+28(SB)/4, $0x03d45aa4
+GLOBL trellisThreeInst1<>(SB), RODATA|NOPTR, $32
+
+DATA trellisThreeInst5<>+0(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+4(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+8(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+12(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+16(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+20(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+24(SB)/4, $0x81ffe000
+DATA trellisThreeInst5<>+28(SB)/4, $0x81ffe000
+GLOBL trellisThreeInst5<>(SB), RODATA|NOPTR, $32
+
+DATA trellisThreeInst6<>+0(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+4(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+8(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+12(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+16(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+20(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+24(SB)/4, $0x3f6c0000
+DATA trellisThreeInst6<>+28(SB)/4, $0x3f6c0000
+GLOBL trellisThreeInst6<>(SB), RODATA|NOPTR, $32
+
+DATA trellisThreeInst7<>+0(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+4(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+8(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+12(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+16(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+20(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+24(SB)/4, $0xff800000
+DATA trellisThreeInst7<>+28(SB)/4, $0xff800000
+GLOBL trellisThreeInst7<>(SB), RODATA|NOPTR, $32
+
+DATA trellisThreeInst8<>+0(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+4(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+8(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+12(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+16(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+20(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+24(SB)/4, $0x46400000
+DATA trellisThreeInst8<>+28(SB)/4, $0x46400000
+GLOBL trellisThreeInst8<>(SB), RODATA|NOPTR, $32
+
+// func decodeThreeInstx2AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeThreeInstx2AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU      (CX), Y1
+	VMOVDQU      32(CX), Y2
+	VPERM2I128   $0x21, Y1, Y2, Y2
+	VPALIGNR     $0x0c, Y2, Y1, Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0e, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, (AX)
+	VPSRLD       $0x0c, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 64(AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 128(AX)
+	VPSRLD       $0x08, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 192(AX)
+	VPSRLD       $0x06, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 256(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 320(AX)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 384(AX)
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 448(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 512(AX)
+	VPSRLD       $0x0c, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 576(AX)
+	VPSRLD       $0x0a, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 640(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 704(AX)
+	VPSRLD       $0x06, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 768(AX)
+	VPSRLD       $0x04, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 832(AX)
+	VPSRLD       $0x02, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 896(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 960(AX)
+	VMOVDQU      32(CX), Y1
+	VMOVDQU      (CX), Y2
+	VPERM2I128   $0x21, Y1, Y2, Y2
+	VPALIGNR     $0x0c, Y2, Y1, Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0e, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 32(AX)
+	VPSRLD       $0x0c, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 96(AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 160(AX)
+	VPSRLD       $0x08, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 224(AX)
+	VPSRLD       $0x06, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 288(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 352(AX)
+	VPSRLD       $0x02, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y4
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y4, Y4
+	VPAND        trellisThreeInst5<>+0(SB), Y4, Y4
+	VPXOR        trellisThreeInst6<>+0(SB), Y4, Y4
+	VADDPS       Y4, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y4
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y3, Y4, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y4, Y5
+	VMOVUPS      Y5, 416(AX)
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 480(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 544(AX)
+	VPSRLD       $0x0c, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 608(AX)
+	VPSRLD       $0x0a, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 672(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 736(AX)
+	VPSRLD       $0x06, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 800(AX)
+	VPSRLD       $0x04, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 864(AX)
+	VPSRLD       $0x02, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y2, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 928(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 992(AX)
+	PREFETCHT0   8192(CX)
+	ADDQ         $0x00000040, CX
+	ADDQ         $0x00000400, AX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func decodeThreeInstx3AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeThreeInstx3AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU      (CX), Y1
+	VPMOVZXWD    64(CX), Y2
+	VPMOVZXWD    80(CX), Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPOR         Y2, Y4, Y4
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0d, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, (AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 64(AX)
+	VPSRLD       $0x07, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 128(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 192(AX)
+	VPSRLD       $0x01, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 256(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 320(AX)
+	VPSRLD       $0x0b, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 384(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 448(AX)
+	VPSRLD       $0x05, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 512(AX)
+	VPSRLD       $0x02, Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 576(AX)
+	VPSRLD       $0x0f, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 640(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 704(AX)
+	VPSRLD       $0x09, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 768(AX)
+	VPSRLD       $0x06, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 832(AX)
+	VPSRLD       $0x03, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 896(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 960(AX)
+	VMOVDQU      32(CX), Y1
+	VPMOVZXWD    80(CX), Y2
+	VPMOVZXWD    64(CX), Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPOR         Y2, Y4, Y4
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y2
+	VPSRLD       $0x10, Y1, Y3
+	VPOR         Y2, Y3, Y2
+	VPSRLD       $0x0d, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 32(AX)
+	VPSRLD       $0x0a, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 96(AX)
+	VPSRLD       $0x07, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 160(AX)
+	VPSRLD       $0x04, Y2, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 224(AX)
+	VPSRLD       $0x01, Y2, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 288(AX)
+	VPSRLD       $0x0e, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 352(AX)
+	VPSRLD       $0x0b, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 416(AX)
+	VPSRLD       $0x08, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 480(AX)
+	VPSRLD       $0x05, Y1, Y2
+	VPAND        Y0, Y2, Y2
+	VPMULLD      trellisThreeInst0<>+0(SB), Y2, Y2
+	VPADDD       trellisThreeInst1<>+0(SB), Y2, Y2
+	VPSLLD       $0x10, Y2, Y3
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VPAND        trellisThreeInst7<>+0(SB), Y2, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y2, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 544(AX)
+	VPSRLD       $0x02, Y1, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 608(AX)
+	VPSRLD       $0x0f, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 672(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 736(AX)
+	VPSRLD       $0x09, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 800(AX)
+	VPSRLD       $0x06, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 864(AX)
+	VPSRLD       $0x03, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 928(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 992(AX)
+	PREFETCHT0   8192(CX)
+	PREFETCHT0   8256(CX)
+	ADDQ         $0x00000060, CX
+	ADDQ         $0x00000400, AX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func decodeThreeInstx4AVX2(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·decodeThreeInstx4AVX2(SB), NOSPLIT, $0-28
+	MOVQ         dst+0(FP), AX
+	MOVQ         src+8(FP), CX
+	MOVQ         tiles+16(FP), DX
+	MOVL         mask+24(FP), BX
+	VMOVD        BX, X0
+	VPBROADCASTD X0, Y0
+
+tile:
+	VMOVDQU      (CX), Y1
+	VMOVDQU      64(CX), Y2
+	VMOVDQU      96(CX), Y3
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y3
+	VPSRLD       $0x10, Y1, Y4
+	VPOR         Y3, Y4, Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPSRLD       $0x10, Y2, Y5
+	VPOR         Y4, Y5, Y4
+	VPSRLD       $0x0c, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisThreeInst0<>+0(SB), Y5, Y5
+	VPADDD       trellisThreeInst1<>+0(SB), Y5, Y5
+	VPSLLD       $0x10, Y5, Y6
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VPSRAD       $0x03, Y6, Y6
+	VPAND        trellisThreeInst5<>+0(SB), Y6, Y6
+	VPXOR        trellisThreeInst6<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VPAND        trellisThreeInst7<>+0(SB), Y5, Y6
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, (AX)
+	VPSRLD       $0x08, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisThreeInst0<>+0(SB), Y5, Y5
+	VPADDD       trellisThreeInst1<>+0(SB), Y5, Y5
+	VPSLLD       $0x10, Y5, Y6
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VPSRAD       $0x03, Y6, Y6
+	VPAND        trellisThreeInst5<>+0(SB), Y6, Y6
+	VPXOR        trellisThreeInst6<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VPAND        trellisThreeInst7<>+0(SB), Y5, Y6
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 64(AX)
+	VPSRLD       $0x04, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisThreeInst0<>+0(SB), Y5, Y5
+	VPADDD       trellisThreeInst1<>+0(SB), Y5, Y5
+	VPSLLD       $0x10, Y5, Y6
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VPSRAD       $0x03, Y6, Y6
+	VPAND        trellisThreeInst5<>+0(SB), Y6, Y6
+	VPXOR        trellisThreeInst6<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VPAND        trellisThreeInst7<>+0(SB), Y5, Y6
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 128(AX)
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 192(AX)
+	VPSRLD       $0x0c, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 256(AX)
+	VPSRLD       $0x08, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 320(AX)
+	VPSRLD       $0x04, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 384(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 448(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 512(AX)
+	VPSRLD       $0x08, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 576(AX)
+	VPSRLD       $0x04, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 640(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 704(AX)
+	VPSRLD       $0x0c, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 768(AX)
+	VPSRLD       $0x08, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 832(AX)
+	VPSRLD       $0x04, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 896(AX)
+	VPAND        Y0, Y2, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 960(AX)
+	VMOVDQU      32(CX), Y1
+	VMOVDQU      96(CX), Y2
+	VMOVDQU      64(CX), Y3
+	VPERM2I128   $0x21, Y2, Y3, Y3
+	VPALIGNR     $0x0c, Y3, Y2, Y3
+	VPSLLD       $0x10, Y3, Y3
+	VPSRLD       $0x10, Y1, Y4
+	VPOR         Y3, Y4, Y3
+	VPSLLD       $0x10, Y1, Y4
+	VPSRLD       $0x10, Y2, Y5
+	VPOR         Y4, Y5, Y4
+	VPSRLD       $0x0c, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisThreeInst0<>+0(SB), Y5, Y5
+	VPADDD       trellisThreeInst1<>+0(SB), Y5, Y5
+	VPSLLD       $0x10, Y5, Y6
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VPSRAD       $0x03, Y6, Y6
+	VPAND        trellisThreeInst5<>+0(SB), Y6, Y6
+	VPXOR        trellisThreeInst6<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VPAND        trellisThreeInst7<>+0(SB), Y5, Y6
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 32(AX)
+	VPSRLD       $0x08, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisThreeInst0<>+0(SB), Y5, Y5
+	VPADDD       trellisThreeInst1<>+0(SB), Y5, Y5
+	VPSLLD       $0x10, Y5, Y6
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VPSRAD       $0x03, Y6, Y6
+	VPAND        trellisThreeInst5<>+0(SB), Y6, Y6
+	VPXOR        trellisThreeInst6<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VPAND        trellisThreeInst7<>+0(SB), Y5, Y6
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 96(AX)
+	VPSRLD       $0x04, Y3, Y5
+	VPAND        Y0, Y5, Y5
+	VPMULLD      trellisThreeInst0<>+0(SB), Y5, Y5
+	VPADDD       trellisThreeInst1<>+0(SB), Y5, Y5
+	VPSLLD       $0x10, Y5, Y6
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VPSRAD       $0x03, Y6, Y6
+	VPAND        trellisThreeInst5<>+0(SB), Y6, Y6
+	VPXOR        trellisThreeInst6<>+0(SB), Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VPAND        trellisThreeInst7<>+0(SB), Y5, Y6
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y7
+	VFMADD213PS  Y5, Y6, Y7
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y6, Y7
+	VMOVUPS      Y7, 160(AX)
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 224(AX)
+	VPSRLD       $0x0c, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 288(AX)
+	VPSRLD       $0x08, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 352(AX)
+	VPSRLD       $0x04, Y1, Y3
+	VPAND        Y0, Y3, Y3
+	VPMULLD      trellisThreeInst0<>+0(SB), Y3, Y3
+	VPADDD       trellisThreeInst1<>+0(SB), Y3, Y3
+	VPSLLD       $0x10, Y3, Y5
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VPSRAD       $0x03, Y5, Y5
+	VPAND        trellisThreeInst5<>+0(SB), Y5, Y5
+	VPXOR        trellisThreeInst6<>+0(SB), Y5, Y5
+	VADDPS       Y5, Y3, Y3
+	VPAND        trellisThreeInst7<>+0(SB), Y3, Y5
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y6
+	VFMADD213PS  Y3, Y5, Y6
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y5, Y6
+	VMOVUPS      Y6, 416(AX)
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 480(AX)
+	VPSRLD       $0x0c, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 544(AX)
+	VPSRLD       $0x08, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 608(AX)
+	VPSRLD       $0x04, Y4, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y5
+	VFMADD213PS  Y1, Y3, Y5
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y5
+	VMOVUPS      Y5, 672(AX)
+	VPAND        Y0, Y4, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 736(AX)
+	VPSRLD       $0x0c, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 800(AX)
+	VPSRLD       $0x08, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 864(AX)
+	VPSRLD       $0x04, Y2, Y1
+	VPAND        Y0, Y1, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y3
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y3, Y3
+	VPAND        trellisThreeInst5<>+0(SB), Y3, Y3
+	VPXOR        trellisThreeInst6<>+0(SB), Y3, Y3
+	VADDPS       Y3, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y3
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y4
+	VFMADD213PS  Y1, Y3, Y4
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y3, Y4
+	VMOVUPS      Y4, 928(AX)
+	VPAND        Y0, Y2, Y1
+	VPMULLD      trellisThreeInst0<>+0(SB), Y1, Y1
+	VPADDD       trellisThreeInst1<>+0(SB), Y1, Y1
+	VPSLLD       $0x10, Y1, Y2
+	VPSRAD       $0x03, Y1, Y1
+	VPAND        trellisThreeInst5<>+0(SB), Y1, Y1
+	VPXOR        trellisThreeInst6<>+0(SB), Y1, Y1
+	VPSRAD       $0x03, Y2, Y2
+	VPAND        trellisThreeInst5<>+0(SB), Y2, Y2
+	VPXOR        trellisThreeInst6<>+0(SB), Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VPAND        trellisThreeInst7<>+0(SB), Y1, Y2
+	VMOVUPS      trellisThreeInst8<>+0(SB), Y3
+	VFMADD213PS  Y1, Y2, Y3
+	VFNMADD231PS trellisThreeInst8<>+0(SB), Y2, Y3
+	VMOVUPS      Y3, 992(AX)
+	PREFETCHT0   8192(CX)
+	PREFETCHT0   8256(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000400, AX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelDecodedx1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX2, FMA3
+TEXT ·panelDecodedx1AVX2(SB), NOSPLIT, $0-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), DX
+	MOVQ    out+40(FP), BX
+	VMOVUPS (BX), Y0
+	VMOVUPS 32(BX), Y1
+	VPXOR   Y2, Y2, Y2
+	VPXOR   Y3, Y3, Y3
+	VPXOR   Y4, Y4, Y4
+	VPXOR   Y5, Y5, Y5
+	VPXOR   Y6, Y6, Y6
+	VPXOR   Y7, Y7, Y7
+	MOVQ    16(DX), DX
+	XORQ    SI, SI
+
+cell:
+	VMOVUPS      (AX), Y9
+	VMOVUPS      32(AX), Y10
+	VBROADCASTSS (CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VMOVUPS      64(AX), Y9
+	VMOVUPS      96(AX), Y10
+	VBROADCASTSS 4(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VMOVUPS      128(AX), Y9
+	VMOVUPS      160(AX), Y10
+	VBROADCASTSS 8(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VMOVUPS      192(AX), Y9
+	VMOVUPS      224(AX), Y10
+	VBROADCASTSS 12(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      256(AX), Y9
+	VMOVUPS      288(AX), Y10
+	VBROADCASTSS 16(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VMOVUPS      320(AX), Y9
+	VMOVUPS      352(AX), Y10
+	VBROADCASTSS 20(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VMOVUPS      384(AX), Y9
+	VMOVUPS      416(AX), Y10
+	VBROADCASTSS 24(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VMOVUPS      448(AX), Y9
+	VMOVUPS      480(AX), Y10
+	VBROADCASTSS 28(CX)(SI*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	ADDQ         $0x00000200, AX
+	ADDQ         $0x08, SI
+	DECQ         DX
+	JNE          cell
+	VADDPS       Y4, Y0, Y0
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y6, Y2, Y2
+	VADDPS       Y7, Y3, Y3
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      Y1, 32(BX)
+	VZEROUPPER
+	RET
+
+// func panelDecodedx4AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, FMA3
+TEXT ·panelDecodedx4AVX2(SB), NOSPLIT, $0-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    out+40(FP), SI
+	LEAQ    (CX)(DX*1), DI
+	LEAQ    (DI)(DX*1), R8
+	LEAQ    (R8)(DX*1), DX
+	VMOVUPS (SI), Y0
+	VMOVUPS 32(SI), Y1
+	VMOVUPS 64(SI), Y2
+	VMOVUPS 96(SI), Y3
+	VMOVUPS 128(SI), Y4
+	VMOVUPS 160(SI), Y5
+	VMOVUPS 192(SI), Y6
+	VMOVUPS 224(SI), Y7
+	MOVQ    16(BX), BX
+	XORQ    R9, R9
+
+cell:
+	VMOVUPS      (AX), Y9
+	VMOVUPS      32(AX), Y10
+	VBROADCASTSS (CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS (DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS (R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS (DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      64(AX), Y9
+	VMOVUPS      96(AX), Y10
+	VBROADCASTSS 4(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 4(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 4(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 4(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      128(AX), Y9
+	VMOVUPS      160(AX), Y10
+	VBROADCASTSS 8(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 8(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 8(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 8(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      192(AX), Y9
+	VMOVUPS      224(AX), Y10
+	VBROADCASTSS 12(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 12(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 12(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 12(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      256(AX), Y9
+	VMOVUPS      288(AX), Y10
+	VBROADCASTSS 16(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 16(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 16(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 16(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      320(AX), Y9
+	VMOVUPS      352(AX), Y10
+	VBROADCASTSS 20(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 20(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 20(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 20(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      384(AX), Y9
+	VMOVUPS      416(AX), Y10
+	VBROADCASTSS 24(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 24(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 24(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 24(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	VMOVUPS      448(AX), Y9
+	VMOVUPS      480(AX), Y10
+	VBROADCASTSS 28(CX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y0
+	VFMADD231PS  Y10, Y8, Y1
+	VBROADCASTSS 28(DI)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y2
+	VFMADD231PS  Y10, Y8, Y3
+	VBROADCASTSS 28(R8)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y4
+	VFMADD231PS  Y10, Y8, Y5
+	VBROADCASTSS 28(DX)(R9*4), Y8
+	VFMADD231PS  Y9, Y8, Y6
+	VFMADD231PS  Y10, Y8, Y7
+	ADDQ         $0x00000200, AX
+	ADDQ         $0x08, R9
+	DECQ         BX
+	JNE          cell
+	VMOVUPS      Y0, (SI)
+	VMOVUPS      Y1, 32(SI)
+	VMOVUPS      Y2, 64(SI)
+	VMOVUPS      Y3, 96(SI)
+	VMOVUPS      Y4, 128(SI)
+	VMOVUPS      Y5, 160(SI)
+	VMOVUPS      Y6, 192(SI)
+	VMOVUPS      Y7, 224(SI)
 	VZEROUPPER
 	RET
 

@@ -84,6 +84,111 @@ func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float
 //go:noescape
 func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 
+// decodeMul1x2AVX512 writes the levels of tiles of 2-bit Mul1 codes, states having the bits of mask.
+//
+//go:noescape
+func decodeMul1x2AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelMul1x2AVX512 adds to out the products of tiles of 2-bit Mul1 codes with one token.
+//
+//go:noescape
+func panelMul1x2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeMul1x3AVX512 writes the levels of tiles of 3-bit Mul1 codes, states having the bits of mask.
+//
+//go:noescape
+func decodeMul1x3AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelMul1x3AVX512 adds to out the products of tiles of 3-bit Mul1 codes with one token.
+//
+//go:noescape
+func panelMul1x3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeMul1x4AVX512 writes the levels of tiles of 4-bit Mul1 codes, states having the bits of mask.
+//
+//go:noescape
+func decodeMul1x4AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelMul1x4AVX512 adds to out the products of tiles of 4-bit Mul1 codes with one token.
+//
+//go:noescape
+func panelMul1x4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeOneMADx2AVX512 writes the levels of tiles of 2-bit OneMAD codes, states having the bits of mask.
+//
+//go:noescape
+func decodeOneMADx2AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelOneMADx2AVX512 adds to out the products of tiles of 2-bit OneMAD codes with one token.
+//
+//go:noescape
+func panelOneMADx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeOneMADx3AVX512 writes the levels of tiles of 3-bit OneMAD codes, states having the bits of mask.
+//
+//go:noescape
+func decodeOneMADx3AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelOneMADx3AVX512 adds to out the products of tiles of 3-bit OneMAD codes with one token.
+//
+//go:noescape
+func panelOneMADx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeOneMADx4AVX512 writes the levels of tiles of 4-bit OneMAD codes, states having the bits of mask.
+//
+//go:noescape
+func decodeOneMADx4AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelOneMADx4AVX512 adds to out the products of tiles of 4-bit OneMAD codes with one token.
+//
+//go:noescape
+func panelOneMADx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeThreeInstx2AVX512 writes the levels of tiles of 2-bit ThreeInst codes, states having the bits of mask.
+//
+//go:noescape
+func decodeThreeInstx2AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelThreeInstx2AVX512 adds to out the products of tiles of 2-bit ThreeInst codes with one token.
+//
+//go:noescape
+func panelThreeInstx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeThreeInstx3AVX512 writes the levels of tiles of 3-bit ThreeInst codes, states having the bits of mask.
+//
+//go:noescape
+func decodeThreeInstx3AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelThreeInstx3AVX512 adds to out the products of tiles of 3-bit ThreeInst codes with one token.
+//
+//go:noescape
+func panelThreeInstx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// decodeThreeInstx4AVX512 writes the levels of tiles of 4-bit ThreeInst codes, states having the bits of mask.
+//
+//go:noescape
+func decodeThreeInstx4AVX512(dst *float32, src *byte, tiles int, mask uint32)
+
+// panelThreeInstx4AVX512 adds to out the products of tiles of 4-bit ThreeInst codes with one token.
+//
+//go:noescape
+func panelThreeInstx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+
+// panelDecodedx1AVX512 adds the products of 16 rows of float32 levels with 1 tokens to out.
+//
+//go:noescape
+func panelDecodedx1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelDecodedx4AVX512 adds the products of 16 rows of float32 levels with 4 tokens to out.
+//
+//go:noescape
+func panelDecodedx4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
+// panelDecodedx8AVX512 adds the products of 16 rows of float32 levels with 8 tokens to out.
+//
+//go:noescape
+func panelDecodedx8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+
 // sparseAVX512 adds to y[i] the product of row i of a sparse matrix with x.
 //
 //go:noescape

@@ -29,8 +29,12 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z13, Z13, Z13
 	MOVQ      (DX), SI
 	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x0b
+	JE        units
 	CMPQ      160(DX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(DX), AX
@@ -197,6 +201,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R8, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -219,6 +225,19 @@ head_whole_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VADDPS       Z4, Z13, Z13
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R8
@@ -1024,8 +1043,12 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z13, Z13, Z13
 	MOVQ      (DX), SI
 	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x0b
+	JE        units
 	CMPQ      160(DX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(DX), AX
@@ -1195,6 +1218,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R8, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -1218,6 +1243,19 @@ head_whole_no:
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R8), Z4, Z4
 	VADDPS       Z4, Z13, Z13
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R8
@@ -2025,16 +2063,20 @@ tile_done:
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x1AVX512(SB), NOSPLIT, $296-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), DX
-	MOVQ      lanes+32(FP), BX
-	VPXORD    Z9, Z9, Z9
-	MOVQ      (DX), SI
-	MOVQ      SI, (SP)
-	CMPQ      160(DX), $0x09
-	JNE       no_units
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   ld+16(FP), DX
+	MOVQ   s+24(FP), DX
+	MOVQ   lanes+32(FP), BX
+	VPXORD Z9, Z9, Z9
+	MOVQ   (DX), SI
+	MOVQ   SI, (SP)
+	CMPQ   160(DX), $0x0b
+	JE     units
+	CMPQ   160(DX), $0x09
+	JNE    no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(DX), AX
@@ -2194,14 +2236,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2496(BX), Z5
-	VPERMT2PS 2560(BX), Z3, Z5
-	VMOVUPS   2624(BX), Z6
-	VPERMT2PS 2688(BX), Z3, Z6
-	VMOVUPS   2752(BX), Z7
-	VPERMT2PS 2816(BX), Z3, Z7
-	VMOVUPS   2880(BX), Z8
-	VPERMT2PS 2944(BX), Z3, Z8
+	VMOVUPS   2560(BX), Z5
+	VPERMT2PS 2624(BX), Z3, Z5
+	VMOVUPS   2688(BX), Z6
+	VPERMT2PS 2752(BX), Z3, Z6
+	VMOVUPS   2816(BX), Z7
+	VPERMT2PS 2880(BX), Z3, Z7
+	VMOVUPS   2944(BX), Z8
+	VPERMT2PS 3008(BX), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -2286,6 +2328,8 @@ head_whole_no:
 	JMP              head_done
 
 head_rows_no:
+	CMPQ             R8, $0x0a
+	JNE              head_offset_no
 	VCVTPH2PS        (AX), Z1
 	ADDQ             $0x20, AX
 	VCVTPH2PS        (AX), Z3
@@ -2296,6 +2340,19 @@ head_rows_no:
 	MOVQ             224(SP), R8
 	VFMADD231PS.BCST (R8), Z3, Z9
 	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_offset_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	VMOVUPS 768(BX), Z0
@@ -2363,42 +2420,42 @@ wide2:
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 4(CX), Z3, Z6
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 8(CX), Z3, Z7
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(BX), Z2, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 12(CX), Z3, Z8
 	VMOVDQU64        64(AX), Z2
 	PREFETCHT0       8256(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 16(CX), Z3, Z5
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 20(CX), Z3, Z6
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 24(CX), Z3, Z7
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(BX), Z2, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 28(CX), Z3, Z8
@@ -3073,8 +3130,12 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z22, Z22, Z22
 	MOVQ      (BX), R8
 	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -3286,6 +3347,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -3323,6 +3386,19 @@ head_whole_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VADDPS       Z4, Z22, Z22
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R10
@@ -4640,8 +4716,12 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z22, Z22, Z22
 	MOVQ      (BX), R8
 	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -4865,6 +4945,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -4906,6 +4988,19 @@ head_whole_no:
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
 	VADDPS       Z4, Z22, Z22
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R10
@@ -6249,20 +6344,24 @@ tile_done:
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x4AVX512(SB), NOSPLIT, $296-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), BX
-	MOVQ      lanes+32(FP), SI
-	LEAQ      (DX)(DX*2), DI
-	VPXORD    Z21, Z21, Z21
-	VPXORD    Z22, Z22, Z22
-	VPXORD    Z23, Z23, Z23
-	VPXORD    Z24, Z24, Z24
-	MOVQ      (BX), R8
-	MOVQ      R8, (SP)
-	CMPQ      160(BX), $0x09
-	JNE       no_units
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   ld+16(FP), DX
+	MOVQ   s+24(FP), BX
+	MOVQ   lanes+32(FP), SI
+	LEAQ   (DX)(DX*2), DI
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	MOVQ   (BX), R8
+	MOVQ   R8, (SP)
+	CMPQ   160(BX), $0x0b
+	JE     units
+	CMPQ   160(BX), $0x09
+	JNE    no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -6428,14 +6527,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2496(SI), Z5
-	VPERMT2PS 2560(SI), Z3, Z5
-	VMOVUPS   2624(SI), Z6
-	VPERMT2PS 2688(SI), Z3, Z6
-	VMOVUPS   2752(SI), Z7
-	VPERMT2PS 2816(SI), Z3, Z7
-	VMOVUPS   2880(SI), Z8
-	VPERMT2PS 2944(SI), Z3, Z8
+	VMOVUPS   2560(SI), Z5
+	VPERMT2PS 2624(SI), Z3, Z5
+	VMOVUPS   2688(SI), Z6
+	VPERMT2PS 2752(SI), Z3, Z6
+	VMOVUPS   2816(SI), Z7
+	VPERMT2PS 2880(SI), Z3, Z7
+	VMOVUPS   2944(SI), Z8
+	VPERMT2PS 3008(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -6526,6 +6625,8 @@ head_whole_no:
 	JMP              head_done
 
 head_rows_no:
+	CMPQ             R10, $0x0a
+	JNE              head_offset_no
 	VCVTPH2PS        (AX), Z1
 	ADDQ             $0x20, AX
 	VCVTPH2PS        (AX), Z3
@@ -6539,6 +6640,19 @@ head_rows_no:
 	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
 	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
 	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_offset_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	VMOVUPS 768(SI), Z0
@@ -6666,7 +6780,7 @@ wide2:
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
@@ -6674,7 +6788,7 @@ wide2:
 	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
 	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 4(CX), Z3, Z9
@@ -6682,14 +6796,14 @@ wide2:
 	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z11
 	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z12
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 8(CX), Z3, Z13
 	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z14
 	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z15
 	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z16
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 12(CX), Z3, Z17
@@ -6699,7 +6813,7 @@ wide2:
 	VMOVDQU64        64(AX), Z2
 	PREFETCHT0       8256(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 16(CX), Z3, Z5
@@ -6707,7 +6821,7 @@ wide2:
 	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
 	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 20(CX), Z3, Z9
@@ -6715,14 +6829,14 @@ wide2:
 	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z11
 	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z12
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 24(CX), Z3, Z13
 	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z14
 	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z15
 	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z16
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 28(CX), Z3, Z17
@@ -8029,8 +8143,12 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z26, Z26, Z26
 	MOVQ      (BX), R10
 	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -8302,6 +8420,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -8359,6 +8479,19 @@ head_whole_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VADDPS       Z4, Z26, Z26
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R12
@@ -10213,8 +10346,12 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z26, Z26, Z26
 	MOVQ      (BX), R10
 	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -10510,6 +10647,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -10575,6 +10714,19 @@ head_whole_no:
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
 	VADDPS       Z4, Z26, Z26
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R12
@@ -12485,26 +12637,30 @@ tile_done:
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x8AVX512(SB), NOSPLIT, $296-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), BX
-	MOVQ      lanes+32(FP), SI
-	LEAQ      (DX)(DX*2), DI
-	LEAQ      (DX)(DX*4), R8
-	LEAQ      (DI)(DX*4), R9
-	VPXORD    Z21, Z21, Z21
-	VPXORD    Z22, Z22, Z22
-	VPXORD    Z23, Z23, Z23
-	VPXORD    Z24, Z24, Z24
-	VPXORD    Z25, Z25, Z25
-	VPXORD    Z26, Z26, Z26
-	VPXORD    Z27, Z27, Z27
-	VPXORD    Z28, Z28, Z28
-	MOVQ      (BX), R10
-	MOVQ      R10, (SP)
-	CMPQ      160(BX), $0x09
-	JNE       no_units
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   ld+16(FP), DX
+	MOVQ   s+24(FP), BX
+	MOVQ   lanes+32(FP), SI
+	LEAQ   (DX)(DX*2), DI
+	LEAQ   (DX)(DX*4), R8
+	LEAQ   (DI)(DX*4), R9
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	VPXORD Z28, Z28, Z28
+	MOVQ   (BX), R10
+	MOVQ   R10, (SP)
+	CMPQ   160(BX), $0x0b
+	JE     units
+	CMPQ   160(BX), $0x09
+	JNE    no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -12678,14 +12834,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2496(SI), Z5
-	VPERMT2PS 2560(SI), Z3, Z5
-	VMOVUPS   2624(SI), Z6
-	VPERMT2PS 2688(SI), Z3, Z6
-	VMOVUPS   2752(SI), Z7
-	VPERMT2PS 2816(SI), Z3, Z7
-	VMOVUPS   2880(SI), Z8
-	VPERMT2PS 2944(SI), Z3, Z8
+	VMOVUPS   2560(SI), Z5
+	VPERMT2PS 2624(SI), Z3, Z5
+	VMOVUPS   2688(SI), Z6
+	VPERMT2PS 2752(SI), Z3, Z6
+	VMOVUPS   2816(SI), Z7
+	VPERMT2PS 2880(SI), Z3, Z7
+	VMOVUPS   2944(SI), Z8
+	VPERMT2PS 3008(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -12784,6 +12940,8 @@ head_whole_no:
 	JMP              head_done
 
 head_rows_no:
+	CMPQ             R12, $0x0a
+	JNE              head_offset_no
 	VCVTPH2PS        (AX), Z1
 	ADDQ             $0x20, AX
 	VCVTPH2PS        (AX), Z3
@@ -12801,6 +12959,19 @@ head_rows_no:
 	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
 	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
 	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_offset_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	VMOVUPS 768(SI), Z0
@@ -12960,7 +13131,7 @@ wide2:
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
@@ -12972,7 +13143,7 @@ wide2:
 	VFMADD231PS.BCST (CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST (CX)(R9*1), Z3, Z12
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 4(CX), Z3, Z13
@@ -12984,7 +13155,7 @@ wide2:
 	VFMADD231PS.BCST 4(CX)(DI*2), Z3, Z19
 	VFMADD231PS.BCST 4(CX)(R9*1), Z3, Z20
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 8(CX), Z3, Z5
@@ -12995,7 +13166,7 @@ wide2:
 	VFMADD231PS.BCST 8(CX)(R8*1), Z3, Z10
 	VFMADD231PS.BCST 8(CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST 8(CX)(R9*1), Z3, Z12
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 12(CX), Z3, Z13
@@ -13009,7 +13180,7 @@ wide2:
 	VMOVDQU64        64(AX), Z2
 	PREFETCHT0       8256(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 16(CX), Z3, Z5
@@ -13021,7 +13192,7 @@ wide2:
 	VFMADD231PS.BCST 16(CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST 16(CX)(R9*1), Z3, Z12
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 20(CX), Z3, Z13
@@ -13033,7 +13204,7 @@ wide2:
 	VFMADD231PS.BCST 20(CX)(DI*2), Z3, Z19
 	VFMADD231PS.BCST 20(CX)(R9*1), Z3, Z20
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 24(CX), Z3, Z5
@@ -13044,7 +13215,7 @@ wide2:
 	VFMADD231PS.BCST 24(CX)(R8*1), Z3, Z10
 	VFMADD231PS.BCST 24(CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST 24(CX)(R9*1), Z3, Z12
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 28(CX), Z3, Z13
@@ -15463,8 +15634,12 @@ TEXT ·panelA8x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ      R11, 8(SP)
 	MOVQ      $0x0000ff00, R11
 	MOVQ      R11, 48(SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z2
 	VMOVUPS   Z2, 56(SP)
 	ADDQ      176(BX), AX
@@ -15899,6 +16074,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z0
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       56(SP), Z0, Z0
@@ -16014,6 +16191,19 @@ head_whole_no:
 	VMULPS       Z2, Z3, Z3
 	VADDPS       960(DI), Z3, Z3
 	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      56(SP), Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z3
+	VPBROADCASTD 4(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VSCALEFPS    Z3, Z0, Z0
+	ADDQ         $0x08, AX
 
 head_done:
 	VMULPS       896(SI), Z0, Z0
@@ -16594,8 +16784,12 @@ TEXT ·panelA4x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ      R11, 8(SP)
 	MOVQ      $0x0000ff00, R11
 	MOVQ      R11, 48(SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z2
 	VMOVUPS   Z2, 56(SP)
 	ADDQ      176(BX), AX
@@ -17078,6 +17272,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z0
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       56(SP), Z0, Z0
@@ -17209,6 +17405,19 @@ head_whole_no:
 	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
 	VADDPS       960(DI), Z3, Z3
 	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      56(SP), Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z3
+	VPBROADCASTD 4(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VSCALEFPS    Z3, Z0, Z0
+	ADDQ         $0x08, AX
 
 head_done:
 	VMULPS       896(SI), Z0, Z0
@@ -17756,6 +17965,4736 @@ multiplied:
 	JMP         group
 
 done:
+	VZEROUPPER
+	RET
+
+// func decodeMul1x2AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·decodeMul1x2AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x83dcd12d, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x00000400, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x3bddc000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0xc1262000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z7
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32    (AX), Z8
+	VALIGND      $0x0f, Z8, Z8, Z9
+	VPSLLD       $0x10, Z9, Z9
+	VPSRLD       $0x10, Z8, Z10
+	VPORD        Z9, Z10, Z9
+	VPSRLD       $0x0e, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, (CX)
+	VPSRLD       $0x0c, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, 64(CX)
+	VPSRLD       $0x0a, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, 128(CX)
+	VPSRLD       $0x08, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, 192(CX)
+	VPSRLD       $0x06, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, 256(CX)
+	VPSRLD       $0x04, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, 320(CX)
+	VPSRLD       $0x02, Z9, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z10, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z10
+	VMOVAPS      Z10, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z10, Z12
+	VMOVUPS      Z12, 384(CX)
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 448(CX)
+	VPSRLD       $0x0e, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 512(CX)
+	VPSRLD       $0x0c, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 576(CX)
+	VPSRLD       $0x0a, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 640(CX)
+	VPSRLD       $0x08, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 704(CX)
+	VPSRLD       $0x06, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 768(CX)
+	VPSRLD       $0x04, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 832(CX)
+	VPSRLD       $0x02, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z9, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 896(CX)
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z9, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 960(CX)
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000400, CX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelMul1x2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·panelMul1x2AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x83dcd12d, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x00000400, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x3bddc000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0xc1262000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z7
+	MOVQ         x+32(FP), CX
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32        (AX), Z12
+	VALIGND          $0x0f, Z12, Z12, Z13
+	VPSLLD           $0x10, Z13, Z13
+	VPSRLD           $0x10, Z12, Z14
+	VPORD            Z13, Z14, Z13
+	VPSRLD           $0x0e, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST (CX), Z16, Z8
+	VPSRLD           $0x0c, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST 4(CX), Z16, Z9
+	VPSRLD           $0x0a, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST 8(CX), Z16, Z10
+	VPSRLD           $0x08, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST 12(CX), Z16, Z11
+	VPSRLD           $0x06, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST 16(CX), Z16, Z8
+	VPSRLD           $0x04, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST 20(CX), Z16, Z9
+	VPSRLD           $0x02, Z13, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z14, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z14
+	VMOVAPS          Z14, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z14, Z16
+	VFMADD231PS.BCST 24(CX), Z16, Z10
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 28(CX), Z15, Z11
+	VPSRLD           $0x0e, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 32(CX), Z15, Z8
+	VPSRLD           $0x0c, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 36(CX), Z15, Z9
+	VPSRLD           $0x0a, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 40(CX), Z15, Z10
+	VPSRLD           $0x08, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 44(CX), Z15, Z11
+	VPSRLD           $0x06, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 48(CX), Z15, Z8
+	VPSRLD           $0x04, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 52(CX), Z15, Z9
+	VPSRLD           $0x02, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 56(CX), Z15, Z10
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z13, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 60(CX), Z14, Z11
+	PREFETCHT0       8192(AX)
+	ADDQ             $0x00000040, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z10, Z8, Z8
+	VADDPS           Z11, Z9, Z9
+	VADDPS           Z9, Z8, Z8
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z8, Z8
+	VMOVUPS          Z8, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeMul1x3AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·decodeMul1x3AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x83dcd12d, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x00000400, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x3bddc000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0xc1262000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z7
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32    (AX), Z8
+	VPMOVZXWD    64(AX), Z9
+	VPSLLD       $0x10, Z8, Z10
+	VPORD        Z9, Z10, Z10
+	VALIGND      $0x0f, Z9, Z9, Z9
+	VPSLLD       $0x10, Z9, Z9
+	VPSRLD       $0x10, Z8, Z11
+	VPORD        Z9, Z11, Z9
+	VPSRLD       $0x0d, Z9, Z11
+	VPANDD       Z0, Z11, Z11
+	VPMULLD      Z1, Z11, Z11
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z11, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z11
+	VMOVAPS      Z11, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z11, Z13
+	VMOVUPS      Z13, (CX)
+	VPSRLD       $0x0a, Z9, Z11
+	VPANDD       Z0, Z11, Z11
+	VPMULLD      Z1, Z11, Z11
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z11, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z11
+	VMOVAPS      Z11, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z11, Z13
+	VMOVUPS      Z13, 64(CX)
+	VPSRLD       $0x07, Z9, Z11
+	VPANDD       Z0, Z11, Z11
+	VPMULLD      Z1, Z11, Z11
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z11, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z11
+	VMOVAPS      Z11, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z11, Z13
+	VMOVUPS      Z13, 128(CX)
+	VPSRLD       $0x04, Z9, Z11
+	VPANDD       Z0, Z11, Z11
+	VPMULLD      Z1, Z11, Z11
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z11, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z11
+	VMOVAPS      Z11, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z11, Z13
+	VMOVUPS      Z13, 192(CX)
+	VPSRLD       $0x01, Z9, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z9, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z9
+	VMOVAPS      Z9, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z9, Z12
+	VMOVUPS      Z12, 256(CX)
+	VPSRLD       $0x0e, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z9, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z9
+	VMOVAPS      Z9, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z9, Z12
+	VMOVUPS      Z12, 320(CX)
+	VPSRLD       $0x0b, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z9, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z9
+	VMOVAPS      Z9, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z9, Z12
+	VMOVUPS      Z12, 384(CX)
+	VPSRLD       $0x08, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z9, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z9
+	VMOVAPS      Z9, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z9, Z12
+	VMOVUPS      Z12, 448(CX)
+	VPSRLD       $0x05, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VMOVDQA32    Z2, Z11
+	VPDPBUSD     Z7, Z9, Z11
+	VCVTDQ2PS    Z11, Z11
+	VFMADD213PS  Z4, Z3, Z11
+	VPANDD       Z5, Z11, Z9
+	VMOVAPS      Z9, Z12
+	VFMADD213PS  Z11, Z6, Z12
+	VFNMADD231PS Z6, Z9, Z12
+	VMOVUPS      Z12, 512(CX)
+	VPSRLD       $0x02, Z8, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 576(CX)
+	VPSRLD       $0x0f, Z10, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 640(CX)
+	VPSRLD       $0x0c, Z10, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 704(CX)
+	VPSRLD       $0x09, Z10, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 768(CX)
+	VPSRLD       $0x06, Z10, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 832(CX)
+	VPSRLD       $0x03, Z10, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 896(CX)
+	VPANDD       Z0, Z10, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z9, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 960(CX)
+	PREFETCHT0   8192(AX)
+	PREFETCHT0   8256(AX)
+	ADDQ         $0x00000060, AX
+	ADDQ         $0x00000400, CX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelMul1x3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·panelMul1x3AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x83dcd12d, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x00000400, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x3bddc000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0xc1262000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z7
+	MOVQ         x+32(FP), CX
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32        (AX), Z12
+	VPMOVZXWD        64(AX), Z13
+	VPSLLD           $0x10, Z12, Z14
+	VPORD            Z13, Z14, Z14
+	VALIGND          $0x0f, Z13, Z13, Z13
+	VPSLLD           $0x10, Z13, Z13
+	VPSRLD           $0x10, Z12, Z15
+	VPORD            Z13, Z15, Z13
+	VPSRLD           $0x0d, Z13, Z15
+	VPANDD           Z0, Z15, Z15
+	VPMULLD          Z1, Z15, Z15
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z15, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z15
+	VMOVAPS          Z15, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z15, Z17
+	VFMADD231PS.BCST (CX), Z17, Z8
+	VPSRLD           $0x0a, Z13, Z15
+	VPANDD           Z0, Z15, Z15
+	VPMULLD          Z1, Z15, Z15
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z15, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z15
+	VMOVAPS          Z15, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z15, Z17
+	VFMADD231PS.BCST 4(CX), Z17, Z9
+	VPSRLD           $0x07, Z13, Z15
+	VPANDD           Z0, Z15, Z15
+	VPMULLD          Z1, Z15, Z15
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z15, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z15
+	VMOVAPS          Z15, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z15, Z17
+	VFMADD231PS.BCST 8(CX), Z17, Z10
+	VPSRLD           $0x04, Z13, Z15
+	VPANDD           Z0, Z15, Z15
+	VPMULLD          Z1, Z15, Z15
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z15, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z15
+	VMOVAPS          Z15, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z15, Z17
+	VFMADD231PS.BCST 12(CX), Z17, Z11
+	VPSRLD           $0x01, Z13, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z13, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z13
+	VMOVAPS          Z13, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z13, Z16
+	VFMADD231PS.BCST 16(CX), Z16, Z8
+	VPSRLD           $0x0e, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z13, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z13
+	VMOVAPS          Z13, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z13, Z16
+	VFMADD231PS.BCST 20(CX), Z16, Z9
+	VPSRLD           $0x0b, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z13, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z13
+	VMOVAPS          Z13, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z13, Z16
+	VFMADD231PS.BCST 24(CX), Z16, Z10
+	VPSRLD           $0x08, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z13, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z13
+	VMOVAPS          Z13, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z13, Z16
+	VFMADD231PS.BCST 28(CX), Z16, Z11
+	VPSRLD           $0x05, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VMOVDQA32        Z2, Z15
+	VPDPBUSD         Z7, Z13, Z15
+	VCVTDQ2PS        Z15, Z15
+	VFMADD213PS      Z4, Z3, Z15
+	VPANDD           Z5, Z15, Z13
+	VMOVAPS          Z13, Z16
+	VFMADD213PS      Z15, Z6, Z16
+	VFNMADD231PS     Z6, Z13, Z16
+	VFMADD231PS.BCST 32(CX), Z16, Z8
+	VPSRLD           $0x02, Z12, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 36(CX), Z15, Z9
+	VPSRLD           $0x0f, Z14, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 40(CX), Z15, Z10
+	VPSRLD           $0x0c, Z14, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 44(CX), Z15, Z11
+	VPSRLD           $0x09, Z14, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 48(CX), Z15, Z8
+	VPSRLD           $0x06, Z14, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 52(CX), Z15, Z9
+	VPSRLD           $0x03, Z14, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 56(CX), Z15, Z10
+	VPANDD           Z0, Z14, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z13, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 60(CX), Z14, Z11
+	PREFETCHT0       8192(AX)
+	PREFETCHT0       8256(AX)
+	ADDQ             $0x00000060, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z10, Z8, Z8
+	VADDPS           Z11, Z9, Z9
+	VADDPS           Z9, Z8, Z8
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z8, Z8
+	VMOVUPS          Z8, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeMul1x4AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·decodeMul1x4AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x83dcd12d, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x00000400, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x3bddc000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0xc1262000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z7
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32    (AX), Z8
+	VMOVDQU32    64(AX), Z9
+	VALIGND      $0x0f, Z9, Z9, Z10
+	VPSLLD       $0x10, Z10, Z10
+	VPSRLD       $0x10, Z8, Z11
+	VPORD        Z10, Z11, Z10
+	VPSLLD       $0x10, Z8, Z11
+	VPSRLD       $0x10, Z9, Z12
+	VPORD        Z11, Z12, Z11
+	VPSRLD       $0x0c, Z10, Z12
+	VPANDD       Z0, Z12, Z12
+	VPMULLD      Z1, Z12, Z12
+	VMOVDQA32    Z2, Z13
+	VPDPBUSD     Z7, Z12, Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD213PS  Z4, Z3, Z13
+	VPANDD       Z5, Z13, Z12
+	VMOVAPS      Z12, Z14
+	VFMADD213PS  Z13, Z6, Z14
+	VFNMADD231PS Z6, Z12, Z14
+	VMOVUPS      Z14, (CX)
+	VPSRLD       $0x08, Z10, Z12
+	VPANDD       Z0, Z12, Z12
+	VPMULLD      Z1, Z12, Z12
+	VMOVDQA32    Z2, Z13
+	VPDPBUSD     Z7, Z12, Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD213PS  Z4, Z3, Z13
+	VPANDD       Z5, Z13, Z12
+	VMOVAPS      Z12, Z14
+	VFMADD213PS  Z13, Z6, Z14
+	VFNMADD231PS Z6, Z12, Z14
+	VMOVUPS      Z14, 64(CX)
+	VPSRLD       $0x04, Z10, Z12
+	VPANDD       Z0, Z12, Z12
+	VPMULLD      Z1, Z12, Z12
+	VMOVDQA32    Z2, Z13
+	VPDPBUSD     Z7, Z12, Z13
+	VCVTDQ2PS    Z13, Z13
+	VFMADD213PS  Z4, Z3, Z13
+	VPANDD       Z5, Z13, Z12
+	VMOVAPS      Z12, Z14
+	VFMADD213PS  Z13, Z6, Z14
+	VFNMADD231PS Z6, Z12, Z14
+	VMOVUPS      Z14, 128(CX)
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z10, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z10
+	VMOVAPS      Z10, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z10, Z13
+	VMOVUPS      Z13, 192(CX)
+	VPSRLD       $0x0c, Z8, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z10, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z10
+	VMOVAPS      Z10, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z10, Z13
+	VMOVUPS      Z13, 256(CX)
+	VPSRLD       $0x08, Z8, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z10, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z10
+	VMOVAPS      Z10, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z10, Z13
+	VMOVUPS      Z13, 320(CX)
+	VPSRLD       $0x04, Z8, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VMOVDQA32    Z2, Z12
+	VPDPBUSD     Z7, Z10, Z12
+	VCVTDQ2PS    Z12, Z12
+	VFMADD213PS  Z4, Z3, Z12
+	VPANDD       Z5, Z12, Z10
+	VMOVAPS      Z10, Z13
+	VFMADD213PS  Z12, Z6, Z13
+	VFNMADD231PS Z6, Z10, Z13
+	VMOVUPS      Z13, 384(CX)
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z8, Z12
+	VMOVUPS      Z12, 448(CX)
+	VPSRLD       $0x0c, Z11, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z8, Z12
+	VMOVUPS      Z12, 512(CX)
+	VPSRLD       $0x08, Z11, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z8, Z12
+	VMOVUPS      Z12, 576(CX)
+	VPSRLD       $0x04, Z11, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z8, Z12
+	VMOVUPS      Z12, 640(CX)
+	VPANDD       Z0, Z11, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 704(CX)
+	VPSRLD       $0x0c, Z9, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 768(CX)
+	VPSRLD       $0x08, Z9, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 832(CX)
+	VPSRLD       $0x04, Z9, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z10
+	VPDPBUSD     Z7, Z8, Z10
+	VCVTDQ2PS    Z10, Z10
+	VFMADD213PS  Z4, Z3, Z10
+	VPANDD       Z5, Z10, Z8
+	VMOVAPS      Z8, Z11
+	VFMADD213PS  Z10, Z6, Z11
+	VFNMADD231PS Z6, Z8, Z11
+	VMOVUPS      Z11, 896(CX)
+	VPANDD       Z0, Z9, Z8
+	VPMULLD      Z1, Z8, Z8
+	VMOVDQA32    Z2, Z9
+	VPDPBUSD     Z7, Z8, Z9
+	VCVTDQ2PS    Z9, Z9
+	VFMADD213PS  Z4, Z3, Z9
+	VPANDD       Z5, Z9, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z9, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 960(CX)
+	PREFETCHT0   8192(AX)
+	PREFETCHT0   8256(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000400, CX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelMul1x4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·panelMul1x4AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x83dcd12d, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x00000400, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x3bddc000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0xc1262000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z7
+	MOVQ         x+32(FP), CX
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	VPXORD       Z11, Z11, Z11
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32        (AX), Z12
+	VMOVDQU32        64(AX), Z13
+	VALIGND          $0x0f, Z13, Z13, Z14
+	VPSLLD           $0x10, Z14, Z14
+	VPSRLD           $0x10, Z12, Z15
+	VPORD            Z14, Z15, Z14
+	VPSLLD           $0x10, Z12, Z15
+	VPSRLD           $0x10, Z13, Z16
+	VPORD            Z15, Z16, Z15
+	VPSRLD           $0x0c, Z14, Z16
+	VPANDD           Z0, Z16, Z16
+	VPMULLD          Z1, Z16, Z16
+	VMOVDQA32        Z2, Z17
+	VPDPBUSD         Z7, Z16, Z17
+	VCVTDQ2PS        Z17, Z17
+	VFMADD213PS      Z4, Z3, Z17
+	VPANDD           Z5, Z17, Z16
+	VMOVAPS          Z16, Z18
+	VFMADD213PS      Z17, Z6, Z18
+	VFNMADD231PS     Z6, Z16, Z18
+	VFMADD231PS.BCST (CX), Z18, Z8
+	VPSRLD           $0x08, Z14, Z16
+	VPANDD           Z0, Z16, Z16
+	VPMULLD          Z1, Z16, Z16
+	VMOVDQA32        Z2, Z17
+	VPDPBUSD         Z7, Z16, Z17
+	VCVTDQ2PS        Z17, Z17
+	VFMADD213PS      Z4, Z3, Z17
+	VPANDD           Z5, Z17, Z16
+	VMOVAPS          Z16, Z18
+	VFMADD213PS      Z17, Z6, Z18
+	VFNMADD231PS     Z6, Z16, Z18
+	VFMADD231PS.BCST 4(CX), Z18, Z9
+	VPSRLD           $0x04, Z14, Z16
+	VPANDD           Z0, Z16, Z16
+	VPMULLD          Z1, Z16, Z16
+	VMOVDQA32        Z2, Z17
+	VPDPBUSD         Z7, Z16, Z17
+	VCVTDQ2PS        Z17, Z17
+	VFMADD213PS      Z4, Z3, Z17
+	VPANDD           Z5, Z17, Z16
+	VMOVAPS          Z16, Z18
+	VFMADD213PS      Z17, Z6, Z18
+	VFNMADD231PS     Z6, Z16, Z18
+	VFMADD231PS.BCST 8(CX), Z18, Z10
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z14, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z14
+	VMOVAPS          Z14, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z14, Z17
+	VFMADD231PS.BCST 12(CX), Z17, Z11
+	VPSRLD           $0x0c, Z12, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z14, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z14
+	VMOVAPS          Z14, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z14, Z17
+	VFMADD231PS.BCST 16(CX), Z17, Z8
+	VPSRLD           $0x08, Z12, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z14, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z14
+	VMOVAPS          Z14, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z14, Z17
+	VFMADD231PS.BCST 20(CX), Z17, Z9
+	VPSRLD           $0x04, Z12, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VMOVDQA32        Z2, Z16
+	VPDPBUSD         Z7, Z14, Z16
+	VCVTDQ2PS        Z16, Z16
+	VFMADD213PS      Z4, Z3, Z16
+	VPANDD           Z5, Z16, Z14
+	VMOVAPS          Z14, Z17
+	VFMADD213PS      Z16, Z6, Z17
+	VFNMADD231PS     Z6, Z14, Z17
+	VFMADD231PS.BCST 24(CX), Z17, Z10
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z12, Z16
+	VFMADD231PS.BCST 28(CX), Z16, Z11
+	VPSRLD           $0x0c, Z15, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z12, Z16
+	VFMADD231PS.BCST 32(CX), Z16, Z8
+	VPSRLD           $0x08, Z15, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z12, Z16
+	VFMADD231PS.BCST 36(CX), Z16, Z9
+	VPSRLD           $0x04, Z15, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z12, Z16
+	VFMADD231PS.BCST 40(CX), Z16, Z10
+	VPANDD           Z0, Z15, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 44(CX), Z15, Z11
+	VPSRLD           $0x0c, Z13, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 48(CX), Z15, Z8
+	VPSRLD           $0x08, Z13, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 52(CX), Z15, Z9
+	VPSRLD           $0x04, Z13, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z14
+	VPDPBUSD         Z7, Z12, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD213PS      Z4, Z3, Z14
+	VPANDD           Z5, Z14, Z12
+	VMOVAPS          Z12, Z15
+	VFMADD213PS      Z14, Z6, Z15
+	VFNMADD231PS     Z6, Z12, Z15
+	VFMADD231PS.BCST 56(CX), Z15, Z10
+	VPANDD           Z0, Z13, Z12
+	VPMULLD          Z1, Z12, Z12
+	VMOVDQA32        Z2, Z13
+	VPDPBUSD         Z7, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD213PS      Z4, Z3, Z13
+	VPANDD           Z5, Z13, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z13, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 60(CX), Z14, Z11
+	PREFETCHT0       8192(AX)
+	PREFETCHT0       8256(AX)
+	ADDQ             $0x00000080, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z10, Z8, Z8
+	VADDPS           Z11, Z9, Z9
+	VADDPS           Z9, Z8, Z8
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z8, Z8
+	VMOVUPS          Z8, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeOneMADx2AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·decodeOneMADx2AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x020762d1, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x0491367a, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0xfffffe02, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z4
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32  (AX), Z5
+	VALIGND    $0x0f, Z5, Z5, Z6
+	VPSLLD     $0x10, Z6, Z6
+	VPSRLD     $0x10, Z5, Z7
+	VPORD      Z6, Z7, Z6
+	VPSRLD     $0x0e, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, (CX)
+	VPSRLD     $0x0c, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 64(CX)
+	VPSRLD     $0x0a, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 128(CX)
+	VPSRLD     $0x08, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 192(CX)
+	VPSRLD     $0x06, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 256(CX)
+	VPSRLD     $0x04, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 320(CX)
+	VPSRLD     $0x02, Z6, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z7, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 384(CX)
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 448(CX)
+	VPSRLD     $0x0e, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 512(CX)
+	VPSRLD     $0x0c, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 576(CX)
+	VPSRLD     $0x0a, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 640(CX)
+	VPSRLD     $0x08, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 704(CX)
+	VPSRLD     $0x06, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 768(CX)
+	VPSRLD     $0x04, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 832(CX)
+	VPSRLD     $0x02, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z6, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 896(CX)
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 960(CX)
+	PREFETCHT0 8192(AX)
+	ADDQ       $0x00000040, AX
+	ADDQ       $0x00000400, CX
+	DECQ       DX
+	JNE        tile
+	VZEROUPPER
+	RET
+
+// func panelOneMADx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·panelOneMADx2AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x020762d1, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x0491367a, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0xfffffe02, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z4
+	MOVQ         x+32(FP), CX
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32        (AX), Z9
+	VALIGND          $0x0f, Z9, Z9, Z10
+	VPSLLD           $0x10, Z10, Z10
+	VPSRLD           $0x10, Z9, Z11
+	VPORD            Z10, Z11, Z10
+	VPSRLD           $0x0e, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST (CX), Z12, Z5
+	VPSRLD           $0x0c, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 4(CX), Z12, Z6
+	VPSRLD           $0x0a, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 8(CX), Z12, Z7
+	VPSRLD           $0x08, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 12(CX), Z12, Z8
+	VPSRLD           $0x06, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 16(CX), Z12, Z5
+	VPSRLD           $0x04, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 20(CX), Z12, Z6
+	VPSRLD           $0x02, Z10, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z11, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 24(CX), Z12, Z7
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 28(CX), Z11, Z8
+	VPSRLD           $0x0e, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 32(CX), Z11, Z5
+	VPSRLD           $0x0c, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 36(CX), Z11, Z6
+	VPSRLD           $0x0a, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 40(CX), Z11, Z7
+	VPSRLD           $0x08, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 44(CX), Z11, Z8
+	VPSRLD           $0x06, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 48(CX), Z11, Z5
+	VPSRLD           $0x04, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 52(CX), Z11, Z6
+	VPSRLD           $0x02, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z10, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 56(CX), Z11, Z7
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 60(CX), Z10, Z8
+	PREFETCHT0       8192(AX)
+	ADDQ             $0x00000040, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z7, Z5, Z5
+	VADDPS           Z8, Z6, Z6
+	VADDPS           Z6, Z5, Z5
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z5, Z5
+	VMOVUPS          Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeOneMADx3AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·decodeOneMADx3AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x020762d1, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x0491367a, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0xfffffe02, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z4
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32  (AX), Z5
+	VPMOVZXWD  64(AX), Z6
+	VPSLLD     $0x10, Z5, Z7
+	VPORD      Z6, Z7, Z7
+	VALIGND    $0x0f, Z6, Z6, Z6
+	VPSLLD     $0x10, Z6, Z6
+	VPSRLD     $0x10, Z5, Z8
+	VPORD      Z6, Z8, Z6
+	VPSRLD     $0x0d, Z6, Z8
+	VPANDD     Z0, Z8, Z8
+	VPMULLD    Z1, Z8, Z8
+	VPADDD     Z2, Z8, Z8
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z8, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, (CX)
+	VPSRLD     $0x0a, Z6, Z8
+	VPANDD     Z0, Z8, Z8
+	VPMULLD    Z1, Z8, Z8
+	VPADDD     Z2, Z8, Z8
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z8, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 64(CX)
+	VPSRLD     $0x07, Z6, Z8
+	VPANDD     Z0, Z8, Z8
+	VPMULLD    Z1, Z8, Z8
+	VPADDD     Z2, Z8, Z8
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z8, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 128(CX)
+	VPSRLD     $0x04, Z6, Z8
+	VPANDD     Z0, Z8, Z8
+	VPMULLD    Z1, Z8, Z8
+	VPADDD     Z2, Z8, Z8
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z8, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 192(CX)
+	VPSRLD     $0x01, Z6, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z6, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 256(CX)
+	VPSRLD     $0x0e, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z6, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 320(CX)
+	VPSRLD     $0x0b, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z6, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 384(CX)
+	VPSRLD     $0x08, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z6, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 448(CX)
+	VPSRLD     $0x05, Z5, Z6
+	VPANDD     Z0, Z6, Z6
+	VPMULLD    Z1, Z6, Z6
+	VPADDD     Z2, Z6, Z6
+	VMOVDQA32  Z3, Z8
+	VPDPBUSD   Z4, Z6, Z8
+	VCVTDQ2PS  Z8, Z8
+	VMOVUPS    Z8, 512(CX)
+	VPSRLD     $0x02, Z5, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 576(CX)
+	VPSRLD     $0x0f, Z7, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 640(CX)
+	VPSRLD     $0x0c, Z7, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 704(CX)
+	VPSRLD     $0x09, Z7, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 768(CX)
+	VPSRLD     $0x06, Z7, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 832(CX)
+	VPSRLD     $0x03, Z7, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 896(CX)
+	VPANDD     Z0, Z7, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 960(CX)
+	PREFETCHT0 8192(AX)
+	PREFETCHT0 8256(AX)
+	ADDQ       $0x00000060, AX
+	ADDQ       $0x00000400, CX
+	DECQ       DX
+	JNE        tile
+	VZEROUPPER
+	RET
+
+// func panelOneMADx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·panelOneMADx3AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x020762d1, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x0491367a, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0xfffffe02, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z4
+	MOVQ         x+32(FP), CX
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32        (AX), Z9
+	VPMOVZXWD        64(AX), Z10
+	VPSLLD           $0x10, Z9, Z11
+	VPORD            Z10, Z11, Z11
+	VALIGND          $0x0f, Z10, Z10, Z10
+	VPSLLD           $0x10, Z10, Z10
+	VPSRLD           $0x10, Z9, Z12
+	VPORD            Z10, Z12, Z10
+	VPSRLD           $0x0d, Z10, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST (CX), Z13, Z5
+	VPSRLD           $0x0a, Z10, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 4(CX), Z13, Z6
+	VPSRLD           $0x07, Z10, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 8(CX), Z13, Z7
+	VPSRLD           $0x04, Z10, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z12, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 12(CX), Z13, Z8
+	VPSRLD           $0x01, Z10, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z10, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 16(CX), Z12, Z5
+	VPSRLD           $0x0e, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z10, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 20(CX), Z12, Z6
+	VPSRLD           $0x0b, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z10, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 24(CX), Z12, Z7
+	VPSRLD           $0x08, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z10, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 28(CX), Z12, Z8
+	VPSRLD           $0x05, Z9, Z10
+	VPANDD           Z0, Z10, Z10
+	VPMULLD          Z1, Z10, Z10
+	VPADDD           Z2, Z10, Z10
+	VMOVDQA32        Z3, Z12
+	VPDPBUSD         Z4, Z10, Z12
+	VCVTDQ2PS        Z12, Z12
+	VFMADD231PS.BCST 32(CX), Z12, Z5
+	VPSRLD           $0x02, Z9, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 36(CX), Z10, Z6
+	VPSRLD           $0x0f, Z11, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 40(CX), Z10, Z7
+	VPSRLD           $0x0c, Z11, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 44(CX), Z10, Z8
+	VPSRLD           $0x09, Z11, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 48(CX), Z10, Z5
+	VPSRLD           $0x06, Z11, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 52(CX), Z10, Z6
+	VPSRLD           $0x03, Z11, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 56(CX), Z10, Z7
+	VPANDD           Z0, Z11, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 60(CX), Z10, Z8
+	PREFETCHT0       8192(AX)
+	PREFETCHT0       8256(AX)
+	ADDQ             $0x00000060, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z7, Z5, Z5
+	VADDPS           Z8, Z6, Z6
+	VADDPS           Z6, Z5, Z5
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z5, Z5
+	VMOVUPS          Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeOneMADx4AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·decodeOneMADx4AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x020762d1, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x0491367a, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0xfffffe02, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z4
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32  (AX), Z5
+	VMOVDQU32  64(AX), Z6
+	VALIGND    $0x0f, Z6, Z6, Z7
+	VPSLLD     $0x10, Z7, Z7
+	VPSRLD     $0x10, Z5, Z8
+	VPORD      Z7, Z8, Z7
+	VPSLLD     $0x10, Z5, Z8
+	VPSRLD     $0x10, Z6, Z9
+	VPORD      Z8, Z9, Z8
+	VPSRLD     $0x0c, Z7, Z9
+	VPANDD     Z0, Z9, Z9
+	VPMULLD    Z1, Z9, Z9
+	VPADDD     Z2, Z9, Z9
+	VMOVDQA32  Z3, Z10
+	VPDPBUSD   Z4, Z9, Z10
+	VCVTDQ2PS  Z10, Z10
+	VMOVUPS    Z10, (CX)
+	VPSRLD     $0x08, Z7, Z9
+	VPANDD     Z0, Z9, Z9
+	VPMULLD    Z1, Z9, Z9
+	VPADDD     Z2, Z9, Z9
+	VMOVDQA32  Z3, Z10
+	VPDPBUSD   Z4, Z9, Z10
+	VCVTDQ2PS  Z10, Z10
+	VMOVUPS    Z10, 64(CX)
+	VPSRLD     $0x04, Z7, Z9
+	VPANDD     Z0, Z9, Z9
+	VPMULLD    Z1, Z9, Z9
+	VPADDD     Z2, Z9, Z9
+	VMOVDQA32  Z3, Z10
+	VPDPBUSD   Z4, Z9, Z10
+	VCVTDQ2PS  Z10, Z10
+	VMOVUPS    Z10, 128(CX)
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z7, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 192(CX)
+	VPSRLD     $0x0c, Z5, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z7, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 256(CX)
+	VPSRLD     $0x08, Z5, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z7, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 320(CX)
+	VPSRLD     $0x04, Z5, Z7
+	VPANDD     Z0, Z7, Z7
+	VPMULLD    Z1, Z7, Z7
+	VPADDD     Z2, Z7, Z7
+	VMOVDQA32  Z3, Z9
+	VPDPBUSD   Z4, Z7, Z9
+	VCVTDQ2PS  Z9, Z9
+	VMOVUPS    Z9, 384(CX)
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 448(CX)
+	VPSRLD     $0x0c, Z8, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 512(CX)
+	VPSRLD     $0x08, Z8, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 576(CX)
+	VPSRLD     $0x04, Z8, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 640(CX)
+	VPANDD     Z0, Z8, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 704(CX)
+	VPSRLD     $0x0c, Z6, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 768(CX)
+	VPSRLD     $0x08, Z6, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 832(CX)
+	VPSRLD     $0x04, Z6, Z5
+	VPANDD     Z0, Z5, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z7
+	VPDPBUSD   Z4, Z5, Z7
+	VCVTDQ2PS  Z7, Z7
+	VMOVUPS    Z7, 896(CX)
+	VPANDD     Z0, Z6, Z5
+	VPMULLD    Z1, Z5, Z5
+	VPADDD     Z2, Z5, Z5
+	VMOVDQA32  Z3, Z6
+	VPDPBUSD   Z4, Z5, Z6
+	VCVTDQ2PS  Z6, Z6
+	VMOVUPS    Z6, 960(CX)
+	PREFETCHT0 8192(AX)
+	PREFETCHT0 8256(AX)
+	ADDQ       $0x00000080, AX
+	ADDQ       $0x00000400, CX
+	DECQ       DX
+	JNE        tile
+	VZEROUPPER
+	RET
+
+// func panelOneMADx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, AVX512VNNI, MMX+
+TEXT ·panelOneMADx4AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x020762d1, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x0491367a, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0xfffffe02, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x01010101, CX
+	VPBROADCASTD CX, Z4
+	MOVQ         x+32(FP), CX
+	VPXORD       Z5, Z5, Z5
+	VPXORD       Z6, Z6, Z6
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32        (AX), Z9
+	VMOVDQU32        64(AX), Z10
+	VALIGND          $0x0f, Z10, Z10, Z11
+	VPSLLD           $0x10, Z11, Z11
+	VPSRLD           $0x10, Z9, Z12
+	VPORD            Z11, Z12, Z11
+	VPSLLD           $0x10, Z9, Z12
+	VPSRLD           $0x10, Z10, Z13
+	VPORD            Z12, Z13, Z12
+	VPSRLD           $0x0c, Z11, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VMOVDQA32        Z3, Z14
+	VPDPBUSD         Z4, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD231PS.BCST (CX), Z14, Z5
+	VPSRLD           $0x08, Z11, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VMOVDQA32        Z3, Z14
+	VPDPBUSD         Z4, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD231PS.BCST 4(CX), Z14, Z6
+	VPSRLD           $0x04, Z11, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VMOVDQA32        Z3, Z14
+	VPDPBUSD         Z4, Z13, Z14
+	VCVTDQ2PS        Z14, Z14
+	VFMADD231PS.BCST 8(CX), Z14, Z7
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z11, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 12(CX), Z13, Z8
+	VPSRLD           $0x0c, Z9, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z11, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 16(CX), Z13, Z5
+	VPSRLD           $0x08, Z9, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z11, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 20(CX), Z13, Z6
+	VPSRLD           $0x04, Z9, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VMOVDQA32        Z3, Z13
+	VPDPBUSD         Z4, Z11, Z13
+	VCVTDQ2PS        Z13, Z13
+	VFMADD231PS.BCST 24(CX), Z13, Z7
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 28(CX), Z11, Z8
+	VPSRLD           $0x0c, Z12, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 32(CX), Z11, Z5
+	VPSRLD           $0x08, Z12, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 36(CX), Z11, Z6
+	VPSRLD           $0x04, Z12, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 40(CX), Z11, Z7
+	VPANDD           Z0, Z12, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 44(CX), Z11, Z8
+	VPSRLD           $0x0c, Z10, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 48(CX), Z11, Z5
+	VPSRLD           $0x08, Z10, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 52(CX), Z11, Z6
+	VPSRLD           $0x04, Z10, Z9
+	VPANDD           Z0, Z9, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z11
+	VPDPBUSD         Z4, Z9, Z11
+	VCVTDQ2PS        Z11, Z11
+	VFMADD231PS.BCST 56(CX), Z11, Z7
+	VPANDD           Z0, Z10, Z9
+	VPMULLD          Z1, Z9, Z9
+	VPADDD           Z2, Z9, Z9
+	VMOVDQA32        Z3, Z10
+	VPDPBUSD         Z4, Z9, Z10
+	VCVTDQ2PS        Z10, Z10
+	VFMADD231PS.BCST 60(CX), Z10, Z8
+	PREFETCHT0       8192(AX)
+	PREFETCHT0       8256(AX)
+	ADDQ             $0x00000080, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z7, Z5, Z5
+	VADDPS           Z8, Z6, Z6
+	VADDPS           Z6, Z5, Z5
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z5, Z5
+	VMOVUPS          Z5, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeThreeInstx2AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeThreeInstx2AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x05517c72, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x03d45aa4, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x81ffe000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x3f6c0000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32 (AX), Z7
+	VALIGND   $0x0f, Z7, Z7, Z8
+	VPSLLD    $0x10, Z8, Z8
+	VPSRLD    $0x10, Z7, Z9
+	VPORD     Z8, Z9, Z8
+	VPSRLD    $0x0e, Z8, Z9
+	VPANDD    Z0, Z9, Z9
+	VPMULLD   Z1, Z9, Z9
+	VPADDD    Z2, Z9, Z9
+	VPSLLD    $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, (CX)
+	VPSRLD       $0x0c, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 64(CX)
+	VPSRLD       $0x0a, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 128(CX)
+	VPSRLD       $0x08, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 192(CX)
+	VPSRLD       $0x06, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 256(CX)
+	VPSRLD       $0x04, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 320(CX)
+	VPSRLD       $0x02, Z8, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z9, Z9
+	VPANDD       Z5, Z9, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z9, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 384(CX)
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 448(CX)
+	VPSRLD       $0x0e, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 512(CX)
+	VPSRLD       $0x0c, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 576(CX)
+	VPSRLD       $0x0a, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 640(CX)
+	VPSRLD       $0x08, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 704(CX)
+	VPSRLD       $0x06, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 768(CX)
+	VPSRLD       $0x04, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 832(CX)
+	VPSRLD       $0x02, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z8, Z8
+	VPANDD       Z5, Z8, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z8, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 896(CX)
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z9
+	VFMADD213PS  Z7, Z6, Z9
+	VFNMADD231PS Z6, Z8, Z9
+	VMOVUPS      Z9, 960(CX)
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x00000040, AX
+	ADDQ         $0x00000400, CX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelThreeInstx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·panelThreeInstx2AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x05517c72, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x03d45aa4, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x81ffe000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x3f6c0000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVQ         x+32(FP), CX
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32 (AX), Z11
+	VALIGND   $0x0f, Z11, Z11, Z12
+	VPSLLD    $0x10, Z12, Z12
+	VPSRLD    $0x10, Z11, Z13
+	VPORD     Z12, Z13, Z12
+	VPSRLD    $0x0e, Z12, Z13
+	VPANDD    Z0, Z13, Z13
+	VPMULLD   Z1, Z13, Z13
+	VPADDD    Z2, Z13, Z13
+	VPSLLD    $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST (CX), Z15, Z7
+	VPSRLD           $0x0c, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 4(CX), Z15, Z8
+	VPSRLD           $0x0a, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 8(CX), Z15, Z9
+	VPSRLD           $0x08, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 12(CX), Z15, Z10
+	VPSRLD           $0x06, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 16(CX), Z15, Z7
+	VPSRLD           $0x04, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 20(CX), Z15, Z8
+	VPSRLD           $0x02, Z12, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z13, Z13
+	VPANDD           Z5, Z13, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z13, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 24(CX), Z15, Z9
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 28(CX), Z14, Z10
+	VPSRLD           $0x0e, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 32(CX), Z14, Z7
+	VPSRLD           $0x0c, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 36(CX), Z14, Z8
+	VPSRLD           $0x0a, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 40(CX), Z14, Z9
+	VPSRLD           $0x08, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 44(CX), Z14, Z10
+	VPSRLD           $0x06, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 48(CX), Z14, Z7
+	VPSRLD           $0x04, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 52(CX), Z14, Z8
+	VPSRLD           $0x02, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z12, Z12
+	VPANDD           Z5, Z12, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z12, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 56(CX), Z14, Z9
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z13
+	VFMADD213PS      Z11, Z6, Z13
+	VFNMADD231PS     Z6, Z12, Z13
+	VFMADD231PS.BCST 60(CX), Z13, Z10
+	PREFETCHT0       8192(AX)
+	ADDQ             $0x00000040, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z9, Z7, Z7
+	VADDPS           Z10, Z8, Z8
+	VADDPS           Z8, Z7, Z7
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z7, Z7
+	VMOVUPS          Z7, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeThreeInstx3AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeThreeInstx3AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x05517c72, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x03d45aa4, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x81ffe000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x3f6c0000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32 (AX), Z7
+	VPMOVZXWD 64(AX), Z8
+	VPSLLD    $0x10, Z7, Z9
+	VPORD     Z8, Z9, Z9
+	VALIGND   $0x0f, Z8, Z8, Z8
+	VPSLLD    $0x10, Z8, Z8
+	VPSRLD    $0x10, Z7, Z10
+	VPORD     Z8, Z10, Z8
+	VPSRLD    $0x0d, Z8, Z10
+	VPANDD    Z0, Z10, Z10
+	VPMULLD   Z1, Z10, Z10
+	VPADDD    Z2, Z10, Z10
+	VPSLLD    $0x10, Z10, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z10, Z10
+	VPTERNLOGD $0x6a, Z4, Z3, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z10, Z10
+	VPANDD       Z5, Z10, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, (CX)
+	VPSRLD       $0x0a, Z8, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VPADDD       Z2, Z10, Z10
+	VPSLLD       $0x10, Z10, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z10, Z10
+	VPTERNLOGD $0x6a, Z4, Z3, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z10, Z10
+	VPANDD       Z5, Z10, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 64(CX)
+	VPSRLD       $0x07, Z8, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VPADDD       Z2, Z10, Z10
+	VPSLLD       $0x10, Z10, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z10, Z10
+	VPTERNLOGD $0x6a, Z4, Z3, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z10, Z10
+	VPANDD       Z5, Z10, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 128(CX)
+	VPSRLD       $0x04, Z8, Z10
+	VPANDD       Z0, Z10, Z10
+	VPMULLD      Z1, Z10, Z10
+	VPADDD       Z2, Z10, Z10
+	VPSLLD       $0x10, Z10, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z10, Z10
+	VPTERNLOGD $0x6a, Z4, Z3, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z10, Z10
+	VPANDD       Z5, Z10, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z10, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 192(CX)
+	VPSRLD       $0x01, Z8, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z8, Z8
+	VPANDD       Z5, Z8, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z8, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 256(CX)
+	VPSRLD       $0x0e, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z8, Z8
+	VPANDD       Z5, Z8, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z8, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 320(CX)
+	VPSRLD       $0x0b, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z8, Z8
+	VPANDD       Z5, Z8, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z8, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 384(CX)
+	VPSRLD       $0x08, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z8, Z8
+	VPANDD       Z5, Z8, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z8, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 448(CX)
+	VPSRLD       $0x05, Z7, Z8
+	VPANDD       Z0, Z8, Z8
+	VPMULLD      Z1, Z8, Z8
+	VPADDD       Z2, Z8, Z8
+	VPSLLD       $0x10, Z8, Z10
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z8, Z8
+	VPTERNLOGD $0x6a, Z4, Z3, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z10, Z10
+	VPTERNLOGD   $0x6a, Z4, Z3, Z10
+	VADDPS       Z10, Z8, Z8
+	VPANDD       Z5, Z8, Z10
+	VMOVAPS      Z10, Z11
+	VFMADD213PS  Z8, Z6, Z11
+	VFNMADD231PS Z6, Z10, Z11
+	VMOVUPS      Z11, 512(CX)
+	VPSRLD       $0x02, Z7, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 576(CX)
+	VPSRLD       $0x0f, Z9, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 640(CX)
+	VPSRLD       $0x0c, Z9, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 704(CX)
+	VPSRLD       $0x09, Z9, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 768(CX)
+	VPSRLD       $0x06, Z9, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 832(CX)
+	VPSRLD       $0x03, Z9, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z8, Z10
+	VMOVUPS      Z10, 896(CX)
+	VPANDD       Z0, Z9, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z9
+	VFMADD213PS  Z7, Z6, Z9
+	VFNMADD231PS Z6, Z8, Z9
+	VMOVUPS      Z9, 960(CX)
+	PREFETCHT0   8192(AX)
+	PREFETCHT0   8256(AX)
+	ADDQ         $0x00000060, AX
+	ADDQ         $0x00000400, CX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelThreeInstx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·panelThreeInstx3AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x05517c72, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x03d45aa4, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x81ffe000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x3f6c0000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVQ         x+32(FP), CX
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32 (AX), Z11
+	VPMOVZXWD 64(AX), Z12
+	VPSLLD    $0x10, Z11, Z13
+	VPORD     Z12, Z13, Z13
+	VALIGND   $0x0f, Z12, Z12, Z12
+	VPSLLD    $0x10, Z12, Z12
+	VPSRLD    $0x10, Z11, Z14
+	VPORD     Z12, Z14, Z12
+	VPSRLD    $0x0d, Z12, Z14
+	VPANDD    Z0, Z14, Z14
+	VPMULLD   Z1, Z14, Z14
+	VPADDD    Z2, Z14, Z14
+	VPSLLD    $0x10, Z14, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z14, Z14
+	VPTERNLOGD $0x6a, Z4, Z3, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z14, Z14
+	VPANDD           Z5, Z14, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST (CX), Z16, Z7
+	VPSRLD           $0x0a, Z12, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VPADDD           Z2, Z14, Z14
+	VPSLLD           $0x10, Z14, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z14, Z14
+	VPTERNLOGD $0x6a, Z4, Z3, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z14, Z14
+	VPANDD           Z5, Z14, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 4(CX), Z16, Z8
+	VPSRLD           $0x07, Z12, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VPADDD           Z2, Z14, Z14
+	VPSLLD           $0x10, Z14, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z14, Z14
+	VPTERNLOGD $0x6a, Z4, Z3, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z14, Z14
+	VPANDD           Z5, Z14, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 8(CX), Z16, Z9
+	VPSRLD           $0x04, Z12, Z14
+	VPANDD           Z0, Z14, Z14
+	VPMULLD          Z1, Z14, Z14
+	VPADDD           Z2, Z14, Z14
+	VPSLLD           $0x10, Z14, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z14, Z14
+	VPTERNLOGD $0x6a, Z4, Z3, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z14, Z14
+	VPANDD           Z5, Z14, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z14, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 12(CX), Z16, Z10
+	VPSRLD           $0x01, Z12, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z12, Z12
+	VPANDD           Z5, Z12, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z12, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 16(CX), Z15, Z7
+	VPSRLD           $0x0e, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z12, Z12
+	VPANDD           Z5, Z12, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z12, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 20(CX), Z15, Z8
+	VPSRLD           $0x0b, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z12, Z12
+	VPANDD           Z5, Z12, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z12, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 24(CX), Z15, Z9
+	VPSRLD           $0x08, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z12, Z12
+	VPANDD           Z5, Z12, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z12, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 28(CX), Z15, Z10
+	VPSRLD           $0x05, Z11, Z12
+	VPANDD           Z0, Z12, Z12
+	VPMULLD          Z1, Z12, Z12
+	VPADDD           Z2, Z12, Z12
+	VPSLLD           $0x10, Z12, Z14
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z12, Z12
+	VPTERNLOGD $0x6a, Z4, Z3, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z14, Z14
+	VPTERNLOGD       $0x6a, Z4, Z3, Z14
+	VADDPS           Z14, Z12, Z12
+	VPANDD           Z5, Z12, Z14
+	VMOVAPS          Z14, Z15
+	VFMADD213PS      Z12, Z6, Z15
+	VFNMADD231PS     Z6, Z14, Z15
+	VFMADD231PS.BCST 32(CX), Z15, Z7
+	VPSRLD           $0x02, Z11, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 36(CX), Z14, Z8
+	VPSRLD           $0x0f, Z13, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 40(CX), Z14, Z9
+	VPSRLD           $0x0c, Z13, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 44(CX), Z14, Z10
+	VPSRLD           $0x09, Z13, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 48(CX), Z14, Z7
+	VPSRLD           $0x06, Z13, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 52(CX), Z14, Z8
+	VPSRLD           $0x03, Z13, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z12, Z14
+	VFMADD231PS.BCST 56(CX), Z14, Z9
+	VPANDD           Z0, Z13, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z13
+	VFMADD213PS      Z11, Z6, Z13
+	VFNMADD231PS     Z6, Z12, Z13
+	VFMADD231PS.BCST 60(CX), Z13, Z10
+	PREFETCHT0       8192(AX)
+	PREFETCHT0       8256(AX)
+	ADDQ             $0x00000060, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z9, Z7, Z7
+	VADDPS           Z10, Z8, Z8
+	VADDPS           Z8, Z7, Z7
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z7, Z7
+	VMOVUPS          Z7, (AX)
+	VZEROUPPER
+	RET
+
+// func decodeThreeInstx4AVX512(dst *float32, src *byte, tiles int, mask uint32)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·decodeThreeInstx4AVX512(SB), NOSPLIT, $0-28
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x05517c72, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x03d45aa4, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x81ffe000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x3f6c0000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVQ         dst+0(FP), CX
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32 (AX), Z7
+	VMOVDQU32 64(AX), Z8
+	VALIGND   $0x0f, Z8, Z8, Z9
+	VPSLLD    $0x10, Z9, Z9
+	VPSRLD    $0x10, Z7, Z10
+	VPORD     Z9, Z10, Z9
+	VPSLLD    $0x10, Z7, Z10
+	VPSRLD    $0x10, Z8, Z11
+	VPORD     Z10, Z11, Z10
+	VPSRLD    $0x0c, Z9, Z11
+	VPANDD    Z0, Z11, Z11
+	VPMULLD   Z1, Z11, Z11
+	VPADDD    Z2, Z11, Z11
+	VPSLLD    $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z12, Z12
+	VPTERNLOGD   $0x6a, Z4, Z3, Z12
+	VADDPS       Z12, Z11, Z11
+	VPANDD       Z5, Z11, Z12
+	VMOVAPS      Z12, Z13
+	VFMADD213PS  Z11, Z6, Z13
+	VFNMADD231PS Z6, Z12, Z13
+	VMOVUPS      Z13, (CX)
+	VPSRLD       $0x08, Z9, Z11
+	VPANDD       Z0, Z11, Z11
+	VPMULLD      Z1, Z11, Z11
+	VPADDD       Z2, Z11, Z11
+	VPSLLD       $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z12, Z12
+	VPTERNLOGD   $0x6a, Z4, Z3, Z12
+	VADDPS       Z12, Z11, Z11
+	VPANDD       Z5, Z11, Z12
+	VMOVAPS      Z12, Z13
+	VFMADD213PS  Z11, Z6, Z13
+	VFNMADD231PS Z6, Z12, Z13
+	VMOVUPS      Z13, 64(CX)
+	VPSRLD       $0x04, Z9, Z11
+	VPANDD       Z0, Z11, Z11
+	VPMULLD      Z1, Z11, Z11
+	VPADDD       Z2, Z11, Z11
+	VPSLLD       $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z12, Z12
+	VPTERNLOGD   $0x6a, Z4, Z3, Z12
+	VADDPS       Z12, Z11, Z11
+	VPANDD       Z5, Z11, Z12
+	VMOVAPS      Z12, Z13
+	VFMADD213PS  Z11, Z6, Z13
+	VFNMADD231PS Z6, Z12, Z13
+	VMOVUPS      Z13, 128(CX)
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z9, Z9
+	VPANDD       Z5, Z9, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z9, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 192(CX)
+	VPSRLD       $0x0c, Z7, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z9, Z9
+	VPANDD       Z5, Z9, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z9, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 256(CX)
+	VPSRLD       $0x08, Z7, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z9, Z9
+	VPANDD       Z5, Z9, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z9, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 320(CX)
+	VPSRLD       $0x04, Z7, Z9
+	VPANDD       Z0, Z9, Z9
+	VPMULLD      Z1, Z9, Z9
+	VPADDD       Z2, Z9, Z9
+	VPSLLD       $0x10, Z9, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z9, Z9
+	VPTERNLOGD $0x6a, Z4, Z3, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z11, Z11
+	VPTERNLOGD   $0x6a, Z4, Z3, Z11
+	VADDPS       Z11, Z9, Z9
+	VPANDD       Z5, Z9, Z11
+	VMOVAPS      Z11, Z12
+	VFMADD213PS  Z9, Z6, Z12
+	VFNMADD231PS Z6, Z11, Z12
+	VMOVUPS      Z12, 384(CX)
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z7, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 448(CX)
+	VPSRLD       $0x0c, Z10, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z7, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 512(CX)
+	VPSRLD       $0x08, Z10, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z7, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 576(CX)
+	VPSRLD       $0x04, Z10, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z11
+	VFMADD213PS  Z7, Z6, Z11
+	VFNMADD231PS Z6, Z9, Z11
+	VMOVUPS      Z11, 640(CX)
+	VPANDD       Z0, Z10, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 704(CX)
+	VPSRLD       $0x0c, Z8, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 768(CX)
+	VPSRLD       $0x08, Z8, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 832(CX)
+	VPSRLD       $0x04, Z8, Z7
+	VPANDD       Z0, Z7, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z9
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z9, Z9
+	VPTERNLOGD   $0x6a, Z4, Z3, Z9
+	VADDPS       Z9, Z7, Z7
+	VPANDD       Z5, Z7, Z9
+	VMOVAPS      Z9, Z10
+	VFMADD213PS  Z7, Z6, Z10
+	VFNMADD231PS Z6, Z9, Z10
+	VMOVUPS      Z10, 896(CX)
+	VPANDD       Z0, Z8, Z7
+	VPMULLD      Z1, Z7, Z7
+	VPADDD       Z2, Z7, Z7
+	VPSLLD       $0x10, Z7, Z8
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z7, Z7
+	VPTERNLOGD $0x6a, Z4, Z3, Z7
+
+	// A half-precision number becomes float32.
+	VPSRAD       $0x03, Z8, Z8
+	VPTERNLOGD   $0x6a, Z4, Z3, Z8
+	VADDPS       Z8, Z7, Z7
+	VPANDD       Z5, Z7, Z8
+	VMOVAPS      Z8, Z9
+	VFMADD213PS  Z7, Z6, Z9
+	VFNMADD231PS Z6, Z8, Z9
+	VMOVUPS      Z9, 960(CX)
+	PREFETCHT0   8192(AX)
+	PREFETCHT0   8256(AX)
+	ADDQ         $0x00000080, AX
+	ADDQ         $0x00000400, CX
+	DECQ         DX
+	JNE          tile
+	VZEROUPPER
+	RET
+
+// func panelThreeInstx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·panelThreeInstx4AVX512(SB), NOSPLIT, $0-40
+	MOVQ         src+8(FP), AX
+	MOVL         mask+24(FP), CX
+	VPBROADCASTD CX, Z0
+	MOVL         $0x05517c72, CX
+	VPBROADCASTD CX, Z1
+	MOVL         $0x03d45aa4, CX
+	VPBROADCASTD CX, Z2
+	MOVL         $0x81ffe000, CX
+	VPBROADCASTD CX, Z3
+	MOVL         $0x3f6c0000, CX
+	VPBROADCASTD CX, Z4
+	MOVL         $0xff800000, CX
+	VPBROADCASTD CX, Z5
+	MOVL         $0x46400000, CX
+	VPBROADCASTD CX, Z6
+	MOVQ         x+32(FP), CX
+	VPXORD       Z7, Z7, Z7
+	VPXORD       Z8, Z8, Z8
+	VPXORD       Z9, Z9, Z9
+	VPXORD       Z10, Z10, Z10
+	MOVQ         tiles+16(FP), DX
+
+tile:
+	VMOVDQU32 (AX), Z11
+	VMOVDQU32 64(AX), Z12
+	VALIGND   $0x0f, Z12, Z12, Z13
+	VPSLLD    $0x10, Z13, Z13
+	VPSRLD    $0x10, Z11, Z14
+	VPORD     Z13, Z14, Z13
+	VPSLLD    $0x10, Z11, Z14
+	VPSRLD    $0x10, Z12, Z15
+	VPORD     Z14, Z15, Z14
+	VPSRLD    $0x0c, Z13, Z15
+	VPANDD    Z0, Z15, Z15
+	VPMULLD   Z1, Z15, Z15
+	VPADDD    Z2, Z15, Z15
+	VPSLLD    $0x10, Z15, Z16
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z15, Z15
+	VPTERNLOGD $0x6a, Z4, Z3, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z16, Z16
+	VPTERNLOGD       $0x6a, Z4, Z3, Z16
+	VADDPS           Z16, Z15, Z15
+	VPANDD           Z5, Z15, Z16
+	VMOVAPS          Z16, Z17
+	VFMADD213PS      Z15, Z6, Z17
+	VFNMADD231PS     Z6, Z16, Z17
+	VFMADD231PS.BCST (CX), Z17, Z7
+	VPSRLD           $0x08, Z13, Z15
+	VPANDD           Z0, Z15, Z15
+	VPMULLD          Z1, Z15, Z15
+	VPADDD           Z2, Z15, Z15
+	VPSLLD           $0x10, Z15, Z16
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z15, Z15
+	VPTERNLOGD $0x6a, Z4, Z3, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z16, Z16
+	VPTERNLOGD       $0x6a, Z4, Z3, Z16
+	VADDPS           Z16, Z15, Z15
+	VPANDD           Z5, Z15, Z16
+	VMOVAPS          Z16, Z17
+	VFMADD213PS      Z15, Z6, Z17
+	VFNMADD231PS     Z6, Z16, Z17
+	VFMADD231PS.BCST 4(CX), Z17, Z8
+	VPSRLD           $0x04, Z13, Z15
+	VPANDD           Z0, Z15, Z15
+	VPMULLD          Z1, Z15, Z15
+	VPADDD           Z2, Z15, Z15
+	VPSLLD           $0x10, Z15, Z16
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z15, Z15
+	VPTERNLOGD $0x6a, Z4, Z3, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z16, Z16
+	VPTERNLOGD       $0x6a, Z4, Z3, Z16
+	VADDPS           Z16, Z15, Z15
+	VPANDD           Z5, Z15, Z16
+	VMOVAPS          Z16, Z17
+	VFMADD213PS      Z15, Z6, Z17
+	VFNMADD231PS     Z6, Z16, Z17
+	VFMADD231PS.BCST 8(CX), Z17, Z9
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z13, Z13
+	VPANDD           Z5, Z13, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z13, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 12(CX), Z16, Z10
+	VPSRLD           $0x0c, Z11, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z13, Z13
+	VPANDD           Z5, Z13, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z13, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 16(CX), Z16, Z7
+	VPSRLD           $0x08, Z11, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z13, Z13
+	VPANDD           Z5, Z13, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z13, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 20(CX), Z16, Z8
+	VPSRLD           $0x04, Z11, Z13
+	VPANDD           Z0, Z13, Z13
+	VPMULLD          Z1, Z13, Z13
+	VPADDD           Z2, Z13, Z13
+	VPSLLD           $0x10, Z13, Z15
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z13, Z13
+	VPTERNLOGD $0x6a, Z4, Z3, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z15, Z15
+	VPTERNLOGD       $0x6a, Z4, Z3, Z15
+	VADDPS           Z15, Z13, Z13
+	VPANDD           Z5, Z13, Z15
+	VMOVAPS          Z15, Z16
+	VFMADD213PS      Z13, Z6, Z16
+	VFNMADD231PS     Z6, Z15, Z16
+	VFMADD231PS.BCST 24(CX), Z16, Z9
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z11, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 28(CX), Z15, Z10
+	VPSRLD           $0x0c, Z14, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z11, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 32(CX), Z15, Z7
+	VPSRLD           $0x08, Z14, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z11, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 36(CX), Z15, Z8
+	VPSRLD           $0x04, Z14, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z15
+	VFMADD213PS      Z11, Z6, Z15
+	VFNMADD231PS     Z6, Z13, Z15
+	VFMADD231PS.BCST 40(CX), Z15, Z9
+	VPANDD           Z0, Z14, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 44(CX), Z14, Z10
+	VPSRLD           $0x0c, Z12, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 48(CX), Z14, Z7
+	VPSRLD           $0x08, Z12, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 52(CX), Z14, Z8
+	VPSRLD           $0x04, Z12, Z11
+	VPANDD           Z0, Z11, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z13
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z13, Z13
+	VPTERNLOGD       $0x6a, Z4, Z3, Z13
+	VADDPS           Z13, Z11, Z11
+	VPANDD           Z5, Z11, Z13
+	VMOVAPS          Z13, Z14
+	VFMADD213PS      Z11, Z6, Z14
+	VFNMADD231PS     Z6, Z13, Z14
+	VFMADD231PS.BCST 56(CX), Z14, Z9
+	VPANDD           Z0, Z12, Z11
+	VPMULLD          Z1, Z11, Z11
+	VPADDD           Z2, Z11, Z11
+	VPSLLD           $0x10, Z11, Z12
+
+	// A half-precision number becomes float32.
+	VPSRAD     $0x03, Z11, Z11
+	VPTERNLOGD $0x6a, Z4, Z3, Z11
+
+	// A half-precision number becomes float32.
+	VPSRAD           $0x03, Z12, Z12
+	VPTERNLOGD       $0x6a, Z4, Z3, Z12
+	VADDPS           Z12, Z11, Z11
+	VPANDD           Z5, Z11, Z12
+	VMOVAPS          Z12, Z13
+	VFMADD213PS      Z11, Z6, Z13
+	VFNMADD231PS     Z6, Z12, Z13
+	VFMADD231PS.BCST 60(CX), Z13, Z10
+	PREFETCHT0       8192(AX)
+	PREFETCHT0       8256(AX)
+	ADDQ             $0x00000080, AX
+	ADDQ             $0x40, CX
+	DECQ             DX
+	JNE              tile
+	VADDPS           Z9, Z7, Z7
+	VADDPS           Z10, Z8, Z8
+	VADDPS           Z8, Z7, Z7
+	MOVQ             out+0(FP), AX
+	VADDPS           (AX), Z7, Z7
+	VMOVUPS          Z7, (AX)
+	VZEROUPPER
+	RET
+
+// func panelDecodedx1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F
+TEXT ·panelDecodedx1AVX512(SB), NOSPLIT, $0-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), DX
+	MOVQ    out+40(FP), BX
+	VMOVUPS (BX), Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	MOVQ    16(DX), DX
+
+cell:
+	VMOVUPS          (AX), Z0
+	VFMADD231PS.BCST (CX), Z0, Z1
+	VMOVUPS          64(AX), Z0
+	VFMADD231PS.BCST 4(CX), Z0, Z2
+	VMOVUPS          128(AX), Z0
+	VFMADD231PS.BCST 8(CX), Z0, Z3
+	VMOVUPS          192(AX), Z0
+	VFMADD231PS.BCST 12(CX), Z0, Z4
+	VMOVUPS          256(AX), Z0
+	VFMADD231PS.BCST 16(CX), Z0, Z5
+	VMOVUPS          320(AX), Z0
+	VFMADD231PS.BCST 20(CX), Z0, Z6
+	VMOVUPS          384(AX), Z0
+	VFMADD231PS.BCST 24(CX), Z0, Z7
+	VMOVUPS          448(AX), Z0
+	VFMADD231PS.BCST 28(CX), Z0, Z8
+	ADDQ             $0x00000200, AX
+	ADDQ             $0x20, CX
+	DECQ             DX
+	JNE              cell
+	VADDPS           Z5, Z1, Z1
+	VADDPS           Z6, Z2, Z2
+	VADDPS           Z7, Z3, Z3
+	VADDPS           Z8, Z4, Z4
+	VADDPS           Z3, Z1, Z1
+	VADDPS           Z4, Z2, Z2
+	VADDPS           Z2, Z1, Z1
+	VMOVUPS          Z1, (BX)
+	VZEROUPPER
+	RET
+
+// func panelDecodedx4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F
+TEXT ·panelDecodedx4AVX512(SB), NOSPLIT, $0-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    out+40(FP), SI
+	LEAQ    (DX)(DX*2), DI
+	VMOVUPS (SI), Z1
+	VMOVUPS 64(SI), Z2
+	VMOVUPS 128(SI), Z3
+	VMOVUPS 192(SI), Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	MOVQ    16(BX), BX
+
+cell:
+	VMOVUPS          (AX), Z0
+	VFMADD231PS.BCST (CX), Z0, Z1
+	VFMADD231PS.BCST (CX)(DX*1), Z0, Z2
+	VFMADD231PS.BCST (CX)(DX*2), Z0, Z3
+	VFMADD231PS.BCST (CX)(DI*1), Z0, Z4
+	VMOVUPS          64(AX), Z0
+	VFMADD231PS.BCST 4(CX), Z0, Z5
+	VFMADD231PS.BCST 4(CX)(DX*1), Z0, Z6
+	VFMADD231PS.BCST 4(CX)(DX*2), Z0, Z7
+	VFMADD231PS.BCST 4(CX)(DI*1), Z0, Z8
+	VMOVUPS          128(AX), Z0
+	VFMADD231PS.BCST 8(CX), Z0, Z9
+	VFMADD231PS.BCST 8(CX)(DX*1), Z0, Z10
+	VFMADD231PS.BCST 8(CX)(DX*2), Z0, Z11
+	VFMADD231PS.BCST 8(CX)(DI*1), Z0, Z12
+	VMOVUPS          192(AX), Z0
+	VFMADD231PS.BCST 12(CX), Z0, Z13
+	VFMADD231PS.BCST 12(CX)(DX*1), Z0, Z14
+	VFMADD231PS.BCST 12(CX)(DX*2), Z0, Z15
+	VFMADD231PS.BCST 12(CX)(DI*1), Z0, Z16
+	VMOVUPS          256(AX), Z0
+	VFMADD231PS.BCST 16(CX), Z0, Z1
+	VFMADD231PS.BCST 16(CX)(DX*1), Z0, Z2
+	VFMADD231PS.BCST 16(CX)(DX*2), Z0, Z3
+	VFMADD231PS.BCST 16(CX)(DI*1), Z0, Z4
+	VMOVUPS          320(AX), Z0
+	VFMADD231PS.BCST 20(CX), Z0, Z5
+	VFMADD231PS.BCST 20(CX)(DX*1), Z0, Z6
+	VFMADD231PS.BCST 20(CX)(DX*2), Z0, Z7
+	VFMADD231PS.BCST 20(CX)(DI*1), Z0, Z8
+	VMOVUPS          384(AX), Z0
+	VFMADD231PS.BCST 24(CX), Z0, Z9
+	VFMADD231PS.BCST 24(CX)(DX*1), Z0, Z10
+	VFMADD231PS.BCST 24(CX)(DX*2), Z0, Z11
+	VFMADD231PS.BCST 24(CX)(DI*1), Z0, Z12
+	VMOVUPS          448(AX), Z0
+	VFMADD231PS.BCST 28(CX), Z0, Z13
+	VFMADD231PS.BCST 28(CX)(DX*1), Z0, Z14
+	VFMADD231PS.BCST 28(CX)(DX*2), Z0, Z15
+	VFMADD231PS.BCST 28(CX)(DI*1), Z0, Z16
+	ADDQ             $0x00000200, AX
+	ADDQ             $0x20, CX
+	DECQ             BX
+	JNE              cell
+	VADDPS           Z9, Z1, Z1
+	VADDPS           Z10, Z2, Z2
+	VADDPS           Z11, Z3, Z3
+	VADDPS           Z12, Z4, Z4
+	VADDPS           Z13, Z5, Z5
+	VADDPS           Z14, Z6, Z6
+	VADDPS           Z15, Z7, Z7
+	VADDPS           Z16, Z8, Z8
+	VADDPS           Z5, Z1, Z1
+	VADDPS           Z6, Z2, Z2
+	VADDPS           Z7, Z3, Z3
+	VADDPS           Z8, Z4, Z4
+	VMOVUPS          Z1, (SI)
+	VMOVUPS          Z2, 64(SI)
+	VMOVUPS          Z3, 128(SI)
+	VMOVUPS          Z4, 192(SI)
+	VZEROUPPER
+	RET
+
+// func panelDecodedx8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
+// Requires: AVX, AVX512F
+TEXT ·panelDecodedx8AVX512(SB), NOSPLIT, $0-48
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    out+40(FP), SI
+	LEAQ    (DX)(DX*2), DI
+	LEAQ    (DX)(DX*4), R8
+	LEAQ    (DI)(DX*4), R9
+	VMOVUPS (SI), Z1
+	VMOVUPS 64(SI), Z2
+	VMOVUPS 128(SI), Z3
+	VMOVUPS 192(SI), Z4
+	VMOVUPS 256(SI), Z5
+	VMOVUPS 320(SI), Z6
+	VMOVUPS 384(SI), Z7
+	VMOVUPS 448(SI), Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	MOVQ    16(BX), BX
+
+cell:
+	VMOVUPS          (AX), Z0
+	VFMADD231PS.BCST (CX), Z0, Z1
+	VFMADD231PS.BCST (CX)(DX*1), Z0, Z2
+	VFMADD231PS.BCST (CX)(DX*2), Z0, Z3
+	VFMADD231PS.BCST (CX)(DI*1), Z0, Z4
+	VFMADD231PS.BCST (CX)(DX*4), Z0, Z5
+	VFMADD231PS.BCST (CX)(R8*1), Z0, Z6
+	VFMADD231PS.BCST (CX)(DI*2), Z0, Z7
+	VFMADD231PS.BCST (CX)(R9*1), Z0, Z8
+	VMOVUPS          64(AX), Z0
+	VFMADD231PS.BCST 4(CX), Z0, Z9
+	VFMADD231PS.BCST 4(CX)(DX*1), Z0, Z10
+	VFMADD231PS.BCST 4(CX)(DX*2), Z0, Z11
+	VFMADD231PS.BCST 4(CX)(DI*1), Z0, Z12
+	VFMADD231PS.BCST 4(CX)(DX*4), Z0, Z13
+	VFMADD231PS.BCST 4(CX)(R8*1), Z0, Z14
+	VFMADD231PS.BCST 4(CX)(DI*2), Z0, Z15
+	VFMADD231PS.BCST 4(CX)(R9*1), Z0, Z16
+	VMOVUPS          128(AX), Z0
+	VFMADD231PS.BCST 8(CX), Z0, Z1
+	VFMADD231PS.BCST 8(CX)(DX*1), Z0, Z2
+	VFMADD231PS.BCST 8(CX)(DX*2), Z0, Z3
+	VFMADD231PS.BCST 8(CX)(DI*1), Z0, Z4
+	VFMADD231PS.BCST 8(CX)(DX*4), Z0, Z5
+	VFMADD231PS.BCST 8(CX)(R8*1), Z0, Z6
+	VFMADD231PS.BCST 8(CX)(DI*2), Z0, Z7
+	VFMADD231PS.BCST 8(CX)(R9*1), Z0, Z8
+	VMOVUPS          192(AX), Z0
+	VFMADD231PS.BCST 12(CX), Z0, Z9
+	VFMADD231PS.BCST 12(CX)(DX*1), Z0, Z10
+	VFMADD231PS.BCST 12(CX)(DX*2), Z0, Z11
+	VFMADD231PS.BCST 12(CX)(DI*1), Z0, Z12
+	VFMADD231PS.BCST 12(CX)(DX*4), Z0, Z13
+	VFMADD231PS.BCST 12(CX)(R8*1), Z0, Z14
+	VFMADD231PS.BCST 12(CX)(DI*2), Z0, Z15
+	VFMADD231PS.BCST 12(CX)(R9*1), Z0, Z16
+	VMOVUPS          256(AX), Z0
+	VFMADD231PS.BCST 16(CX), Z0, Z1
+	VFMADD231PS.BCST 16(CX)(DX*1), Z0, Z2
+	VFMADD231PS.BCST 16(CX)(DX*2), Z0, Z3
+	VFMADD231PS.BCST 16(CX)(DI*1), Z0, Z4
+	VFMADD231PS.BCST 16(CX)(DX*4), Z0, Z5
+	VFMADD231PS.BCST 16(CX)(R8*1), Z0, Z6
+	VFMADD231PS.BCST 16(CX)(DI*2), Z0, Z7
+	VFMADD231PS.BCST 16(CX)(R9*1), Z0, Z8
+	VMOVUPS          320(AX), Z0
+	VFMADD231PS.BCST 20(CX), Z0, Z9
+	VFMADD231PS.BCST 20(CX)(DX*1), Z0, Z10
+	VFMADD231PS.BCST 20(CX)(DX*2), Z0, Z11
+	VFMADD231PS.BCST 20(CX)(DI*1), Z0, Z12
+	VFMADD231PS.BCST 20(CX)(DX*4), Z0, Z13
+	VFMADD231PS.BCST 20(CX)(R8*1), Z0, Z14
+	VFMADD231PS.BCST 20(CX)(DI*2), Z0, Z15
+	VFMADD231PS.BCST 20(CX)(R9*1), Z0, Z16
+	VMOVUPS          384(AX), Z0
+	VFMADD231PS.BCST 24(CX), Z0, Z1
+	VFMADD231PS.BCST 24(CX)(DX*1), Z0, Z2
+	VFMADD231PS.BCST 24(CX)(DX*2), Z0, Z3
+	VFMADD231PS.BCST 24(CX)(DI*1), Z0, Z4
+	VFMADD231PS.BCST 24(CX)(DX*4), Z0, Z5
+	VFMADD231PS.BCST 24(CX)(R8*1), Z0, Z6
+	VFMADD231PS.BCST 24(CX)(DI*2), Z0, Z7
+	VFMADD231PS.BCST 24(CX)(R9*1), Z0, Z8
+	VMOVUPS          448(AX), Z0
+	VFMADD231PS.BCST 28(CX), Z0, Z9
+	VFMADD231PS.BCST 28(CX)(DX*1), Z0, Z10
+	VFMADD231PS.BCST 28(CX)(DX*2), Z0, Z11
+	VFMADD231PS.BCST 28(CX)(DI*1), Z0, Z12
+	VFMADD231PS.BCST 28(CX)(DX*4), Z0, Z13
+	VFMADD231PS.BCST 28(CX)(R8*1), Z0, Z14
+	VFMADD231PS.BCST 28(CX)(DI*2), Z0, Z15
+	VFMADD231PS.BCST 28(CX)(R9*1), Z0, Z16
+	ADDQ             $0x00000200, AX
+	ADDQ             $0x20, CX
+	DECQ             BX
+	JNE              cell
+	VADDPS           Z9, Z1, Z1
+	VADDPS           Z10, Z2, Z2
+	VADDPS           Z11, Z3, Z3
+	VADDPS           Z12, Z4, Z4
+	VADDPS           Z13, Z5, Z5
+	VADDPS           Z14, Z6, Z6
+	VADDPS           Z15, Z7, Z7
+	VADDPS           Z16, Z8, Z8
+	VMOVUPS          Z1, (SI)
+	VMOVUPS          Z2, 64(SI)
+	VMOVUPS          Z3, 128(SI)
+	VMOVUPS          Z4, 192(SI)
+	VMOVUPS          Z5, 256(SI)
+	VMOVUPS          Z6, 320(SI)
+	VMOVUPS          Z7, 384(SI)
+	VMOVUPS          Z8, 448(SI)
 	VZEROUPPER
 	RET
 

@@ -39,6 +39,14 @@ type kernel struct {
 	// bytes are panels of codes of a byte.
 	bytes [schemes]panelKernels
 
+	// decode writes the levels of so many tiles of trellis codes at src: 16 rows of a column
+	// after those of the one before. decoded add products with them to out; of a shape they
+	// read groupCells alone. decodeOne does both for one token, whose activations are x; nil:
+	// there is none.
+	decode    func(dst []float32, src []byte, tiles int, t *trellis)
+	decodeOne func(out []float32, src, x []byte, tiles int, t *trellis)
+	decoded   panelKernels
+
 	// sum takes a multiple of 256 bytes.
 	sum func(p []byte) uint64
 }
@@ -72,6 +80,8 @@ func (k panelKernels) covering(tokens int) panelKernel {
 // form.
 func (k *kernel) panelsFor(w *Weights, tokens int) (p panelKernels, widened bool) {
 	switch {
+	case w.trellis != nil:
+		return k.decoded, false
 	case w.codec.wide:
 		return k.bytes[w.scheme], false
 	case !w.Rides():

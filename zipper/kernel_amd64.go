@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/cpu"
+
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 //go:generate go run -C _gen . -isa avx2 -pkg zipper -out ../avx2_amd64.s -stubs ../avx2_amd64.go
@@ -44,9 +46,11 @@ var avx2Kernel = &kernel{
 		widenAVX2(&dst[0], &src[0], &s.groups, &lanes[0])
 	},
 	widenFrom: 3, riding: ridingAVX2, widened: ridingAVX2,
-	exact: [schemes]panelKernels{schemeA16: panelsGeneric[schemeA16]},
-	bytes: panelsAVX2,
-	sum:   func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
+	exact:   [schemes]panelKernels{schemeA16: panelsGeneric[schemeA16]},
+	bytes:   panelsAVX2,
+	decode:  decodeBy(&decodersAVX2),
+	decoded: panelKernels{{1, assembly(panelDecodedx1AVX2)}, {4, assembly(panelDecodedx4AVX2)}},
+	sum:     func(p []byte) uint64 { return sumAVX2(len(p), &p[0]) },
 }
 
 var panelsAVX512 = [schemes]panelKernels{
@@ -88,7 +92,13 @@ var avx512Kernel = &kernel{
 	bytes:     panelsAVX512,
 	riding:    ridingAVX512,
 	widened:   ridingAVX512,
-	sum:       func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
+	decode:    decodeBy(&decodersAVX512),
+	decodeOne: func(out []float32, src, x []byte, tiles int, t *trellis) {
+		trellisAVX512[t.code][t.bits-2](&out[0], &src[0], tiles, 1<<t.length-1, &x[0])
+	},
+	decoded: panelKernels{{1, assembly(panelDecodedx1AVX512)}, {4, assembly(panelDecodedx4AVX512)},
+		{8, assembly(panelDecodedx8AVX512)}},
+	sum: func(p []byte) uint64 { return sumAVX512(len(p), &p[0]) },
 }
 
 var ridingAVX2 = [schemes]panelKernels{
@@ -101,6 +111,34 @@ var ridingAVX512 = [schemes]panelKernels{
 		{16, assembly(panelA8x16AVX512)}},
 	schemeA4: {{1, assembly(panelA4x1AVX512)}, {4, assembly(panelA4x4AVX512)}, {8, assembly(panelA4x8AVX512)},
 		{16, assembly(panelA4x16AVX512)}},
+}
+
+// decoders are the functions that decode trellis codes, by code and bits less 2.
+type decoders [3][3]func(dst *float32, src *byte, tiles int, mask uint32)
+
+var decodersAVX2 = decoders{
+	quant.Mul1:      {decodeMul1x2AVX2, decodeMul1x3AVX2, decodeMul1x4AVX2},
+	quant.OneMAD:    {decodeOneMADx2AVX2, decodeOneMADx3AVX2, decodeOneMADx4AVX2},
+	quant.ThreeInst: {decodeThreeInstx2AVX2, decodeThreeInstx3AVX2, decodeThreeInstx4AVX2},
+}
+
+var decodersAVX512 = decoders{
+	quant.Mul1:      {decodeMul1x2AVX512, decodeMul1x3AVX512, decodeMul1x4AVX512},
+	quant.OneMAD:    {decodeOneMADx2AVX512, decodeOneMADx3AVX512, decodeOneMADx4AVX512},
+	quant.ThreeInst: {decodeThreeInstx2AVX512, decodeThreeInstx3AVX512, decodeThreeInstx4AVX512},
+}
+
+// trellisAVX512 multiply by one token what they decode.
+var trellisAVX512 = [3][3]func(out *float32, src *byte, tiles int, mask uint32, x *byte){
+	quant.Mul1:      {panelMul1x2AVX512, panelMul1x3AVX512, panelMul1x4AVX512},
+	quant.OneMAD:    {panelOneMADx2AVX512, panelOneMADx3AVX512, panelOneMADx4AVX512},
+	quant.ThreeInst: {panelThreeInstx2AVX512, panelThreeInstx3AVX512, panelThreeInstx4AVX512},
+}
+
+func decodeBy(d *decoders) func(dst []float32, src []byte, tiles int, t *trellis) {
+	return func(dst []float32, src []byte, tiles int, t *trellis) {
+		d[t.code][t.bits-2](&dst[0], &src[0], tiles, 1<<t.length-1)
+	}
 }
 
 // withoutPopulationCount is avx512Kernel for CPUs that lack AVX512_VPOPCNTDQ, which

@@ -53,7 +53,7 @@ func TestVariable(t *testing.T) {
 // the buffer of activations holds all tokens that they touch.
 func TestPadded(t *testing.T) {
 	for _, k := range kernels() {
-		for s, p := range slices.Concat(k.panels[:], k.riding[:], k.widened[:]) {
+		for s, p := range slices.Concat(k.panels[:], k.riding[:], k.widened[:], []panelKernels{k.decoded}) {
 			if p == nil {
 				continue
 			}

@@ -65,23 +65,20 @@ func (w *Weights) secondShape() shape {
 
 // multiply sets y to the product of s, a stream of w, with a, or adds it.
 func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, add bool) {
-	p := workers()
-	if len(s.data)*y.Rows < serialBytes {
-		p = 1
+	if w.trellis != nil && !add {
+		s.multiplyDecoded(k, w, y, a)
+		return
 	}
+	p, perTask := s.tasks(y.Rows)
 	panels := len(s.starts) - 1
 	sh := s.shape
 	sh.sums, sh.gathered = a.sums, a.gathered
-	size, widened := taskBytes, 0
+	widened := 0
 	kernels, widen := k.panelsFor(w, y.Rows)
 	most := kernels[len(kernels)-1].tokens
 	if widen { // several passes over the panel: the residual is added to the codes once
 		sh, widened = sh.widened()
 	}
-	if y.Rows >= manyTokens {
-		size = prefillTask
-	}
-	perTask := max(1, min(size*panels/max(1, len(s.data)), panels/(tasksEach*p)))
 	if widened > 0 {
 		perTask = max(1, min(perTask, widenedTask/widened))
 	}
@@ -115,6 +112,20 @@ func (s *stream) multiply(k *kernel, w *Weights, y gemm.Matrix, a *activations, 
 			t += f.tokens
 		}
 	})
+}
+
+// tasks returns how many goroutines multiply s by so many tokens, and how many panels each
+// of their tasks has.
+func (s *stream) tasks(tokens int) (goroutines, panels int) {
+	p, size := workers(), taskBytes
+	if len(s.data)*tokens < serialBytes {
+		p = 1
+	}
+	if tokens >= manyTokens {
+		size = prefillTask
+	}
+	panels = len(s.starts) - 1
+	return p, max(1, min(size*panels/max(1, len(s.data)), panels/(tasksEach*p)))
 }
 
 // widenedTask is how many bytes of widened panels a task holds: they are to stay in

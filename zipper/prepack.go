@@ -40,6 +40,7 @@ type Weights struct {
 	grid     grid
 	codec    codec
 	tensor   []float32 // of the base
+	trellis  *trellis  // of a base of trellis codes
 	blocks   *blocks   // nil without a residual
 	main     stream
 	second   *stream   // the strips of Separate
@@ -95,6 +96,9 @@ func PrepackFor(q *quant.Quantized, v Variant, a quant.Activations) (*Weights, e
 	}
 	w.beside = newBeside(q, a)
 	w.codec = codecOf(b.Format, w.scheme.float(), b.Tensor)
+	if w.codec.trellis {
+		w.trellis, _ = newTrellis(b) // checked
+	}
 	if w.scheme.float() {
 		a = quant.A16 // what is rounded is rounded beforehand
 	}
@@ -235,10 +239,13 @@ func alignedTo(n, size int) []byte {
 
 // packPanel returns the stream of panel p.
 func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, o *overlay, p int) []byte {
+	if w.trellis != nil {
+		return w.trellis.packPanel(base, p)
+	}
 	g := w.grid
 	var out []byte
 	if s.groups > 0 {
-		out = w.codec.head.appendPrefix(out, base, g.storedGroups(), p)
+		out = w.codec.appendPrefix(out, base, g.storedGroups(), p)
 	}
 	var todo []strip
 	if r != nil {

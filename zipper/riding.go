@@ -18,6 +18,7 @@ const (
 	cellsBytes          // codes of more than 4 bits, 128 to a cell, and 128 too large
 	cellsE4M3           // E4M3 numbers, 128 to a cell
 	cellsTables         // nibbles row by row, which stand for levels of their row, see tables.go
+	cellsTrellis        // see trellis.go
 )
 
 // A residual tied to the scales of an integer base, whose ratio is a whole number of

@@ -14,7 +14,12 @@ func (w *Weights) Unpack() *quant.Quantized {
 	if w.variant == W16A16 {
 		panic("zipper: Unpack: 16-bit weights have no quantized form")
 	}
-	u := &unpacker{Weights: w, base: w.emptyBase()}
+	u := &unpacker{Weights: w}
+	if w.trellis != nil {
+		u.base = w.trellis.unpack(w)
+		return u.whole()
+	}
+	u.base = w.emptyBase()
 	if w.blocks != nil && w.blocks.riding {
 		u.overlay = newOverlay(w.grid, &quant.Residual{N: w.n, BlockRows: w.n})
 	}
@@ -22,12 +27,18 @@ func (w *Weights) Unpack() *quant.Quantized {
 		u.codes = w.codec.decoded(w.format)
 	}
 	for p := range len(w.main.starts) - 1 {
-		w.codec.head.readPrefix(w.main.data[w.main.starts[p]:], u.base, p)
+		w.codec.readPrefix(w.main.data[w.main.starts[p]:], u.base, p)
 	}
 	u.main.each(u.group, u.strip)
 	if w.second != nil {
 		w.second.each(u.group, u.strip)
 	}
+	return u.whole()
+}
+
+// whole returns the base and everything beside it.
+func (u *unpacker) whole() *quant.Quantized {
+	w := u.Weights
 	q := &quant.Quantized{Base: u.base}
 	switch {
 	case u.overlay != nil:
@@ -136,7 +147,12 @@ func (w *Weights) emptyBase() *quant.Packed {
 		b.ScaleBytes, b.Second, zeros = make([]byte, w.n*groups), make([]uint16, w.n), 4
 	case headOffset:
 		b.Scales, b.Offsets = make([]uint16, w.n*groups), make([]uint16, w.n*groups)
-		b.Tables = make([]uint16, 16*w.n)
+		if w.codec.tables {
+			b.Tables = make([]uint16, w.n<<f.Bits)
+		}
+		return b
+	case headShift:
+		b.ScaleBytes, b.Second = make([]byte, w.n*((4*groups+7)/8)), make([]uint16, w.n)
 		return b
 	case headBilevel:
 		zeros = 3

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
+	"github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/grid"
 	"github.com/mosaicquant/mosaicquant/quant/solve"
@@ -34,6 +35,9 @@ func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
 			return nil, errors.New("no random matrix is made up of channels apart, low-rank branches or channel scales")
 		}
 	}
+	if base.Kind == quant.Trellis {
+		return randomTrellis(f, x.Rows, x.Cols, seed)
+	}
 	rtn := solve.RTN{Format: base, Scale: grid.Scale{Rule: grid.AbsMax}}
 	q, err := rtn.Quantize(quant.Problem{Name: "random", Weights: x})
 	if err != nil {
@@ -53,6 +57,28 @@ func example(f *form, x gemm.Matrix, seed uint64) (*Weights, error) {
 			Outliers: randomOutliers(rng, n, k, int(math.Round(f.Outliers*float64(n)*float64(k))))}
 	}
 	return w, nil
+}
+
+// randomTrellis returns random trellis codes of a matrix [n,k]: to search for the nearest
+// ones takes long, and products take as long with any.
+func randomTrellis(f *form, n, k int, seed uint64) (*Weights, error) {
+	code, err := quant.ParseTrellisCode(f.Code)
+	if err != nil {
+		return nil, err
+	}
+	rng := rand.New(rand.NewPCG(seed+1, uint64(n)<<32|uint64(k)))
+	codes, scales := make([]uint8, n*k), make([]uint16, n)
+	for i := range codes {
+		codes[i] = uint8(rng.IntN(1 << f.Quant.Base.Bits))
+	}
+	for i := range scales {
+		scales[i] = half.ToF16(float32(1 / math.Sqrt(float64(k))))
+	}
+	base, err := quant.NewTrellis(n, k, f.Quant.Base.Bits, f.Length, code, codes, scales)
+	if err != nil {
+		return nil, err
+	}
+	return &Weights{Packed: &quant.Quantized{Base: base}}, nil
 }
 
 // randomResidual keeps random blocks of random codes in the form r. Its step is about a

@@ -43,8 +43,11 @@ type form struct {
 	Density  float64     `json:"density"`
 	Outliers float64     `json:"outliers"`
 	Scheme   string      `json:"scheme"`
-	variant  string
-	trial    *plan.Trial
+	// Code and Length are those of a base of trellis codes.
+	Code    string `json:"code,omitempty"`
+	Length  int    `json:"length,omitempty"`
+	variant string
+	trial   *plan.Trial
 }
 
 // formOf returns the form of the weights of t.
@@ -71,6 +74,9 @@ func (s *Speed) formOf(t *plan.Trial) (*form, error) {
 	}
 	f.variant = trial.Variant(*q)
 	f.Density, f.Outliers = t.Method.Float("density"), t.Method.Float("outliers")
+	if q.Base.Kind == quant.Trellis {
+		f.Code, f.Length = t.Method.Word("trellis_code"), t.Method.Int("trellis_length")
+	}
 	if q.Outliers && f.Outliers == 0 {
 		return nil, errors.New("how many outliers a threshold gives depends on the weights")
 	}

@@ -279,7 +279,7 @@ func basisKeys() []*key {
 		{name: "transform_steps",
 			means: "Steps by which rotations are learned, of each rotation at most",
 			kind:  kinds.Integer(1, 100000), field: func(t *Trial) any { return &t.TransformSteps },
-			defaults: "that of the paper: 256 for `duquant`, 100 for `kurtail`",
+			defaults: "that of the paper: 256 for `duquant`, 100 for `kurtail` and `spinquant`",
 			fallback: func(t *Trial) any {
 				if k := TransformOf(t.Transform); k != nil {
 					return k.Steps

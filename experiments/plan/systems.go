@@ -355,6 +355,23 @@ var Systems = []System{
 			"function is kept to 1e-5. No code is published",
 	},
 	{
+		Name:  "SpinQuant",
+		Entry: "spinquant",
+		File: "transform: spinquant\n" +
+			"transform_seed: [1, 2, 3]\n" +
+			"activations: a4\n" +
+			"activations_group: row\n" +
+			"activations_zero: asymmetric\n" +
+			"methods: [{method: gptq, group: row, scale: mse}]",
+		Departs: "each of the 100 steps sees 1024 tokens of the calibration text, the authors' 16384 of WikiText-2; the cache " +
+			"is not quantized, neither in learning nor after it, so that keys are not turned; inputs are rounded to 4 " +
+			"bits per token in learning whatever the trial's are; a step of Newton's iteration keeps matrices " +
+			"orthogonal, where the code draws when to take a QR factorization",
+		Checked: "loss and gradient by torch's autograd through transformers' LLaMA, Qwen2, Qwen3 and Mistral " +
+			"(scripts/golden/spinquant.py), and by differences of an independent loss in float64; the function is kept " +
+			"to 1e-5. Not the authors' code, whose licence is not free",
+	},
+	{
 		Name:  "ResQ",
 		Entry: "resq",
 		File: "transform: resq\n" +
@@ -409,6 +426,40 @@ var Systems = []System{
 		Checked: "values of states as in exllamav3; otherwise as QTIP",
 	},
 	{
+		Name:  "VPTQ",
+		Entry: "vptq",
+		File:  "methods: [{method: vptq, vector: 2}, {method: vptq, vector: 4, vector_bits: 3, second_codebook: 4}]",
+		Departs: "k-means starts from k-means++ on a sample and ends by its error; rows have scales, where the authors take " +
+			"mean and deviation of columns; no columns have a codebook of their own for being outliers; a weight takes a " +
+			"whole number of bits; codebooks of up to 2^12 vectors; nothing is fine-tuned",
+		Checked: "the authors' vptq.py and quantizer.py from the same start of k-means: every weight (scripts/golden/vptq.py); " +
+			"signal-to-noise ratios of Lloyd and Max, and of Zador's formula",
+	},
+	{
+		Name:  "GOBO",
+		Entry: "gobo",
+		File:  "methods: [{method: gobo, centroid_bits: [3, 4]}]",
+		Departs: "outliers have 16 bits and an index as SpQR's, not 32; embeddings stay as they are; no code is published, " +
+			"so that the rule of outliers and the end of k-means are as the paper tells them",
+		Checked: "the paper's rules in numpy (scripts/golden/gobo.py)",
+	},
+	{
+		Name:  "OliVe",
+		Entry: "olive",
+		File:  "methods: [{method: olive, group: [row, 64]}]",
+		Departs: "borders between normal weights and outliers are half precision; groups are ours; inputs have no pairs, and " +
+			"are rounded as `activations` says",
+		Checked: "the authors' quant_modules.py: borders, choice of levels and every weight (scripts/golden/olive.py)",
+	},
+	{
+		Name:   "CLAQ",
+		File:   "methods: [{method: vptq, vector: 1, codebook_columns: 1, row_scales: false}]",
+		Source: "arXiv:2405.17233",
+		Departs: "tables are fitted to the columns of W before GPTQ's loop, and weighted by h; columns have equal bits, and " +
+			"no outliers are kept, which spqr has",
+		Checked: "as VPTQ, not the authors' code",
+	},
+	{
 		Name:    "MosaicQuant",
 		File:    "methods: [{method: mosaic, density: 10%, block: 16x64}]",
 		Source:  "arXiv:2606.15652",
@@ -419,16 +470,10 @@ var Systems = []System{
 
 // LeftOut are systems and parts of systems that are not here, and why.
 var LeftOut = []struct{ Name, Why string }{
-	{"SpinQuant",
-		"its rotations are learned through the loss of the whole model, which needs back-propagation; KurTail " +
-			"has the same places and steps without it"},
 	{"FlatQuant",
 		"its matrices are learned block by block with back-propagation; without that it is not comparable"},
 	{"QuIP# (E8P)",
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
-	{"VPTQ, GOBO, CLAQ",
-		"codebooks of vectors, of a matrix or of columns, which the stored form has no place for; any4 has one for each " +
-			"row, and at 4 bits a trellis is above them"},
 	{"GPTAQ",
 		"it needs the inputs that the quantized layers before give, beside those of the 16-bit model, which are all that " +
 			"calibration sees here"},
@@ -440,8 +485,6 @@ var LeftOut = []struct{ Name, Why string }{
 		"split channels widen the inputs of a layer beyond its form, and merged ones need training to lose little"},
 	{"MixQ",
 		"QUIK keeps the same channels in 16 bits, by the same score"},
-	{"OliVe",
-		"codes of pairs of weights, which no part of the stored form has; at the bits of one scale for each row alone"},
 	{"AdaDim",
 		"groups along outputs, whose scales lie across rows; its gains are at 3 bits and less"},
 	{"SqueezeLLM",

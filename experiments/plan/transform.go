@@ -35,6 +35,10 @@ var Transforms = []*Transform{
 	{Name: "kurtail", Source: "arXiv:2503.01483", Keys: []string{"seed", "steps"}, Online: "inner", Steps: 100,
 		Summary: "Folded, and rotations of the residual stream and of the values that are learned to bring the kurtosis of " +
 			"inputs near 1.8; a Hadamard transform before down_proj while the model runs"},
+	{Name: "spinquant", Source: "arXiv:2405.16406", Keys: []string{"seed", "steps"}, Online: "inner", Steps: 100,
+		Summary: "Folded, and rotations of the residual stream and of the values that are learned by the gradient of the " +
+			"model's loss under 4-bit inputs, on the calibration text; a Hadamard transform before down_proj while the " +
+			"model runs"},
 	{Name: "resq", Source: "arXiv:2412.14363", Keys: []string{"seed"}, Online: "inner",
 		Summary: "Folded, and the residual stream and the values turned to their principal axes, the eighth of largest " +
 			"variance last; a Hadamard transform before down_proj while the model runs"},

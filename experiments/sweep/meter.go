@@ -17,7 +17,7 @@ type Step struct {
 
 // meter tells how much of a sweep is done and how long the rest will take: the
 // estimates of all trials, times what those parts that are done took beside theirs.
-// The calibration of a group is work of its own, which a cache may spare.
+// What a group learns, and its calibration, are work of its own, which a cache may spare.
 type meter struct {
 	now   func() time.Time
 	start time.Time
@@ -26,10 +26,10 @@ type meter struct {
 	parts map[part]*portion
 }
 
-// part is a stage of a trial, or the calibration of a group of trials.
+// part is a stage of a trial, or what a group of trials shares: learning and calibration.
 type part struct {
 	group int
-	label string // empty for the calibration
+	label string // empty for what is shared
 	stage string
 }
 
@@ -57,10 +57,18 @@ func (m *meter) plan(p part, seconds float64) {
 
 // step notes that done of total of a part are done.
 func (m *meter) step(p part, done, total int) {
-	if p.stage == trial.Calibrating {
+	// What comes before a stage and has not been told of came from the cache.
+	learning, calibrating := part{group: p.group, stage: trial.Learning}, part{group: p.group, stage: trial.Calibrating}
+	switch p.stage {
+	case timing:
+	case trial.Learning:
 		p.label = ""
-	} else if p.stage != timing {
-		m.drop(part{group: p.group, stage: trial.Calibrating}) // it came from the cache
+	case trial.Calibrating:
+		p.label = ""
+		m.drop(learning)
+	default:
+		m.drop(learning)
+		m.drop(calibrating)
 	}
 	if x := m.parts[p]; x != nil && total > 0 {
 		now := x.seconds * float64(done) / float64(total)

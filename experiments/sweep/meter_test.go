@@ -47,6 +47,18 @@ func TestMeter(t *testing.T) {
 		}
 	}
 	m := newMeter(time.Now)
+	m.plan(part{1, "", trial.Learning}, 30)
+	m.plan(part{1, "", trial.Calibrating}, 10)
+	m.step(part{1, "a", trial.Learning}, 50, 100)
+	if share, _ := m.read(); share != 15.0/40 {
+		t.Errorf("share %v with half of the learning done", share)
+	}
+	m.step(part{1, "a", trial.Calibrating}, 1, 2) // the cache had the rest
+	if share, _ := m.read(); share != 20.0/25 {
+		t.Errorf("share %v with half of the calibration done", share)
+	}
+	m = newMeter(time.Now)
+	m.plan(part{0, "", trial.Learning}, 50)
 	m.plan(part{0, "", trial.Calibrating}, 100)
 	m.plan(part{0, "a", trial.Quantizing}, 1)
 	m.step(part{0, "a", trial.Quantizing}, 1, 2) // the cache has the calibration

@@ -242,7 +242,7 @@ func (r *runner) survey(ctx context.Context, trials []plan.Trial) {
 		if m == nil || len(open) == 0 {
 			continue
 		}
-		calibration, list, err := r.lab.EstimateAll(ctx, open, rate)
+		shared, list, err := r.lab.EstimateAll(ctx, open, rate)
 		if err != nil { // which opening the model reports
 			m = nil
 			continue
@@ -251,8 +251,9 @@ func (r *runner) survey(ctx context.Context, trials []plan.Trial) {
 		if seconds, err := bench.EstimateSpeed(open, rate); err == nil && g == first {
 			m.plan(part{g, "", timing}, seconds)
 		}
+		m.plan(part{g, "", trial.Learning}, shared.Learning)
 		if slices.ContainsFunc(open, func(t plan.Trial) bool { return t.Method.Method().Quantizes() }) {
-			m.plan(part{g, "", trial.Calibrating}, calibration)
+			m.plan(part{g, "", trial.Calibrating}, shared.Calibrating)
 		}
 		for i, e := range list {
 			for stage, seconds := range e.Stages {

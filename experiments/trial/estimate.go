@@ -85,6 +85,7 @@ const (
 	perActivation    = 1e-9   // an element between products: norms, gates, sums
 	perRoundedInput  = 1.3e-9 // an element of what linear layers read
 	perLogit         = 2.5e-9 // the two exponentials of a logit
+	learnPasses      = 2.3    // forward and backward over forward
 	bytesPerToken    = 4      // of English text, for requests of tasks
 	choleskyShare    = 0.5    // rate of factoring H over that of Speed
 )
@@ -220,19 +221,38 @@ func itemBytes(item tasks.Item) (read, scored int) {
 	return read, scored
 }
 
-// EstimateAll estimates the trials of a subject, and their calibration, as Costs does:
+// Shared is what trials of a subject take once for all, in seconds, where the cache has
+// nothing of it.
+type Shared struct{ Learning, Calibrating float64 }
+
+// EstimateAll estimates the trials of a subject, and what they share, as Costs does:
 // without a look at the weights.
 func (l *Lab) EstimateAll(ctx context.Context, trials []plan.Trial,
-	r Rate) (calibration float64, list []Estimate, err error) {
+	r Rate) (shared Shared, list []Estimate, err error) {
 	s, _, err := l.open(ctx, trials[0])
 	if err != nil {
-		return 0, nil, err
+		return shared, nil, err
 	}
 	defer s.Close()
 	for _, t := range trials {
 		list = append(list, s.Estimate(t, r))
 	}
-	return s.EstimateCalibration(r), list, nil
+	return Shared{s.EstimateLearning(trials[0], r), s.EstimateCalibration(r)}, list, nil
+}
+
+// EstimateLearning is the time that the change of basis of t takes where it is learned
+// through the loss of the model, once for all trials of the subject.
+func (s *Subject) EstimateLearning(t plan.Trial, r Rate) float64 {
+	if t.Transform != "spinquant" {
+		return 0
+	}
+	c := s.source.model.Config()
+	tokens := min(spinTokens, s.calibrated.settings.Tokens)
+	token := s.tokenSeconds(r.FLOPS, r.Cores)
+	head := 2*float64(c.VocabSize)*float64(c.HiddenSize)/r.FLOPS + float64(c.VocabSize)*perLogit/r.Cores
+	// Two matrices [D,D] forward and one backward at each norm.
+	turns := float64(c.Layers) * 2 * 3 * 2 * float64(c.HiddenSize) * float64(c.HiddenSize) / r.FLOPS
+	return float64(t.TransformSteps*tokens) * (learnPasses*token + 2*head + turns)
 }
 
 // EstimateCalibration is the time that calibration and the 16-bit reference

@@ -185,6 +185,7 @@ methods:
   - {method: none}
   - {method: mosaic, density: 10%%, block: 16x16}
   - {method: trellis, trellis_bits: 2, trellis_length: 6}
+  - {method: rtn, format: if4}
 `, testmodel.Short(t, "builtin:tiny-llama3"), testedActivations[0])
 	sw, err := plan.Parse("packed.yaml", []byte(sweep))
 	if err != nil {
@@ -203,29 +204,31 @@ methods:
 		}
 		rows[tr.Method.Name()+" "+tr.Execution] = r
 	}
-	if len(rows) != 5 { // the 16-bit model has one execution
+	if len(rows) != 7 { // the 16-bit model has one execution
 		t.Fatalf("%d trials", len(rows))
 	}
-	fake, packed := rows["mosaic "], rows["mosaic packed"]
-	if fake.Execution != nil || packed.Execution == nil || packed.Execution.Kernel == "" {
-		t.Errorf("executions %+v and %+v", fake.Execution, packed.Execution)
-	}
-	for _, name := range []string{row.NLL, row.KLMean} {
-		a, _ := fake.Value(name)
-		b, _ := packed.Value(name)
-		if a.Value == 0 || !(math.Abs(a.Value-b.Value) < 1e-2*a.Value) {
-			t.Errorf("%s is %v fake and %v packed", name, a.Value, b.Value)
+	for _, method := range []string{"mosaic", "trellis"} {
+		fake, packed := rows[method+" "], rows[method+" packed"]
+		if fake.Execution != nil || packed.Execution == nil || packed.Execution.Kernel == "" {
+			t.Errorf("%s: executions %+v and %+v", method, fake.Execution, packed.Execution)
+		}
+		for _, name := range []string{row.NLL, row.KLMean} {
+			a, _ := fake.Value(name)
+			b, _ := packed.Value(name)
+			if a.Value == 0 || !(math.Abs(a.Value-b.Value) < 1e-2*a.Value) {
+				t.Errorf("%s: %s is %v fake and %v packed", method, name, a.Value, b.Value)
+			}
+		}
+		if a, _ := fake.Value(row.BitsPerWeight); a.Value == 0 {
+			t.Errorf("%s: no bits", method)
 		}
 	}
-	if a, _ := fake.Value(row.BitsPerWeight); a.Value == 0 {
-		t.Error("no bits")
-	}
-	if r := rows["trellis packed"]; r.Status != row.Failed ||
+	if r := rows["rtn packed"]; r.Status != row.Failed ||
 		!strings.Contains(r.Error, "execution packed: model.layers.0.self_attn.q_proj: zipper: ") ||
-		!strings.Contains(r.Error, "trellis of 2 bits") {
-		t.Errorf("trellis packed: %s %q", r.Status, r.Error)
+		!strings.Contains(r.Error, "if4") {
+		t.Errorf("if4 packed: %s %q", r.Status, r.Error)
 	}
-	if r := rows["trellis "]; r.Status != row.OK {
-		t.Errorf("trellis fake: %s", r.Error)
+	if r := rows["rtn "]; r.Status != row.OK {
+		t.Errorf("if4 fake: %s", r.Error)
 	}
 }

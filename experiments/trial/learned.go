@@ -10,6 +10,7 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/llm"
+	"github.com/mosaicquant/mosaicquant/internal/llm/grad"
 	"github.com/mosaicquant/mosaicquant/internal/rotation"
 	"github.com/mosaicquant/mosaicquant/internal/store"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -58,7 +59,11 @@ func (c *calibrator) activations(ctx context.Context, m *llm.Model, f func(site 
 // in an earlier run.
 func (c *calibrator) learned(ctx context.Context,
 	compute func(context.Context) ([]gemm.Matrix, error)) ([]gemm.Matrix, error) {
-	return store.Do(ctx, c.store(), c.key("transform", fmt.Sprint(learnTokens, learnRows)), matricesCodec, compute)
+	constants := fmt.Sprint(learnTokens, learnRows)
+	if c.source.basis.name == "spinquant" {
+		constants = fmt.Sprint(spinTokens, spinRate, spinInputs)
+	}
+	return store.Do(ctx, c.store(), c.key("transform", constants), matricesCodec, compute)
 }
 
 // matricesCodec stores matrices one after the other, each after its length.
@@ -168,24 +173,71 @@ func (c *calibrator) kurtail(ctx context.Context) (llm.Transforms, error) {
 		if err != nil {
 			return nil, err
 		}
-		start := func(n int, seed uint64) gemm.Matrix {
-			m := gemm.NewMatrix(n, n)
-			for i := range n {
-				m.Row(i)[i] = 1
-			}
-			rotation.NewHadamard(n, seed).Signed(seed).Inputs(m)
-			return m
-		}
-		list := []gemm.Matrix{rotation.KurTail(stream, start(cfg.HiddenSize, change.seed), change.steps)}
+		start := c.hadamards()
+		list := []gemm.Matrix{rotation.KurTail(stream, start[0], change.steps)}
 		for l, x := range heads {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			list = append(list, rotation.KurTail([]gemm.Matrix{x}, start(cfg.HeadDim, seed(change.seed, l)), change.steps))
+			list = append(list, rotation.KurTail([]gemm.Matrix{x}, start[1+l], change.steps))
 		}
 		return list, nil
 	})
 	return c.residualAndValues(list), err
+}
+
+// hadamards returns what learning starts from: Hadamard transforms with random signs of
+// the residual stream and of the heads of the values of each layer.
+func (c *calibrator) hadamards() (list []gemm.Matrix) {
+	draw := c.source.basis.seed
+	cfg := c.source.model.Config()
+	start := func(n int, seed uint64) gemm.Matrix {
+		m := gemm.NewMatrix(n, n)
+		for i := range n {
+			m.Row(i)[i] = 1
+		}
+		rotation.NewHadamard(n, seed).Signed(seed).Inputs(m)
+		return m
+	}
+	list = append(list, start(cfg.HiddenSize, draw))
+	for l := range cfg.Layers {
+		list = append(list, start(cfg.HeadDim, seed(draw, l)))
+	}
+	return list
+}
+
+// What SpinQuant learns with. Its authors' steps see 16384 tokens each.
+const (
+	spinTokens = 1024 // of each step
+	spinRate   = 1.5  // of the first step
+)
+
+// spinInputs is the format of inputs while rotations are learned, whatever that of the
+// trial: the authors' for 4 bits.
+var spinInputs = quant.Activations{Bits: 4, Affine: true}
+
+// spinquant returns the transforms of SpinQuant (Liu et al. 2024, arXiv:2405.16406): a
+// rotation of the residual stream and one of the heads of the values of each layer,
+// learned from Hadamard transforms with random signs by the gradient of the model's
+// loss on calibration sequences, its inputs in 4 bits and its weights in 16, and a
+// Hadamard transform before down_proj while the model runs.
+func (c *calibrator) spinquant(ctx context.Context) (llm.Transforms, error) {
+	change := c.source.basis
+	list, err := c.learned(ctx, func(ctx context.Context) ([]gemm.Matrix, error) {
+		net, err := grad.New(c.source.model, c.hadamardDown(), grad.Rounding(spinInputs))
+		if err != nil {
+			return nil, err
+		}
+		return grad.Learn(ctx, net, c.hadamards(), c.sequences, grad.Settings{Steps: change.steps, Tokens: spinTokens,
+			Rate: spinRate, Seed: change.seed,
+			Done: func(steps int, _ float64) { step(ctx, Learning, steps, change.steps) }})
+	})
+	return c.residualAndValues(list), err
+}
+
+// hadamardDown is the Hadamard transform before down_proj.
+func (c *calibrator) hadamardDown() rotation.Transform {
+	return rotation.NewHadamard(c.source.model.Config().MLPSize, c.source.basis.seed)
 }
 
 // resq returns the transforms of ResQ (Saxena et al. 2024, arXiv:2412.14363): the
@@ -234,7 +286,7 @@ func (c *calibrator) residualAndValues(list []gemm.Matrix) llm.Transforms {
 	if len(list) == 0 {
 		return llm.Transforms{}
 	}
-	down := rotation.NewHadamard(c.source.model.Config().MLPSize, c.source.basis.seed)
+	down := c.hadamardDown()
 	return llm.Transforms{
 		Residual: rotation.NewDense(list[0]),
 		Values:   func(layer int) rotation.Transform { return rotation.NewDense(list[1+layer]) },

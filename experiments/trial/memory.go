@@ -1,6 +1,9 @@
 package trial
 
-import "github.com/mosaicquant/mosaicquant/experiments/plan"
+import (
+	"github.com/mosaicquant/mosaicquant/experiments/plan"
+	"github.com/mosaicquant/mosaicquant/internal/llm/grad"
+)
 
 // garbage is what the heap holds for each byte in use before it is collected,
 // see debug.SetGCPercent in the command.
@@ -51,6 +54,9 @@ func (s *Subject) Memory(t plan.Trial) int64 {
 		for _, l := range s.source.linears {
 			most += 4 * int64(l.N) * int64(l.K)
 		}
+	}
+	if t.Transform == "spinquant" { // the copies of the net may still be there when those above are made
+		most += grad.Bytes(s.source.model, min(spinTokens, s.calibrated.settings.Context))
 	}
 	return int64(garbage * float64(most))
 }

@@ -25,6 +25,7 @@ var typical = map[string][]any{
 	"group": {8, 16, 32, 36}, "damp": {.01}, "density": {.125, .3}, "outliers": {.02}, "columns": {.125},
 	"block": {kinds.Block{Rows: 16, Cols: 16}, kinds.Block{Rows: 1, Cols: 8}, kinds.Block{Rows: 12, Cols: 5}},
 	"rank":  {4}, "refine": {2}, "restarts": {1}, "spqr.threshold": {.2}, "llmint8.threshold": {6.}, "trellis_length": {6}, "svd_rounds": {1},
+	"vector": {2, 4}, "vector_bits": {3}, "second_codebook": {4, 8}, "codebook_columns": {1, 24},
 }
 
 // slow are values that are run alone and not in pairs; keys of slowDefault are drawn in

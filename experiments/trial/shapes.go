@@ -13,7 +13,7 @@ import (
 )
 
 // CheckShapes returns why the trial t, one of this subject, must fail with the shapes of
-// its model's linear layers: groups of a fixed size that do not divide K, a low-rank
+// its model's linear layers: groups of a fixed size that do not divide K, vectors or tiles that do not divide N, a low-rank
 // branch of a rank that no matrix of that size has, residual blocks larger than it, a
 // share of channels that keeps none or all, blocks of a transform that are no part of K,
 // or packed execution of a size that has no kernel. It returns nil for what cannot be
@@ -58,6 +58,11 @@ func checkShape(t plan.Trial, n, k int) error {
 	}
 	if err := fits.Fits(k); err != nil {
 		return err
+	}
+	if m, ok := built.(interface{ FitsRows(n int) error }); ok {
+		if err := m.FitsRows(n); err != nil {
+			return err
+		}
 	}
 	if r := form.Residual; r != nil && (r.BlockRows > n || r.BlockCols > k) {
 		return fmt.Errorf("block %s is larger than the matrix of %dx%d", t.Method.Block("block"), n, k)

@@ -108,11 +108,9 @@ func (s *Subject) changed(ctx context.Context) (*llm.Model, error) {
 		return m.Transform(llm.Transforms{Online: online}), err
 	case "duquant":
 		return s.calibrated.duquant(ctx)
-	case "kurtail", "resq":
-		learn := s.calibrated.kurtail
-		if c.name == "resq" {
-			learn = s.calibrated.resq
-		}
+	case "kurtail", "spinquant", "resq":
+		learn := map[string]func(context.Context) (llm.Transforms, error){"kurtail": s.calibrated.kurtail,
+			"spinquant": s.calibrated.spinquant, "resq": s.calibrated.resq}[c.name]
 		t, err := learn(ctx)
 		if err != nil {
 			return nil, err

@@ -4,6 +4,7 @@ import "context"
 
 // Stages of a trial, as Watch tells of them.
 const (
+	Learning    = "learning"    // steps of a change of basis, once for all trials of a subject
 	Calibrating = "calibrating" // layers of the model, once for all trials of a subject
 	Budgeting   = "budgeting"   // linear layers, weighed first where all share one budget
 	Quantizing  = "quantizing"  // linear layers
@@ -13,7 +14,7 @@ const (
 
 type watchKey struct{}
 
-// Watch returns a context under which f is told how many of the layers, windows or
+// Watch returns a context under which f is told how many of the steps, layers, windows or
 // tasks of a stage are done. f is called from the goroutine that does the work.
 func Watch(ctx context.Context, f func(stage string, done, total int)) context.Context {
 	return context.WithValue(ctx, watchKey{}, f)

@@ -53,6 +53,9 @@ func exp(x float32) float32 {
 // or -Inf alone, the sum is NaN.
 func softmax(s []float32) float32 { return active.expShift(s, gemm.Largest(s)) }
 
+// Exp replaces x by exp(x-shift), within 2 ulp, and returns the sum.
+func Exp(x []float32, shift float32) float32 { return active.expShift(x, shift) }
+
 // Exp64 sets dst[i] = exp(x[i]-shift) in float64, for vocabularies of logits: x
 // [V] must hold nothing above shift. It has the bits of math.Exp where that is
 // assembly with FMA too, and its error, below 1 ulp, elsewhere.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/half"
 )
 
@@ -49,6 +50,16 @@ func (m *Model) Prefix() []int32 {
 // PrefixBytes is the size of the keys and values of the prefix in half precision.
 func (m *Model) PrefixBytes() int64 {
 	return 2 * 2 * int64(len(m.layers)) * int64(m.kv) * int64(len(m.Prefix()))
+}
+
+// PrefixKeys returns the keys, turned by their positions, and the values of the prefix
+// [P,KV] in each layer; nil where there is none. They must not be modified.
+func (m *Model) PrefixKeys() (keys, values []gemm.Matrix, err error) {
+	past, err := m.prefix.keys()
+	if past == nil || err != nil {
+		return nil, nil, err
+	}
+	return past.k, past.v, nil
 }
 
 // keys returns the keys and values of the prefix, nil where there is none.

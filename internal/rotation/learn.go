@@ -53,7 +53,7 @@ func KurTail(samples []gemm.Matrix, start gemm.Matrix, steps int) gemm.Matrix {
 			best, least = r, loss
 		}
 		if step == steps {
-			return orthonormal(best)
+			return Orthonormal(best)
 		}
 		r = Cayley(r, g, 1.5*(1+math.Cos(math.Pi*float64(step)/float64(steps)))/2)
 	}
@@ -138,9 +138,23 @@ func columnSum(a gemm.Matrix) (most float64) {
 	return most
 }
 
-// orthonormal returns the orthogonal matrix next to r: what rounding has left of
+// Straighten returns r [n,n] after a step of Newton's iteration for the orthogonal matrix
+// nearest to it, r·(3·I - rᵀ·r)/2, which squares how far it is off.
+func Straighten(r gemm.Matrix) gemm.Matrix {
+	n := r.Rows
+	product := gemm.NewMatrix(n, n)
+	gemm.Gemm(true, false, -0.5, r, r, 0, product)
+	for i := range n {
+		product.Row(i)[i] += 1.5
+	}
+	out := gemm.NewMatrix(n, n)
+	gemm.Gemm(false, false, 1, r, product, 0, out)
+	return out
+}
+
+// Orthonormal returns the orthogonal matrix next to r: what rounding has left of
 // orthogonality is restored in float64.
-func orthonormal(r gemm.Matrix) gemm.Matrix {
+func Orthonormal(r gemm.Matrix) gemm.Matrix {
 	n := r.Rows
 	m := mat.NewDense(n, n, nil)
 	for i := range n {

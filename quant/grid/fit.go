@@ -104,9 +104,15 @@ func (f Fitter) ForMatrix(w quant.Matrix, skip []bool) Fitter {
 // not count. It reports a scale that half precision cannot hold.
 func (f Fitter) Fit(w []float32, h []float64, block quant.Matrix, skip []bool) (Grid, error) {
 	var lo, hi float64
+	lowest, highest := 0, 0 // where they are
 	for i, x := range w {
-		if skip == nil || !skip[i] {
-			lo, hi = min(lo, float64(x)), max(hi, float64(x))
+		if skip != nil && skip[i] {
+			continue
+		}
+		if x := float64(x); x < lo {
+			lo, lowest = x, i
+		} else if x > hi {
+			hi, highest = x, i
 		}
 	}
 	if group := fitOf(f.Format.Kind).group; group != nil {
@@ -140,6 +146,9 @@ func (f Fitter) Fit(w []float32, h []float64, block quant.Matrix, skip []bool) (
 			continue
 		}
 		last = int(g.Bits)
+		if max(f.clipped(&g, w, h, lowest), f.clipped(&g, w, h, highest)) >= least {
+			break // and so do all narrower grids
+		}
 		if e := f.loss(&g, w, h, block, skip, least); e < least {
 			least, best = e, g
 		}
@@ -184,6 +193,29 @@ func (f Fitter) loss(g *Grid, w []float32, h []float64, block quant.Matrix, skip
 		}
 	}
 	return sum
+}
+
+// clipped is what weight i of w, the lowest or the highest, loses beyond the end of g,
+// where the rule counts weights one by one; else 0. It is not above loss, and of
+// grids of the same levels it does not fall as the scale does.
+func (f Fitter) clipped(g *Grid, w []float32, h []float64, i int) float64 {
+	if f.Format.Affine || g.Levels != f.Format.Kind.Levels() {
+		return 0
+	}
+	x, end := float64(w[i]), g.Value(uint8(g.Hi))
+	if x < 0 {
+		end = g.Value(uint8(g.Lo))
+	}
+	d := x - end
+	switch {
+	case d*x <= 0:
+		return 0 // it is inside
+	case f.Scale.Rule == SearchHessian:
+		return h[i] * d * d
+	case f.Scale.Norm == 2:
+		return d * d
+	}
+	return 0
 }
 
 // outputLoss is δ·H·δᵀ for the errors δ of rounding w to g.

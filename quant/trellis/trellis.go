@@ -4,6 +4,7 @@
 package trellis
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
@@ -31,6 +32,14 @@ type Quantizer struct {
 	Length  int // bits of a state, more than Bits and at most quant.MaxTrellis
 	Code    quant.TrellisCode
 	Damping float64 // as solve.GPTQ has it
+}
+
+// FitsRows reports a number of rows that is no whole number of tiles.
+func (q Quantizer) FitsRows(n int) error {
+	if n%side != 0 {
+		return fmt.Errorf("N=%d not divisible by the %d rows of a tile", n, side)
+	}
+	return nil
 }
 
 // Quantize implements quant.Quantizer.

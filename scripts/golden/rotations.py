@@ -142,4 +142,5 @@ def main():
     print(json.dumps({"hadamard": transforms(), "duquant": duquant(), "principal": principal()}))
 
 
-main()
+if __name__ == "__main__":
+    main()

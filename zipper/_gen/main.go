@@ -26,6 +26,14 @@ func main() {
 			panelBF16AVX2(tokens)
 		}
 		widenAVX2()
+		for _, code := range trellisCodes {
+			constants := trellisData(code)
+			for bits := 2; bits <= 4; bits++ {
+				decodeTrellisAVX2(code, bits, constants)
+			}
+		}
+		panelDecodedAVX2(1)
+		panelDecodedAVX2(4)
 		sparseAVX2()
 		vectorsAVX2()
 	case "avx512":
@@ -39,6 +47,15 @@ func main() {
 		widenExact()
 		panel16(a8)
 		panel16(a4)
+		for _, code := range trellisCodes {
+			for bits := 2; bits <= 4; bits++ {
+				decodeTrellis(code, bits)
+				panelTrellis(code, bits)
+			}
+		}
+		for _, tokens := range []int{1, 4, 8} {
+			panelDecoded(tokens)
+		}
 		sparse()
 		vectors()
 	default:
