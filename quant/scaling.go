@@ -29,21 +29,18 @@ var offsetScales = scaling{of: OffsetScaling,
 		return float64(half.FromF16(p.Scales[at])), float64(half.FromF16(p.Offsets[at]))
 	}}
 
-// plainScales is halfScales for levels that no kernel has.
-var plainScales = scaling{scale: halfScale, arrays: halfScales.arrays}
-
-// tableScales is offsetScales for tables of fewer levels, which have no kernel.
-var tableScales = scaling{scale: offsetScales.scale,
+// tableScales is offsetScales for tables of fewer levels.
+var tableScales = scaling{of: OffsetScaling, scale: offsetScales.scale,
 	arrays: func(f Format, n, groups int) counts {
 		return counts{scales: n * groups, offsets: n * groups, tables: n << f.Bits}
 	}}
 
 // realZeros is offsetScales without tables.
-var realZeros = scaling{scale: offsetScales.scale,
+var realZeros = scaling{of: OffsetScaling, scale: offsetScales.scale,
 	arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, offsets: n * groups} }}
 
 // powerScales is halfScales with an exponent for the matrix.
-var powerScales = scaling{scale: halfScale,
+var powerScales = scaling{of: HalfScaling, scale: halfScale,
 	arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tensor: 1} }}
 
 // fireScales is e4m3Scales with products that no kernel has.
@@ -61,7 +58,7 @@ func choiceScale(p *Packed, n, g, groups int) (scale, offset float64) {
 }
 
 // shiftScales has a shift of 4 bits for each group, and a half-precision step for each row.
-var shiftScales = scaling{scaleBits: 4,
+var shiftScales = scaling{of: ShiftScaling, scaleBits: 4,
 	arrays: func(_ Format, n, groups int) counts {
 		return counts{scaleBytes: n * PackedLen(groups, 4), second: n}
 	},

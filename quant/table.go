@@ -63,6 +63,7 @@ const (
 	OffsetScaling                 // Packed.Scales and Packed.Offsets in half precision
 	WholeScaling                  // Packed.Scales are whole numbers, times Packed.Tensor[0]
 	QoQScaling                    // whole numbers in Packed.ScaleBytes times Packed.Second of the row, and Packed.Zeros
+	ShiftScaling                  // Packed.Second of the row times powers of two, exponents of 4 bits in Packed.ScaleBytes
 )
 
 // zeroRule says whether a format stores a zero or an offset for each group.
@@ -165,7 +166,7 @@ var rows = []row{
 		load: levelLoad(e3m2, e8m0Scale)},
 	MXFP6E2M3: {name: "mxfp6e2m3", least: 6, most: 6, group: 32, levels: e2m3, scaling: e8m0Scales,
 		load: levelLoad(e2m3, e8m0Scale)},
-	FP8E5M2: {name: "fp8e5m2", least: 8, most: 8, levels: e5m2, scaling: plainScales, load: levelLoad(e5m2, halfScale)},
+	FP8E5M2: {name: "fp8e5m2", least: 8, most: 8, levels: e5m2, scaling: halfScales, load: levelLoad(e5m2, halfScale)},
 	Codebook: {name: "codebook", unnamed: true, least: 2, most: 4, load: (*Packed).loadCodebook, valid: validCodebook,
 		scaling: scaling{
 			arrays: func(Format, int, int) counts { return counts{scales: anyCount, tables: anyCount} },

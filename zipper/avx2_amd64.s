@@ -281,13 +281,17 @@ TEXT ·panelA8x1AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
+	CMPQ         160(DX), $0x0b
+	JE           units
 	CMPQ         160(DX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(DX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(DX), AX
 
 no_units:
 tile:
@@ -519,6 +523,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -555,6 +561,27 @@ head_whole_no:
 	VADDPS       Y5, Y8, Y8
 	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R10
@@ -1125,13 +1152,17 @@ TEXT ·panelA4x1AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
+	CMPQ         160(DX), $0x0b
+	JE           units
 	CMPQ         160(DX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(DX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(DX), AX
 
 no_units:
 tile:
@@ -1375,6 +1406,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -1415,6 +1448,27 @@ head_whole_no:
 	VBROADCASTSS 4(R10), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y9, Y9
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R10
+	VMOVD        R10, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(BX), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R10
@@ -1995,18 +2049,22 @@ tile_done:
 // func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·panelA16x1AVX2(SB), NOSPLIT, $360-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), DX
-	MOVQ      lanes+32(FP), BX
-	MOVQ      out+40(FP), SI
-	VPXOR     Y0, Y0, Y0
-	VMOVUPS   Y0, (SI)
-	VMOVUPS   Y0, 32(SI)
-	MOVQ      (DX), DI
-	CMPQ      160(DX), $0x09
-	JNE       no_units
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), DX
+	MOVQ    lanes+32(FP), BX
+	MOVQ    out+40(FP), SI
+	VPXOR   Y0, Y0, Y0
+	VMOVUPS Y0, (SI)
+	VMOVUPS Y0, 32(SI)
+	MOVQ    (DX), DI
+	CMPQ    160(DX), $0x0b
+	JE      units
+	CMPQ    160(DX), $0x09
+	JNE     no_units
+
+units:
 	VCVTPH2PS (AX), Y0
 	VMOVUPS   Y0, 144(SP)
 	VCVTPH2PS 16(AX), Y0
@@ -2216,7 +2274,7 @@ head_e4m3_no:
 	JNE        head_double_no
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(BX)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(BX)(Y0*4), Y2
 	VMULPS     272(SP), Y2, Y2
 	VADDPS     1088(BX), Y2, Y2
 	VMOVUPS    Y2, (SP)
@@ -2232,7 +2290,7 @@ head_e4m3_no:
 	VMOVMSKPS  Y2, R11
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(BX)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(BX)(Y0*4), Y2
 	VMULPS     304(SP), Y2, Y2
 	VADDPS     1120(BX), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
@@ -2358,6 +2416,8 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R11, $0x0a
+	JNE          head_offset_no
 	VCVTPH2PS    (AX), Y0
 	VMOVUPS      Y0, (SP)
 	VCVTPH2PS    16(AX), Y0
@@ -2382,6 +2442,27 @@ head_rows_no:
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
 	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_offset_no:
+	MOVL         $0x3f800000, R11
+	VMOVD        R11, X1
+	VPBROADCASTD X1, Y1
+	VPBROADCASTD (AX), Y0
+	VPSLLVD      960(BX), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       144(SP), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPBROADCASTD 4(AX), Y0
+	VPSLLVD      960(BX), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       176(SP), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	CMPQ  184(DX), $0x00
@@ -2767,96 +2848,96 @@ wide4:
 	JL           wide4_done
 	VMOVDQU      (AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS (CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VMOVDQU      32(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS (CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(BX), Y2, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(BX), Y3, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
 	VMOVDQU      64(AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VMOVDQU      96(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
 	VFMADD231PS  Y1, Y0, Y7
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
 	VFMADD231PS  Y1, Y0, Y4
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(BX), Y0, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(BX), Y2, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(BX), Y3, Y0
 	VPAND        1856(BX), Y0, Y0
 	VMULPS       1920(BX), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
@@ -3504,13 +3585,17 @@ TEXT ·panelA8x2AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
+	CMPQ         160(BX), $0x0b
+	JE           units
 	CMPQ         160(BX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(BX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 tile:
@@ -3766,6 +3851,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R11, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -3810,6 +3897,27 @@ head_whole_no:
 	VADDPS       Y5, Y12, Y12
 	VMULPS       128(SP), Y2, Y5
 	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R11
@@ -4595,13 +4703,17 @@ TEXT ·panelA4x2AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
+	CMPQ         160(BX), $0x0b
+	JE           units
 	CMPQ         160(BX), $0x09
 	JNE          no_units
-	VCVTPH2PS    (AX), Y5
-	VMOVUPS      Y5, 176(SP)
-	VCVTPH2PS    16(AX), Y5
-	VMOVUPS      Y5, 208(SP)
-	ADDQ         176(BX), AX
+
+units:
+	VCVTPH2PS (AX), Y5
+	VMOVUPS   Y5, 176(SP)
+	VCVTPH2PS 16(AX), Y5
+	VMOVUPS   Y5, 208(SP)
+	ADDQ      176(BX), AX
 
 no_units:
 tile:
@@ -4881,6 +4993,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R11, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Y5
 	VCVTDQ2PS    Y5, Y5
 	VMULPS       176(SP), Y5, Y5
@@ -4933,6 +5047,27 @@ head_whole_no:
 	VBROADCASTSS 4(R11)(DX*1), Y4
 	VMULPS       Y4, Y5, Y5
 	VADDPS       Y5, Y13, Y13
+	JMP          head_done
+
+head_rows_no:
+	MOVL         $0x3f800000, R11
+	VMOVD        R11, X4
+	VPBROADCASTD X4, Y4
+	VPBROADCASTD (AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       176(SP), Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPBROADCASTD 4(AX), Y5
+	VPSLLVD      960(SI), Y5, Y5
+	VPSRLD       $0x1c, Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       Y4, Y5, Y5
+	VMULPS       208(SP), Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R11
@@ -5752,20 +5887,24 @@ tile_done:
 // func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
 TEXT ·panelA16x2AVX2(SB), NOSPLIT, $360-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), BX
-	MOVQ      lanes+32(FP), SI
-	MOVQ      out+40(FP), DI
-	VPXOR     Y0, Y0, Y0
-	VMOVUPS   Y0, (DI)
-	VMOVUPS   Y0, 32(DI)
-	VMOVUPS   Y0, 64(DI)
-	VMOVUPS   Y0, 96(DI)
-	MOVQ      (BX), R8
-	CMPQ      160(BX), $0x09
-	JNE       no_units
+	MOVQ    w+0(FP), AX
+	MOVQ    x+8(FP), CX
+	MOVQ    ld+16(FP), DX
+	MOVQ    s+24(FP), BX
+	MOVQ    lanes+32(FP), SI
+	MOVQ    out+40(FP), DI
+	VPXOR   Y0, Y0, Y0
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y0, 32(DI)
+	VMOVUPS Y0, 64(DI)
+	VMOVUPS Y0, 96(DI)
+	MOVQ    (BX), R8
+	CMPQ    160(BX), $0x0b
+	JE      units
+	CMPQ    160(BX), $0x09
+	JNE     no_units
+
+units:
 	VCVTPH2PS (AX), Y0
 	VMOVUPS   Y0, 144(SP)
 	VCVTPH2PS 16(AX), Y0
@@ -5989,7 +6128,7 @@ head_e4m3_no:
 	JNE        head_double_no
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(SI)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(SI)(Y0*4), Y2
 	VMULPS     272(SP), Y2, Y2
 	VADDPS     1088(SI), Y2, Y2
 	VMOVUPS    Y2, (SP)
@@ -6005,7 +6144,7 @@ head_e4m3_no:
 	VMOVMSKPS  Y2, R12
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
-	VGATHERDPS Y1, 1984(SI)(Y0*4), Y2
+	VGATHERDPS Y1, 2048(SI)(Y0*4), Y2
 	VMULPS     304(SP), Y2, Y2
 	VADDPS     1120(SI), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
@@ -6145,6 +6284,8 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R12, $0x0a
+	JNE          head_offset_no
 	VCVTPH2PS    (AX), Y0
 	VMOVUPS      Y0, (SP)
 	VCVTPH2PS    16(AX), Y0
@@ -6176,6 +6317,27 @@ head_rows_no:
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
 	ADDQ         $0x04, 344(SP)
+	JMP          head_done
+
+head_offset_no:
+	MOVL         $0x3f800000, R12
+	VMOVD        R12, X1
+	VPBROADCASTD X1, Y1
+	VPBROADCASTD (AX), Y0
+	VPSLLVD      960(SI), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       144(SP), Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPBROADCASTD 4(AX), Y0
+	VPSLLVD      960(SI), Y0, Y0
+	VPSRLD       $0x1c, Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VPADDD       Y1, Y0, Y0
+	VMULPS       176(SP), Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x08, AX
 
 head_done:
 	CMPQ  184(BX), $0x00
@@ -6697,7 +6859,7 @@ wide4:
 	JL           wide4_done
 	VMOVDQU      (AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS (CX), Y1
@@ -6706,7 +6868,7 @@ wide4:
 	VFMADD231PS  Y1, Y0, Y8
 	VMOVDQU      32(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS (CX), Y1
@@ -6714,7 +6876,7 @@ wide4:
 	VBROADCASTSS (CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
@@ -6722,7 +6884,7 @@ wide4:
 	VBROADCASTSS 4(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 4(CX), Y1
@@ -6730,7 +6892,7 @@ wide4:
 	VBROADCASTSS 4(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y11
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
@@ -6738,21 +6900,21 @@ wide4:
 	VBROADCASTSS 8(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 8(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VBROADCASTSS 8(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(SI), Y2, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VBROADCASTSS 12(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(SI), Y3, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 12(CX), Y1
@@ -6761,7 +6923,7 @@ wide4:
 	VFMADD231PS  Y1, Y0, Y11
 	VMOVDQU      64(AX), Y2
 	VPSLLD       $0x18, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
@@ -6770,7 +6932,7 @@ wide4:
 	VFMADD231PS  Y1, Y0, Y8
 	VMOVDQU      96(AX), Y3
 	VPSLLD       $0x18, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 16(CX), Y1
@@ -6778,7 +6940,7 @@ wide4:
 	VBROADCASTSS 16(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
 	VPSLLD       $0x10, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
@@ -6786,7 +6948,7 @@ wide4:
 	VBROADCASTSS 20(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
 	VPSLLD       $0x10, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 20(CX), Y1
@@ -6794,7 +6956,7 @@ wide4:
 	VBROADCASTSS 20(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y11
 	VPSLLD       $0x08, Y2, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
@@ -6802,21 +6964,21 @@ wide4:
 	VBROADCASTSS 24(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y8
 	VPSLLD       $0x08, Y3, Y0
-	VPSRAD       $0x04, Y0, Y0
+	VPSRAVD      1984(SI), Y0, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 24(CX), Y1
 	VFMADD231PS  Y1, Y0, Y5
 	VBROADCASTSS 24(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y9
-	VPSRAD       $0x04, Y2, Y0
+	VPSRAVD      1984(SI), Y2, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 28(CX), Y1
 	VFMADD231PS  Y1, Y0, Y6
 	VBROADCASTSS 28(CX)(DX*1), Y1
 	VFMADD231PS  Y1, Y0, Y10
-	VPSRAD       $0x04, Y3, Y0
+	VPSRAVD      1984(SI), Y3, Y0
 	VPAND        1856(SI), Y0, Y0
 	VMULPS       1920(SI), Y0, Y0
 	VBROADCASTSS 28(CX), Y1

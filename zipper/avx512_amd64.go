@@ -89,7 +89,7 @@ func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float
 //go:noescape
 func decodeMul1x2AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelMul1x2AVX512 adds the products of the levels of tiles of 2-bit Mul1 codes with one token to out.
+// panelMul1x2AVX512 adds to out the products of tiles of 2-bit Mul1 codes with one token.
 //
 //go:noescape
 func panelMul1x2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -99,7 +99,7 @@ func panelMul1x2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
 //go:noescape
 func decodeMul1x3AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelMul1x3AVX512 adds the products of the levels of tiles of 3-bit Mul1 codes with one token to out.
+// panelMul1x3AVX512 adds to out the products of tiles of 3-bit Mul1 codes with one token.
 //
 //go:noescape
 func panelMul1x3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -109,7 +109,7 @@ func panelMul1x3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
 //go:noescape
 func decodeMul1x4AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelMul1x4AVX512 adds the products of the levels of tiles of 4-bit Mul1 codes with one token to out.
+// panelMul1x4AVX512 adds to out the products of tiles of 4-bit Mul1 codes with one token.
 //
 //go:noescape
 func panelMul1x4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -119,7 +119,7 @@ func panelMul1x4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
 //go:noescape
 func decodeOneMADx2AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelOneMADx2AVX512 adds the products of the levels of tiles of 2-bit OneMAD codes with one token to out.
+// panelOneMADx2AVX512 adds to out the products of tiles of 2-bit OneMAD codes with one token.
 //
 //go:noescape
 func panelOneMADx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -129,7 +129,7 @@ func panelOneMADx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byt
 //go:noescape
 func decodeOneMADx3AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelOneMADx3AVX512 adds the products of the levels of tiles of 3-bit OneMAD codes with one token to out.
+// panelOneMADx3AVX512 adds to out the products of tiles of 3-bit OneMAD codes with one token.
 //
 //go:noescape
 func panelOneMADx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -139,7 +139,7 @@ func panelOneMADx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byt
 //go:noescape
 func decodeOneMADx4AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelOneMADx4AVX512 adds the products of the levels of tiles of 4-bit OneMAD codes with one token to out.
+// panelOneMADx4AVX512 adds to out the products of tiles of 4-bit OneMAD codes with one token.
 //
 //go:noescape
 func panelOneMADx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -149,7 +149,7 @@ func panelOneMADx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byt
 //go:noescape
 func decodeThreeInstx2AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelThreeInstx2AVX512 adds the products of the levels of tiles of 2-bit ThreeInst codes with one token to out.
+// panelThreeInstx2AVX512 adds to out the products of tiles of 2-bit ThreeInst codes with one token.
 //
 //go:noescape
 func panelThreeInstx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -159,7 +159,7 @@ func panelThreeInstx2AVX512(out *float32, src *byte, tiles int, mask uint32, x *
 //go:noescape
 func decodeThreeInstx3AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelThreeInstx3AVX512 adds the products of the levels of tiles of 3-bit ThreeInst codes with one token to out.
+// panelThreeInstx3AVX512 adds to out the products of tiles of 3-bit ThreeInst codes with one token.
 //
 //go:noescape
 func panelThreeInstx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)
@@ -169,7 +169,7 @@ func panelThreeInstx3AVX512(out *float32, src *byte, tiles int, mask uint32, x *
 //go:noescape
 func decodeThreeInstx4AVX512(dst *float32, src *byte, tiles int, mask uint32)
 
-// panelThreeInstx4AVX512 adds the products of the levels of tiles of 4-bit ThreeInst codes with one token to out.
+// panelThreeInstx4AVX512 adds to out the products of tiles of 4-bit ThreeInst codes with one token.
 //
 //go:noescape
 func panelThreeInstx4AVX512(out *float32, src *byte, tiles int, mask uint32, x *byte)

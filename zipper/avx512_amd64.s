@@ -29,8 +29,12 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z13, Z13, Z13
 	MOVQ      (DX), SI
 	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x0b
+	JE        units
 	CMPQ      160(DX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(DX), AX
@@ -197,6 +201,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R8, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -219,6 +225,19 @@ head_whole_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VADDPS       Z4, Z13, Z13
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R8
@@ -1024,8 +1043,12 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z13, Z13, Z13
 	MOVQ      (DX), SI
 	MOVQ      SI, (SP)
+	CMPQ      160(DX), $0x0b
+	JE        units
 	CMPQ      160(DX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(DX), AX
@@ -1195,6 +1218,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R8, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -1218,6 +1243,19 @@ head_whole_no:
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R8), Z4, Z4
 	VADDPS       Z4, Z13, Z13
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(DX), R8
@@ -2025,16 +2063,20 @@ tile_done:
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x1AVX512(SB), NOSPLIT, $296-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), DX
-	MOVQ      lanes+32(FP), BX
-	VPXORD    Z9, Z9, Z9
-	MOVQ      (DX), SI
-	MOVQ      SI, (SP)
-	CMPQ      160(DX), $0x09
-	JNE       no_units
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   ld+16(FP), DX
+	MOVQ   s+24(FP), DX
+	MOVQ   lanes+32(FP), BX
+	VPXORD Z9, Z9, Z9
+	MOVQ   (DX), SI
+	MOVQ   SI, (SP)
+	CMPQ   160(DX), $0x0b
+	JE     units
+	CMPQ   160(DX), $0x09
+	JNE    no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(DX), AX
@@ -2194,14 +2236,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2496(BX), Z5
-	VPERMT2PS 2560(BX), Z3, Z5
-	VMOVUPS   2624(BX), Z6
-	VPERMT2PS 2688(BX), Z3, Z6
-	VMOVUPS   2752(BX), Z7
-	VPERMT2PS 2816(BX), Z3, Z7
-	VMOVUPS   2880(BX), Z8
-	VPERMT2PS 2944(BX), Z3, Z8
+	VMOVUPS   2560(BX), Z5
+	VPERMT2PS 2624(BX), Z3, Z5
+	VMOVUPS   2688(BX), Z6
+	VPERMT2PS 2752(BX), Z3, Z6
+	VMOVUPS   2816(BX), Z7
+	VPERMT2PS 2880(BX), Z3, Z7
+	VMOVUPS   2944(BX), Z8
+	VPERMT2PS 3008(BX), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -2286,6 +2328,8 @@ head_whole_no:
 	JMP              head_done
 
 head_rows_no:
+	CMPQ             R8, $0x0a
+	JNE              head_offset_no
 	VCVTPH2PS        (AX), Z1
 	ADDQ             $0x20, AX
 	VCVTPH2PS        (AX), Z3
@@ -2296,6 +2340,19 @@ head_rows_no:
 	MOVQ             224(SP), R8
 	VFMADD231PS.BCST (R8), Z3, Z9
 	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_offset_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R8
+	KMOVW        R8, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(BX), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	VMOVUPS 768(BX), Z0
@@ -2363,42 +2420,42 @@ wide2:
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 4(CX), Z3, Z6
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 8(CX), Z3, Z7
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(BX), Z2, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 12(CX), Z3, Z8
 	VMOVDQU64        64(AX), Z2
 	PREFETCHT0       8256(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 16(CX), Z3, Z5
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 20(CX), Z3, Z6
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(BX), Z4, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 24(CX), Z3, Z7
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(BX), Z2, Z4
 	VPANDD           1856(BX), Z4, Z4
 	VMULPS           1920(BX), Z4, Z3
 	VFMADD231PS.BCST 28(CX), Z3, Z8
@@ -3073,8 +3130,12 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z22, Z22, Z22
 	MOVQ      (BX), R8
 	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -3286,6 +3347,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -3323,6 +3386,19 @@ head_whole_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VADDPS       Z4, Z22, Z22
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R10
@@ -4640,8 +4716,12 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z22, Z22, Z22
 	MOVQ      (BX), R8
 	MOVQ      R8, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -4865,6 +4945,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R10, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -4906,6 +4988,19 @@ head_whole_no:
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R10)(DI*1), Z4, Z4
 	VADDPS       Z4, Z22, Z22
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R10
@@ -6249,20 +6344,24 @@ tile_done:
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x4AVX512(SB), NOSPLIT, $296-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), BX
-	MOVQ      lanes+32(FP), SI
-	LEAQ      (DX)(DX*2), DI
-	VPXORD    Z21, Z21, Z21
-	VPXORD    Z22, Z22, Z22
-	VPXORD    Z23, Z23, Z23
-	VPXORD    Z24, Z24, Z24
-	MOVQ      (BX), R8
-	MOVQ      R8, (SP)
-	CMPQ      160(BX), $0x09
-	JNE       no_units
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   ld+16(FP), DX
+	MOVQ   s+24(FP), BX
+	MOVQ   lanes+32(FP), SI
+	LEAQ   (DX)(DX*2), DI
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	MOVQ   (BX), R8
+	MOVQ   R8, (SP)
+	CMPQ   160(BX), $0x0b
+	JE     units
+	CMPQ   160(BX), $0x09
+	JNE    no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -6428,14 +6527,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2496(SI), Z5
-	VPERMT2PS 2560(SI), Z3, Z5
-	VMOVUPS   2624(SI), Z6
-	VPERMT2PS 2688(SI), Z3, Z6
-	VMOVUPS   2752(SI), Z7
-	VPERMT2PS 2816(SI), Z3, Z7
-	VMOVUPS   2880(SI), Z8
-	VPERMT2PS 2944(SI), Z3, Z8
+	VMOVUPS   2560(SI), Z5
+	VPERMT2PS 2624(SI), Z3, Z5
+	VMOVUPS   2688(SI), Z6
+	VPERMT2PS 2752(SI), Z3, Z6
+	VMOVUPS   2816(SI), Z7
+	VPERMT2PS 2880(SI), Z3, Z7
+	VMOVUPS   2944(SI), Z8
+	VPERMT2PS 3008(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -6526,6 +6625,8 @@ head_whole_no:
 	JMP              head_done
 
 head_rows_no:
+	CMPQ             R10, $0x0a
+	JNE              head_offset_no
 	VCVTPH2PS        (AX), Z1
 	ADDQ             $0x20, AX
 	VCVTPH2PS        (AX), Z3
@@ -6539,6 +6640,19 @@ head_rows_no:
 	VFMADD231PS.BCST (R10)(DX*2), Z3, Z23
 	VFMADD231PS.BCST (R10)(DI*1), Z3, Z24
 	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_offset_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R10
+	KMOVW        R10, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	VMOVUPS 768(SI), Z0
@@ -6666,7 +6780,7 @@ wide2:
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
@@ -6674,7 +6788,7 @@ wide2:
 	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
 	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 4(CX), Z3, Z9
@@ -6682,14 +6796,14 @@ wide2:
 	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z11
 	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z12
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 8(CX), Z3, Z13
 	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z14
 	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z15
 	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z16
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 12(CX), Z3, Z17
@@ -6699,7 +6813,7 @@ wide2:
 	VMOVDQU64        64(AX), Z2
 	PREFETCHT0       8256(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 16(CX), Z3, Z5
@@ -6707,7 +6821,7 @@ wide2:
 	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
 	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 20(CX), Z3, Z9
@@ -6715,14 +6829,14 @@ wide2:
 	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z11
 	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z12
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 24(CX), Z3, Z13
 	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z14
 	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z15
 	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z16
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 28(CX), Z3, Z17
@@ -8029,8 +8143,12 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z26, Z26, Z26
 	MOVQ      (BX), R10
 	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -8302,6 +8420,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -8359,6 +8479,19 @@ head_whole_no:
 	VCVTDQ2PS    Z4, Z4
 	VMULPS       Z3, Z4, Z4
 	VADDPS       Z4, Z26, Z26
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R12
@@ -10213,8 +10346,12 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z26, Z26, Z26
 	MOVQ      (BX), R10
 	MOVQ      R10, (SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -10510,6 +10647,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z1
 	VCVTDQ2PS    Z1, Z1
 	VMULPS       24(SP), Z1, Z1
@@ -10575,6 +10714,19 @@ head_whole_no:
 	VMULPS       Z3, Z4, Z4
 	VMULPS.BCST  4(R12)(R9*1), Z4, Z4
 	VADDPS       Z4, Z26, Z26
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	MOVQ         184(BX), R12
@@ -12485,26 +12637,30 @@ tile_done:
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x8AVX512(SB), NOSPLIT, $296-48
-	MOVQ      w+0(FP), AX
-	MOVQ      x+8(FP), CX
-	MOVQ      ld+16(FP), DX
-	MOVQ      s+24(FP), BX
-	MOVQ      lanes+32(FP), SI
-	LEAQ      (DX)(DX*2), DI
-	LEAQ      (DX)(DX*4), R8
-	LEAQ      (DI)(DX*4), R9
-	VPXORD    Z21, Z21, Z21
-	VPXORD    Z22, Z22, Z22
-	VPXORD    Z23, Z23, Z23
-	VPXORD    Z24, Z24, Z24
-	VPXORD    Z25, Z25, Z25
-	VPXORD    Z26, Z26, Z26
-	VPXORD    Z27, Z27, Z27
-	VPXORD    Z28, Z28, Z28
-	MOVQ      (BX), R10
-	MOVQ      R10, (SP)
-	CMPQ      160(BX), $0x09
-	JNE       no_units
+	MOVQ   w+0(FP), AX
+	MOVQ   x+8(FP), CX
+	MOVQ   ld+16(FP), DX
+	MOVQ   s+24(FP), BX
+	MOVQ   lanes+32(FP), SI
+	LEAQ   (DX)(DX*2), DI
+	LEAQ   (DX)(DX*4), R8
+	LEAQ   (DI)(DX*4), R9
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	VPXORD Z28, Z28, Z28
+	MOVQ   (BX), R10
+	MOVQ   R10, (SP)
+	CMPQ   160(BX), $0x0b
+	JE     units
+	CMPQ   160(BX), $0x09
+	JNE    no_units
+
+units:
 	VCVTPH2PS (AX), Z3
 	VMOVUPS   Z3, 24(SP)
 	ADDQ      176(BX), AX
@@ -12678,14 +12834,14 @@ head_e4m3_no:
 	VPMOVD2M  Z2, K2
 	VPSLLD    $0x19, Z3, Z2
 	VPMOVD2M  Z2, K3
-	VMOVUPS   2496(SI), Z5
-	VPERMT2PS 2560(SI), Z3, Z5
-	VMOVUPS   2624(SI), Z6
-	VPERMT2PS 2688(SI), Z3, Z6
-	VMOVUPS   2752(SI), Z7
-	VPERMT2PS 2816(SI), Z3, Z7
-	VMOVUPS   2880(SI), Z8
-	VPERMT2PS 2944(SI), Z3, Z8
+	VMOVUPS   2560(SI), Z5
+	VPERMT2PS 2624(SI), Z3, Z5
+	VMOVUPS   2688(SI), Z6
+	VPERMT2PS 2752(SI), Z3, Z6
+	VMOVUPS   2816(SI), Z7
+	VPERMT2PS 2880(SI), Z3, Z7
+	VMOVUPS   2944(SI), Z8
+	VPERMT2PS 3008(SI), Z3, Z8
 	VBLENDMPS Z6, Z5, K2, Z5
 	VBLENDMPS Z8, Z7, K2, Z7
 	VBLENDMPS Z7, Z5, K3, Z5
@@ -12784,6 +12940,8 @@ head_whole_no:
 	JMP              head_done
 
 head_rows_no:
+	CMPQ             R12, $0x0a
+	JNE              head_offset_no
 	VCVTPH2PS        (AX), Z1
 	ADDQ             $0x20, AX
 	VCVTPH2PS        (AX), Z3
@@ -12801,6 +12959,19 @@ head_rows_no:
 	VFMADD231PS.BCST (R12)(DI*2), Z3, Z27
 	VFMADD231PS.BCST (R12)(R9*1), Z3, Z28
 	ADDQ             $0x04, 224(SP)
+	JMP              head_done
+
+head_offset_no:
+	VMOVUPS      24(SP), Z1
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z4
+	VPBROADCASTD 4(AX), K2, Z4
+	VPSLLVD      960(SI), Z4, Z4
+	VPSRLD       $0x1c, Z4, Z4
+	VCVTDQ2PS    Z4, Z4
+	VSCALEFPS    Z4, Z1, Z1
+	ADDQ         $0x08, AX
 
 head_done:
 	VMOVUPS 768(SI), Z0
@@ -12960,7 +13131,7 @@ wide2:
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST (CX), Z3, Z5
@@ -12972,7 +13143,7 @@ wide2:
 	VFMADD231PS.BCST (CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST (CX)(R9*1), Z3, Z12
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 4(CX), Z3, Z13
@@ -12984,7 +13155,7 @@ wide2:
 	VFMADD231PS.BCST 4(CX)(DI*2), Z3, Z19
 	VFMADD231PS.BCST 4(CX)(R9*1), Z3, Z20
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 8(CX), Z3, Z5
@@ -12995,7 +13166,7 @@ wide2:
 	VFMADD231PS.BCST 8(CX)(R8*1), Z3, Z10
 	VFMADD231PS.BCST 8(CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST 8(CX)(R9*1), Z3, Z12
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 12(CX), Z3, Z13
@@ -13009,7 +13180,7 @@ wide2:
 	VMOVDQU64        64(AX), Z2
 	PREFETCHT0       8256(AX)
 	VPSLLD           $0x18, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 16(CX), Z3, Z5
@@ -13021,7 +13192,7 @@ wide2:
 	VFMADD231PS.BCST 16(CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST 16(CX)(R9*1), Z3, Z12
 	VPSLLD           $0x10, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 20(CX), Z3, Z13
@@ -13033,7 +13204,7 @@ wide2:
 	VFMADD231PS.BCST 20(CX)(DI*2), Z3, Z19
 	VFMADD231PS.BCST 20(CX)(R9*1), Z3, Z20
 	VPSLLD           $0x08, Z2, Z4
-	VPSRAD           $0x04, Z4, Z4
+	VPSRAVD          1984(SI), Z4, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 24(CX), Z3, Z5
@@ -13044,7 +13215,7 @@ wide2:
 	VFMADD231PS.BCST 24(CX)(R8*1), Z3, Z10
 	VFMADD231PS.BCST 24(CX)(DI*2), Z3, Z11
 	VFMADD231PS.BCST 24(CX)(R9*1), Z3, Z12
-	VPSRAD           $0x04, Z2, Z4
+	VPSRAVD          1984(SI), Z2, Z4
 	VPANDD           1856(SI), Z4, Z4
 	VMULPS           1920(SI), Z4, Z3
 	VFMADD231PS.BCST 28(CX), Z3, Z13
@@ -15463,8 +15634,12 @@ TEXT ·panelA8x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ      R11, 8(SP)
 	MOVQ      $0x0000ff00, R11
 	MOVQ      R11, 48(SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z2
 	VMOVUPS   Z2, 56(SP)
 	ADDQ      176(BX), AX
@@ -15899,6 +16074,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z0
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       56(SP), Z0, Z0
@@ -16014,6 +16191,19 @@ head_whole_no:
 	VMULPS       Z2, Z3, Z3
 	VADDPS       960(DI), Z3, Z3
 	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      56(SP), Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z3
+	VPBROADCASTD 4(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VSCALEFPS    Z3, Z0, Z0
+	ADDQ         $0x08, AX
 
 head_done:
 	VMULPS       896(SI), Z0, Z0
@@ -16594,8 +16784,12 @@ TEXT ·panelA4x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ      R11, 8(SP)
 	MOVQ      $0x0000ff00, R11
 	MOVQ      R11, 48(SP)
+	CMPQ      160(BX), $0x0b
+	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
+
+units:
 	VCVTPH2PS (AX), Z2
 	VMOVUPS   Z2, 56(SP)
 	ADDQ      176(BX), AX
@@ -17078,6 +17272,8 @@ head_bytes_no:
 	JMP       head_done
 
 head_whole_no:
+	CMPQ         R12, $0x09
+	JNE          head_rows_no
 	VPMOVZXBD    (AX), Z0
 	VCVTDQ2PS    Z0, Z0
 	VMULPS       56(SP), Z0, Z0
@@ -17209,6 +17405,19 @@ head_whole_no:
 	VMULPS.BCST  4(R12)(R10*1), Z3, Z3
 	VADDPS       960(DI), Z3, Z3
 	VMOVUPS      Z3, 960(DI)
+	JMP          head_done
+
+head_rows_no:
+	VMOVUPS      56(SP), Z0
+	MOVL         $0x0000ff00, R12
+	KMOVW        R12, K2
+	VPBROADCASTD (AX), Z3
+	VPBROADCASTD 4(AX), K2, Z3
+	VPSLLVD      960(SI), Z3, Z3
+	VPSRLD       $0x1c, Z3, Z3
+	VCVTDQ2PS    Z3, Z3
+	VSCALEFPS    Z3, Z0, Z0
+	ADDQ         $0x08, AX
 
 head_done:
 	VMULPS       896(SI), Z0, Z0

@@ -25,6 +25,7 @@ const (
 	headWhole                 // 16 whole numbers of 16 bits, in units of laneWhole
 	headRows                  // 16 whole numbers of 8 bits, and 16 zeros of 4; the panel begins with units of its rows
 	headOffset                // 16 half-precision scales, and 16 half-precision numbers that are added to all weights
+	headShift                 // 16 exponents of 2 of 4 bits; the panel begins with what is multiplied, for its rows
 )
 
 // heads are those that store scales of each kind; other scales have no kernel. Affine
@@ -33,12 +34,13 @@ var heads = map[quant.Scaling]head{
 	quant.HalfScaling: headHalf, quant.E8M0Scaling: headE8M0, quant.E4M3Scaling: headE4M3,
 	quant.DoubleScaling: headDouble, quant.BilevelScaling: headBilevel, quant.WholeScaling: headWhole,
 	quant.QoQScaling: headRows, quant.OffsetScaling: headOffset,
+	quant.ShiftScaling: headShift,
 }
 
 // bytes is the size of a head.
 func (h head) bytes() int {
 	return [...]int{2 * panelRows, 2 * panelRows, 2*panelRows + 8, 8 + 6 + 6, panelRows, panelRows, panelRows,
-		3 * panelRows, 2 * panelRows, panelRows + 8, 4 * panelRows}[h]
+		3 * panelRows, 2 * panelRows, panelRows + 8, 4 * panelRows, panelRows / 2}[h]
 }
 
 // offset says that weights of a group have a constant in common beside their
@@ -61,7 +63,8 @@ type codec struct {
 	wide    bool
 	encoded *[256]byte
 	e4m3    bool
-	// tables says that each row has 16 levels of its own, and trellis that codes stand for none.
+	e5m2    bool // with e4m3: they are E5M2 numbers
+	// tables says that each row has up to 16 levels of its own, and trellis that codes stand for none.
 	tables, trellis bool
 	// storedZero is the stored code that zero stands for.
 	storedZero byte
@@ -92,8 +95,20 @@ func codecOf(f quant.Format, float bool, tensor []float32) codec {
 		c.wide = true
 		c.encode(f)
 		return c
-	case f.Kind == quant.Any4:
+	case f.Kind == quant.Any4 || f.Kind == quant.AnyFew:
 		c.tables = true
+		return c
+	case f.Kind == quant.HQQ4:
+		for u := range c.levels {
+			c.levels[u] = float32(u)
+		}
+		return c
+	case f.Kind == quant.Power4:
+		levels := quant.PowerLevels(float64(tensor[0]))
+		for u, v := range levels.Value {
+			c.levels[u] = float32(v)
+		}
+		c.zero, c.storedZero = levels.Zero, levels.Zero
 		return c
 	case f.Kind == quant.Trellis:
 		c.trellis = true
@@ -140,6 +155,13 @@ func (c *codec) encode(f quant.Format) {
 		return
 	}
 	c.storedZero = levels.Stored(levels.Zero)
+	if c.e5m2 = f.Kind == quant.FP8E5M2; c.e5m2 {
+		c.e4m3 = true
+		for u := range c.encoded {
+			c.encoded[u] = byte(u)
+		}
+		return
+	}
 	if c.e4m3 = needsFloat(f); c.e4m3 {
 		for u := range 1 << f.Bits {
 			v := levels.Decode(byte(u))
@@ -186,7 +208,7 @@ func wholeUnit(levels *quant.Levels) float64 {
 func needsFloat(f quant.Format) bool {
 	levels := f.Kind.Levels()
 	if levels == nil {
-		return f.Kind == quant.Any4 || f.Kind == quant.Trellis
+		return slices.Contains([]quant.Kind{quant.Any4, quant.AnyFew, quant.Trellis, quant.HQQ4, quant.Power4}, f.Kind)
 	}
 	unit, top := .5, float64(doubledZero)
 	if f.Bits > 4 {
@@ -225,38 +247,40 @@ const doubledZero = 2 * zeroCode
 // tableBytes is the size of the levels of 16 rows, half precision.
 const tableBytes = 2 * 16 * panelRows
 
-// prefix is the size of what comes before the first group of a panel. Of headRows: the
-// half-precision units of 16 rows. Of headOffset: their levels, row by row. Of
+// prefix is the size of what comes before the first group of a panel. Of headRows and
+// headShift: the half-precision units of 16 rows. Of codec.tables: their levels, row by row. Of
 // headDouble: the number, below 256, of the panel's first scale in its block, and
 // the largest magnitudes of the blocks, float32, that the scales of 16 rows with so
 // many groups can belong to.
-func (h head) prefix(groups int) int {
-	switch h {
-	case headRows:
+func (c *codec) prefix(groups int) int {
+	switch c.head {
+	case headRows, headShift:
 		return 2 * panelRows
-	case headOffset:
-		return tableBytes
 	case headDouble:
 	default:
+		if c.tables {
+			return tableBytes
+		}
 		return 0
 	}
 	return 4 + 4*((quant.DoubleBlock-1+panelRows*groups-1)/quant.DoubleBlock+1)
 }
 
 // appendPrefix appends the prefix of panel p.
-func (h head) appendPrefix(out []byte, base *quant.Packed, groups, p int) []byte {
-	switch h {
-	case headRows:
+func (c *codec) appendPrefix(out []byte, base *quant.Packed, groups, p int) []byte {
+	switch c.head {
+	case headRows, headShift:
 		return appendRows(out, base.Second, base.N, p, 1)
-	case headOffset:
-		return appendRows(out, base.Tables, base.N, p, 16)
 	case headDouble:
 	default:
+		if c.tables {
+			return appendTables(out, base, p)
+		}
 		return out
 	}
 	first := p * panelRows * groups
 	out = binary.LittleEndian.AppendUint32(out, uint32(first%quant.DoubleBlock))
-	for i := range (h.prefix(groups) - 4) / 4 {
+	for i := range (c.prefix(groups) - 4) / 4 {
 		var v float32
 		if at := 1 + first/quant.DoubleBlock + i; at < len(base.Tensor) {
 			v = base.Tensor[at]
@@ -277,17 +301,18 @@ func appendRows(out []byte, numbers []uint16, n, p, each int) []byte {
 
 // readPrefix is the inverse of appendPrefix, but for headDouble, whose numbers are the
 // matrix's.
-func (h head) readPrefix(data []byte, base *quant.Packed, p int) {
-	numbers, each := base.Second, 1
-	switch h {
-	case headRows:
-	case headOffset:
-		numbers, each = base.Tables, 16
-	default:
-		return
-	}
-	for i := range numbers[p*panelRows*each : min(base.N, (p+1)*panelRows)*each] {
-		numbers[p*panelRows*each+i] = binary.LittleEndian.Uint16(data[2*i:])
+func (c *codec) readPrefix(data []byte, base *quant.Packed, p int) {
+	for r := range min(base.N-p*panelRows, panelRows) {
+		n := p*panelRows + r
+		switch {
+		case c.head == headRows || c.head == headShift:
+			base.Second[n] = binary.LittleEndian.Uint16(data[2*r:])
+		case c.tables:
+			each := 1 << base.Format.Bits
+			for u := range each {
+				base.Tables[n*each+u] = binary.LittleEndian.Uint16(data[2*(16*r+u):])
+			}
+		}
 	}
 }
 
@@ -314,6 +339,8 @@ func (h head) appendHead(out []byte, base *quant.Packed, groups, p, group int) [
 		}
 		out = append(out, make([]byte, panelRows-rows)...)
 		return appendColumn(out, base.Zeros, base.N, groups, p, group, 4, 4)
+	case headShift:
+		return appendColumn(out, base.ScaleBytes, base.N, groups, p, group, 4, 4)
 	}
 	for i := range rows {
 		out = binary.LittleEndian.AppendUint16(out, base.Scales[at(i)])
@@ -388,6 +415,9 @@ func (h head) readHead(data []byte, base *quant.Packed, groups, p, group int, fi
 			base.ScaleBytes[n*groups+group] = data[i]
 			l := (groups*4 + 7) / 8
 			flip(base.Zeros[n*l:(n+1)*l], group, 4, codeAt(data[panelRows:], i, 4))
+		case headShift:
+			l := (groups*4 + 7) / 8
+			flip(base.ScaleBytes[n*l:(n+1)*l], group, 4, codeAt(data, i, 4))
 		default:
 			base.Scales[n*groups+group] = binary.LittleEndian.Uint16(data[2*i:])
 			if h == headAffine {

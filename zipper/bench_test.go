@@ -100,22 +100,7 @@ func BenchmarkFormats(b *testing.B) {
 				b.Run(fmt.Sprintf("%s/%s", a, f), func(b *testing.B) {
 					q := &quant.Quantized{Base: randomBase(rand.New(rand.NewPCG(1, 2)), f, n, k)}
 					w := prepackFor(b, q, Dense4, a)
-					x, y := normal(1, 1, k), gemm.NewMatrix(1, n)
-					times := make([][]float64, 2)
-					for b.Loop() {
-						for _, v := range rand.Perm(2) {
-							start := clock()
-							[]*Weights{base, w}[v].MulNT(y, x)
-							times[v] = append(times[v], clock()-start)
-						}
-					}
-					b.ReportMetric(0, "ns/op")
-					low, mid, high := ratios(times[1], times[0])
-					b.ReportMetric(mid, "time/int4")
-					b.ReportMetric(low, "low")
-					b.ReportMetric(high, "high")
-					b.ReportMetric(float64(w.Bytes())/float64(base.Bytes()), "bytes/int4")
-					b.ReportMetric(float64(base.Bytes())/median(times[0])/1e9, "int4-GB/s")
+					benchmarkPair(b, base, w, 1)
 				})
 			}
 		}
@@ -278,31 +263,36 @@ func BenchmarkActivations(b *testing.B) {
 func BenchmarkTrellis(b *testing.B) {
 	const n, k = 14336, 4096
 	for _, a := range []quant.Activations{quant.A8, quant.A16} {
-		base := prepackFor(b, layout{n: n, k: k, group: 128}.random(1, anyScale), Dense4, a)
 		for _, code := range trellisCodes {
 			for _, bits := range []int{4, 3, 2} {
-				w := prepackFor(b, randomTrellis(b, 1, n, k, trellis{bits, 16, code}), Dense4, a)
-				for _, m := range []int{1, 4, 16, 512} {
-					b.Run(fmt.Sprintf("%s/%s/%d/M=%d", a, code, bits, m), func(b *testing.B) {
-						x, y := normal(1, m, k), gemm.NewMatrix(m, n)
-						times := make([][]float64, 2)
-						for b.Loop() {
-							for _, v := range rand.Perm(2) {
-								start := clock()
-								[]*Weights{base, w}[v].MulNT(y, x)
-								times[v] = append(times[v], clock()-start)
-							}
-						}
-						b.ReportMetric(0, "ns/op")
-						low, mid, high := ratios(times[1], times[0])
-						b.ReportMetric(mid, "time/int4")
-						b.ReportMetric(low, "low")
-						b.ReportMetric(high, "high")
-						b.ReportMetric(float64(w.Bytes())/float64(base.Bytes()), "bytes/int4")
-						b.ReportMetric(float64(base.Bytes())/median(times[0])/1e9, "int4-GB/s")
-					})
-				}
+				b.Run(fmt.Sprintf("%s/%s/%d", a, code, bits), func(b *testing.B) {
+					base := prepackFor(b, layout{n: n, k: k, group: 128}.random(1, anyScale), Dense4, a)
+					w := prepackFor(b, randomTrellis(b, 1, n, k, trellis{bits, 16, code}), Dense4, a)
+					for _, m := range []int{1, 4, 16, 512} {
+						b.Run(fmt.Sprintf("M=%d", m), func(b *testing.B) { benchmarkPair(b, base, w, m) })
+					}
+				})
 			}
 		}
 	}
+}
+
+// benchmarkPair times w against base in turns.
+func benchmarkPair(b *testing.B, base, w *Weights, m int) {
+	x, y := normal(1, m, w.k), gemm.NewMatrix(m, w.n)
+	times := make([][]float64, 2)
+	for b.Loop() {
+		for _, v := range rand.Perm(2) {
+			start := clock()
+			[]*Weights{base, w}[v].MulNT(y, x)
+			times[v] = append(times[v], clock()-start)
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	low, mid, high := ratios(times[1], times[0])
+	b.ReportMetric(mid, "time/int4")
+	b.ReportMetric(low, "low")
+	b.ReportMetric(high, "high")
+	b.ReportMetric(float64(w.Bytes())/float64(base.Bytes()), "bytes/int4")
+	b.ReportMetric(float64(base.Bytes())/median(times[0])/1e9, "int4-GB/s")
 }

@@ -16,24 +16,24 @@
 //
 // # Formats of the base
 //
-// Integers of 2 to 8 bits, symmetric,
-// affine or with scales of two levels (quant.Bilevel, quant.QoQ4, quant.IntScale4), and
-// those whose levels are few multiples of one step (FP4, MXFP4, NVFP4, MXINT4, NVINT4,
-// SEQ4, MXINT8, FP6E2M3), run as integers in all three schemes. The levels of NF4, NF4DQ,
-// BnbFP4, Any4, FP8, MXFP8 and FP6 are multiples of no step. Rounded to 8 bits they
+// Integers of 2 to 8 bits, symmetric, affine or with scales of two levels (quant.Bilevel,
+// quant.QoQ4, quant.IntScale4, quant.SDR4), and those whose levels are few multiples of one
+// step (FP4, MXFP4, NVFP4, MXINT4, NVINT4, SEQ4, MXINT8, FP6E2M3), run as integers in all
+// three schemes. The levels of NF4, NF4DQ, BnbFP4, Any4 and AnyFew, Power4, FP8, FP8E5M2,
+// MXFP8 and FP6 are multiples of no step, nor are the zeros of HQQ4. Rounded to 8 bits they
 // would be another grid than the stored one. So with W4A8 and W4A4 X is rounded as
 // quant.A8 or quant.A4 says, and multiplied in float32: accuracy is exactly that of what
 // is stored, and speed that of W4A16.
 //
 // A code of 5 to 8 bits takes a byte in the stream, and a cell 128: first columns 0
 // to 3 of 16 rows, then the others. The byte is the number of steps, 128 larger than it
-// is, or an E4M3 number, which those of FP6 are as well. Codes of Any4, whose levels
+// is, or an E4M3 number, which those of FP6 are as well, or an E5M2 one. Codes of Any4, whose levels
 // differ from row to row, lie row by row; see tables.go.
 //
 // Trellis codes (quant.Trellis: QTIP's and EXL3's) run in float32 as well, without a
 // residual. The states of 16 rows are found by shifts, and their values computed in registers; see
 // trellis.go. A stream has as many bytes as the stored form. Formats whose scales are
-// quant.OtherScaling have no kernel otherwise; Takes refuses them.
+// quant.OtherScaling (IF4, FireQ4) have no kernel otherwise; Takes refuses them.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.

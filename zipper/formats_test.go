@@ -18,7 +18,8 @@ func baseFormats(t testing.TB, g int) []quant.Format {
 	var out []quant.Format
 	for _, name := range []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int3b", "int4b",
 		"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "mxint4", "nvint4", "seq4",
-		"any4", "qoq4", "intscale4", "int5a", "int6", "int7a", "int8a", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3"} {
+		"any4", "qoq4", "intscale4", "int5a", "int6", "int7a", "int8a", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3",
+		"any2", "any3", "power4", "hqq4", "sdr4", "mxfp6", "mxfp6e2m3", "fp8e5m2"} {
 		f, err := quant.ParseFormat(name, g)
 		if fixed := f.Kind.FixedGroup(); fixed > 0 {
 			f, err = quant.ParseFormat(name, fixed)
@@ -68,7 +69,10 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 	zeroBits := stored.Bits
 	switch stored.Scaling() {
 	case quant.OffsetScaling:
-		p.Scales, p.Offsets, p.Tables = halves(n*groups), halves(n*groups), make([]uint16, 16*n)
+		p.Scales, p.Offsets = halves(n*groups), halves(n*groups)
+		if stored.Kind != quant.HQQ4 {
+			p.Tables = make([]uint16, n<<stored.Bits)
+		}
 		for i := range p.Tables {
 			p.Tables[i] = half.ToF16(float32(8 * rng.NormFloat64()))
 		}
@@ -87,6 +91,9 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 		for i, b := range p.ScaleBytes {
 			p.ScaleBytes[i] = b & 15
 		}
+	case quant.ShiftScaling:
+		p.Second, p.ScaleBytes = halves(n), bytes(n, groups, 4)
+		return p
 	case quant.E8M0Scaling:
 		p.ScaleBytes = make([]byte, n*groups)
 		for i := range p.ScaleBytes {
@@ -114,6 +121,9 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 		}
 	default:
 		p.Scales = halves(n * groups)
+		if stored.Kind == quant.Power4 {
+			p.Tensor = []float32{.65}
+		}
 	}
 	if stored.Affine {
 		p.Zeros = bytes(n, groups, zeroBits)
@@ -264,8 +274,11 @@ func spread(p *quant.Packed, n, k int) float64 {
 		second := p.Second[(n/16*groups+group)*4:]
 		scale = float64(half.FromF16(second[1])) + float64(codeAt(p.ScaleBytes[n*l:], group, 3))*float64(half.FromF16(second[0]))
 		zero = float64(half.FromF16(second[3])) + float64(codeAt(p.Zeros[n*l:], group, 3))*float64(half.FromF16(second[2]))
-	case p.Format.Kind == quant.Any4:
-		for _, v := range p.Tables[16*n:][:16] {
+	case p.Format.Scaling() == quant.OffsetScaling:
+		if scale = 15; p.Tables != nil {
+			scale = 0
+		}
+		for _, v := range p.Tables[min(len(p.Tables), n<<p.Format.Bits):min(len(p.Tables), (n+1)<<p.Format.Bits)] {
 			scale = max(scale, math.Abs(float64(half.FromF16(v))))
 		}
 		scale *= float64(half.FromF16(p.Scales[n*groups+group]))

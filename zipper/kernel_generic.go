@@ -149,7 +149,7 @@ func (k *walk) byteGroup(first, cells int) {
 					at := cellCols*(first+c) + i
 					switch {
 					case k.s.mode == cellsE4M3:
-						k.facc[t][r] += fromE4M3(code) * asFloats(k.x[t*k.ld:])[at]
+						k.facc[t][r] += k.fromE4M3(code) * asFloats(k.x[t*k.ld:])[at]
 					case k.scheme == schemeA16:
 						k.facc[t][r] += float32(int(code)-byteZero) * asFloats(k.x[t*k.ld:])[at]
 					default:
@@ -161,10 +161,12 @@ func (k *walk) byteGroup(first, cells int) {
 	}
 }
 
-// fromE4M3 is the value of an E4M3 number: its bits are those of a float32 number that is
-// 2^120 times smaller.
-func fromE4M3(b byte) float32 {
-	return math.Float32frombits(uint32(b)<<24&0x80000000|uint32(b)<<20&0x07f00000) * 0x1p120
+// fromE4M3 is the value of an E4M3 or E5M2 number: its bits are those of a float32 number that
+// is smaller by a power of two.
+func (k *walk) fromE4M3(b byte) float32 {
+	l := k.lanes
+	bits := int32(uint32(b)<<24) >> l.part(laneE4M3Shift)[0] & l.part(laneE4M3)[0]
+	return math.Float32frombits(uint32(bits)) * math.Float32frombits(uint32(l.part(laneE4M3Unit)[0]))
 }
 
 // tabledGroup adds the products of cells whose nibbles stand for levels of their rows.
@@ -256,6 +258,11 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 		gemm.DecodeF16(scales[:], k.prefix[:2*panelRows])
 		for r := range scales {
 			scales[r] *= float32(data[r])
+		}
+	case headShift:
+		gemm.DecodeF16(scales[:], k.prefix[:2*panelRows])
+		for r := range scales {
+			scales[r] *= float32(int(1) << codeAt(data, r, 4))
 		}
 	}
 	switch h {

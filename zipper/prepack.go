@@ -245,7 +245,7 @@ func (s *shape) packPanel(w *Weights, base *quant.Packed, r *quant.Residual, o *
 	g := w.grid
 	var out []byte
 	if s.groups > 0 {
-		out = w.codec.head.appendPrefix(out, base, g.storedGroups(), p)
+		out = w.codec.appendPrefix(out, base, g.storedGroups(), p)
 	}
 	var todo []strip
 	if r != nil {

@@ -110,7 +110,7 @@ func (g grid) column(position int) int {
 func denseShape(g grid, c *codec) shape {
 	s := shape{groups: g.groups(), groupCells: g.groupCells(), lastCells: g.lastCells(),
 		tileGroups: max(1, tileCols/(g.groupCells()*cellCols)),
-		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.head.prefix(g.storedGroups())}
+		head:       int(c.head), headBytes: c.head.bytes(), prefix: c.prefix(g.storedGroups())}
 	switch {
 	case c.e4m3:
 		s.mode = cellsE4M3
@@ -211,8 +211,9 @@ const (
 	laneStepHigh         //
 	laneWhole            // unit of the scales of headWhole, float32
 	laneTops             // the upper bit of every byte
-	laneE4M3             // sign, and exponent and mantissa of an E4M3 number as float32 has them
+	laneE4M3             // sign, and exponent and mantissa of an E4M3 number as float32 has them, or an E5M2 one
 	laneE4M3Unit         // what the number that these bits are is multiplied by, float32
+	laneE4M3Shift        // how far the byte is shifted to there from the top of a lane
 	laneScales           // the 256 values of their bytes, float32
 	laneParts     = laneScales + 16
 )
@@ -224,9 +225,8 @@ func (s *shape) laneTable(rowScales bool) (t laneTable) {
 		t.part(laneStrip)[l] = int32(math.Float32bits(stripLevels[l]))
 		t.part(laneBelow)[l] = 1<<l - 1
 		t.part(laneNibble)[l] = int32(28 - 4*(l%8))
-		t.part(laneSigns)[l] = -0x77777778                                     // 0x88888888
-		t.part(laneTops)[l] = -0x7f7f7f80                                      // 0x80808080
-		t.part(laneE4M3)[l], t.part(laneE4M3Unit)[l] = -0x78100000, 0x7b800000 // 0x87f00000, 2^120
+		t.part(laneSigns)[l] = -0x77777778 // 0x88888888
+		t.part(laneTops)[l] = -0x7f7f7f80  // 0x80808080
 		t.part(laneEighth)[l], t.part(laneOne)[l] = 0x3e000000, 0x3f800000
 		t.part(laneNumber)[l], t.part(laneNumber + 1)[l] = int32(l), int32(panelRows+l)
 	}
@@ -263,6 +263,11 @@ func (t *laneTable) base(c *codec, groups int, mean, whole float32) {
 		t.part(laneGroups)[l] = int32(l * groups)
 		t.part(laneMean)[l] = int32(math.Float32bits(mean))
 		t.part(laneWhole)[l] = int32(math.Float32bits(whole))
+		mask, unit, shift := -0x78100000, 0x7b800000, 4 // 0x87f00000, 2^120
+		if c.e5m2 {
+			mask, unit, shift = -0x70200000, 0x77800000, 3 // 0x8fe00000, 2^112
+		}
+		t.part(laneE4M3)[l], t.part(laneE4M3Unit)[l], t.part(laneE4M3Shift)[l] = int32(mask), int32(unit), int32(shift)
 		first := l % 4 * 4
 		t.part(laneDoubled)[l] = int32(uint32(c.double(first)) | uint32(c.double(first+1))<<8 |
 			uint32(c.double(first+2))<<16 | uint32(c.double(first+3))<<24)
@@ -282,8 +287,8 @@ func (t *laneTable) base(c *codec, groups int, mean, whole float32) {
 // Takes reports why no kernel executes weights of form f by variant v with
 // activations a, or nil if one does. It is the list of what this package can
 // do: bases of all formats but those of quant.OtherScaling, with any group, alone, with
-// residuals of 2 to 4 bits or with 16-bit outliers; trellis codes, without a residual. Each of these may have scales of channels, whole
-// channels and a low-rank branch beside it.
+// residuals of 2 to 4 bits or with 16-bit outliers; trellis codes, without a residual. Each
+// of these may have scales of channels, whole channels and a low-rank branch beside it.
 func Takes(f quant.Form, v Variant, a quant.Activations) error {
 	b, r := f.Base, f.Residual
 	switch {

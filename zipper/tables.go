@@ -1,8 +1,12 @@
 package zipper
 
-import "github.com/mosaicquant/mosaicquant/quant"
+import (
+	"encoding/binary"
 
-// Where each row has 16 levels of its own (quant.Any4), a register holds columns of one row,
+	"github.com/mosaicquant/mosaicquant/quant"
+)
+
+// Where each row has levels of its own (quant.Any4, quant.AnyFew), a register holds columns of one row,
 // not rows of one column: then its index looks up the levels of one row. Codes of a
 // group lie row by row, 32 columns in 16 bytes, the first 16 of them in low nibbles. The last
 // 32 columns of a group may be fewer; kernels do not multiply the others. Each row sums
@@ -14,6 +18,18 @@ const tabledCols = 32
 // tabledBytes is the size of the codes of so many cells of 16 rows.
 func tabledBytes(cells int) int {
 	return panelRows * ceilDiv(cells*cellCols, tabledCols) * tabledCols / 2
+}
+
+// appendTables appends the levels of 16 rows of panel p, 16 for each row, half precision.
+func appendTables(out []byte, base *quant.Packed, p int) []byte {
+	each := 1 << base.Format.Bits
+	tables := make([]byte, tableBytes)
+	for r := range min(base.N-p*panelRows, panelRows) {
+		for u, v := range base.Tables[(p*panelRows+r)*each:][:each] {
+			binary.LittleEndian.PutUint16(tables[2*(16*r+u):], v)
+		}
+	}
+	return append(out, tables...)
 }
 
 // appendTabled appends the codes of a group of panel p: cols of a row from first on.

@@ -27,7 +27,7 @@ func (w *Weights) Unpack() *quant.Quantized {
 		u.codes = w.codec.decoded(w.format)
 	}
 	for p := range len(w.main.starts) - 1 {
-		w.codec.head.readPrefix(w.main.data[w.main.starts[p]:], u.base, p)
+		w.codec.readPrefix(w.main.data[w.main.starts[p]:], u.base, p)
 	}
 	u.main.each(u.group, u.strip)
 	if w.second != nil {
@@ -147,7 +147,12 @@ func (w *Weights) emptyBase() *quant.Packed {
 		b.ScaleBytes, b.Second, zeros = make([]byte, w.n*groups), make([]uint16, w.n), 4
 	case headOffset:
 		b.Scales, b.Offsets = make([]uint16, w.n*groups), make([]uint16, w.n*groups)
-		b.Tables = make([]uint16, 16*w.n)
+		if w.codec.tables {
+			b.Tables = make([]uint16, w.n<<f.Bits)
+		}
+		return b
+	case headShift:
+		b.ScaleBytes, b.Second = make([]byte, w.n*((4*groups+7)/8)), make([]uint16, w.n)
 		return b
 	case headBilevel:
 		zeros = 3

@@ -49,11 +49,13 @@ func repeated(entries []*Entry) []*Entry {
 	return out
 }
 
-// repeatKey is the same for rows that may be repeats of each other.
+// repeatKey is the same for rows that may be repeats of each other. A setting that rows of
+// an earlier version do not have is as good as one that is off.
 func repeatKey(e *Entry) string {
+	off := []string{"none", "false", "0"}
 	var axes []string
-	for k := range e.Axes {
-		if k != seedAxis && !(e.Reference && strings.HasPrefix(k, "calibration.")) {
+	for k, v := range e.Axes {
+		if k != seedAxis && !slices.Contains(off, v) && !(e.Reference && strings.HasPrefix(k, "calibration.")) {
 			axes = append(axes, k)
 		}
 	}

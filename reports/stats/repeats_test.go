@@ -101,4 +101,8 @@ func TestNoRepeats(t *testing.T) {
 	if n := len(Build([]row.Row{a, d}).Groups[0].Entries); n != 2 {
 		t.Errorf("a row without windows was averaged: %d rows", n)
 	}
+	e := drawn("rtn g128", map[string]string{"method": "rtn", "lm_head": "false"}, 2, .04, 1)
+	if n := len(Build([]row.Row{a, e}).Groups[0].Entries); n != 1 {
+		t.Errorf("a draw from before a setting existed, and one where it is off, are %d rows", n)
+	}
 }

@@ -54,8 +54,8 @@ func (e *engine) floatBytes(x Register) {
 	ADDQ(Imm(32), x)
 }
 
-// floatE4M3 is floatCell for E4M3 numbers: at the top of a lane, with the exponent moved to
-// where float32 has its last bits, they are float32 numbers 2^120 times too small.
+// floatE4M3 is floatCell for E4M3 and E5M2 numbers: at the top of a lane, with the exponent
+// moved to where float32 has its last bits, they are float32 numbers that are too small by a power of two.
 func (e *engine) floatE4M3(x Register) {
 	for half := range 2 {
 		VMOVDQU64(Mem{Base: e.w, Disp: 64 * half}, e.code)
@@ -66,7 +66,7 @@ func (e *engine) floatE4M3(x Register) {
 				VPSLLD(Imm(uint64(24-8*i)), e.code, e.high)
 				v = e.high
 			}
-			VPSRAD(Imm(4), v, e.high)
+			VPSRAVD(e.lane(laneE4M3Shift), v, e.high)
 			VPANDD(e.lane(laneE4M3), e.high, e.high)
 			VMULPS(e.lane(laneE4M3Unit), e.high, e.low)
 			col := 4*half + i

@@ -202,7 +202,7 @@ func (e *engine2) byteCodes(c VecVirtual, mode, i int) {
 		VPSLLD(Imm(uint64(24-8*i)), c, e.p)
 		from = e.p
 	}
-	VPSRAD(Imm(4), from, e.p)
+	VPSRAVD(e.lane(laneE4M3Shift, 0), from, e.p)
 	VPAND(e.lane(laneE4M3, 0), e.p, e.p)
 	VMULPS(e.lane(laneE4M3Unit, 0), e.p, e.p)
 }

@@ -19,19 +19,20 @@ const (
 	headWhole
 	headRows
 	headOffset
+	headShift
 )
 
 var headNames = [...]string{"half", "unit", "affine", "bilevel", "e8m0", "e4m3", "double", "bytes", "whole", "rows",
-	"offset"}
+	"offset", "shift"}
 
 // headKinds are the heads that a kernel meets: levels that are no integers come
 // with float activations alone.
 func headKinds(s scheme) []int {
 	if s == a16 {
 		return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headDouble, headByteZeros, headWhole, headRows,
-			headOffset}
+			headOffset, headShift}
 	}
-	return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headByteZeros, headWhole, headRows}
+	return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headByteZeros, headWhole, headRows, headShift}
 }
 
 // heads emits what reads the head of a group: f for each kind but headHalf, which
@@ -101,6 +102,11 @@ func (e *engine) head(x, cells Register) {
 			e.codes(16, 4, 28, e.high)
 			ADDQ(Imm(24), e.w)
 			e.offset(x, cells)
+		case headShift:
+			VMOVUPS(e.units, e.scale)
+			e.codes(0, 4, 28, e.high)
+			VSCALEFPS(e.high, e.scale, e.scale)
+			ADDQ(Imm(8), e.w)
 		case headOffset:
 			half()
 			VCVTPH2PS(Mem{Base: e.w}, e.low)
@@ -273,8 +279,11 @@ const byteZero = 128
 // begin skips the prefix of the panel and keeps what heads need of it.
 func (e *engine) begin(x Register) {
 	e.units = AllocLocal(64)
+	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headShift))
+	JE(LabelRef("units"))
 	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headRows))
 	JNE(LabelRef("no_units"))
+	Label("units")
 	VCVTPH2PS(Mem{Base: e.w}, e.low)
 	VMOVUPS(e.low, e.units)
 	ADDQ(Mem{Base: e.s, Disp: prefix}, e.w)

@@ -73,6 +73,18 @@ func (e *engine2) head(x, cells, out Register) {
 			}
 			ADDQ(Imm(24), e.w)
 			e.offset(x, cells, out)
+		case headShift:
+			e.constant(0x3f800000, e.x)
+			for h := range 2 {
+				VPBROADCASTD(Mem{Base: e.w, Disp: 4 * h}, e.p)
+				VPSLLVD(e.lane(laneShift, 0), e.p, e.p)
+				VPSRLD(Imm(28), e.p, e.p)
+				VPSLLD(Imm(23), e.p, e.p)
+				VPADDD(e.x, e.p, e.p)
+				VMULPS(e.units.Offset(32*h), e.p, e.p)
+				VMOVUPS(e.p, e.scales.Offset(32*h))
+			}
+			ADDQ(Imm(8), e.w)
 		case headOffset:
 			half(false)
 			e.constant(0xbe000000, e.x) // -1/8
@@ -213,8 +225,11 @@ func (e *engine2) double() {
 // begin skips the prefix of the panel and keeps what heads need of it.
 func (e *engine2) begin(x Register) {
 	e.offsets, e.second, e.units = AllocLocal(64), AllocLocal(16), AllocLocal(64)
+	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headShift))
+	JE(LabelRef("units"))
 	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headRows))
 	JNE(LabelRef("no_units"))
+	Label("units")
 	for h := range 2 {
 		VCVTPH2PS(Mem{Base: e.w, Disp: 16 * h}, e.p)
 		VMOVUPS(e.p, e.units.Offset(32*h))

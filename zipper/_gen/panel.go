@@ -72,6 +72,7 @@ const (
 	laneTops
 	laneE4M3
 	laneE4M3Unit
+	laneE4M3Shift
 	laneScales // 16 registers
 )
 

@@ -78,7 +78,8 @@ func decodeTrellis(code string, bits int) {
 	Doc(fmt.Sprintf("%s writes the levels of tiles of %d-bit %s codes, states having the bits of mask.", name, bits, code))
 	d := newDecoder(code, bits)
 	dst := Load(Param("dst"), GP64())
-	d.tiles(func(c int, level VecVirtual) { VMOVUPS(level, Mem{Base: dst, Disp: 64 * c}) }, func() { ADDQ(U32(1024), dst) })
+	store := func(c int, level VecVirtual) { VMOVUPS(level, Mem{Base: dst, Disp: 64 * c}) }
+	d.tiles(store, func() { ADDQ(U32(1024), dst) })
 	VZEROUPPER()
 	RET()
 }
@@ -88,15 +89,17 @@ func panelTrellis(code string, bits int) {
 	name := fmt.Sprintf("panel%sx%dAVX512", code, bits)
 	TEXT(name, NOSPLIT, "func(out *float32, src *byte, tiles int, mask uint32, x *byte)")
 	Pragma("noescape")
-	Doc(fmt.Sprintf("%s adds the products of the levels of tiles of %d-bit %s codes with one token to out.", name, bits, code))
+	Doc(fmt.Sprintf("%s adds to out the products of tiles of %d-bit %s codes with one token.", name, bits, code))
 	d := newDecoder(code, bits)
 	x := Load(Param("x"), GP64())
 	e := &engine{tokens: 1, chains: 4, acc: []VecVirtual{ZMM(), ZMM(), ZMM(), ZMM()}}
 	for _, z := range e.acc {
 		VPXORD(z, z, z)
 	}
-	d.tiles(func(c int, level VecVirtual) { VFMADD231PS_BCST(Mem{Base: x, Disp: 4 * c}, level, e.acc[c%e.chains]) },
-		func() { ADDQ(Imm(64), x) })
+	multiply := func(c int, level VecVirtual) {
+		VFMADD231PS_BCST(Mem{Base: x, Disp: 4 * c}, level, e.acc[c%e.chains])
+	}
+	d.tiles(multiply, func() { ADDQ(Imm(64), x) })
 	e.joinChains()
 	out := Load(Param("out"), GP64())
 	VADDPS(Mem{Base: out}, e.acc[0], e.acc[0])
