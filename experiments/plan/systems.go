@@ -364,9 +364,8 @@ var Systems = []System{
 			"activations_zero: asymmetric\n" +
 			"methods: [{method: gptq, group: row, scale: mse}]",
 		Departs: "each of the 100 steps sees 1024 tokens of the calibration text, the authors' 16384 of WikiText-2; the cache " +
-			"is not quantized, neither in learning nor after it, so that keys are not turned; inputs are rounded to 4 " +
-			"bits per token in learning whatever the trial's are; a step of Newton's iteration keeps matrices " +
-			"orthogonal, where the code draws when to take a QR factorization",
+			"is not quantized, neither in learning nor after it, so that keys are not turned; a step of Newton's iteration " +
+			"keeps matrices orthogonal, where the code draws when to take a QR factorization",
 		Checked: "loss and gradient by torch's autograd through transformers' LLaMA, Qwen2, Qwen3 and Mistral " +
 			"(scripts/golden/spinquant.py), and by differences of an independent loss in float64; the function is kept " +
 			"to 1e-5. Not the authors' code, whose licence is not free",
