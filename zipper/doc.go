@@ -18,7 +18,7 @@
 //
 // Integers of 2 to 8 bits, symmetric, affine or with scales of two levels (quant.Bilevel,
 // quant.QoQ4, quant.IntScale4, quant.SDR4), and those whose levels are few multiples of one
-// step (FP4, MXFP4, NVFP4, MXINT4, NVINT4, SEQ4, MXINT8, FP6E2M3), run as integers in all
+// step (FP4, MXFP4, NVFP4, MXINT4, NVINT4, SEQ4, IF4, MXINT8, FP6E2M3), run as integers in all
 // three schemes. The levels of NF4, NF4DQ, BnbFP4, Any4 and AnyFew, Power4, FP8, FP8E5M2,
 // MXFP8 and FP6 are multiples of no step, nor are the zeros of HQQ4. Rounded to 8 bits they
 // would be another grid than the stored one. So with W4A8 and W4A4 X is rounded as
@@ -33,7 +33,7 @@
 // Trellis codes (quant.Trellis: QTIP's and EXL3's) run in float32 as well, without a
 // residual. The states of 16 rows are found by shifts, and their values computed in registers; see
 // trellis.go. A stream has as many bytes as the stored form. Formats whose scales are
-// quant.OtherScaling (IF4, FireQ4) have no kernel otherwise; Takes refuses them.
+// quant.OtherScaling (FireQ4) have no kernel otherwise; Takes refuses them.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.
