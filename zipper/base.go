@@ -103,9 +103,11 @@ func codecOf(f quant.Format, float bool, tensor []float32) codec {
 		c.tables = true
 		return c
 	case f.Kind == quant.IF4:
-		for u, v := range quant.ChoiceLevels(0).Value {
+		levels := quant.ChoiceLevels(0) // zero has the same code among integers
+		for u, v := range levels.Value {
 			c.levels[u] = float32(v)
 		}
+		c.zero, c.storedZero = levels.Zero, levels.Zero
 		c.choice, c.unit = true, tensor[0]
 		if !float {
 			c.unit /= 2
@@ -246,7 +248,7 @@ const byteZero = 128
 
 // hasZero says that a nibble stands for the weight 0 whatever the group.
 func (c *codec) hasZero() bool {
-	return !c.head.offset() && !c.trellis && !c.choice && (c.wide || c.levels[c.zero] == 0)
+	return !c.head.offset() && !c.trellis && (c.wide || c.levels[c.zero] == 0)
 }
 
 // double is a nibble as integer kernels multiply it: twice the level, and
