@@ -453,6 +453,15 @@ var Systems = []System{
 		Checked: "the authors' quant_modules.py: borders, choice of levels and every weight (scripts/golden/olive.py)",
 	},
 	{
+		Name:  "AdaDim",
+		Entry: "adadim",
+		File:  "methods: [{method: adadim, base: [rtn, gptq], group: 128}]",
+		Departs: "groups are chosen by the error of the layer's output, exact under H, not by that of attention or of gate and " +
+			"up together; grids span 0",
+		Checked: "the authors' quantizer.py and gptq.py in groups along outputs: every weight (scripts/golden/adadim.py); " +
+			"groups along inputs as GPTQ",
+	},
+	{
 		Name:   "CLAQ",
 		File:   "methods: [{method: vptq, vector: 1, codebook_columns: 1, row_scales: false}]",
 		Source: "arXiv:2405.17233",
@@ -487,9 +496,9 @@ var LeftOut = []struct{ Name, Why string }{
 		"split channels widen the inputs of a layer beyond its form, and merged ones need low-rank training of the weights " +
 			"to lose little; no gradient of a weight is formed here"},
 	{"MixQ",
-		"QUIK keeps the same channels in 16 bits, by the same score"},
-	{"AdaDim",
-		"groups along outputs, whose scales lie across rows; its gains are at 3 bits and less"},
+		"at 8 bits its channels are those of the first inputs that the running model sees, which a calibration does not " +
+			"give, and their weights stay int8, which no column kept apart has; at 4 bits it is QUIK's row by rounding to " +
+			"nearest, with 128 channels in every layer and scales of max/10"},
 	{"SqueezeLLM",
 		"its weights of sensitivity are squared gradients of the loss by each weight, summed over samples; those that are " +
 			"there are of rotations. any4 with scale: hessian has the inputs' share of them"},
