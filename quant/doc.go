@@ -9,7 +9,7 @@
 // Where to read:
 //
 //	a format       kind.go (the kinds), table.go (one row for each), format.go, trellis.go,
-//	               codebook.go, pairs.go
+//	               codebook.go, pairs.go, adadim.go
 //	the base       packed.go, bits.go, scaling.go and second.go (scales of one and two levels)
 //	beside a base  residual.go, places.go (which blocks it keeps), outliers.go, columns.go
 //	all of them    quant.go (Problem, Quantized, its ledger), form.go, binary.go

@@ -119,6 +119,10 @@ const (
 	// scale of a group is the border between normal weights and outliers, in half
 	// precision. See PairLevels.
 	Pairs
+	// AdaDim has affine integers of 2 to 4 bits whose groups, with half-precision scales and
+	// zeros as Integer has them, lie along K in a row or along N in a column, as the matrix
+	// says (AdaDim, Heo et al. 2023, arXiv:2309.15531). See NewAdaDim.
+	AdaDim
 )
 
 // Levels is an ascending table of levels. In memory a code is its rank there.

@@ -23,7 +23,8 @@ type Packed struct {
 	Zeros []byte
 	// Offsets [N, groups] and Tables [N,16] of Any4, half precision. Tables [2] of
 	// Trellis are the bits of a state and its TrellisCode. Those of Codebook are Vector,
-	// First and Values of its Codebooks; that of Pairs says whether normal weights are flint.
+	// First and Values of its Codebooks; that of Pairs says whether normal weights are flint,
+	// and that of AdaDim along what its groups lie.
 	Offsets, Tables []uint16
 	// Second [ceil(N/16), groups, 4] of Bilevel, half precision: step and base of
 	// the scales of 16 rows, step and base of their zeros.

@@ -180,6 +180,9 @@ var rows = []row{
 	Pairs: {name: "pairs", unnamed: true, least: 4, most: 4, tile: 2, load: (*Packed).loadPairs, valid: validPairs,
 		scaling: scaling{scale: halfScale,
 			arrays: func(_ Format, n, groups int) counts { return counts{scales: n * groups, tables: 1} }}},
+	AdaDim: {name: "adadim", unnamed: true, least: 2, most: 4, zeros: affine, load: (*Packed).loadAdaDim, valid: validAdaDim,
+		scaling: scaling{scale: halfScale, // of groups along rows, which residuals would follow
+			arrays: func(Format, int, int) counts { return counts{scales: anyCount, zeros: anyCount, tables: 1} }}},
 	HQQ4: {name: "hqq4", least: 4, most: 4, zeros: affine, scaling: realZeros,
 		table: func(_ *Packed, t *[16]float32, _ int, scale, offset float64) {
 			for u := range t {

@@ -16,7 +16,7 @@ import (
 )
 
 // All are the methods, in the order in which they are explained.
-var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant, trellisCoded, vptq, gobo, olive,
+var All = []*Method{none, rtn, gptq, spqr, mosaicQuant, quik, atom, llmint8, svdquant, trellisCoded, vptq, gobo, olive, adadim,
 	checkpoint}
 
 // Method is a quantization method of sweep files.

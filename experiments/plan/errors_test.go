@@ -81,7 +81,7 @@ func TestErrors(t *testing.T) {
 		{method("{method: spqr, threshold: 0.2, format: any4}"),
 			`x.yaml:6: methods[0].threshold: 0.2 is not possible with any4`},
 		{method("{method: atom, columns: 0%}"), `x.yaml:6: methods[0].columns: 0% leaves no channel in 8 bits`},
-		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, trellis, vptq, gobo, olive, checkpoint; did you mean gptq?`},
+		{method("{method: gtpq}"), `x.yaml:6: methods[0].method: "gtpq" is not one of none, rtn, gptq, spqr, mosaic, quik, atom, llmint8, svdquant, trellis, vptq, gobo, olive, adadim, checkpoint; did you mean gptq?`},
 		{common("model: m", "model: m\ntasks: builtin:choice"), `x.yaml:3: tasks: "builtin:choice" is not a list of tasks`},
 		{common("model: m", "model: m\ntasks: []"), "x.yaml:3: tasks: "},
 		{common("model: m", "model: m\ntasks: [Choice]"),

@@ -388,6 +388,8 @@ var constraints = []constraint{
 			t.Method.Word("smoothing_sites") != "norms"
 	}, "turns the inputs of o_proj or down_proj while the model runs, so that these cannot be smoothed: " +
 		"set smoothing_sites: norms"},
+	{"transform", func(t *Trial) bool { return underInputs(t) && t.Activations == "a16" },
+		"is learned under rounded inputs, which activations: a16 are not"},
 	{"calibration.tokens", func(t *Trial) bool { return t.Calibration.Tokens < t.Calibration.Context },
 		"is less than one sequence of calibration.context tokens"},
 }

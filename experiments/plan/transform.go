@@ -17,6 +17,8 @@ type Transform struct {
 	// Online tells whose inputs are turned while the model runs: "" of no layer,
 	// "inner" of o_proj, down_proj or both, "all" of every layer.
 	Online string
+	// Inputs tells that it is learned under the inputs of the trial, which must be rounded.
+	Inputs bool
 }
 
 // Transforms are all changes of basis, in the order in which they are explained.
@@ -36,8 +38,9 @@ var Transforms = []*Transform{
 		Summary: "Folded, and rotations of the residual stream and of the values that are learned to bring the kurtosis of " +
 			"inputs near 1.8; a Hadamard transform before down_proj while the model runs"},
 	{Name: "spinquant", Source: "arXiv:2405.16406", Keys: []string{"seed", "steps"}, Online: "inner", Steps: 100,
+		Inputs: true,
 		Summary: "Folded, and rotations of the residual stream and of the values that are learned by the gradient of the " +
-			"model's loss under 4-bit inputs, on the calibration text; a Hadamard transform before down_proj while the " +
+			"model's loss under rounded inputs, on the calibration text; a Hadamard transform before down_proj while the " +
 			"model runs"},
 	{Name: "resq", Source: "arXiv:2412.14363", Keys: []string{"seed"}, Online: "inner",
 		Summary: "Folded, and the residual stream and the values turned to their principal axes, the eighth of largest " +
@@ -72,6 +75,12 @@ func transforms(key string) func(*Trial) bool {
 		k := TransformOf(t.Transform)
 		return k != nil && slices.Contains(k.Keys, key)
 	}
+}
+
+// underInputs reports whether the transform of t is learned under its inputs.
+func underInputs(t *Trial) bool {
+	k := TransformOf(t.Transform)
+	return k != nil && k.Inputs
 }
 
 // smoothed reports whether the method of t scales channels.

@@ -46,6 +46,8 @@ calibration: {text: c, tokens: 128}
 			`set smoothing_sites: norms`},
 		{"transform: block-hadamard\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n",
 			`drop smoothing`},
+		{"transform: [quarot, spinquant]\nactivations: [a4, a16]\nmethods: [{method: rtn}]\n",
+			`is learned under rounded inputs, which activations: a16 are not`},
 		{"transform: hadamard\nmethods: [{method: rtn}]\n",
 			`"hadamard" is not one of`},
 	} {
@@ -55,6 +57,14 @@ calibration: {text: c, tokens: 128}
 		}
 	}
 	parse(t, file("transform: quarot\nmethods: [{method: rtn, smoothing: 0.5, smoothing_sites: norms}]\n"))
+	for name, want := range map[string]int{"kurtail": 1, "spinquant": 3} { // inputs that it is learned under
+		s := parse(t, file("transform: "+name+"\nactivations: [a4, a8]\nactivations_clip: [0, 0.9]\n"+
+			"skip: {activations: a8, activations_clip: 0.9}\nactivations_scale: [dynamic, static]\n"+
+			"methods: [{method: rtn, group: [32, 64]}]\n"))
+		if got := len(Groups(s.Trials)); len(s.Trials) != 12 || got != want {
+			t.Errorf("%s: %d trials in %d groups, want 12 in %d", name, len(s.Trials), got, want)
+		}
+	}
 }
 
 // TestActivationKeys: settings of inputs leave no trace where they are as the name of

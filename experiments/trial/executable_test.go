@@ -135,6 +135,7 @@ methods:
 	text += "  - {method: vptq, vector: [1, 2], codebook_columns: [0, 32], row_scales: [true, false]}\n"
 	text += "  - {method: vptq, vector: 8, vector_bits: 2, second_codebook: 8}\n"
 	text += "  - {method: olive, group: [row, 32]}\n"
+	text += "  - {method: adadim, base: [rtn, gptq], group: [row, 32]}\n"
 	text += "  - {method: gobo, centroid_bits: [2, 3, 4]}\n"
 	text += "  - {method: mosaic, density: 20%, block: [1x8, 12x16, 16x12, 16x48, 4x64, Nx8, 16x256], residual_bits: [2, 4], residual_scale: [block, row, base]}\n"
 	text += "  - {method: mosaic, density: 12.5%, block: [1x8, 4x16], format: [int4, int4a, int3b, int2], group: [32, row], " +

@@ -61,7 +61,7 @@ func (c *calibrator) learned(ctx context.Context,
 	compute func(context.Context) ([]gemm.Matrix, error)) ([]gemm.Matrix, error) {
 	constants := fmt.Sprint(learnTokens, learnRows)
 	if c.source.basis.name == "spinquant" {
-		constants = fmt.Sprint(spinTokens, spinRate, spinInputs)
+		constants = fmt.Sprint(spinTokens, spinRate)
 	}
 	return store.Do(ctx, c.store(), c.key("transform", constants), matricesCodec, compute)
 }
@@ -212,19 +212,15 @@ const (
 	spinRate   = 1.5  // of the first step
 )
 
-// spinInputs is the format of inputs while rotations are learned, whatever that of the
-// trial: the authors' for 4 bits.
-var spinInputs = quant.Activations{Bits: 4, Affine: true}
-
 // spinquant returns the transforms of SpinQuant (Liu et al. 2024, arXiv:2405.16406): a
 // rotation of the residual stream and one of the heads of the values of each layer,
 // learned from Hadamard transforms with random signs by the gradient of the model's
-// loss on calibration sequences, its inputs in 4 bits and its weights in 16, and a
+// loss on calibration sequences, its inputs rounded and its weights in 16 bits, and a
 // Hadamard transform before down_proj while the model runs.
 func (c *calibrator) spinquant(ctx context.Context) (llm.Transforms, error) {
 	change := c.source.basis
 	list, err := c.learned(ctx, func(ctx context.Context) ([]gemm.Matrix, error) {
-		net, err := grad.New(c.source.model, c.hadamardDown(), grad.Rounding(spinInputs))
+		net, err := grad.New(c.source.model, c.hadamardDown(), grad.Rounding(change.inputs))
 		if err != nil {
 			return nil, err
 		}

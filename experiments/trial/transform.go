@@ -11,6 +11,7 @@ import (
 	"github.com/mosaicquant/mosaicquant/internal/llm"
 	"github.com/mosaicquant/mosaicquant/internal/rotation"
 	"github.com/mosaicquant/mosaicquant/internal/row"
+	"github.com/mosaicquant/mosaicquant/quant"
 )
 
 // change is the change of basis of a subject: that of the key transform, or of
@@ -19,17 +20,26 @@ type change struct {
 	name         string // of plan.Transforms, or "" for none
 	seed         uint64
 	block, steps int
+	inputs       quant.Activations // that it is learned under; zero where it does not look at them
 
 	mu   sync.Mutex
 	done bool
 }
 
-// changeOf returns the change of basis that t asks for.
+// changeOf returns the change of basis that t asks for. Inputs that it is learned under
+// have scales found at run time, whatever those of t.
 func changeOf(t plan.Trial) *change {
 	c := &change{name: cmp.Or(t.Transform, t.Basis), seed: t.TransformSeed,
 		block: t.TransformBlock, steps: t.TransformSteps}
 	if t.Basis != "" {
 		c.seed = t.BasisSeed
+	}
+	if k := plan.TransformOf(t.Transform); k != nil && k.Inputs {
+		inputs, err := activations(t)
+		if err != nil {
+			panic("trial: " + err.Error()) // plan reads no other
+		}
+		c.inputs = inputs
 	}
 	return c
 }
@@ -41,6 +51,9 @@ func (c *change) String() string {
 		if v > 0 {
 			s += fmt.Sprint(" ", v)
 		}
+	}
+	if c.inputs != quant.A16 {
+		s += " " + c.inputs.String()
 	}
 	return s
 }

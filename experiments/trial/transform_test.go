@@ -44,7 +44,7 @@ func TestTransformsKeepTheFunction(t *testing.T) {
 	lab := testLab(t)
 	for _, name := range []string{"tiny-llama3", "tiny-qwen3"} {
 		trials := transformed(t, name, "stress: {channels: [0%, 2%], gain: 30}\ntransform: "+everyTransform()+
-			"\ntransform_steps: 10\nmethods: [{method: rtn}]")
+			"\ntransform_steps: 10\nactivations: a4\nmethods: [{method: rtn}]")
 		for _, tr := range trials {
 			s, err := lab.Open(t.Context(), tr)
 			if err != nil {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/mosaicquant/mosaicquant/internal/gemm"
 	"github.com/mosaicquant/mosaicquant/internal/half"
-	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 	"github.com/mosaicquant/mosaicquant/quant/solve"
 )
@@ -55,15 +54,15 @@ func (q VPTQ) Quantize(p quant.Problem) (*quant.Quantized, error) {
 	if err := errors.Join(q.format().Validate(), q.FitsRows(p.Weights.Rows)); err != nil {
 		return nil, p.Errorf("%w", err)
 	}
-	e, warnings, err := q.begin(p)
+	e, err := q.begin(p)
 	if err != nil {
 		return nil, err
 	}
-	out, err := e.quantize(p.Weights)
+	out, err := e.quantize()
 	if err != nil {
 		return nil, p.Errorf("%w", err)
 	}
-	out.Warnings = warnings
+	out.Warnings = e.pass.Warnings
 	return out, nil
 }
 
@@ -71,8 +70,7 @@ func (q VPTQ) Quantize(p quant.Problem) (*quant.Quantized, error) {
 type encoding struct {
 	VPTQ
 	n, k   int
-	order  []int     // of the loop
-	u      []float64 // [K,K] upper, H⁻¹ = UᵀU in that order
+	pass   *solve.Pass
 	h      []float64 // [K]
 	scales []float64 // [N]
 	stored []uint16  // scales as they are stored; nil: ones
@@ -83,16 +81,16 @@ type encoding struct {
 }
 
 // begin checks p, factors H and finds the scales of rows.
-func (q VPTQ) begin(p quant.Problem) (*encoding, []string, error) {
+func (q VPTQ) begin(p quant.Problem) (*encoding, error) {
 	// The format is for the checks of p alone.
 	gptq := solve.NewGPTQ(quant.Int4(0))
 	gptq.Damping, gptq.ActOrder = q.Damping, q.ActOrder
 	pass, err := gptq.Start(p)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	n, k := p.Weights.Dims()
-	e := &encoding{VPTQ: q, n: n, k: k, order: pass.Order, u: pass.U, h: p.Diag(), scales: make([]float64, n),
+	e := &encoding{VPTQ: q, n: n, k: k, pass: pass, h: p.Diag(), scales: make([]float64, n),
 		codes: make([]uint32, n/q.Vector*k)}
 	e.size, _ = q.format().Groups(k)
 	name := fnv.New64a()
@@ -103,7 +101,7 @@ func (q VPTQ) begin(p quant.Problem) (*encoding, []string, error) {
 		e.scales[i] = 1
 	}
 	if !q.RowScales {
-		return e, pass.Warnings, nil
+		return e, nil
 	}
 	e.stored = make([]uint16, n)
 	for i := range n {
@@ -113,22 +111,28 @@ func (q VPTQ) begin(p quant.Problem) (*encoding, []string, error) {
 		}
 		e.stored[i] = half.ToF16(float32(math.Sqrt(sum / float64(k))))
 		if e.scales[i] = float64(half.FromF16(e.stored[i])); math.IsInf(e.scales[i], 0) {
-			return nil, nil, p.Errorf("row %d: scale %g exceeds half precision", i, math.Sqrt(sum/float64(k)))
+			return nil, p.Errorf("row %d: scale %g exceeds half precision", i, math.Sqrt(sum/float64(k)))
 		}
 	}
-	return e, pass.Warnings, nil
+	return e, nil
 }
 
-// quantize returns w as stored.
-func (e *encoding) quantize(w quant.Matrix) (*quant.Quantized, error) {
-	e.fit(0, w)
-	if e.Second == 0 {
-		e.run(w, 1, nil)
-	} else {
-		left := gemm.NewMatrix(e.n, e.k)
-		e.run(w, 1, &left)
-		e.fit(1, left)
-		e.run(w, 2, nil)
+// quantize returns the matrix as it is stored.
+func (e *encoding) quantize() (*quant.Quantized, error) {
+	e.fit(0, e.pass.Problem.Weights)
+	stages, left := 1, (*quant.Matrix)(nil)
+	if e.Second > 0 {
+		stages, left = 2, &quant.Matrix{}
+		*left = gemm.NewMatrix(e.n, e.k)
+	}
+	if err := e.run(1, left); err != nil {
+		return nil, err
+	}
+	if stages == 2 {
+		e.fit(1, *left)
+		if err := e.run(2, nil); err != nil {
+			return nil, err
+		}
 	}
 	c := quant.Codebooks{Vector: e.Vector, First: e.Vector*e.Bits - e.Second, Second: e.Second, Scales: e.stored}
 	for b := range e.books[0] {
@@ -174,66 +178,18 @@ func (e *encoding) fit(stage int, w quant.Matrix) {
 	}
 }
 
-// blockColumns is the number of columns after which the rest of W is updated.
-const blockColumns = 128
-
-// run quantizes all columns of weights by so many stages of codebooks. left, where not nil,
-// becomes what each weight was short of when its column was taken.
-func (e *encoding) run(weights quant.Matrix, stages int, left *quant.Matrix) {
-	v := e.Vector
-	w := gemm.NewMatrix(e.n, e.k) // corrected weights in the order of the loop
-	for i := range e.n {
-		src, dst := weights.Row(i), w.Row(i)
-		for j, c := range e.order {
-			dst[j] = src[c]
-		}
-	}
-	errs := gemm.NewMatrix(e.n, min(e.k, blockColumns))
-	u32 := gemm.NewMatrix(errs.Cols, e.k)
-	for start := 0; start < e.k; start += blockColumns {
-		end := min(start+blockColumns, e.k)
-		width := end - start
-		parallel.For(e.n/v, func(i int) error {
-			var buf [quant.MaxVector][blockColumns]float64
-			for r := range v {
-				for j, x := range w.Row(i*v + r)[start:end] {
-					buf[r][j] = float64(x)
-				}
-			}
-			var x, hat [quant.MaxVector]float64
-			for j := range width {
-				col := e.order[start+j]
-				for r := range v {
-					x[r] = buf[r][j]
-				}
-				e.codes[i*e.k+col] = e.code(hat[:v], x[:v], i, col, stages)
-				ur := e.u[(start+j)*e.k+start+j : (start+j)*e.k+end]
-				for r := range v {
-					d := x[r] - hat[r]
-					if left != nil {
-						left.Row(i*v + r)[col] = float32(d)
-					}
-					d /= ur[0]
-					errs.Row(i*v + r)[j] = float32(d)
-					rest := buf[r][j+1 : width]
-					for t, x := range ur[1:] {
-						rest[t] -= d * x
-					}
-				}
-			}
-			return nil
-		})
-		if end == e.k {
-			return
-		}
-		for j := range width {
-			dst := u32.Row(j)[:e.k-end]
-			for t, x := range e.u[(start+j)*e.k+end : (start+j+1)*e.k] {
-				dst[t] = float32(x)
+// run quantizes all columns by so many stages of codebooks. left, where not nil, becomes
+// what each weight was short of when its column was taken.
+func (e *encoding) run(stages int, left *quant.Matrix) error {
+	return e.pass.Strips(e.Vector, func(i, col int, x, hat []float64) error {
+		e.codes[i*e.k+col] = e.code(hat, x, i, col, stages)
+		if left != nil {
+			for r := range x {
+				left.Row(i*e.Vector + r)[col] = float32(x[r] - hat[r])
 			}
 		}
-		gemm.Gemm(false, false, -1, errs.View(0, e.n, 0, width), u32.View(0, width, 0, e.k-end), 1, w.View(0, e.n, end, e.k))
-	}
+		return nil
+	})
 }
 
 // code returns the code of the vector x of row i of vectors in the column col, and sets

@@ -60,12 +60,12 @@ func TestPublished(t *testing.T) {
 	for _, c := range golden.Cases {
 		q := VPTQ{Bits: (c.First + c.Second) / c.Vector, Vector: c.Vector, Second: c.Second, Columns: c.Columns,
 			Damping: .01, ActOrder: c.Perm}
-		e, _, err := q.begin(p)
+		e, err := q.begin(p)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e.start = sorted
-		base, err := e.quantize(p.Weights)
+		base, err := e.quantize()
 		if err != nil {
 			t.Fatal(err)
 		}

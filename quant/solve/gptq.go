@@ -123,15 +123,8 @@ func (s *Pass) Run() error {
 	n, k := s.Problem.Weights.Dims()
 	size, groups := s.Fitter.Format.Groups(k)
 	h := s.Problem.Diag()
-	w := gemm.NewMatrix(n, k) // corrected weights in the order of the loop
-	for i := range n {
-		src, dst := s.Problem.Weights.Row(i), w.Row(i)
-		for j, c := range s.Order {
-			dst[j] = src[c]
-		}
-	}
+	w := s.ordered() // corrected as the loop goes on
 	errs := gemm.NewMatrix(n, min(k, blockColumns))
-	u32 := gemm.NewMatrix(errs.Cols, k)
 	for start, end := 0, 0; start < k; start = end {
 		end = min(start+blockColumns, k)
 		if s.dynamic && end < k && end%size != 0 && end/size*size > start {
@@ -183,16 +176,7 @@ func (s *Pass) Run() error {
 		if err != nil {
 			return err
 		}
-		if end == k {
-			break
-		}
-		for j := range width {
-			dst := u32.Row(j)[:k-end]
-			for t, x := range s.U[(start+j)*k+end : (start+j+1)*k] {
-				dst[t] = float32(x)
-			}
-		}
-		gemm.Gemm(false, false, -1, errs.View(0, n, 0, width), u32.View(0, width, 0, k-end), 1, w.View(0, n, end, k))
+		s.spread(w, errs, start, end)
 	}
 	return nil
 }
