@@ -452,7 +452,7 @@ func TestImages(t *testing.T) {
 	}
 	parameters := map[string]int{"quantize_a8": 9, "quantize_a4": 10, "convert_a16": 9, "outliers": 11, "copy16": 3,
 		"read16": 3, "delay": 1, "embed": 6, "swiglu": 15, "accumulate": 2, "rope": 25, "attend": 15, "combine": 13, "greedy": 7,
-		"flash_d64": 13, "flash_d128": 13}
+		"flash_d64": 13, "flash_d128": 13, "norm": 18}
 	for name, k := range table {
 		image, err := readImage(k.image + ".ptx")
 		if err != nil {
