@@ -39,7 +39,7 @@ methods:
 		{"builtin:choice", "arc_easy=" + missing, ":9: tasks: "},
 		{"{method: rtn}", "{method: rtn, group: 7}", ""},
 		{"{method: rtn}", "{method: mosaic, density: 10%, block: 3x7}", ""},
-		{"{method: rtn}", "{method: rtn, format: if4}", "base format if4 g16: its scales or levels have no kernel"},
+		{"{method: rtn}", "{method: rtn, format: fireq4}", "base format fireq4 g128: its scales or levels have no kernel"},
 		{"{method: rtn}", "{method: mosaic, density: 10%, block: 16x64}", ""},
 		{"{method: rtn}", "{method: gptq, group: 64}", ""},
 		{"packed\nmethods:\n  - {method: rtn}", "fake\nmethods:\n  - {method: svdquant, rank: 300}", "rank 300 outside 1..256"},

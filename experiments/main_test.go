@@ -109,7 +109,7 @@ calibration: {text: builtin:calibration, tokens: 16384}
 execution: packed
 methods:
   - {method: rtn, group: 64}
-  - {method: gptq, format: if4}
+  - {method: gptq, format: fireq4}
 `), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ methods:
 		{[]string{"report", filepath.Join(dir, "nothing")}, "rows.jsonl"},
 		{[]string{"eval", "--text", "builtin:heldout", "--engine", "gpu"}, "--engine gpu: want cpu or cuda"},
 		{[]string{"generate", "--prompt", "x", "--engine", "gpu"}, "--engine gpu: want cpu or cuda"},
-		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"gptq if4"},
+		{[]string{"sweep", "-c", noKernel, "--dry-run", "--cache", dir}, "trial \"gptq fireq4"},
 	} {
 		if _, err := execute(t, c.args...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want it to say %q", c.args, err, c.want)

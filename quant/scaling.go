@@ -50,7 +50,7 @@ var fireScales = scaling{scaleBits: 8, validScale: e4m3Scales.validScale, arrays
 	}}
 
 // choiceScales is e4m3Scales with a choice of levels in the sign bit.
-var choiceScales = scaling{scaleBits: 8, arrays: e4m3Scales.arrays,
+var choiceScales = scaling{of: ChoiceScaling, scaleBits: 8, arrays: e4m3Scales.arrays,
 	validScale: func(b byte) bool { return b&^IntegerChoice <= 0x7e }, scale: choiceScale}
 
 func choiceScale(p *Packed, n, g, groups int) (scale, offset float64) {

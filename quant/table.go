@@ -63,6 +63,7 @@ const (
 	OffsetScaling                 // Packed.Scales and Packed.Offsets in half precision
 	WholeScaling                  // Packed.Scales are whole numbers, times Packed.Tensor[0]
 	QoQScaling                    // whole numbers in Packed.ScaleBytes times Packed.Second of the row, and Packed.Zeros
+	ChoiceScaling                 // E4M3Scaling, and in the bit IntegerChoice which levels a group has
 	ShiftScaling                  // Packed.Second of the row times powers of two, exponents of 4 bits in Packed.ScaleBytes
 )
 

@@ -264,7 +264,7 @@ GLOBL spread<>(SB), RODATA|NOPTR, $2048
 
 // func panelA8x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA8x1AVX2(SB), NOSPLIT, $240-48
+TEXT ·panelA8x1AVX2(SB), NOSPLIT, $304-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -281,7 +281,7 @@ TEXT ·panelA8x1AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
-	CMPQ         160(DX), $0x0b
+	CMPQ         160(DX), $0x0c
 	JE           units
 	CMPQ         160(DX), $0x09
 	JNE          no_units
@@ -564,6 +564,38 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R10, $0x0b
+	JNE          head_choice_no
+	VPMOVSXBD    (AX), Y4
+	VMOVDQU      Y4, 240(SP)
+	VPMOVZXBW    (AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       896(BX), Y5, Y5
+	MOVL         $0x3f5b6db7, R10
+	VMOVD        R10, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVSXBD    8(AX), Y4
+	VMOVDQU      Y4, 272(SP)
+	VPMOVZXBW    8(AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       928(BX), Y5, Y5
+	MOVL         $0x3f5b6db7, R10
+	VMOVD        R10, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	MOVL         $0x3f800000, R10
 	VMOVD        R10, X4
 	VPBROADCASTD X4, Y4
@@ -849,6 +881,8 @@ wide4_done:
 	JMP       group
 
 bytes:
+	CMPQ         R10, $0x05
+	JNE          choice
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
 	VPBROADCASTD (R10), Y6
@@ -923,6 +957,75 @@ wide5_done:
 	VADDPS    Y7, Y9, Y9
 	JMP       group
 
+choice:
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+
+wide6:
+	DECQ         R9
+	JL           wide6_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide6
+
+wide6_done:
+	VCVTDQ2PS Y6, Y6
+	VMULPS    (SP), Y6, Y6
+	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
+	JMP       group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -960,9 +1063,9 @@ scaled:
 	VPSUBD       Y4, Y6, Y6
 	VMOVDQA      Y6, Y7
 
-wide6:
+wide7:
 	DECQ         R9
-	JL           wide6_done
+	JL           wide7_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -988,9 +1091,9 @@ wide6:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
-	JMP          wide6
+	JMP          wide7
 
-wide6_done:
+wide7_done:
 	VCVTDQ2PS Y6, Y6
 	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
@@ -1135,7 +1238,7 @@ tile_done:
 
 // func panelA4x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA4x1AVX2(SB), NOSPLIT, $240-48
+TEXT ·panelA4x1AVX2(SB), NOSPLIT, $304-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -1152,7 +1255,7 @@ TEXT ·panelA4x1AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y8, Y8, Y8
 	VPXOR        Y9, Y9, Y9
 	MOVQ         (DX), SI
-	CMPQ         160(DX), $0x0b
+	CMPQ         160(DX), $0x0c
 	JE           units
 	CMPQ         160(DX), $0x09
 	JNE          no_units
@@ -1451,6 +1554,38 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R10, $0x0b
+	JNE          head_choice_no
+	VPMOVSXBD    (AX), Y4
+	VMOVDQU      Y4, 240(SP)
+	VPMOVZXBW    (AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       896(BX), Y5, Y5
+	MOVL         $0x3f5b6db7, R10
+	VMOVD        R10, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVSXBD    8(AX), Y4
+	VMOVDQU      Y4, 272(SP)
+	VPMOVZXBW    8(AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       928(BX), Y5, Y5
+	MOVL         $0x3f5b6db7, R10
+	VMOVD        R10, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	MOVL         $0x3f800000, R10
 	VMOVD        R10, X4
 	VPBROADCASTD X4, Y4
@@ -1752,6 +1887,8 @@ wide4_done:
 	JMP          group
 
 bytes:
+	CMPQ         R10, $0x05
+	JNE          choice
 	MOVQ         104(DX), R10
 	ADDQ         CX, R10
 	VPBROADCASTD (R10), Y6
@@ -1830,6 +1967,79 @@ wide5_done:
 	VADDPS       Y7, Y9, Y9
 	JMP          group
 
+choice:
+	MOVQ         104(DX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Y6
+	LEAQ         (R10)(R9*8), R10
+	VPBROADCASTD (R10), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+
+wide6:
+	DECQ         R9
+	JL           wide6_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(BX), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide6
+
+wide6_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R10), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	JMP          group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -1867,9 +2077,9 @@ scaled:
 	VPSUBD       Y4, Y6, Y6
 	VMOVDQA      Y6, Y7
 
-wide6:
+wide7:
 	DECQ         R9
-	JL           wide6_done
+	JL           wide7_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -1895,9 +2105,9 @@ wide6:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R10
-	JMP          wide6
+	JMP          wide7
 
-wide6_done:
+wide7_done:
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R11), Y4
@@ -2048,7 +2258,7 @@ tile_done:
 
 // func panelA16x1AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·panelA16x1AVX2(SB), NOSPLIT, $360-48
+TEXT ·panelA16x1AVX2(SB), NOSPLIT, $424-48
 	MOVQ    w+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    ld+16(FP), DX
@@ -2059,7 +2269,7 @@ TEXT ·panelA16x1AVX2(SB), NOSPLIT, $360-48
 	VMOVUPS Y0, (SI)
 	VMOVUPS Y0, 32(SI)
 	MOVQ    (DX), DI
-	CMPQ    160(DX), $0x0b
+	CMPQ    160(DX), $0x0c
 	JE      units
 	CMPQ    160(DX), $0x09
 	JNE     no_units
@@ -2074,28 +2284,28 @@ units:
 no_units:
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
-	MOVQ         R8, 344(SP)
-	MOVQ         AX, 336(SP)
+	MOVQ         R8, 408(SP)
+	MOVQ         AX, 400(SP)
 	CMPQ         160(DX), $0x0a
 	JE           tabled_prefix
 	CMPQ         160(DX), $0x06
 	JNE          no_prefix
 	VPBROADCASTD (AX), Y2
 	VPADDD       1024(BX), Y2, Y0
-	VMOVDQU      Y0, 208(SP)
+	VMOVDQU      Y0, 272(SP)
 	VPADDD       1056(BX), Y2, Y0
-	VMOVDQU      Y0, 240(SP)
-	MOVQ         336(SP), R8
-	VMOVDQU      208(SP), Y0
+	VMOVDQU      Y0, 304(SP)
+	MOVQ         400(SP), R8
+	VMOVDQU      272(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R8)(Y0*4), Y2
-	VMOVUPS      Y2, 272(SP)
-	VMOVDQU      240(SP), Y0
+	VMOVUPS      Y2, 336(SP)
+	VMOVDQU      304(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R8)(Y0*4), Y2
-	VMOVUPS      Y2, 304(SP)
+	VMOVUPS      Y2, 368(SP)
 
 tabled_prefix:
 	ADDQ 176(DX), AX
@@ -2166,7 +2376,7 @@ head_unit_no:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x08, AX
-	MOVQ         344(SP), R11
+	MOVQ         408(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -2174,7 +2384,7 @@ head_unit_no:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_affine_no:
@@ -2221,7 +2431,7 @@ head_affine_no:
 	VMULPS       32(SP), Y1, Y1
 	VMOVUPS      Y1, 96(SP)
 	ADDQ         $0x14, AX
-	MOVQ         344(SP), R11
+	MOVQ         408(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -2229,7 +2439,7 @@ head_affine_no:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_bilevel_no:
@@ -2275,15 +2485,15 @@ head_e4m3_no:
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 2048(BX)(Y0*4), Y2
-	VMULPS     272(SP), Y2, Y2
+	VMULPS     336(SP), Y2, Y2
 	VADDPS     1088(BX), Y2, Y2
 	VMOVUPS    Y2, (SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    208(SP), Y2
+	VMOVDQU    272(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 208(SP)
+	VMOVDQU    Y2, 272(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
@@ -2291,32 +2501,32 @@ head_e4m3_no:
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 2048(BX)(Y0*4), Y2
-	VMULPS     304(SP), Y2, Y2
+	VMULPS     368(SP), Y2, Y2
 	VADDPS     1120(BX), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    240(SP), Y2
+	VMOVDQU    304(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 240(SP)
+	VMOVDQU    Y2, 304(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
 	VMOVMSKPS  Y2, R12
 	ORL        R12, R11
 	JE         same_blocks
-	MOVQ       336(SP), R11
-	VMOVDQU    208(SP), Y0
+	MOVQ       400(SP), R11
+	VMOVDQU    272(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R11)(Y0*4), Y2
-	VMOVUPS    Y2, 272(SP)
-	VMOVDQU    240(SP), Y0
+	VMOVUPS    Y2, 336(SP)
+	VMOVDQU    304(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R11)(Y0*4), Y2
-	VMOVUPS    Y2, 304(SP)
+	VMOVUPS    Y2, 368(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
@@ -2351,7 +2561,7 @@ head_double_no:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x10, AX
-	MOVQ         344(SP), R11
+	MOVQ         408(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -2359,7 +2569,7 @@ head_double_no:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_bytes_no:
@@ -2404,7 +2614,7 @@ head_whole_no:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x18, AX
-	MOVQ         344(SP), R11
+	MOVQ         408(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -2412,7 +2622,7 @@ head_whole_no:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_rows_no:
@@ -2433,7 +2643,7 @@ head_rows_no:
 	VMULPS       Y1, Y0, Y0
 	VMOVUPS      Y0, 96(SP)
 	ADDQ         $0x20, AX
-	MOVQ         344(SP), R11
+	MOVQ         408(SP), R11
 	VBROADCASTSS (R11), Y1
 	VMOVUPS      (SI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -2441,10 +2651,42 @@ head_rows_no:
 	VMOVUPS      32(SI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 32(SI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_offset_no:
+	CMPQ         R11, $0x0b
+	JNE          head_choice_no
+	VPMOVSXBD    (AX), Y1
+	VMOVDQU      Y1, 208(SP)
+	VPMOVZXBW    (AX), X0
+	VPSLLW       $0x09, X0, X0
+	VPSRLW       $0x02, X0, X0
+	VCVTPH2PS    X0, Y0
+	VMULPS       896(BX), Y0, Y0
+	MOVL         $0x3f5b6db7, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y0, Y2
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPMOVSXBD    8(AX), Y1
+	VMOVDQU      Y1, 240(SP)
+	VPMOVZXBW    8(AX), X0
+	VPSLLW       $0x09, X0, X0
+	VPSRLW       $0x02, X0, X0
+	VCVTPH2PS    X0, Y0
+	VMULPS       928(BX), Y0, Y0
+	MOVL         $0x3f5b6db7, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y0, Y2
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	MOVL         $0x3f800000, R11
 	VMOVD        R11, X1
 	VPBROADCASTD X1, Y1
@@ -2837,7 +3079,7 @@ wide3_done:
 
 e4m3:
 	CMPQ  184(DX), $0x06
-	JNE   tables
+	JNE   choice
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
@@ -2958,10 +3200,245 @@ wide4_done:
 	VMOVUPS     Y0, 32(SI)
 	JMP         group
 
+choice:
+	CMPQ  184(DX), $0x09
+	JNE   tables
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+
+wide5:
+	DECQ         R10
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPERMPS      768(BX), Y2, Y1
+	VPERMPS      800(BX), Y2, Y8
+	VPSLLD       $0x1c, Y2, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x1c, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VMOVDQU      32(AX), Y3
+	VPERMPS      768(BX), Y3, Y1
+	VPERMPS      800(BX), Y3, Y8
+	VPSLLD       $0x1c, Y3, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x1c, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x08, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x14, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x08, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x14, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSRLD       $0x10, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x0c, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSRLD       $0x10, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x0c, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x18, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x18, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x04, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSRLD       $0x04, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x18, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSRLD       $0x04, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x18, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x0c, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x0c, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VPSRLD       $0x14, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x08, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VPSRLD       $0x14, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x08, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VPSRLD       $0x1c, Y2, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y2, Y8
+	VPSLLD       $0x00, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VPSRLD       $0x1c, Y3, Y0
+	VPERMPS      768(BX), Y0, Y1
+	VPERMPS      800(BX), Y0, Y8
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y8, Y1, Y0
+	VPXOR        512(BX), Y3, Y8
+	VPSLLD       $0x00, Y8, Y8
+	VPSRAD       $0x1c, Y8, Y8
+	VCVTDQ2PS    Y8, Y8
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y8, Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, CX
+	JMP          wide5
+
+wide5_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (SI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (SI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(SI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(SI)
+	JMP         group
+
 tables:
 	LEAQ 64(SI), R12
-	MOVQ 336(SP), R11
-	MOVQ $0x00000010, 352(SP)
+	MOVQ 400(SP), R11
+	MOVQ $0x00000010, 416(SP)
 
 table_row:
 	VCVTPH2PS (R11), Y6
@@ -3034,7 +3511,7 @@ table_end0:
 	VADDPS      Y5, Y4, Y4
 	VMOVUPS     Y4, (R12)
 	ADDQ        $0x20, R12
-	DECQ        352(SP)
+	DECQ        416(SP)
 	JNE         table_row
 	SUBQ        $0x00000200, R12
 	VMOVUPS     (R12), Y4
@@ -3107,9 +3584,9 @@ scaled:
 	VPXOR   Y6, Y6, Y6
 	VPXOR   Y7, Y7, Y7
 
-wide5:
+wide6:
 	DECQ         R10
-	JL           wide5_done
+	JL           wide6_done
 	VMOVDQU      (AX), Y2
 	VPXOR        512(BX), Y2, Y2
 	VPSLLD       $0x1c, Y2, Y0
@@ -3195,9 +3672,9 @@ wide5:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R11
-	JMP          wide5
+	JMP          wide6
 
-wide5_done:
+wide6_done:
 	VADDPS      Y6, Y4, Y4
 	VMOVUPS     (SI), Y0
 	VFMADD231PS (SP), Y4, Y0
@@ -3566,7 +4043,7 @@ cell:
 
 // func panelA8x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA8x2AVX2(SB), NOSPLIT, $240-48
+TEXT ·panelA8x2AVX2(SB), NOSPLIT, $304-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -3585,7 +4062,7 @@ TEXT ·panelA8x2AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
-	CMPQ         160(BX), $0x0b
+	CMPQ         160(BX), $0x0c
 	JE           units
 	CMPQ         160(BX), $0x09
 	JNE          no_units
@@ -3900,6 +4377,38 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R11, $0x0b
+	JNE          head_choice_no
+	VPMOVSXBD    (AX), Y4
+	VMOVDQU      Y4, 240(SP)
+	VPMOVZXBW    (AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       896(SI), Y5, Y5
+	MOVL         $0x3f5b6db7, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVSXBD    8(AX), Y4
+	VMOVDQU      Y4, 272(SP)
+	VPMOVZXBW    8(AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       928(SI), Y5, Y5
+	MOVL         $0x3f5b6db7, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	MOVL         $0x3f800000, R11
 	VMOVD        R11, X4
 	VPBROADCASTD X4, Y4
@@ -4284,6 +4793,8 @@ wide4_done:
 	JMP       group
 
 bytes:
+	CMPQ         R11, $0x05
+	JNE          choice
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
 	VPBROADCASTD (R11), Y6
@@ -4397,6 +4908,100 @@ wide5_done:
 	VADDPS    Y11, Y13, Y13
 	JMP       group
 
+choice:
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VPADDD       Y10, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide6:
+	DECQ         R10
+	JL           wide6_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide6
+
+wide6_done:
+	VCVTDQ2PS Y6, Y6
+	VMULPS    (SP), Y6, Y6
+	VADDPS    Y6, Y8, Y8
+	VCVTDQ2PS Y7, Y7
+	VMULPS    32(SP), Y7, Y7
+	VADDPS    Y7, Y9, Y9
+	VCVTDQ2PS Y10, Y10
+	VMULPS    (SP), Y10, Y10
+	VADDPS    Y10, Y12, Y12
+	VCVTDQ2PS Y11, Y11
+	VMULPS    32(SP), Y11, Y11
+	VADDPS    Y11, Y13, Y13
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -4438,9 +5043,9 @@ scaled:
 	VPSUBD       Y4, Y10, Y10
 	VMOVDQA      Y10, Y11
 
-wide6:
+wide7:
 	DECQ         R10
-	JL           wide6_done
+	JL           wide7_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -4480,9 +5085,9 @@ wide6:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
-	JMP          wide6
+	JMP          wide7
 
-wide6_done:
+wide7_done:
 	VCVTDQ2PS Y6, Y6
 	VMULPS    (SP), Y6, Y6
 	VADDPS    Y6, Y8, Y8
@@ -4684,7 +5289,7 @@ tile_done:
 
 // func panelA4x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+, POPCNT
-TEXT ·panelA4x2AVX2(SB), NOSPLIT, $240-48
+TEXT ·panelA4x2AVX2(SB), NOSPLIT, $304-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
 	MOVQ         ld+16(FP), DX
@@ -4703,7 +5308,7 @@ TEXT ·panelA4x2AVX2(SB), NOSPLIT, $240-48
 	VPXOR        Y12, Y12, Y12
 	VPXOR        Y13, Y13, Y13
 	MOVQ         (BX), DI
-	CMPQ         160(BX), $0x0b
+	CMPQ         160(BX), $0x0c
 	JE           units
 	CMPQ         160(BX), $0x09
 	JNE          no_units
@@ -5050,6 +5655,38 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R11, $0x0b
+	JNE          head_choice_no
+	VPMOVSXBD    (AX), Y4
+	VMOVDQU      Y4, 240(SP)
+	VPMOVZXBW    (AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       896(SI), Y5, Y5
+	MOVL         $0x3f5b6db7, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, (SP)
+	VPMOVSXBD    8(AX), Y4
+	VMOVDQU      Y4, 272(SP)
+	VPMOVZXBW    8(AX), X5
+	VPSLLW       $0x09, X5, X5
+	VPSRLW       $0x02, X5, X5
+	VCVTPH2PS    X5, Y5
+	VMULPS       928(SI), Y5, Y5
+	MOVL         $0x3f5b6db7, R11
+	VMOVD        R11, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y5, Y2
+	VBLENDVPS    Y4, Y2, Y5, Y5
+	VMOVUPS      Y5, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	MOVL         $0x3f800000, R11
 	VMOVD        R11, X4
 	VPBROADCASTD X4, Y4
@@ -5466,6 +6103,8 @@ wide4_done:
 	JMP          group
 
 bytes:
+	CMPQ         R11, $0x05
+	JNE          choice
 	MOVQ         104(BX), R11
 	ADDQ         CX, R11
 	VPBROADCASTD (R11), Y6
@@ -5587,6 +6226,108 @@ wide5_done:
 	VADDPS       Y11, Y13, Y13
 	JMP          group
 
+choice:
+	MOVQ         104(BX), R11
+	ADDQ         CX, R11
+	VPBROADCASTD (R11), Y6
+	VPBROADCASTD (R11)(DX*1), Y10
+	LEAQ         (R11)(R10*8), R11
+	VPBROADCASTD (R11), Y4
+	VPSUBD       Y4, Y6, Y6
+	VPADDD       Y6, Y6, Y6
+	VMOVDQA      Y6, Y7
+	VPBROADCASTD (R11)(DX*1), Y4
+	VPSUBD       Y4, Y10, Y10
+	VPADDD       Y10, Y10, Y10
+	VMOVDQA      Y10, Y11
+
+wide6:
+	DECQ         R10
+	JL           wide6_done
+	VMOVDQU      (AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      240(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y6, Y6
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y10, Y10
+	VMOVDQU      32(AX), Y2
+	VPSRLW       $0x04, Y2, Y3
+	VPAND        Y0, Y2, Y2
+	VPAND        Y0, Y3, Y3
+	VPADDB       Y2, Y2, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y2, Y4, Y2
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y2, Y2
+	VPADDB       Y3, Y3, Y5
+	VMOVDQU      832(SI), Y4
+	VPSHUFB      Y3, Y4, Y3
+	VMOVDQU      272(SP), Y4
+	VPBLENDVB    Y4, Y5, Y3, Y3
+	VPBROADCASTD (CX), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y7, Y7
+	VPBROADCASTD (CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y2, Y5
+	VPBROADCASTD 4(CX)(DX*1), Y4
+	VPMADDUBSW   Y4, Y3, Y4
+	VPADDW       Y4, Y5, Y5
+	VPMADDWD     Y1, Y5, Y5
+	VPADDD       Y5, Y11, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x08, CX
+	JMP          wide6
+
+wide6_done:
+	VCVTDQ2PS    Y6, Y6
+	VMULPS       (SP), Y6, Y6
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y6, Y6
+	VADDPS       Y6, Y8, Y8
+	VCVTDQ2PS    Y7, Y7
+	VMULPS       32(SP), Y7, Y7
+	VBROADCASTSS -4(R11), Y4
+	VMULPS       Y4, Y7, Y7
+	VADDPS       Y7, Y9, Y9
+	VCVTDQ2PS    Y10, Y10
+	VMULPS       (SP), Y10, Y10
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y10, Y10
+	VADDPS       Y10, Y12, Y12
+	VCVTDQ2PS    Y11, Y11
+	VMULPS       32(SP), Y11, Y11
+	VBROADCASTSS -4(R11)(DX*1), Y4
+	VMULPS       Y4, Y11, Y11
+	VADDPS       Y11, Y13, Y13
+	JMP          group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -5628,9 +6369,9 @@ scaled:
 	VPSUBD       Y4, Y10, Y10
 	VMOVDQA      Y10, Y11
 
-wide6:
+wide7:
 	DECQ         R10
-	JL           wide6_done
+	JL           wide7_done
 	VMOVDQU      (AX), Y2
 	VPSRLW       $0x04, Y2, Y3
 	VPAND        Y0, Y2, Y2
@@ -5670,9 +6411,9 @@ wide6:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x08, R11
-	JMP          wide6
+	JMP          wide7
 
-wide6_done:
+wide7_done:
 	VCVTDQ2PS    Y6, Y6
 	VMULPS       (SP), Y6, Y6
 	VBROADCASTSS -4(R12), Y4
@@ -5886,7 +6627,7 @@ tile_done:
 
 // func panelA16x2AVX2(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
 // Requires: AVX, AVX2, CMOV, F16C, FMA3, MMX+
-TEXT ·panelA16x2AVX2(SB), NOSPLIT, $360-48
+TEXT ·panelA16x2AVX2(SB), NOSPLIT, $424-48
 	MOVQ    w+0(FP), AX
 	MOVQ    x+8(FP), CX
 	MOVQ    ld+16(FP), DX
@@ -5899,7 +6640,7 @@ TEXT ·panelA16x2AVX2(SB), NOSPLIT, $360-48
 	VMOVUPS Y0, 64(DI)
 	VMOVUPS Y0, 96(DI)
 	MOVQ    (BX), R8
-	CMPQ    160(BX), $0x0b
+	CMPQ    160(BX), $0x0c
 	JE      units
 	CMPQ    160(BX), $0x09
 	JNE     no_units
@@ -5914,28 +6655,28 @@ units:
 no_units:
 	MOVQ         104(BX), R9
 	ADDQ         CX, R9
-	MOVQ         R9, 344(SP)
-	MOVQ         AX, 336(SP)
+	MOVQ         R9, 408(SP)
+	MOVQ         AX, 400(SP)
 	CMPQ         160(BX), $0x0a
 	JE           tabled_prefix
 	CMPQ         160(BX), $0x06
 	JNE          no_prefix
 	VPBROADCASTD (AX), Y2
 	VPADDD       1024(SI), Y2, Y0
-	VMOVDQU      Y0, 208(SP)
+	VMOVDQU      Y0, 272(SP)
 	VPADDD       1056(SI), Y2, Y0
-	VMOVDQU      Y0, 240(SP)
-	MOVQ         336(SP), R9
-	VMOVDQU      208(SP), Y0
+	VMOVDQU      Y0, 304(SP)
+	MOVQ         400(SP), R9
+	VMOVDQU      272(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R9)(Y0*4), Y2
-	VMOVUPS      Y2, 272(SP)
-	VMOVDQU      240(SP), Y0
+	VMOVUPS      Y2, 336(SP)
+	VMOVDQU      304(SP), Y0
 	VPSRLD       $0x08, Y0, Y0
 	VPCMPEQD     Y1, Y1, Y1
 	VGATHERDPS   Y1, 4(R9)(Y0*4), Y2
-	VMOVUPS      Y2, 304(SP)
+	VMOVUPS      Y2, 368(SP)
 
 tabled_prefix:
 	ADDQ 176(BX), AX
@@ -6006,7 +6747,7 @@ head_unit_no:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x08, AX
-	MOVQ         344(SP), R12
+	MOVQ         408(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -6021,7 +6762,7 @@ head_unit_no:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_affine_no:
@@ -6068,7 +6809,7 @@ head_affine_no:
 	VMULPS       32(SP), Y1, Y1
 	VMOVUPS      Y1, 96(SP)
 	ADDQ         $0x14, AX
-	MOVQ         344(SP), R12
+	MOVQ         408(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -6083,7 +6824,7 @@ head_affine_no:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_bilevel_no:
@@ -6129,15 +6870,15 @@ head_e4m3_no:
 	VPMOVZXBD  (AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 2048(SI)(Y0*4), Y2
-	VMULPS     272(SP), Y2, Y2
+	VMULPS     336(SP), Y2, Y2
 	VADDPS     1088(SI), Y2, Y2
 	VMOVUPS    Y2, (SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    208(SP), Y2
+	VMOVDQU    272(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 208(SP)
+	VMOVDQU    Y2, 272(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
@@ -6145,32 +6886,32 @@ head_e4m3_no:
 	VPMOVZXBD  8(AX), Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 2048(SI)(Y0*4), Y2
-	VMULPS     304(SP), Y2, Y2
+	VMULPS     368(SP), Y2, Y2
 	VADDPS     1120(SI), Y2, Y2
 	VMOVUPS    Y2, 32(SP)
 
 	// The number of the row's next scale; where it begins a block, the magnitudes are read anew.
 	VPCMPEQD   Y1, Y1, Y1
-	VMOVDQU    240(SP), Y2
+	VMOVDQU    304(SP), Y2
 	VPSUBD     Y1, Y2, Y2
-	VMOVDQU    Y2, 240(SP)
+	VMOVDQU    Y2, 304(SP)
 	VPSLLD     $0x18, Y2, Y2
 	VPXOR      Y0, Y0, Y0
 	VPCMPEQD   Y0, Y2, Y2
 	VMOVMSKPS  Y2, R13
 	ORL        R13, R12
 	JE         same_blocks
-	MOVQ       336(SP), R12
-	VMOVDQU    208(SP), Y0
+	MOVQ       400(SP), R12
+	VMOVDQU    272(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R12)(Y0*4), Y2
-	VMOVUPS    Y2, 272(SP)
-	VMOVDQU    240(SP), Y0
+	VMOVUPS    Y2, 336(SP)
+	VMOVDQU    304(SP), Y0
 	VPSRLD     $0x08, Y0, Y0
 	VPCMPEQD   Y1, Y1, Y1
 	VGATHERDPS Y1, 4(R12)(Y0*4), Y2
-	VMOVUPS    Y2, 304(SP)
+	VMOVUPS    Y2, 368(SP)
 
 same_blocks:
 	ADDQ $0x10, AX
@@ -6205,7 +6946,7 @@ head_double_no:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x10, AX
-	MOVQ         344(SP), R12
+	MOVQ         408(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -6220,7 +6961,7 @@ head_double_no:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_bytes_no:
@@ -6265,7 +7006,7 @@ head_whole_no:
 	VMULPS       32(SP), Y2, Y2
 	VMOVUPS      Y2, 96(SP)
 	ADDQ         $0x18, AX
-	MOVQ         344(SP), R12
+	MOVQ         408(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -6280,7 +7021,7 @@ head_whole_no:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_rows_no:
@@ -6301,7 +7042,7 @@ head_rows_no:
 	VMULPS       Y1, Y0, Y0
 	VMOVUPS      Y0, 96(SP)
 	ADDQ         $0x20, AX
-	MOVQ         344(SP), R12
+	MOVQ         408(SP), R12
 	VBROADCASTSS (R12), Y1
 	VMOVUPS      (DI), Y0
 	VFMADD231PS  64(SP), Y1, Y0
@@ -6316,10 +7057,42 @@ head_rows_no:
 	VMOVUPS      96(DI), Y0
 	VFMADD231PS  96(SP), Y1, Y0
 	VMOVUPS      Y0, 96(DI)
-	ADDQ         $0x04, 344(SP)
+	ADDQ         $0x04, 408(SP)
 	JMP          head_done
 
 head_offset_no:
+	CMPQ         R12, $0x0b
+	JNE          head_choice_no
+	VPMOVSXBD    (AX), Y1
+	VMOVDQU      Y1, 208(SP)
+	VPMOVZXBW    (AX), X0
+	VPSLLW       $0x09, X0, X0
+	VPSRLW       $0x02, X0, X0
+	VCVTPH2PS    X0, Y0
+	VMULPS       896(SI), Y0, Y0
+	MOVL         $0x3f5b6db7, R12
+	VMOVD        R12, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y0, Y2
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, (SP)
+	VPMOVSXBD    8(AX), Y1
+	VMOVDQU      Y1, 240(SP)
+	VPMOVZXBW    8(AX), X0
+	VPSLLW       $0x09, X0, X0
+	VPSRLW       $0x02, X0, X0
+	VCVTPH2PS    X0, Y0
+	VMULPS       928(SI), Y0, Y0
+	MOVL         $0x3f5b6db7, R12
+	VMOVD        R12, X2
+	VPBROADCASTD X2, Y2
+	VMULPS       Y2, Y0, Y2
+	VBLENDVPS    Y1, Y2, Y0, Y0
+	VMOVUPS      Y0, 32(SP)
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	MOVL         $0x3f800000, R12
 	VMOVD        R12, X1
 	VPBROADCASTD X1, Y1
@@ -6844,7 +7617,7 @@ wide3_done:
 
 e4m3:
 	CMPQ  184(BX), $0x06
-	JNE   tables
+	JNE   choice
 	VPXOR Y4, Y4, Y4
 	VPXOR Y5, Y5, Y5
 	VPXOR Y6, Y6, Y6
@@ -7009,10 +7782,289 @@ wide4_done:
 	VMOVUPS     Y0, 96(DI)
 	JMP         group
 
+choice:
+	CMPQ  184(BX), $0x09
+	JNE   tables
+	VPXOR Y4, Y4, Y4
+	VPXOR Y5, Y5, Y5
+	VPXOR Y6, Y6, Y6
+	VPXOR Y7, Y7, Y7
+	VPXOR Y8, Y8, Y8
+	VPXOR Y9, Y9, Y9
+	VPXOR Y10, Y10, Y10
+	VPXOR Y11, Y11, Y11
+
+wide5:
+	DECQ         R11
+	JL           wide5_done
+	VMOVDQU      (AX), Y2
+	VPERMPS      768(SI), Y2, Y1
+	VPERMPS      800(SI), Y2, Y12
+	VPSLLD       $0x1c, Y2, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x1c, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VMOVDQU      32(AX), Y3
+	VPERMPS      768(SI), Y3, Y1
+	VPERMPS      800(SI), Y3, Y12
+	VPSLLD       $0x1c, Y3, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x1c, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS (CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS (CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x08, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x14, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x08, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x14, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 4(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 4(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSRLD       $0x10, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x0c, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSRLD       $0x10, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x0c, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 8(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 8(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x18, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x18, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x04, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 12(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 12(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSRLD       $0x04, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x18, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSRLD       $0x04, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x18, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 16(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 16(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x0c, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x0c, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 20(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 20(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	VPSRLD       $0x14, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x08, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y4
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y8
+	VPSRLD       $0x14, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x08, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 24(CX), Y1
+	VFMADD231PS  Y1, Y0, Y5
+	VBROADCASTSS 24(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y9
+	VPSRLD       $0x1c, Y2, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y2, Y12
+	VPSLLD       $0x00, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      208(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y6
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y10
+	VPSRLD       $0x1c, Y3, Y0
+	VPERMPS      768(SI), Y0, Y1
+	VPERMPS      800(SI), Y0, Y12
+	VPSLLD       $0x1c, Y0, Y0
+	VBLENDVPS    Y0, Y12, Y1, Y0
+	VPXOR        512(SI), Y3, Y12
+	VPSLLD       $0x00, Y12, Y12
+	VPSRAD       $0x1c, Y12, Y12
+	VCVTDQ2PS    Y12, Y12
+	VMOVUPS      240(SP), Y1
+	VBLENDVPS    Y1, Y12, Y0, Y0
+	VBROADCASTSS 28(CX), Y1
+	VFMADD231PS  Y1, Y0, Y7
+	VBROADCASTSS 28(CX)(DX*1), Y1
+	VFMADD231PS  Y1, Y0, Y11
+	PREFETCHT0   8192(AX)
+	ADDQ         $0x40, AX
+	ADDQ         $0x20, CX
+	JMP          wide5
+
+wide5_done:
+	VADDPS      Y6, Y4, Y4
+	VMOVUPS     (DI), Y0
+	VFMADD231PS (SP), Y4, Y0
+	VMOVUPS     Y0, (DI)
+	VADDPS      Y7, Y5, Y5
+	VMOVUPS     32(DI), Y0
+	VFMADD231PS 32(SP), Y5, Y0
+	VMOVUPS     Y0, 32(DI)
+	VADDPS      Y10, Y8, Y8
+	VMOVUPS     64(DI), Y0
+	VFMADD231PS (SP), Y8, Y0
+	VMOVUPS     Y0, 64(DI)
+	VADDPS      Y11, Y9, Y9
+	VMOVUPS     96(DI), Y0
+	VFMADD231PS 32(SP), Y9, Y0
+	VMOVUPS     Y0, 96(DI)
+	JMP         group
+
 tables:
 	LEAQ 128(DI), R13
-	MOVQ 336(SP), R12
-	MOVQ $0x00000010, 352(SP)
+	MOVQ 400(SP), R12
+	MOVQ $0x00000010, 416(SP)
 
 table_row:
 	VCVTPH2PS (R12), Y8
@@ -7093,7 +8145,7 @@ table_end0:
 	VADDPS      Y7, Y6, Y6
 	VMOVUPS     Y6, 512(R13)
 	ADDQ        $0x20, R13
-	DECQ        352(SP)
+	DECQ        416(SP)
 	JNE         table_row
 	SUBQ        $0x00000200, R13
 	VMOVUPS     (R13), Y4
@@ -7202,9 +8254,9 @@ scaled:
 	VPXOR   Y10, Y10, Y10
 	VPXOR   Y11, Y11, Y11
 
-wide5:
+wide6:
 	DECQ         R11
-	JL           wide5_done
+	JL           wide6_done
 	VMOVDQU      (AX), Y2
 	VPXOR        512(SI), Y2, Y2
 	VPSLLD       $0x1c, Y2, Y0
@@ -7322,9 +8374,9 @@ wide5:
 	PREFETCHT0   8192(AX)
 	ADDQ         $0x40, AX
 	ADDQ         $0x20, R12
-	JMP          wide5
+	JMP          wide6
 
-wide5_done:
+wide6_done:
 	VADDPS      Y6, Y4, Y4
 	VMOVUPS     (DI), Y0
 	VFMADD231PS (SP), Y4, Y0

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func panelA8x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x1AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -29,7 +29,7 @@ TEXT ·panelA8x1AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z13, Z13, Z13
 	MOVQ      (DX), SI
 	MOVQ      SI, (SP)
-	CMPQ      160(DX), $0x0b
+	CMPQ      160(DX), $0x0c
 	JE        units
 	CMPQ      160(DX), $0x09
 	JNE       no_units
@@ -228,6 +228,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R8, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(BX), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R8
+	VPBROADCASTD R8, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R8
 	KMOVW        R8, K2
@@ -777,6 +794,8 @@ exact_slots_done:
 	JMP       group
 
 bytes:
+	CMPQ         R8, $0x05
+	JNE          choice
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
 	VPBROADCASTD (R8), Z11
@@ -840,6 +859,105 @@ wide6_1_done:
 	VADDPS    Z11, Z13, Z13
 	JMP       group
 
+choice:
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPADDD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+
+wide7_4:
+	SUBQ          $0x04, DI
+	JL            wide7_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide7_4
+
+wide7_4_done:
+	ADDQ $0x04, DI
+
+wide7_1:
+	SUBQ          $0x01, DI
+	JL            wide7_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide7_1
+
+wide7_1_done:
+	ADDQ      $0x01, DI
+	VPADDD    Z12, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z13, Z13
+	JMP       group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -870,9 +988,9 @@ strip:
 	VPSUBD.BCST  (R8), Z11, Z11
 	VPXORD       Z12, Z12, Z12
 
-wide7_4:
+wide8_4:
 	SUBQ          $0x04, DI
-	JL            wide7_4_done
+	JL            wide8_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -903,14 +1021,14 @@ wide7_4:
 	VPDPBUSD.BCST 28(SI), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide7_4
+	JMP           wide8_4
 
-wide7_4_done:
+wide8_4_done:
 	ADDQ $0x04, DI
 
-wide7_1:
+wide8_1:
 	SUBQ          $0x01, DI
-	JL            wide7_1_done
+	JL            wide8_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -920,9 +1038,9 @@ wide7_1:
 	VPDPBUSD.BCST 4(SI), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide7_1
+	JMP           wide8_1
 
-wide7_1_done:
+wide8_1_done:
 	ADDQ      $0x01, DI
 	VPADDD    Z12, Z11, Z11
 	VCVTDQ2PS Z11, Z11
@@ -1019,7 +1137,7 @@ tile_done:
 	RET
 
 // func panelA4x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x1AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -1043,7 +1161,7 @@ TEXT ·panelA4x1AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z13, Z13, Z13
 	MOVQ      (DX), SI
 	MOVQ      SI, (SP)
-	CMPQ      160(DX), $0x0b
+	CMPQ      160(DX), $0x0c
 	JE        units
 	CMPQ      160(DX), $0x09
 	JNE       no_units
@@ -1246,6 +1364,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R8, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(BX), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R8
+	VPBROADCASTD R8, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R8
 	KMOVW        R8, K2
@@ -1810,6 +1945,8 @@ exact_slots_done:
 	JMP         group
 
 bytes:
+	CMPQ         R8, $0x05
+	JNE          choice
 	MOVQ         104(DX), R8
 	ADDQ         CX, R8
 	VPBROADCASTD (R8), Z11
@@ -1876,6 +2013,108 @@ wide6_1_done:
 	VADDPS      Z11, Z13, Z13
 	JMP         group
 
+choice:
+	MOVQ         104(DX), R8
+	ADDQ         CX, R8
+	VPBROADCASTD (R8), Z11
+	LEAQ         (R8)(DI*8), R8
+	VPSUBD.BCST  (R8), Z11, Z11
+	VPADDD       Z11, Z11, Z11
+	VPXORD       Z12, Z12, Z12
+
+wide7_4:
+	SUBQ          $0x04, DI
+	JL            wide7_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 12(CX), Z4, Z12
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 20(CX), Z4, Z12
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 28(CX), Z4, Z12
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide7_4
+
+wide7_4_done:
+	ADDQ $0x04, DI
+
+wide7_1:
+	SUBQ          $0x01, DI
+	JL            wide7_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST 4(CX), Z4, Z12
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide7_1
+
+wide7_1_done:
+	ADDQ        $0x01, DI
+	MOVQ        104(DX), R8
+	ADDQ        CX, R8
+	VPADDD      Z12, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R8), Z11, Z11
+	VADDPS      Z11, Z13, Z13
+	JMP         group
+
 dense_done:
 	CMPQ 24(DX), $0x00
 	JE   tile_done
@@ -1906,9 +2145,9 @@ strip:
 	VPSUBD.BCST  (R8), Z11, Z11
 	VPXORD       Z12, Z12, Z12
 
-wide7_4:
+wide8_4:
 	SUBQ          $0x04, DI
-	JL            wide7_4_done
+	JL            wide8_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1939,14 +2178,14 @@ wide7_4:
 	VPDPBUSD.BCST 28(SI), Z4, Z12
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, SI
-	JMP           wide7_4
+	JMP           wide8_4
 
-wide7_4_done:
+wide8_4_done:
 	ADDQ $0x04, DI
 
-wide7_1:
+wide8_1:
 	SUBQ          $0x01, DI
-	JL            wide7_1_done
+	JL            wide8_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -1956,9 +2195,9 @@ wide7_1:
 	VPDPBUSD.BCST 4(SI), Z4, Z12
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, SI
-	JMP           wide7_1
+	JMP           wide8_1
 
-wide7_1_done:
+wide8_1_done:
 	ADDQ        $0x01, DI
 	MOVQ        104(DX), R8
 	ADDQ        SI, R8
@@ -2061,7 +2300,7 @@ tile_done:
 	RET
 
 // func panelA16x1AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x1AVX512(SB), NOSPLIT, $296-48
 	MOVQ   w+0(FP), AX
 	MOVQ   x+8(FP), CX
@@ -2071,7 +2310,7 @@ TEXT ·panelA16x1AVX512(SB), NOSPLIT, $296-48
 	VPXORD Z9, Z9, Z9
 	MOVQ   (DX), SI
 	MOVQ   SI, (SP)
-	CMPQ   160(DX), $0x0b
+	CMPQ   160(DX), $0x0c
 	JE     units
 	CMPQ   160(DX), $0x09
 	JNE    no_units
@@ -2343,6 +2582,23 @@ head_rows_no:
 	JMP              head_done
 
 head_offset_no:
+	CMPQ         R8, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(BX), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R8
+	VPBROADCASTD R8, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R8
 	KMOVW        R8, K2
@@ -2364,6 +2620,8 @@ head_done:
 	JE      e4m3
 	CMPQ    184(DX), $0x07
 	JE      tables
+	CMPQ    184(DX), $0x09
+	JE      choice
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -2464,6 +2722,59 @@ wide2:
 	JMP              wide2
 
 wide2_done:
+	VADDPS      Z7, Z5, Z5
+	VADDPS      Z8, Z6, Z6
+	VADDPS      Z6, Z5, Z5
+	VFMADD231PS Z1, Z5, Z9
+	JMP         group
+
+choice:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+
+wide3:
+	DECQ             DI
+	JL               wide3_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPERMPS          Z0, Z2, Z3
+	VPERMPS          448(BX), Z2, K4, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z6
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z7
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z8
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z6
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z7
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(BX), Z4, K4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z8
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	JMP              wide3
+
+wide3_done:
 	VADDPS      Z7, Z5, Z5
 	VADDPS      Z8, Z6, Z6
 	VADDPS      Z6, Z5, Z5
@@ -2789,9 +3100,9 @@ bytes:
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 
-wide3:
+wide4:
 	DECQ             DI
-	JL               wide3_done
+	JL               wide4_done
 	VMOVDQU64        1792(BX), Z0
 	VPXORD           (AX), Z0, Z2
 	PREFETCHT0       8192(AX)
@@ -2829,9 +3140,9 @@ wide3:
 	VFMADD231PS.BCST 28(CX), Z3, Z8
 	ADDQ             $0x00000080, AX
 	ADDQ             $0x20, CX
-	JMP              wide3
+	JMP              wide4
 
-wide3_done:
+wide4_done:
 	VADDPS      Z7, Z5, Z5
 	VADDPS      Z8, Z6, Z6
 	VADDPS      Z6, Z5, Z5
@@ -2867,9 +3178,9 @@ strip:
 	VPXORD     Z7, Z7, Z7
 	VPXORD     Z8, Z8, Z8
 
-wide4:
+wide5:
 	DECQ             DI
-	JL               wide4_done
+	JL               wide5_done
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
@@ -2897,9 +3208,9 @@ wide4:
 	VFMADD231PS.BCST 28(SI), Z3, Z8
 	ADDQ             $0x40, AX
 	ADDQ             $0x20, SI
-	JMP              wide4
+	JMP              wide5
 
-wide4_done:
+wide5_done:
 	VADDPS      Z7, Z5, Z5
 	VADDPS      Z8, Z6, Z6
 	VADDPS      Z6, Z5, Z5
@@ -3102,7 +3413,7 @@ cell:
 	RET
 
 // func panelA8x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x4AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -3130,7 +3441,7 @@ TEXT ·panelA8x4AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z22, Z22, Z22
 	MOVQ      (BX), R8
 	MOVQ      R8, (SP)
-	CMPQ      160(BX), $0x0b
+	CMPQ      160(BX), $0x0c
 	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
@@ -3389,6 +3700,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R10, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(SI), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R10
+	VPBROADCASTD R10, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R10
 	KMOVW        R10, K2
@@ -4232,6 +4560,8 @@ exact_slots_done:
 	JMP       group
 
 bytes:
+	CMPQ         R10, $0x05
+	JNE          choice
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
 	VPBROADCASTD (R10), Z11
@@ -4349,6 +4679,159 @@ wide6_1_done:
 	VADDPS    Z14, Z22, Z22
 	JMP       group
 
+choice:
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+
+wide7_4:
+	SUBQ          $0x04, R9
+	JL            wide7_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide7_4
+
+wide7_4_done:
+	ADDQ $0x04, R9
+
+wide7_1:
+	SUBQ          $0x01, R9
+	JL            wide7_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide7_1
+
+wide7_1_done:
+	ADDQ      $0x01, R9
+	VPADDD    Z15, Z11, Z11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VPADDD    Z16, Z12, Z12
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VPADDD    Z17, Z13, Z13
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VPADDD    Z18, Z14, Z14
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -4388,9 +4871,9 @@ strip:
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 
-wide7_4:
+wide8_4:
 	SUBQ          $0x04, R9
-	JL            wide7_4_done
+	JL            wide8_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -4445,14 +4928,14 @@ wide7_4:
 	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide7_4
+	JMP           wide8_4
 
-wide7_4_done:
+wide8_4_done:
 	ADDQ $0x04, R9
 
-wide7_1:
+wide8_1:
 	SUBQ          $0x01, R9
-	JL            wide7_1_done
+	JL            wide8_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -4468,9 +4951,9 @@ wide7_1:
 	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide7_1
+	JMP           wide8_1
 
-wide7_1_done:
+wide8_1_done:
 	ADDQ      $0x01, R9
 	VPADDD    Z15, Z11, Z11
 	VCVTDQ2PS Z11, Z11
@@ -4688,7 +5171,7 @@ tile_done:
 	RET
 
 // func panelA4x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x4AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -4716,7 +5199,7 @@ TEXT ·panelA4x4AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z22, Z22, Z22
 	MOVQ      (BX), R8
 	MOVQ      R8, (SP)
-	CMPQ      160(BX), $0x0b
+	CMPQ      160(BX), $0x0c
 	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
@@ -4991,6 +5474,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R10, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(SI), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R10
+	VPBROADCASTD R10, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R10
 	KMOVW        R10, K2
@@ -5864,6 +6364,8 @@ exact_slots_done:
 	JMP         group
 
 bytes:
+	CMPQ         R10, $0x05
+	JNE          choice
 	MOVQ         104(BX), R10
 	ADDQ         CX, R10
 	VPBROADCASTD (R10), Z11
@@ -5987,6 +6489,165 @@ wide6_1_done:
 	VADDPS      Z14, Z22, Z22
 	JMP         group
 
+choice:
+	MOVQ         104(BX), R10
+	ADDQ         CX, R10
+	VPBROADCASTD (R10), Z11
+	VPBROADCASTD (R10)(DX*1), Z12
+	VPBROADCASTD (R10)(DX*2), Z13
+	VPBROADCASTD (R10)(DI*1), Z14
+	LEAQ         (R10)(R9*8), R10
+	VPSUBD.BCST  (R10), Z11, Z11
+	VPSUBD.BCST  (R10)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R10)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R10)(DI*1), Z14, Z14
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPXORD       Z15, Z15, Z15
+	VPXORD       Z16, Z16, Z16
+	VPXORD       Z17, Z17, Z17
+	VPXORD       Z18, Z18, Z18
+
+wide7_4:
+	SUBQ          $0x04, R9
+	JL            wide7_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 12(CX), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 20(CX), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 28(CX), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide7_4
+
+wide7_4_done:
+	ADDQ $0x04, R9
+
+wide7_1:
+	SUBQ          $0x01, R9
+	JL            wide7_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 4(CX), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide7_1
+
+wide7_1_done:
+	ADDQ        $0x01, R9
+	MOVQ        104(BX), R10
+	ADDQ        CX, R10
+	VPADDD      Z15, Z11, Z11
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R10), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VPADDD      Z16, Z12, Z12
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R10)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VPADDD      Z17, Z13, Z13
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R10)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VPADDD      Z18, Z14, Z14
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R10)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	JMP         group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -6026,9 +6687,9 @@ strip:
 	VPXORD       Z17, Z17, Z17
 	VPXORD       Z18, Z18, Z18
 
-wide7_4:
+wide8_4:
 	SUBQ          $0x04, R9
-	JL            wide7_4_done
+	JL            wide8_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -6083,14 +6744,14 @@ wide7_4:
 	VPDPBUSD.BCST 28(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R8
-	JMP           wide7_4
+	JMP           wide8_4
 
-wide7_4_done:
+wide8_4_done:
 	ADDQ $0x04, R9
 
-wide7_1:
+wide8_1:
 	SUBQ          $0x01, R9
-	JL            wide7_1_done
+	JL            wide8_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -6106,9 +6767,9 @@ wide7_1:
 	VPDPBUSD.BCST 4(R8)(DI*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R8
-	JMP           wide7_1
+	JMP           wide8_1
 
-wide7_1_done:
+wide8_1_done:
 	ADDQ        $0x01, R9
 	MOVQ        104(BX), R10
 	ADDQ        R8, R10
@@ -6342,7 +7003,7 @@ tile_done:
 	RET
 
 // func panelA16x4AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x4AVX512(SB), NOSPLIT, $296-48
 	MOVQ   w+0(FP), AX
 	MOVQ   x+8(FP), CX
@@ -6356,7 +7017,7 @@ TEXT ·panelA16x4AVX512(SB), NOSPLIT, $296-48
 	VPXORD Z24, Z24, Z24
 	MOVQ   (BX), R8
 	MOVQ   R8, (SP)
-	CMPQ   160(BX), $0x0b
+	CMPQ   160(BX), $0x0c
 	JE     units
 	CMPQ   160(BX), $0x09
 	JNE    no_units
@@ -6643,6 +7304,23 @@ head_rows_no:
 	JMP              head_done
 
 head_offset_no:
+	CMPQ         R10, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(SI), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R10
+	VPBROADCASTD R10, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R10
 	KMOVW        R10, K2
@@ -6664,6 +7342,8 @@ head_done:
 	JE      e4m3
 	CMPQ    184(BX), $0x07
 	JE      tables
+	CMPQ    184(BX), $0x09
+	JE      choice
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -6848,6 +7528,107 @@ wide2:
 	JMP              wide2
 
 wide2_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VADDPS      Z9, Z5, Z5
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z11, Z7, Z7
+	VADDPS      Z12, Z8, Z8
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	JMP         group
+
+choice:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+wide3:
+	DECQ             R9
+	JL               wide3_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPERMPS          Z0, Z2, Z3
+	VPERMPS          448(SI), Z2, K4, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z9
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z12
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z13
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z16
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z9
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z10
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z11
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z12
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z13
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z16
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	JMP              wide3
+
+wide3_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -7569,9 +8350,9 @@ bytes:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 
-wide3:
+wide4:
 	DECQ             R9
-	JL               wide3_done
+	JL               wide4_done
 	VMOVDQU64        1792(SI), Z0
 	VPXORD           (AX), Z0, Z2
 	PREFETCHT0       8192(AX)
@@ -7633,9 +8414,9 @@ wide3:
 	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z20
 	ADDQ             $0x00000080, AX
 	ADDQ             $0x20, CX
-	JMP              wide3
+	JMP              wide4
 
-wide3_done:
+wide4_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -7695,9 +8476,9 @@ strip:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 
-wide4:
+wide5:
 	DECQ             R9
-	JL               wide4_done
+	JL               wide5_done
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
@@ -7749,9 +8530,9 @@ wide4:
 	VFMADD231PS.BCST 28(R8)(DI*1), Z3, Z20
 	ADDQ             $0x40, AX
 	ADDQ             $0x20, R8
-	JMP              wide4
+	JMP              wide5
 
-wide4_done:
+wide5_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -8109,7 +8890,7 @@ cell:
 	RET
 
 // func panelA8x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x8AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -8143,7 +8924,7 @@ TEXT ·panelA8x8AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z26, Z26, Z26
 	MOVQ      (BX), R10
 	MOVQ      R10, (SP)
-	CMPQ      160(BX), $0x0b
+	CMPQ      160(BX), $0x0c
 	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
@@ -8482,6 +9263,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R12, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(SI), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R12
+	VPBROADCASTD R12, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R12
 	KMOVW        R12, K2
@@ -9637,6 +10435,8 @@ exact_slots_done:
 	JMP       group
 
 bytes:
+	CMPQ         R12, $0x05
+	JNE          choice
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
 	VPBROADCASTD (R12), Z11
@@ -9810,6 +10610,215 @@ wide6_1_done:
 	VADDPS    Z18, Z26, Z26
 	JMP       group
 
+choice:
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPADDD       Z16, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPADDD       Z18, Z18, Z18
+
+wide7_4:
+	SUBQ          $0x04, R11
+	JL            wide7_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide7_4
+
+wide7_4_done:
+	ADDQ $0x04, R11
+
+wide7_1:
+	SUBQ          $0x01, R11
+	JL            wide7_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide7_1
+
+wide7_1_done:
+	ADDQ      $0x01, R11
+	VCVTDQ2PS Z11, Z11
+	VMULPS    Z1, Z11, Z11
+	VADDPS    Z11, Z19, Z19
+	VCVTDQ2PS Z12, Z12
+	VMULPS    Z1, Z12, Z12
+	VADDPS    Z12, Z20, Z20
+	VCVTDQ2PS Z13, Z13
+	VMULPS    Z1, Z13, Z13
+	VADDPS    Z13, Z21, Z21
+	VCVTDQ2PS Z14, Z14
+	VMULPS    Z1, Z14, Z14
+	VADDPS    Z14, Z22, Z22
+	VCVTDQ2PS Z15, Z15
+	VMULPS    Z1, Z15, Z15
+	VADDPS    Z15, Z23, Z23
+	VCVTDQ2PS Z16, Z16
+	VMULPS    Z1, Z16, Z16
+	VADDPS    Z16, Z24, Z24
+	VCVTDQ2PS Z17, Z17
+	VMULPS    Z1, Z17, Z17
+	VADDPS    Z17, Z25, Z25
+	VCVTDQ2PS Z18, Z18
+	VMULPS    Z1, Z18, Z18
+	VADDPS    Z18, Z26, Z26
+	JMP       group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -9853,9 +10862,9 @@ strip:
 	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
 	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
-wide7_4:
+wide8_4:
 	SUBQ          $0x04, R11
-	JL            wide7_4_done
+	JL            wide8_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -9942,14 +10951,14 @@ wide7_4:
 	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide7_4
+	JMP           wide8_4
 
-wide7_4_done:
+wide8_4_done:
 	ADDQ $0x04, R11
 
-wide7_1:
+wide8_1:
 	SUBQ          $0x01, R11
-	JL            wide7_1_done
+	JL            wide8_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -9973,9 +10982,9 @@ wide7_1:
 	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide7_1
+	JMP           wide8_1
 
-wide7_1_done:
+wide8_1_done:
 	ADDQ      $0x01, R11
 	VCVTDQ2PS Z11, Z11
 	VMULPS    Z1, Z11, Z11
@@ -10312,7 +11321,7 @@ tile_done:
 	RET
 
 // func panelA4x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, BMI2, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x8AVX512(SB), NOSPLIT, $136-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -10346,7 +11355,7 @@ TEXT ·panelA4x8AVX512(SB), NOSPLIT, $136-48
 	VPXORD    Z26, Z26, Z26
 	MOVQ      (BX), R10
 	MOVQ      R10, (SP)
-	CMPQ      160(BX), $0x0b
+	CMPQ      160(BX), $0x0c
 	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
@@ -10717,6 +11726,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R12, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(SI), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R12
+	VPBROADCASTD R12, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R12
 	KMOVW        R12, K2
@@ -11922,6 +12948,8 @@ exact_slots_done:
 	JMP         group
 
 bytes:
+	CMPQ         R12, $0x05
+	JNE          choice
 	MOVQ         104(BX), R12
 	ADDQ         CX, R12
 	VPBROADCASTD (R12), Z11
@@ -12105,6 +13133,225 @@ wide6_1_done:
 	VADDPS      Z18, Z26, Z26
 	JMP         group
 
+choice:
+	MOVQ         104(BX), R12
+	ADDQ         CX, R12
+	VPBROADCASTD (R12), Z11
+	VPBROADCASTD (R12)(DX*1), Z12
+	VPBROADCASTD (R12)(DX*2), Z13
+	VPBROADCASTD (R12)(DI*1), Z14
+	VPBROADCASTD (R12)(DX*4), Z15
+	VPBROADCASTD (R12)(R8*1), Z16
+	VPBROADCASTD (R12)(DI*2), Z17
+	VPBROADCASTD (R12)(R9*1), Z18
+	LEAQ         (R12)(R11*8), R12
+	VPSUBD.BCST  (R12), Z11, Z11
+	VPSUBD.BCST  (R12)(DX*1), Z12, Z12
+	VPSUBD.BCST  (R12)(DX*2), Z13, Z13
+	VPSUBD.BCST  (R12)(DI*1), Z14, Z14
+	VPSUBD.BCST  (R12)(DX*4), Z15, Z15
+	VPSUBD.BCST  (R12)(R8*1), Z16, Z16
+	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
+	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
+	VPADDD       Z11, Z11, Z11
+	VPADDD       Z12, Z12, Z12
+	VPADDD       Z13, Z13, Z13
+	VPADDD       Z14, Z14, Z14
+	VPADDD       Z15, Z15, Z15
+	VPADDD       Z16, Z16, Z16
+	VPADDD       Z17, Z17, Z17
+	VPADDD       Z18, Z18, Z18
+
+wide7_4:
+	SUBQ          $0x04, R11
+	JL            wide7_4_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	VMOVDQU64     64(AX), Z2
+	PREFETCHT0    8256(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 8(CX), Z3, Z11
+	VPDPBUSD.BCST 8(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 8(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 8(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 8(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 8(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 8(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 8(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 12(CX), Z4, Z11
+	VPDPBUSD.BCST 12(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 12(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 12(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 12(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 12(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 12(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 12(CX)(R9*1), Z4, Z18
+	VMOVDQU64     128(AX), Z2
+	PREFETCHT0    8320(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 16(CX), Z3, Z11
+	VPDPBUSD.BCST 16(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 16(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 16(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 16(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 16(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 16(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 16(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 20(CX), Z4, Z11
+	VPDPBUSD.BCST 20(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 20(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 20(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 20(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 20(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 20(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 20(CX)(R9*1), Z4, Z18
+	VMOVDQU64     192(AX), Z2
+	PREFETCHT0    8384(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST 24(CX), Z3, Z11
+	VPDPBUSD.BCST 24(CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST 24(CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST 24(CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST 24(CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST 24(CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST 24(CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST 24(CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 28(CX), Z4, Z11
+	VPDPBUSD.BCST 28(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 28(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 28(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 28(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 28(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 28(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 28(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000100, AX
+	ADDQ          $0x00000020, CX
+	JMP           wide7_4
+
+wide7_4_done:
+	ADDQ $0x04, R11
+
+wide7_1:
+	SUBQ          $0x01, R11
+	JL            wide7_1_done
+	VMOVDQU64     (AX), Z2
+	PREFETCHT0    8192(AX)
+	VPSRLW        $0x04, Z2, Z4
+	VPANDD        Z0, Z2, Z3
+	VPANDD        Z0, Z4, Z4
+	VPADDB        Z3, Z3, Z2
+	VPSHUFB       Z3, Z5, Z3
+	VMOVDQU8      Z2, K5, Z3
+	VPADDB        Z4, Z4, Z2
+	VPSHUFB       Z4, Z5, Z4
+	VMOVDQU8      Z2, K5, Z4
+	VPDPBUSD.BCST (CX), Z3, Z11
+	VPDPBUSD.BCST (CX)(DX*1), Z3, Z12
+	VPDPBUSD.BCST (CX)(DX*2), Z3, Z13
+	VPDPBUSD.BCST (CX)(DI*1), Z3, Z14
+	VPDPBUSD.BCST (CX)(DX*4), Z3, Z15
+	VPDPBUSD.BCST (CX)(R8*1), Z3, Z16
+	VPDPBUSD.BCST (CX)(DI*2), Z3, Z17
+	VPDPBUSD.BCST (CX)(R9*1), Z3, Z18
+	VPDPBUSD.BCST 4(CX), Z4, Z11
+	VPDPBUSD.BCST 4(CX)(DX*1), Z4, Z12
+	VPDPBUSD.BCST 4(CX)(DX*2), Z4, Z13
+	VPDPBUSD.BCST 4(CX)(DI*1), Z4, Z14
+	VPDPBUSD.BCST 4(CX)(DX*4), Z4, Z15
+	VPDPBUSD.BCST 4(CX)(R8*1), Z4, Z16
+	VPDPBUSD.BCST 4(CX)(DI*2), Z4, Z17
+	VPDPBUSD.BCST 4(CX)(R9*1), Z4, Z18
+	ADDQ          $0x00000040, AX
+	ADDQ          $0x00000008, CX
+	JMP           wide7_1
+
+wide7_1_done:
+	ADDQ        $0x01, R11
+	MOVQ        104(BX), R12
+	ADDQ        CX, R12
+	VCVTDQ2PS   Z11, Z11
+	VMULPS      Z1, Z11, Z11
+	VMULPS.BCST -4(R12), Z11, Z11
+	VADDPS      Z11, Z19, Z19
+	VCVTDQ2PS   Z12, Z12
+	VMULPS      Z1, Z12, Z12
+	VMULPS.BCST -4(R12)(DX*1), Z12, Z12
+	VADDPS      Z12, Z20, Z20
+	VCVTDQ2PS   Z13, Z13
+	VMULPS      Z1, Z13, Z13
+	VMULPS.BCST -4(R12)(DX*2), Z13, Z13
+	VADDPS      Z13, Z21, Z21
+	VCVTDQ2PS   Z14, Z14
+	VMULPS      Z1, Z14, Z14
+	VMULPS.BCST -4(R12)(DI*1), Z14, Z14
+	VADDPS      Z14, Z22, Z22
+	VCVTDQ2PS   Z15, Z15
+	VMULPS      Z1, Z15, Z15
+	VMULPS.BCST -4(R12)(DX*4), Z15, Z15
+	VADDPS      Z15, Z23, Z23
+	VCVTDQ2PS   Z16, Z16
+	VMULPS      Z1, Z16, Z16
+	VMULPS.BCST -4(R12)(R8*1), Z16, Z16
+	VADDPS      Z16, Z24, Z24
+	VCVTDQ2PS   Z17, Z17
+	VMULPS      Z1, Z17, Z17
+	VMULPS.BCST -4(R12)(DI*2), Z17, Z17
+	VADDPS      Z17, Z25, Z25
+	VCVTDQ2PS   Z18, Z18
+	VMULPS      Z1, Z18, Z18
+	VMULPS.BCST -4(R12)(R9*1), Z18, Z18
+	VADDPS      Z18, Z26, Z26
+	JMP         group
+
 dense_done:
 	CMPQ 24(BX), $0x00
 	JE   tile_done
@@ -12148,9 +13395,9 @@ strip:
 	VPSUBD.BCST  (R12)(DI*2), Z17, Z17
 	VPSUBD.BCST  (R12)(R9*1), Z18, Z18
 
-wide7_4:
+wide8_4:
 	SUBQ          $0x04, R11
-	JL            wide7_4_done
+	JL            wide8_4_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -12237,14 +13484,14 @@ wide7_4:
 	VPDPBUSD.BCST 28(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000100, AX
 	ADDQ          $0x00000020, R10
-	JMP           wide7_4
+	JMP           wide8_4
 
-wide7_4_done:
+wide8_4_done:
 	ADDQ $0x04, R11
 
-wide7_1:
+wide8_1:
 	SUBQ          $0x01, R11
-	JL            wide7_1_done
+	JL            wide8_1_done
 	VMOVDQU64     (AX), Z2
 	PREFETCHT0    8192(AX)
 	VPSRLW        $0x04, Z2, Z4
@@ -12268,9 +13515,9 @@ wide7_1:
 	VPDPBUSD.BCST 4(R10)(R9*1), Z4, Z18
 	ADDQ          $0x00000040, AX
 	ADDQ          $0x00000008, R10
-	JMP           wide7_1
+	JMP           wide8_1
 
-wide7_1_done:
+wide8_1_done:
 	ADDQ        $0x01, R11
 	MOVQ        104(BX), R12
 	ADDQ        R10, R12
@@ -12635,7 +13882,7 @@ tile_done:
 	RET
 
 // func panelA16x8AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, BMI2, CMOV, F16C, MMX+
 TEXT ·panelA16x8AVX512(SB), NOSPLIT, $296-48
 	MOVQ   w+0(FP), AX
 	MOVQ   x+8(FP), CX
@@ -12655,7 +13902,7 @@ TEXT ·panelA16x8AVX512(SB), NOSPLIT, $296-48
 	VPXORD Z28, Z28, Z28
 	MOVQ   (BX), R10
 	MOVQ   R10, (SP)
-	CMPQ   160(BX), $0x0b
+	CMPQ   160(BX), $0x0c
 	JE     units
 	CMPQ   160(BX), $0x09
 	JNE    no_units
@@ -12962,6 +14209,23 @@ head_rows_no:
 	JMP              head_done
 
 head_offset_no:
+	CMPQ         R12, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y1
+	VPSLLW       $0x09, Y1, Y1
+	VPSRLW       $0x02, Y1, Y1
+	VCVTPH2PS    Y1, Z1
+	VMULPS       896(SI), Z1, Z1
+	VPMOVSXBD    (AX), Z4
+	VPMOVD2M     Z4, K4
+	VPMOVB2M     Z4, K5
+	MOVL         $0x3f5b6db7, R12
+	VPBROADCASTD R12, Z4
+	VMULPS       Z4, Z1, K4, Z1
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      24(SP), Z1
 	MOVL         $0x0000ff00, R12
 	KMOVW        R12, K2
@@ -12983,6 +14247,8 @@ head_done:
 	JE      e4m3
 	CMPQ    184(BX), $0x07
 	JE      tables
+	CMPQ    184(BX), $0x09
+	JE      choice
 	VPXORD  Z5, Z5, Z5
 	VPXORD  Z6, Z6, Z6
 	VPXORD  Z7, Z7, Z7
@@ -13231,6 +14497,139 @@ wide2:
 	JMP              wide2
 
 wide2_done:
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z14, Z6, Z6
+	VADDPS      Z15, Z7, Z7
+	VADDPS      Z16, Z8, Z8
+	VADDPS      Z17, Z9, Z9
+	VADDPS      Z18, Z10, Z10
+	VADDPS      Z19, Z11, Z11
+	VADDPS      Z20, Z12, Z12
+	VFMADD231PS Z1, Z5, Z21
+	VFMADD231PS Z1, Z6, Z22
+	VFMADD231PS Z1, Z7, Z23
+	VFMADD231PS Z1, Z8, Z24
+	VFMADD231PS Z1, Z9, Z25
+	VFMADD231PS Z1, Z10, Z26
+	VFMADD231PS Z1, Z11, Z27
+	VFMADD231PS Z1, Z12, Z28
+	JMP         group
+
+choice:
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+
+wide3:
+	DECQ             R11
+	JL               wide3_done
+	VMOVDQU64        (AX), Z2
+	PREFETCHT0       8192(AX)
+	VPERMPS          Z0, Z2, Z3
+	VPERMPS          448(SI), Z2, K4, Z3
+	VFMADD231PS.BCST (CX), Z3, Z5
+	VFMADD231PS.BCST (CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST (CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST (CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST (CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST (CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST (CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST (CX)(R9*1), Z3, Z12
+	VPSRLD           $0x08, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 4(CX), Z3, Z13
+	VFMADD231PS.BCST 4(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 4(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 4(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 4(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 4(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 4(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 4(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x10, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 8(CX), Z3, Z5
+	VFMADD231PS.BCST 8(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 8(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 8(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 8(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 8(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 8(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 8(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x18, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 12(CX), Z3, Z13
+	VFMADD231PS.BCST 12(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 12(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 12(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 12(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 12(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 12(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 12(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x04, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 16(CX), Z3, Z5
+	VFMADD231PS.BCST 16(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 16(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 16(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 16(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 16(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 16(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 16(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x0c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 20(CX), Z3, Z13
+	VFMADD231PS.BCST 20(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 20(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 20(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 20(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 20(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 20(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 20(CX)(R9*1), Z3, Z20
+	VPSRLD           $0x14, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 24(CX), Z3, Z5
+	VFMADD231PS.BCST 24(CX)(DX*1), Z3, Z6
+	VFMADD231PS.BCST 24(CX)(DX*2), Z3, Z7
+	VFMADD231PS.BCST 24(CX)(DI*1), Z3, Z8
+	VFMADD231PS.BCST 24(CX)(DX*4), Z3, Z9
+	VFMADD231PS.BCST 24(CX)(R8*1), Z3, Z10
+	VFMADD231PS.BCST 24(CX)(DI*2), Z3, Z11
+	VFMADD231PS.BCST 24(CX)(R9*1), Z3, Z12
+	VPSRLD           $0x1c, Z2, Z4
+	VPERMPS          Z0, Z4, Z3
+	VPERMPS          448(SI), Z4, K4, Z3
+	VFMADD231PS.BCST 28(CX), Z3, Z13
+	VFMADD231PS.BCST 28(CX)(DX*1), Z3, Z14
+	VFMADD231PS.BCST 28(CX)(DX*2), Z3, Z15
+	VFMADD231PS.BCST 28(CX)(DI*1), Z3, Z16
+	VFMADD231PS.BCST 28(CX)(DX*4), Z3, Z17
+	VFMADD231PS.BCST 28(CX)(R8*1), Z3, Z18
+	VFMADD231PS.BCST 28(CX)(DI*2), Z3, Z19
+	VFMADD231PS.BCST 28(CX)(R9*1), Z3, Z20
+	ADDQ             $0x40, AX
+	ADDQ             $0x20, CX
+	JMP              wide3
+
+wide3_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -14416,9 +15815,9 @@ bytes:
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 
-wide3:
+wide4:
 	DECQ             R11
-	JL               wide3_done
+	JL               wide4_done
 	VMOVDQU64        1792(SI), Z0
 	VPXORD           (AX), Z0, Z2
 	PREFETCHT0       8192(AX)
@@ -14512,9 +15911,9 @@ wide3:
 	VFMADD231PS.BCST 28(CX)(R9*1), Z3, Z20
 	ADDQ             $0x00000080, AX
 	ADDQ             $0x20, CX
-	JMP              wide3
+	JMP              wide4
 
-wide3_done:
+wide4_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -14574,9 +15973,9 @@ strip:
 	VPXORD     Z19, Z19, Z19
 	VPXORD     Z20, Z20, Z20
 
-wide4:
+wide5:
 	DECQ             R11
-	JL               wide4_done
+	JL               wide5_done
 	VMOVDQU64        (AX), Z2
 	PREFETCHT0       8192(AX)
 	VPERMPS          Z0, Z2, Z3
@@ -14660,9 +16059,9 @@ wide4:
 	VFMADD231PS.BCST 28(R10)(R9*1), Z3, Z20
 	ADDQ             $0x40, AX
 	ADDQ             $0x20, R10
-	JMP              wide4
+	JMP              wide5
 
-wide4_done:
+wide5_done:
 	VADDPS      Z13, Z5, Z5
 	VADDPS      Z14, Z6, Z6
 	VADDPS      Z15, Z7, Z7
@@ -15589,7 +16988,7 @@ done:
 	RET
 
 // func panelA8x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA8x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -15634,7 +17033,7 @@ TEXT ·panelA8x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ      R11, 8(SP)
 	MOVQ      $0x0000ff00, R11
 	MOVQ      R11, 48(SP)
-	CMPQ      160(BX), $0x0b
+	CMPQ      160(BX), $0x0c
 	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
@@ -16194,6 +17593,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R12, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y0
+	VPSLLW       $0x09, Y0, Y0
+	VPSRLW       $0x02, Y0, Y0
+	VCVTPH2PS    Y0, Z0
+	VMULPS       896(SI), Z0, Z0
+	VPMOVSXBD    (AX), Z3
+	VPMOVD2M     Z3, K4
+	VPMOVB2M     Z3, K5
+	MOVL         $0x3f5b6db7, R12
+	VPBROADCASTD R12, Z3
+	VMULPS       Z3, Z0, K4, Z0
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      56(SP), Z0
 	MOVL         $0x0000ff00, R12
 	KMOVW        R12, K2
@@ -16739,7 +18155,7 @@ done:
 	RET
 
 // func panelA4x16AVX512(w *byte, x *byte, ld int, s *int, lanes *int32, out *float32)
-// Requires: AVX, AVX2, AVX512BW, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
+// Requires: AVX, AVX2, AVX512BW, AVX512DQ, AVX512F, AVX512VNNI, AVX512VPOPCNTDQ, CMOV, F16C, MMX+, POPCNT
 TEXT ·panelA4x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ         w+0(FP), AX
 	MOVQ         x+8(FP), CX
@@ -16784,7 +18200,7 @@ TEXT ·panelA4x16AVX512(SB), NOSPLIT, $120-48
 	MOVQ      R11, 8(SP)
 	MOVQ      $0x0000ff00, R11
 	MOVQ      R11, 48(SP)
-	CMPQ      160(BX), $0x0b
+	CMPQ      160(BX), $0x0c
 	JE        units
 	CMPQ      160(BX), $0x09
 	JNE       no_units
@@ -17408,6 +18824,23 @@ head_whole_no:
 	JMP          head_done
 
 head_rows_no:
+	CMPQ         R12, $0x0b
+	JNE          head_choice_no
+	VPMOVZXBW    (AX), Y0
+	VPSLLW       $0x09, Y0, Y0
+	VPSRLW       $0x02, Y0, Y0
+	VCVTPH2PS    Y0, Z0
+	VMULPS       896(SI), Z0, Z0
+	VPMOVSXBD    (AX), Z3
+	VPMOVD2M     Z3, K4
+	VPMOVB2M     Z3, K5
+	MOVL         $0x3f5b6db7, R12
+	VPBROADCASTD R12, Z3
+	VMULPS       Z3, Z0, K4, Z0
+	ADDQ         $0x10, AX
+	JMP          head_done
+
+head_choice_no:
 	VMOVUPS      56(SP), Z0
 	MOVL         $0x0000ff00, R12
 	KMOVW        R12, K2

@@ -25,6 +25,7 @@ const (
 	headWhole                 // 16 whole numbers of 16 bits, in units of laneWhole
 	headRows                  // 16 whole numbers of 8 bits, and 16 zeros of 4; the panel begins with units of its rows
 	headOffset                // 16 half-precision scales, and 16 half-precision numbers that are added to all weights
+	headChoice                // headE4M3, with the choice of levels of quant.IF4 in the sign bits
 	headShift                 // 16 exponents of 2 of 4 bits; the panel begins with what is multiplied, for its rows
 )
 
@@ -34,13 +35,13 @@ var heads = map[quant.Scaling]head{
 	quant.HalfScaling: headHalf, quant.E8M0Scaling: headE8M0, quant.E4M3Scaling: headE4M3,
 	quant.DoubleScaling: headDouble, quant.BilevelScaling: headBilevel, quant.WholeScaling: headWhole,
 	quant.QoQScaling: headRows, quant.OffsetScaling: headOffset,
-	quant.ShiftScaling: headShift,
+	quant.ShiftScaling: headShift, quant.ChoiceScaling: headChoice,
 }
 
 // bytes is the size of a head.
 func (h head) bytes() int {
 	return [...]int{2 * panelRows, 2 * panelRows, 2*panelRows + 8, 8 + 6 + 6, panelRows, panelRows, panelRows,
-		3 * panelRows, 2 * panelRows, panelRows + 8, 4 * panelRows, panelRows / 2}[h]
+		3 * panelRows, 2 * panelRows, panelRows + 8, 4 * panelRows, panelRows, panelRows / 2}[h]
 }
 
 // offset says that weights of a group have a constant in common beside their
@@ -66,6 +67,9 @@ type codec struct {
 	e5m2    bool // with e4m3: they are E5M2 numbers
 	// tables says that each row has up to 16 levels of its own, and trellis that codes stand for none.
 	tables, trellis bool
+	// choice says that nibbles of a row stand for levels or, one larger, for integers, as the
+	// scale of its group says.
+	choice bool
 	// storedZero is the stored code that zero stands for.
 	storedZero byte
 	// float says that levels are no small integers in any unit: such a base is
@@ -97,6 +101,17 @@ func codecOf(f quant.Format, float bool, tensor []float32) codec {
 		return c
 	case f.Kind == quant.Any4 || f.Kind == quant.AnyFew:
 		c.tables = true
+		return c
+	case f.Kind == quant.IF4:
+		levels := quant.ChoiceLevels(0) // zero has the same code among integers
+		for u, v := range levels.Value {
+			c.levels[u] = float32(v)
+		}
+		c.zero, c.storedZero = levels.Zero, levels.Zero
+		c.choice, c.unit = true, tensor[0]
+		if !float {
+			c.unit /= 2
+		}
 		return c
 	case f.Kind == quant.HQQ4:
 		for u := range c.levels {
@@ -322,7 +337,7 @@ func (h head) appendHead(out []byte, base *quant.Packed, groups, p, group int) [
 	rows := min(panelRows, base.N-p*panelRows)
 	at := func(i int) int { return (p*panelRows+i)*groups + group }
 	switch h {
-	case headE8M0, headE4M3, headDouble:
+	case headE8M0, headE4M3, headDouble, headChoice:
 		for i := range rows {
 			out = append(out, base.ScaleBytes[at(i)])
 		}
@@ -405,7 +420,7 @@ func (h head) readHead(data []byte, base *quant.Packed, groups, p, group int, fi
 	for i := range rows {
 		n := p*panelRows + i
 		switch h {
-		case headE8M0, headE4M3, headDouble:
+		case headE8M0, headE4M3, headDouble, headChoice:
 			base.ScaleBytes[n*groups+group] = data[i]
 		case headBilevel:
 			l := (groups*3 + 7) / 8

@@ -18,7 +18,7 @@
 //
 // Integers of 2 to 8 bits, symmetric, affine or with scales of two levels (quant.Bilevel,
 // quant.QoQ4, quant.IntScale4, quant.SDR4), and those whose levels are few multiples of one
-// step (FP4, MXFP4, NVFP4, MXINT4, NVINT4, SEQ4, MXINT8, FP6E2M3), run as integers in all
+// step (FP4, MXFP4, NVFP4, MXINT4, NVINT4, SEQ4, IF4, MXINT8, FP6E2M3), run as integers in all
 // three schemes. The levels of NF4, NF4DQ, BnbFP4, Any4 and AnyFew, Power4, FP8, FP8E5M2,
 // MXFP8 and FP6 are multiples of no step, nor are the zeros of HQQ4. Rounded to 8 bits they
 // would be another grid than the stored one. So with W4A8 and W4A4 X is rounded as
@@ -33,7 +33,7 @@
 // Trellis codes (quant.Trellis: QTIP's and EXL3's) run in float32 as well, without a
 // residual. The states of 16 rows are found by shifts, and their values computed in registers; see
 // trellis.go. A stream has as many bytes as the stored form. Formats whose scales are
-// quant.OtherScaling (IF4, FireQ4) have no kernel otherwise; Takes refuses them.
+// quant.OtherScaling (FireQ4) have no kernel otherwise; Takes refuses them.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.
@@ -185,6 +185,39 @@
 //	nf4 g128                946    36   2083   4026
 //	nf4dq g16              1547    24   2930   4792
 //	nvfp4                  1032    36   2314   4296
+//
+// Other forms the same way. Groups of two cells wait for their heads; if4 chooses between two tables:
+//
+//	W4A8 M                    1  read      4      8
+//	sdr4 g128               350    95    741   1242
+//	sdr4 g16                841    41   1222   1952
+//	if4                    1412    26   1732   2173
+//
+//	W4A16 M                   1  read      4      8     16
+//	hqq4 g64                971    38   2153   4206
+//	power4 g32              951    39   2193   4156
+//	any3, any4 g128        1402    25   3065   5568
+//	if4                    1943    19   3345   5187
+//	trellis of 4 bits, 1mad  2193  15   4747   6800  11427
+//	                   mul1  3525   9   5828   7962  12519
+//	                  3inst  4957   7   7612   9334  13871
+//
+// Trellis codes wait for vector instructions, not for bytes: with 2 bits they take as long as
+// with 4. 16 weights take 8 (1mad), 12 (mul1) and 15 instructions (3inst), of which this machine
+// does between 3 and 4 a cycle; those of mul1 and 3inst that round to half precision are 4. Over int4
+// g128, processor time of 14336x4096 on one core beside much other work, states of 16 bits, with
+// 95 % intervals; int4 came in part from the cache:
+//
+//	M                        1                   4                  16                 512
+//	W4A16 1mad 2.14 [2.04, 2.26]  2.41 [2.36, 2.73]  1.49 [1.44, 1.60]
+//	      mul1 3.39 [3.26, 3.54]  2.88 [2.79, 2.98]  1.63 [1.55, 1.73]  1.19 [1.18, 1.21]
+//	     3inst 4.83 [4.79, 5.08]  3.62 [3.56, 3.69]  1.76 [1.72, 1.81]
+//	W4A8  1mad 2.47 [2.37, 2.59]  5.61 [5.05, 5.68]
+//	      mul1 3.93 [3.84, 4.28]  6.67 [6.25, 6.97]
+//	     3inst 5.67 [5.45, 6.33]  8.35 [7.42, 8.76]
+//
+// With W4A8 int4 runs on the integer units, trellis codes do not. With M = 1 a kernel multiplies
+// what it decodes at once; with more, levels of 256 columns lie in the L1 cache for all tokens.
 //
 // Processor time of whole products on one core, riding over the base, medians of up to
 // 400 products in turns from the caches with 95 % intervals:

@@ -19,7 +19,7 @@ func baseFormats(t testing.TB, g int) []quant.Format {
 	for _, name := range []string{"int4", "int4a", "int2", "int2a", "int3", "int3a", "int3b", "int4b",
 		"nf4", "nf4dq", "fp4", "bnbfp4", "mxfp4", "nvfp4", "mxint4", "nvint4", "seq4",
 		"any4", "qoq4", "intscale4", "int5a", "int6", "int7a", "int8a", "mxint8", "mxfp8", "fp8", "fp6", "fp6e2m3",
-		"any2", "any3", "power4", "hqq4", "sdr4", "mxfp6", "mxfp6e2m3", "fp8e5m2"} {
+		"any2", "any3", "power4", "hqq4", "sdr4", "if4", "mxfp6", "mxfp6e2m3", "fp8e5m2"} {
 		f, err := quant.ParseFormat(name, g)
 		if fixed := f.Kind.FixedGroup(); fixed > 0 {
 			f, err = quant.ParseFormat(name, fixed)
@@ -47,6 +47,9 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 				u := byte(rng.IntN(1 << bits))
 				if f.Kind == quant.Integer && !f.Affine {
 					u = max(u, 1)
+				}
+				if f.Kind == quant.IF4 {
+					u = min(u, 14)
 				}
 				if levels := f.Kind.Levels(); levels != nil && bits > 4 { // -0 would come back as 0
 					u = levels.Stored(byte(rng.IntN(len(levels.Value))))
@@ -93,6 +96,14 @@ func randomBase(rng *rand.Rand, f quant.Format, n, k int) *quant.Packed {
 		}
 	case quant.ShiftScaling:
 		p.Second, p.ScaleBytes = halves(n), bytes(n, groups, 4)
+		return p
+	case quant.ChoiceScaling:
+		p.Tensor, p.ScaleBytes = []float32{1}, bytes(n, groups, 8)
+		for i, b := range p.ScaleBytes {
+			if b&127 == 127 {
+				p.ScaleBytes[i] = b - 1
+			}
+		}
 		return p
 	case quant.E8M0Scaling:
 		p.ScaleBytes = make([]byte, n*groups)

@@ -40,6 +40,8 @@ type walk struct {
 	out    []float32
 	prefix []byte
 	words  wordReader
+
+	integers uint16 // a bit for each row whose codes are integers, of cellsChoice
 }
 
 func panelGeneric(scheme scheme, tokens int) func(w, x []byte, ld int, s *shape, lanes *laneTable, out []float32) {
@@ -86,6 +88,10 @@ func (k *walk) group(group int) {
 		k.tabledGroup(first, cells)
 		k.scale(scales[:], 0)
 		return
+	case s.mode == cellsChoice:
+		k.choiceGroup(first, cells)
+		k.scale(scales[:], 0)
+		return
 	case s.mode >= cellsRiding:
 		k.widenedGroup(group, &scales)
 		return
@@ -96,6 +102,34 @@ func (k *walk) group(group int) {
 		k.products(k.take(cellBytes), first+c, panelRows, 1, k.lanes.part(laneLevel), s.mode == cellsLookUp)
 	}
 	k.scale(scales[:], 0)
+}
+
+// choiceGroup adds the products of cells whose nibbles stand for integers in some rows, and
+// for other levels in the others.
+func (k *walk) choiceGroup(first, cells int) {
+	if k.scheme != schemeA16 {
+		k.times(doubledZero / zeroCode)
+	}
+	levels, doubled := k.lanes.part(laneLevel), k.lanes.part(laneDoubled)
+	for c := range cells {
+		cell := k.take(cellBytes)
+		for r := range panelRows {
+			for i := range cellCols {
+				u := cell[4*r+i%4] >> (i / 4 * 4) & 15
+				level, code := math.Float32frombits(uint32(levels[u])), doubled[u/4]>>(u%4*8)&255
+				if k.integers>>r&1 == 1 {
+					level, code = float32(int(u)-zeroCode), 2*int32(u)
+				}
+				for t := range k.tokens {
+					if at := cellCols*(first+c) + i; k.scheme == schemeA16 {
+						k.facc[t][r] += level * asFloats(k.x[t*k.ld:])[at]
+					} else {
+						k.acc[t][r] += code * int32(int8(k.x[t*k.ld+at]))
+					}
+				}
+			}
+		}
+	}
 }
 
 // times multiplies the accumulators.
@@ -246,6 +280,15 @@ func (k *walk) head(group int) (scales, offsets [panelRows]float32) {
 			largest := math.Float32frombits(binary.LittleEndian.Uint32(k.prefix[4+4*block:]))
 			level := math.Float32frombits(uint32(k.lanes[laneScales*panelRows+int(data[r])]))
 			scales[r] = float32(level*largest) + mean
+		}
+	case headChoice:
+		k.integers = 0
+		for r := range scales {
+			scales[r] = half.FromF16(uint16(data[r]&^quant.IntegerChoice)<<7) * unit
+			if data[r]&quant.IntegerChoice != 0 {
+				k.integers |= 1 << r
+				scales[r] *= 6. / 7
+			}
 		}
 	case headByteZeros, headOffset:
 		gemm.DecodeF16(scales[:], data[:2*panelRows])

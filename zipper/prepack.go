@@ -303,6 +303,10 @@ func (w *Weights) appendGroup(out []byte, base *quant.Packed, o *overlay, p, gro
 						codes[j] = w.codec.encoded[codes[j]]
 					} else {
 						codes[j] += w.codec.shift
+						if w.codec.choice {
+							at := n*g.storedGroups() + group*g.group/g.stored
+							codes[j] = min(codes[j], 14) + base.ScaleBytes[at]>>7
+						}
 					}
 				}
 			}

@@ -19,6 +19,7 @@ const (
 	cellsE4M3           // E4M3 numbers, 128 to a cell
 	cellsTables         // nibbles row by row, which stand for levels of their row, see tables.go
 	cellsTrellis        // see trellis.go
+	cellsChoice         // nibbles of a row stand for other levels or for u-8, see codec.choice
 )
 
 // A residual tied to the scales of an integer base, whose ratio is a whole number of

@@ -120,6 +120,8 @@ func denseShape(g grid, c *codec) shape {
 		s.mode = cellsTables
 	case c.trellis:
 		s.mode = cellsTrellis
+	case c.choice:
+		s.mode = cellsChoice
 	case c.levels != stripLevels:
 		s.mode = cellsLookUp
 	}
@@ -277,7 +279,7 @@ func (t *laneTable) base(c *codec, groups int, mean, whole float32) {
 			t[laneScales*panelRows+b] = int32(math.Float32bits(v))
 		}
 	}
-	if c.unit != 1 && c.head == headE4M3 { // halves of E4M3's bits are 2^-8 of them
+	if c.head == headE4M3 || c.head == headChoice { // halves of E4M3's bits are 2^-8 of them
 		for l := range panelRows {
 			t.part(laneUnit)[l] = int32(math.Float32bits(c.unit * 256))
 		}
@@ -348,6 +350,9 @@ func check(q *quant.Quantized, v Variant, a quant.Activations) error {
 	}
 	if err := Takes(q.Form(), v, a); err != nil {
 		return err
+	}
+	if k := b.Format.Kind; (k == quant.IF4 || k == quant.Power4) && len(b.Tensor) != 1 {
+		return fmt.Errorf("zipper: base format %s without the scale or exponent of its matrix", b.Format)
 	}
 	if b.Format.Kind == quant.Trellis {
 		if _, err := newTrellis(b); err != nil {

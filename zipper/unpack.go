@@ -129,6 +129,9 @@ func (u *unpacker) group(panel, group int, data []byte) {
 				code = tabledCode(data, g.cellsOf(group), i, in)
 			default:
 				code = data[in/cellCols*cellBytes+4*i+in%4]>>(in%cellCols/4*4)&15 - u.codec.shift
+				if u.codec.choice {
+					code -= u.base.ScaleBytes[n*g.storedGroups()+group*g.group/g.stored] >> 7
+				}
 			}
 			flip(row, group*g.group+in, bits, code)
 		}
@@ -141,7 +144,7 @@ func (w *Weights) emptyBase() *quant.Packed {
 	b := &quant.Packed{N: w.n, K: w.k, Format: f, Codes: make([]byte, w.n*((w.k*f.Bits+7)/8)), Tensor: w.tensor}
 	zeros := f.Bits
 	switch w.codec.head {
-	case headE8M0, headE4M3, headDouble:
+	case headE8M0, headE4M3, headDouble, headChoice:
 		b.ScaleBytes = make([]byte, w.n*groups)
 	case headRows:
 		b.ScaleBytes, b.Second, zeros = make([]byte, w.n*groups), make([]uint16, w.n), 4

@@ -597,7 +597,8 @@ func TestRefused(t *testing.T) {
 	for want, change := range map[string]func(q *quant.Quantized){
 		"residual bits=5":              func(q *quant.Quantized) { q.Residual.Bits = 5 },
 		"residual of 16x32 on a base":  func(q *quant.Quantized) { q.Residual.K = 32 },
-		"base format if4 g16":          func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Kind: quant.IF4, Group: 16} },
+		"base format fireq4 g32":       func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Kind: quant.FireQ4, Group: 32} },
+		"if4 g16 without the scale":    func(q *quant.Quantized) { q.Base.Format = quant.Format{Bits: 4, Kind: quant.IF4, Group: 16} },
 		"3 channels of 16x80 apart":    func(q *quant.Quantized) { q.Columns = &quant.Columns{N: 16, K: 80, Count: 3} },
 		"a branch of 8x64 on a base":   func(q *quant.Quantized) { q.LowRank = &quant.LowRank{Rank: 2, N: 8, K: 64} },
 		"60 channel scales":            func(q *quant.Quantized) { q.ChannelScales = make([]uint16, 60) },

@@ -35,7 +35,7 @@ func TestEstimateSpeed(t *testing.T) {
 	if two := seconds("{method: rtn, group: [64, 32]}", speed); two < 1.2*one || two > 1.5*one {
 		t.Errorf("%.3g s for two forms and the two they are compared with, %.3g s for one of them", two, one)
 	}
-	if s := seconds("{method: rtn, group: 64}|{method: rtn, format: if4}", speed); s < 0.95*one || s > 1.05*one {
+	if s := seconds("{method: rtn, group: 64}|{method: rtn, format: fireq4}", speed); s < 0.95*one || s > 1.05*one {
 		t.Errorf("%.3g s with a form that has no kernel, %.3g s without", s, one)
 	}
 }

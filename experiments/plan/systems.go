@@ -363,12 +363,14 @@ var Systems = []System{
 			"activations_group: row\n" +
 			"activations_zero: asymmetric\n" +
 			"methods: [{method: gptq, group: row, scale: mse}]",
-		Departs: "each of the 100 steps sees 1024 tokens of the calibration text, the authors' 16384 of WikiText-2; the cache " +
-			"is not quantized, neither in learning nor after it, so that keys are not turned; a step of Newton's iteration " +
-			"keeps matrices orthogonal, where the code draws when to take a QR factorization",
+		Departs: "each of the 100 steps sees 1024 tokens of the calibration text, the authors' 16384 of WikiText-2; inputs " +
+			"have the trial's format while rotations are learned, with scales found at run time; the cache is not quantized, " +
+			"neither in learning nor after it, so that keys are not turned; a step of Newton's iteration keeps matrices " +
+			"orthogonal, where the code draws when to take a QR factorization",
 		Checked: "loss and gradient by torch's autograd through transformers' LLaMA, Qwen2, Qwen3 and Mistral " +
 			"(scripts/golden/spinquant.py), and by differences of an independent loss in float64; the function is kept " +
-			"to 1e-5. Not the authors' code, whose licence is not free",
+			"to 1e-5. Not the authors' code, which is for " +
+			"non-commercial use alone",
 	},
 	{
 		Name:  "ResQ",
@@ -479,24 +481,27 @@ var Systems = []System{
 // LeftOut are systems and parts of systems that are not here, and why.
 var LeftOut = []struct{ Name, Why string }{
 	{"FlatQuant",
-		"its matrices are learned block by block with back-propagation; without that it is not comparable"},
+		"its matrices are not orthogonal, and are learned block by block together with what weights are clipped to, " +
+			"through gradients of rounded weights; those of internal/llm/grad are of rotations, with weights in 16 bits"},
 	{"QuIP# (E8P)",
 		"a trellis is above it at every number of bits; its code needs tables of its own"},
 	{"GPTAQ",
 		"it needs the inputs that the quantized layers before give, beside those of the 16-bit model, which are all that " +
 			"calibration sees here"},
 	{"GWQ",
-		"its budget goes by gradients of the loss"},
+		"its budget goes by gradients of the loss by each weight; those that are there are of rotations"},
 	{"EWQ, DMMV",
 		"their constants and heuristic could not be read; `layers` gives layers other bits by hand"},
 	{"QLLM",
-		"split channels widen the inputs of a layer beyond its form, and merged ones need training to lose little"},
+		"split channels widen the inputs of a layer beyond its form, and merged ones need low-rank training of the weights " +
+			"to lose little; no gradient of a weight is formed here"},
 	{"MixQ",
 		"at 8 bits its channels are those of the first inputs that the running model sees, which a calibration does not " +
 			"give, and their weights stay int8, which no column kept apart has; at 4 bits it is QUIK's row by rounding to " +
 			"nearest, with 128 channels in every layer and scales of max/10"},
 	{"SqueezeLLM",
-		"its weights of sensitivity are gradients of the loss"},
+		"its weights of sensitivity are squared gradients of the loss by each weight, summed over samples; those that are " +
+			"there are of rotations. any4 with scale: hessian has the inputs' share of them"},
 	{"KIVI, GEAR, MILLION, RotateKV",
 		"formats of the cache of keys and values, which stays in 16 bits here"},
 	{"ParetoQ and other training",

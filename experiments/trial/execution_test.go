@@ -185,7 +185,7 @@ methods:
   - {method: none}
   - {method: mosaic, density: 10%%, block: 16x16}
   - {method: trellis, trellis_bits: 2, trellis_length: 6}
-  - {method: rtn, format: if4}
+  - {method: rtn, format: fireq4}
 `, testmodel.Short(t, "builtin:tiny-llama3"), testedActivations[0])
 	sw, err := plan.Parse("packed.yaml", []byte(sweep))
 	if err != nil {
@@ -225,10 +225,10 @@ methods:
 	}
 	if r := rows["rtn packed"]; r.Status != row.Failed ||
 		!strings.Contains(r.Error, "execution packed: model.layers.0.self_attn.q_proj: zipper: ") ||
-		!strings.Contains(r.Error, "if4") {
-		t.Errorf("if4 packed: %s %q", r.Status, r.Error)
+		!strings.Contains(r.Error, "fireq4") {
+		t.Errorf("fireq4 packed: %s %q", r.Status, r.Error)
 	}
 	if r := rows["rtn "]; r.Status != row.OK {
-		t.Errorf("if4 fake: %s", r.Error)
+		t.Errorf("fireq4 fake: %s", r.Error)
 	}
 }

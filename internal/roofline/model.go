@@ -37,7 +37,6 @@ const (
 	blocksPerSM = 2
 	// rowsPerBlock of weights, as in our kernels.
 	rowsPerBlock = 128
-	maxTokens    = 128
 	maxSplits    = 16
 )
 
@@ -74,12 +73,10 @@ func (d Device) issue(scheme, kind string, group, tokens int, weights, base, res
 		best = wide
 	}
 	slots := base * float64(all[strings.Replace(best.Kernel, "_zip", "_dense", 1)].Issued)
-	if residual > 0 {
-		full := max(0, float64(best.IssuedFull-best.Issued)) * residual
-		if base > 0 { // fused: the look for a residual is part of every turn
-			slots = max(slots, base*float64(best.Issued))
-		}
-		slots += full
+	if residual > 0 && base > 0 { // fused: the look for a residual is part of every turn
+		slots = max(slots, best.Expected(residual))
+	} else if residual > 0 {
+		slots = max(0, float64(best.IssuedFull-best.Issued)) * residual
 	}
 	turns := weights / float64(best.Weights) * math.Ceil(float64(tokens)/float64(best.Tokens))
 	return turns * slots / (float64(d.SMs) * schedulers * d.ClockHz)
@@ -94,7 +91,7 @@ type Product struct {
 	Density float64 // share of the blocks
 	Rides   bool    // the residual is added to the codes of the base, see cuda.Layout.Rides
 	// BlockBits is what a residual weight takes, its scale included; 0: 4 bits
-	// and a half-precision scale for 16x64.
+	// and one scale for 16x64.
 	BlockBits float64
 }
 
@@ -142,7 +139,7 @@ func Predict(d Device, p Product) (Prediction, error) {
 		return Prediction{}, fmt.Errorf("roofline: unknown scheme %q", p.Scheme)
 	}
 	if p.BlockBits == 0 {
-		p.BlockBits = 4 + 32.0/(16*64) // our 16x64 tiles keep their scale in float32
+		p.BlockBits = 4 + 128.0/(16*64) // our 16x64 tiles have 16 bytes for their scale
 	}
 	m, n, k := float64(p.M), float64(p.N), float64(p.K)
 	weights := n * k
@@ -226,7 +223,11 @@ func (d Device) rate(scheme string) (rate float64, emulated bool) {
 // then counts waves. The last block to end has uneven more work than the mean, as
 // a share of it; indexed kernels must read an index before their data.
 func (d Device) kernel(name string, p Product, uneven, bytes, multiply, issue float64, indexed bool) Kernel {
-	tokens := min(maxTokens, int(pad(float64(p.M), 8)))
+	most := 64 // tokens of a block
+	if p.Variant == variants.W16A16 || p.Scheme == "w4a4" {
+		most = 128
+	}
+	tokens := min(most, int(pad(float64(p.M), 8)))
 	blocks := (p.N + rowsPerBlock - 1) / rowsPerBlock * ((p.M + tokens - 1) / tokens)
 	slots := d.SMs * blocksPerSM
 	splits := 1

@@ -71,9 +71,8 @@ func TestWithoutResidual(t *testing.T) {
 }
 
 // TestOrder: up to 128 tokens the fused kernel is not slower than two kernels, but for
-// what it costs to look for a residual where there is next to none. For more, its
-// loop has too few registers and executes more than both (counts.tsv): how much
-// slower that makes it is bounded here, until it is mended.
+// what it costs to look for a residual where there is next to none. For more, both are bound by what they issue,
+// and what the sparse kernel executes beside its products is not counted.
 func TestOrder(t *testing.T) {
 	each(func(d Device, p Product) {
 		p.Variant = variants.Zipper
@@ -81,7 +80,7 @@ func TestOrder(t *testing.T) {
 		p.Variant = variants.Separate
 		limit := 1.02
 		if p.M > 128 {
-			limit = 1.2
+			limit = 1.06
 		}
 		if two := predict(t, d, p); p.Density < 1 && fused.Time > two.Time*limit {
 			t.Errorf("%s %+v: fused %g s, separate %g", d.Name, p, fused.Time, two.Time)

@@ -10,8 +10,10 @@
 //	issued   instructions of a turn that copies tiles and multiplies tiles
 //	alu      clocks for which they keep the integer pipe of a scheduler busy, which
 //	         takes two for an instruction of a warp
-//	issued1  the same where all panels have a residual tile of 16x64; - without
+//	issued1  the same where one of the tiles has a residual tile of 16x64; - without
 //	alu1
+//	issuedn  and where all have one
+//	alun
 //
 // A scheduler issues one instruction per clock, so none of these times can be
 // beaten, whatever the memory does. They are lower bounds: a turn is the shortest way
@@ -56,17 +58,23 @@ func main() {
 		if panels == 0 {
 			continue
 		}
-		_, copies := kernels[strings.Replace(name, "_zip", "_dense", 1)].turn(0, false)
-		t, _ := kernels[name].turn(copies, strings.Contains(name, "_ride_"))
+		_, copies := kernels[strings.Replace(name, "_zip", "_dense", 1)].turn(0, false, panels)
+		t, _ := kernels[name].turn(copies, strings.Contains(name, "_ride_"), panels)
 		if len(t) == 0 || t[0].issued == 0 {
 			log.Fatalf("%s: no loop that copies and multiplies", name)
 		}
-		fmt.Printf("%s\t%s\t%d\t%d\t%d\t", name, *arch, 1024*panels, t[0].issued, t[0].alu)
-		if len(t) > 1 {
-			fmt.Printf("%d\t%d\n", t[1].issued, t[1].alu)
-		} else {
-			fmt.Printf("-\t-\n")
+		if len(t) == 3 && (t[1].issued <= t[0].issued || t[2].issued < t[1].issued || panels > 1 && t[2] == t[1]) {
+			log.Fatalf("%s: %v instructions without a residual, with one tile of it, with all", name, t)
 		}
+		fmt.Printf("%s\t%s\t%d\t%d\t%d", name, *arch, 1024*panels, t[0].issued, t[0].alu)
+		for i := 1; i < 3; i++ {
+			if i < len(t) {
+				fmt.Printf("\t%d\t%d", t[i].issued, t[i].alu)
+			} else {
+				fmt.Printf("\t-\t-")
+			}
+		}
+		fmt.Println()
 	}
 }
 
@@ -168,11 +176,11 @@ type cost struct{ issued, alu int }
 
 func (c cost) less(o cost) bool { return c.issued < o.issued || c.issued == o.issued && c.alu < o.alu }
 
-// turn returns the cost of a turn of the loop that waits for copies and multiplies:
-// without a residual and, where the loop has code for one, with one in all panels.
+// turn returns the cost of a turn of the loop that waits for copies and multiplies so many tiles:
+// without a residual and, where the loop has code for one, with one beside a single tile, and beside all.
 // copies is what the base takes; 0: all that there are. With riding, the turn is that with
 // the most stores to shared memory, in which all lanes add blocks.
-func (f function) turn(copies int, riding bool) (list []cost, made int) {
+func (f function) turn(copies int, riding bool, tiles int) (list []cost, made int) {
 	first, last := f.loop()
 	if last == 0 {
 		return nil, 0
@@ -194,7 +202,10 @@ func (f function) turn(copies int, riding bool) (list []cost, made int) {
 		base.copies = copies
 	}
 	if list = append(list, ways[base]); most.products > base.products {
-		list = append(list, ways[most])
+		one := base
+		one.products += (most.products - base.products) / tiles
+		one.copies += (most.copies - base.copies) / tiles
+		list = append(list, ways[one], ways[most])
 	}
 	return list, base.copies
 }

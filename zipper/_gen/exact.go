@@ -15,6 +15,8 @@ const (
 	cellsBytes
 	cellsE4M3
 	cellsTables
+	_
+	cellsChoice
 )
 
 const (

@@ -80,7 +80,15 @@ func (e *engine) floatE4M3(x Register) {
 }
 
 // floatCell multiplies a cell; w and x move on.
-func (e *engine) floatCell(x Register) {
+func (e *engine) floatCell(x Register) { e.floatNibbles(x, func(Register) {}) }
+
+// floatChoice is floatCell where rows of K4 have integers.
+func (e *engine) floatChoice(x Register) {
+	e.floatNibbles(x, func(index Register) { VPERMPS(e.lane(laneStrip), index, K4, e.low) })
+}
+
+// floatNibbles is floatCell; change sees the indices of each column, and its levels in low.
+func (e *engine) floatNibbles(x Register, change func(index Register)) {
 	VMOVDQU64(Mem{Base: e.w}, e.code)
 	PREFETCHT0(Mem{Base: e.w, Disp: ahead})
 	for col := range 8 {
@@ -90,6 +98,7 @@ func (e *engine) floatCell(x Register) {
 			index = e.high
 		}
 		VPERMPS(e.mask, index, e.low)
+		change(index)
 		for t := range e.tokens {
 			VFMADD231PS_BCST(e.token(x, t, 4*col), e.low, e.acc[col%e.chains*e.tokens+t])
 		}

@@ -55,7 +55,7 @@ func panelFloatAVX2(tokens int) {
 	for _, m := range []struct {
 		mode int
 		next string
-	}{{cellsPlain, "look_up"}, {cellsLookUp, "bytes"}, {cellsBytes, "e4m3"}, {cellsE4M3, "tables"}} {
+	}{{cellsPlain, "look_up"}, {cellsLookUp, "bytes"}, {cellsBytes, "e4m3"}, {cellsE4M3, "choice"}, {cellsChoice, "tables"}} {
 		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(uint64(m.mode)))
 		JNE(LabelRef(m.next))
 		e.wideFloat(acc[:], x, cells, out, m.mode)
@@ -144,8 +144,17 @@ func (e *engine2) wideFloat(acc []VecVirtual, x, cells, out Register, mode int) 
 					VPXOR(Mem{Base: e.lanes, Disp: laneSigns}, c, c)
 				}
 			}
-			if mode == cellsLookUp {
-				e.lookUp(c, 8*(col%4)+col/4*4, upper)
+			if mode == cellsLookUp || mode == cellsChoice {
+				bit := 8*(col%4) + col/4*4
+				e.lookUp(c, bit, upper)
+				if mode == cellsChoice {
+					VPXOR(Mem{Base: e.lanes, Disp: laneSigns}, c, upper)
+					VPSLLD(Imm(uint64(28-bit)), upper, upper)
+					VPSRAD(Imm(28), upper, upper)
+					VCVTDQ2PS(upper, upper)
+					VMOVUPS(e.integers.Offset(32*h), e.x)
+					VBLENDVPS(e.x, upper, e.p, e.p)
+				}
 				for t := range e.tokens {
 					VBROADCASTSS(e.token(x, t, 4*col), e.x)
 					VFMADD231PS(e.x, e.p, acc[4*t+2*(col%2)+h])

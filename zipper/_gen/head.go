@@ -19,20 +19,21 @@ const (
 	headWhole
 	headRows
 	headOffset
+	headChoice
 	headShift
 )
 
 var headNames = [...]string{"half", "unit", "affine", "bilevel", "e8m0", "e4m3", "double", "bytes", "whole", "rows",
-	"offset", "shift"}
+	"offset", "choice", "shift"}
 
 // headKinds are the heads that a kernel meets: levels that are no integers come
 // with float activations alone.
 func headKinds(s scheme) []int {
 	if s == a16 {
 		return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headDouble, headByteZeros, headWhole, headRows,
-			headOffset, headShift}
+			headOffset, headChoice, headShift}
 	}
-	return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headByteZeros, headWhole, headRows, headShift}
+	return []int{headUnit, headAffine, headBilevel, headE8M0, headE4M3, headByteZeros, headWhole, headRows, headChoice, headShift}
 }
 
 // heads emits what reads the head of a group: f for each kind but headHalf, which
@@ -102,6 +103,9 @@ func (e *engine) head(x, cells Register) {
 			e.codes(16, 4, 28, e.high)
 			ADDQ(Imm(24), e.w)
 			e.offset(x, cells)
+		case headChoice:
+			e.choice()
+			ADDQ(Imm(16), e.w)
 		case headShift:
 			VMOVUPS(e.units, e.scale)
 			e.codes(0, 4, 28, e.high)
@@ -137,6 +141,20 @@ func (e *engine) head(x, cells Register) {
 			ADDQ(Imm(16), e.w)
 		}
 	})
+}
+
+// choice sets scale, K4 to the rows whose codes are integers, and K5 to their bytes.
+func (e *engine) choice() {
+	VPMOVZXBW(Mem{Base: e.w}, e.scale.AsY())
+	VPSLLW(Imm(9), e.scale.AsY(), e.scale.AsY())
+	VPSRLW(Imm(2), e.scale.AsY(), e.scale.AsY())
+	VCVTPH2PS(e.scale.AsY(), e.scale)
+	VMULPS(e.lane(laneUnit), e.scale, e.scale)
+	VPMOVSXBD(Mem{Base: e.w}, e.high)
+	VPMOVD2M(e.high, K4)
+	VPMOVB2M(e.high, K5)
+	e.constant(0x3f5b6db7, e.high) // 6/7
+	VMULPS(e.high, e.scale, K4, e.scale)
 }
 
 // constant sets all lanes of to.

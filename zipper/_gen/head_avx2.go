@@ -73,6 +73,21 @@ func (e *engine2) head(x, cells, out Register) {
 			}
 			ADDQ(Imm(24), e.w)
 			e.offset(x, cells, out)
+		case headChoice:
+			for h := range 2 {
+				VPMOVSXBD(Mem{Base: e.w, Disp: 8 * h}, e.x)
+				VMOVDQU(e.x, e.integers.Offset(32*h))
+				VPMOVZXBW(Mem{Base: e.w, Disp: 8 * h}, e.p.AsX())
+				VPSLLW(Imm(9), e.p.AsX(), e.p.AsX())
+				VPSRLW(Imm(2), e.p.AsX(), e.p.AsX())
+				VCVTPH2PS(e.p.AsX(), e.p)
+				VMULPS(e.lane(laneUnit, h), e.p, e.p)
+				e.constant(0x3f5b6db7, e.low) // 6/7
+				VMULPS(e.low, e.p, e.low)
+				VBLENDVPS(e.x, e.low, e.p, e.p)
+				VMOVUPS(e.p, e.scales.Offset(32*h))
+			}
+			ADDQ(Imm(16), e.w)
 		case headShift:
 			e.constant(0x3f800000, e.x)
 			for h := range 2 {
@@ -225,6 +240,7 @@ func (e *engine2) double() {
 // begin skips the prefix of the panel and keeps what heads need of it.
 func (e *engine2) begin(x Register) {
 	e.offsets, e.second, e.units = AllocLocal(64), AllocLocal(16), AllocLocal(64)
+	e.integers = AllocLocal(64)
 	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headShift))
 	JE(LabelRef("units"))
 	CMPQ(Mem{Base: e.s, Disp: headKind}, Imm(headRows))

@@ -192,11 +192,17 @@ func panel(scheme scheme, tokens int) {
 		JE(LabelRef("e4m3"))
 		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsTables))
 		JE(LabelRef("tables"))
+		CMPQ(Mem{Base: e.s, Disp: groupMode}, Imm(cellsChoice))
+		JE(LabelRef("choice"))
 		e.wide(x, cells, cellsPlain)
 		JMP(LabelRef("group"))
 		Label("e4m3")
 		e.labels++
 		e.wideFloat(x, cells, e.floatE4M3)
+		JMP(LabelRef("group"))
+		Label("choice")
+		e.labels++
+		e.wideFloat(x, cells, e.floatChoice)
 		JMP(LabelRef("group"))
 		Label("tables")
 		e.tabled(x, cells)
@@ -329,7 +335,7 @@ func (e *engine) wide(x, cells Register, mode int) {
 	}
 	for _, z := range e.acc[:e.tokens] {
 		switch mode {
-		case cellsLookUp, cellsExact:
+		case cellsLookUp, cellsExact, cellsChoice:
 			VPADDD(z, z, z)
 		case cellsRiding, cellsWidened:
 			VPSLLD(Imm(2), z, z)
@@ -427,9 +433,17 @@ func (e *engine) cell(i, mode int) {
 	VMOVDQU64(Mem{Base: e.w, Disp: 64 * i}, e.code)
 	PREFETCHT0(Mem{Base: e.w, Disp: 64*i + ahead})
 	e.unpack()
-	if mode == cellsLookUp {
+	switch mode {
+	case cellsLookUp:
 		VPSHUFB(e.low, e.table, e.low)
 		VPSHUFB(e.high, e.table, e.high)
+	case cellsChoice:
+		VPADDB(e.low, e.low, e.code)
+		VPSHUFB(e.low, e.table, e.low)
+		VMOVDQU8(e.code, K5, e.low)
+		VPADDB(e.high, e.high, e.code)
+		VPSHUFB(e.high, e.table, e.high)
+		VMOVDQU8(e.code, K5, e.high)
 	}
 }
 
@@ -437,12 +451,14 @@ func (e *engine) cell(i, mode int) {
 func (e *engine) modes(x, cells Register) {
 	mode := GP64()
 	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
-	for m, name := range []string{"look_up", "riding", "widened", "exact", "bytes", ""} {
+	modes := []int{cellsPlain, cellsLookUp, cellsRiding, cellsWidened, cellsExact, cellsBytes, cellsChoice}
+	for i, name := range []string{"look_up", "riding", "widened", "exact", "bytes", "choice", ""} {
+		m := modes[i]
 		if name != "" {
 			CMPQ(mode, Imm(uint64(m)))
 			JNE(LabelRef(name))
 		}
-		if m >= cellsRiding && m != cellsBytes {
+		if m >= cellsRiding && m <= cellsExact {
 			VMULPS(e.lane(laneUnit), e.scale, e.scale)
 		}
 		e.wide(x, cells, m)

@@ -30,6 +30,7 @@ type engine2 struct {
 	// and as in engine.
 	offsets, second, units    Mem
 	sixteens                  Mem // words, for codes of a byte
+	integers                  Mem // of headChoice: rows whose codes are integers, by the sign of all bytes
 	group, at, largest, start Mem
 }
 
@@ -137,8 +138,8 @@ func (e *engine2) modes(x, cells Register) {
 	e.riding = &riding2{}
 	mode := GP64()
 	MOVQ(Mem{Base: e.s, Disp: groupMode}, mode)
-	modes := []int{cellsPlain, cellsLookUp, cellsRiding, cellsWidened, cellsBytes}
-	for i, name := range []string{"look_up", "riding", "widened", "bytes", ""} {
+	modes := []int{cellsPlain, cellsLookUp, cellsRiding, cellsWidened, cellsBytes, cellsChoice}
+	for i, name := range []string{"look_up", "riding", "widened", "bytes", "choice", ""} {
 		m := modes[i]
 		if name != "" {
 			CMPQ(mode, Imm(uint64(m)))
@@ -185,6 +186,15 @@ func (e *engine2) half(h, mode int) {
 		VMOVDQU(e.lane(laneDoubled, 0), e.x)
 		VPSHUFB(e.low, e.x, e.low)
 		VPSHUFB(e.high, e.x, e.high)
+	}
+	if mode == cellsChoice {
+		for _, v := range []VecVirtual{e.low, e.high} {
+			VPADDB(v, v, e.p)
+			VMOVDQU(e.lane(laneDoubled, 0), e.x)
+			VPSHUFB(v, e.x, v)
+			VMOVDQU(e.integers.Offset(32*h), e.x)
+			VPBLENDVB(e.x, e.p, v, v)
+		}
 	}
 }
 
@@ -245,7 +255,7 @@ func (e *engine2) wide(x, cells Register, mode int) {
 		VPBROADCASTD(e.token(q, t, 0), e.x)
 		VPSUBD(e.x, e.acc[t][0], e.acc[t][0])
 		switch mode {
-		case cellsLookUp:
+		case cellsLookUp, cellsChoice:
 			VPADDD(e.acc[t][0], e.acc[t][0], e.acc[t][0])
 		case cellsRiding, cellsWidened:
 			VPSLLD(Imm(2), e.acc[t][0], e.acc[t][0])

@@ -3,6 +3,7 @@ package cuda
 import (
 	_ "embed"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,11 +16,26 @@ type Turn struct {
 	Tokens  int    // of the kernel's tile
 	Weights int    // that a turn multiplies
 	// Issued counts instructions, ALU the clocks of the integer pipe: without a
-	// residual, and with a residual tile beside each of the base.
+	// residual, with a residual tile beside one of the base, and beside each of them.
 	Issued, ALU         int
+	IssuedOne, ALUOne   int
 	IssuedFull, ALUFull int
 	Architecture        int
 }
+
+// Expected is how many instructions a turn issues on average, where a share of the tiles has a
+// residual tile, whichever they are.
+func (t Turn) Expected(share float64) float64 {
+	tiles := float64(t.Weights / tileWeights)
+	any := 1 - math.Pow(1-share, tiles) // of a turn
+	each := 0.0
+	if tiles > 1 {
+		each = float64(t.IssuedFull-t.IssuedOne) / (tiles - 1)
+	}
+	return float64(t.Issued) + any*(float64(t.IssuedOne-t.Issued)-each) + share*tiles*each
+}
+
+const tileWeights = 1024
 
 //go:embed kernels/counts.tsv
 var counts string
@@ -42,13 +58,14 @@ var Turns = sync.OnceValue(func() map[int]map[string]Turn {
 
 func readTurn(line string) (t Turn, err error) {
 	fields := strings.Split(line, "\t")
-	if len(fields) != 7 {
-		return t, fmt.Errorf("%d fields in %q, want 7", len(fields), line)
+	if len(fields) != 9 {
+		return t, fmt.Errorf("%d fields in %q, want 9", len(fields), line)
 	}
 	t.Kernel = fields[0]
 	_, tokens, _ := strings.Cut(t.Kernel, "_t")
 	for text, to := range map[*string]*int{&tokens: &t.Tokens, &fields[1]: &t.Architecture, &fields[2]: &t.Weights,
-		&fields[3]: &t.Issued, &fields[4]: &t.ALU, &fields[5]: &t.IssuedFull, &fields[6]: &t.ALUFull} {
+		&fields[3]: &t.Issued, &fields[4]: &t.ALU, &fields[5]: &t.IssuedOne, &fields[6]: &t.ALUOne,
+		&fields[7]: &t.IssuedFull, &fields[8]: &t.ALUFull} {
 		if *text == "-" {
 			continue
 		}

@@ -25,7 +25,7 @@ type Layer struct {
 	options Options
 	layout  *Layout // without its buffers; nil for w16a16
 
-	w, s, index, r, rs, ptr, cols, values driver.Buffer // weights
+	w, s, index, r, ptr, cols, values driver.Buffer // weights
 
 	operands                  // of the loaded input
 	tiles    map[int]operands // by M, of Work.Multiply: tiles alone
@@ -47,7 +47,7 @@ func (d *Device) NewLayer(l *Layout, variant string, o Options) (*Layer, error) 
 		return nil, fmt.Errorf("cuda: types %d and %d", o.Input, o.Output)
 	}
 	meta := *l
-	meta.W, meta.S, meta.Index, meta.R, meta.RS, meta.Ptr, meta.Cols, meta.Values = nil, nil, nil, nil, nil, nil, nil, nil
+	meta.W, meta.S, meta.Index, meta.R, meta.Ptr, meta.Cols, meta.Values = nil, nil, nil, nil, nil, nil, nil
 	y := &Layer{d: d, n: l.N, k: l.K, scheme: l.Scheme, variant: variant, options: o, layout: &meta}
 	type copied struct {
 		to   *driver.Buffer
@@ -64,7 +64,7 @@ func (d *Device) NewLayer(l *Layout, variant string, o Options) (*Layer, error) 
 			weights = append(weights, copied{&y.r, l.R})
 		}
 		if l.Index != nil {
-			weights = append(weights, copied{&y.index, l.Index}, copied{&y.r, l.R}, copied{&y.rs, l.RS})
+			weights = append(weights, copied{&y.index, l.Index}, copied{&y.r, l.R})
 		}
 	case variants.Outlier16:
 		if l.Scheme == W4A4 {
@@ -125,7 +125,7 @@ func upload(c *driver.Context, b *driver.Buffer, data []byte) (err error) {
 func (l *Layer) Close() error {
 	return l.d.worker.Do(func(c *driver.Context) error {
 		var err error
-		for _, b := range []*driver.Buffer{&l.w, &l.s, &l.index, &l.r, &l.rs, &l.ptr, &l.cols, &l.values, &l.x, &l.xq, &l.xs,
+		for _, b := range []*driver.Buffer{&l.w, &l.s, &l.index, &l.r, &l.ptr, &l.cols, &l.values, &l.x, &l.xq, &l.xs,
 			&l.y, &l.part, &l.count} {
 			err = errors.Join(err, c.Free(b))
 		}
@@ -136,7 +136,7 @@ func (l *Layer) Close() error {
 // Bytes is what one product with m tokens reads of the weights.
 func (l *Layer) Bytes(m int) int64 {
 	var n int64
-	for _, b := range []driver.Buffer{l.w, l.s, l.index, l.r, l.rs, l.ptr, l.cols, l.values} {
+	for _, b := range []driver.Buffer{l.w, l.s, l.index, l.r, l.ptr, l.cols, l.values} {
 		n += b.Size()
 	}
 	return n
@@ -461,12 +461,12 @@ func (l *Layer) matrix(c *driver.Context, kind string, t Tile) error {
 		xgroup = a4Group
 	}
 	w, s := l.w.Address(), l.s.Address()
-	index, r, rs := l.index.Address(), l.r.Address(), l.rs.Address()
+	index, r := l.index.Address(), l.r.Address()
 	switch kind {
 	case "sparse":
 		w, s = 0, 0
 	case "dense", "dense32":
-		index, r, rs = 0, 0, 0
+		index, r = 0, 0
 	}
 	var part, count uint64
 	if t.Splits > 1 {
@@ -474,7 +474,7 @@ func (l *Layer) matrix(c *driver.Context, kind string, t Tile) error {
 	}
 	return l.run(c, k.name, driver.Dim{X: ceilDiv(l.n, k.rows), Y: ceilDiv(l.m, k.tokens), Z: t.Splits},
 		l.y.Address(), uint64(l.options.Output), x, uint64(l.codeBytes()), xs, xgroup, w, s, uint64(l.layout.Group),
-		index, r, rs, uint64(l.layout.RForm), uint64(l.m), uint64(l.n), uint64(l.layout.Tiles), part, count)
+		index, r, uint64(l.layout.RForm), uint64(l.m), uint64(l.n), uint64(l.layout.Tiles), part, count)
 }
 
 // outliers launches the product with the outliers, which adds to y.

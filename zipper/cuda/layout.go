@@ -28,7 +28,7 @@ const (
 	cellBytes  = panelRows * cellCols / 2
 	tileBytes  = panelRows * tileCols / 2
 	padRows    = 128       // N is padded to a multiple of it
-	maxTiles   = 1 << 28   // of a residual
+	maxTiles   = 1 << 26   // of a residual: in units of 16 bytes, a place has 32 bits
 	maxColumns = 1<<20 - 1 // keeps offsets and integer sums of a row within 31 bits
 	zeroCode   = 8
 )
@@ -36,7 +36,7 @@ const (
 // Bits of rform, the form of residual tiles.
 const (
 	formTiles     = 1 << iota // 16x64, else cells of 16x16
-	formRowScales             // 16 half-precision scales of a tile, else one in float32
+	formRowScales             // 16 scales of a tile, else one
 )
 
 // Layout is Ŵ [N,K] as the kernels read it: a permutation of quant's canonical
@@ -52,9 +52,8 @@ type Layout struct {
 	W []byte // tiles of the base [P,KT]
 	S []byte // half [P,groups,16]
 
-	Index []byte // u32 [P,KT]; nil without a residual, and if it rides
+	Index []byte // u32 [P·KT + 1]; nil without a residual, and if it rides
 	R     []byte
-	RS    []byte
 	RForm int
 
 	// Outliers; nil without.
@@ -271,7 +270,7 @@ func (l *Layout) packOutliers(x *quant.Outliers, o *order) {
 // Bytes is the size of all buffers, padding included.
 func (l *Layout) Bytes() int64 {
 	var n int64
-	for _, b := range [][]byte{l.W, l.S, l.Index, l.R, l.RS, l.Ptr, l.Cols, l.Values} {
+	for _, b := range [][]byte{l.W, l.S, l.Index, l.R, l.Ptr, l.Cols, l.Values} {
 		n += int64(len(b))
 	}
 	return n

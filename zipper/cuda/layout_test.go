@@ -2,7 +2,6 @@ package cuda
 
 import (
 	"encoding/binary"
-	"math"
 	"reflect"
 	"runtime"
 	"strings"
@@ -185,23 +184,41 @@ func read(t *testing.T, l *Layout) (base, residual []float64) {
 				if mask>>s&1 == 0 {
 					continue
 				}
+				codes, scales := 128, 16
+				if l.RForm&1 != 0 {
+					codes = 512
+				}
+				if l.RForm&2 != 0 {
+					scales = 32
+				}
+				record := l.R[tile*(codes+scales):][:codes+scales]
 				scale := func(row, _ int) float64 {
 					if l.RForm&2 != 0 {
-						return half(l.RS, 16*tile+row)
+						return half(record[codes:], row)
 					}
-					return float64(math.Float32frombits(binary.LittleEndian.Uint32(l.RS[4*tile:])))
+					if a, b := half(record[codes:], 0), half(record[codes:], 1); a != b {
+						t.Fatalf("tile %d has scales %g and %g", tile, a, b)
+					}
+					return half(record[codes:], 0)
 				}
 				for lane := range 32 {
-					at := 128*tile + 4*lane
+					at := 4 * lane
 					if l.RForm&1 != 0 {
-						at = 512*tile + 16*lane + 4*s
+						at = 16*lane + 4*s
 					}
-					word(binary.LittleEndian.Uint32(l.R[at:]), lane, s, put(residual, scale))
+					word(binary.LittleEndian.Uint32(record[at:]), lane, s, put(residual, scale))
 				}
 				if l.RForm&1 == 0 {
 					tile++
 				}
 			}
+		}
+	}
+	if l.Index != nil {
+		size := 16 + 16*(l.RForm&2>>1) + 128 + 384*(l.RForm&1)
+		if n := int(binary.LittleEndian.Uint32(l.Index[4*p*kt:])); len(l.Index) != 4*p*kt+4 || n*size != len(l.R) && n > 0 {
+			t.Fatalf("an index of %d bytes for %dx%d places ends with %d tiles of %d bytes, want %d", len(l.Index), p, kt,
+				n, size, len(l.R))
 		}
 	}
 	for n := range l.N {

@@ -3,10 +3,8 @@ package cuda
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"math/bits"
 
-	f16 "github.com/mosaicquant/mosaicquant/internal/half"
 	"github.com/mosaicquant/mosaicquant/internal/parallel"
 	"github.com/mosaicquant/mosaicquant/quant"
 )
@@ -49,9 +47,11 @@ func (l *Layout) packResidual(r *quant.Residual, o *order) error {
 	if tiles >= maxTiles {
 		return fmt.Errorf("cuda: residual of %d tiles, at most %d have numbers", tiles, maxTiles-1)
 	}
-	l.R = make([]byte, max(16, tiles*l.residualBytes()))
-	o.zeros(l.R)
-	l.RS = make([]byte, max(16, tiles*l.scaleBytes()))
+	l.Index = binary.LittleEndian.AppendUint32(l.Index, uint32(tiles))
+	l.R = make([]byte, max(16, tiles*l.recordSize()))
+	for t := range tiles {
+		o.zeros(l.codesOf(t))
+	}
 	parallel.Each(r.RowPtr.Len()-1, func(br int) { // blocks of one panel share bytes only if thin
 		if r.BlockRows >= panelRows {
 			l.packBlockRow(r, o, br)
@@ -83,7 +83,7 @@ func (l *Layout) packBlockRow(r *quant.Residual, o *order, br int) {
 				for c := range l.pieceCols(col) {
 					u := quant.CodeAt(codes, in*r.BlockCols+col%r.BlockCols+c, r.Bits) + zeroCode - 1<<(r.Bits-1)
 					at, shift := l.place(o, (row+i)%panelRows, s, col%cellCols+c)
-					to := &l.R[t*l.residualBytes()+at]
+					to := &l.codesOf(t)[at]
 					*to = *to&^(15<<shift) | (u^o.flip)<<shift
 				}
 			}
@@ -128,35 +128,44 @@ func (l *Layout) place(o *order, row, s, col int) (at int, shift uint8) {
 	return o.cellNibble(row, col)
 }
 
-func (l *Layout) residualBytes() int {
+// codeBytes is the size of the codes of a tile of the residual.
+func (l *Layout) codeBytes() int {
 	if l.RForm&formTiles != 0 {
 		return tileBytes
 	}
 	return cellBytes
 }
 
-func (l *Layout) scaleBytes() int {
+// recordSize is what a tile of the residual has, its scales included.
+func (l *Layout) recordSize() int {
 	if l.RForm&formRowScales != 0 {
-		return 2 * panelRows
+		return l.codeBytes() + 2*panelRows
 	}
-	return 4
+	return l.codeBytes() + 16
+}
+
+func (l *Layout) codesOf(tile int) []byte { return l.R[tile*l.recordSize():][:l.codeBytes()] }
+
+// scalesOf are those of the rows of a tile, or its only one, twice.
+func (l *Layout) scalesOf(tile int) []byte {
+	size := l.recordSize()
+	return l.R[tile*size+l.codeBytes() : (tile+1)*size]
 }
 
 func (l *Layout) setScale(tile, row int, half uint16) {
-	at := l.RS[tile*l.scaleBytes():]
+	at := l.scalesOf(tile)
 	if l.RForm&formRowScales != 0 {
 		binary.LittleEndian.PutUint16(at[2*row:], half)
 	} else {
-		binary.LittleEndian.PutUint32(at, math.Float32bits(widen(half)))
+		binary.LittleEndian.PutUint32(at, uint32(half)<<16|uint32(half))
 	}
 }
 
 func (l *Layout) scale(tile, row int) uint16 {
-	at := l.RS[tile*l.scaleBytes():]
-	if l.RForm&formRowScales != 0 {
-		return binary.LittleEndian.Uint16(at[2*row:])
+	if l.RForm&formRowScales == 0 {
+		row = 0
 	}
-	return f16.ToF16(math.Float32frombits(binary.LittleEndian.Uint32(at)))
+	return binary.LittleEndian.Uint16(l.scalesOf(tile)[2*row:])
 }
 
 // putCode stores a code into zeroed bytes.

@@ -69,7 +69,7 @@ func forRiding(f func(i int, name string, q *quant.Quantized)) {
 func TestRiding(t *testing.T) {
 	forRiding(func(i int, name string, q *quant.Quantized) {
 		l := layOut(t, q, schemes[i%3])
-		if !l.Rides() || l.Index != nil || l.RS != nil || l.Tiles%2 != 0 {
+		if !l.Rides() || l.Index != nil || l.Tiles%2 != 0 {
 			t.Fatalf("%s: not laid out to ride", name)
 		}
 		if got := l.Unpack(); !reflect.DeepEqual(got, q) {

@@ -64,7 +64,7 @@ func (l *Layout) unpackResidual(o *order) *quant.Residual {
 					scales[in%each] = l.scale(t, (row+i)%panelRows)
 					for c := range l.pieceCols(col) {
 						at, shift := l.place(o, (row+i)%panelRows, s, col%cellCols+c)
-						u := l.R[t*l.residualBytes()+at]>>shift&15 ^ o.flip
+						u := l.codesOf(t)[at]>>shift&15 ^ o.flip
 						codes[in*r.BlockCols+col%r.BlockCols+c] = u - zeroCode + zero
 					}
 				}

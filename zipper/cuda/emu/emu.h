@@ -119,12 +119,14 @@ DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) {
 }
 template <class T> DEV T opaque(T v) { return v; }
 DEV u32 and_or(u32 w, u32 mask, u32 bits) { return (w & mask) | bits; }
+DEV u32 shift_left(u32 v, u32 n) { return n < 32 ? v << n : 0; }
 DEV u32 permute(u32 a, u32 b, u32 select) {
   u32 d = 0;
   for (int i = 0; i < 4; i++) d |= (u32)(((u64)b << 32 | a) >> 8 * (select >> 4 * i & 7) & 0xff) << 8 * i;
   return d;
 }
 DEV int f32_to_int(float f) { return (int)nearbyintf(f); }
+DEV float int_to_f32(int i) { return (float)i; }
 DEV float div_f32(float a, float b) { return a / b; }
 DEV float sqrt_f32(float f) { return sqrtf(f); }
 DEV float exp_f32(float f) { return expf(f); }
@@ -134,6 +136,17 @@ DEV u64 clock_now() { static thread_local u64 clocks; return clocks += 1000; } /
 
 typedef u8* Shared;
 DEV Shared shared_base() { return DYN_SMEM; }
+typedef uintptr_t SharedPair;
+DEV SharedPair pair(Shared a, Shared b) { return (uintptr_t)a + (uintptr_t)b; }
+DEV Shared other(SharedPair of, u32 on, Shared one) { return (Shared)(of + on - (uintptr_t)one); }
+DEV u32 load_shared4(Shared p) {
+  if ((uintptr_t)p % 4) emu::fail("word of shared memory not aligned");
+  return *(const u32*)p;
+}
+DEV u32x4 load_shared16(Shared p) {
+  if ((uintptr_t)p % 16) emu::fail("four words of shared memory not aligned");
+  return *(const u32x4*)p;
+}
 
 // A float product: lane l deposits its halves as float32, and sums 16 products
 // of its four numbers in float32, in the order of columns.

@@ -42,7 +42,7 @@ struct Problem {
   vector<u16> s;                    // [16p, groups]
   vector<double> rs;                // [16p, 64kt/16] scale of the residual at a row and cell
   vector<double> x;                 // [m, 64kt] as multiplied
-  Buffer X, XS, W, S, Index, R, RS; // laid out
+  Buffer X, XS, W, S, Index, R; // laid out
 
   explicit Problem(const Case& c_) : c(c_) {
     kt = up(c.k, 64), p = 8 * up(c.n, 128);
@@ -91,8 +91,8 @@ struct Problem {
   void residual() {
     cols = c.wide ? 64 : 16;
     rq.assign(16 * p * 64 * kt, 0), rs.assign(16 * p * 4 * kt, 0);
-    Index = Buffer((size_t)4 * p * kt, 0);
-    vector<u8> tiles, scales;
+    Index = Buffer((size_t)4 * (p * kt + 1), 0);
+    vector<u8> tiles;
     u32 number = 0;
     for (int i = 0; i < p; i++)
       for (int j = 0; j < kt; j++) {
@@ -101,30 +101,25 @@ struct Problem {
           if (16 * i >= c.n || 64 * j + 16 * cell >= c.k || !(real(0, 1) < c.density)) continue;
           entry |= (c.wide ? 15u : 1u << cell) << 28;
           number++;
-          double one = (float)widen(f32_to_f16((float)scale()));
+          u16 one = f32_to_f16((float)scale()), scales[16];
           for (int row = 0; row < 16; row++) {
-            double sc = one;
-            if (c.rows) { // some rows have none, as when thin blocks are carried
-              u16 h = below(3) ? f32_to_f16((float)scale()) : 0;
-              sc = widen(h);
-              scales.insert(scales.end(), (u8*)&h, (u8*)&h + 2);
-            }
+            // Some rows have none, as when thin blocks are carried.
+            scales[row] = !c.rows ? one : below(3) ? f32_to_f16((float)scale()) : 0;
+            double sc = widen(scales[row]);
             for (int k = 0; k < cols; k++)
               if (16 * i + row < c.n && 64 * j + 16 * cell + k < c.k && sc != 0) rq[(size_t)(16 * i + row) * 64 * kt + 64 * j + 16 * cell + k] = below(15) - 7;
             for (int e = 0; e < cols / 16; e++) rs[(16 * i + row) * 4 * kt + 4 * j + cell + e] = sc;
           }
-          if (!c.rows) {
-            float f = (float)one;
-            scales.insert(scales.end(), (u8*)&f, (u8*)&f + 4);
-          }
-          size_t at = tiles.size();
-          tiles.resize(at + 8 * cols);
+          size_t at = tiles.size(), end = at + 8 * cols;
+          tiles.resize(end + (c.rows ? 32 : 16), 0xff);
           for (int e = 0; e < cols / 16; e++) put_cell(rq, i, j, cell + e, tiles.data() + at + 4 * e, cols / 4);
+          memcpy(&tiles[end], scales, c.rows ? 32 : 4);
         }
         Index.as<u32>()[i * kt + j] = entry;
       }
-    R = Buffer(std::max<size_t>(tiles.size(), 16)), RS = Buffer(std::max<size_t>(scales.size(), 16));
-    if (number) memcpy(R.data, tiles.data(), tiles.size()), memcpy(RS.data, scales.data(), scales.size());
+    Index.as<u32>()[p * kt] = number;
+    R = Buffer(std::max<size_t>(tiles.size(), 16));
+    if (number) memcpy(R.data, tiles.data(), tiles.size());
   }
   // ride makes a residual of blocks of 1x8 whose step is half that of the base's group.
   void ride() {
@@ -220,7 +215,7 @@ static double run(const string& name, const emu::Kernel& k, Problem& p) {
   launch(k, {gx, gy, (unsigned)splits},
          {(u64)Y.data, (u64)c.ytype, (u64)p.X.data, (u64)p.ldx(), c.scheme >= A8 ? (u64)p.XS.data : 0, c.scheme == A4 ? (u64)c.xgroup : 0,
           sparse ? 0 : (u64)p.W.data, sparse ? 0 : (u64)p.S.data, (u64)(c.group ? c.group : 64 * p.kt),
-          dense ? 0 : (u64)p.Index.data, dense ? 0 : (u64)p.R.data, dense ? 0 : (u64)p.RS.data,
+          dense ? 0 : (u64)p.Index.data, dense ? 0 : (u64)p.R.data,
           c.riding ? (u64)(4 | c.riding << 8 | c.halves << 16) : (u64)(c.wide + 2 * c.rows),
           (u64)c.m, (u64)c.n, (u64)p.kt, part, count});
 

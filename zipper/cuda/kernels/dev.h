@@ -34,6 +34,17 @@ extern __shared__ __align__(128) u8 dyn_smem_[];
 typedef u32 Shared;
 DEV Shared shared_base() { return (u32)__cvta_generic_to_shared(DYN_SMEM); }
 
+// pair stands for two addresses by their sum, to which one may add; other gives that which is not `one`.
+typedef u32 SharedPair;
+DEV SharedPair pair(Shared a, Shared b) { return a + b; }
+DEV Shared other(SharedPair of, u32 on, Shared one) { return of + on - one; }
+DEV u32 load_shared4(Shared p) { u32 v; asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(p) : "memory"); return v; }
+DEV u32x4 load_shared16(Shared p) {
+  u32x4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3]) : "r"(p) : "memory");
+  return v;
+}
+
 // Matrix products d = a·b + c of a warp. a is 16 rows x k, b is k x 8; lane l,
 // g = l/4, t = l%4, holds d[0..1]: row g, columns 2t, 2t+1; d[2..3]: row g+8.
 #define MMA_F(name, shape, type)                                                              \
@@ -116,11 +127,16 @@ DEV u32 fma_bf16x2(u32 a, u32 b, u32 c) { u32 d; asm("fma.rn.bf16x2 %0, %1, %2, 
 DEV u32 and_or(u32 w, u32 mask, u32 bits) { u32 d; asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(d) : "r"(w), "r"(mask), "r"(bits)); return d; }
 // permute makes a word of bytes of a (0..3) and b (4..7): its byte i is that which nibble i of select names.
 DEV u32 permute(u32 a, u32 b, u32 select) { u32 d; asm("prmt.b32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(select)); return d; }
+// shift_left is v << n, and 0 from n = 32 on.
+DEV u32 shift_left(u32 v, u32 n) { u32 d; asm("shl.b32 %0, %1, %2;" : "=r"(d) : "r"(v), "r"(n)); return d; }
 // opaque is v, of which the compiler knows nothing: it keeps v in a register rather than make it anew.
 DEV u32 opaque(u32 v) { u32 r; asm volatile("mov.u32 %0, %1;" : "=r"(r) : "r"(v)); return r; }
+DEV int opaque(int v) { return (int)opaque((u32)v); }
+DEV const u8* opaque(const u8* v) { const u8* r; asm volatile("mov.u64 %0, %1;" : "=l"(r) : "l"(v)); return r; }
 DEV u32 f32_bits(float f) { return __float_as_uint(f); }
 DEV float bits_f32(u32 u) { return __uint_as_float(u); }
 DEV int f32_to_int(float f) { return __float2int_rn(f); } // ties to even
+DEV float int_to_f32(int i) { return __int2float_rn(i); }
 DEV float div_f32(float a, float b) { return __fdiv_rn(a, b); }
 DEV float sqrt_f32(float f) { return __fsqrt_rn(f); }
 DEV float exp_f32(float f) { return __expf(f); } // within 2 + |f| units in the last place

@@ -46,9 +46,10 @@ struct RideBF16 {
   static INLINE u32 number(u32 w) { return fma_bf16x2(w, 0x3f003f00u, 0xc2b0c2b0u); } // /2 - 88
 };
 template <class T, class N> struct RideA16 {
-  enum : int { COLS = 128, ROW = 256 };
+  enum : int { COLS = 128, ROW = 256, PARTS = 4 };
   enum : bool { TOKEN_SCALES = false, GROUP_SCALES = false };
   typedef typename W4A16<T>::Start Start;
+  typedef Start Seldom;
   struct Codes { u32x4 r[4]; };
   struct A { u32 r[32]; }; // of products of 16 columns each, which are a cell
   struct B { u32 r[16]; };
@@ -78,10 +79,11 @@ template <class T, class N> struct RideA16 {
       atomic_add(at + 4 * i + 40, permute(four, 0, right ? 0x3424u : 0x4342u) - less);
     }
   }
-  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
-    UNROLL for (u32 i = 0; i < 4; i++) ldmatrix_x4(b.r + 4 * i, x + swizzle<ROW>(octet * 8 + lane % 8, lane / 8 + 4 * i));
+  static INLINE u32 part(u32 i, u32 lane) { return swizzle<ROW>(lane % 8, lane / 8 + 4 * i); }
+  static INLINE void load(B& b, const Shared* x, u32 octet) {
+    UNROLL for (u32 i = 0; i < PARTS; i++) ldmatrix_x4(b.r + 4 * i, x[i] + octet * (8 * ROW));
   }
-  template <int GROUPS> static INLINE void part(float d[4], const A& a, const B& b, int g, const Start&) {
+  template <int GROUPS> static INLINE void sum(float d[4], const A& a, const B& b, int g, const Start&) {
     const float zero[4] = {0, 0, 0, 0};
     UNROLL for (int i = 0; i < 8 / GROUPS; i++) {
       int s = g * (8 / GROUPS) + i;

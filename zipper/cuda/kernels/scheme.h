@@ -9,11 +9,12 @@
 //   COLS          columns of a tile: 64, but for those of wide.h, whose residual tiles Tile multiplies
 //   ROW           bytes of a token in a tile
 //   A, unpack     operand of a tile, from the words of a lane
-//   B, load       operand of 8 tokens ("octet")
+//   PARTS, part   addresses of X that a lane reads for the first 8 tokens, from the begin of X in a stage
+//   B, load       operand of 8 tokens ("octet"), given these addresses; X of others lies a multiple of 8·ROW on
 //   whole         d = sums over the 64 columns
 //   HalfA .. half the same for 32 columns: half h of a tile
 //   .. cell       and for the 16 columns of cell s
-//   Start         what sums of integers start from, in registers
+//   Start, Seldom what sums of integers start from, and how they are read: those of the base, and of a residual
 //   unit          of the result: A holds q/unit. Only schemes with TOKEN_SCALES have one but 1
 //   TOKEN_SCALES  a scale per token is applied at the end, GROUP_SCALES: with every tile
 #pragma once
@@ -48,19 +49,18 @@ struct BF16 {
 };
 
 template <class T> struct W4A16 {
-  enum : int { COLS = 64, ROW = 128 };
+  enum : int { COLS = 64, ROW = 128, PARTS = 2 };
   typedef W4A16 Tile;
-  
   enum : bool { TOKEN_SCALES = false, GROUP_SCALES = false };
-  struct Start { INLINE Start(bool) {} };
+  struct Start {};
+  typedef Start Seldom;
   struct A { u32 r[16]; };
   struct B { u32 r[8]; };
   static INLINE void unpack_cell(u32* a, u32 w) { T::cell(a, w); }
   static INLINE void unpack(A& a, const u32x4& w) { UNROLL for (int s = 0; s < 4; s++) unpack_cell(a.r + 4 * s, w.w[s]); }
-  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
-    u32 token = octet * 8 + lane % 8;
-    ldmatrix_x4(b.r, x + swizzle<ROW>(token, lane / 8));
-    ldmatrix_x4(b.r + 4, x + swizzle<ROW>(token, lane / 8 + 4));
+  static INLINE u32 part(u32 i, u32 lane) { return swizzle<ROW>(lane % 8, lane / 8 + 4 * i); }
+  static INLINE void load(B& b, const Shared* x, u32 octet) {
+    UNROLL for (u32 i = 0; i < PARTS; i++) ldmatrix_x4(b.r + 4 * i, x[i] + octet * (8 * ROW));
   }
   static INLINE void whole(float d[4], const A& a, const B& b, const Start&) {
     const float zero[4] = {0, 0, 0, 0};
@@ -92,32 +92,37 @@ template <class T> struct W4A16 {
 // conversion would take a quarter of it. They stay below 2^22: 64·127·16·8.
 struct Counter {
   int c[4];
-  // Keeping it in registers saves four moves a sum, where there are registers.
-  INLINE Counter(bool keep) { UNROLL for (int i = 0; i < 4; i++) c[i] = keep ? (int)opaque(0x4b400000u) : 0x4b400000; }
+  INLINE Counter() { UNROLL for (int i = 0; i < 4; i++) c[i] = 0x4b400000; }
   static INLINE void read(float d[4], const int c[4]) { UNROLL for (int i = 0; i < 4; i++) d[i] = bits_f32((u32)c[i]) - 12582912.0f; }
+};
+
+// A few sums begin with zero, for which there is a register, and are converted.
+struct Converter {
+  int c[4];
+  INLINE Converter() { UNROLL for (int i = 0; i < 4; i++) c[i] = 0; }
+  static INLINE void read(float d[4], const int c[4]) { UNROLL for (int i = 0; i < 4; i++) d[i] = int_to_f32(c[i]); }
 };
 
 // W4A8. A nibble in the upper half of a byte is 16·q, a signed byte, at the cost
 // of one AND; the scale takes the 16 back.
 struct W4A8 {
-  enum : int { COLS = 64, ROW = 64 };
+  enum : int { COLS = 64, ROW = 64, PARTS = 1 };
   typedef W4A8 Tile;
-  
   enum : bool { TOKEN_SCALES = true, GROUP_SCALES = false };
   static INLINE float unit() { return 0.0625f; }
   typedef Counter Start;
+  typedef Converter Seldom;
   struct A { u32 r[8]; };
   struct B { u32 r[4]; };
   static INLINE void unpack_cell(u32* a, u32 w) { a[0] = (w << 4) & 0xf0f0f0f0u; a[1] = w & 0xf0f0f0f0u; }
   static INLINE void unpack(A& a, const u32x4& w) { UNROLL for (int s = 0; s < 4; s++) unpack_cell(a.r + 2 * s, w.w[s]); }
-  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
-    ldmatrix_x4(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, lane / 8));
-  }
-  static INLINE void whole(float d[4], const A& a, const B& b, const Start& start) {
+  static INLINE u32 part(u32, u32 lane) { return swizzle<ROW>(lane % 8, lane / 8); }
+  static INLINE void load(B& b, const Shared* x, u32 octet) { ldmatrix_x4(b.r, x[0] + octet * (8 * ROW)); }
+  template <class S> static INLINE void whole(float d[4], const A& a, const B& b, const S& start) {
     int c[4];
     mma_m16n8k32_s8(c, a.r, b.r, start.c);
     mma_m16n8k32_s8(c, a.r + 4, b.r + 2, c);
-    Counter::read(d, c);
+    S::read(d, c);
   }
   struct HalfA { u32 r[4]; };
   struct HalfB { u32 r[2]; };
@@ -133,21 +138,21 @@ struct W4A8 {
   static INLINE void load_cell(u32* b, Shared x, u32 octet, u32 s, u32 lane) {
     ldmatrix_x1(b, x + swizzle<ROW>(octet * 8 + lane % 8, s));
   }
-  static INLINE void cell(float d[4], const u32* a, const u32* b, const Start& start) {
+  template <class S> static INLINE void cell(float d[4], const u32* a, const u32* b, const S& start) {
     int c[4];
     mma_m16n8k16_s8(c, a, b, start.c);
-    Counter::read(d, c);
+    S::read(d, c);
   }
 };
 
 // W4A4: codes are operands as they are. Tensor cores of sm_80, 86 and 89 take
 // them; on sm_90 the driver emulates these instructions.
 struct W4A4 {
-  enum : int { COLS = 64, ROW = 32 };
+  enum : int { COLS = 64, ROW = 32, PARTS = 1 };
   typedef W4A4 Tile;
-  
   enum : bool { TOKEN_SCALES = false, GROUP_SCALES = true };
   typedef Counter Start;
+  typedef Converter Seldom;
   struct A { u32 r[4]; };
   struct B { u32 r[2]; };
   struct HalfA { u32 r[2]; };
@@ -158,9 +163,8 @@ struct W4A4 {
   }
   static INLINE void unpack(A& a, const u32x4& w) { join(a.r, w.w[0], w.w[1]), join(a.r + 2, w.w[2], w.w[3]); }
   static INLINE void unpack_half(HalfA& a, const u32x2& w) { join(a.r, w.w[0], w.w[1]); }
-  static INLINE void load(B& b, Shared x, u32 octet, u32 lane) {
-    ldmatrix_x2(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, lane / 8 % 2));
-  }
+  static INLINE u32 part(u32, u32 lane) { return swizzle<ROW>(lane % 8, lane / 8 % 2); }
+  static INLINE void load(B& b, const Shared* x, u32 octet) { ldmatrix_x2(b.r, x[0] + octet * (8 * ROW)); }
   static INLINE void load_half(HalfB& b, Shared x, u32 octet, u32 h, u32 lane) {
     ldmatrix_x1(b.r, x + swizzle<ROW>(octet * 8 + lane % 8, h));
   }
@@ -169,10 +173,10 @@ struct W4A4 {
     mma_m16n8k32_s4(c, a.r, b.r, start.c);
     Counter::read(d, c);
   }
-  static INLINE void whole(float d[4], const A& a, const B& b, const Start& start) {
+  template <class S> static INLINE void whole(float d[4], const A& a, const B& b, const S& start) {
     int c[4];
     mma_m16n8k64_s4(c, a.r, b.r, start.c);
-    Counter::read(d, c);
+    S::read(d, c);
   }
   // Two cells share a word of X: the other one's columns meet zeros. unpack_cell
   // leaves a cell in the lower half, load_cell brings its columns there.
@@ -181,9 +185,9 @@ struct W4A4 {
     ldmatrix_x1(b, x + swizzle<ROW>(octet * 8 + lane % 8, s / 2));
     b[0] >>= 16 * (s % 2);
   }
-  static INLINE void cell(float d[4], const u32* a, const u32* b, const Start& start) {
+  template <class S> static INLINE void cell(float d[4], const u32* a, const u32* b, const S& start) {
     int c[4];
     mma_m16n8k32_s4(c, a, b, start.c);
-    Counter::read(d, c);
+    S::read(d, c);
   }
 };

@@ -6,4 +6,3 @@
   MATRIX(w4a8_zip128_##tile, WideA8, ZIP, 1, __VA_ARGS__)
 WIDE_A8(t32, 32, 2, 4, 3, false)
 WIDE_A8(t64, 64, 2, 4, 3, false)
-WIDE_A8(t128, 128, 2, 4, 2, false)

@@ -7,19 +7,21 @@
 //   X    TOKENS x ROW bytes, swizzled       the activations, and W4A4's scales
 //   W    PW x 512                           codes of the base, in lane order
 //   S    PW x 32 (64 for groups of 32)      its scales, 1 or 2 groups of 16 rows
-//   head 16                                 index entries of the residual, a word per panel
 //
-// So residual tiles come with the dense ones, are multiplied by the activations
-// already there, and go into the same accumulators: no pass, no epilogue of their
-// own. Only tiles that exist are copied. They are few, so a fused kernel has a
-// second, smaller ring for them, SLOTS records of codes (512) and scales (128) for
-// each warp; a tile that finds it full is copied when it is used. A sparse kernel
-// has PW records in every stage.
+// A residual tile is multiplied by the activations that are there for the dense one, and goes
+// into the same accumulators: no pass, no epilogue of its own. Only tiles that exist are
+// copied. Those of a panel follow each other in memory, so a fused kernel needs no index to copy
+// them: each panel has a small ring of its own, of two tiles or eight cells, and what has just been
+// used makes room for the one after the next. Mostly it was copied long before its use;
+// `recent` tells when not, and then the warp waits.
 //
-// Where there is no residual, a fused kernel should do what the dense one does.
-// So the index is fetched 32 column tiles at once, a lane each, and 32 to 64 tiles
-// ahead; the warp knows at which tile it must look again (`event`), and of each
-// tile under way, in a bit of `ahead`, whether it has a residual.
+// Where there is no residual, a fused kernel should do what the dense one does: a turn
+// compares one number. The index is fetched for 8 to 16 column tiles at once, a lane each,
+// and as many tiles ahead, and gives the next turn at which there is something to do (Marks). All
+// that a residual costs lies behind this one branch.
+//
+// A sparse kernel walks from tile to tile by the index, and has in every stage the entries of
+// its panels (16 bytes) and room for PW tiles.
 //
 // A residual that rides (kind RIDE) is not multiplied at all: it is added to the codes
 // of the base while these are unpacked, by way of a scratch in shared memory. What a stage
@@ -35,8 +37,8 @@
 // last adds the partial sums, always in the same order.
 //
 // Registers of a lane, PW 2: accumulators TOKENS, operands of W 32 (W4A16) or 16, of
-// X 8, sums of a group 8, and addresses. At 128 tokens all 255 are taken and a few
-// bytes spilled; table.tsv has the figures of every kernel, counts.tsv what a turn
+// X 8, sums of a group 8, and addresses. At 128 tokens all 255 are taken, and only W4A4 spills
+// nothing; table.tsv has the figures of every kernel, counts.tsv what a turn
 // of the loop executes.
 #pragma once
 #include "scheme.h"
@@ -44,6 +46,7 @@
 enum Kind { DENSE, ZIP, SPARSE, RIDE };
 enum { WIDE = 1, ROW_SCALES = 2 };    // bits of rform
 enum { OUT_F32, OUT_F16, OUT_BF16 };  // ytype
+enum : u32 { NUMBER = 0x0fffffff };   // bits of an index entry: the number of its first tile
 
 enum { MOST_RIDING = 160, SCRATCH = 2560 }; // bytes of a record of four blocks a row; see Task::sum
 
@@ -52,7 +55,7 @@ struct Args {
   u8* y; u32 ytype;
   const u8* x; u64 ldx; const float* xs; u32 xgroup;
   const u8* w; const u8* s; u32 group;
-  const u32* index; const u8* r; const u8* rs; u32 rform;
+  const u32* index; const u8* r; u32 rform;
   u32 m, n, kt;
   f32x4* part; u32* count;
 };
@@ -64,13 +67,12 @@ template <class P, Kind KIND_, int GROUPS_, int TOKENS_, int PANELS, int WARPS_,
   enum : int { COLS = P::COLS, TILE = 8 * COLS }; // columns of a tile, and bytes of its codes
   enum : int { GROUPS = GROUPS_ }; // that a tile lies in; with 1, groups are of one or more tiles
   enum : int { HALVES = COLS / 64, ENTRIES = PANELS * HALVES }; // of the index, for a tile of a warp
-  enum : bool { INDEXED = KIND == ZIP || KIND == SPARSE };
   enum : int { TOKENS = TOKENS_, PW = PANELS, WARPS = WARPS_, STAGES = STAGES_ };
   enum : bool { ALONG_K = ALONG_K_ };
   enum : int { THREADS = 32 * WARPS };
-  // Up to 32 tokens, or 64 of wide tiles, shared memory bounds the blocks of a multiprocessor, and
+  // Up to 32 tokens, or 64 of wide tiles or with a residual, shared memory bounds the blocks of a multiprocessor, and
   // issue slots the time: registers are free. See KERNEL_BLOCKS.
-  enum : int { BLOCKS = TOKENS <= (COLS == 128 ? 64 : 32) ? 1 : 0 };
+  enum : int { BLOCKS = TOKENS <= (COLS == 128 || KIND == ZIP ? 64 : 32) ? 1 : 0 };
   enum : int { ROWS = 16 * PW * (ALONG_K ? 1 : WARPS) };
   enum : int { OCTETS = TOKENS / 8, FRAGMENTS = OCTETS * PW }; // of a warp: 8 tokens x 16 rows, 4 numbers a lane
   // Bytes of a stage: X, and after it the part of each warp.
@@ -79,47 +81,45 @@ template <class P, Kind KIND_, int GROUPS_, int TOKENS_, int PANELS, int WARPS_,
   enum : int { GROUP = 32 * GROUPS }; // scales of a panel
   enum : int { S = KIND == SPARSE ? 0 : PW * TILE };
   enum : int { HEAD = S + (KIND == SPARSE ? 0 : PW * GROUP) };
-  enum : int { R = HEAD + (INDEXED ? 16 : 0) };
-  enum : int { RECORD = 512 + 128 }; // codes and scales of a residual tile, or of four cells
+  enum : int { R = HEAD + (KIND == SPARSE ? 16 : 0) };
+  enum : int { RECORD = 640 }; // room for a residual tile, or for four cells, with scales
   enum : int { WARP = R + (KIND == SPARSE ? PW * RECORD : KIND == RIDE ? PW * MOST_RIDING : 0) };
   enum : int { STAGE = (ALONG_K ? WARPS : 1) * X + WARPS * WARP };
-  enum : int { SLOTS = KIND == ZIP ? 4 : 0 }; // a power of two, at least ENTRIES
-  enum : int { RING = STAGES * STAGE, RESIDUALS = WARPS * (KIND == RIDE ? SCRATCH : SLOTS * RECORD) };
+  enum : u32 { ONES = HALVES == 1 ? (1 << PANELS) - 1 : 5 }; // entries of all panels, in one half
+  enum : int { RING = STAGES * STAGE };
+  enum : int { RESIDUALS = WARPS * (KIND == RIDE ? SCRATCH : KIND == ZIP ? PW * 2 * RECORD : 0) };
   enum : int { SUMS = WARPS * FRAGMENTS * 32 * 16 };
   enum : int { SMEM = RING + RESIDUALS > SUMS ? RING + RESIDUALS : SUMS };
+  static_assert(KIND != ZIP || HALVES == 1 || (HALVES == 2 && PANELS == 2), "ONES");
   static_assert(KIND != SPARSE || ALONG_K, "a sparse kernel's warps walk at their own pace");
-  static_assert((!INDEXED || ENTRIES <= 4) && PW <= 4 && TOKENS % 8 == 0 && STAGES >= 2 && STAGES <= 16 && SMEM <= 99 * 1024, "limits of the layout and of sm_86");
+  static_assert((KIND == DENSE || KIND == RIDE || ENTRIES <= 4) && PW <= 4 && TOKENS % 8 == 0 && STAGES >= 2 && STAGES <= 16 && SMEM <= 99 * 1024, "limits of the layout and of sm_86");
 };
 
-// Walk yields the column tiles of a warp and their index entries: those of TILES
-// tiles are with the lanes, entry e of tile start+i with lane ENTRIES·i+e. It is of panel
-// e/HALVES and of the 64 columns e mod HALVES of the tile.
+// Walk yields the column tiles of a warp. A sparse kernel skips those without a residual: the
+// index entries of TILES tiles are with the lanes, entry e of tile start+i, which is that of panel e,
+// with lane ENTRIES·i+e.
 template <class C> struct Walk {
-  enum : u32 { ENTRIES = C::ENTRIES, HALVES = C::HALVES, TILES = 32 / ENTRIES };
+  enum : u32 { ENTRIES = C::ENTRIES, TILES = 32 / ENTRIES };
   u32 j, end;
   u32 start;        // of the present tiles
   u32 now, next;    // entries of these and of the following ones
   u32 kept;         // bit ENTRIES·i+e: there is a residual
-  u32 event;        // the next tile that has one, or at which the present tiles end
   const u32* index; // what this lane fetches next, of tile `fetched`
   u32 fetched;
 
   INLINE void begin(const Args& a, u32 panel, u32 first, u32 last, u32 lane) {
     j = first, end = last;
-    if constexpr (C::INDEXED) {
+    if constexpr (C::KIND == SPARSE) {
       fetched = first + lane / ENTRIES;
-      index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + fetched * HALVES + lane % HALVES;
+      index = a.index + (u64)(panel + lane % ENTRIES) * a.kt + fetched;
       fetch();
       turn();
+      skip();
     }
-    if constexpr (C::KIND == ZIP) event = kept ? j + lowest_bit(kept) / ENTRIES : j + TILES;
-    if constexpr (C::KIND == SPARSE) skip();
   }
   INLINE bool more() const { return j < end; }
   INLINE u32 at() const { return (j - start) * ENTRIES; } // the lane that has the first entry
   INLINE u32 entry(int e) const { return warp_get(now, at() + e); }
-  // entries reports, in a bit each, which of tile j have a residual.
-  INLINE u32 entries() const { return kept >> at() & ((1 << ENTRIES) - 1); }
   INLINE void advance() {
     j++;
     if constexpr (C::KIND == SPARSE) {
@@ -127,18 +127,11 @@ template <class C> struct Walk {
       skip();
     }
   }
-  // look, at an event, returns entries, and finds the next event.
-  INLINE u32 look() {
-    if (j - start == TILES) turn();
-    u32 rest = kept >> at() >> ENTRIES;
-    event = rest ? j + 1 + lowest_bit(rest) / ENTRIES : start + TILES;
-    return entries();
-  }
 
  private:
   INLINE void fetch() {
     next = fetched < end ? *index : 0;
-    index += TILES * HALVES, fetched += TILES;
+    index += TILES, fetched += TILES;
   }
   // turn takes up the entries of the tiles from j on.
   INLINE void turn() {
@@ -160,6 +153,61 @@ template <class C> struct Walk {
   }
 };
 
+// Marks tells a fused kernel which of its tiles have a residual. A tile is known by the number of index entries
+// that are left when it is used, its own included. Entries of TILES tiles are with the lanes: entry e of
+// the i-th with lane ENTRIES·i+e. It is of panel e/HALVES and of the 64 columns e mod HALVES of the tile.
+template <class C> struct Marks {
+  enum : u32 { ENTRIES = C::ENTRIES, HALVES = C::HALVES, TILES = 32 / ENTRIES };
+  u32 event;        // the next tile that has a residual, or the first beyond the present ones
+  u32 beyond;
+  u32 now, next;    // entries of the present tiles and of the following ones
+  u32 kept;         // those with a residual, from the tile `event` on
+  const u32* index; // what this lane fetches next,
+  int left;         // and the tiles from there on
+
+  INLINE void begin(const Args& a, u32 panel, u32 first, u32 tiles, u32 lane) {
+    left = (int)tiles - (int)(lane / ENTRIES);
+    u32 place = (first + lane / ENTRIES) * HALVES + lane % HALVES;
+    index = a.index + (u64)(panel + lane % ENTRIES / HALVES) * (a.kt * HALVES) + place;
+    event = beyond = tiles * ENTRIES, now = 0, kept = 0;
+    fetch();
+  }
+  // look, at an event, returns in a bit each which entries of the tile have a residual, and finds the next
+  // event. cells, if wanted, has which cells these are, in four bits each.
+  template <bool CELLS> INLINE u32 look(u32& cells) {
+    constexpr u32 MASK = (1u << ENTRIES) - 1;
+    u32 entries = opaque(kept & MASK), from = event;
+    if constexpr (CELLS) cells = cells_at(beyond + TILES * ENTRIES - event);
+    kept &= ~MASK;
+    if (!kept) {
+      from = beyond, beyond -= TILES * ENTRIES, now = next;
+      fetch();
+      kept = warp_ballot(now >> 28 != 0);
+      if (!entries) { // it is the first of the new ones that is looked at
+        entries = kept & MASK, kept &= ~MASK;
+        if constexpr (CELLS) cells = cells_at(0);
+      }
+    }
+    event = beyond;
+    if (kept) {
+      u32 skip = lowest_bit(kept) / ENTRIES * ENTRIES;
+      event = from - skip, kept >>= skip;
+    }
+    return entries;
+  }
+
+ private:
+  INLINE u32 cells_at(u32 lane) const {
+    u32 cells = 0;
+    UNROLL for (u32 e = 0; e < ENTRIES; e++) cells |= warp_get(now, lane + e) >> 28 << 4 * e;
+    return cells;
+  }
+  INLINE void fetch() {
+    next = left > 0 ? *index : 0;
+    index += TILES * HALVES, left -= TILES;
+  }
+};
+
 // Task is what a warp does with its tiles. Places in shared memory are offsets: a
 // stage's begins at `slot`.
 template <class C> struct Task {
@@ -172,32 +220,50 @@ template <class C> struct Task {
   enum : bool { FEW = C::TOKENS <= (C::COLS == 128 ? 64 : 32) }; // registers are free
   const Args& a;
   const typename P::Start start;
+  const typename P::Seldom seldom;
   u32 warp, lane, panel, token; // its first panel and token
   Walk<C> walk;
   u32 left;                 // tiles of the group at walk.j, with it
-  u32 ahead = 0;            // two bits a tile under way: has a residual; some of it is not copied
-  u32 copied = 0, used = 0; // residual tiles so far: record i is in slot i mod SLOTS
   // What this lane copies of tile walk.j; a sparse kernel's is that of tile 0.
   const u8 *xfrom, *wfrom, *sfrom;
   // Where it goes in the first stage; with few tokens kept, not computed again.
   Shared base; // of shared memory
   Shared xto[XTO], wto;
+  Shared xat[P::PARTS], wat, sat; // what this lane reads of the first stage: X, codes and scales of the base
   u32 panel_bytes; // from a panel of W to the next
   enum : u32 { RIDING = C::KIND == RIDE ? (PW * MOST_RIDING / 16 + 31) / 32 : 1 };
   const u8* rfrom[RIDING]; // what this lane copies of riding residuals
   u32 riding_steps;        // what their codes add to four bytes, by code
+  // The residual of a fused or sparse kernel: unit is what a tile or cell has with its scales, in 16 bytes.
+  u32 unit;
+  const u8 *rlane, *slane;  // where this lane reads of the first one, and the scale of its row in the first tile
+  int scaled;               // from what a lane reads of the codes of a tile in a ring to its scale
+  Marks<C> marks;
+  enum : int { PANELS = C::KIND == ZIP ? PW : 1 };
+  u32 offset[PANELS], stop[PANELS]; // in 16 bytes: what is copied next of a panel, and the end of its residual
+  Shared rat[PANELS];       // where this lane finds the next one, + lane·16
+  SharedPair rings;         // the two places of the first panel
+  u32 recent, looked;       // entries with a residual at the tile before `looked` and, in higher bits, before that
   float acc[PW][OCTETS][4];
 
   template <class T> static INLINE T keep(T v) { if constexpr (FEW) return opaque(v); else return v; }
+  // hold keeps what every turn adds to, unless sums take all registers.
+  template <class T> static INLINE T hold(T v) { if constexpr (C::TOKENS <= 64) return opaque(v); else return v; }
   INLINE u32 first() const { return C::ALONG_K ? lane : threadIdx.x; }
 
   INLINE u32 first_token() const { return first() / CHUNKS; }
   INLINE u32 first_chunk() const { return first() % CHUNKS; }
 
-  INLINE Task(const Args& args) : a(args), start(FEW) {
-    warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  INLINE Task(const Args& args) : a(args), start(), seldom() {
+    warp = warp_get(threadIdx.x / 32, 0), lane = threadIdx.x % 32; // the compiler learns that warp is the same for all
     base = keep(shared_base());
-    UNROLL for (u32 i = 0; i < XTO; i++) xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
+    UNROLL for (u32 i = 0; i < P::PARTS; i++) xat[i] = hold(base + (activations() + P::part(i, lane)));
+    if constexpr (C::KIND != SPARSE) {
+      wat = hold(base + (own() + lane * 16));
+      sat = hold(base + (own() + C::S + lane / 4 * 4));
+    }
+    UNROLL for (u32 i = 0; i < XTO; i++)
+      xto[i] = keep(base + (activations() + swizzle<P::ROW>(first_token() + i * ROUND, first_chunk())));
     wto = keep(base + (own() + lane * 16));
     panel_bytes = keep(a.kt * C::TILE);
     panel = blockIdx.x * (C::ROWS / 16) + (C::ALONG_K ? 0 : warp * PW);
@@ -218,6 +284,13 @@ template <class C> struct Task {
       wfrom = a.w + ((u64)panel * a.kt + first) * C::TILE + lane * 16;
       sfrom = a.s + ((u64)(panel + lane / SCALES) * groups + group) * 32 + lane % SCALES * 16;
     }
+    if constexpr (C::KIND == ZIP || C::KIND == SPARSE) {
+      unit = keep((a.rform & WIDE ? 32 : 8) + (a.rform & ROW_SCALES ? 2 : 1));
+      rlane = keep(a.r + lane * 16);
+      slane = keep(a.r + (512 + row_scale()));
+      scaled = keep(512 - 12 * (int)lane);
+    }
+    if constexpr (C::KIND == ZIP) begin_residual(first, whole + (slice < rest));
     if constexpr (C::KIND == RIDE) {
       u32 size = riding_bytes(), chunks = size / 16;
       UNROLL for (u32 i = 0; i < RIDING; i++) {
@@ -236,8 +309,8 @@ template <class C> struct Task {
   // Places of a stage, from its begin.
   INLINE u32 activations() const { return C::ALONG_K ? warp * C::X : 0; }
   INLINE u32 own() const { return (C::ALONG_K ? C::WARPS : 1) * C::X + warp * C::WARP; }
-  // record is where residual tile i of the second ring is.
-  INLINE u32 record(u32 i) const { return C::RING + (warp * C::SLOTS + i % (C::SLOTS ? C::SLOTS : 1)) * C::RECORD; }
+  // ring is where the residual tiles of a panel go.
+  INLINE Shared ring(int p) const { return base + (C::RING + (warp * PW + p) * (2 * C::RECORD) + lane * 16); }
   INLINE void sync() const { C::ALONG_K ? sync_warp() : sync_block(); }
 
   // fill starts the copies of tile walk.j into a stage, and moves on.
@@ -250,12 +323,6 @@ template <class C> struct Task {
       UNROLL for (int p = 0; p < PW; p++) {
         u32 entry = walk.entry(p);
         if (entry >> 28) fill_residual(slot + (own() + C::R + p * C::RECORD), entry);
-      }
-    }
-    if constexpr (C::KIND == ZIP) {
-      if (walk.j == walk.event) {
-        u32 entries = walk.look();
-        if (entries) fill_residuals(slot, entries);
       }
     }
     walk.advance();
@@ -300,44 +367,57 @@ template <class C> struct Task {
       rfrom[i] += size;
     }
   }
-  // fill_head keeps the entries of tile walk.j for when it is used.
+  // fill_head keeps the index entries of tile walk.j for when it is used.
   INLINE void fill_head(u32 slot) const {
     u32 entry = walk.entry(lane % C::ENTRIES);
     if (lane < C::ENTRIES) ((u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[lane] = entry;
   }
-  // fill_residuals copies what tile walk.j has of the residual, as far as there are slots.
-  INLINE void fill_residuals(u32 slot, u32 entries) {
-    fill_head(slot);
-    ahead |= 1;
-    ROLL for (; entries; entries &= entries - 1, copied++) {
-      u32 entry = walk.entry(lowest_bit(entries));
-      if (copied - used < C::SLOTS) fill_residual(record(copied), entry); else ahead |= 2;
-    }
-  }
   // fill_residual copies the tile, or the 1 to 4 cells, that the entry names.
   INLINE void fill_residual(u32 to, u32 entry) const {
-    u64 first = entry & 0x0fffffffu;
-    bool wide = a.rform & WIDE;
-    u32 tiles = wide ? 1 : popcount(entry >> 28), bytes = wide ? 512 : 128;
-    to += lane * 16;
-    cp_async16_if(base + to, a.r + first * bytes + lane * 16, lane * 16 < tiles * bytes);
-    if (a.rform & ROW_SCALES)
-      cp_async16_if(base + to + 512, a.rs + first * 32 + lane * 16, lane < tiles * 2);
-    else
-      cp_async4_if(base + to + 512 - lane * 12, a.rs + (first + lane) * 4, lane < tiles);
+    u32 units = (a.rform & WIDE ? 1 : popcount(entry >> 28)) * unit;
+    const u8* from = rlane + (u64)((entry & NUMBER) * unit) * 16;
+    UNROLL for (u32 i = 0; i < 2; i++)
+      cp_async16_if(base + (to + lane * 16) + i * 512, from + i * 512, lane + 32 * i < units);
+  }
+  // begin_residual asks for the index, of which fill_rings is in need.
+  INLINE void begin_residual(u32 first, u32 tiles) {
+    marks.begin(a, panel, first, tiles, lane);
+    const u32* index = a.index + (u64)(panel + lane % PW) * (a.kt * C::HALVES) + first * C::HALVES;
+    offset[0] = index[0], stop[0] = index[tiles * C::HALVES]; // of the panel lane mod PW, so far
+    // What fill_rings copies is there when the tile is that was copied last before the first turn:
+    // as if it made room at two turns before the first.
+    recent = C::ONES << C::ENTRIES | C::ONES, looked = tiles * C::ENTRIES;
+  }
+  // fill_rings copies what fits into the rings of the panels.
+  INLINE void fill_rings() {
+    u32 begin = (offset[0] & NUMBER) * unit, end = (stop[0] & NUMBER) * unit;
+    UNROLL for (int p = 0; p < PANELS; p++)
+      offset[p] = warp_get(begin, p), stop[p] = warp_get(end, p), rat[p] = ring(p);
+    rings = keep(pair(ring(0), ring(0) + C::RECORD));
+    u32 slots = a.rform & WIDE ? 2 : 8, size = a.rform & WIDE ? C::RECORD : unit * 16;
+    ROLL for (u32 i = 0; i < slots; i++)
+      UNROLL for (int p = 0; p < PANELS; p++)
+        if (a.rform & WIDE) copy_tile(p, rat[p] + i * size); else copy_cell(p, rat[p] + i * size);
+  }
+  // copy_tile copies the next tile of a panel, if there is one, to where each lane reads it: 16 bytes of codes, and 4
+  // with the scales of its two rows. So a lane may overwrite what it has read itself, without a barrier.
+  INLINE void copy_tile(int p, Shared to) {
+    bool more = offset[p] < stop[p];
+    cp_async16_if(to, rlane + (u64)offset[p] * 16, more);
+    cp_async4_if(to + scaled, slane + (u64)offset[p] * 16, more);
+    offset[p] += unit;
+  }
+  // copy_cell copies the next cell of a panel, if there is one, as it is.
+  INLINE void copy_cell(int p, Shared to) {
+    cp_async16_if(to, rlane + (u64)offset[p] * 16, offset[p] < stop[p] && lane < unit);
+    offset[p] += unit;
   }
 
-  // scales returns those of rows 2g and 2g+1, given 16 halves.
+  // scales are those of rows 2g and 2g+1.
   struct Scales { float row[2]; };
-  INLINE Scales scales(const u8* from) const {
-    u32 both = ((const u32*)from)[lane / 4];
-    return {{f16_to_f32((u16)both), f16_to_f32((u16)(both >> 16))}};
-  }
-  INLINE Scales residual_scales(const u8* from, u32 tile) const {
-    if (a.rform & ROW_SCALES) return scales(from + tile * 32);
-    float s = ((const float*)from)[tile];
-    return {{s, s}};
-  }
+  static INLINE Scales scales(u32 both) { return {{f16_to_f32((u16)both), f16_to_f32((u16)(both >> 16))}}; }
+  // row_scale is where they are among those of a residual tile, which has 16 or twice the same.
+  INLINE u32 row_scale() const { return a.rform & ROW_SCALES ? lane / 4 * 4 : 0; }
   // add scales sums of one group and adds them to the accumulators.
   INLINE void add(int p, int o, const float d[4], const Scales& s, u32 x) {
     if constexpr (P::GROUP_SCALES) {
@@ -349,57 +429,133 @@ template <class C> struct Task {
   }
 
   // use multiplies the tile in a stage.
-  INLINE void use(u32 slot) {
+  enum : bool { KEPT = OCTETS <= 2 && C::COLS == 64 && C::GROUPS == 1 };
+  struct Kept { typename P::B b[KEPT ? OCTETS : 1]; }; // X in registers, for base and residual
+  INLINE void use(u32 slot, u32 tile) {
     u32 x = slot + activations();
+    Shared at[P::PARTS];
+    UNROLL for (int i = 0; i < P::PARTS; i++) at[i] = xat[i] + slot;
+    Kept kept;
+    if constexpr (KEPT) UNROLL for (int o = 0; o < OCTETS; o++) P::load(kept.b[o], at, o);
     if constexpr (C::COLS == 128) {
-      if constexpr (P::ROW > 128 && (OCTETS <= 2 || OCTETS > 8)) panels_apart(x, slot); else joined(x, slot);
+      if constexpr (P::ROW > 128 && (OCTETS <= 2 || OCTETS > 8)) panels_apart(at, x, slot); else joined(at, x, slot);
     } else if constexpr (C::KIND != SPARSE) {
-      if constexpr (C::GROUPS > 1) halves(x, slot); else whole(x, slot);
+      if constexpr (C::GROUPS > 1) halves(x, slot); else whole(at, kept, x, slot);
     }
-    if constexpr (C::KIND == SPARSE) {
-      UNROLL for (int p = 0; p < PW; p++) residual(p, x, slot + (own() + C::R + p * C::RECORD), entry(slot, p));
-    }
+    if constexpr (C::KIND == SPARSE) stage_residuals(at, kept, x, slot);
     if constexpr (C::KIND == ZIP) {
-      if (ahead >> 2 * (C::STAGES - 1) & 1) residuals(x, slot);
+      if (tile == marks.event) {
+        tile = hold(tile);
+        if (unit >= 32) ring_residuals<true>(at, kept, x, tile); else ring_residuals<false>(at, kept, x, tile);
+      }
     }
   }
-  INLINE u32 entry(u32 slot, int p) const { return ((const u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[p]; }
-  // residuals multiplies what the second ring has for a tile. Where part of it is not
-  // copied yet, its slots are free: those before it have been used.
-  INLINE void residuals(u32 x, u32 slot) {
-    if (ahead >> 2 * (C::STAGES - 1) & 2) {
-      u32 at = used;
-      ROLL for (int i = 0; i < C::ENTRIES; i++) {
-        u32 e = entry(slot, i);
-        if (e >> 28) fill_residual(record(at++), e);
-      }
-      cp_async_commit();
+  // ring_residuals multiplies what the panels have in their rings for a tile, and refills them.
+  template <bool TILES> INLINE void ring_residuals(const Shared* at, Kept& kept, u32 x, u32 tile) {
+    u32 cells, entries = marks.template look<!TILES>(cells);
+    recent = shift_left(recent, looked - tile);
+    if (young(entries)) {
       cp_async_wait<0>();
-      sync_warp();
+      sync_warp(); // what was copied a moment ago is there for all
     }
+    recent = (recent << C::ENTRIES) + entries, looked = tile - C::ENTRIES;
+    UNROLL for (u32 e = 0; e < C::ENTRIES; e++) {
+      if (!(entries >> e & 1)) continue;
+      if constexpr (TILES) ring_tile(e / C::HALVES, at, kept, x, e % C::HALVES);
+      else ring_cells(e / C::HALVES, x, cells >> 4 * e & 15, e % C::HALVES);
+    }
+  }
+  // young reports whether a panel needs what was not copied STAGES turns ago. A ring has room for
+  // two tiles, so this is when the panel had two others since then.
+  INLINE bool young(u32 entries) const {
+    u32 once = 0, twice = 0, late = 0;
+    UNROLL for (int d = C::STAGES - 2; d >= 0; d--)
+      UNROLL for (int h = 0; h < C::HALVES; h++) {
+        u32 m = recent >> (d * C::ENTRIES + h);
+        twice |= once & m, once |= m;
+      }
+    UNROLL for (int h = 0; h < C::HALVES; h++) {
+      u32 m = entries >> h;
+      late |= m & twice, twice |= once & m, once |= m;
+    }
+    return late & C::ONES;
+  }
+  INLINE void ring_tile(int p, const Shared* at, Kept& kept, u32 x, u32 half) {
+    typename P::Tile::A w;
+    P::Tile::unpack(w, load_shared16(rat[p]));
+    Scales s = scales(load_shared4(rat[p] + scaled));
+    copy_tile(p, rat[p]);
+    rat[p] = other(rings, p * (4 * C::RECORD), rat[p]);
+    multiply_tile<typename P::Tile>(p, w, s, at, kept, x, half);
+  }
+  INLINE void ring_cells(int p, u32 x, u32 cells, u32 half) {
+    ROLL for (; cells; cells &= cells - 1) {
+      u32 w[4];
+      P::unpack_cell(w, load_shared4(rat[p] - lane * 12));
+      Scales s = scales(load_shared4(rat[p] - lane * 16 + (128 + row_scale())));
+      sync_warp(); // all have read the cell
+      copy_cell(p, rat[p]);
+      rat[p] += unit * 16;
+      if (rat[p] == ring(p) + 8 * unit * 16) rat[p] = ring(p);
+      multiply_cell(p, w, s, x, half * 4 + lowest_bit(cells));
+    }
+  }
+  // stage_residuals multiplies what a sparse kernel has in a stage.
+  INLINE void stage_residuals(const Shared* at, Kept& kept, u32 x, u32 slot) {
     UNROLL for (int p = 0; p < PW; p++) {
-      UNROLL for (u32 h = 0; h < C::HALVES; h++) {
-        u32 e = entry(slot, p * C::HALVES + h);
-        if (!(e >> 28)) continue;
-        residual(p, x, record(used), e, h);
-        used++;
+      u32 cells = ((const u32*)(DYN_SMEM + (own() + C::HEAD) + slot))[p] >> 28;
+      Shared from = base + (own() + C::R + p * C::RECORD + slot + lane * 16);
+      if (!cells) continue;
+      if (a.rform & WIDE) {
+        typename P::Tile::A w;
+        P::Tile::unpack(w, load_shared16(from));
+        Scales s = scales(load_shared4(from - lane * 16 + (512 + row_scale())));
+        multiply_tile<typename P::Tile>(p, w, s, at, kept, x, 0);
+        continue;
+      }
+      ROLL for (; cells; cells &= cells - 1, from += unit * 16) {
+        u32 w[4];
+        P::unpack_cell(w, load_shared4(from - lane * 12));
+        multiply_cell(p, w, scales(load_shared4(from - lane * 16 + (128 + row_scale()))), x, lowest_bit(cells));
       }
     }
   }
-  INLINE void whole(u32 x, u32 slot) {
-    const u8* from = DYN_SMEM + own() + slot;
+  template <class T> INLINE void multiply_tile(int p, const typename T::A& w, const Scales& s, const Shared* at,
+                                               Kept& kept, u32 x, u32 half) {
+    UNROLL for (int o = 0; o < OCTETS; o++) {
+      float d[4];
+      if constexpr (KEPT) {
+        T::whole(d, w, kept.b[o], seldom);
+      } else {
+        typename T::B fresh;
+        T::load(fresh, at + half, o);
+        T::whole(d, w, fresh, seldom);
+      }
+      add(p, o, d, s, x);
+    }
+  }
+  INLINE void multiply_cell(int p, const u32* w, const Scales& s, u32 x, u32 cell) {
+    UNROLL for (int o = 0; o < OCTETS; o++) {
+      u32 b[2];
+      P::load_cell(b, base + x, o, cell, lane);
+      float d[4];
+      P::cell(d, w, b, seldom);
+      add(p, o, d, s, x);
+    }
+  }
+  INLINE void whole(const Shared* at, Kept& kept, u32 x, u32 slot) {
     typename P::A w[PW];
     Scales s[PW];
     UNROLL for (int p = 0; p < PW; p++) {
-      P::unpack(w[p], *(const u32x4*)(from + p * C::TILE + lane * 16));
-      s[p] = scales(from + C::S + p * C::GROUP);
+      P::unpack(w[p], load_shared16(wat + slot + p * C::TILE));
+      s[p] = scales(load_shared4(sat + slot + p * C::GROUP));
     }
     UNROLL for (int o = 0; o < OCTETS; o++) {
-      typename P::B b;
-      P::load(b, base + x, o, lane);
+      typename P::B fresh;
+      if constexpr (!KEPT) P::load(fresh, at, o);
       UNROLL for (int p = 0; p < PW; p++) {
         float d[4];
-        P::whole(d, w[p], b, start);
+        if constexpr (KEPT) P::whole(d, w[p], kept.b[o], start); else P::whole(d, w[p], fresh, start);
         add(p, o, d, s[p], x);
       }
     }
@@ -412,7 +568,7 @@ template <class C> struct Task {
       Scales s[PW];
       UNROLL for (int p = 0; p < PW; p++) {
         P::unpack_half(w[p], *(const u32x2*)(from + p * C::TILE + lane * 16 + h * 8));
-        s[p] = scales(from + C::S + p * C::GROUP + h * 32);
+        s[p] = scales(load_shared4(sat + slot + p * C::GROUP + h * 32));
       }
       UNROLL for (int o = 0; o < OCTETS; o++) {
         typename P::HalfB b;
@@ -426,48 +582,42 @@ template <class C> struct Task {
     }
   }
   // joined is whole and halves for a tile of 128 columns.
-  INLINE void joined(u32 x, u32 slot) {
-    const u8* from = DYN_SMEM + own() + slot;
+  INLINE void joined(const Shared* at, u32 x, u32 slot) {
     typename P::A w[PW];
     Scales s[PW][C::GROUPS];
-    UNROLL for (int p = 0; p < PW; p++) {
-      operand(w[p], from, p);
-      UNROLL for (int g = 0; g < C::GROUPS; g++) s[p][g] = scales(from + C::S + p * C::GROUP + g * 32);
-    }
+    UNROLL for (int p = 0; p < PW; p++) operand(w[p], s[p], slot, p);
     UNROLL for (int o = 0; o < OCTETS; o++) {
       typename P::B b;
-      P::load(b, base + x, o, lane);
-      UNROLL for (int p = 0; p < PW; p++) parts(p, o, w[p], b, s[p], x);
+      P::load(b, at, o);
+      UNROLL for (int p = 0; p < PW; p++) sums(p, o, w[p], b, s[p], x);
     }
   }
   // panels_apart is joined where the operands of all panels are too many for the registers.
-  INLINE void panels_apart(u32 x, u32 slot) {
-    const u8* from = DYN_SMEM + own() + slot;
-    constexpr int KEPT = OCTETS <= 2 ? OCTETS : 1; // X is read once where it may be kept
-    typename P::B b[KEPT];
-    if constexpr (KEPT == OCTETS) UNROLL for (int o = 0; o < KEPT; o++) P::load(b[o], base + x, o, lane);
+  INLINE void panels_apart(const Shared* at, u32 x, u32 slot) {
+    constexpr int READ = OCTETS <= 2 ? OCTETS : 1; // X is read once where it may be kept
+    typename P::B b[READ];
+    if constexpr (READ == OCTETS) UNROLL for (int o = 0; o < READ; o++) P::load(b[o], at, o);
     UNROLL for (int p = 0; p < PW; p++) {
       typename P::A w;
       Scales s[C::GROUPS];
-      operand(w, from, p);
-      UNROLL for (int g = 0; g < C::GROUPS; g++) s[g] = scales(from + C::S + p * C::GROUP + g * 32);
+      operand(w, s, slot, p);
       UNROLL for (int o = 0; o < OCTETS; o++) {
-        if constexpr (KEPT < OCTETS) P::load(b[0], base + x, o, lane);
-        parts(p, o, w, b[o % KEPT], s, x);
+        if constexpr (READ < OCTETS) P::load(b[0], at, o);
+        sums(p, o, w, b[o % READ], s, x);
       }
     }
   }
-  INLINE void operand(typename P::A& w, const u8* from, int p) {
-    const u8* codes = from + p * C::TILE + lane * 16;
+  INLINE void operand(typename P::A& w, Scales* s, u32 slot, int p) {
     typename P::Codes c;
-    P::unpack(c, *(const u32x4*)codes, *(const u32x4*)(codes + 512));
-    if constexpr (C::KIND == RIDE) sum(c, from + C::R + p * riding_bytes());
+    P::unpack(c, load_shared16(wat + slot + p * C::TILE), load_shared16(wat + slot + (p * C::TILE + 512)));
+    if constexpr (C::KIND == RIDE) sum(c, DYN_SMEM + (own() + C::R) + slot + p * riding_bytes());
     P::expand(w, c);
+    UNROLL for (int g = 0; g < C::GROUPS; g++) s[g] = scales(load_shared4(sat + slot + (p * C::GROUP + g * 32)));
   }
-  INLINE void parts(int p, int o, const typename P::A& w, const typename P::B& b, const Scales* s, u32 x) {
+  INLINE void sums(int p, int o, const typename P::A& w, const typename P::B& b, const Scales* s, u32 x) {
     UNROLL for (int g = 0; g < C::GROUPS; g++) {
       float d[4];
-      P::template part<C::GROUPS>(d, w, b, g, start);
+      P::template sum<C::GROUPS>(d, w, b, g, start);
       add(p, o, d, s[g], x);
     }
   }
@@ -485,58 +635,28 @@ template <class C> struct Task {
     sync_warp(); // and so are the sums
     UNROLL for (int i = 0; i < 4; i++) w.r[i] = *(const u32x4*)(mine + i * 32);
   }
-  // residual multiplies a record.
-  INLINE void residual(int p, u32 x, u32 from, u32 entry, u32 half = 0) {
-    if (!(entry >> 28)) return;
-    if (a.rform & WIDE) residual_tile(p, x, from, half); else residual_cells(p, x, from, entry >> 28, half);
-  }
-  INLINE void residual_tile(int p, u32 x, u32 from, u32 half) {
-    typedef typename P::Tile T;
-    typename T::A w;
-    T::unpack(w, *(const u32x4*)(DYN_SMEM + from + lane * 16));
-    Scales s = residual_scales(DYN_SMEM + from + 512, 0);
-    UNROLL for (int o = 0; o < OCTETS; o++) {
-      typename T::B b;
-      if constexpr (C::HALVES == 1) P::load(b, base + x, o, lane); else P::load_tile(b, base + x, o, half, lane);
-      float d[4];
-      T::whole(d, w, b, start);
-      add(p, o, d, s, x);
-    }
-  }
-  INLINE void residual_cells(int p, u32 x, u32 from, u32 cells, u32 half) {
-    ROLL for (u32 i = 0; cells; i++, cells &= cells - 1) {
-      u32 w[4], at = lowest_bit(cells);
-      P::unpack_cell(w, ((const u32*)(DYN_SMEM + from + i * 128))[lane]);
-      Scales s = residual_scales(DYN_SMEM + from + 512, i);
-      UNROLL for (int o = 0; o < OCTETS; o++) {
-        u32 b[2];
-        P::load_cell(b, base + x, o, half * 4 + at, lane);
-        float d[4];
-        P::cell(d, w, b, start);
-        add(p, o, d, s, x);
-      }
-    }
-  }
-
   // run walks all tiles of the warp.
   INLINE void run() {
     u32 last = 0, slot = 0; // the stages of the tile before and of the present one
     u32 under_way = 0;
     ROLL for (int i = 0; i < C::STAGES - 1; i++) {
-      ahead <<= 2;
+      if (i > 0) cp_async_commit();
       if (walk.more()) fill(last), under_way++;
       last += C::STAGE;
-      cp_async_commit();
     }
+    if constexpr (C::KIND == ZIP) fill_rings();
+    cp_async_commit();
+    constexpr u32 STEP = C::KIND == ZIP ? C::ENTRIES : 1;
     u32 end = walk.end - walk.j; // a sparse kernel skips tiles: it counts those under way
-    if constexpr (C::KIND != SPARSE) end += under_way;
+    if constexpr (C::KIND != SPARSE) end = (end + under_way) * STEP;
     ROLL while (C::KIND == SPARSE ? under_way : end) {
       cp_async_wait<C::STAGES - 2>();
       sync(); // the tile is here for all, and the stage before it is free
-      ahead <<= 2, under_way--, end--;
+      under_way--;
       if (walk.more()) fill(last), under_way++;
       cp_async_commit();
-      use(slot);
+      use(slot, end);
+      end -= STEP;
       last = slot, slot = slot + C::STAGE == C::RING ? 0 : slot + C::STAGE;
     }
     cp_async_wait<0>();
