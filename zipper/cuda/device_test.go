@@ -464,7 +464,7 @@ func TestImages(t *testing.T) {
 			continue
 		}
 		head, _, _ := strings.Cut(entry, "{")
-		want := 18
+		want := 17
 		if n, other := parameters[name]; other {
 			want = n
 		}
