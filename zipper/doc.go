@@ -33,7 +33,7 @@
 // Trellis codes (quant.Trellis: QTIP's and EXL3's) run in float32 as well, without a
 // residual. The states of 16 rows are found by shifts, and their values computed in registers; see
 // trellis.go. A stream has as many bytes as the stored form. Formats whose scales are
-// quant.OtherScaling (FireQ4) have no kernel otherwise; Takes refuses them.
+// quant.OtherScaling (FireQ4, Codebook, Pairs, AdaDim) have no kernel otherwise; Takes refuses them.
 //
 // Scales are stored in the stream as in quant, with as many bits, and decoded in
 // registers. A code of 2 or 3 bits takes 4 in the stream.

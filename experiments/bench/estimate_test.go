@@ -10,7 +10,7 @@ import (
 
 // Estimates count each form once, and nothing where no times are asked for.
 func TestEstimateSpeed(t *testing.T) {
-	rate := trial.Rate{FLOPS: 1e12, Cores: 1e-3} // so slow that preparing weights is all that counts
+	rate := trial.Rate{FLOPS: 1e12, Cores: 1e-5} // so slow that preparing weights is all that counts
 	seconds := func(methods, more string) float64 {
 		t.Helper()
 		sw, err := plan.Parse("speed.yaml", []byte("name: speed\nmodel: m\nprotocol: {text: t, context: 64, stride: 64, bos: true}\n"+

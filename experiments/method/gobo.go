@@ -27,6 +27,6 @@ var gobo = &Method{
 	},
 	Parts: func(_ Settings, f *quant.Form) { f.Outliers = true }, // if only an index of none
 	Cost: func(Settings) Cost {
-		return Cost{Encode: 3e-7} // sorting them, and some tens of rounds
+		return Cost{Encode: 2e-7} // sorting them, and some tens of rounds
 	},
 }

@@ -2,6 +2,7 @@ package method
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/mosaicquant/mosaicquant/experiments/kinds"
 	"github.com/mosaicquant/mosaicquant/quant"
@@ -46,9 +47,14 @@ var vptq = &Method{
 		return quant.Format{Bits: s.Int("vector_bits"), Group: s.Int("codebook_columns"), Kind: quant.Codebook}, nil
 	},
 	Cost: func(s Settings) Cost {
-		// A hundred rounds of k-means look at some of the entries for each vector.
-		entries := float64(int(1)<<firstCodebook(s) + int(1)<<s.Int("second_codebook"))
-		return Cost{Loop: true, Encode: 100 * 1e-9 * entries * float64(s.Int("vector")) / 4}
+		// A hundred rounds of k-means look for each vector at the entries whose first number is near.
+		c := Cost{Loop: true}
+		for _, bits := range []int{firstCodebook(s), s.Int("second_codebook")} {
+			if v := float64(s.Int("vector")); bits > 0 {
+				c.Encode += 100 * (25e-9/v + .35e-9*math.Exp2(float64(bits)*(1-1/v)))
+			}
+		}
+		return c
 	},
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -252,5 +253,28 @@ func TestBetter(t *testing.T) {
 	with := VPTQ{Bits: 4, Vector: 2, ActOrder: true, RowScales: true}
 	if a, b := loss(rows, with), loss(rows, VPTQ{Bits: 4, Vector: 2, ActOrder: true}); !(a < .7*b) {
 		t.Errorf("objective %g with scales of rows, %g without", a, b)
+	}
+}
+
+// TestProcessors: the result does not depend on the number of processors, and the seed
+// decides where k-means begins.
+func TestProcessors(t *testing.T) {
+	p := quanttest.Problem(t, 36, 96, 5)
+	q := VPTQ{Bits: 4, Vector: 2, Second: 4, RowScales: true, Damping: .01, ActOrder: true}
+	stored := func(processors int, p quant.Problem) []byte {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(processors))
+		data, err := quanttest.Quantize(t, q, p).MarshalBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	one := stored(1, p)
+	if !slices.Equal(one, stored(7, p)) {
+		t.Error("seven processors find others than one")
+	}
+	p.Seed++
+	if slices.Equal(one, stored(1, p)) {
+		t.Error("another seed begins at the same vectors")
 	}
 }
