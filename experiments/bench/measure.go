@@ -220,7 +220,7 @@ func (m *measured) warmUp(e Engine, run []*contender) error {
 	if !ok || len(run) == 0 {
 		return nil
 	}
-	for start, i := time.Now(), 0; time.Since(start) < w.WarmUp(); i++ {
+	for start, i := time.Now(), 0; i == 0 || time.Since(start) < w.WarmUp(); i++ {
 		if _, err := run[i%len(run)].run(e); err != nil {
 			return err
 		}
