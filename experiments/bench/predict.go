@@ -71,8 +71,8 @@ func PredictedDevices() []string { return roofline.Names() }
 func predict(d roofline.Device, p *plan.Product, variant string, out *row.Row) error {
 	product := roofline.Product{M: p.Tokens, N: p.N, K: p.K, Scheme: p.Scheme, Variant: variant,
 		Group: p.Group, Density: p.Density}
-	if p.Density > 0 && p.Block.Cols%64 != 0 { // cells of 16x16 have a scale each
-		product.BlockBits = 4 + 32.0/(16*16)
+	if p.Density > 0 && p.Block.Cols%64 != 0 { // cells of 16x16 have 16 bytes for a scale each
+		product.BlockBits = 4 + 128.0/(16*16)
 	}
 	// As cuda.Layout.Rides; the codes that bench draws are fit for it.
 	product.Rides = p.HalfSteps && p.Index == "exact" && p.Block.Rows == 1 && p.Block.Cols == 8 &&
