@@ -86,10 +86,16 @@ func basisOf(e *stats.Entry) string {
 // methodOf names a row's method, grid, group and further settings that vary, without
 // model, basis and inputs.
 func methodOf(e *stats.Entry) string {
-	if e.Reference {
-		return "16-bit weights"
-	}
 	words := []string{e.Family}
+	if e.Reference {
+		words = []string{"16-bit weights"}
+		for _, w := range strings.Fields(e.Name) {
+			if strings.HasPrefix(w, "smooth") {
+				words = append(words, w)
+			}
+		}
+		return strings.Join(words, " ")
+	}
 	if base := setting(e, "base"); base != "" && !strings.HasSuffix(e.Family, " "+base) {
 		words[0] += " on " + base
 	}
