@@ -104,7 +104,7 @@ func (f Fitter) ForMatrix(w quant.Matrix, skip []bool) Fitter {
 // not count. It reports a scale that half precision cannot hold.
 func (f Fitter) Fit(w []float32, h []float64, block quant.Matrix, skip []bool) (Grid, error) {
 	var lo, hi float64
-	lowest, highest := 0, 0 // where they are
+	lowest, highest := -1, -1 // where they are; -1 where no weight that counts is on that side
 	for i, x := range w {
 		if skip != nil && skip[i] {
 			continue
@@ -196,10 +196,10 @@ func (f Fitter) loss(g *Grid, w []float32, h []float64, block quant.Matrix, skip
 }
 
 // clipped is what weight i of w, the lowest or the highest, loses beyond the end of g,
-// where the rule counts weights one by one; else 0. It is not above loss, and of
+// where the rule counts weights one by one; else 0, as for i < 0. It is not above loss, and of
 // grids of the same levels it does not fall as the scale does.
 func (f Fitter) clipped(g *Grid, w []float32, h []float64, i int) float64 {
-	if f.Format.Affine || g.Levels != f.Format.Kind.Levels() {
+	if i < 0 || f.Format.Affine || g.Levels != f.Format.Kind.Levels() {
 		return 0
 	}
 	x, end := float64(w[i]), g.Value(uint8(g.Hi))

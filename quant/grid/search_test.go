@@ -57,6 +57,15 @@ func randomGroup(r *rand.Rand, n int) (w []float32, h []float64, skip []bool) {
 			skip[i] = r.IntN(4) == 0
 		}
 	}
+	if r.IntN(4) == 0 { // of one sign, but for what is skipped
+		for i := range w {
+			if skip == nil || !skip[i] {
+				w[i] = float32(math.Abs(float64(w[i])))
+			} else {
+				w[i] *= 20
+			}
+		}
+	}
 	return w, h, skip
 }
 
